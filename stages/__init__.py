@@ -1,0 +1,1 @@
+"""What is computed: pure functions, each over one unit of work."""

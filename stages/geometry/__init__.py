@@ -1,0 +1,1 @@
+"""Compiled kernels over integer geometry, the ground that all stages stand on."""

@@ -1,0 +1,264 @@
+"""The union of rectilinear shapes: disjoint runs, the gaps between them, and the boundary.
+
+One sweep upward over horizontal slabs gives all three. In a slab the union is a sorted list of
+intervals in x, so an interval is a drawn width and what lies between two of them a drawn space;
+equal intervals of successive slabs are joined. All arithmetic is on integers: the answer depends
+on the region alone, not on how it was cut into shapes or in which order they come.
+
+For the other direction swap x and y first (`transposed`).
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from stages.contracts import Int64s
+
+EDGE_COLUMNS = ("x", "y_lo", "y_hi", "side", "convex_lo", "convex_hi")
+"""Columns of `edges`; side is +1 where the interior lies at larger x, -1 where at smaller."""
+
+
+def merge(rects: Int64s) -> Int64s:
+    """Return the union of `rects` as disjoint maximal runs.
+
+    Parameters
+    ----------
+    rects : (n, 4) int64
+        x_min, y_min, x_max, y_max in dbu; they may overlap.
+
+    Returns
+    -------
+    (m, 4) int64
+        Disjoint rectangles, each bounded left and right by edges of the union, ordered by the y
+        at which they end, then x.
+
+    Examples
+    --------
+    >>> merge(np.array([[0, 0, 10, 4], [5, 0, 20, 4], [0, 4, 20, 6]])).tolist()
+    [[0, 0, 20, 6]]
+    """
+    return _sweep_rects(rects, np.int64(0))[0]
+
+
+def gaps(rects: Int64s, limit_dbu: int) -> Int64s:
+    """Return the drawn spaces in x that are at most `limit_dbu` wide, as (g, 4) rectangles."""
+    return _sweep_rects(rects, np.int64(limit_dbu))[1]
+
+
+def edges(rects: Int64s) -> Int64s:
+    """Return the vertical boundary of the union, (k, 6) with the columns `EDGE_COLUMNS`.
+
+    An end of an edge is convex where the boundary turns there around the interior. An edge that
+    is convex at both ends and short is a line end.
+    """
+    return _sweep_rects(rects, np.int64(0))[2]
+
+
+def runs_gaps_edges(rects: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
+    """Return what `merge`, `gaps` and `edges` return, for the price of one sweep."""
+    runs, spaces, boundary = _sweep_rects(rects, np.int64(limit_dbu))
+    return runs, spaces, boundary
+
+
+def transposed(rects: Int64s) -> Int64s:
+    """Return the rectangles with x and y exchanged."""
+    return np.ascontiguousarray(rects[:, [1, 0, 3, 2]])
+
+
+def _sweep_rects(rects: Int64s, limit_dbu: np.int64) -> tuple[Int64s, Int64s, Int64s]:
+    sides = np.empty((2 * len(rects), 4), np.int64)  # x, y_lo, y_hi, change of winding
+    sides[0::2, 0], sides[1::2, 0] = rects[:, 0], rects[:, 2]
+    sides[0::2, 1] = sides[1::2, 1] = rects[:, 1]
+    sides[0::2, 2] = sides[1::2, 2] = rects[:, 3]
+    sides[0::2, 3], sides[1::2, 3] = 1, -1
+    runs, spaces, boundary = sweep(sides, limit_dbu)
+    return runs, spaces, boundary
+
+
+@numba.njit(cache=True)
+def _room(array: Int64s, used: int) -> Int64s:
+    """Return `array`, doubled when it is full."""
+    if used < array.shape[0]:
+        return array
+    larger = np.empty((2 * array.shape[0], array.shape[1]), np.int64)
+    larger[:used] = array
+    return larger
+
+
+@numba.njit(cache=True)
+def _intervals(active: Int64s, count: int, out: Int64s) -> int:
+    """Write the intervals of non-zero winding of the sorted `active` sides, return how many."""
+    found, winding = 0, 0
+    for i in range(count):
+        before = winding
+        winding += active[i, 3]
+        if before == 0 and winding != 0:
+            if found > 0 and out[found - 1, 1] == active[i, 0]:
+                found -= 1  # touches the interval before: one interval
+            else:
+                out[found, 0] = active[i, 0]
+        elif before != 0 and winding == 0:
+            out[found, 1] = active[i, 0]
+            if out[found, 1] > out[found, 0]:
+                found += 1
+    return found
+
+
+@numba.njit(cache=True)
+def _advance(
+    active: Int64s, count: int, y: int, sides: Int64s, order: Int64s, at: int
+) -> tuple[int, int]:
+    """Drop the sides that end at `y`, insert those that begin there; keep them sorted by x."""
+    kept = 0
+    for i in range(count):
+        if active[i, 2] > y:
+            if kept != i:
+                active[kept] = active[i]
+            kept += 1
+    first = at
+    while at < order.shape[0] and sides[order[at], 1] == y:
+        at += 1
+    # Merge the newcomers (already in x order) from the back.
+    i, j, k = kept - 1, at - 1, kept + (at - first) - 1
+    while j >= first:
+        if i >= 0 and active[i, 0] > sides[order[j], 0]:
+            active[k] = active[i]
+            i -= 1
+        else:
+            active[k] = sides[order[j]]
+            j -= 1
+        k -= 1
+    return kept + (at - first), at
+
+
+@numba.njit(cache=True)
+def _carry(
+    before: Int64s, before_count: int, now: Int64s, now_count: int, y: int, out: Int64s, used: int
+) -> tuple[Int64s, int]:
+    """Keep the start of intervals that go on, emit those that end at `y`; columns x0, x1, start."""
+    i = j = 0
+    while i < before_count or j < now_count:
+        if (
+            i < before_count
+            and j < now_count
+            and (before[i, 0] == now[j, 0] and before[i, 1] == now[j, 1])
+        ):
+            now[j, 2] = before[i, 2]
+            i += 1
+            j += 1
+        elif j == now_count or (
+            i < before_count
+            and (
+                before[i, 0] < now[j, 0] or (before[i, 0] == now[j, 0] and before[i, 1] < now[j, 1])
+            )
+        ):
+            out = _room(out, used)
+            out[used, 0], out[used, 1] = before[i, 0], before[i, 2]
+            out[used, 2], out[used, 3] = before[i, 1], y
+            used += 1
+            i += 1
+        else:
+            now[j, 2] = y
+            j += 1
+    return out, used
+
+
+@numba.njit(cache=True)
+def _inside(intervals: Int64s, count: int, x: int, side: int) -> int:
+    """Say whether the interior next to `x`, on the given side, is covered (binary search)."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        begins = intervals[middle, 0]
+        if begins < x or (side > 0 and begins == x):
+            low = middle + 1
+        else:
+            high = middle
+    if low == 0:
+        return 0
+    end = intervals[low - 1, 1]
+    return 1 if (end > x or (side < 0 and end == x)) else 0
+
+
+@numba.njit(cache=True)
+def _carry_edges(
+    open_edges: Int64s,
+    open_count: int,
+    before: Int64s,
+    before_count: int,
+    now: Int64s,
+    now_count: int,
+    y: int,
+    side: int,
+    out: Int64s,
+    used: int,
+    spare: Int64s,
+) -> tuple[int, Int64s, int]:
+    """Do for boundary edges of one side what `_carry` does for runs; columns x, start, convex."""
+    column = 0 if side > 0 else 1
+    i = j = 0
+    while i < open_count or j < now_count:
+        if i < open_count and j < now_count and open_edges[i, 0] == now[j, column]:
+            spare[j] = open_edges[i]
+            i += 1
+            j += 1
+        elif j == now_count or (i < open_count and open_edges[i, 0] < now[j, column]):
+            out = _room(out, used)
+            x = open_edges[i, 0]
+            out[used, 0], out[used, 1], out[used, 2], out[used, 3] = x, open_edges[i, 1], y, side
+            out[used, 4] = open_edges[i, 2]
+            out[used, 5] = 1 - _inside(now, now_count, x, side)
+            used += 1
+            i += 1
+        else:
+            spare[j, 0], spare[j, 1] = now[j, column], y
+            spare[j, 2] = 1 - _inside(before, before_count, now[j, column], side)
+            j += 1
+    open_edges[:now_count] = spare[:now_count]
+    return now_count, out, used
+
+
+@numba.njit(cache=True)
+def sweep(sides: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
+    """Sweep upward over vertical sides, (n, 4): x, y_lo, y_hi, change of winding at x.
+
+    The interior is where the winding, summed from the left, is not zero. Returns the runs
+    (m, 4), the gaps of at most `limit_dbu` (g, 4) and the edges (k, 6).
+    """
+    n = sides.shape[0]
+    order = np.argsort(sides[:, 0], kind="mergesort")
+    order = order[np.argsort(sides[order, 1], kind="mergesort")]  # by y_lo, then x
+    levels = np.unique(np.concatenate((sides[:, 1], sides[:, 2])))
+    active = np.empty((n + 1, 4), np.int64)
+    runs, now = np.empty((n + 1, 3), np.int64), np.empty((n + 1, 3), np.int64)  # x0, x1, start
+    spaces, next_spaces = np.empty((n + 1, 3), np.int64), np.empty((n + 1, 3), np.int64)
+    lefts, rights = np.empty((n + 1, 3), np.int64), np.empty((n + 1, 3), np.int64)
+    spare = np.empty((n + 1, 3), np.int64)
+    out_runs, out_spaces = np.empty((n + 1, 4), np.int64), np.empty((n + 1, 4), np.int64)
+    out_edges = np.empty((n + 1, 6), np.int64)
+    run_used = space_used = edge_used = 0
+    active_count = run_count = space_count = left_count = right_count = at = 0
+    for y in levels:
+        active_count, at = _advance(active, active_count, y, sides, order, at)
+        now_count = _intervals(active, active_count, now)
+        out_runs, run_used = _carry(runs, run_count, now, now_count, y, out_runs, run_used)
+        if limit_dbu > 0:
+            next_count = 0
+            for i in range(now_count - 1):
+                if now[i + 1, 0] - now[i, 1] <= limit_dbu:
+                    next_spaces[next_count, 0] = now[i, 1]
+                    next_spaces[next_count, 1] = now[i + 1, 0]
+                    next_count += 1
+            out_spaces, space_used = _carry(
+                spaces, space_count, next_spaces, next_count, y, out_spaces, space_used
+            )
+            spaces, next_spaces, space_count = next_spaces, spaces, next_count
+        left_count, out_edges, edge_used = _carry_edges(
+            lefts, left_count, runs, run_count, now, now_count, y, 1, out_edges, edge_used, spare
+        )
+        right_count, out_edges, edge_used = _carry_edges(
+            rights, right_count, runs, run_count, now, now_count, y, -1, out_edges, edge_used, spare
+        )
+        runs, now, run_count = now, runs, now_count
+    return out_runs[:run_used].copy(), out_spaces[:space_used].copy(), out_edges[:edge_used].copy()

@@ -1,0 +1,365 @@
+"""A layout file as packed arrays, hierarchy kept.
+
+in       an uncompressed GDSII or OASIS file, the layers, the top cell
+out      `PackedLayout`: integer dbu, one `PackedLayer` per layer
+unit     the file
+promise  the same region as the file draws; arrays and repetitions stay folded, so that
+         3 million placed shapes need the room of the few that are drawn
+
+gdstk reads the file and may die on a malformed one: the pipeline calls this in a child process,
+after it has checked the record stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gdstk
+import numpy as np
+import numpy.typing as npt
+
+from stages.contracts import Int64s, Layer, PackedLayer, PackedLayout
+from stages.errors import ConfigError, LayoutError
+from stages.geometry.decompose import decompose
+from stages.geometry.index import node_boxes, spatial_order
+from stages.geometry.walk import TURN_MATRIX
+
+FOLD_FROM = 8
+"""Repeated shapes and copies are kept folded from this many on; fewer cost less written out."""
+
+INT32_MAX = 2**31 - 1
+
+Placement = tuple[int, int, int, int, int, int, int, int, int, int]
+"""Cell, turn, x, y, columns, rows, column step x, y, row step x, y."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutInfo:
+    """What ``hotscan info`` tells of a file."""
+
+    dbu_nm: float
+    """Database unit, in nm."""
+    cells: tuple[str, ...]
+    """Names of all cells."""
+    top_cells: tuple[str, ...]
+    """Cells that no other cell places."""
+    layers: dict[str, int]
+    """Shapes as drawn (each cell once, repetitions folded), by layer/datatype."""
+    instances: int
+    """References as drawn, arrays counted once."""
+    extents_um: dict[str, tuple[float, float, float, float]]
+    """Box of each top cell, all layers, in um."""
+
+
+def describe_layout(path: Path) -> LayoutInfo:
+    """Return cells, tops, layers with counts, extent and dbu of an uncompressed file."""
+    library = _read(path, ())
+    layers: dict[str, int] = {}
+    instances = 0
+    for cell in library.cells:
+        instances += len(cell.references)
+        for layer, datatype in _layers_of([cell]):
+            name = f"{layer}/{datatype}"
+            layers[name] = layers.get(name, 0) + 1
+    tops = library.top_level()
+    return LayoutInfo(
+        dbu_nm=_dbu_nm(library),
+        cells=tuple(cell.name for cell in library.cells),
+        top_cells=tuple(cell.name for cell in tops),
+        layers=dict(sorted(layers.items(), key=lambda entry: Layer.parse(entry[0]))),
+        instances=instances,
+        extents_um={cell.name: _extent_um(cell, library) for cell in tops},
+    )
+
+
+def pack_layout(path: Path, layers: Sequence[Layer], cell: str | None) -> PackedLayout:
+    """Read `layers` under one top cell of an uncompressed layout file.
+
+    Parameters
+    ----------
+    path : Path
+        GDSII or OASIS, told apart by the first bytes.
+    layers : sequence of Layer
+        In the order of the picture's channels.
+    cell : str or None
+        The top cell; None takes the only one.
+
+    Raises
+    ------
+    ConfigError
+        No such layer or cell (those present are listed), or several top cells and none chosen.
+    LayoutError
+        The file cannot be read, or a cell contains itself.
+    """
+    library = _read(path, layers)
+    top = _choose_top(library, cell)
+    _require_layers(path, library, layers)
+    order = _children_first(top)
+    dbu_um = library.precision / library.unit
+    packed = tuple(_pack_layer(order, layer, dbu_um) for layer in layers)
+    return PackedLayout(top.name, _dbu_nm(library), tuple(layers), packed)
+
+
+def _read(path: Path, layers: Sequence[Layer]) -> Any:
+    with path.open("rb") as file:
+        oasis = file.read(13) == b"%SEMI-OASIS\r\n"
+    try:
+        if oasis:
+            return gdstk.read_oas(str(path))
+        wanted = {(layer.layer, layer.datatype) for layer in layers}
+        return gdstk.read_gds(str(path), filter=wanted) if wanted else gdstk.read_gds(str(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise LayoutError(f"{path.name} cannot be read: {error}") from error
+
+
+def _dbu_nm(library: Any) -> float:
+    return float(f"{library.precision / 1e-9:.9g}")  # 1e-9 / 1e-9 is not 1 in every file
+
+
+def _extent_um(cell: Any, library: Any) -> tuple[float, float, float, float]:
+    box = cell.bounding_box()
+    to_um = library.unit / 1e-6
+    if box is None:
+        return 0.0, 0.0, 0.0, 0.0
+    (x_min, y_min), (x_max, y_max) = box
+    return x_min * to_um, y_min * to_um, x_max * to_um, y_max * to_um
+
+
+def _choose_top(library: Any, name: str | None) -> Any:
+    cells = {cell.name: cell for cell in library.cells}
+    if name is not None:
+        if name not in cells:
+            raise ConfigError(f"there is no cell {name!r}; cells are {_listed(cells)}")
+        return cells[name]
+    tops = [cell.name for cell in library.top_level()]
+    if len(tops) != 1:
+        raise ConfigError(
+            f"the layout has {len(tops)} top cells; choose one with --cell: {_listed(tops)}"
+        )
+    return cells[tops[0]]
+
+
+def _listed(names: Iterable[str], most: int = 20) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _layers_of(cells: Iterable[Any]) -> Iterator[tuple[int, int]]:
+    for cell in cells:
+        for polygon in cell.polygons:
+            yield polygon.layer, polygon.datatype
+        for path in cell.paths:
+            yield from zip(path.layers, path.datatypes, strict=True)
+
+
+def _require_layers(path: Path, library: Any, layers: Sequence[Layer]) -> None:
+    present = set(_layers_of(library.cells))
+    missing = [str(layer) for layer in layers if (layer.layer, layer.datatype) not in present]
+    if missing:  # read again without the filter, to say what there is
+        present = set(_layers_of(_read(path, ()).cells))
+        names = ", ".join(f"{layer}/{datatype}" for layer, datatype in sorted(present))
+        raise ConfigError(
+            f"the layout has no layer {', '.join(missing)}; layers present: {names or 'none'}"
+        )
+
+
+def _children_first(top: Any) -> list[Any]:
+    """Return the cells under `top`, each after all that it places, `top` last."""
+    done: dict[str, Any] = {}
+    open_names = {top.name}
+    stack = [(top, iter(top.dependencies(False)))]
+    while stack:
+        cell, children = stack[-1]
+        child = next(children, None)
+        if child is None:
+            stack.pop()
+            open_names.discard(cell.name)
+            done[cell.name] = cell
+        elif child.name in open_names:
+            raise LayoutError(
+                f"cell {child.name!r} contains itself (through {cell.name!r}); "
+                "a layout's references must not form a cycle"
+            )
+        elif child.name not in done and isinstance(child, gdstk.Cell):
+            open_names.add(child.name)
+            stack.append((child, iter(child.dependencies(False))))
+    return list(done.values())
+
+
+class _LayerBuilder:
+    """Collects the cells of one layer, children before parents."""
+
+    def __init__(self) -> None:
+        self.cell_box: list[Int64s] = []
+        self.item_box: list[Int64s] = []
+        self.item_ref: list[Int64s] = []
+        self.node_box: list[npt.NDArray[np.int32]] = []
+        self.polygons: list[Int64s] = []
+        self.placements: list[Placement] = []
+
+    def add_cell(
+        self, name: str, rects: Int64s, polygons: list[Int64s], placements: list[Placement]
+    ) -> int:
+        """Add a cell and return its number."""
+        polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
+        placed_boxes = [self._placed_box(placement) for placement in placements]
+        boxes = np.concatenate(
+            [rects, np.array(polygon_boxes + placed_boxes, np.int64).reshape(-1, 4)]
+        )
+        refs = np.concatenate(
+            [
+                np.full(len(rects), -1),
+                -2 - len(self.polygons) - np.arange(len(polygons)),
+                len(self.placements) + np.arange(len(placements)),
+            ]
+        )
+        if len(boxes) and max(-int(boxes.min()), int(boxes.max())) > INT32_MAX:
+            raise LayoutError(
+                f"cell {name!r} reaches to {int(np.abs(boxes).max())} dbu; coordinates must stay "
+                f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
+            )
+        order = spatial_order(boxes.astype(np.int32))
+        self.item_box.append(boxes[order])
+        self.item_ref.append(refs[order])
+        self.node_box.append(node_boxes(boxes[order].astype(np.int32)))
+        self.polygons.extend(polygons)
+        self.placements.extend(placements)
+        empty = np.zeros(4, np.int64)
+        whole = np.concatenate((boxes[:, :2].min(0), boxes[:, 2:].max(0))) if len(boxes) else empty
+        self.cell_box.append(whole)
+        return len(self.cell_box) - 1
+
+    def _placed_box(self, placement: Placement) -> Int64s:
+        cell, turn, x, y, columns, rows, *steps = placement
+        matrix = TURN_MATRIX[turn].reshape(2, 2)
+        corners = self.cell_box[cell].reshape(2, 2) @ matrix.T + (x, y)
+        far = np.array([i * np.array(steps[:2]) + j * np.array(steps[2:])
+                        for i in (0, columns - 1) for j in (0, rows - 1)])  # fmt: skip
+        return np.concatenate((corners.min(0) + far.min(0), corners.max(0) + far.max(0)))
+
+    def packed(self) -> PackedLayer:
+        """Return all cells as flat arrays."""
+        points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
+        placements = np.array(self.placements, np.int64).reshape(-1, 10)
+        return PackedLayer(
+            item_start=_starts(self.item_box),
+            item_box=np.concatenate(self.item_box).astype(np.int32),
+            item_ref=np.concatenate(self.item_ref).astype(np.int32),
+            node_start=_starts(self.node_box),
+            node_box=np.concatenate(self.node_box).astype(np.int32),
+            point=points.astype(np.int32),
+            point_start=_starts(self.polygons),
+            inst_cell=placements[:, 0].astype(np.int32),
+            inst_turn=placements[:, 1].astype(np.uint8),
+            inst_place=np.ascontiguousarray(placements[:, 2:]).astype(np.int32),
+            cell_box=np.array(self.cell_box, np.int64),
+        )
+
+
+def _starts(parts: Sequence[npt.NDArray[Any]]) -> Int64s:
+    return np.concatenate(([0], np.cumsum([len(part) for part in parts], dtype=np.int64)))
+
+
+def _pack_layer(order: list[Any], layer: Layer, dbu_um: float) -> PackedLayer:
+    builder = _LayerBuilder()
+    numbers: dict[str, int] = {}
+    for cell in order:
+        rects, polygons, placements = _own_shapes(cell, layer, dbu_um, builder)
+        for reference in cell.references:
+            if not isinstance(reference.cell, gdstk.Cell):
+                continue  # the cell is missing: the stream check has warned of it
+            child = numbers.get(reference.cell.name)
+            if child is None:
+                continue  # nothing on this layer
+            turn = _turn(reference)
+            if turn is None:
+                flat = reference.get_polygons(layer=layer.layer, datatype=layer.datatype)
+                more, others = _split([polygon.points for polygon in flat], dbu_um)
+                rects = np.concatenate((rects, more))
+                polygons.extend(others)
+            else:
+                placements.extend(_placements(child, turn, reference, dbu_um))
+        if len(rects) or polygons or placements or cell is order[-1]:
+            numbers[cell.name] = builder.add_cell(cell.name, rects, polygons, placements)
+    return builder.packed()
+
+
+def _turn(reference: Any) -> int | None:
+    """Return the code of `PackedLayer.inst_turn`, None for any other angle or magnification."""
+    quarters = reference.rotation / (np.pi / 2)
+    if reference.magnification != 1 or abs(quarters - round(quarters)) > 1e-9:
+        return None
+    return round(quarters) % 4 + (4 if reference.x_reflection else 0)
+
+
+def _placements(child: int, turn: int, placed: Any, dbu_um: float) -> list[Placement]:
+    """Return the placements of `child` by a reference or a repeated shape."""
+    x, y = _snapped(getattr(placed, "origin", (0.0, 0.0)), dbu_um)
+    repetition = placed.repetition
+    columns, rows = repetition.columns, repetition.rows
+    if repetition.size <= 1:
+        return [(child, turn, x, y, 1, 1, 0, 0, 0, 0)]
+    if columns is None:  # explicit places
+        offsets = _snapped_points(repetition.get_offsets(), dbu_um)
+        return [(child, turn, x + int(u), y + int(v), 1, 1, 0, 0, 0, 0) for u, v in offsets]
+    if repetition.spacing is not None:
+        (step_x, step_y) = _snapped(repetition.spacing, dbu_um)
+        return [(child, turn, x, y, columns, rows, step_x, 0, 0, step_y)]
+    (u_x, u_y), (v_x, v_y) = _snapped(repetition.v1, dbu_um), _snapped(repetition.v2, dbu_um)
+    return [(child, turn, x, y, columns, rows, u_x, u_y, v_x, v_y)]
+
+
+def _own_shapes(
+    cell: Any, layer: Layer, dbu_um: float, builder: _LayerBuilder
+) -> tuple[Int64s, list[Int64s], list[Placement]]:
+    """Return the cell's own rectangles, other polygons, and folded repetitions of shapes."""
+    plain: list[npt.NDArray[np.float64]] = []
+    folded: list[Placement] = []
+    for shape, repetition_owner in _drawn(cell, layer):
+        repetition = repetition_owner.repetition
+        if repetition.size < FOLD_FROM:
+            offsets = repetition.get_offsets() if repetition.size > 1 else ((0.0, 0.0),)
+            plain.extend(shape.points + np.asarray(offset) for offset in offsets)
+        else:
+            rects, others = _split([shape.points], dbu_um)
+            child = builder.add_cell(cell.name, rects, others, [])
+            folded.extend(_placements(child, 0, repetition_owner, dbu_um))
+    rects, others = _split(plain, dbu_um)
+    return rects, others, folded
+
+
+def _drawn(cell: Any, layer: Layer) -> Iterator[tuple[Any, Any]]:
+    """Yield the cell's polygons on `layer`, paths outlined, with what holds their repetition."""
+    wanted = (layer.layer, layer.datatype)
+    for polygon in cell.polygons:
+        if (polygon.layer, polygon.datatype) == wanted:
+            yield polygon, polygon
+    for path in cell.paths:
+        if wanted in zip(path.layers, path.datatypes, strict=True):
+            for polygon in path.to_polygons():
+                if (polygon.layer, polygon.datatype) == wanted:
+                    yield polygon, path
+
+
+def _split(polygons: list[npt.NDArray[np.float64]], dbu_um: float) -> tuple[Int64s, list[Int64s]]:
+    """Snap to dbu; return the rectilinear polygons as rectangles, and the others."""
+    if not polygons:
+        return np.empty((0, 4), np.int64), []
+    points = _snapped_points(np.concatenate(polygons), dbu_um)
+    starts = _starts(polygons)
+    rects, _, others = decompose(points, starts)
+    return rects, [points[starts[i] : starts[i + 1]] for i in others]
+
+
+def _snapped_points(points: npt.ArrayLike, dbu_um: float) -> Int64s:
+    # Half a dbu (an odd path width) goes up, as other readers have it; 1e-6 swallows float noise.
+    return np.floor(np.asarray(points) / dbu_um + 0.5 + 1e-6).astype(np.int64)
+
+
+def _snapped(pair: Sequence[float], dbu_um: float) -> tuple[int, int]:
+    x, y = _snapped_points(pair, dbu_um)
+    return int(x), int(y)

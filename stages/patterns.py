@@ -1,0 +1,113 @@
+"""The distinct pictures among the clips: each is judged once, however often it is placed.
+
+in       pictures, or the keys of pictures in scan order
+out      canonical pictures and their 16-byte keys; the distinct keys in order of first place
+unit     the clips of a tile for keys, all clips for the distinct ones
+promise  two clips share a key when their pictures are equal up to the symmetries that the
+         process allows, and (but for a collision of BLAKE2b-128, odds below 1e-20 on a full
+         chip) only then
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from stages.contracts import Bytes, Int64s
+
+KEY_BYTES = 16
+
+SYMMETRIES = {8: (0, 1, 2, 3, 4, 5, 6, 7), 4: (0, 1, 2, 3), 1: (0,)}
+"""Which of the eight symmetries of the square a process allows: bit 0 flips columns, bit 1 flips
+rows, bit 2 exchanges them afterwards. A source that is equal in x and y allows all eight, a
+dipole the four that do not exchange x and y."""
+
+
+def canonical(pictures: Bytes, symmetries: int = 8) -> Bytes:
+    """Return each picture turned to the first, in byte order, of its symmetric twins.
+
+    Parameters
+    ----------
+    pictures : (n, layers, h, w) uint8
+        Square pictures.
+    symmetries : {8, 4, 1}
+        How many symmetries the process allows, see `SYMMETRIES`.
+    """
+    if symmetries == 1:
+        return pictures
+    return _canonical(np.ascontiguousarray(pictures), np.array(SYMMETRIES[symmetries]))
+
+
+def keys_of(pictures: Bytes) -> Bytes:
+    """Return the key of each picture, (n, 16) uint8."""
+    digests = [hashlib.blake2b(picture, digest_size=KEY_BYTES).digest() for picture in pictures]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, KEY_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """The distinct keys, in order of their first place in the scan."""
+
+    first: Int64s
+    """(p,) the clip that each pattern occurs in first."""
+    count: Int64s
+    """(p,) how many clips show it."""
+
+
+def distinct(keys: Bytes) -> Distinct:
+    """Find the distinct rows of ``(n, 16)`` keys."""
+    _, first, count = np.unique(as_void(keys), return_index=True, return_counts=True)
+    order = np.argsort(first)
+    return Distinct(first[order], count[order])
+
+
+def as_void(keys: Bytes) -> npt.NDArray[np.void]:
+    """View (n, 16) keys as n items that sort and compare whole."""
+    return np.ascontiguousarray(keys).view(f"V{KEY_BYTES}").ravel()
+
+
+@numba.njit(cache=True)
+def _source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
+    """Return where the pixel of a turned picture comes from."""
+    if symmetry & 4:
+        row, column = column, row
+    if symmetry & 2:
+        row = size - 1 - row
+    if symmetry & 1:
+        column = size - 1 - column
+    return row, column
+
+
+@numba.njit(cache=True)
+def _precedes(picture: Bytes, symmetry: int, best: int) -> bool:
+    """Say whether the picture under `symmetry` comes before it under `best` in byte order."""
+    layers, size = picture.shape[0], picture.shape[1]
+    for layer in range(layers):
+        for row in range(size):
+            for column in range(size):
+                i, j = _source(symmetry, row, column, size)
+                k, m = _source(best, row, column, size)
+                if picture[layer, i, j] != picture[layer, k, m]:
+                    return picture[layer, i, j] < picture[layer, k, m]
+    return False
+
+
+@numba.njit(cache=True)
+def _canonical(pictures: Bytes, symmetries: Int64s) -> Bytes:
+    turned = np.empty_like(pictures)
+    layers, size = pictures.shape[1], pictures.shape[2]
+    for n in range(pictures.shape[0]):
+        best = 0
+        for symmetry in symmetries[1:]:
+            if _precedes(pictures[n], symmetry, best):
+                best = symmetry
+        for layer in range(layers):
+            for row in range(size):
+                for column in range(size):
+                    i, j = _source(best, row, column, size)
+                    turned[n, layer, row, column] = pictures[n, layer, i, j]
+    return turned

@@ -1,0 +1,34 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Compiled kernels are built at their first call: a deadline would time the compiler.
+settings.register_profile("compiled", deadline=None)
+settings.load_profile("compiled")
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def data_folder() -> Path:
+    """Folder of the real layouts, which the project does not ship."""
+    return Path(os.environ.get("HOTSCAN_DATA", CHECKOUT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """Return a function from a name to a path, which skips the test where the file is absent."""
+
+    def path_of(name: str) -> Path:
+        path = data_folder() / name
+        if not path.exists():
+            pytest.skip(f"needs {name}, which is not shipped; set HOTSCAN_DATA to its folder")
+        return path
+
+    return path_of

@@ -25,7 +25,7 @@ from stages.geometry.sites import THINNING_ROUNDS, find_sites, thin_sites
 from stages.geometry.union import merge
 from stages.geometry.walk import polygons_of
 
-RULES = ("grid", "space", "width", "tip_to_tip", "tip_to_side", "angle")
+RULES = ("grid", "space", "width", "tip_to_tip", "line_end_to_side", "angle")
 """Why a clip was taken; `Clips.rule` is an index into these."""
 
 GRID, ANGLE = 0, 5
@@ -41,20 +41,20 @@ class SamplingLimits:
     """Of a wire, where a wider part or a branch begins or ends."""
     tip_to_tip: int
     """Between two line ends."""
-    tip_to_side: int
+    line_end_to_side: int
     """Between a line end and a side."""
     line_end: int
     """The longest edge that counts as a line end."""
 
     def __post_init__(self) -> None:
-        for name in ("space", "width", "tip_to_tip", "tip_to_side", "line_end"):
+        for name in ("space", "width", "tip_to_tip", "line_end_to_side", "line_end"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"clips.{name} is {getattr(self, name)} dbu; give 0 or more")
 
     def as_array(self) -> Int64s:
         """Return the limits in the order that the kernel takes them."""
         return np.array(
-            [self.space, self.width, self.tip_to_tip, self.tip_to_side, self.line_end], np.int64
+            [self.space, self.width, self.tip_to_tip, self.line_end_to_side, self.line_end], np.int64
         )
 
 

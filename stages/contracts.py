@@ -238,6 +238,8 @@ class PackedLayout:
     """The geometry, one per layer."""
     warnings: tuple[str, ...] = ()
     """What the reader noticed, in words for the user."""
+    file_layers: tuple[Layer, ...] = ()
+    """Every layer that the file draws on, whether scanned or not."""
 
     @property
     def extent(self) -> Box:
@@ -276,7 +278,7 @@ class Shapes:
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Places worth looking at, in scan order (by tile, then y, then x)."""
+    """Places worth looking at, by y, then x."""
 
     x_dbu: Int64s
     """(n,) centre of the clip."""

@@ -96,18 +96,24 @@ def pack_layout(path: Path, layers: Sequence[Layer], cell: str | None) -> Packed
     """
     library = _read(path, layers)
     top = _choose_top(library, cell)
-    _require_layers(path, library, layers)
+    present = _file_layers(path, library, _is_oasis(path))
+    _require_layers(layers, present)
     order = _children_first(top)
     dbu_um = library.precision / library.unit
     packed = tuple(_pack_layer(order, layer, dbu_um) for layer in layers)
-    return PackedLayout(top.name, _dbu_nm(library), tuple(layers), packed)
+    return PackedLayout(
+        top.name, _dbu_nm(library), tuple(layers), packed, file_layers=present
+    )
+
+
+def _is_oasis(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(13) == b"%SEMI-OASIS\r\n"
 
 
 def _read(path: Path, layers: Sequence[Layer]) -> Any:
-    with path.open("rb") as file:
-        oasis = file.read(13) == b"%SEMI-OASIS\r\n"
     try:
-        if oasis:
+        if _is_oasis(path):
             return gdstk.read_oas(str(path))
         wanted = {(layer.layer, layer.datatype) for layer in layers}
         return gdstk.read_gds(str(path), filter=wanted) if wanted else gdstk.read_gds(str(path))
@@ -156,14 +162,18 @@ def _layers_of(cells: Iterable[Any]) -> Iterator[tuple[int, int]]:
             yield from zip(path.layers, path.datatypes, strict=True)
 
 
-def _require_layers(path: Path, library: Any, layers: Sequence[Layer]) -> None:
-    present = set(_layers_of(library.cells))
-    missing = [str(layer) for layer in layers if (layer.layer, layer.datatype) not in present]
-    if missing:  # read again without the filter, to say what there is
-        present = set(_layers_of(_read(path, ()).cells))
-        names = ", ".join(f"{layer}/{datatype}" for layer, datatype in sorted(present))
+def _file_layers(path: Path, library: Any, oasis: bool) -> tuple[Layer, ...]:
+    """Return all layers of the file; a GDSII `library` holds only those that were asked for."""
+    tags = set(_layers_of(library.cells)) if oasis else gdstk.gds_info(str(path))["layers_and_datatypes"]
+    return tuple(sorted(Layer(layer, datatype) for layer, datatype in tags))
+
+
+def _require_layers(layers: Sequence[Layer], present: Sequence[Layer]) -> None:
+    missing = ", ".join(str(layer) for layer in layers if layer not in present)
+    if missing:
+        names = ", ".join(str(layer) for layer in present)
         raise ConfigError(
-            f"the layout has no layer {', '.join(missing)}; layers present: {names or 'none'}"
+            f"the layout has no layer {missing}; layers present: {names or 'none'}"
         )
 
 

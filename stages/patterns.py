@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
 from stages.contracts import Bytes, Int64s
 
@@ -50,24 +49,36 @@ def keys_of(pictures: Bytes) -> Bytes:
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """The distinct keys, in order of their first place in the scan."""
+    """The distinct keys, in order of the lowest, then leftmost clip that shows each."""
 
     first: Int64s
-    """(p,) the clip that each pattern occurs in first."""
+    """(p,) that clip."""
     count: Int64s
     """(p,) how many clips show it."""
+    pattern: Int64s
+    """(n,) index of each clip's pattern."""
 
 
-def distinct(keys: Bytes) -> Distinct:
-    """Find the distinct rows of ``(n, 16)`` keys."""
-    _, first, count = np.unique(as_void(keys), return_index=True, return_counts=True)
-    order = np.argsort(first)
-    return Distinct(first[order], count[order])
+def distinct(keys: Bytes, x_dbu: Int64s, y_dbu: Int64s) -> Distinct:
+    """Find the distinct rows of ``(n, 16)`` keys of clips centred at `x_dbu`, `y_dbu`.
 
-
-def as_void(keys: Bytes) -> npt.NDArray[np.void]:
-    """View (n, 16) keys as n items that sort and compare whole."""
-    return np.ascontiguousarray(keys).view(f"V{KEY_BYTES}").ravel()
+    The order does not depend on that of the clips, hence not on the tiles they come from.
+    """
+    place = np.lexsort((x_dbu, y_dbu))
+    halves = np.ascontiguousarray(keys).view(np.uint64)[place]  # (n, 2)
+    by_key = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: by place within a key
+    ordered = halves[by_key]
+    starts = np.flatnonzero(np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1))))
+    if not len(keys):
+        starts = starts[:0]
+    count = np.diff(starts, append=len(keys))
+    first = by_key[starts]  # position in place order
+    rank = np.argsort(first)
+    number = np.empty(len(starts), np.int64)
+    number[rank] = np.arange(len(starts))
+    pattern = np.empty(len(keys), np.int64)
+    pattern[place[by_key]] = np.repeat(number, count)
+    return Distinct(place[first[rank]], count[rank], pattern)
 
 
 @numba.njit(cache=True)

@@ -1,7 +1,7 @@
 """Rule checks on the merged region of one window: risky places, and their thinning.
 
 A space is a stretch of gap between two facing edges; what the two edges are tells a space between
-sides from a tip to tip and a tip to side. Everything found at a place depends on geometry within
+sides from a tip to tip and a line end to side. Everything found at a place depends on geometry within
 a stated distance of it, so that every tiling finds the same places.
 """
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from stages.contracts import Int64s
 from stages.geometry.union import runs_gaps_edges, transposed
 
-SPACE, WIDTH, TIP_TO_TIP, TIP_TO_SIDE = 1, 2, 3, 4
+SPACE, WIDTH, TIP_TO_TIP, LINE_END_TO_SIDE = 1, 2, 3, 4
 """Codes of the rules; 0 is the grid and 5 a polygon that is not rectilinear."""
 
 THINNING_ROUNDS = 3
@@ -28,7 +28,7 @@ def find_sites(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int64s:
     rects : (n, 4) int64
         Rectangles of one layer around the window, in dbu; they may overlap.
     limits_dbu : (5,) int64
-        Largest space, width, tip to tip, tip to side; longest edge that counts as a line end.
+        Largest space, width, tip to tip, line end to side; longest edge that counts as a line end.
     spacing_dbu : int
         A long place is named at its ends and every `spacing_dbu` between, on a lattice that
         begins at the layout's origin.
@@ -111,7 +111,7 @@ def _space_sites(
         a, low, b, high = spaces[i]
         tips = _is_tip(right, _edge_at(right, a, low), limits[4])
         tips += _is_tip(left, _edge_at(left, b, low), limits[4])
-        rule = SPACE if tips == 0 else (TIP_TO_SIDE if tips == 1 else TIP_TO_TIP)
+        rule = SPACE if tips == 0 else (LINE_END_TO_SIDE if tips == 1 else TIP_TO_TIP)
         limit = limits[0] if tips == 0 else (limits[3] if tips == 1 else limits[2])
         if b - a <= limit:
             sites, used = _append_along(sites, used, (a + b) // 2, low, high, rule, b - a, spacing)

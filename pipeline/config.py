@@ -1,0 +1,296 @@
+"""The settings of a scan, whose tables are named as the stages.
+
+in: a TOML file and what the command line gave. out: `ScanConfig`, frozen and checked, and per stage
+a digest of the settings that can change its answer. promise: nothing unknown is ever ignored.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from stages.contracts import Layer
+from stages.errors import ConfigError
+
+Length = Annotated[float, Field(gt=0)]
+Layers = Annotated[tuple[str, ...], Field(strict=False)]
+Coordinates = Annotated[tuple[float, float, float, float], Field(strict=False)]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """A table of settings: frozen, nothing unknown, nothing converted from another type."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+class LayoutConfig(Settings):
+    """What is read of the layout, and where it is scanned."""
+
+    cell: str | None = None
+    """Top cell to scan; needed when the file has several."""
+    layers: Layers = ()
+    """Layers to scan, as layer/datatype, in the order of the model's channels."""
+    exclude: Layers = ()
+    """Layers, as layer/datatype, whose shapes exclude the clips that they cover."""
+    roi_um: Coordinates | None = None
+    """Region to scan, x0, y0, x1, y1 in um; the whole extent when not given."""
+    strict: bool = False
+    """Whether a warning of the reader is an error."""
+
+    @field_validator("layers", "exclude")
+    @classmethod
+    def _are_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        layers = tuple(str(Layer.parse(name)) for name in names)
+        if len(set(layers)) < len(layers):
+            raise ValueError("each layer once")
+        return layers
+
+    @field_validator("roi_um")
+    @classmethod
+    def _has_area(
+        cls, roi: tuple[float, float, float, float] | None
+    ) -> tuple[float, float, float, float] | None:
+        if roi is not None and not (roi[0] < roi[2] and roi[1] < roi[3]):
+            raise ValueError("x0,y0,x1,y1 with x0 < x1 and y0 < y1")
+        return roi
+
+
+class TilesConfig(Settings):
+    """How the layout is divided; never changes the answer."""
+
+    size_um: Length = 100.0
+    """Side of a tile, in um."""
+
+
+class ClipsConfig(Settings):
+    """Which places are looked at."""
+
+    mode: Literal["sites", "grid"] = "grid"
+    """Every clip at a stride that has any geometry, or only places that a rule check names."""
+    stride_nm: Length | None = None
+    """Distance of neighbouring clips in grid mode, in nm, at most one core; one core by default."""
+    space_nm: Length | None = None
+    """A space under this limit is a site, in nm; of the model's process by default."""
+    width_nm: Length | None = None
+    """A width under this limit is a site, in nm; of the model's process by default."""
+    tip_to_tip_nm: Length | None = None
+    """Two line ends nearer than this are a site, in nm; of the model's process by default."""
+    line_end_to_side_nm: Length | None = None
+    """A line end nearer to a side than this is a site, in nm; of the model's process by default."""
+    line_end_nm: Length | None = None
+    """An edge between two corners is a line end up to this length, in nm; of the process."""
+
+    @model_validator(mode="after")
+    def _stride_is_of_the_grid(self) -> ClipsConfig:
+        if self.stride_nm is not None and self.mode != "grid":
+            raise ConfigError(
+                f'[clips] stride_nm is {self.stride_nm:g} but mode is "{self.mode}"; '
+                'only mode "grid" has a stride: set that mode, or leave stride_nm out'
+            )
+        return self
+
+
+class RasterConfig(Settings):
+    """The picture of a clip; the model's own by default, and no model takes another."""
+
+    pixel_nm: Length | None = None
+    """Side of a pixel, in nm."""
+    clip_nm: Length | None = None
+    """Side of the clip, what the detector sees, in nm."""
+    core_nm: Length | None = None
+    """Side of the core, what the clip answers for, in nm."""
+
+
+class ScoresConfig(Settings):
+    """Who judges the patterns."""
+
+    model: Annotated[str, Field(min_length=1)] = "krf130-met1"
+    """Name of a shipped model, or path of a checkpoint."""
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Probability from which a clip is a hotspot; the model's own by default."""
+    shard_patterns: Annotated[int, Field(ge=1)] = 4096
+    """Patterns drawn and judged by one task; never changes the answer."""
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    """Where the model runs, cpu, cuda or cuda:N."""
+
+
+class ReportConfig(Settings):
+    """What the report shows."""
+
+    top: Annotated[int, Field(ge=0)] = 30
+    """Number of hotspots shown with a picture."""
+
+
+class MarkersConfig(Settings):
+    """What the marker files hold."""
+
+    layer: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Layer of the markers; the first that the layout does not use by default."""
+
+
+class ScanConfig(Settings):
+    """All settings of a scan that may matter to its answer.
+
+    Examples
+    --------
+    >>> config = load_config(None, {"clips": {"mode": "grid"}})
+    >>> config.clips.mode, config.report.top
+    ('grid', 30)
+    """
+
+    layout: LayoutConfig = LayoutConfig()
+    tiles: TilesConfig = TilesConfig()
+    clips: ClipsConfig = ClipsConfig()
+    raster: RasterConfig = RasterConfig()
+    scores: ScoresConfig = ScoresConfig()
+    report: ReportConfig = ReportConfig()
+    markers: MarkersConfig = MarkersConfig()
+
+
+class Resources(Settings):
+    """What a scan may use; never changes the answer."""
+
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Worker processes to start; 0 runs every unit in this process."""
+    scheduler_address: Annotated[str, Field(min_length=1)] | None = None
+    """Address of a Dask scheduler to use in place of own workers."""
+    worker_memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[kMGT]i?B$")] | None = None
+    """Memory of each worker, like 2GB or 1500MiB; its share of the machine by default."""
+
+
+STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
+    "layout": ("layout.cell", "layout.layers", "layout.exclude", "layout.strict"),
+    "clips": ("layout.roi_um", "clips", "raster"),
+    "patterns": (),
+    "scores": ("scores.model",),
+    "hotspots": ("scores.threshold",),
+    "report": ("report", "markers"),
+}
+"""Per stage, in order, the tables and keys that change its answer and were not named before."""
+
+
+def load_config(
+    path: Path | None, overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> ScanConfig:
+    """Return the settings of a TOML file with `overrides`, table by table, laid over it.
+
+    Parameters
+    ----------
+    path
+        The file; None for the defaults.
+    overrides
+        Such as ``{"scores": {"threshold": 0.5}}``; a None stands for "not given". What
+        `as_dict` returned gives the same settings back.
+
+    Raises
+    ------
+    ConfigError
+        When the file cannot be read, or a key is unknown, of another type or out of range; the
+        text names the key, its value, and what is allowed.
+    """
+    tables: dict[str, Any] = {} if path is None else _read_toml(path)
+    for table, settings in (overrides or {}).items():
+        given = {key: value for key, value in settings.items() if value is not None}
+        tables[table] = {**tables[table], **given} if isinstance(tables.get(table), dict) else given
+    return _validated(ScanConfig, tables)
+
+
+def load_resources(given: Mapping[str, Any]) -> Resources:
+    """Return the resources that the command line gave; a None stands for "not given".
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
+    return _validated(Resources, {key: value for key, value in given.items() if value is not None})
+
+
+def as_dict(config: Settings) -> dict[str, Any]:
+    """Return `config` as tables of plain values, as JSON and TOML hold them."""
+    return config.model_dump(mode="json")
+
+
+def digest_for(config: ScanConfig, stage: str) -> str:
+    """Return the SHA-256 of the settings that can change the answer of `stage`.
+
+    Those of the stages before it are in it, sizes and devices are not: a new threshold changes
+    only the digests of hotspots and report. It covers what is written in `config`: where a None
+    stands for the model's own value, put that value in before.
+
+    Examples
+    --------
+    >>> old, new = ScanConfig(), load_config(None, {"scores": {"threshold": 0.9}})
+    >>> [stage for stage in STAGE_SETTINGS if digest_for(old, stage) != digest_for(new, stage)]
+    ['hotspots', 'report']
+    """
+    order = list(STAGE_SETTINGS)
+    tables = as_dict(config)
+    settings: dict[str, Any] = {}
+    for name in (key for s in order[: order.index(stage) + 1] for key in STAGE_SETTINGS[s]):
+        table, _, key = name.partition(".")
+        settings[name] = tables[table][key] if key else tables[table]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config file {path} cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config file {path} is not TOML: {error}") from error
+
+
+def _validated(model: type[M], values: Mapping[str, Any]) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = [_problem(model, details) for details in error.errors()]
+        raise ConfigError("; ".join(problems)) from None
+
+
+def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
+    """Return one of pydantic's findings in our words."""
+    names = [str(part) for part in details["loc"]]
+    key = f"[{names[0]}] {'.'.join(names[1:])}" if len(names) > 1 else names[0]
+    if details["type"] == "extra_forbidden":
+        return f"{key} is not a setting; {_nearest(model, names)}"
+    reason = details.get("ctx", {}).get("error")
+    if isinstance(reason, ConfigError):
+        return str(reason)
+    allowed = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{key} is {details['input']!r}; allowed: {allowed}"
+
+
+def _nearest(model: type[BaseModel], names: list[str]) -> str:
+    """Return what an unknown name was probably meant to be."""
+    tables = {
+        name: field.annotation.model_fields
+        for name, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    known = tables[names[0]] if len(names) > 1 else model.model_fields
+    if close := difflib.get_close_matches(names[-1], known, n=1):
+        return f"did you mean {close[0]}?"
+    elsewhere = [name for name, fields in tables.items() if names[-1] in fields]
+    if elsewhere:
+        return f"did you mean [{elsewhere[0]}] {names[-1]}?"
+    return f"known are {', '.join(known)}"

@@ -1,0 +1,208 @@
+"""Progress, as events: what a scan says while it runs.
+
+in: small events from the driver. out: a bar on a terminal, else a line every few seconds.
+unit: one per finished unit. promise: nothing is written anywhere but to the given stream.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A stage begins."""
+
+    stage: str
+    total: int
+    """Number of units, those that an earlier session finished included."""
+    done: int = 0
+    """Number of units that an earlier session finished."""
+    noun: str = "units"
+    """What the stage calls its units, in the plural."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFinished:
+    """One more unit is recorded."""
+
+    stage: str
+    done: int
+    """Number of units recorded so far, earlier sessions included."""
+    total: int
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """What this unit counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageFinished:
+    """A stage ends."""
+
+    stage: str
+    done: int
+    total: int
+    failed: int = 0
+    """How many of `done` failed."""
+    seconds: float = 0.0
+    """Wall time of the stage in this session."""
+
+
+Event = StageStarted | UnitFinished | StageFinished
+Listener = Callable[[Event], None]
+
+
+class Progress:
+    """Shows the events it is called with, inside a ``with`` block.
+
+    Parameters
+    ----------
+    quiet
+        Show nothing.
+    stream
+        Where to; standard error by default.
+    every_s
+        Least time between two lines, in seconds; a stage's first and last are always written.
+    clock
+        Seconds since any fixed moment; for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        stream: TextIO | None = None,
+        every_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        stream = stream or sys.stderr
+        self._pace = Pace(clock)
+        self._bar = None if quiet or not stream.isatty() else _bar(stream, self._pace)
+        self._stream = None if quiet or self._bar else stream
+        self._every_s = every_s
+        self._next_line = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        self._pace.follow(event)
+        if self._bar is not None:
+            self._move_bar(self._bar, event)
+        elif self._stream is not None:
+            self._write_line(self._stream, event)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _move_bar(self, bar: RichProgress, event: Event) -> None:
+        if isinstance(event, StageStarted):
+            bar.add_task(event.stage, total=event.total, completed=event.done, noun=event.noun)
+        elif bar.task_ids:
+            bar.update(bar.task_ids[-1], completed=event.done)
+
+    def _write_line(self, stream: TextIO, event: Event) -> None:
+        now = self._pace.clock()
+        if isinstance(event, UnitFinished) and now < self._next_line:
+            return
+        self._next_line = now + self._every_s
+        ending = ""
+        if isinstance(event, StageFinished):
+            failed = f"  {event.failed} FAILED" if event.failed else ""
+            ending = f"  done in {clock_text(event.seconds)}{failed}"
+        stream.write(f"{self._pace.line()}{ending or self._pace.ending()}\n")
+        stream.flush()
+
+
+class Pace:
+    """How far the current stage is, how fast it goes, and how long it will still take."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self._started_at = 0.0
+        self._started = StageStarted("", 0)
+        self._done = 0
+
+    def follow(self, event: Event) -> None:
+        """Take in one event."""
+        if isinstance(event, StageStarted):
+            self._started, self._started_at = event, self.clock()
+        self._done = event.done
+
+    def line(self) -> str:
+        """Return ``"clips  120/1155 tiles  10 %"``."""
+        started, total = self._started, self._started.total
+        share = 100 * self._done // total if total else 100
+        return f"{started.stage}  {self._done}/{total} {started.noun}  {share} %"
+
+    def ending(self) -> str:
+        """Return ``"  34/s  30 s left"``; empty before the first unit of this session."""
+        now_done = self._done - self._started.done
+        spent_s = self.clock() - self._started_at
+        if now_done <= 0 or spent_s <= 0:
+            return ""
+        per_s = now_done / spent_s
+        left_s = (self._started.total - self._done) / per_s
+        return f"  {per_s:.3g}/s  {clock_text(left_s)} left"
+
+
+def clock_text(seconds: float) -> str:
+    """Return a length of time as people say it.
+
+    Examples
+    --------
+    >>> clock_text(30.4), clock_text(125), clock_text(7380)
+    ('30 s', '2 min 5 s', '2 h 3 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class _PaceColumn(ProgressColumn):
+    def __init__(self, pace: Pace) -> None:
+        super().__init__()
+        self._pace = pace
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.finished else self._pace.ending())
+
+
+def _bar(stream: TextIO, pace: Pace) -> RichProgress:
+    return RichProgress(
+        TextColumn("{task.description:9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[noun]}"),
+        TaskProgressColumn(),
+        _PaceColumn(pace),
+        console=Console(file=stream),
+    )

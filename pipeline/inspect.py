@@ -1,0 +1,143 @@
+"""Looking at layouts, runs and models without changing what they say.
+
+in       a layout file, a run directory, or nothing
+out      plain values that the command line prints
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline import outputs
+from pipeline.config import load_config
+from pipeline.ingest import open_packed, read_info
+from pipeline.ledger import Ledger, running_driver
+from pipeline.plan import make_job
+from pipeline.store import Run
+from stages.detector import checkpoint
+from stages.errors import RunMismatchError
+from stages.lithography.process import load_process
+
+STAGES = ("layout", "clips", "patterns", "scores", "hotspots")
+
+
+def layout_info(path: Path, *, everything: bool) -> dict[str, Any]:
+    """Return what a layout file holds; names of all cells only with `everything`."""
+    info, warnings = read_info(path)
+    um = {name: ",".join(f"{v:g}" for v in box) for name, box in info.extents_um.items()}
+    return {
+        "file": str(path),
+        "dbu_nm": info.dbu_nm,
+        "cells": list(info.cells) if everything else len(info.cells),
+        "instances": info.instances,
+        "top_cells": list(info.top_cells) if everything else _some(info.top_cells),
+        "extents_um": um if everything else dict(list(um.items())[:20]),
+        "layers": info.layers,
+        "warnings": list(warnings),
+    }
+
+
+def _some(names: tuple[str, ...], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def run_status(path: Path) -> dict[str, Any]:
+    """Return how far the scan in a run directory is, from its ledger."""
+    run = Run(path)
+    about = run.read_about()
+    driver = running_driver(run.ledger)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        totals = {stage: ledger.totals(stage) for stage in STAGES}
+        errors = {
+            f"{stage} {unit}": outcome.error
+            for stage in STAGES
+            for unit, outcome in ledger.failed(stage).items()
+        }
+    state = about["state"]
+    if state == "running" and driver is None:
+        state = "interrupted"  # the driver died without a word
+    return {
+        "run": str(path),
+        "state": state,
+        "driver": driver,
+        "layout": about["layout"]["path"],
+        "units": {
+            stage: {"done": t.done, "empty": t.empty, "failed": t.failed}
+            for stage, t in totals.items()
+        },
+        "clips": int(totals["clips"].counts.get("clips", 0)),
+        "patterns": int(totals["patterns"].counts.get("patterns", 0)),
+        "hotspots": int(totals["hotspots"].counts.get("hotspots", 0)),
+        "failed": errors,
+        "next": "" if state == "complete" else f"hotscan resume {path}",
+    }
+
+
+def open_view(run: Run) -> outputs.RunView:
+    """Return a run as its own session saw it.
+
+    Raises
+    ------
+    IncompleteError
+        When the run has not come to its hotspots.
+    RunMismatchError
+        When the model is not the one that the run was made with.
+    """
+    about = run.read_about()
+    hotspots = outputs.read_hotspots(run)
+    config = load_config(None, about["config"])
+    model_path = checkpoint.find(config.scores.model)
+    model = checkpoint.load(model_path)
+    if model.digest != about["model_digest"]:
+        raise RunMismatchError(
+            f"{run.path} was scanned with a model of digest {about['model_digest']}, but "
+            f"{config.scores.model} is now {model.digest}; scan into a new run directory"
+        )
+    layout = open_packed(run.layout)
+    channels = model.raster.layers
+    scanned = replace(
+        layout, layers=layout.layers[:channels], packed=layout.packed[:channels]
+    )
+    process = load_process(model.process)
+    job = make_job(run.path, config, scanned, model, model_path, process)
+    return outputs.RunView(run, job, config, scanned, model, hotspots, about)
+
+
+def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bool:
+    """Write the hotspots of a run in another format; say whether the run is complete."""
+    view = open_view(Run(path))
+    if marker_layer is not None:
+        markers = view.config.markers.model_copy(update={"layer": marker_layer})
+        view = replace(view, config=view.config.model_copy(update={"markers": markers}))
+    with Ledger(view.run.ledger, read_only=True) as ledger:
+        regions = [region.box for region in outputs.not_scanned(view, ledger)]
+    outputs.export(view, form, out, regions)
+    return view.about["state"] == "complete"
+
+
+def report_again(path: Path) -> dict[str, Any]:
+    """Write the report of a run again and return its metrics."""
+    view = open_view(Run(path))
+    with Ledger(view.run.ledger, read_only=True) as ledger:
+        metrics = outputs.gather_metrics(view, ledger)
+        outputs.write_report(view, metrics, ledger)
+        outputs.write_metrics(view.run, metrics)
+    return metrics
+
+
+def shipped_models() -> dict[str, Any]:
+    """Return the shipped models with what each expects and was measured at."""
+    found = {}
+    for name in checkpoint.shipped():
+        model = checkpoint.load(checkpoint.find(name))
+        found[name] = {
+            "process": model.process,
+            "layers": ", ".join(model.layers),
+            **{key: value for key, value in asdict(model.raster).items() if key != "layers"},
+            **asdict(model.operating_point),
+            "digest": model.digest,
+        }
+    return found

@@ -1,0 +1,308 @@
+"""The ledger: one row per unit of work, the only truth of what is finished.
+
+in: the outcome of each unit, after its data is on disk. out: what need not be run again.
+unit: one stage's tile or shard, by name. promise: a row survives a kill of the driver at any
+moment.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from stages.errors import UsageError
+
+APPLICATION_ID = 0x6873636E  # "hscn": tells a ledger from any other SQLite file
+VERSION = 1
+
+SCHEMA = f"""
+BEGIN;
+CREATE TABLE units (
+  stage TEXT, unit TEXT, status TEXT NOT NULL, counts TEXT NOT NULL, checksum TEXT NOT NULL,
+  seconds REAL NOT NULL, error TEXT NOT NULL, PRIMARY KEY (stage, unit)
+) WITHOUT ROWID;
+CREATE TABLE sessions (session INTEGER PRIMARY KEY, started TEXT NOT NULL, pid INTEGER NOT NULL);
+CREATE TABLE history (
+  id INTEGER PRIMARY KEY, session INTEGER NOT NULL, stage TEXT NOT NULL, unit TEXT NOT NULL,
+  status TEXT NOT NULL
+);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+
+class Status(StrEnum):
+    """How a unit ended."""
+
+    DONE = "DONE"
+    EMPTY = "EMPTY"
+    """Nothing to do there, which is an answer and not an error."""
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitOutcome:
+    """What one unit of work came to."""
+
+    stage: str
+    unit: str
+    status: Status
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """What was counted, by name; summed over units in `Ledger.totals`."""
+    checksum: str = ""
+    """Digest of what the unit wrote."""
+    seconds: float = 0.0
+    """Wall time of the unit; stamped by the executor."""
+    error: str = ""
+    """Why it failed, in words for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A stage's units, added up."""
+
+    done: int
+    empty: int
+    failed: int
+    seconds: float
+    """Wall time summed over units, whichever worker ran them."""
+    counts: dict[str, float]
+    """Sum of each count over all units that did not fail."""
+
+
+class Ledger:
+    """The ledger of one run directory, held by one driver at a time.
+
+    Every record is a commit of its own in SQLite's write-ahead log with ``synchronous = NORMAL``:
+    a committed row outlives a kill of the process, and a power cut loses the last rows at most,
+    never the file. Losing rows is the safe side: those units run again, whereas a ledger that is
+    surer than the unsynced data it speaks of would call lost data finished. A commit costs tens
+    of microseconds, so rows are not batched.
+
+    Parameters
+    ----------
+    path
+        The file; made when absent. ``<path>.lock`` beside it holds the driver's process id.
+    read_only
+        Look without the lock, also while a scan runs.
+
+    Raises
+    ------
+    UsageError
+        When another driver holds the ledger, or the file is not a ledger, damaged or unwritable.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._session = 0
+        self._lock = None if read_only else _take_lock(path)
+        try:
+            self._db = _connect(path, read_only=read_only)
+        except BaseException:
+            self._release()
+            raise
+
+    def start_session(self) -> int:
+        """Open a new session, to which the records that follow belong, and return its number."""
+        with self._db:
+            row = self._db.execute(
+                "INSERT INTO sessions (started, pid) VALUES (?, ?)",
+                (datetime.now(UTC).isoformat(timespec="seconds"), os.getpid()),
+            )
+        self._session = int(row.lastrowid or 0)
+        return self._session
+
+    def record(self, outcome: UnitOutcome) -> None:
+        """Write one unit's outcome, after its data; a later outcome replaces an earlier one."""
+        with self._db:
+            self._db.execute(
+                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    outcome.stage,
+                    outcome.unit,
+                    outcome.status,
+                    json.dumps(dict(outcome.counts), sort_keys=True),
+                    outcome.checksum,
+                    outcome.seconds,
+                    outcome.error,
+                ),
+            )
+            self._note(outcome.stage, outcome.unit, outcome.status)
+
+    def finished(self, stage: str) -> dict[str, UnitOutcome]:
+        """Return the units of `stage` that are DONE or EMPTY, by name."""
+        return self._outcomes(stage, "status != 'FAILED'")
+
+    def failed(self, stage: str) -> dict[str, UnitOutcome]:
+        """Return the units of `stage` that FAILED, by name."""
+        return self._outcomes(stage, "status = 'FAILED'")
+
+    def totals(self, stage: str) -> Totals:
+        """Return the outcomes of `stage` added up."""
+        finished, failed = self.finished(stage), self.failed(stage)
+        counts: Counter[str] = Counter()
+        for outcome in finished.values():
+            counts.update(outcome.counts)
+        empty = sum(outcome.status == Status.EMPTY for outcome in finished.values())
+        return Totals(
+            done=len(finished) - empty,
+            empty=empty,
+            failed=len(failed),
+            seconds=sum(outcome.seconds for outcome in (*finished.values(), *failed.values())),
+            counts=dict(counts),
+        )
+
+    def forget(self, stage: str) -> None:
+        """Drop the units of `stage`, whose inputs changed: all of them are to be run anew."""
+        with self._db:
+            self._db.execute("DELETE FROM units WHERE stage = ?", (stage,))
+            self._note(stage, "", "FORGOTTEN")
+
+    def times_run(self) -> dict[tuple[str, str], int]:
+        """Return how often each ``(stage, unit)`` came to an end since its stage was forgotten.
+
+        A unit that never failed and stands over 1 was finished and yet run again.
+        """
+        rows = self._db.execute(
+            "SELECT stage, unit, count(*) FROM history AS h WHERE status != 'FORGOTTEN' AND id > ("
+            "  SELECT coalesce(max(id), 0) FROM history"
+            "  WHERE stage = h.stage AND status = 'FORGOTTEN'"
+            ") GROUP BY stage, unit"
+        )
+        return {(stage, unit): count for stage, unit, count in rows}
+
+    def close(self) -> None:
+        """Close the file and let the next driver in."""
+        self._db.close()
+        self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _note(self, stage: str, unit: str, status: str) -> None:
+        self._db.execute(
+            "INSERT INTO history (session, stage, unit, status) VALUES (?, ?, ?, ?)",
+            (self._session, stage, unit, status),
+        )
+
+    def _outcomes(self, stage: str, which: str) -> dict[str, UnitOutcome]:
+        rows = self._db.execute(
+            "SELECT unit, status, counts, checksum, seconds, error FROM units "
+            f"WHERE stage = ? AND {which} ORDER BY unit",
+            (stage,),
+        )
+        return {
+            unit: UnitOutcome(stage, unit, Status(status), json.loads(counts), *rest)
+            for unit, status, counts, *rest in rows
+        }
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+
+def running_driver(path: Path) -> str | None:
+    """Return ``"process N on HOST"`` while a driver holds the ledger at `path`, else None."""
+    try:
+        with _lock_path(path).open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read().strip() or "another process"
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _lock_path(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+def _take_lock(path: Path) -> IO[str]:
+    # A file of its own: closing any handle of the database file would drop SQLite's own locks.
+    # The kernel drops a flock when its process dies, however it dies, so none is ever stale.
+    try:
+        lock = _lock_path(path).open("a+")
+    except OSError as error:
+        raise UsageError(
+            f"run directory {path.parent} cannot be written ({error.strerror}); "
+            "choose another --out"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        holder = lock.read().strip() or "another process"
+        lock.close()
+        raise UsageError(
+            f"run directory {path.parent} is in use by {holder}; wait for it or stop it first"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    lock.flush()
+    return lock
+
+
+def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    try:
+        db = sqlite3.connect(address, uri=True, timeout=30)
+    except sqlite3.Error as error:
+        raise UsageError(f"ledger {path} cannot be opened ({error})") from error
+    try:
+        _check(db, path)
+        if not read_only:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            if not _is_ledger(db):
+                db.executescript(SCHEMA)
+        return db
+    except sqlite3.Error as error:
+        db.close()
+        raise UsageError(
+            f"ledger {path} is damaged or no ledger ({error}); scan into a new run directory"
+        ) from error
+    except BaseException:
+        db.close()
+        raise
+
+
+def _is_ledger(db: sqlite3.Connection) -> bool:
+    return bool(db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file that is damaged, another program's, or another version's."""
+    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+    if not _is_ledger(db):
+        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise UsageError(f"{path} is not a ledger of hotscan; scan into a new run directory")
+        return
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        raise UsageError(
+            f"ledger {path} has version {version}, this hotscan reads {VERSION}; "
+            "resume it with the hotscan that made it, or scan into a new run directory"
+        )

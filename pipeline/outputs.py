@@ -1,0 +1,306 @@
+"""What a run gives away: metrics, tables, markers, the page, and exports of them.
+
+in       a run directory and what its session knows
+out      the files of ``RUN/report``, or one file of a chosen format
+promise  everything here can be made again from the run directory; what has no verdict is named
+         in the page, in the markers and in the metrics
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from pipeline.config import ScanConfig
+from pipeline.ledger import Ledger
+from pipeline.plan import Job
+from pipeline.steps import draw_places, peak_rss_mb
+from pipeline.store import Run, read_clips, read_patterns, write_whole
+from stages.contracts import Box, Bytes, Clips, Hotspot, Int64s, PackedLayout
+from stages.detector.checkpoint import Checkpoint
+from stages.errors import IncompleteError, UsageError
+from stages.geometry.walk import query
+from stages.markers import (
+    core_box, free_layer, hotspots_csv, hotspots_json, lyrdb, table_to_hotspots, write_clips,
+    write_lyrdb_gz, write_markers,
+)
+from stages.patterns import distinct
+from stages.report import ModelCard, NotScanned, ReportData, render_report
+
+FORMATS = ("gds", "oas", "lyrdb", "csv", "json", "parquet", "clips")
+
+LATE_SETTINGS = {("scores", "threshold")}
+"""Settings in the table of a stage that a run is bound to, which may change all the same."""
+
+MOST_REGIONS = 10_000
+"""Regions without a verdict that are named one by one; their number is always told in full."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run, with all that describes it."""
+
+    run: Run
+    job: Job
+    config: ScanConfig
+    layout: PackedLayout
+    model: Checkpoint
+    hotspots: tuple[Hotspot, ...]
+    about: Mapping[str, Any]
+    """What ``run.json`` holds."""
+
+
+def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
+    """Return the hotspots of a run.
+
+    Raises
+    ------
+    IncompleteError
+        When the run has not come to its hotspots.
+    """
+    if not run.hotspots.exists():
+        raise IncompleteError(
+            f"{run.path} has no hotspots yet; finish the scan with: hotscan resume {run.path}"
+        )
+    return table_to_hotspots(pq.read_table(run.hotspots))
+
+
+def unanswered_clips(view: RunView, ledger: Ledger) -> Clips:
+    """Return the clips whose pattern has no score."""
+    finished = ledger.finished("clips")
+    tiles = [tile.name for tile in view.job.tiles if tile.name in finished]
+    clips, keys = read_clips(view.run, tiles)
+    (scores,) = read_patterns(view.run, "score")
+    if not np.isnan(scores).any():
+        return Clips(clips.x_dbu[:0], clips.y_dbu[:0], clips.rule[:0])
+    lost = np.isnan(scores)[distinct(keys, clips.x_dbu, clips.y_dbu).pattern]
+    return Clips(clips.x_dbu[lost], clips.y_dbu[lost], clips.rule[lost])
+
+
+def not_scanned(view: RunView, ledger: Ledger) -> tuple[NotScanned, ...]:
+    """Return every region without a verdict, in the area that was to be scanned."""
+    finished, failed = ledger.finished("clips"), ledger.failed("clips")
+    regions = []
+    for tile in view.job.tiles:
+        box = tile.box.intersect(view.job.area)
+        if tile.name not in finished and box is not None:
+            why = failed[tile.name].error if tile.name in failed else "not run"
+            regions.append(NotScanned(box, why))
+    lost = unanswered_clips(view, ledger)
+    half = view.job.core_dbu // 2
+    for x, y in zip(lost.x_dbu.tolist(), lost.y_dbu.tolist(), strict=True):
+        core = Box(x - half, y - half, x + half, y + half).intersect(view.job.area)
+        if core is not None:
+            regions.append(NotScanned(core, "its pattern was not scored"))
+    return tuple(regions)
+
+
+def gather_metrics(view: RunView, ledger: Ledger) -> dict[str, Any]:
+    """Return the flat, stable content of ``metrics.json``."""
+    regions = not_scanned(view, ledger)
+    area = view.job.area.area
+    # Cores of neighbouring clips may overlap: their sum bounds the area without a verdict.
+    missed = min(sum(region.box.area for region in regions), area)
+    um2 = (view.layout.dbu_nm / 1000) ** 2
+    totals = {stage: ledger.totals(stage) for stage in ("clips", "patterns", "scores", "hotspots")}
+    failed = totals["clips"].failed + totals["scores"].failed
+    return {
+        "complete": not regions and not failed,
+        "hotspots": len(view.hotspots),
+        "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
+        "clips": int(totals["clips"].counts.get("clips", 0)),
+        "patterns": int(totals["patterns"].counts.get("patterns", 0)),
+        "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
+        "units_failed": failed,
+        "regions_not_scanned": len(regions),
+        "area_um2": area * um2,
+        "area_covered_um2": (area - missed) * um2,
+        "coverage_fraction": 1 - missed / area,
+        "threshold": view.config.scores.threshold,
+        "warnings": len(view.layout.warnings),
+        **{f"seconds_{stage}": spent for stage, spent in view.about["seconds"].items()},
+        "peak_rss_mb": round(max(view.about.get("peak_rss_mb", 0.0), peak_rss_mb()), 1),
+    }
+
+
+def write_metrics(run: Run, metrics: Mapping[str, Any]) -> None:
+    """Write ``metrics.json``."""
+    write_whole(run.report / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
+
+
+def write_report(view: RunView, metrics: Mapping[str, Any], ledger: Ledger) -> None:
+    """Write the page, the tables and the markers of a run."""
+    regions = not_scanned(view, ledger)
+    folder = view.run.report
+    folder.mkdir(exist_ok=True)
+    page = render_report(_report_data(view, metrics, regions))
+    write_whole(folder / "index.html", page.encode())
+    for name, form in (
+        ("hotspots.csv", "csv"), ("hotspots.lyrdb.gz", "lyrdb"), ("markers.gds", "gds"),
+    ):  # fmt: skip
+        export(view, form, folder / name, [region.box for region in regions])
+
+
+def export(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
+    """Write the hotspots of a run in one of `FORMATS`.
+
+    Raises
+    ------
+    UsageError
+        When there is no such format, or `path` cannot be written.
+    """
+    writers: dict[str, Callable[[Path], object]] = {
+        "csv": lambda p: write_whole(p, hotspots_csv(view.hotspots, _dbu(view)).encode()),
+        "json": lambda p: write_whole(p, hotspots_json(view.hotspots, _dbu(view)).encode()),
+        "parquet": lambda p: shutil.copyfile(view.run.hotspots, p),
+        "lyrdb": lambda p: write_lyrdb_gz(p, _lyrdb(view, regions)),
+        "gds": lambda p: _write_markers(view, p, regions),
+        "oas": lambda p: _write_markers(view, p, regions),
+        "clips": lambda p: _write_clips(view, p),
+    }
+    if form not in writers:
+        raise UsageError(f"format {form!r} is unknown; choose one of {', '.join(FORMATS)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writers[form](path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written ({error.strerror}); choose another") from error
+
+
+def _dbu(view: RunView) -> float:
+    return view.layout.dbu_nm
+
+
+def _marker_layer(view: RunView) -> int:
+    return free_layer(view.layout.file_layers, view.config.markers.layer)
+
+
+def _write_markers(view: RunView, path: Path, regions: list[Box]) -> None:
+    # The suffix tells the writer the format; the file appears whole.
+    unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
+    write_markers(
+        unfinished, view.hotspots, top=view.layout.top, dbu_nm=_dbu(view),
+        core_dbu=view.job.core_dbu, layer=_marker_layer(view), not_scanned=regions[:MOST_REGIONS],
+    )  # fmt: skip
+    unfinished.replace(path)
+
+
+def _lyrdb(view: RunView, regions: list[Box]) -> str:
+    return lyrdb(
+        view.hotspots, top=view.layout.top, dbu_nm=_dbu(view), core_dbu=view.job.core_dbu,
+        layout=Path(view.about["layout"]["path"]).name, not_scanned=regions[:MOST_REGIONS],
+    )  # fmt: skip
+
+
+def _write_clips(view: RunView, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    clip = view.job.clip_dbu
+    around = (
+        (
+            spot,
+            {
+                layer: query(packed, core_box(spot, clip))
+                for layer, packed in zip(view.layout.layers, view.layout.packed, strict=True)
+            },
+        )
+        for spot in view.hotspots
+    )
+    write_clips(
+        folder, around, dbu_nm=_dbu(view), core_dbu=view.job.core_dbu, clip_dbu=clip,
+        core_layer=_marker_layer(view),
+    )  # fmt: skip
+
+
+def _report_data(
+    view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
+) -> ReportData:
+    config, layout, about = view.config, view.layout, view.about
+    shown = view.hotspots[: config.report.top]
+    (count,) = read_patterns(view.run, "count")
+    at_default = config.scores.threshold == view.model.threshold
+    point = view.model.operating_point
+    return ReportData(
+        layout=Path(about["layout"]["path"]).name,
+        layout_digest=about["layout"]["sha256"],
+        top=layout.top,
+        dbu_nm=layout.dbu_nm,
+        layers=config.layout.layers,
+        extent=layout.extent,
+        roi=view.job.area if config.layout.roi_um else None,
+        raster=view.job.spec,
+        model=ModelCard(
+            name=config.scores.model,
+            digest=view.model.digest,
+            process=view.model.process,
+            recall=point.recall if at_default else None,
+            false_alarm_rate=point.false_alarm_rate if at_default else None,
+            measured_on=str(view.model.provenance.get("measured_on", "its validation clips")),
+        ),
+        sampling=_sampling_words(config),
+        threshold=float(config.scores.threshold or 0),
+        hotspots=view.hotspots,
+        pictures=_pictures(view, shown),
+        occurrences={spot.pattern: int(count[spot.pattern]) for spot in view.hotspots},
+        clips=metrics["clips"],
+        patterns=metrics["patterns"],
+        clips_not_scored=len([region for region in regions if "not scored" in region.why]),
+        complete=metrics["complete"],
+        coverage_fraction=metrics["coverage_fraction"],
+        area_covered_um2=metrics["area_covered_um2"],
+        not_scanned=regions[:MOST_REGIONS],
+        seconds=about["seconds"],
+        config=config_toml(config),
+        version=about["hotscan"],
+        finished=about.get("finished", ""),
+        warnings=(*layout.warnings, *model_warnings(view)),
+        shown=config.report.top,
+    )
+
+
+def model_warnings(view: RunView) -> tuple[str, ...]:
+    """Return what the user should know of the match of model and layout."""
+    trained = tuple(view.model.provenance.get("trained_on_layers", ()))
+    if not trained or trained == view.config.layout.layers:
+        return ()
+    return (
+        f"model {view.config.scores.model} was trained on {', '.join(trained)} "
+        f"({', '.join(view.model.layers)} of {view.model.process}); "
+        f"{', '.join(view.config.layout.layers)} is judged as if it were that",
+    )
+
+
+def _pictures(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
+    places: Int64s = np.array([(s.x_dbu, s.y_dbu) for s in shown], np.int64).reshape(-1, 2)
+    drawn = draw_places(places[:, 0], places[:, 1], view.job)
+    return {spot.id: picture for spot, picture in zip(shown, drawn, strict=True)}
+
+
+def _sampling_words(config: ScanConfig) -> str:
+    clips = config.clips
+    if clips.mode == "grid":
+        return f"every clip of a grid of {clips.stride_nm:g} nm that shows any geometry"
+    return (
+        f"clips at spaces up to {clips.space_nm:g} nm, tip to tip up to {clips.tip_to_tip_nm:g} nm,"
+        f" line end to side up to {clips.line_end_to_side_nm:g} nm, and where wires up to "
+        f"{clips.width_nm:g} nm begin or end at wider ones"
+    )
+
+
+def config_toml(config: ScanConfig) -> str:
+    """Return the resolved config as TOML; settings that are not set are left out."""
+    lines = []
+    for table, settings in config.model_dump(mode="json").items():
+        given = {key: value for key, value in settings.items() if value is not None}
+        if given:
+            lines.append(f"[{table}]")
+            # JSON's scalars and lists are TOML's.
+            lines.extend(f"{key} = {json.dumps(value)}" for key, value in given.items())
+            lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,332 @@
+"""A scan, from layout file to report: what is finished is kept, what is not is run.
+
+in       layout file, run directory, config, resources
+out      `ScanResult`, and the run directory filled
+promise  a stage whose inputs did not change is not run again; a scan that misses anything says so
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from pipeline import ingest, outputs
+from pipeline.config import Resources, ScanConfig, as_dict, digest_for, load_config
+from pipeline.events import Listener, StageFinished, StageStarted, UnitFinished
+from pipeline.executors import Executor, executor_for
+from pipeline.ledger import Ledger, Status, UnitOutcome
+from pipeline.plan import Job, layers_of, make_job, resolve_config
+from pipeline.steps import clip_tile, peak_rss_mb, score_shard
+from pipeline.store import (
+    Run, create_patterns, file_digest, open_run_directory, read_clips, read_patterns, shard_count,
+    write_table,
+)
+from stages.clips import RULES
+from stages.contracts import Clips, Hotspot, PackedLayout
+from stages.detector import checkpoint
+from stages.errors import LayoutError, RunMismatchError
+from stages.hotspots import find_hotspots
+from stages.lithography.process import load_process
+from stages.markers import hotspots_to_table, table_to_hotspots
+from stages.patterns import distinct
+
+T = TypeVar("T")
+
+BINDING = ("layout", "clips", "patterns", "scores")
+"""Stages whose settings a run is bound to; later ones are run again when theirs change."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScanResult:
+    """What a scan came to."""
+
+    run: Run
+    metrics: Mapping[str, Any]
+    """What ``metrics.json`` holds."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every place of the area has a verdict."""
+        return bool(self.metrics["complete"])
+
+
+def scan(
+    layout_path: Path, out: Path, config: ScanConfig, resources: Resources, listen: Listener
+) -> ScanResult:
+    """Scan a layout into a run directory, going on from what is finished there.
+
+    Raises
+    ------
+    UsageError
+        When the request cannot be met, or the run directory is of another layout, model or config.
+    LayoutError
+        When the layout cannot be read, or is refused.
+    """
+    model_path = checkpoint.find(config.scores.model)
+    model = checkpoint.load(model_path)
+    process = load_process(model.process)
+    config = resolve_config(config, model, process)
+    layers_of(config)  # refused before anything is written
+    if not layout_path.is_file():
+        raise LayoutError(f"layout {layout_path} is not there; give a GDSII or OASIS file")
+    run = open_run_directory(out)
+    digest = file_digest(layout_path)
+    with Ledger(run.ledger) as ledger:
+        ledger.start_session()
+        about, config = _bind(run, ledger, layout_path, digest, config, model.digest)
+        with executor_for(resources) as executor:
+            session = _Session(run, ledger, executor, listen, about)
+            return session.scan(layout_path, config, model, model_path)
+
+
+def resume(path: Path, resources: Resources, listen: Listener) -> ScanResult:
+    """Go on with the scan of a run directory, with the settings that it began with."""
+    about = Run(path).read_about()
+    layout = Path(about["layout"]["path"])
+    return scan(layout, path, load_config(None, about["config"]), resources, listen)
+
+
+def _bind(
+    run: Run, ledger: Ledger, layout: Path, digest: str, config: ScanConfig, model_digest: str
+) -> tuple[dict[str, Any], ScanConfig]:
+    """Begin ``run.json``, or check that the run there is of the same layout, model and config."""
+    about: dict[str, Any] = {
+        "hotscan": importlib.metadata.version("hotscan"),
+        "python": platform.python_version(),
+        "state": "running",
+        "layout": {"path": str(layout.resolve()), "sha256": digest},
+        "model_digest": model_digest,
+        "config": as_dict(config),
+        "digests": {stage: digest_for(config, stage) for stage in (*BINDING, "hotspots", "report")},
+        "seconds": {},
+    }
+    if not (run.path / "run.json").exists():
+        run.write_about(about)
+        return about, config
+    before = run.read_about()
+    _refuse_other(run, "layout", before["layout"]["sha256"], digest)
+    _refuse_other(run, "model", before["model_digest"], model_digest)
+    for stage in BINDING:
+        if before["digests"][stage] != about["digests"][stage]:
+            _refuse_other_settings(run, before["config"], about["config"])
+    for stage in ("hotspots", "report"):
+        if before["digests"][stage] != about["digests"][stage]:
+            ledger.forget(stage)
+    # Sizes never change the answer, but the units of a run are named by them.
+    tables = about["config"] | {"tiles": before["config"]["tiles"]}
+    tables["scores"] |= {"shard_patterns": before["config"]["scores"]["shard_patterns"]}
+    about |= {"config": tables, "seconds": before["seconds"]}
+    run.write_about(about)
+    return about, load_config(None, tables)
+
+
+def _refuse_other(run: Run, what: str, before: str, now: str) -> None:
+    if before != now:
+        raise RunMismatchError(
+            f"run directory {run.path} is of another {what}: it began with {before}, this is "
+            f"{now}; choose another --out"
+        )
+
+
+def _refuse_other_settings(run: Run, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = [
+        f"[{table}] {key} was {before[table][key]!r}, is {value!r}"
+        for table, settings in now.items()
+        for key, value in settings.items()
+        if before[table].get(key) != value and (table, key) not in outputs.LATE_SETTINGS
+    ]
+    raise RunMismatchError(
+        f"run directory {run.path} began with other settings: {'; '.join(changed)}; "
+        "choose another --out"
+    )
+
+
+class _Session:
+    """One driver's work on a run."""
+
+    def __init__(
+        self, run: Run, ledger: Ledger, executor: Executor, listen: Listener,
+        about: dict[str, Any],
+    ) -> None:
+        self.run, self.ledger, self.executor = run, ledger, executor
+        self.listen, self.about = listen, about
+
+    def scan(
+        self, layout_path: Path, config: ScanConfig, model: checkpoint.Checkpoint, model_path: Path
+    ) -> ScanResult:
+        """Run every stage that is not finished."""
+        try:
+            layout = self.ingested(layout_path, config)
+            process = load_process(model.process)
+            channels = replace(
+                layout,
+                layers=layout.layers[: model.raster.layers],
+                packed=layout.packed[: model.raster.layers],
+            )
+            job = make_job(self.run.path, config, channels, model, model_path, process)
+            self.units("clips", "tiles", job.tiles, partial(clip_tile, job=job), _tile_name)
+            patterns = self.found_patterns(job, model)
+            shards = range(shard_count(job.shard_patterns, patterns))
+            task = partial(score_shard, job=job, patterns=patterns)
+            self.units("scores", "shards", shards, task, _shard_name)
+            hotspots = self.found_hotspots(job, config, layout)
+            return self.reported(job, config, layout, model, hotspots)
+        except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self.about["state"] = "interrupted" if interrupted else "failed"
+            self.run.write_about(self.about)
+            raise
+
+    def ingested(self, path: Path, config: ScanConfig) -> PackedLayout:
+        """Pack the layout, once."""
+
+        def pack() -> dict[str, float]:
+            scanned, excluded = layers_of(config)
+            packed = ingest.pack_into(
+                path, self.run.layout, (*scanned, *excluded), config.layout.cell,
+                strict=config.layout.strict,
+            )  # fmt: skip
+            return {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
+
+        self.once("layout", pack)
+        return ingest.open_packed(self.run.layout)
+
+    def found_patterns(self, job: Job, model: checkpoint.Checkpoint) -> int:
+        """Find the distinct pictures of all clips; return how many there are."""
+
+        def find() -> dict[str, float]:
+            clips, keys = read_clips(self.run, self.finished_tiles(job))
+            found = distinct(keys, clips.x_dbu, clips.y_dbu)
+            columns = {
+                "key": keys[found.first],
+                "count": found.count,
+                "x_dbu": clips.x_dbu[found.first],
+                "y_dbu": clips.y_dbu[found.first],
+            }
+            embedding = model.config.embedding
+            create_patterns(self.run, job.spec, embedding, job.shard_patterns, columns)
+            return {"patterns": len(found.first), "clips": len(clips)}
+
+        # More tiles may have succeeded since the patterns were found: then they are found anew.
+        clips = self.ledger.totals("clips").counts.get("clips", 0)
+        before = self.ledger.totals("patterns").counts.get("clips", clips)
+        if before != clips:
+            for stage in ("patterns", "scores", "hotspots", "report"):
+                self.ledger.forget(stage)
+        self.once("patterns", find)
+        return int(self.ledger.totals("patterns").counts["patterns"])
+
+    def found_hotspots(
+        self, job: Job, config: ScanConfig, layout: PackedLayout
+    ) -> tuple[Hotspot, ...]:
+        """Merge and rank the clips over threshold."""
+        assert config.scores.threshold is not None  # resolve_config put the model's in
+        threshold = config.scores.threshold
+
+        def find() -> dict[str, float]:
+            clips, keys = read_clips(self.run, self.finished_tiles(job))
+            pattern = distinct(keys, clips.x_dbu, clips.y_dbu).pattern
+            scores, pattern_keys = read_patterns(self.run, "score", "key")
+            hot = np.flatnonzero(scores[pattern] >= threshold)
+            spots = find_hotspots(
+                Clips(clips.x_dbu[hot], clips.y_dbu[hot], clips.rule[hot]), pattern[hot],
+                rules=RULES, scores=scores, keys=pattern_keys, core_dbu=job.core_dbu,
+                threshold=threshold,
+            )  # fmt: skip
+            write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
+            return {
+                "hotspots": len(spots),
+                "hotspots_unique": len({spot.pattern for spot in spots}),
+                "hot_clips": len(hot),
+            }
+
+        self.once("hotspots", find)
+        return outputs.read_hotspots(self.run)
+
+    def reported(
+        self, job: Job, config: ScanConfig, layout: PackedLayout, model: checkpoint.Checkpoint,
+        hotspots: tuple[Hotspot, ...],
+    ) -> ScanResult:
+        """Write what people and tools read, always: it holds the state of the whole run."""
+        started = time.monotonic()
+        view = outputs.RunView(self.run, job, config, layout, model, hotspots, self.about)
+        metrics = outputs.gather_metrics(view, self.ledger)
+        self.about["state"] = "complete" if metrics["complete"] else "incomplete"
+        self.about["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        outputs.write_report(view, metrics, self.ledger)
+        self.timed("report", time.monotonic() - started)
+        metrics |= {"seconds_report": self.about["seconds"]["report"]}
+        outputs.write_metrics(self.run, metrics)
+        self.run.write_about(self.about)
+        return ScanResult(self.run, metrics)
+
+    def finished_tiles(self, job: Job) -> list[str]:
+        """Return the tiles that have clips, in scan order."""
+        done = self.ledger.finished("clips")
+        return [
+            tile.name
+            for tile in job.tiles
+            if tile.name in done and done[tile.name].status == Status.DONE
+        ]
+
+    def once(self, stage: str, work: Callable[[], dict[str, float]]) -> None:
+        """Run a stage of one unit in this process, unless it is finished."""
+        done = len(self.ledger.finished(stage))
+        self.listen(StageStarted(stage, 1, done, "step"))
+        started = time.monotonic()
+        if not done:
+            counts = work()
+            seconds = time.monotonic() - started
+            self.ledger.record(
+                UnitOutcome(stage, "all", Status.DONE, counts=counts, seconds=seconds)
+            )
+            self.timed(stage, seconds)
+        self.listen(StageFinished(stage, 1, 1, seconds=time.monotonic() - started))
+
+    def units(
+        self, stage: str, noun: str, units: Iterable[T],
+        task: Callable[[T], UnitOutcome], name: Callable[[T], str],
+    ) -> None:
+        """Run the units of a stage that are not finished; failed ones are tried again."""
+        every = list(units)
+        finished = self.ledger.finished(stage)
+        rest = [unit for unit in every if name(unit) not in finished]
+        done, total = len(every) - len(rest), len(every)
+        started = time.monotonic()
+        self.listen(StageStarted(stage, total, done, noun))
+        failed = 0
+        for outcome in self.executor.run(task, rest, stage=stage, unit_id=name):
+            self.ledger.record(outcome)
+            failed += outcome.status == Status.FAILED
+            done += 1
+            self.listen(UnitFinished(stage, done, total, outcome.counts))
+        seconds = time.monotonic() - started
+        if rest:
+            self.timed(stage, seconds)
+        self.listen(StageFinished(stage, total, total, failed, seconds))
+
+    def timed(self, stage: str, seconds: float) -> None:
+        """Add to what a stage has cost so far, over all sessions."""
+        spent = self.about["seconds"]
+        spent[stage] = round(spent.get(stage, 0.0) + seconds, 3)
+        self.about["peak_rss_mb"] = max(self.about.get("peak_rss_mb", 0.0), peak_rss_mb())
+
+
+def _tile_name(tile: Any) -> str:
+    return str(tile.name)
+
+
+def _shard_name(shard: int) -> str:
+    return f"{shard:05d}"
+
+
+__all__ = ["ScanResult", "resume", "scan", "table_to_hotspots"]

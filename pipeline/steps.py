@@ -1,0 +1,148 @@
+"""One unit of each stage: read, compute, write, say what was done.
+
+The computing is the stages'; here are the files around it. Each function runs in a worker (or in
+the driver, without workers), writes its own file or rows, and returns a few counts.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.ingest import open_packed
+from pipeline.ledger import Status, UnitOutcome
+from pipeline.plan import Job
+from pipeline.store import Run, places_of, shard_rows, write_clips, write_shard
+from stages.clips import grid_clips, halo_dbu, site_clips, without_excluded
+from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayout, Shapes
+from stages.detector import checkpoint
+from stages.errors import RunMismatchError
+from stages.geometry.walk import query
+from stages.patterns import canonical, keys_of
+from stages.raster import draw_clips
+from stages.scores import NetworkScorer, score_rasters
+from stages.tiles import Tile
+
+DRAWN_TOGETHER = 1024
+"""Clips drawn at once: bounds the memory of a tile, whatever its size."""
+
+BLOCK_CLIPS = 16
+"""Side of the blocks, in clips, in which the geometry of scattered clips is read."""
+
+
+@lru_cache(maxsize=2)
+def _layout(run: Path) -> PackedLayout:
+    return open_packed(Run(run).layout)
+
+
+@lru_cache(maxsize=1)
+def _scorer(model: Path, digest: str, device: str) -> NetworkScorer:
+    loaded = checkpoint.load(model)
+    if loaded.digest != digest:
+        raise RunMismatchError(
+            f"model {model} has digest {loaded.digest} here but the scan began with {digest}; "
+            "give every worker the same file"
+        )
+    return NetworkScorer(loaded.detector(), loaded.raster, device)
+
+
+def peak_rss_mb() -> float:
+    """Return the most memory that this process has held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def clip_tile(tile: Tile, *, job: Job) -> UnitOutcome:
+    """Cut the clips of a tile, draw each, and keep the key of its picture."""
+    started = time.perf_counter()
+    layout = _layout(job.run)
+    channels = job.spec.layers
+    reach = halo_dbu(job.core_dbu, job.limits) + job.clip_dbu
+    shapes = [query(packed, tile.box.grown(reach)) for packed in layout.packed]
+    if job.limits is None:
+        clips = grid_clips(tile.box, job.area, job.core_dbu, job.stride_dbu)
+    else:
+        clips = site_clips(shapes[:channels], tile.box, job.area, job.core_dbu, job.limits)
+    clips = without_excluded(clips, shapes[channels:], job.core_dbu)
+    clips, keys = _keyed(clips, shapes[:channels], job)
+    digest = write_clips(Run(job.run).clips(tile.name), clips, keys)
+    return UnitOutcome(
+        stage="clips",
+        unit=tile.name,
+        status=Status.DONE if len(clips) else Status.EMPTY,
+        counts={"clips": len(clips)},
+        checksum=digest,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _keyed(clips: Clips, shapes: list[Shapes], job: Job) -> tuple[Clips, Bytes]:
+    """Return the clips that show anything, with the keys of their pictures."""
+    shown: list[npt.NDArray[np.bool_]] = []
+    keys: list[Bytes] = [np.empty((0, 16), np.uint8)]
+    for first in range(0, len(clips), DRAWN_TOGETHER):
+        part = slice(first, first + DRAWN_TOGETHER)
+        pictures = _drawn(clips.x_dbu[part], clips.y_dbu[part], shapes, job)
+        drawn = pictures.any(axis=(1, 2, 3))
+        shown.append(drawn)
+        keys.append(keys_of(canonical(pictures[drawn], job.symmetries)))
+    kept = np.concatenate(shown) if shown else np.empty(0, bool)
+    return Clips(clips.x_dbu[kept], clips.y_dbu[kept], clips.rule[kept]), np.concatenate(keys)
+
+
+def _drawn(x_dbu: Int64s, y_dbu: Int64s, shapes: list[Shapes], job: Job) -> Bytes:
+    return draw_clips(
+        shapes, x_dbu, y_dbu, clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu
+    )
+
+
+def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Bytes:
+    """Draw clips that may lie anywhere, as placed, (n, layers, h, w) uint8.
+
+    Their geometry is read block by block, so that clips far apart do not fetch what is between.
+    """
+    layout = _layout(job.run)
+    pictures = np.empty(
+        (len(x_dbu), job.spec.layers, job.spec.clip_px, job.spec.clip_px), np.uint8
+    )
+    for members, box in _blocks(x_dbu, y_dbu, job):
+        shapes = [query(packed, box) for packed in layout.packed[: job.spec.layers]]
+        pictures[members] = _drawn(x_dbu[members], y_dbu[members], shapes, job)
+    return pictures
+
+
+def _blocks(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Iterator[tuple[Int64s, Box]]:
+    side = BLOCK_CLIPS * job.clip_dbu
+    row, column = y_dbu // side, x_dbu // side
+    order = np.lexsort((column, row))
+    new = np.diff(row[order], prepend=row[order][:1] - 1) | np.diff(
+        column[order], prepend=column[order][:1]
+    )
+    for members in np.split(order, np.flatnonzero(new)[1:]):
+        if len(members):
+            x, y = x_dbu[members], y_dbu[members]
+            yield members, Box(x.min(), y.min(), x.max(), y.max()).grown(job.clip_dbu)
+
+
+def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
+    """Draw the pictures of a shard of patterns, score them, and write both."""
+    started = time.perf_counter()
+    run = Run(job.run)
+    rows = shard_rows(shard, job.shard_patterns, patterns)
+    x_dbu, y_dbu = places_of(run, rows)
+    pictures = canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
+    scores = score_rasters(pictures, _scorer(job.model, job.model_digest, job.device))
+    digest = write_shard(run, rows, pictures, scores.score, scores.embedding)
+    return UnitOutcome(
+        stage="scores",
+        unit=f"{shard:05d}",
+        status=Status.DONE,
+        counts={"patterns": len(x_dbu)},
+        checksum=digest,
+        seconds=time.perf_counter() - started,
+    )

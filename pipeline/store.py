@@ -1,0 +1,245 @@
+"""The run directory: what is where, and how it is written.
+
+A file appears whole or not at all (written beside, then renamed), and one task owns what it
+writes: a tile its clips file, a shard its rows of every array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+from zarr.codecs import BloscCodec
+
+from stages.contracts import Bytes, Clips, Float32s, Int64s, RasterSpec
+from stages.errors import IncompleteError, RunMismatchError, UsageError
+from stages.patterns import KEY_BYTES
+
+CHUNK_PATTERNS = 256
+"""Pictures read together; a chunk of one would be a file a clip."""
+
+CLIPS_SCHEMA = pa.schema(
+    [
+        ("x_dbu", pa.int64()),
+        ("y_dbu", pa.int64()),
+        ("rule", pa.uint8()),
+        ("key", pa.binary(KEY_BYTES)),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Paths of a run directory."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The only truth of what is finished."""
+        return self.path / "ledger.sqlite"
+
+    @property
+    def layout(self) -> Path:
+        """The packed layout."""
+        return self.path / "layout"
+
+    @property
+    def patterns(self) -> Path:
+        """Zarr group of the distinct pictures."""
+        return self.path / "patterns.zarr"
+
+    @property
+    def hotspots(self) -> Path:
+        """Table of the hotspots."""
+        return self.path / "hotspots.parquet"
+
+    @property
+    def report(self) -> Path:
+        """Folder of what people and other tools read."""
+        return self.path / "report"
+
+    def clips(self, tile: str) -> Path:
+        """Table of the clips of one tile."""
+        return self.path / "clips" / f"{tile}.parquet"
+
+    def read_about(self) -> dict[str, Any]:
+        """Return ``run.json``.
+
+        Raises
+        ------
+        UsageError
+            When the directory holds no run, or its ``run.json`` cannot be read.
+        """
+        try:
+            about: dict[str, Any] = json.loads((self.path / "run.json").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(
+                f"{self.path} holds no run (no run.json); give the --out of a scan"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.path}/run.json cannot be read: {error}") from error
+        return about
+
+    def write_about(self, about: Mapping[str, Any]) -> None:
+        """Write ``run.json``."""
+        write_whole(self.path / "run.json", json.dumps(about, indent=1).encode() + b"\n")
+
+
+def open_run_directory(path: Path) -> Run:
+    """Return the run directory at `path`, made when absent.
+
+    Raises
+    ------
+    UsageError
+        When it cannot be made or written, or holds something that is no run.
+    """
+    run = Run(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        foreign = any(path.iterdir()) and not (path / "run.json").exists()
+        (path / ".writable").touch()
+        (path / ".writable").unlink()
+    except OSError as error:
+        raise UsageError(
+            f"run directory {path} cannot be written ({error.strerror}); choose another --out"
+        ) from error
+    if foreign:
+        raise UsageError(
+            f"{path} is not empty and holds no run; choose another --out, so that nothing is lost"
+        )
+    return run
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a kill, finds the old one or the new one, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished.write_bytes(content)
+    os.replace(unfinished, path)
+
+
+def write_table(path: Path, table: pa.Table) -> str:
+    """Write a Parquet file and return the digest of its bytes."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content = sink.getvalue().to_pybytes()
+    write_whole(path, content)
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def write_clips(path: Path, clips: Clips, keys: Bytes) -> str:
+    """Write the clips of a tile with the keys of their pictures; return the file's digest."""
+    key_column = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(np.ascontiguousarray(keys))]
+    )
+    columns = [clips.x_dbu, clips.y_dbu, clips.rule, key_column]
+    return write_table(path, pa.table(columns, schema=CLIPS_SCHEMA))
+
+
+def read_clips(run: Run, tiles: list[str]) -> tuple[Clips, Bytes]:
+    """Return the clips of `tiles` and the (n, 16) keys of their pictures."""
+    tables = []
+    for tile in tiles:
+        try:
+            tables.append(pq.read_table(run.clips(tile)))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise IncompleteError(
+                f"{run.clips(tile)} is finished by the ledger but cannot be read ({error}); "
+                "scan into a new run directory"
+            ) from error
+    table = pa.concat_tables(tables) if tables else CLIPS_SCHEMA.empty_table()
+    x, y, rule = (table[name].to_numpy() for name in ("x_dbu", "y_dbu", "rule"))
+    packed = [np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, KEY_BYTES)[
+        chunk.offset : chunk.offset + len(chunk)] for chunk in table["key"].chunks]  # fmt: skip
+    keys = np.concatenate(packed) if packed else np.empty((0, KEY_BYTES), np.uint8)
+    return Clips(x, y, rule), keys
+
+
+def create_patterns(
+    run: Run, spec: RasterSpec, embedding: int, shard_patterns: int,
+    columns: Mapping[str, npt.NDArray[Any]],
+) -> None:
+    """Create ``patterns.zarr``: the columns that are known, and room for pictures and scores."""
+    n = len(columns["count"])
+    unfinished = run.patterns.with_name(".patterns.zarr.tmp")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    group = zarr.create_group(unfinished, attributes={"clip_px": spec.clip_px, "patterns": n})
+    for name, values in columns.items():
+        array = group.create_array(name, data=values, chunks=(max(n, 1), *values.shape[1:]))
+        assert array.shape == values.shape
+    chunk = min(CHUNK_PATTERNS, shard_patterns)
+    shard = -(-shard_patterns // chunk) * chunk
+    picture = (spec.layers, spec.clip_px, spec.clip_px)
+    group.create_array(
+        "raster", shape=(n, *picture), dtype="u1", chunks=(chunk, *picture),
+        shards=(shard, *picture), compressors=BloscCodec(cname="zstd", shuffle="bitshuffle"),
+    )  # fmt: skip
+    # NaN is "not scored": a lost chunk must never read as a score.
+    group.create_array(
+        "score", shape=(n,), dtype="f4", chunks=(shard,), fill_value=float("nan")
+    )
+    group.create_array(
+        "embedding", shape=(n, embedding), dtype="f2", chunks=(shard, embedding),
+        fill_value=float("nan"),
+    )  # fmt: skip
+    shutil.rmtree(run.patterns, ignore_errors=True)
+    os.replace(unfinished, run.patterns)
+
+
+def shard_rows(shard: int, shard_patterns: int, patterns: int) -> slice:
+    """Return the patterns of a shard: whole chunks, so that no other task writes into them."""
+    chunk = min(CHUNK_PATTERNS, shard_patterns)
+    rows = -(-shard_patterns // chunk) * chunk
+    return slice(shard * rows, min((shard + 1) * rows, patterns))
+
+
+def shard_count(shard_patterns: int, patterns: int) -> int:
+    """Return the number of shards."""
+    chunk = min(CHUNK_PATTERNS, shard_patterns)
+    return -(-patterns // (-(-shard_patterns // chunk) * chunk))
+
+
+def read_patterns(run: Run, *names: str) -> tuple[npt.NDArray[Any], ...]:
+    """Return whole columns of ``patterns.zarr``."""
+    group = zarr.open_group(run.patterns, mode="r")
+    return tuple(np.asarray(_array(group, name)[...]) for name in names)
+
+
+def write_shard(run: Run, rows: slice, raster: Bytes, score: Float32s, embedding: Any) -> str:
+    """Write one shard's pictures and scores; return the digest of the scores."""
+    group = zarr.open_group(run.patterns, mode="r+")
+    _array(group, "raster")[rows] = raster
+    _array(group, "embedding")[rows] = embedding
+    _array(group, "score")[rows] = score
+    return hashlib.blake2b(score.tobytes(), digest_size=16).hexdigest()
+
+
+def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise RunMismatchError(f"{name} in {group.store_path} is no array; scan into a new run")
+    return array
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def places_of(run: Run, rows: slice) -> tuple[Int64s, Int64s]:
+    """Return the centres of the clips that represent the patterns of a shard."""
+    group = zarr.open_group(run.patterns, mode="r")
+    return np.asarray(_array(group, "x_dbu")[rows]), np.asarray(_array(group, "y_dbu")[rows])

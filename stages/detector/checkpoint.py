@@ -1,0 +1,182 @@
+"""The file that holds a trained detector, and says what it is.
+
+In: a checkpoint. Out: one file. Unit: a model. Promise: the digest is of the content, so equal
+models have equal digests, and a file whose content does not have its digest is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pickle
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.contracts import RasterSpec
+from stages.detector.model import Detector, DetectorConfig
+from stages.detector.training import OperatingPoint
+from stages.errors import UsageError
+
+KIND = "hotscan detector"
+VERSION = 1
+CONTENT = {"kind", "version", "about", "weights"}
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A trained detector and all that scoring with it needs."""
+
+    weights: dict[str, Tensor]
+    """State dict of `Detector`, on the CPU."""
+    config: DetectorConfig
+    raster: RasterSpec
+    """The picture it was trained on, and must be given."""
+    layers: tuple[str, ...]
+    """Name of each channel of the picture, such as ``met1``."""
+    process: str
+    """Name of the process that its labels came from."""
+    operating_point: OperatingPoint
+    """The threshold, and the recall and false alarms measured with it."""
+    provenance: dict[str, Any]
+    """What it was trained on, seed, figures: plain values, for people."""
+
+    def __post_init__(self) -> None:
+        if not self.raster.layers == self.config.layers == len(self.layers):
+            raise UsageError(
+                f"the picture has {self.raster.layers} layers, the detector {self.config.layers} "
+                f"and {len(self.layers)} are named; all three must agree"
+            )
+
+    @property
+    def threshold(self) -> float:
+        """Score from which a clip is flagged."""
+        return self.operating_point.threshold
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, 64 hexadecimal digits."""
+        return _digest(_content(self))
+
+    def detector(self) -> Detector:
+        """Return the network with these weights, for training on; see `Detector.for_inference`."""
+        detector = Detector(self.config)
+        detector.load_state_dict(self.weights)
+        return detector.eval()
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint`; a reader never sees half a file."""
+    content = _content(checkpoint)
+    unfinished = path.with_name(path.name + ".part")
+    torch.save(content | {"digest": _digest(content)}, unfinished)
+    os.replace(unfinished, path)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read what `save` wrote; nothing in the file is executed.
+
+    Raises
+    ------
+    UsageError
+        When `path` is not there, is no checkpoint, is of another version, or was changed.
+    """
+    content = _read(path)
+    if content.get("kind") != KIND:
+        raise UsageError(
+            f"{str(path)!r} is a PyTorch file but no {KIND}; give a file that `hotscan train` wrote"
+        )
+    if content.get("version") != VERSION:
+        raise UsageError(
+            f"model {str(path)!r} is of format {content.get('version')} but this hotscan reads "
+            f"format {VERSION}; train it again, or use the hotscan that wrote it"
+        )
+    digest = content.pop("digest", None)
+    if set(content) != CONTENT or _digest(content) != digest:
+        raise UsageError(
+            f"model {str(path)!r} is damaged: its digest is not that of its content; copy it again"
+        )
+    about = json.loads(content["about"])
+    config = about["config"]
+    config |= {"fine": tuple(config["fine"]), "coarse": tuple(config["coarse"])}  # lists in JSON
+    return Checkpoint(
+        weights=content["weights"],
+        config=DetectorConfig(**config),
+        raster=RasterSpec(**about["raster"]),
+        layers=tuple(about["layers"]),
+        process=about["process"],
+        operating_point=OperatingPoint(**about["operating_point"]),
+        provenance=about["provenance"],
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UsageError(f"model {str(path)!r} is not there; give the path of a .pt file")
+    # Looked at first because the unpickler raises nearly anything on a file that is no archive.
+    if zipfile.is_zipfile(path):
+        with contextlib.suppress(RuntimeError, pickle.UnpicklingError):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            return content if isinstance(content, dict) else {}
+    raise UsageError(
+        f"model {str(path)!r} cannot be read as a checkpoint; "
+        "give a file that `hotscan train` wrote"
+    )
+
+
+def shipped() -> tuple[str, ...]:
+    """Return the names of the models that come with hotscan."""
+    return tuple(sorted(path.stem for path in WEIGHTS.glob("*.pt")))
+
+
+def find(name_or_path: str) -> Path:
+    """Return the file of a shipped model's name, or of a path.
+
+    Raises
+    ------
+    UsageError
+        When it is neither.
+    """
+    if name_or_path in shipped():
+        return WEIGHTS / f"{name_or_path}.pt"
+    path = Path(name_or_path)
+    if not path.is_file():
+        names = ", ".join(shipped()) or "none"
+        raise UsageError(
+            f"model {name_or_path!r} is neither a file nor a shipped model; shipped are: {names}"
+        )
+    return path
+
+
+def _content(checkpoint: Checkpoint) -> dict[str, Any]:
+    about = {
+        "config": asdict(checkpoint.config),
+        "raster": asdict(checkpoint.raster),
+        "layers": checkpoint.layers,
+        "process": checkpoint.process,
+        "operating_point": asdict(checkpoint.operating_point),
+        "provenance": checkpoint.provenance,
+    }
+    return {
+        "kind": KIND,
+        "version": VERSION,
+        "about": json.dumps(about, sort_keys=True),
+        "weights": {
+            name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()
+        },
+    }
+
+
+def _digest(content: dict[str, Any]) -> str:
+    sha = hashlib.sha256(f"{content['kind']} {content['version']} {content['about']}".encode())
+    for name, value in sorted(content["weights"].items()):
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha.update(value.numpy().tobytes())
+    return sha.hexdigest()

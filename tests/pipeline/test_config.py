@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from pipeline.config import (
+    STAGE_SETTINGS,
+    Resources,
+    ScanConfig,
+    as_dict,
+    digest_for,
+    load_config,
+    load_resources,
+)
+from stages.errors import ConfigError
+
+EVERYTHING = """
+[layout]
+cell = "top"
+layers = ["68/20", "69/20"]
+exclude = ["81/4"]
+roi_um = [0, 10.5, 200, 300]
+strict = true
+[tiles]
+size_um = 50
+[clips]
+mode = "sites"
+space_nm = 140
+width_nm = 130.5
+tip_to_tip_nm = 200
+line_end_to_side_nm = 180
+line_end_nm = 300
+[raster]
+pixel_nm = 20
+clip_nm = 2560
+core_nm = 1280
+[scores]
+model = "models/mine.pt"
+threshold = 0.25
+shard_patterns = 128
+device = "cuda:1"
+[report]
+top = 5
+[markers]
+layer = 900
+"""
+
+
+@pytest.fixture
+def everything(tmp_path: Path) -> Path:
+    path = tmp_path / "scan.toml"
+    path.write_text(EVERYTHING)
+    return path
+
+
+def test_every_setting_is_read(everything: Path) -> None:
+    config, default = as_dict(load_config(everything)), as_dict(ScanConfig())
+    unchanged = [
+        (table, key)
+        for table, settings in default.items()
+        for key, value in settings.items()
+        if config[table][key] == value
+    ]
+    assert unchanged == [("clips", "stride_nm")]  # which mode "sites" does not have
+    assert config["layout"]["roi_um"] == [0, 10.5, 200, 300]
+    assert config["clips"]["width_nm"] == 130.5
+    assert config["scores"]["device"] == "cuda:1"
+
+
+def test_overrides_lie_over_the_file(everything: Path) -> None:
+    config = load_config(
+        everything, {"scores": {"threshold": 0.75, "model": None}, "report": {"top": 7}}
+    )
+    assert config.scores.threshold == 0.75
+    assert config.scores.model == "models/mine.pt"  # None is "not given"
+    assert config.report.top == 7
+
+
+def test_a_saved_config_gives_the_same_settings(everything: Path) -> None:
+    for config in (load_config(everything), ScanConfig()):
+        assert load_config(None, json.loads(json.dumps(as_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        # unknown names, with the nearest
+        ({"layout": {"layer": []}}, r"\[layout\] layer is not a setting; did you mean layers\?"),
+        ({"score": {}}, r"score is not a setting; did you mean scores\?"),
+        ({"report": {"threshold": 1}}, r"did you mean \[scores\] threshold\?"),
+        ({"report": {"zzz": 1}}, r"\[report\] zzz is not a setting; known are top"),
+        # wrong types: nothing is converted
+        ({"tiles": {"size_um": "100"}}, r"\[tiles\] size_um is '100'; allowed: a valid number"),
+        ({"tiles": {"size_um": True}}, r"\[tiles\] size_um is True; allowed: a valid number"),
+        ({"report": {"top": 3.5}}, r"\[report\] top is 3.5; allowed: a valid integer"),
+        ({"layout": {"layers": "68/20"}}, r"\[layout\] layers is '68/20'; allowed: a valid tuple"),
+        # out of range
+        ({"tiles": {"size_um": 0}}, r"\[tiles\] size_um is 0; allowed: greater than 0"),
+        ({"tiles": {"size_um": float("nan")}}, r"\[tiles\] size_um is nan; allowed: a finite"),
+        ({"scores": {"threshold": 1.5}}, r"\[scores\] threshold is 1.5; allowed: less than or"),
+        ({"scores": {"device": "gpu"}}, r"\[scores\] device is 'gpu'; allowed: "),
+        ({"clips": {"mode": "all"}}, r"\[clips\] mode is 'all'; allowed: 'sites' or 'grid'"),
+        ({"markers": {"layer": 65536}}, r"\[markers\] layer is 65536; allowed: less than or"),
+        # of no sense
+        ({"layout": {"layers": ["68"]}}, "^layer '68' is not layer/datatype; write it like 68/20$"),
+        ({"layout": {"layers": ["1/0", "01/0"]}}, "each layer once"),
+        ({"layout": {"roi_um": [5, 0, 5, 9]}}, "x0,y0,x1,y1 with x0 < x1 and y0 < y1"),
+        ({"layout": {"roi_um": [0, 0, 5]}}, r"\[layout\] roi_um"),
+        (
+            {"clips": {"mode": "sites", "stride_nm": 100}},
+            r'^\[clips\] stride_nm is 100 but mode is "sites"',
+        ),
+    ],
+)
+def test_errors_name_key_value_and_what_is_allowed(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, overrides)
+
+
+def test_all_errors_are_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"size_um is 0.*; \[report\] top is -1"):
+        load_config(None, {"tiles": {"size_um": 0}, "report": {"top": -1}})
+
+
+def test_files_that_are_not_configs(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent.toml cannot be read"):
+        load_config(tmp_path / "absent.toml")
+    (tmp_path / "bad.toml").write_text("[layout\n")
+    with pytest.raises(ConfigError, match=r"bad.toml is not TOML.*line 1"):
+        load_config(tmp_path / "bad.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\x00\x06\xff\xfe")
+    with pytest.raises(ConfigError, match=r"binary.toml is not TOML"):
+        load_config(tmp_path / "binary.toml")
+    (tmp_path / "flat.toml").write_text("report = 5\n")
+    with pytest.raises(ConfigError, match="report is 5; allowed: "):
+        load_config(tmp_path / "flat.toml")
+
+
+# From which stage on a setting changes the answer; None where it never does.
+FIRST_STAGE = {
+    "layout.cell": "layout",
+    "layout.layers": "layout",
+    "layout.exclude": "layout",
+    "layout.strict": "layout",
+    "layout.roi_um": "clips",
+    "tiles.size_um": None,
+    "clips.stride_nm": "clips",
+    "clips.mode": "clips",
+    "clips.space_nm": "clips",
+    "clips.width_nm": "clips",
+    "clips.tip_to_tip_nm": "clips",
+    "clips.line_end_to_side_nm": "clips",
+    "clips.line_end_nm": "clips",
+    "raster.pixel_nm": "clips",
+    "raster.clip_nm": "clips",
+    "raster.core_nm": "clips",
+    "scores.model": "scores",
+    "scores.threshold": "hotspots",
+    "scores.shard_patterns": None,
+    "scores.device": None,
+    "report.top": "report",
+    "markers.layer": "report",
+}
+
+
+def test_a_setting_changes_the_digests_from_its_stage_on(everything: Path) -> None:
+    order = list(STAGE_SETTINGS)
+    given, changed = load_config(everything), as_dict(ScanConfig())
+    for name, stage in FIRST_STAGE.items():
+        table, key = name.split(".")
+        tables = as_dict(given)
+        tables[table][key] = changed[table][key]
+        if key == "stride_nm":
+            tables[table].update(mode="grid", stride_nm=640)
+        other = load_config(None, tables)
+        differs = [s for s in order if digest_for(given, s) != digest_for(other, s)]
+        assert differs == ([] if stage is None else order[order.index(stage) :]), name
+
+
+def test_no_setting_escapes_the_digest_table() -> None:
+    settings = {f"{t}.{key}" for t, keys in as_dict(ScanConfig()).items() for key in keys}
+    assert settings == set(FIRST_STAGE)
+
+
+def test_digests_of_stages_differ() -> None:
+    digests = [digest_for(ScanConfig(), stage) for stage in STAGE_SETTINGS]
+    # Nothing is set between clips and patterns, so these two alone agree.
+    assert len(set(digests)) == len(digests) - 1
+    assert all(len(digest) == 64 for digest in digests)
+
+
+@pytest.mark.parametrize("model", [ScanConfig, Resources])
+def test_every_setting_is_described(model: type[BaseModel]) -> None:
+    tables = (
+        [field.annotation for field in model.model_fields.values()]
+        if model is ScanConfig
+        else [model]
+    )
+    for table in tables:
+        assert isinstance(table, type)
+        assert issubclass(table, BaseModel)
+        for name, field in table.model_fields.items():
+            assert field.description, name
+            unit = name.rpartition("_")[2]
+            assert unit not in ("nm", "um") or f"in {unit}" in field.description, name
+
+
+def test_resources() -> None:
+    given = load_resources({"workers": 0, "scheduler_address": None, "worker_memory": "1.5GiB"})
+    assert given == Resources(workers=0, worker_memory="1.5GiB")
+    with pytest.raises(ConfigError, match="workers is -1; allowed: greater than or equal to 0"):
+        load_resources({"workers": -1})
+    with pytest.raises(ConfigError, match="worker_memory is 'lots'"):
+        load_resources({"worker_memory": "lots"})
+    with pytest.raises(ConfigError, match=r"worker is not a setting; did you mean workers\?"):
+        load_resources({"worker": 2})

@@ -1,0 +1,127 @@
+import dataclasses
+import pickle
+
+import pytest
+import torch
+
+from stages.contracts import RasterSpec
+from stages.detector import checkpoint
+from stages.detector.checkpoint import Checkpoint
+from stages.detector.model import Detector, DetectorConfig
+from stages.detector.training import OperatingPoint
+from stages.errors import UsageError
+
+
+def small_checkpoint(seed: int = 0) -> Checkpoint:
+    torch.manual_seed(seed)
+    config = DetectorConfig(stem=8, fine=(8,), coarse=(8, 16), embedding=4)
+    return Checkpoint(
+        weights=Detector(config).state_dict(),
+        config=config,
+        raster=RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32),
+        layers=("met1",),
+        process="krf130",
+        operating_point=OperatingPoint(0.25, 0.99, 7, 0.007, 100, 1100),
+        provenance={"seed": seed, "trained_on": "two bars", "pr_auc": [0.5, 0.9]},
+    )
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    saved = small_checkpoint()
+    checkpoint.save(tmp_path / "a.pt", saved)
+    loaded = checkpoint.load(tmp_path / "a.pt")
+    for field in dataclasses.fields(Checkpoint):
+        if field.name != "weights":
+            assert getattr(loaded, field.name) == getattr(saved, field.name)
+    assert loaded.threshold == 0.25
+    x = torch.rand(2, 1, 64, 64)
+    for ours, theirs in zip(saved.detector()(x), loaded.detector()(x), strict=True):
+        assert torch.equal(ours, theirs)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_digest_is_that_of_the_content(tmp_path):
+    digests = []
+    for name in ("a.pt", "b.pt"):
+        checkpoint.save(tmp_path / name, small_checkpoint())
+        digests.append(checkpoint.load(tmp_path / name).digest)
+    assert digests == [small_checkpoint().digest] * 2
+    other_point = dataclasses.replace(small_checkpoint().operating_point, threshold=0.26)
+    others = [
+        small_checkpoint(seed=1),
+        dataclasses.replace(small_checkpoint(), operating_point=other_point),
+        dataclasses.replace(small_checkpoint(), process="arfi45"),
+        dataclasses.replace(small_checkpoint(), raster=RasterSpec(40.0, 64, 30)),
+    ]
+    assert len({digests[0], *(other.digest for other in others)}) == 5
+
+
+class Harmful:
+    def __reduce__(self):
+        return print, ("a model file ran code",)
+
+
+def write_harmful(path):
+    path.write_bytes(pickle.dumps(Harmful()))
+
+
+def write_harmful_torch(path):
+    torch.save({"kind": checkpoint.KIND, "version": 1, "about": Harmful()}, path)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "is not there"),
+        (lambda path: path.mkdir(), "is not there"),
+        (lambda path: path.write_bytes(b""), "cannot be read"),
+        (lambda path: path.write_bytes(b"GDSII or so"), "cannot be read"),
+        (lambda path: path.write_bytes(b"PK\x03\x04 cut short"), "cannot be read"),
+        (write_harmful, "cannot be read"),
+        (write_harmful_torch, "cannot be read"),
+        (lambda path: torch.save(torch.zeros(3), path), "no hotscan detector"),
+        (lambda path: torch.save({"state_dict": {}}, path), "no hotscan detector"),
+        (
+            lambda path: torch.save({"kind": checkpoint.KIND, "version": 99}, path),
+            "format 99 but this hotscan reads format 1",
+        ),
+        (lambda path: torch.save({"kind": checkpoint.KIND, "version": 1}, path), "is damaged"),
+    ],
+)
+def test_other_files_are_refused_by_name(tmp_path, capsys, write, message):
+    path = tmp_path / "model.pt"
+    write(path)
+    with pytest.raises(UsageError, match=message) as refusal:
+        checkpoint.load(path)
+    assert str(path) in str(refusal.value)
+    assert "ran code" not in capsys.readouterr().out
+
+
+def test_changed_weights_are_noticed(tmp_path):
+    path = tmp_path / "model.pt"
+    checkpoint.save(path, small_checkpoint())
+    content = torch.load(path, weights_only=True)
+    content["weights"]["verdict.bias"] += 0.001
+    torch.save(content, path)
+    with pytest.raises(UsageError, match="is damaged"):
+        checkpoint.load(path)
+
+
+def test_layers_must_agree():
+    with pytest.raises(UsageError, match="the picture has 1 layers, the detector 1 and 2"):
+        dataclasses.replace(small_checkpoint(), layers=("met1", "via"))
+
+
+def test_find_takes_a_shipped_name_or_a_path(tmp_path, monkeypatch):
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    for name in ("krf130-met1", "arfi45"):
+        checkpoint.save(shelf / f"{name}.pt", small_checkpoint())
+    monkeypatch.setattr(checkpoint, "WEIGHTS", shelf)
+    assert checkpoint.shipped() == ("arfi45", "krf130-met1")
+    assert checkpoint.find("arfi45") == shelf / "arfi45.pt"
+    mine = tmp_path / "mine.pt"
+    mine.touch()
+    assert checkpoint.find(str(mine)) == mine
+    with pytest.raises(UsageError, match=r"'krf130'.*shipped are: arfi45, krf130-met1"):
+        checkpoint.find("krf130")

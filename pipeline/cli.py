@@ -303,6 +303,10 @@ def label(
     layer: Layers = None,
     cell: Cell = None,
     roi: Roi = None,
+    pixel_nm: Annotated[float, typer.Option(help="Side of a pixel.")] = 40.0,
+    clip_px: Annotated[int, typer.Option(help="Side of a clip, in pixels.")] = 64,
+    core_px: Annotated[int, typer.Option(help="Side of a core, in pixels.")] = 32,
+    stride_nm: Annotated[float | None, typer.Option(help="Step of the grid; one core.")] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -310,10 +314,12 @@ def label(
     from pipeline.config import load_resources
     from pipeline.datasets import label_layout
     from pipeline.events import Progress
+    from stages.contracts import RasterSpec
 
-    with Progress(quiet=quiet) as progress:
+    with _interruptible(), Progress(quiet=quiet) as progress:
         made = label_layout(
             layout, out, process, layer or [], cell, _numbers(roi),
+            RasterSpec(pixel_nm, clip_px, core_px), stride_nm,
             load_resources({"workers": workers}), progress,
         )  # fmt: skip
     _print_object(made, False)
@@ -323,29 +329,43 @@ def label(
 def train(
     dataset: Annotated[list[Path], typer.Argument(help="Labelled datasets.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
-    seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 1,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(help="Dataset to validate on; an eighth of the patterns by default."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs of 250 steps.")] = 30,
     recall: Annotated[
         float, typer.Option(help="Recall on validation clips that sets the threshold.")
-    ] = 0.995,
+    ] = 0.99,
+    seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Train a detector on labelled datasets; a stopped training goes on where it was."""
     from pipeline.training import train_model
+    from stages.detector.training import TrainingConfig
 
-    _print_object(train_model(dataset, out, seed, steps, recall, quiet), False)
+    config = TrainingConfig(epochs=epochs, recall=recall, seed=seed)
+    say = (lambda text: None) if quiet else (lambda text: typer.echo(text, err=True))
+    made = train_model(dataset, out, validation=validation or [], config=config, say=say)
+    _print_object(made, False)
 
 
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Argument(help="Shipped model, or a checkpoint.")],
     dataset: Annotated[list[Path], typer.Argument(help="Labelled datasets.")],
+    trained_on: Annotated[
+        list[Path] | None, typer.Option(help="Dataset it was trained on, to tell unseen hotspots.")
+    ] = None,
+    threshold: Threshold = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure recall and false alarms of a model on labelled clips."""
     from pipeline.evaluation import evaluate_model
 
-    _print_object(evaluate_model(model, dataset), as_json)
+    _print_object(
+        evaluate_model(model, dataset, trained_on=trained_on or [], threshold=threshold), as_json
+    )
 
 
 def _print_object(values: dict[str, Any], as_json: bool) -> None:

@@ -1,7 +1,8 @@
 """The settings of a scan, whose tables are named as the stages.
 
-in: a TOML file and what the command line gave. out: `ScanConfig`, frozen and checked, and per stage
-a digest of the settings that can change its answer. promise: nothing unknown is ever ignored.
+in       a TOML file, and what the command line gave
+out      `ScanConfig`, checked, and per stage a digest of the settings that can change its answer
+promise  nothing unknown is ever ignored
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Progress, as events: what a scan says while it runs.
 
-in: small events from the driver. out: a bar on a terminal, else a line every few seconds.
-unit: one per finished unit. promise: nothing is written anywhere but to the given stream.
+in       small events from the driver
+out      a bar on a terminal, else a line every few seconds
+promise  nothing is written anywhere but to the given stream
 """
 
 from __future__ import annotations

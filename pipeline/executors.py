@@ -1,8 +1,9 @@
 """Executors: how the units of a stage are run; the for-loop says what every other one must mean.
 
-in: a task and its units. out: one outcome per unit, as they complete.
-unit: whatever the stage calls one. promise: an error, or the death of a worker, costs its unit and
-no other; only a request to stop, or a cluster that is gone, ends the loop.
+in       a task and its units
+out      one outcome per unit, as they complete
+promise  an error, or the death of a worker, costs its unit and no other; only a request to stop, or
+         a cluster that is gone, ends the loop
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from uuid import uuid4
@@ -50,7 +52,6 @@ LOCAL_SETTINGS = {
     "distributed.worker.memory.pause": False,
     # One death may come from outside; at the second the unit is set aside.
     "distributed.scheduler.allowed-failures": 1,
-    "distributed.worker.preload": [__name__],  # for `dask_setup`
 }
 
 
@@ -250,11 +251,6 @@ def attempt(task: Callable[[T], UnitOutcome], unit: T, stage: str, name: str) ->
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
-def dask_setup(worker: object) -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the driver; Dask calls this."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _describe(error: Exception) -> str:
     """Return the text of an error; of an unexpected one also its kind and place."""
     if isinstance(error, HotscanError):
@@ -306,8 +302,8 @@ def _local_cluster(resources: Resources, stack: ExitStack) -> str:
     from distributed import LocalCluster
 
     stack.enter_context(dask.config.set(LOCAL_SETTINGS))
-    cluster = stack.enter_context(
-        LocalCluster(
+    with _interrupts_held():
+        cluster = LocalCluster(
             n_workers=resources.workers,
             threads_per_worker=1,
             processes=True,
@@ -317,8 +313,23 @@ def _local_cluster(resources: Resources, stack: ExitStack) -> str:
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             silence_logs=logging.CRITICAL,
         )
-    )
+        stack.enter_context(cluster)
     return str(cluster.scheduler_address)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back; threads and processes started meanwhile leave it to this thread for good.
+
+    A terminal sends it to every process. Workers that took it would die with a traceback each, and
+    be started anew while the driver closes.
+    """
+    resource_tracker.ensure_running()  # its start, else by the first worker, would end the hold
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _connect(address: str, stack: ExitStack) -> Client:

@@ -25,14 +25,16 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 
 from stages import errors
 from stages.contracts import Bytes, Layer, PackedLayer, PackedLayout
@@ -306,43 +308,61 @@ def _run_reader(
 ) -> list[str]:
     """Run gdstk over `file` in a child process, and return what it complained of."""
     out.mkdir()
-    request |= {"file": str(file), "out": str(out), "memory_bytes": limits.memory_bytes}
-    root = str(Path(__file__).resolve().parent.parent)
-    python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    one_thread = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads reserve memory
-    try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "pipeline.ingest", json.dumps(request)],
-            env=os.environ | one_thread | {"PYTHONPATH": python_path},
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limits.seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+    request |= {"file": str(file), "out": str(out)}
+    log = out.with_name("stderr")
+    with log.open("wb") as stderr:
+        code = _watch(_start_reader(request, stderr), limits)
+    if isinstance(code, str):
+        raise LayoutError(f"{path}: {code}{_also(notes)}")
+    if code < 0:
         raise LayoutError(
-            f"{path}: not read within {limits.seconds:g} s; raise seconds if it is meant to be "
-            f"so large{_also(notes)}"
-        ) from None
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        raise LayoutError(
-            f"{path}: the reader died of {name}: the file is malformed in a way that was not "
-            f"foreseen, or needs more than memory_bytes ({limits.memory_bytes}){_also(notes)}"
+            f"{path}: the reader died of {signal.Signals(-code).name}: the file is malformed in "
+            f"a way that was not foreseen, or the machine is out of memory{_also(notes)}"
         )
+    complaints = log.read_text(errors="replace")
     if (out / "error.json").exists():
         kind, text = json.loads((out / "error.json").read_text())
         raise getattr(errors, kind)(f"{path}: {text}{_also(notes)}")
-    if done.returncode:
-        raise HotscanError(f"{path}: the reader failed:\n{done.stderr[-2000:]}")
-    lines = (line for line in done.stderr.splitlines() if line.startswith("[GDSTK]"))
+    if code:
+        raise HotscanError(f"{path}: the reader failed:\n{complaints[-2000:]}")
+    lines = (line for line in complaints.splitlines() if line.startswith("[GDSTK]"))
     # The stream check has named the structures that are missing.
     return [
         line.replace("[GDSTK]", "gdstk:")
         for line in dict.fromkeys(lines)
         if not (notes and "Missing referenced" in line)
     ]
+
+
+def _start_reader(request: dict[str, Any], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    root = str(Path(__file__).resolve().parent.parent)
+    python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "pipeline.ingest", json.dumps(request)],
+        env=os.environ | {"PYTHONPATH": python_path},
+        stdin=subprocess.DEVNULL,
+        stdout=stderr,
+        stderr=stderr,
+    )
+
+
+def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int | str:
+    """Wait for the reader; return its exit code, or which limit it was killed for."""
+    # Watched, not set by setrlimit: gdstk does not look at what malloc returns, and spins or dies.
+    process = psutil.Process(reader.pid)
+    end = time.monotonic() + limits.seconds
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return reader.wait(timeout=0.05)
+            if time.monotonic() > end:
+                return f"not read within {limits.seconds:g} s (seconds); raise it if so large"
+            with suppress(psutil.Error):
+                if process.memory_info().rss > limits.memory_bytes:
+                    return f"takes over {limits.memory_bytes} bytes to read (memory_bytes)"
+    finally:
+        reader.kill()
+        reader.wait()
 
 
 def _also(notes: Sequence[str]) -> str:
@@ -352,8 +372,7 @@ def _also(notes: Sequence[str]) -> str:
 def _serve(request: dict[str, Any]) -> None:
     """Do what the parent asked: in the child process, where gdstk may die."""
     out = Path(request["out"])
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_DATA, request["memory_bytes"])
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from stages.layout import describe_layout, pack_layout
 
     try:
@@ -365,15 +384,6 @@ def _serve(request: dict[str, Any]) -> None:
             (out / "info.pickle").write_bytes(pickle.dumps(info))
     except HotscanError as error:
         (out / "error.json").write_text(json.dumps([type(error).__name__, str(error)]))
-    except MemoryError:
-        text = f"needs more than memory_bytes ({request['memory_bytes']}); raise it"
-        (out / "error.json").write_text(json.dumps(["LayoutError", text]))
-
-
-def _limit(kind: int, value: int) -> None:
-    _, hard = resource.getrlimit(kind)
-    soft = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (soft, hard))
 
 
 def _save(directory: Path, layout: PackedLayout) -> None:

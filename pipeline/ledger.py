@@ -1,8 +1,8 @@
 """The ledger: one row per unit of work, the only truth of what is finished.
 
-in: the outcome of each unit, after its data is on disk. out: what need not be run again.
-unit: one stage's tile or shard, by name. promise: a row survives a kill of the driver at any
-moment.
+in       the outcome of each unit, after its data is on disk
+out      what need not be run again
+promise  a row survives a kill of the driver at any moment
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -176,15 +177,22 @@ class Ledger:
         A unit that never failed and stands over 1 was finished and yet run again.
         """
         rows = self._db.execute(
-            "SELECT stage, unit, count(*) FROM history AS h WHERE status != 'FORGOTTEN' AND id > ("
-            "  SELECT coalesce(max(id), 0) FROM history"
-            "  WHERE stage = h.stage AND status = 'FORGOTTEN'"
-            ") GROUP BY stage, unit"
+            "SELECT stage, unit, count(*) FROM history LEFT JOIN ("
+            "  SELECT stage AS forgotten, max(id) AS last FROM history"
+            "  WHERE status = 'FORGOTTEN' GROUP BY stage"
+            ") ON forgotten = stage "
+            "WHERE status != 'FORGOTTEN' AND id > coalesce(last, 0) GROUP BY stage, unit"
         )
         return {(stage, unit): count for stage, unit, count in rows}
 
     def close(self) -> None:
         """Close the file and let the next driver in."""
+        if self._lock is not None:
+            # Leave one plain file, which can be read where nothing can be written; where somebody
+            # is reading now, leave it as it is.
+            with suppress(sqlite3.OperationalError):
+                self._db.execute("PRAGMA busy_timeout = 0")
+                self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
         self._release()
 

@@ -10,22 +10,23 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from pipeline import ingest, outputs
 from pipeline.config import Resources, ScanConfig, as_dict, digest_for, load_config
-from pipeline.events import Listener, StageFinished, StageStarted, UnitFinished
-from pipeline.executors import Executor, executor_for
+from pipeline.events import Listener
+from pipeline.executors import executor_for
 from pipeline.ledger import Ledger, Status, UnitOutcome
 from pipeline.plan import Job, layers_of, make_job, resolve_config
-from pipeline.steps import clip_tile, peak_rss_mb, score_shard
+from pipeline.session import Session
+from pipeline.steps import clip_tile, score_shard
 from pipeline.store import (
     Run, create_patterns, file_digest, open_run_directory, read_clips, read_patterns, shard_count,
     write_table,
@@ -36,10 +37,8 @@ from stages.detector import checkpoint
 from stages.errors import LayoutError, RunMismatchError
 from stages.hotspots import find_hotspots
 from stages.lithography.process import load_process
-from stages.markers import hotspots_to_table, table_to_hotspots
+from stages.markers import hotspots_to_table
 from stages.patterns import distinct
-
-T = TypeVar("T")
 
 BINDING = ("layout", "clips", "patterns", "scores")
 """Stages whose settings a run is bound to; later ones are run again when theirs change."""
@@ -84,7 +83,7 @@ def scan(
         ledger.start_session()
         about, config = _bind(run, ledger, layout_path, digest, config, model.digest)
         with executor_for(resources) as executor:
-            session = _Session(run, ledger, executor, listen, about)
+            session = _Scan(run, ledger, executor, listen, about)
             return session.scan(layout_path, config, model, model_path)
 
 
@@ -150,15 +149,8 @@ def _refuse_other_settings(run: Run, before: Mapping[str, Any], now: Mapping[str
     )
 
 
-class _Session:
-    """One driver's work on a run."""
-
-    def __init__(
-        self, run: Run, ledger: Ledger, executor: Executor, listen: Listener,
-        about: dict[str, Any],
-    ) -> None:
-        self.run, self.ledger, self.executor = run, ledger, executor
-        self.listen, self.about = listen, about
+class _Scan(Session):
+    """The stages of a scan."""
 
     def scan(
         self, layout_path: Path, config: ScanConfig, model: checkpoint.Checkpoint, model_path: Path
@@ -278,48 +270,6 @@ class _Session:
             if tile.name in done and done[tile.name].status == Status.DONE
         ]
 
-    def once(self, stage: str, work: Callable[[], dict[str, float]]) -> None:
-        """Run a stage of one unit in this process, unless it is finished."""
-        done = len(self.ledger.finished(stage))
-        self.listen(StageStarted(stage, 1, done, "step"))
-        started = time.monotonic()
-        if not done:
-            counts = work()
-            seconds = time.monotonic() - started
-            self.ledger.record(
-                UnitOutcome(stage, "all", Status.DONE, counts=counts, seconds=seconds)
-            )
-            self.timed(stage, seconds)
-        self.listen(StageFinished(stage, 1, 1, seconds=time.monotonic() - started))
-
-    def units(
-        self, stage: str, noun: str, units: Iterable[T],
-        task: Callable[[T], UnitOutcome], name: Callable[[T], str],
-    ) -> None:
-        """Run the units of a stage that are not finished; failed ones are tried again."""
-        every = list(units)
-        finished = self.ledger.finished(stage)
-        rest = [unit for unit in every if name(unit) not in finished]
-        done, total = len(every) - len(rest), len(every)
-        started = time.monotonic()
-        self.listen(StageStarted(stage, total, done, noun))
-        failed = 0
-        for outcome in self.executor.run(task, rest, stage=stage, unit_id=name):
-            self.ledger.record(outcome)
-            failed += outcome.status == Status.FAILED
-            done += 1
-            self.listen(UnitFinished(stage, done, total, outcome.counts))
-        seconds = time.monotonic() - started
-        if rest:
-            self.timed(stage, seconds)
-        self.listen(StageFinished(stage, total, total, failed, seconds))
-
-    def timed(self, stage: str, seconds: float) -> None:
-        """Add to what a stage has cost so far, over all sessions."""
-        spent = self.about["seconds"]
-        spent[stage] = round(spent.get(stage, 0.0) + seconds, 3)
-        self.about["peak_rss_mb"] = max(self.about.get("peak_rss_mb", 0.0), peak_rss_mb())
-
 
 def _tile_name(tile: Any) -> str:
     return str(tile.name)
@@ -328,5 +278,3 @@ def _tile_name(tile: Any) -> str:
 def _shard_name(shard: int) -> str:
     return f"{shard:05d}"
 
-
-__all__ = ["ScanResult", "resume", "scan", "table_to_hotspots"]

@@ -37,7 +37,8 @@ BLOCK_CLIPS = 16
 
 
 @lru_cache(maxsize=2)
-def _layout(run: Path) -> PackedLayout:
+def open_layout(run: Path) -> PackedLayout:
+    """Return the packed layout of a run, opened once in each process."""
     return open_packed(Run(run).layout)
 
 
@@ -60,7 +61,7 @@ def peak_rss_mb() -> float:
 def clip_tile(tile: Tile, *, job: Job) -> UnitOutcome:
     """Cut the clips of a tile, draw each, and keep the key of its picture."""
     started = time.perf_counter()
-    layout = _layout(job.run)
+    layout = open_layout(job.run)
     channels = job.spec.layers
     reach = halo_dbu(job.core_dbu, job.limits) + job.clip_dbu
     shapes = [query(packed, tile.box.grown(reach)) for packed in layout.packed]
@@ -106,7 +107,7 @@ def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Bytes:
 
     Their geometry is read block by block, so that clips far apart do not fetch what is between.
     """
-    layout = _layout(job.run)
+    layout = open_layout(job.run)
     pictures = np.empty(
         (len(x_dbu), job.spec.layers, job.spec.clip_px, job.spec.clip_px), np.uint8
     )

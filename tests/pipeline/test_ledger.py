@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,6 +156,28 @@ def test_reading_while_the_driver_writes(tmp_path: Path) -> None:
     with Ledger(path) as driver, Ledger(path, read_only=True) as onlooker:
         driver.record(DONE)
         assert onlooker.finished("clips") == {"t0": DONE}
+
+
+def test_a_closed_ledger_is_one_plain_file(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as driver:
+        driver.record(DONE)
+    assert {file.name for file in tmp_path.iterdir()} == {"ledger.sqlite", "ledger.sqlite.lock"}
+    # Bytes 18 and 19 of the file format: 1 is a rollback journal, 2 a write-ahead log, which
+    # cannot be opened in a folder without write permission.
+    assert path.read_bytes()[18:20] == b"\x01\x01"
+
+
+def test_closing_does_not_wait_for_readers(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    driver = Ledger(path)
+    driver.record(DONE)
+    with Ledger(path, read_only=True) as onlooker:
+        assert list(onlooker.finished("clips")) == ["t0"]
+        start = time.monotonic()
+        driver.close()
+        assert time.monotonic() - start < 5
+        assert list(onlooker.finished("clips")) == ["t0"]
 
 
 def test_reading_changes_nothing(tmp_path: Path) -> None:

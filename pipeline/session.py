@@ -1,0 +1,73 @@
+"""Running stages and keeping their books: the part that a scan and a labelling share.
+
+in       a stage's units and its task
+out      the ledger's rows, events of progress, seconds per stage
+promise  a finished unit is not run again; a failed one is tried again in every session
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pipeline.events import Listener, StageFinished, StageStarted, UnitFinished
+from pipeline.executors import Executor
+from pipeline.ledger import Ledger, Status, UnitOutcome
+from pipeline.steps import peak_rss_mb
+from pipeline.store import Run
+
+T = TypeVar("T")
+
+
+class Session:
+    """One driver's work on a run directory."""
+
+    def __init__(
+        self, run: Run, ledger: Ledger, executor: Executor, listen: Listener,
+        about: dict[str, Any],
+    ) -> None:
+        self.run, self.ledger, self.executor = run, ledger, executor
+        self.listen, self.about = listen, about
+
+    def once(self, stage: str, work: Callable[[], dict[str, float]]) -> None:
+        """Run a stage of one unit in this process, unless it is finished."""
+        done = len(self.ledger.finished(stage))
+        self.listen(StageStarted(stage, 1, done, "step"))
+        started = time.monotonic()
+        if not done:
+            counts = work()
+            seconds = time.monotonic() - started
+            self.ledger.record(
+                UnitOutcome(stage, "all", Status.DONE, counts=counts, seconds=seconds)
+            )
+            self.timed(stage, seconds)
+        self.listen(StageFinished(stage, 1, 1, seconds=time.monotonic() - started))
+
+    def units(
+        self, stage: str, noun: str, units: Iterable[T],
+        task: Callable[[T], UnitOutcome], name: Callable[[T], str],
+    ) -> None:
+        """Run the units of a stage that are not finished; failed ones are tried again."""
+        every = list(units)
+        finished = self.ledger.finished(stage)
+        rest = [unit for unit in every if name(unit) not in finished]
+        done, total = len(every) - len(rest), len(every)
+        started = time.monotonic()
+        self.listen(StageStarted(stage, total, done, noun))
+        failed = 0
+        for outcome in self.executor.run(task, rest, stage=stage, unit_id=name):
+            self.ledger.record(outcome)
+            failed += outcome.status == Status.FAILED
+            done += 1
+            self.listen(UnitFinished(stage, done, total, outcome.counts))
+        seconds = time.monotonic() - started
+        if rest:
+            self.timed(stage, seconds)
+        self.listen(StageFinished(stage, total, total, failed, seconds))
+
+    def timed(self, stage: str, seconds: float) -> None:
+        """Add to what a stage has cost so far, over all sessions."""
+        spent = self.about["seconds"]
+        spent[stage] = round(spent.get(stage, 0.0) + seconds, 3)
+        self.about["peak_rss_mb"] = max(self.about.get("peak_rss_mb", 0.0), peak_rss_mb())

@@ -1,0 +1,43 @@
+"""A small real scan that several test modules share: a corner of the generated block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Resources, load_config
+from pipeline.scan import ScanResult, scan
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+BLOCK = CHECKOUT / "sample_layouts" / "block.gds.gz"
+ROI_UM = (40.0, 40.0, 100.0, 95.0)
+
+
+@dataclass(frozen=True)
+class SmallScan:
+    """How to scan a corner of the sample block with the test's model."""
+
+    layout: Path
+    model: Path
+
+    def __call__(
+        self, out: Path, *, workers: int = 0, **tables: dict[str, Any]
+    ) -> ScanResult:
+        config = load_config(
+            None,
+            {
+                **tables,
+                "layout": {"layers": ["68/20"], "roi_um": ROI_UM, **tables.get("layout", {})},
+                "scores": {"model": str(self.model), **tables.get("scores", {})},
+            },
+        )
+        return scan(self.layout, out, config, Resources(workers=workers), lambda event: None)
+
+    def arguments(self, out: Path) -> list[str]:
+        """The same scan as a command line."""
+        roi = ",".join(str(v) for v in ROI_UM)
+        return [
+            "scan", str(self.layout), "--out", str(out), "--layer", "68/20", "--roi", roi,
+            "--model", str(self.model),
+        ]  # fmt: skip

@@ -223,6 +223,10 @@ class _Scan(Session):
         """Merge and rank the clips over threshold."""
         assert config.scores.threshold is not None  # resolve_config put the model's in
         threshold = config.scores.threshold
+        # More shards may have been scored since the hotspots were found: then they are found anew.
+        scored = self.ledger.totals("scores").counts.get("patterns", 0)
+        if self.ledger.totals("hotspots").counts.get("scored", scored) != scored:
+            self.ledger.forget("hotspots")
 
         def find() -> dict[str, float]:
             clips, keys = read_clips(self.run, self.finished_tiles(job))
@@ -239,6 +243,7 @@ class _Scan(Session):
                 "hotspots": len(spots),
                 "hotspots_unique": len({spot.pattern for spot in spots}),
                 "hot_clips": len(hot),
+                "scored": scored,
             }
 
         self.once("hotspots", find)

@@ -308,19 +308,23 @@ def _turn(reference: Any) -> int | None:
 
 def _placements(child: int, turn: int, placed: Any, dbu_um: float) -> list[Placement]:
     """Return the placements of `child` by a reference or a repeated shape."""
-    x, y = _snapped(getattr(placed, "origin", (0.0, 0.0)), dbu_um)
+    origin = np.asarray(getattr(placed, "origin", (0.0, 0.0)))
+    x, y = _snapped(origin, dbu_um)
     repetition = placed.repetition
     columns, rows = repetition.columns, repetition.rows
     if repetition.size <= 1:
         return [(child, turn, x, y, 1, 1, 0, 0, 0, 0)]
-    if columns is None:  # explicit places
-        offsets = _snapped_points(repetition.get_offsets(), dbu_um)
-        return [(child, turn, x + int(u), y + int(v), 1, 1, 0, 0, 0, 0) for u, v in offsets]
-    if repetition.spacing is not None:
-        (step_x, step_y) = _snapped(repetition.spacing, dbu_um)
-        return [(child, turn, x, y, columns, rows, step_x, 0, 0, step_y)]
-    (u_x, u_y), (v_x, v_y) = _snapped(repetition.v1, dbu_um), _snapped(repetition.v2, dbu_um)
-    return [(child, turn, x, y, columns, rows, u_x, u_y, v_x, v_y)]
+    if columns is not None:
+        across, up = repetition.v1, repetition.v2
+        if repetition.spacing is not None:
+            across, up = (repetition.spacing[0], 0.0), (0.0, repetition.spacing[1])
+        steps = np.array((*across, *up)) / dbu_um
+        if np.abs(steps - np.rint(steps)).max() < 1e-3:
+            u_x, u_y, v_x, v_y = (int(step) for step in np.rint(steps))
+            return [(child, turn, x, y, columns, rows, u_x, u_y, v_x, v_y)]
+    # Places of their own, or steps that are no whole dbu: each copy is snapped by itself.
+    places = _snapped_points(origin + repetition.get_offsets(), dbu_um)
+    return [(child, turn, int(u), int(v), 1, 1, 0, 0, 0, 0) for u, v in places]
 
 
 def _own_shapes(
@@ -370,6 +374,6 @@ def _snapped_points(points: npt.ArrayLike, dbu_um: float) -> Int64s:
     return np.floor(np.asarray(points) / dbu_um + 0.5 + 1e-6).astype(np.int64)
 
 
-def _snapped(pair: Sequence[float], dbu_um: float) -> tuple[int, int]:
+def _snapped(pair: npt.ArrayLike, dbu_um: float) -> tuple[int, int]:
     x, y = _snapped_points(pair, dbu_um)
     return int(x), int(y)

@@ -42,13 +42,13 @@ _FAULTS = (
     "the file ends without ENDLIB",
 )
 _NOTES = (
-    "",  # a NODE has no geometry, and leaving it out loses nothing
-    "{n} BOUNDARY or BOX with under three corners (no area) left out",
-    "{n} PATH of one point left out",
-    "{n} PATH without WIDTH (no area) left out",
-    "{n} BOUNDARY or BOX whose last point is not its first closed",
-    "{n} SREF, AREF or TEXT with absolute magnification or rotation placed as if relative",
-    "{n} AREF with a step that is no whole number of dbu rounded",
+    "",  # a NODE has no geometry: leaving it out loses nothing
+    "left out {n} BOUNDARY or BOX with under three corners, so without area",
+    "left out {n} PATH of one point",
+    "left out {n} PATH without WIDTH, so without area",
+    "closed {n} BOUNDARY or BOX whose last point is not the first",
+    "placed {n} SREF, AREF or TEXT with absolute magnification or rotation as if relative",
+    "rounded {n} AREF whose step is no whole number of dbu",
 )
 
 
@@ -102,7 +102,7 @@ def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
     _check_depth(placed)
     end = int(slots[Slot.AT])
     if frozen[end:].any():
-        warnings.append(f"{len(frozen) - end} bytes after ENDLIB ignored (first at byte {end})")
+        warnings.append(f"ignored {len(frozen) - end} bytes after ENDLIB (first at byte {end})")
     return StreamReport(dbu_m * 1e9, len(placed), tuple(warnings), cuts[:, :2].copy())
 
 
@@ -143,15 +143,17 @@ def _shown(name: bytes) -> str:
 
 def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
     """Return which structures each structure places, and the byte at which it first does."""
+    view = data.data
     placed: dict[bytes, dict[bytes, int]] = {}
     begun: dict[bytes, int] = {}
     here: dict[bytes, int] = {}
     for offset, length, element in names.tolist():
-        name = data[offset : offset + length].tobytes().rstrip(b"\0")
-        if not name:
-            raise LayoutError(f"byte {offset - 4}: a name with no characters")
+        name = bytes(view[offset : offset + length]).rstrip(b"\0")
+        if element >= 0 and name in here:
+            continue
+        _check_name(name, offset - 4)
         if element >= 0:
-            here.setdefault(name, element)
+            here[name] = element
         elif name in placed:
             raise LayoutError(
                 f"byte {offset - 4}: structure {_shown(name)} a second time (first at byte "
@@ -161,6 +163,17 @@ def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
             here = placed[name] = {}
             begun[name] = offset - 4
     return placed
+
+
+def _check_name(name: bytes, at: int) -> None:
+    if not name:
+        raise LayoutError(f"byte {at}: a name with no characters")
+    try:
+        damaged = min(name.decode("utf-8")) < " "  # a wrong length takes in the next records
+    except UnicodeDecodeError:
+        damaged = True
+    if damaged:
+        raise LayoutError(f"byte {at}: name {_shown(name)} is not text in ASCII or UTF-8")
 
 
 def _drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
@@ -174,7 +187,9 @@ def _drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
     first = sorted(absent, key=lambda name: absent[name])
     shown = ", ".join(_shown(name) for name in first[:5])
     more = f" and {len(first) - 5} more" * (len(first) > 5)
-    return [f"placed (first at byte {absent[first[0]]}) but not in the file: {shown}{more}"]
+    return [
+        f"not in the file, so left out: {shown}{more} (first placed at byte {absent[first[0]]})"
+    ]
 
 
 def _check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
@@ -183,8 +198,9 @@ def _check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
         for name in TopologicalSorter(placed).static_order():
             levels[name] = 1 + max((levels[child] for child in placed[name]), default=0)
     except CycleError as error:
-        ring = " -> ".join(_shown(name) for name in reversed(error.args[1]))
-        raise LayoutError(f"structures contain themselves: {ring}") from None
+        ring: list[bytes] = error.args[1][::-1]
+        at, shown = placed[ring[0]][ring[1]], " -> ".join(_shown(name) for name in ring)
+        raise LayoutError(f"byte {at}: structures contain themselves: {shown}") from None
     deepest = max(levels, key=levels.__getitem__, default=b"")
     if levels.get(deepest, 0) > LEVELS:
         raise LayoutError(

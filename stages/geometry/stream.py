@@ -195,13 +195,13 @@ def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, floa
         return Fault.UNITS_TWICE, 0.0
     if not (user > 0 and dbu_m > 0):
         return Fault.UNITS_ZERO, 0.0
-    slots[Slot.LIMIT] = np.int64(max(1.0, min(extent_mm * 1e-3 / dbu_m, 2.0**40)))
+    slots[Slot.LIMIT] = int(max(1.0, min(extent_mm * 1e-3 / dbu_m, 2.0**40)))
     return Fault.NONE, dbu_m
 
 
 @njit(cache=True)
 def _u16(data: Bytes, at: int) -> int:
-    return np.int64(data[at]) << 8 | np.int64(data[at + 1])
+    return int(data[at]) * 256 + int(data[at + 1])
 
 
 @njit(cache=True)
@@ -212,7 +212,7 @@ def _i16(data: Bytes, at: int) -> int:
 
 @njit(cache=True)
 def _i32(data: Bytes, at: int) -> int:
-    return _i16(data, at) << 16 | _u16(data, at + 2)
+    return int(_i16(data, at) * 65536 + _u16(data, at + 2))
 
 
 @njit(cache=True)
@@ -227,7 +227,8 @@ def _real(data: Bytes, at: int) -> float:
 
 @njit(cache=True)
 def _same_point(data: Bytes, one: int, other: int) -> bool:
-    return _i32(data, one) == _i32(data, other) and _i32(data, one + 4) == _i32(data, other + 4)
+    same_x = _i32(data, one) == _i32(data, other)
+    return bool(same_x and _i32(data, one + 4) == _i32(data, other + 4))
 
 
 @njit(cache=True)
@@ -235,7 +236,7 @@ def _on_line(data: Bytes, before: int, last: int, first: int) -> bool:
     """Return whether the last point changes nothing, lying in line with its neighbours."""
     u_x, u_y = _i32(data, last) - _i32(data, before), _i32(data, last + 4) - _i32(data, before + 4)
     v_x, v_y = _i32(data, first) - _i32(data, last), _i32(data, first + 4) - _i32(data, last + 4)
-    return float(u_x) * v_y == float(u_y) * v_x
+    return bool(float(u_x) * v_y == float(u_y) * v_x)
 
 
 @njit(cache=True)
@@ -251,7 +252,7 @@ def _off_grid(data: Bytes, colrow: int, origin: int) -> bool:
 @njit(cache=True)
 def _span(data: Bytes, begin: int, end: int) -> int:
     """Return the largest less the smallest of every other coordinate."""
-    low, high = np.int64(2**31), np.int64(-(2**31))
+    low, high = 2**31, -(2**31)
     for at in range(begin, end, 8):
         value = _i32(data, at)
         low, high = min(low, value), max(high, value)

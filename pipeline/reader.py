@@ -1,0 +1,181 @@
+"""The child process that reads a layout, where gdstk may die without taking the scan along.
+
+in: an uncompressed file that has been checked · out: the packed arrays, or what ``hotscan info``
+tells, in a folder · unit: the file
+promise: it ends within its limits, and whatever ends it becomes an error in words
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import psutil
+
+from stages import errors
+from stages.contracts import Layer, PackedLayer, PackedLayout
+from stages.errors import HotscanError, LayoutError
+
+INFO_FILE = "info.pickle"
+LAYOUT_FILE = "layout.json"
+_ERROR_FILE = "error.json"
+_ARRAYS = tuple(field.name for field in fields(PackedLayer))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What reading one layout may cost."""
+
+    unpacked_bytes: int = 64 << 30
+    """Largest size after decompression."""
+    memory_bytes: int = 8 << 30
+    """Most memory that the reader may take; rectangles need about four times their file."""
+    seconds: float = 1800.0
+    """Longest time that the reader may take."""
+    extent_mm: float = 100.0
+    """Longest side of a shape and of the layout; a reticle field has 33 mm."""
+
+
+def run_reader(file: Path, out: Path, request: dict[str, Any], limits: Limits) -> list[str]:
+    """Read `file` into the new folder `out` in a child process; return gdstk's complaints.
+
+    Parameters
+    ----------
+    request
+        ``layers`` and ``cell`` to pack a layout; nothing to describe it.
+
+    Raises
+    ------
+    LayoutError
+        The reader was killed, by a signal or for a limit, or refused the file.
+    ConfigError
+        There is no such layer or cell.
+    """
+    out.mkdir()
+    log = out.with_name("reader.log")
+    with log.open("wb") as output:
+        code = _watch(_start({**request, "file": str(file), "out": str(out)}, output), limits)
+    complaints = log.read_text(errors="replace")
+    if code < 0:
+        raise LayoutError(
+            f"the reader died of {signal.Signals(-code).name}: the file is malformed in a way that "
+            "was not foreseen, or the machine is out of memory"
+        )
+    if (out / _ERROR_FILE).exists():
+        kind, text = json.loads((out / _ERROR_FILE).read_text())
+        raise getattr(errors, kind)(text)
+    if code:
+        raise HotscanError(f"the reader failed:\n{complaints[-2000:]}")
+    lines = (line for line in complaints.splitlines() if line.startswith("[GDSTK]"))
+    return [line.replace("[GDSTK]", "gdstk:") for line in dict.fromkeys(lines)]
+
+
+def open_packed(directory: Path) -> PackedLayout:
+    """Return the layout that was packed into `directory`, memory-mapped.
+
+    Raises
+    ------
+    LayoutError
+        When a file of it is missing or damaged.
+    """
+    try:
+        record = json.loads((directory / LAYOUT_FILE).read_text())
+        layers = tuple(Layer.parse(text) for text in record["layers"])
+        packed = tuple(
+            PackedLayer(**{name: _mapped(directory, number, name) for name in _ARRAYS})
+            for number in range(len(layers))
+        )
+        warnings = tuple(record["warnings"])
+        return PackedLayout(record["top"], record["dbu_nm"], layers, packed, warnings)
+    except (OSError, ValueError, KeyError) as error:
+        raise LayoutError(
+            f"{directory} holds no whole packed layout ({error}); remove it and scan again"
+        ) from error
+
+
+def _array_file(directory: Path, layer: int, name: str) -> Path:
+    return directory / f"{layer}.{name}.npy"
+
+
+def _mapped(directory: Path, layer: int, name: str) -> Any:
+    return np.load(_array_file(directory, layer, name), mmap_mode="r", allow_pickle=False)
+
+
+def _start(request: dict[str, Any], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    root = str(Path(__file__).resolve().parent.parent)
+    python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "pipeline.reader", json.dumps(request)],
+        env=os.environ | {"PYTHONPATH": python_path},
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+    )
+
+
+def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
+    """Wait for the reader, kill it when it passes a limit, and return its exit code."""
+    # Watched, not set by setrlimit: gdstk does not check what malloc returns, and spins or dies.
+    process = psutil.Process(reader.pid)
+    end = time.monotonic() + limits.seconds
+    try:
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return reader.wait(timeout=0.05)
+            if time.monotonic() > end:
+                raise LayoutError(
+                    f"not read within {limits.seconds:g} s; raise the limit (seconds) if it is "
+                    "meant to take so long"
+                )
+            with suppress(psutil.Error):
+                if process.memory_info().rss > limits.memory_bytes:
+                    raise LayoutError(
+                        f"reading takes over {limits.memory_bytes} bytes of memory; raise the "
+                        "limit (memory_bytes) if it is meant to be so large"
+                    )
+    finally:
+        reader.kill()
+        reader.wait()
+
+
+def _serve(request: dict[str, Any]) -> None:
+    from stages.layout import describe_layout, pack_layout  # gdstk stays out of the parent
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    file, out = Path(request["file"]), Path(request["out"])
+    try:
+        if "layers" in request:
+            layers = [Layer.parse(text) for text in request["layers"]]
+            _save(out, pack_layout(file, layers, request["cell"]))
+        else:
+            (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file)))
+    except HotscanError as error:
+        (out / _ERROR_FILE).write_text(json.dumps([type(error).__name__, str(error)]))
+
+
+def _save(directory: Path, layout: PackedLayout) -> None:
+    for number, packed in enumerate(layout.packed):
+        for name in _ARRAYS:
+            np.save(_array_file(directory, number, name), getattr(packed, name))
+    record: dict[str, Any] = {
+        "top": layout.top,
+        "dbu_nm": layout.dbu_nm,
+        "layers": [str(layer) for layer in layout.layers],
+        "warnings": list(layout.warnings),
+    }
+    (directory / LAYOUT_FILE).write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    _serve(json.loads(sys.argv[1]))

@@ -68,8 +68,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def _overrides(
-    layer: list[str] | None, cell: str | None, exclude: list[str] | None, roi: str | None,
-    model: str | None, mode: str | None, strict: bool, device: str | None,
+    layer: list[str] | None,
+    cell: str | None,
+    exclude: list[str] | None,
+    roi: str | None,
+    model: str | None,
+    mode: str | None,
+    strict: bool,
+    device: str | None,
     threshold: float | None,
 ) -> dict[str, dict[str, Any]]:
     """Lay what the command line gave out as config tables."""
@@ -148,9 +154,7 @@ def resume(
     _finish(lambda listen: resume_scan(run, resources, listen), run, fail_on, quiet)
 
 
-def _finish(
-    work: Callable[[Any], Any], out: Path, fail_on: int | None, quiet: bool
-) -> None:
+def _finish(work: Callable[[Any], Any], out: Path, fail_on: int | None, quiet: bool) -> None:
     """Run a scan, say what it came to, and end with its exit code."""
     from pipeline.events import Progress
 

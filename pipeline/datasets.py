@@ -111,9 +111,16 @@ def load_dataset(path: Path) -> Dataset:
 
 
 def label_layout(
-    layout_path: Path, out: Path, process: str, layers: Sequence[str], cell: str | None,
-    roi_um: Sequence[float] | None, spec: RasterSpec, stride_nm: float | None,
-    resources: Resources, listen: Listener,
+    layout_path: Path,
+    out: Path,
+    process: str,
+    layers: Sequence[str],
+    cell: str | None,
+    roi_um: Sequence[float] | None,
+    spec: RasterSpec,
+    stride_nm: float | None,
+    resources: Resources,
+    listen: Listener,
 ) -> dict[str, Any]:
     """Simulate a region and write its labelled clips to `out`; return what was made.
 
@@ -165,7 +172,8 @@ def _bound(run: Run, about: dict[str, Any]) -> dict[str, float]:
     """Write what is being made, or check that it is what was begun here."""
     if (run.path / "run.json").exists() and run.read_about() != about:
         raise RunMismatchError(
-            f"{run.path} was begun with {run.read_about()}, this is {about}; remove it to start anew"
+            f"{run.path} was begun with {run.read_about()}, this is {about}; "
+            "remove it to start anew"
         )
     run.write_about(about)
     return {}

@@ -21,7 +21,10 @@ from stages.scores import load_scorer, score_rasters
 
 
 def evaluate_model(
-    name_or_path: str, datasets: Sequence[Path], *, trained_on: Sequence[Path] = (),
+    name_or_path: str,
+    datasets: Sequence[Path],
+    *,
+    trained_on: Sequence[Path] = (),
     threshold: float | None = None,
 ) -> dict[str, Any]:
     """Score every clip of `datasets` and compare with its label.

@@ -98,9 +98,7 @@ def open_view(run: Run) -> outputs.RunView:
         )
     layout = open_packed(run.layout)
     channels = model.raster.layers
-    scanned = replace(
-        layout, layers=layout.layers[:channels], packed=layout.packed[:channels]
-    )
+    scanned = replace(layout, layers=layout.layers[:channels], packed=layout.packed[:channels])
     process = load_process(model.process)
     job = make_job(run.path, config, scanned, model, model_path, process)
     return outputs.RunView(run, job, config, scanned, model, hotspots, about)
@@ -115,7 +113,7 @@ def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bo
     with Ledger(view.run.ledger, read_only=True) as ledger:
         regions = [region.box for region in outputs.not_scanned(view, ledger)]
     outputs.export(view, form, out, regions)
-    return view.about["state"] == "complete"
+    return bool(view.about["state"] == "complete")
 
 
 def report_again(path: Path) -> dict[str, Any]:

@@ -28,8 +28,15 @@ from stages.detector.checkpoint import Checkpoint
 from stages.errors import IncompleteError, UsageError
 from stages.geometry.walk import query
 from stages.markers import (
-    core_box, free_layer, hotspots_csv, hotspots_json, lyrdb, table_to_hotspots, write_clips,
-    write_lyrdb_gz, write_markers,
+    core_box,
+    free_layer,
+    hotspots_csv,
+    hotspots_json,
+    lyrdb,
+    table_to_hotspots,
+    write_clips,
+    write_lyrdb_gz,
+    write_markers,
 )
 from stages.patterns import distinct
 from stages.report import ModelCard, NotScanned, ReportData, render_report

@@ -111,7 +111,11 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
 
 
 def make_job(
-    run: Path, config: ScanConfig, layout: PackedLayout, model: Checkpoint, model_path: Path,
+    run: Path,
+    config: ScanConfig,
+    layout: PackedLayout,
+    model: Checkpoint,
+    model_path: Path,
     process: Process,
 ) -> Job:
     """Turn a resolved config into the integers of this layout.

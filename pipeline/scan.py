@@ -18,17 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline import ingest, outputs
 from pipeline.config import Resources, ScanConfig, as_dict, digest_for, load_config
 from pipeline.events import Listener
 from pipeline.executors import executor_for
-from pipeline.ledger import Ledger, Status, UnitOutcome
+from pipeline.ledger import Ledger, Status
 from pipeline.plan import Job, layers_of, make_job, resolve_config
 from pipeline.session import Session
 from pipeline.steps import clip_tile, score_shard
 from pipeline.store import (
-    Run, create_patterns, file_digest, open_run_directory, read_clips, read_patterns, shard_count,
+    Run,
+    create_patterns,
+    file_digest,
+    open_run_directory,
+    read_clips,
+    read_patterns,
+    shard_count,
     write_table,
 )
 from stages.clips import RULES
@@ -198,7 +205,7 @@ class _Scan(Session):
         def find() -> dict[str, float]:
             clips, keys = read_clips(self.run, self.finished_tiles(job))
             found = distinct(keys, clips.x_dbu, clips.y_dbu)
-            columns = {
+            columns: dict[str, npt.NDArray[Any]] = {
                 "key": keys[found.first],
                 "count": found.count,
                 "x_dbu": clips.x_dbu[found.first],
@@ -250,7 +257,11 @@ class _Scan(Session):
         return outputs.read_hotspots(self.run)
 
     def reported(
-        self, job: Job, config: ScanConfig, layout: PackedLayout, model: checkpoint.Checkpoint,
+        self,
+        job: Job,
+        config: ScanConfig,
+        layout: PackedLayout,
+        model: checkpoint.Checkpoint,
         hotspots: tuple[Hotspot, ...],
     ) -> ScanResult:
         """Write what people and tools read, always: it holds the state of the whole run."""
@@ -282,4 +293,3 @@ def _tile_name(tile: Any) -> str:
 
 def _shard_name(shard: int) -> str:
     return f"{shard:05d}"
-

@@ -24,7 +24,11 @@ class Session:
     """One driver's work on a run directory."""
 
     def __init__(
-        self, run: Run, ledger: Ledger, executor: Executor, listen: Listener,
+        self,
+        run: Run,
+        ledger: Ledger,
+        executor: Executor,
+        listen: Listener,
         about: dict[str, Any],
     ) -> None:
         self.run, self.ledger, self.executor = run, ledger, executor
@@ -45,8 +49,12 @@ class Session:
         self.listen(StageFinished(stage, 1, 1, seconds=time.monotonic() - started))
 
     def units(
-        self, stage: str, noun: str, units: Iterable[T],
-        task: Callable[[T], UnitOutcome], name: Callable[[T], str],
+        self,
+        stage: str,
+        noun: str,
+        units: Iterable[T],
+        task: Callable[[T], UnitOutcome],
+        name: Callable[[T], str],
     ) -> None:
         """Run the units of a stage that are not finished; failed ones are tried again."""
         every = list(units)

@@ -89,7 +89,7 @@ def _keyed(clips: Clips, shapes: list[Shapes], job: Job) -> tuple[Clips, Bytes]:
     for first in range(0, len(clips), DRAWN_TOGETHER):
         part = slice(first, first + DRAWN_TOGETHER)
         pictures = _drawn(clips.x_dbu[part], clips.y_dbu[part], shapes, job)
-        drawn = pictures.any(axis=(1, 2, 3))
+        drawn: npt.NDArray[np.bool_] = np.asarray(pictures.any(axis=(1, 2, 3)))
         shown.append(drawn)
         keys.append(keys_of(canonical(pictures[drawn], job.symmetries)))
     kept = np.concatenate(shown) if shown else np.empty(0, bool)
@@ -97,9 +97,7 @@ def _keyed(clips: Clips, shapes: list[Shapes], job: Job) -> tuple[Clips, Bytes]:
 
 
 def _drawn(x_dbu: Int64s, y_dbu: Int64s, shapes: list[Shapes], job: Job) -> Bytes:
-    return draw_clips(
-        shapes, x_dbu, y_dbu, clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu
-    )
+    return draw_clips(shapes, x_dbu, y_dbu, clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu)
 
 
 def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Bytes:
@@ -108,9 +106,7 @@ def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Bytes:
     Their geometry is read block by block, so that clips far apart do not fetch what is between.
     """
     layout = open_layout(job.run)
-    pictures = np.empty(
-        (len(x_dbu), job.spec.layers, job.spec.clip_px, job.spec.clip_px), np.uint8
-    )
+    pictures = np.empty((len(x_dbu), job.spec.layers, job.spec.clip_px, job.spec.clip_px), np.uint8)
     for members, box in _blocks(x_dbu, y_dbu, job):
         shapes = [query(packed, box) for packed in layout.packed[: job.spec.layers]]
         pictures[members] = _drawn(x_dbu[members], y_dbu[members], shapes, job)

@@ -168,7 +168,10 @@ def read_clips(run: Run, tiles: list[str]) -> tuple[Clips, Bytes]:
 
 
 def create_patterns(
-    run: Run, spec: RasterSpec, embedding: int, shard_patterns: int,
+    run: Run,
+    spec: RasterSpec,
+    embedding: int,
+    shard_patterns: int,
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> None:
     """Create ``patterns.zarr``: the columns that are known, and room for pictures and scores."""
@@ -187,9 +190,7 @@ def create_patterns(
         shards=(shard, *picture), compressors=BloscCodec(cname="zstd", shuffle="bitshuffle"),
     )  # fmt: skip
     # NaN is "not scored": a lost chunk must never read as a score.
-    group.create_array(
-        "score", shape=(n,), dtype="f4", chunks=(shard,), fill_value=float("nan")
-    )
+    group.create_array("score", shape=(n,), dtype="f4", chunks=(shard,), fill_value=float("nan"))
     group.create_array(
         "embedding", shape=(n, embedding), dtype="f2", chunks=(shard, embedding),
         fill_value=float("nan"),

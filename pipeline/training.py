@@ -24,7 +24,13 @@ from stages.contracts import Bytes
 from stages.detector import checkpoint
 from stages.detector.model import DetectorConfig
 from stages.detector.training import (
-    EpochReport, LabelledClips, State, TrainingConfig, choose_threshold, score, train,
+    EpochReport,
+    LabelledClips,
+    State,
+    TrainingConfig,
+    choose_threshold,
+    score,
+    train,
 )
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
 from stages.lithography.process import load_process
@@ -93,9 +99,7 @@ def train_model(
         state=_read_state(unfinished, identity),
     )  # fmt: skip
     scores = score(trained.detector, checked.raster)
-    point = choose_threshold(
-        np.repeat(scores, checked.clips), _expanded(checked), config.recall
-    )
+    point = choose_threshold(np.repeat(scores, checked.clips), _expanded(checked), config.recall)
     made = checkpoint.Checkpoint(
         weights=trained.detector.state_dict(),
         config=model,
@@ -159,9 +163,7 @@ def _expanded(patterns: Patterns) -> npt.NDArray[np.bool_]:
     return np.repeat(np.tile([True, False], len(patterns.hot)), both)
 
 
-def _identity(
-    datasets: Sequence[Dataset], model: DetectorConfig, config: TrainingConfig
-) -> str:
+def _identity(datasets: Sequence[Dataset], model: DetectorConfig, config: TrainingConfig) -> str:
     """Return a digest of everything that a training depends on."""
     sha = hashlib.sha256(json.dumps([asdict(model), asdict(config)], sort_keys=True).encode())
     for dataset in datasets:

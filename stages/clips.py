@@ -54,7 +54,8 @@ class SamplingLimits:
     def as_array(self) -> Int64s:
         """Return the limits in the order that the kernel takes them."""
         return np.array(
-            [self.space, self.width, self.tip_to_tip, self.line_end_to_side, self.line_end], np.int64
+            [self.space, self.width, self.tip_to_tip, self.line_end_to_side, self.line_end],
+            np.int64,
         )
 
 

@@ -101,9 +101,7 @@ def pack_layout(path: Path, layers: Sequence[Layer], cell: str | None) -> Packed
     order = _children_first(top)
     dbu_um = library.precision / library.unit
     packed = tuple(_pack_layer(order, layer, dbu_um) for layer in layers)
-    return PackedLayout(
-        top.name, _dbu_nm(library), tuple(layers), packed, file_layers=present
-    )
+    return PackedLayout(top.name, _dbu_nm(library), tuple(layers), packed, file_layers=present)
 
 
 def _is_oasis(path: Path) -> bool:
@@ -164,7 +162,11 @@ def _layers_of(cells: Iterable[Any]) -> Iterator[tuple[int, int]]:
 
 def _file_layers(path: Path, library: Any, oasis: bool) -> tuple[Layer, ...]:
     """Return all layers of the file; a GDSII `library` holds only those that were asked for."""
-    tags = set(_layers_of(library.cells)) if oasis else gdstk.gds_info(str(path))["layers_and_datatypes"]
+    tags = (
+        set(_layers_of(library.cells))
+        if oasis
+        else gdstk.gds_info(str(path))["layers_and_datatypes"]
+    )
     return tuple(sorted(Layer(layer, datatype) for layer, datatype in tags))
 
 
@@ -172,9 +174,7 @@ def _require_layers(layers: Sequence[Layer], present: Sequence[Layer]) -> None:
     missing = ", ".join(str(layer) for layer in layers if layer not in present)
     if missing:
         names = ", ".join(str(layer) for layer in present)
-        raise ConfigError(
-            f"the layout has no layer {missing}; layers present: {names or 'none'}"
-        )
+        raise ConfigError(f"the layout has no layer {missing}; layers present: {names or 'none'}")
 
 
 def _children_first(top: Any) -> list[Any]:
@@ -303,7 +303,7 @@ def _turn(reference: Any) -> int | None:
     quarters = reference.rotation / (np.pi / 2)
     if reference.magnification != 1 or abs(quarters - round(quarters)) > 1e-9:
         return None
-    return round(quarters) % 4 + (4 if reference.x_reflection else 0)
+    return int(round(quarters) % 4 + (4 if reference.x_reflection else 0))
 
 
 def _placements(child: int, turn: int, placed: Any, dbu_um: float) -> list[Placement]:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from stages.contracts import Bytes, Int64s
+from stages.geometry.symmetry import first_of_twins
 
 KEY_BYTES = 16
 
@@ -38,7 +38,8 @@ def canonical(pictures: Bytes, symmetries: int = 8) -> Bytes:
     """
     if symmetries == 1:
         return pictures
-    return _canonical(np.ascontiguousarray(pictures), np.array(SYMMETRIES[symmetries]))
+    turned: Bytes = first_of_twins(np.ascontiguousarray(pictures), np.array(SYMMETRIES[symmetries]))
+    return turned
 
 
 def keys_of(pictures: Bytes) -> Bytes:
@@ -79,46 +80,3 @@ def distinct(keys: Bytes, x_dbu: Int64s, y_dbu: Int64s) -> Distinct:
     pattern = np.empty(len(keys), np.int64)
     pattern[place[by_key]] = np.repeat(number, count)
     return Distinct(place[first[rank]], count[rank], pattern)
-
-
-@numba.njit(cache=True)
-def _source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
-    """Return where the pixel of a turned picture comes from."""
-    if symmetry & 4:
-        row, column = column, row
-    if symmetry & 2:
-        row = size - 1 - row
-    if symmetry & 1:
-        column = size - 1 - column
-    return row, column
-
-
-@numba.njit(cache=True)
-def _precedes(picture: Bytes, symmetry: int, best: int) -> bool:
-    """Say whether the picture under `symmetry` comes before it under `best` in byte order."""
-    layers, size = picture.shape[0], picture.shape[1]
-    for layer in range(layers):
-        for row in range(size):
-            for column in range(size):
-                i, j = _source(symmetry, row, column, size)
-                k, m = _source(best, row, column, size)
-                if picture[layer, i, j] != picture[layer, k, m]:
-                    return picture[layer, i, j] < picture[layer, k, m]
-    return False
-
-
-@numba.njit(cache=True)
-def _canonical(pictures: Bytes, symmetries: Int64s) -> Bytes:
-    turned = np.empty_like(pictures)
-    layers, size = pictures.shape[1], pictures.shape[2]
-    for n in range(pictures.shape[0]):
-        best = 0
-        for symmetry in symmetries[1:]:
-            if _precedes(pictures[n], symmetry, best):
-                best = symmetry
-        for layer in range(layers):
-            for row in range(size):
-                for column in range(size):
-                    i, j = _source(best, row, column, size)
-                    turned[n, layer, row, column] = pictures[n, layer, i, j]
-    return turned

@@ -45,7 +45,7 @@ def draw_clips(
 def _draw_layer(
     shapes: Shapes, left: Int64s, bottom: Int64s, clip_px: int, pixel_dbu: int
 ) -> Bytes:
-    pictures = draw_windows(merge(shapes.rects), left, bottom, pixel_dbu, clip_px)
+    pictures: Bytes = draw_windows(merge(shapes.rects), left, bottom, pixel_dbu, clip_px)
     polygons = polygons_of(shapes)
     if polygons:
         size_dbu = clip_px * pixel_dbu

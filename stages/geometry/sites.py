@@ -1,8 +1,8 @@
 """Rule checks on the merged region of one window: risky places, and their thinning.
 
 A space is a stretch of gap between two facing edges; what the two edges are tells a space between
-sides from a tip to tip and a line end to side. Everything found at a place depends on geometry within
-a stated distance of it, so that every tiling finds the same places.
+sides from a tip to tip and a line end to side. Everything found at a place depends on geometry
+within a stated distance of it, so that every tiling finds the same places.
 """
 
 from __future__ import annotations

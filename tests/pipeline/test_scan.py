@@ -18,15 +18,15 @@ import klayout.rdb as rdb
 import numpy as np
 import psutil
 import pytest
-from tests.small_scan import SmallScan
 
 import pipeline.scan as scanning
+from pipeline.config import Resources
 from pipeline.ledger import Ledger, Status, UnitOutcome
 from pipeline.outputs import read_hotspots
 from pipeline.scan import resume
-from pipeline.config import Resources
 from pipeline.store import Run
 from stages.errors import LayoutError, RunMismatchError, UsageError
+from tests.small_scan import SmallScan
 
 WAYS: list[tuple[str, dict[str, Any]]] = [
     ("one worker", {"workers": 1}),
@@ -77,7 +77,10 @@ def fail_every_third(task: Any) -> Any:
 
 @pytest.mark.parametrize("stage", ["clip_tile", "score_shard"])
 def test_failed_units_are_told_and_then_made_good(
-    stage: str, small_scan: SmallScan, reference: Run, tmp_path: Path,
+    stage: str,
+    small_scan: SmallScan,
+    reference: Run,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     sizes: dict[str, Any] = {"tiles": {"size_um": 20.0}, "scores": {"shard_patterns": 256}}
@@ -180,9 +183,7 @@ def test_interrupt_ends_with_130_and_resumes(
     assert answer(resume(out, Resources(workers=0), lambda e: None).run) == answer(reference)
 
 
-def test_a_new_threshold_runs_only_what_follows_it(
-    small_scan: SmallScan, tmp_path: Path
-) -> None:
+def test_a_new_threshold_runs_only_what_follows_it(small_scan: SmallScan, tmp_path: Path) -> None:
     first = small_scan(tmp_path / "run")
     second = small_scan(tmp_path / "run", scores={"threshold": 0.0})
     assert second.metrics["hot_clips"] == second.metrics["clips"] > first.metrics["hot_clips"]

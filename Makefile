@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: demo test test-slow check bench model samples clean
+
+# constraints.txt pins torch: an unpinned install may pull gigabytes of CUDA libraries.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.ready  ## scan the sample block and say where the report is
+	rm -rf demo_run
+	$(BIN)/hotscan scan sample_layouts/block.gds.gz --layer 68/20 --out demo_run --workers 2
+
+test: $(VENV)/.ready  ## the tests that need minutes at most
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-slow: $(VENV)/.ready  ## the rest: every kill, the real chip
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.ready  ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready  ## benchmarks, run by hand
+	$(BIN)/python -m benchmarks.scan
+
+model: $(VENV)/.ready  ## label the training area, train and measure krf130-met1 (an hour)
+	$(BIN)/python -m benchmarks.default_model
+
+samples: $(VENV)/.ready  ## write the sample layouts again
+	$(BIN)/python sample_layouts/make.py
+
+clean:
+	rm -rf demo_run build *.egg-info .mypy_cache .ruff_cache .pytest_cache

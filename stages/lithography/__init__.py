@@ -1,0 +1,1 @@
+"""Lithography: what a drawn shape prints as, and where that fails."""

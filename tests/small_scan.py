@@ -20,15 +20,14 @@ class SmallScan:
 
     layout: Path
     model: Path
+    roi_um: tuple[float, float, float, float] = ROI_UM
 
-    def __call__(
-        self, out: Path, *, workers: int = 0, **tables: dict[str, Any]
-    ) -> ScanResult:
+    def __call__(self, out: Path, *, workers: int = 0, **tables: dict[str, Any]) -> ScanResult:
         config = load_config(
             None,
             {
                 **tables,
-                "layout": {"layers": ["68/20"], "roi_um": ROI_UM, **tables.get("layout", {})},
+                "layout": {"layers": ["68/20"], "roi_um": self.roi_um, **tables.get("layout", {})},
                 "scores": {"model": str(self.model), **tables.get("scores", {})},
             },
         )
@@ -36,7 +35,7 @@ class SmallScan:
 
     def arguments(self, out: Path) -> list[str]:
         """The same scan as a command line."""
-        roi = ",".join(str(v) for v in ROI_UM)
+        roi = ",".join(str(v) for v in self.roi_um)
         return [
             "scan", str(self.layout), "--out", str(out), "--layer", "68/20", "--roi", roi,
             "--model", str(self.model),

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 from stages.contracts import Int64s
+from stages.geometry.room import room
 
 EDGE_COLUMNS = ("x", "y_lo", "y_hi", "side", "convex_lo", "convex_hi")
 """Columns of `edges`; side is +1 where the interior lies at larger x, -1 where at smaller."""
@@ -74,16 +75,6 @@ def _sweep_rects(rects: Int64s, limit_dbu: np.int64) -> tuple[Int64s, Int64s, In
     sides[0::2, 3], sides[1::2, 3] = 1, -1
     runs, spaces, boundary = sweep(sides, limit_dbu)
     return runs, spaces, boundary
-
-
-@numba.njit(cache=True)
-def _room(array: Int64s, used: int) -> Int64s:
-    """Return `array`, doubled when it is full."""
-    if used < array.shape[0]:
-        return array
-    larger = np.empty((2 * array.shape[0], array.shape[1]), np.int64)
-    larger[:used] = array
-    return larger
 
 
 @numba.njit(cache=True)
@@ -153,7 +144,7 @@ def _carry(
                 before[i, 0] < now[j, 0] or (before[i, 0] == now[j, 0] and before[i, 1] < now[j, 1])
             )
         ):
-            out = _room(out, used)
+            out = room(out, used)
             out[used, 0], out[used, 1] = before[i, 0], before[i, 2]
             out[used, 2], out[used, 3] = before[i, 1], y
             used += 1
@@ -204,7 +195,7 @@ def _carry_edges(
             i += 1
             j += 1
         elif j == now_count or (i < open_count and open_edges[i, 0] < now[j, column]):
-            out = _room(out, used)
+            out = room(out, used)
             x = open_edges[i, 0]
             out[used, 0], out[used, 1], out[used, 2], out[used, 3] = x, open_edges[i, 1], y, side
             out[used, 4] = open_edges[i, 2]

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.contracts import Box, Int32s, Int64s, PackedLayer, Shapes
+from stages.geometry.room import room
 
 FANOUT = 16
 """Items under one node of a cell's index."""
@@ -88,15 +89,6 @@ def _overlap(boxes: Int32s, i: int, window: Int64s) -> bool:
 
 
 @numba.njit(cache=True)
-def _room(array: Int64s, used: int) -> Int64s:
-    if used < array.shape[0]:
-        return array
-    larger = np.empty((2 * array.shape[0], array.shape[1]), np.int64)
-    larger[:used] = array
-    return larger
-
-
-@numba.njit(cache=True)
 def _found_items(
     first: int, count: int, item_box: Int32s, node_first: int, node_box: Int32s, window: Int64s
 ) -> Int64s:
@@ -172,7 +164,7 @@ def _push_array(
                 box[0] + dx < window[2] and box[2] + dx > window[0]
                 and box[1] + dy < window[3] and box[3] + dy > window[1]
             ):  # fmt: skip
-                stack = _room(stack, depth)
+                stack = room(stack, depth)
                 at_x, at_y = place[0] + dx, place[1] + dy
                 stack[depth, 0], stack[depth, 1] = child, TURN_PRODUCT[cell_turn, inner]
                 stack[depth, 2], stack[depth, 3] = a * at_x + b * at_y + x, c * at_x + d * at_y + y
@@ -210,11 +202,11 @@ def _walk(
         for item in found:
             ref = item_ref[item]
             if ref == -1:
-                rects = _room(rects, rect_count)
+                rects = room(rects, rect_count)
                 rects[rect_count] = _turned(item_box[item].astype(np.int64), turn, x, y)
                 rect_count += 1
             elif ref < -1:
-                hits = _room(hits, hit_count)
+                hits = room(hits, hit_count)
                 hits[hit_count, 0], hits[hit_count, 1] = -2 - ref, turn
                 hits[hit_count, 2], hits[hit_count, 3] = x, y
                 hit_count += 1

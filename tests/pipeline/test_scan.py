@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +10,6 @@ import gdstk
 import klayout.db as kdb
 import klayout.rdb as rdb
 import numpy as np
-import psutil
 import pytest
 
 import pipeline.scan as scanning
@@ -97,90 +90,6 @@ def test_failed_units_are_told_and_then_made_good(
     assert whole.complete
     assert whole.metrics["coverage_fraction"] == 1
     assert answer(whole.run) == answer(reference)
-
-
-def start(small_scan: SmallScan, out: Path) -> subprocess.Popen[bytes]:
-    tiles = out.parent / "tiles.toml"
-    tiles.write_text("[tiles]\nsize_um = 12.0\n[scores]\nshard_patterns = 64\n")
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *small_scan.arguments(out), "--config", str(tiles),
-         "--workers", "2", "--quiet"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def rows(out: Path) -> int:
-    """How many units the ledger of a running scan holds."""
-    try:
-        with sqlite3.connect(f"file:{out / 'ledger.sqlite'}?mode=ro", uri=True) as db:
-            return int(db.execute("SELECT count(*) FROM units").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-
-
-def wait_for_rows(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
-    while rows(out) < count and process.poll() is None:
-        time.sleep(0.005)
-
-
-def assert_nothing_ran_twice(run: Run) -> None:
-    with Ledger(run.ledger, read_only=True) as ledger:
-        times = ledger.times_run()
-    assert times
-    assert max(times.values()) == 1, {unit: n for unit, n in times.items() if n > 1}
-
-
-KILLS = [
-    pytest.param(seed, marks=[] if seed < 2 else pytest.mark.slow, id=str(seed))
-    for seed in range(20)
-]
-
-
-@pytest.mark.parametrize("seed", KILLS)
-def test_killed_driver_resumes_to_the_same_bytes(
-    seed: int, small_scan: SmallScan, reference: Run, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    moment = int(np.random.default_rng(seed).integers(1, 55))
-    process = start(small_scan, out)
-    wait_for_rows(out, moment, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert rows(out) < 62, "the scan ended before it was killed"
-    result = resume(out, Resources(workers=0), lambda event: None)
-    assert result.complete
-    assert answer(result.run) == answer(reference)
-    assert_nothing_ran_twice(result.run)
-
-
-@pytest.mark.parametrize("seed", KILLS)
-def test_killed_worker_is_survived(
-    seed: int, small_scan: SmallScan, reference: Run, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    rng = np.random.default_rng(100 + seed)
-    process = start(small_scan, out)
-    wait_for_rows(out, int(rng.integers(1, 45)), process)
-    workers = [
-        child for child in psutil.Process(process.pid).children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
-    ]  # fmt: skip
-    os.kill(workers[int(rng.integers(len(workers)))].pid, signal.SIGKILL)
-    assert process.wait() == 0
-    assert answer(Run(out)) == answer(reference)
-    assert_nothing_ran_twice(Run(out))
-
-
-def test_interrupt_ends_with_130_and_resumes(
-    small_scan: SmallScan, reference: Run, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    process = start(small_scan, out)
-    wait_for_rows(out, 4, process)
-    process.send_signal(signal.SIGINT)
-    assert process.wait() == 130
-    assert Run(out).read_about()["state"] == "interrupted"
-    assert answer(resume(out, Resources(workers=0), lambda e: None).run) == answer(reference)
 
 
 def test_a_new_threshold_runs_only_what_follows_it(small_scan: SmallScan, tmp_path: Path) -> None:

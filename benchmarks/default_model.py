@@ -33,7 +33,7 @@ STRIPS_UM = {
     "validation": ((750.0, 0.0, 950.0, 3510.0), None),
     "test": ((1500.0, 0.0, 2000.0, 3510.0), None),
 }
-EPOCHS, RECALL, SEED = 40, 0.995, 0
+EPOCHS, RECALL, SEED, THREADS = 40, 0.99, 0, 2
 
 
 def main() -> None:
@@ -58,7 +58,12 @@ def main() -> None:
         started = time.monotonic()
         config = TrainingConfig(epochs=EPOCHS, recall=RECALL, seed=SEED)
         train_model(
-            [sets["train"]], model, validation=[sets["validation"]], config=config, say=print
+            [sets["train"]],
+            model,
+            validation=[sets["validation"]],
+            config=config,
+            say=print,
+            threads=THREADS,
         )
         print(f"trained in {time.monotonic() - started:.0f} s")
     figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])

@@ -13,6 +13,7 @@ attributes the raster, the process and where it comes from.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -37,12 +38,12 @@ from pipeline.plan import Job, scan_area
 from pipeline.session import Session
 from pipeline.steps import clip_tile, draw_places, open_layout
 from pipeline.store import Run, file_digest, open_run_directory, read_clips, write_table
-from stages.contracts import Bytes, Defect, Int64s, Layer, RasterSpec
-from stages.errors import RunMismatchError, UsageError
+from stages.contracts import Box, Bytes, Defect, Int64s, Layer, RasterSpec
+from stages.errors import LayoutError, RunMismatchError, UsageError
 from stages.geometry.union import merge
 from stages.geometry.walk import query
 from stages.lithography.defects import find_defects, halo_nm, label_clips
-from stages.lithography.process import load_process
+from stages.lithography.process import Process, load_process
 from stages.patterns import canonical, distinct
 from stages.tiles import Tile
 
@@ -137,11 +138,17 @@ def label_layout(
     if not config.layout.layers:
         raise UsageError("no layer to label; give --layer LAYER/DATATYPE")
     spec = replace(spec, layers=len(config.layout.layers))
+    model = load_process(process)  # once: no edit of its file may reach into the labels
+    if not layout_path.is_file():
+        raise LayoutError(
+            f"layout {layout_path} is not there, or no file; give a GDSII or OASIS file"
+        )
     run = open_run_directory(out.with_name(out.name + ".work"))
     about = {
         "state": "running",
         "layout": {"path": str(layout_path.resolve()), "sha256": file_digest(layout_path)},
-        "process": process, "layers": list(config.layout.layers), "cell": cell,
+        "process": process, "process_settings": model.as_dict(),
+        "layers": list(config.layout.layers), "cell": cell,
         "roi_um": roi_um and list(roi_um), "raster": asdict(spec),
         "stride_nm": stride_nm or spec.core_nm,
     }  # fmt: skip
@@ -156,9 +163,9 @@ def label_layout(
             return {}
 
         session.once("layout", pack)
-        job = _label_job(run, about, spec, process, scan_area(config, open_layout(run.path)))
+        job = _label_job(run, about, spec, model, scan_area(config, open_layout(run.path)))
         session.units("clips", "tiles", job.tiles, partial(clip_tile, job=job), _name)
-        simulate = partial(simulate_tile, job=job, process=process)
+        simulate = partial(simulate_tile, job=job, process=model)
         session.units("defects", "tiles", job.tiles, simulate, _name)
         failed = ledger.totals("clips").failed + ledger.totals("defects").failed
         if failed:
@@ -170,6 +177,7 @@ def label_layout(
 
 def _bound(run: Run, about: dict[str, Any]) -> dict[str, float]:
     """Write what is being made, or check that it is what was begun here."""
+    about = json.loads(json.dumps(about))  # tuples become lists, as in the file
     if (run.path / "run.json").exists() and run.read_about() != about:
         raise RunMismatchError(
             f"{run.path} was begun with {run.read_about()}, this is {about}; "
@@ -179,7 +187,9 @@ def _bound(run: Run, about: dict[str, Any]) -> dict[str, float]:
     return {}
 
 
-def _label_job(run: Run, about: dict[str, Any], spec: RasterSpec, process: str, area: Any) -> Job:
+def _label_job(
+    run: Run, about: dict[str, Any], spec: RasterSpec, process: Process, area: Box
+) -> Job:
     dbu = open_layout(run.path).dbu_nm
     pixel = spec.pixel_dbu(dbu)
     core = spec.core_px * pixel
@@ -187,7 +197,7 @@ def _label_job(run: Run, about: dict[str, Any], spec: RasterSpec, process: str, 
         run=run.path, spec=spec, pixel_dbu=pixel, core_dbu=core,
         tile_dbu=max(1, round(TILE_UM * 1000 / dbu / core)) * core,
         stride_dbu=round(about["stride_nm"] / dbu), limits=None, area=area,
-        symmetries=load_process(process).symmetries, model=Path(), model_digest="", device="cpu",
+        symmetries=process.symmetries, model=Path(), model_digest="", device="cpu",
         shard_patterns=1,
     )  # fmt: skip
 
@@ -196,16 +206,16 @@ def _name(tile: Tile) -> str:
     return tile.name
 
 
-def simulate_tile(tile: Tile, *, job: Job, process: str) -> UnitOutcome:
+def simulate_tile(tile: Tile, *, job: Job, process: Process) -> UnitOutcome:
     """Simulate the cores of a tile's clips and keep the defects."""
     started = time.perf_counter()
     layout = open_layout(job.run)
-    model = load_process(process)
     # Cores of clips centred in the tile reach past it by half a core where the stride is finer.
-    window = tile.box.grown(job.core_dbu // 2)
-    reach = int(halo_nm(model) / layout.dbu_nm) + 1
+    window = tile.box.grown(job.core_dbu // 2).intersect(job.area.grown(job.core_dbu))
+    assert window is not None  # tiles are those that the area's cores reach
+    reach = int(halo_nm(process) / layout.dbu_nm) + 1
     shapes = query(layout.packed[0], window.grown(reach))
-    defects = find_defects(merge(shapes.rects), window, layout.dbu_nm, model)
+    defects = find_defects(merge(shapes.rects), window, layout.dbu_nm, process)
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
     digest = write_table(job.run / "defects" / f"{tile.name}.parquet", table)
     return UnitOutcome(
@@ -232,7 +242,7 @@ def _write_dataset(out: Path, run: Run, job: Job, about: dict[str, Any]) -> dict
         **{f"defects_{kind}": n for kind, n in _tally(d.kind for d in defects).items()},
     }  # fmt: skip
     kinds = sorted({defect.kind for defect in defects})
-    corners = [corner.name for corner in load_process(about["process"]).corners]
+    corners = [corner["name"] for corner in about["process_settings"]["corners"]]
     unfinished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     group = zarr.create_group(

@@ -38,6 +38,9 @@ from stages.lithography.process import load_process
 VALIDATION_SHARE = 1 / 8
 """Share of the patterns kept for validation where no dataset is given for it."""
 
+EPOCH_PATTERNS = 16_384
+"""Patterns that an epoch is judged on, all hotspots among them; the threshold is set on all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
@@ -59,8 +62,11 @@ def train_model(
     validation: Sequence[Path],
     config: TrainingConfig,
     say: Callable[[str], None],
+    threads: int = 1,
 ) -> dict[str, Any]:
     """Train on `datasets`, write the checkpoint to `out`, return its figures.
+
+    The weights depend on `threads`, as the order of sums does, but not on the machine's load.
 
     Raises
     ------
@@ -71,8 +77,12 @@ def train_model(
     RunMismatchError
         When a stopped training of `out` had other data or settings.
     """
-    # More threads would make the sums of gradients, and so the weights, depend on the machine.
-    torch.set_num_threads(1)
+    if not out.parent.is_dir():
+        raise UsageError(
+            f"checkpoint {out} cannot be written: {out.parent} is no directory; make it, or "
+            "choose another --out"
+        )
+    torch.set_num_threads(threads)
     learnt = [load_dataset(path) for path in datasets]
     held = [load_dataset(path) for path in validation]
     first = _alike(learnt + held)
@@ -83,7 +93,7 @@ def train_model(
     process = load_process(first.process)
     config = replace(config, quarter_turns=process.symmetries == 8)
     model = DetectorConfig(layers=first.spec.layers)
-    identity = _identity(learnt + held, model, config)
+    identity = f"{_identity(learnt + held, model, config)} threads {threads}"
     unfinished = out.with_name(out.name + ".training")
 
     def on_epoch(report: EpochReport, state: State) -> None:
@@ -95,7 +105,8 @@ def train_model(
         _write_state(unfinished, {"identity": identity, "state": state})
 
     trained = train(
-        training.labelled(), checked.labelled(), model=model, config=config, on_epoch=on_epoch,
+        training.labelled(), _judged(checked).labelled(), model=model, config=config,
+        on_epoch=on_epoch,
         state=_read_state(unfinished, identity),
     )  # fmt: skip
     scores = score(trained.detector, checked.raster)
@@ -151,6 +162,15 @@ def _split(patterns: Patterns) -> tuple[Patterns, Patterns]:
     """Set some patterns apart for validation, evenly over the (sorted, hence random) keys."""
     apart = np.arange(len(patterns.raster)) % round(1 / VALIDATION_SHARE) == 0
     return _some(patterns, ~apart), _some(patterns, apart)
+
+
+def _judged(patterns: Patterns) -> Patterns:
+    """Return all patterns with a hotspot, and some of the others, evenly."""
+    hot = patterns.hot > 0
+    cold = np.flatnonzero(~hot)
+    step = max(1, -(-len(cold) // max(EPOCH_PATTERNS - int(hot.sum()), 1)))
+    hot[cold[::step]] = True
+    return _some(patterns, hot)
 
 
 def _some(patterns: Patterns, which: npt.NDArray[np.bool_]) -> Patterns:

@@ -1,0 +1,1 @@
+"""Layouts to try hotscan on, and the program that draws them."""

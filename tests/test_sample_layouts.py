@@ -1,0 +1,232 @@
+"""The sample layouts: drawn from a seed, with all that their names promise."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import importlib.util
+import random
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import gdstk
+import pytest
+
+SAMPLES = Path(__file__).resolve().parent.parent / "sample_layouts"
+SHIPPED = ("block.gds.gz", "tiny.gds", "tiny.oas")
+MET1 = (68, 20)
+
+
+def load_make() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_samples", SAMPLES / "make.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def make() -> ModuleType:
+    return load_make()
+
+
+@pytest.fixture(scope="module")
+def drawn(make: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples")
+    make.write_samples(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def block(drawn: Path) -> gdstk.Cell:
+    plain = drawn / "block.gds"
+    plain.write_bytes(content(drawn / "block.gds.gz"))
+    return only_top(gdstk.read_gds(plain))
+
+
+def content(path: Path) -> bytes:
+    # zlib's choices differ between its versions, the unpacked bytes do not.
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+
+
+def only_top(lib: gdstk.Library) -> gdstk.Cell:
+    assert len(lib.top_level()) == 1
+    return lib.top_level()[0]
+
+
+def records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Every GDSII record: its type, and what it holds."""
+    at = 0
+    while at < len(data):
+        length, kind = struct.unpack(">HBx", data[at : at + 4])
+        yield kind, data[at + 4 : at + length]
+        at += length
+
+
+def depth(cell: gdstk.Cell) -> int:
+    return 1 + max((depth(child) for child in cell.dependencies(False)), default=0)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_file_is_what_the_program_draws(drawn: Path, name: str) -> None:
+    assert content(drawn / name) == content(SAMPLES / name), "run python sample_layouts/make.py"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_file_is_small(name: str) -> None:
+    assert 1_000 < (SAMPLES / name).stat().st_size < 500_000
+
+
+def test_same_seed_draws_the_same_bytes(make: ModuleType, tmp_path: Path) -> None:
+    for name in ("a.gds", "b.gds"):
+        make.write_block(tmp_path / name, size_um=75, seed=7)
+    assert (tmp_path / "a.gds").read_bytes() == (tmp_path / "b.gds").read_bytes()
+
+
+def test_another_seed_draws_another_layout(make: ModuleType, tmp_path: Path) -> None:
+    boxes = []
+    for seed in (7, 8):
+        make.write_block(tmp_path / "block.gds", size_um=75, seed=seed)
+        top = only_top(gdstk.read_gds(tmp_path / "block.gds"))
+        shapes = top.get_polygons(layer=MET1[0], datatype=MET1[1])
+        boxes.append({tuple(round(1000 * v) for v in p.bounding_box()[0]) for p in shapes})
+    # Two blocks of one orientation share pieces of rail, at most.
+    assert len(boxes[0] & boxes[1]) < 0.1 * len(boxes[0])
+
+
+def test_block_has_the_promised_extent_and_hierarchy(block: gdstk.Cell) -> None:
+    (x_min, y_min), (x_max, y_max) = block.bounding_box()
+    assert block.name == "block"
+    assert x_max - x_min == pytest.approx(300, abs=3)
+    assert y_max - y_min == pytest.approx(300, abs=3)
+    assert depth(block) >= 4
+
+
+def test_block_repeats_turns_and_mirrors_its_cells(block: gdstk.Cell) -> None:
+    placed = [
+        (r.cell.name, round(r.rotation / 1.5708) % 4, r.x_reflection) for r in block.references
+    ]
+    assert max(Counter(name for name, _, _ in placed).values()) >= 2
+    assert len({(turn, mirror) for _, turn, mirror in placed}) >= 5
+    cells = block.dependencies(True)
+    assert sum(1 for c in cells for r in c.references if r.repetition.size > 1) > 100  # AREF
+    rows = [r for c in cells if c.name == "logic_0" for r in c.references if "row" in r.cell.name]
+    assert [row.x_reflection for row in rows] == [bool(n % 2) for n in range(len(rows))]
+
+
+def test_block_has_some_hundred_risky_places_of_every_kind(block: gdstk.Cell) -> None:
+    logic = Counter(r.cell.name for r in block.references)
+    places = Counter[str]()
+    for cell in block.dependencies(False):
+        for reference in cell.references:
+            if reference.cell.name.startswith("risk_"):
+                kind = reference.cell.name.removeprefix("risk_").rsplit("_", 1)[0]
+                places[kind] += logic[cell.name]
+    assert 150 < places.total() < 1000
+    assert set(places) == {
+        "comb", "corners", "h_shape", "jogs", "neck", "pads", "tip_to_side", "tip_to_tip",
+        "u_shape",
+    }  # fmt: skip
+
+
+def test_risky_places_stay_in_their_square_and_on_the_grid(make: ModuleType) -> None:
+    risks = importlib.import_module("sample_layouts.risks")
+    for shapes in risks.RISKS:
+        for seed in range(300):
+            for x0, y0, x1, y1 in shapes(random.Random(seed)):
+                assert -980 <= x0 < x1 <= 980, (shapes.__name__, seed)
+                assert -980 <= y0 < y1 <= 980, (shapes.__name__, seed)
+                assert not any(value % 5 for value in (x0, y0, x1, y1))
+
+
+def test_block_lies_on_a_5_nm_grid(block: gdstk.Cell) -> None:
+    cells = [block, *block.dependencies(True)]
+    corners = [xy for c in cells for p in c.polygons for point in p.points for xy in point]
+    corners += [xy for c in cells for path in c.paths for point in path.spine() for xy in point]
+    corners += [xy for c in cells for r in c.references for xy in r.origin]
+    assert [xy for xy in corners if abs(xy * 200 - round(xy * 200)) > 1e-6] == []
+
+
+def test_block_met1_is_legal_outside_risky_places_and_as_dense_as_a_chip(
+    block: gdstk.Cell, drawn: Path
+) -> None:
+    db = pytest.importorskip("klayout.db")
+    layout = db.Layout()
+    layout.read(str(drawn / "block.gds"))
+    top, met1 = layout.top_cell(), layout.layer(*MET1)
+    part = db.Box(0, 0, 150_000, 150_000)
+    shapes = db.Region(top.begin_shapes_rec_touching(met1, part)).merged()
+    # Routed sky130 met1 covers 36 % of its area.
+    assert 0.30 < (shapes & db.Region(part)).area() / part.area() < 0.42
+    risky = db.Region()
+    places = db.RecursiveInstanceIterator(layout, top)
+    while not places.at_end():
+        if places.inst_cell().name.startswith("risk_"):
+            at = db.ICplxTrans(places.trans()) * db.ICplxTrans(places.inst_trans())
+            risky.insert((at * places.inst_cell().bbox()).enlarged(60, 60))
+        places.next()
+    close = shapes.space_check(140, False, db.Region.Euclidian).polygons()
+    narrow = shapes.width_check(140, False, db.Region.Euclidian).polygons()
+    assert close.count() > 0
+    assert narrow.count() > 0
+    assert (close + narrow).outside(risky).count() == 0
+
+
+def test_tiny_gds_has_every_gdsii_element(drawn: Path) -> None:
+    kinds = Counter(kind for kind, _ in records((drawn / "tiny.gds").read_bytes()))
+    for element in (0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x2D):  # BOUNDARY PATH SREF AREF TEXT BOX
+        assert kinds[element] > 0, hex(element)
+    ends = {body for kind, body in records((drawn / "tiny.gds").read_bytes()) if kind == 0x21}
+    assert ends == {struct.pack(">h", end) for end in (0, 1, 2, 4)}
+
+
+def test_tiny_places_cells_in_every_way(drawn: Path) -> None:
+    top = only_top(gdstk.read_gds(drawn / "tiny.gds"))
+    assert top.name == "tiny"
+    unit = [r for r in top.references if r.cell.name == "unit"]
+    right = {(round(r.rotation / 1.5707963) % 4, r.x_reflection) for r in unit if r.origin[1] == -6}
+    assert right == {(turn, mirror) for turn in range(4) for mirror in (False, True)}
+    assert {r.magnification for r in unit} == {0.5, 1, 2}
+    assert any(abs(r.rotation - 0.5235988) < 1e-6 for r in unit)
+    twice = Counter((r.cell.name, r.origin, r.rotation) for r in top.references)
+    assert max(twice.values()) == 2
+    cells = {cell.name: cell for cell in top.dependencies(True)}
+    assert cells["empty"].bounding_box() is None
+    assert len(top.labels) == 2
+    arrays = [r for r in cells["arrays"].references if r.repetition.size > 1]
+    assert {(round(r.rotation / 1.5707963), r.x_reflection) for r in arrays} >= {
+        (0, False), (1, False), (2, True), (3, True),
+    }  # fmt: skip
+    assert any(r.cell.name == "group" and r.repetition.size == 4 for r in arrays)
+    assert {(p.layer, p.datatype) for p in top.get_polygons()} == {(67, 20), MET1, (69, 20)}
+
+
+def test_tiny_oas_keeps_repetitions_of_shapes_and_references(drawn: Path) -> None:
+    top = only_top(gdstk.read_oas(drawn / "tiny.oas"))
+    cell = next(c for c in top.dependencies(True) if c.name == "repetitions")
+    for elements in (cell.polygons, cell.references):
+        steps = [element.repetition for element in elements]
+        assert any(s.columns is not None and s.spacing is not None for s in steps)
+        assert any(s.v1 is not None for s in steps)
+        assert any(s.offsets is not None for s in steps)
+        assert any(s.x_offsets is not None for s in steps)
+        assert any(s.y_offsets is not None for s in steps)
+
+
+@pytest.mark.parametrize("layer", [(67, 20), MET1, (69, 20)])
+def test_tiny_gds_and_oas_hold_the_same_shapes(drawn: Path, layer: tuple[int, int]) -> None:
+    db = pytest.importorskip("klayout.db")
+    regions = []
+    for name in ("tiny.gds", "tiny.oas"):
+        layout = db.Layout()
+        layout.read(str(drawn / name))
+        shapes = layout.top_cell().begin_shapes_rec(layout.layer(*layer))
+        regions.append(db.Region(shapes).merged())
+    box = db.Region(db.Box(2000, 0, 4000, 1000) if layer == MET1 else db.Box())
+    paths = db.Region(db.Box(7900, 11800, 20200, 13300))  # OASIS has no round path ends
+    differ = ((regions[0] ^ regions[1]) - paths) ^ box
+    assert differ.sized(-2).area() == 0  # any-angle corners may round by 1 nm

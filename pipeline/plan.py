@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import ScanConfig, load_config
+from pipeline.reader import Limits
 from stages.clips import SamplingLimits
 from stages.contracts import Box, Layer, PackedLayout, RasterSpec
 from stages.detector.checkpoint import Checkpoint
@@ -51,6 +52,8 @@ class Job:
     def tiles(self) -> tuple[Tile, ...]:
         """Tiles that own every clip whose core reaches into the area."""
         core = self.core_dbu
+        if 0 < self.stride_dbu < core:  # a core reaches in from a centre half a core outside
+            return tiles_of(self.area.grown(core // 2), self.tile_dbu)
         reach = Box(
             self.area.x_min // core * core,
             self.area.y_min // core * core,
@@ -84,7 +87,8 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
     if len(config.layout.layers) != spec.layers:
         raise ModelMismatchError(
             f"{len(config.layout.layers)} layers are given ({', '.join(config.layout.layers)}) but "
-            f"model {config.scores.model} takes {spec.layers} ({', '.join(model.layers)})"
+            f"model {config.scores.model} takes {spec.layers} ({', '.join(model.layers)}); give "
+            "one --layer for each, in that order"
         )
     clips = {"mode": config.clips.mode, "stride_nm": config.clips.stride_nm}
     if config.clips.mode == "sites":
@@ -137,7 +141,7 @@ def make_job(
         pixel_dbu=pixel,
         core_dbu=core,
         tile_dbu=tile,
-        stride_dbu=_whole_dbu("clips.stride_nm", config.clips.stride_nm, dbu) if grid else 0,
+        stride_dbu=_whole_dbu("stride_nm", config.clips.stride_nm, dbu) if grid else 0,
         limits=None if grid else sampling_limits(config, dbu),
         area=scan_area(config, layout),
         symmetries=process.symmetries,
@@ -179,13 +183,19 @@ def scan_area(config: ScanConfig, layout: PackedLayout) -> Box:
 
 
 def _whole_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
-    value = round((value_nm or 0) / dbu_nm)
-    if value < 1 or abs(value * dbu_nm - (value_nm or 0)) > 1e-6:
+    value_nm = value_nm or 0.0
+    value = round(value_nm / dbu_nm)
+    if value < 1 or abs(value * dbu_nm - value_nm) > 1e-6:
         raise ConfigError(
-            f"{name} is {value_nm} but the database unit is {dbu_nm:g} nm; "
+            f"[clips] {name} is {value_nm:g} but the database unit is {dbu_nm:g} nm; "
             "give a whole number of database units"
         )
     return value
+
+
+def reader_limits(config: ScanConfig) -> Limits:
+    """Return what reading the layout may cost."""
+    return Limits(memory_bytes=round(config.reader.memory_gb * 1e9), seconds=config.reader.seconds)
 
 
 def layers_of(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:

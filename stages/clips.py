@@ -117,14 +117,15 @@ def site_clips(
     angled = _angled_clips(shapes, tile, area, core_dbu)
     x, y = np.concatenate((x, angled.x_dbu)), np.concatenate((y, angled.y_dbu))
     rule = np.concatenate((rule, angled.rule))
-    both = tile.intersect(area)
-    if both is None:
-        return Clips(x[:0], y[:0], rule[:0])
     # A lattice core may reach into the area from a centre outside it; a site may not.
-    owned = np.where(rule == ANGLE, inside(x, y, tile), inside(x, y, both))
+    owned = inside(x, y, tile) & ((rule == ANGLE) | inside(x, y, area))
     x, y, rule = x[owned], y[owned], rule[owned]
     order = np.lexsort((rule, x, y))
-    return Clips(x[order], y[order], rule[order])
+    x, y, rule = x[order], y[order], rule[order]
+    # A lattice core may be centred on a site: one clip, and the rule says more than the angle.
+    first = np.ones(len(x), bool)
+    first[1:] = (x[1:] != x[:-1]) | (y[1:] != y[:-1])
+    return Clips(x[first], y[first], rule[first])
 
 
 def _cover_dbu(core_dbu: int) -> int:

@@ -103,7 +103,7 @@ class Layer:
             When `text` is not two integers from 0 to 65535 with a slash between.
         """
         parts = text.split("/")
-        if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+        if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
             raise ConfigError(f"layer {text!r} is not layer/datatype; write it like 68/20")
         layer, datatype = (int(part) for part in parts)
         if max(layer, datatype) > 65535:

@@ -227,9 +227,11 @@ class _LayerBuilder:
                 len(self.placements) + np.arange(len(placements)),
             ]
         )
-        if len(boxes) and max(-int(boxes.min()), int(boxes.max())) > INT32_MAX:
+        places = [abs(value) for placement in placements for value in placement[2:4]]
+        reach = max([*places, int(np.abs(boxes).max())]) if len(boxes) else 0
+        if reach > INT32_MAX:
             raise LayoutError(
-                f"cell {name!r} reaches to {int(np.abs(boxes).max())} dbu; coordinates must stay "
+                f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
                 f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
             )
         order = spatial_order(boxes.astype(np.int32))
@@ -319,7 +321,8 @@ def _placements(child: int, turn: int, placed: Any, dbu_um: float) -> list[Place
         if repetition.spacing is not None:
             across, up = (repetition.spacing[0], 0.0), (0.0, repetition.spacing[1])
         steps = np.array((*across, *up)) / dbu_um
-        if np.abs(steps - np.rint(steps)).max() < 1e-3:
+        # The error of a step grows with the copies: the last one must still be in its place.
+        if np.abs(steps - np.rint(steps)).max() * max(columns, rows) < 0.25:
             u_x, u_y, v_x, v_y = (int(step) for step in np.rint(steps))
             return [(child, turn, x, y, columns, rows, u_x, u_y, v_x, v_y)]
     # Places of their own, or steps that are no whole dbu: each copy is snapped by itself.
@@ -340,8 +343,9 @@ def _own_shapes(
             plain.extend(shape.points + np.asarray(offset) for offset in offsets)
         else:
             rects, others = _split([shape.points], dbu_um)
-            child = builder.add_cell(cell.name, rects, others, [])
-            folded.extend(_placements(child, 0, repetition_owner, dbu_um))
+            if len(rects) or others:
+                child = builder.add_cell(cell.name, rects, others, [])
+                folded.extend(_placements(child, 0, repetition_owner, dbu_um))
     rects, others = _split(plain, dbu_um)
     return rects, others, folded
 
@@ -366,7 +370,8 @@ def _split(polygons: list[npt.NDArray[np.float64]], dbu_um: float) -> tuple[Int6
     points = _snapped_points(np.concatenate(polygons), dbu_um)
     starts = _starts(polygons)
     rects, _, others = decompose(points, starts)
-    return rects, [points[starts[i] : starts[i + 1]] for i in others]
+    outlines = (points[starts[i] : starts[i + 1]] for i in others)
+    return rects, [corners for corners in outlines if len(corners) > 2]  # two enclose nothing
 
 
 def _snapped_points(points: npt.ArrayLike, dbu_um: float) -> Int64s:

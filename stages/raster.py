@@ -45,10 +45,11 @@ def draw_clips(
 def _draw_layer(
     shapes: Shapes, left: Int64s, bottom: Int64s, clip_px: int, pixel_dbu: int
 ) -> Bytes:
-    pictures: Bytes = draw_windows(merge(shapes.rects), left, bottom, pixel_dbu, clip_px)
+    size_dbu = clip_px * pixel_dbu
+    rects = _cut_to_windows(shapes.rects, left, bottom, size_dbu)
+    pictures: Bytes = draw_windows(merge(rects), left, bottom, pixel_dbu, clip_px)
     polygons = polygons_of(shapes)
     if polygons:
-        size_dbu = clip_px * pixel_dbu
         boxes = np.array([[*corners.min(axis=0), *corners.max(axis=0)] for corners in polygons])
         for n in np.flatnonzero(touched(boxes, left, bottom, size_dbu)):
             x, y = int(left[n]), int(bottom[n])
@@ -58,6 +59,16 @@ def _draw_layer(
                 shapes.rects[near], [polygons[i] for i in reaching], x, y, pixel_dbu, clip_px
             )
     return pictures
+
+
+def _cut_to_windows(rects: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> Int64s:
+    """Cut to the box of all windows: a strap may cross the whole chip."""
+    if not len(left):
+        return rects[:0]
+    low = np.array([left.min(), bottom.min()] * 2)
+    high = np.array([left.max(), bottom.max()] * 2) + size_dbu
+    cut = np.clip(rects, low, high)
+    return cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
 
 
 def touched(boxes: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> npt.NDArray[np.bool_]:

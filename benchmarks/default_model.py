@@ -29,9 +29,9 @@ CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 STRIPS_UM = {
     # name: region, step of the grid; hotspots are rare, so training looks four times as closely
-    "train": ((0.0, 0.0, 700.0, 3510.0), 640.0),
+    "train": ((0.0, 0.0, 450.0, 3510.0), 640.0),
     "validation": ((750.0, 0.0, 950.0, 3510.0), None),
-    "test": ((1500.0, 0.0, 2000.0, 3510.0), None),
+    "test": ((1500.0, 0.0, 1800.0, 3510.0), None),
 }
 EPOCHS, RECALL, SEED, THREADS = 40, 0.99, 0, 2
 

@@ -13,13 +13,13 @@ PAGE = Path(__file__).with_name("config.md")
 
 HEAD = """# Settings
 
-`hotscan scan --config FILE.toml` reads these; what the command line gives comes first. A key that is
-not here is refused, and the nearest one named. Lengths are in nm or um, as their names say. The run
-keeps the resolved settings in `run.json`.
+`hotscan scan --config FILE.toml` reads these; what the command line gives comes first. A key that
+is not here is refused, and the nearest one named. Lengths are in nm or um, as their names say. The
+run keeps the resolved settings in `run.json`.
 
 A run is bound to its settings: going on with others is refused, except for `[scores] threshold`,
-`[report]` and `[markers]`, after which only hotspots and report are made again. `[tiles] size_um` and
-`[scores] shard_patterns` never change the answer; a run keeps those that it began with.
+`[report]` and `[markers]`, after which only hotspots and report are made again. `[tiles] size_um`
+and `[scores] shard_patterns` never change the answer; a run keeps those that it began with.
 
     [layout]
     layers = ["68/20"]

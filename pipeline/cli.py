@@ -9,96 +9,47 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
-from stages.errors import HotscanError, UsageError
+from pipeline.options import (
+    AsJson,
+    Cell,
+    Config,
+    Device,
+    Exclude,
+    FailOn,
+    Layers,
+    LayoutFile,
+    Mode,
+    Model,
+    Quiet,
+    Roi,
+    RunFolder,
+    Scheduler,
+    Strict,
+    Threshold,
+    WorkerMemory,
+    Workers,
+    overrides,
+    region,
+)
+from stages.errors import HotscanError
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Scan a full GDSII or OASIS layout for lithography hotspots.",
 )
-
-LayoutFile = Annotated[Path, typer.Argument(help="GDSII or OASIS file, plain or gzip.")]
-RunFolder = Annotated[Path, typer.Argument(help="Run directory of a scan.")]
-Layers = Annotated[
-    list[str] | None,
-    typer.Option("--layer", "-l", metavar="L/D", help="Layer to scan, like 68/20; repeatable."),
-]
-Cell = Annotated[str | None, typer.Option(help="Top cell; needed when the file has several.")]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(metavar="L/D", help="Layer whose shapes exclude the clips that they cover."),
-]
-Roi = Annotated[
-    str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Region to scan, in um; all by default.")
-]
-Model = Annotated[str | None, typer.Option(help="Name of a shipped model, or a checkpoint.")]
-Config = Annotated[Path | None, typer.Option(help="TOML file of settings.")]
-Mode = Annotated[
-    str | None, typer.Option(metavar="grid|sites", help="Every clip, or rule-checked places.")
-]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse a layout that gives a warning.")]
-Workers = Annotated[
-    int | None, typer.Option(help="Worker processes; 0 runs in this process. Default 1.")
-]
-Scheduler = Annotated[
-    str | None, typer.Option("--scheduler-address", help="A running Dask scheduler to use.")
-]
-WorkerMemory = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Memory limit of each worker, like 2GB.")
-]
-Device = Annotated[str | None, typer.Option(metavar="cpu|cuda", help="Where the model runs.")]
-Threshold = Annotated[
-    float | None, typer.Option(help="Probability that makes a hotspot; the model's by default.")
-]
-FailOn = Annotated[
-    int | None, typer.Option(metavar="N", help="Exit 1 when there are more than N hotspots.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-def _overrides(
-    layer: list[str] | None,
-    cell: str | None,
-    exclude: list[str] | None,
-    roi: str | None,
-    model: str | None,
-    mode: str | None,
-    strict: bool,
-    device: str | None,
-    threshold: float | None,
-) -> dict[str, dict[str, Any]]:
-    """Lay what the command line gave out as config tables."""
-    return {
-        "layout": {
-            "layers": layer or None,
-            "cell": cell,
-            "exclude": exclude or None,
-            "roi_um": _numbers(roi),
-            "strict": strict or None,
-        },
-        "clips": {"mode": mode},
-        "scores": {"model": model, "device": device, "threshold": threshold},
-    }
-
-
-def _numbers(roi: str | None) -> tuple[float, ...] | None:
-    if roi is None:
-        return None
-    try:
-        return tuple(float(part) for part in roi.split(","))
-    except ValueError:
-        raise UsageError(f"--roi {roi!r} is not x0,y0,x1,y1 in um") from None
 
 
 @app.command()
@@ -121,13 +72,16 @@ def scan(
     fail_on: FailOn = None,
     quiet: Quiet = False,
 ) -> None:
-    """Scan a layout for hotspots; going on where an earlier scan into the same place stopped."""
+    """Scan a layout for hotspots.
+
+    The same command goes on where an earlier scan into the same directory stopped.
+    """
     from pipeline.config import load_config, load_resources
     from pipeline.scan import scan as run_scan
 
     settings = load_config(
         config,
-        _overrides(layer, cell, exclude, roi, model, mode, strict, device, threshold),
+        overrides(layer, cell, exclude, roi, model, mode, strict, device, threshold),
     )
     resources = load_resources(
         {"workers": workers, "scheduler_address": scheduler_address, "worker_memory": worker_memory}
@@ -144,7 +98,10 @@ def resume(
     fail_on: FailOn = None,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a scan that was stopped, with the settings that it began with."""
+    """Go on with a scan that was stopped.
+
+    Its settings are those that it began with.
+    """
     from pipeline.config import load_resources
     from pipeline.scan import resume as resume_scan
 
@@ -158,54 +115,41 @@ def _finish(work: Callable[[Any], Any], out: Path, fail_on: int | None, quiet: b
     """Run a scan, say what it came to, and end with its exit code."""
     from pipeline.events import Progress
 
-    with _interruptible(), Progress(quiet=quiet) as progress:
-        try:
-            result = work(progress)
-        except KeyboardInterrupt as interrupt:
-            code = int(str(interrupt)) if str(interrupt) else 130
-            typer.echo(f"interrupted; go on with: hotscan resume {out}", err=True)
-            raise typer.Exit(code) from None
-    metrics = result.metrics
-    _say_result(result.run.path, metrics)
-    if not metrics["complete"]:
-        raise typer.Exit(4)
+    with _interruptible(f"hotscan resume {out}"), Progress(quiet=quiet) as progress:
+        metrics = work(progress).metrics
+    _say_result(out, metrics)
     if fail_on is not None and metrics["hotspots"] > fail_on:
-        typer.echo(f"{metrics['hotspots']} hotspots are over the gate of {fail_on}", err=True)
+        over = f"{metrics['hotspots']} hotspots are over the gate, --fail-on {fail_on}"
+        typer.echo(over, err=True)
         raise typer.Exit(1)
 
 
 def _say_result(run: Path, metrics: dict[str, Any]) -> None:
-    from pipeline.store import Run
+    """Print what a scan came to; exit 4 when it is not complete."""
+    from pipeline.inspect import run_status
+    from pipeline.wording import result_text
 
-    layout = Run(run).read_about()["layout"]["path"]
-    state = "complete" if metrics["complete"] else "INCOMPLETE"
-    covered = metrics["coverage_fraction"]
-    typer.echo(
-        f"{state}: {metrics['hotspots']} hotspots ({metrics['hotspots_unique']} distinct patterns) "
-        f"in {metrics['clips']:,} clips ({metrics['patterns']:,} patterns), "
-        f"{metrics['area_covered_um2']:,.0f} um2 scanned ({covered:.2%} of what was asked for)"
-    )
+    status = run_status(run)
+    typer.echo(result_text(run, status["layout"], metrics, status["failed"]))
     if not metrics["complete"]:
-        typer.echo(
-            f"{metrics['units_failed']} units failed, {metrics['regions_not_scanned']} regions "
-            f"have no verdict; try them again with: hotscan resume {run}"
-        )
-    typer.echo(f"report    {run}/report/index.html")
-    typer.echo(f"markers   {run}/report/markers.gds")
-    typer.echo(f"KLayout   klayout -e {layout} -m {run}/report/hotspots.lyrdb.gz")
+        raise typer.Exit(4)
 
 
-class _interruptible:
-    """Lets SIGTERM end a scan as Ctrl-C does, with its own exit code."""
+@contextmanager
+def _interruptible(go_on: str) -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, each with its own exit code."""
 
-    def __enter__(self) -> None:
-        def stop(number: int, frame: FrameType | None) -> None:
-            raise KeyboardInterrupt(str(128 + number))
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(str(128 + number))
 
-        self._before = signal.signal(signal.SIGTERM, stop)
-
-    def __exit__(self, *reason: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        typer.echo(f"interrupted; go on with: {go_on}", err=True)
+        raise typer.Exit(int(str(interrupt) or 130)) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @app.command()
@@ -222,22 +166,31 @@ def plan(
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a scan would cost: clips, patterns, time, disk; from a sample of its tiles."""
+    """Tell what a scan would cost.
+
+    Clips, distinct clips, time and disk, from a sample of the tiles.
+    """
     from pipeline.config import load_config, load_resources
     from pipeline.estimate import estimate
+    from pipeline.wording import plan_text
 
     settings = load_config(
-        config, _overrides(layer, cell, exclude, roi, model, mode, strict, None, None)
+        config, overrides(layer, cell, exclude, roi, model, mode, strict, None, None)
     )
-    _print_object(estimate(layout, settings, load_resources({"workers": workers})), as_json)
+    foreseen = estimate(layout, settings, load_resources({"workers": workers}))
+    _print(foreseen, as_json, plan_text)
 
 
 @app.command()
 def status(run: RunFolder, as_json: AsJson = False) -> None:
-    """Tell how far a scan is, whether it runs, and what failed."""
-    from pipeline.inspect import run_status
+    """Tell how far a scan is.
 
-    _print_object(run_status(run), as_json)
+    And whether it runs, and what failed.
+    """
+    from pipeline.inspect import run_status
+    from pipeline.wording import status_text
+
+    _print(run_status(run), as_json, status_text)
 
 
 @app.command()
@@ -245,7 +198,12 @@ def export(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", "-o", help="File, or folder for clips.")],
     form: Annotated[
-        str, typer.Option("--format", metavar="gds|oas|lyrdb|csv|json|parquet|clips")
+        str,
+        typer.Option(
+            "--format",
+            metavar="gds|oas|lyrdb|csv|json|parquet|clips",
+            help="Markers, KLayout's report (gzip), tables, or a GDSII file for each clip.",
+        ),
     ] = "gds",
     marker_layer: Annotated[
         int | None, typer.Option(help="Layer of the markers; a free one by default.")
@@ -266,37 +224,45 @@ def report(run: RunFolder) -> None:
     """Write the report of a scan again."""
     from pipeline.inspect import report_again
 
-    metrics = report_again(run)
-    _say_result(run, metrics)
-    if not metrics["complete"]:
-        raise typer.Exit(4)
+    _say_result(run, report_again(run))
 
 
 @app.command()
 def info(layout: LayoutFile, as_json: AsJson = False) -> None:
-    """Tell cells, top cells, layers with counts, extent and database unit of a layout."""
-    from pipeline.inspect import layout_info
+    """Tell what a layout holds.
 
-    _print_object(layout_info(layout, everything=as_json), as_json)
+    Cells, top cells with their extents, layers with their shapes, and the database unit.
+    """
+    from pipeline.inspect import layout_info
+    from pipeline.wording import info_text
+
+    _print(layout_info(layout), as_json, info_text)
 
 
 @app.command()
 def validate(layout: LayoutFile, strict: Strict = False) -> None:
-    """Check that a layout can be read; exit 3 when it cannot, or with --strict gives a warning."""
+    """Check that a layout can be read.
+
+    Ends with exit code 3 when it cannot, or when with --strict it gives a warning.
+    """
     from pipeline.ingest import read_info
 
     _, warnings = read_info(layout, strict=strict)
     for warning in warnings:
         typer.echo(f"warning: {warning}")
-    typer.echo(f"{layout} can be scanned" + (f", with {len(warnings)} warnings" * bool(warnings)))
+    typer.echo(f"{layout} can be scanned" + (", with the warnings above" * bool(warnings)))
 
 
 @app.command()
 def models(as_json: AsJson = False) -> None:
-    """List the models that come with hotscan, with their measured recall and false alarms."""
-    from pipeline.inspect import shipped_models
+    """List the models that come with hotscan.
 
-    _print_object(shipped_models(), as_json)
+    With their measured recall and false alarms.
+    """
+    from pipeline.inspect import shipped_models
+    from pipeline.wording import models_text
+
+    _print(shipped_models(), as_json, models_text)
 
 
 @app.command()
@@ -314,19 +280,23 @@ def label(
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Simulate the lithography of a region and label its clips, for training and measuring."""
+    """Label clips by simulating the lithography.
+
+    Makes a dataset for training and measuring; a stopped labelling goes on where it was.
+    """
     from pipeline.config import load_resources
     from pipeline.datasets import label_layout
     from pipeline.events import Progress
+    from pipeline.wording import facts
     from stages.contracts import RasterSpec
 
-    with _interruptible(), Progress(quiet=quiet) as progress:
+    with _interruptible("the same command"), Progress(quiet=quiet) as progress:
         made = label_layout(
-            layout, out, process, layer or [], cell, _numbers(roi),
+            layout, out, process, layer or [], cell, region(roi),
             RasterSpec(pixel_nm, clip_px, core_px), stride_nm,
             load_resources({"workers": workers}), progress,
         )  # fmt: skip
-    _print_object(made, False)
+    typer.echo(facts({"dataset": out, **made}))
 
 
 @app.command()
@@ -342,16 +312,24 @@ def train(
         float, typer.Option(help="Recall on validation clips that sets the threshold.")
     ] = 0.99,
     seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads; the weights depend on it.")] = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Train a detector on labelled datasets; a stopped training goes on where it was."""
+    """Train a detector on labelled datasets.
+
+    The same command goes on where an earlier training of the same file stopped.
+    """
     from pipeline.training import train_model
+    from pipeline.wording import facts
     from stages.detector.training import TrainingConfig
 
     config = TrainingConfig(epochs=epochs, recall=recall, seed=seed)
     say = (lambda text: None) if quiet else (lambda text: typer.echo(text, err=True))
-    made = train_model(dataset, out, validation=validation or [], config=config, say=say)
-    _print_object(made, False)
+    with _interruptible("the same command"):
+        made = train_model(
+            dataset, out, validation=validation or [], config=config, say=say, threads=threads
+        )
+    typer.echo(facts(made))
 
 
 @app.command()
@@ -364,24 +342,19 @@ def evaluate(
     threshold: Threshold = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure recall and false alarms of a model on labelled clips."""
+    """Measure a model on labelled clips.
+
+    Recall and false alarms, and what they mean for simulation.
+    """
     from pipeline.evaluation import evaluate_model
+    from pipeline.wording import facts
 
-    _print_object(
-        evaluate_model(model, dataset, trained_on=trained_on or [], threshold=threshold), as_json
-    )
+    measured = evaluate_model(model, dataset, trained_on=trained_on or [], threshold=threshold)
+    _print(measured, as_json, facts)
 
 
-def _print_object(values: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(values, indent=1))
-        return
-    console = Console(highlight=False, soft_wrap=True)
-    width = max((len(name) for name in values), default=0)
-    for name, value in values.items():
-        if isinstance(value, dict):
-            value = "\n".join(f"{'':{width}}  {key}  {item}" for key, item in value.items()).strip()
-        console.print(f"{name:{width}}  {value}", markup=False)
+def _print(values: dict[str, Any], as_json: bool, text: Callable[[Any], str]) -> None:
+    typer.echo(json.dumps(values, indent=1) if as_json else text(values))
 
 
 def main() -> None:
@@ -391,6 +364,13 @@ def main() -> None:
     except HotscanError as error:
         typer.echo(f"hotscan: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        typer.echo(f"hotscan: {error}; free or repair it, and run the same again", err=True)
+        sys.exit(4)
+    except Exception:  # exit code 1, Python's own, would say "complete, and over the gate"
+        traceback.print_exc()
+        typer.echo("hotscan: this is a fault of hotscan; please report the text above", err=True)
+        sys.exit(4)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,15 @@ class LayoutConfig(Settings):
         return roi
 
 
+class ReaderConfig(Settings):
+    """What reading the layout may cost; never changes the answer."""
+
+    memory_gb: Length = 8.0
+    """Most memory that the reader may take, in GB; rectangles need about four times their file."""
+    seconds: Length = 1800.0
+    """Longest time that the reader may take."""
+
+
 class TilesConfig(Settings):
     """How the layout is divided; never changes the answer."""
 
@@ -157,6 +166,7 @@ class ScanConfig(Settings):
     """
 
     layout: LayoutConfig = LayoutConfig()
+    reader: ReaderConfig = ReaderConfig()
     tiles: TilesConfig = TilesConfig()
     clips: ClipsConfig = ClipsConfig()
     raster: RasterConfig = RasterConfig()
@@ -209,7 +219,8 @@ def load_config(
     tables: dict[str, Any] = {} if path is None else _read_toml(path)
     for table, settings in (overrides or {}).items():
         given = {key: value for key, value in settings.items() if value is not None}
-        tables[table] = {**tables[table], **given} if isinstance(tables.get(table), dict) else given
+        before = tables.get(table, {})
+        tables[table] = {**before, **given} if isinstance(before, dict) else before
     return _validated(ScanConfig, tables)
 
 
@@ -255,7 +266,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"config file {path} cannot be read ({error.strerror})") from error
+        raise ConfigError(
+            f"config file {path} cannot be read ({error.strerror}); give a TOML file"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file {path} is not TOML: {error}") from error
 
@@ -278,7 +291,19 @@ def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
     if isinstance(reason, ConfigError):
         return str(reason)
     allowed = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if details["type"] == "string_pattern_mismatch":
+        allowed = _description(model, names) or allowed
     return f"{key} is {details['input']!r}; allowed: {allowed}"
+
+
+def _description(model: type[BaseModel], names: list[str]) -> str | None:
+    """Return what the code says of a setting."""
+    for name in names[:-1]:
+        table = model.model_fields[name].annotation
+        assert isinstance(table, type)
+        assert issubclass(table, BaseModel)
+        model = table
+    return model.model_fields[names[-1]].description
 
 
 def _nearest(model: type[BaseModel], names: list[str]) -> str:

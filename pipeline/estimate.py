@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline import ingest
 from pipeline.config import Resources, ScanConfig
-from pipeline.plan import Job, layers_of, make_job, resolve_config
+from pipeline.plan import Job, layers_of, make_job, reader_limits, resolve_config
 from pipeline.steps import DRAWN_TOGETHER, clip_tile, draw_places
 from pipeline.store import Run, read_clips
 from stages.contracts import Clips
@@ -51,7 +51,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         run = Run(Path(folder))
         layout = ingest.pack_into(
             layout_path, run.layout, (*scanned, *excluded), config.layout.cell,
-            strict=config.layout.strict,
+            limits=reader_limits(config), strict=config.layout.strict,
         )  # fmt: skip
         job = make_job(run.path, config, layout, model, model_path, process)
         sampled = _sampled_tiles(job)

@@ -123,8 +123,16 @@ class Progress:
 
     def _move_bar(self, bar: RichProgress, event: Event) -> None:
         if isinstance(event, StageStarted):
-            bar.add_task(event.stage, total=event.total, completed=event.done, noun=event.noun)
+            # A bar that is not started pulses: of a single step no share is known.
+            bar.add_task(
+                event.stage,
+                start=event.total > 1,
+                total=event.total,
+                completed=event.done,
+                noun=event.noun,
+            )
         elif bar.task_ids:
+            bar.start_task(bar.task_ids[-1])
             bar.update(bar.task_ids[-1], completed=event.done)
 
     def _write_line(self, stream: TextIO, event: Event) -> None:
@@ -161,6 +169,10 @@ class Pace:
         share = 100 * self._done // total if total else 100
         return f"{started.stage}  {self._done}/{total} {started.noun}  {share} %"
 
+    def spent(self) -> str:
+        """Return ``"  12 s"``, the time since the stage began."""
+        return f"  {clock_text(self.clock() - self._started_at)}"
+
     def ending(self) -> str:
         """Return ``"  34/s  30 s left"``; empty before the first unit of this session."""
         now_done = self._done - self._started.done
@@ -194,7 +206,7 @@ class _PaceColumn(ProgressColumn):
         self._pace = pace
 
     def render(self, task: Task) -> Text:
-        return Text("" if task.finished else self._pace.ending())
+        return Text("" if task.finished else self._pace.ending() or self._pace.spent())
 
 
 def _bar(stream: TextIO, pace: Pace) -> RichProgress:

@@ -23,25 +23,20 @@ from stages.lithography.process import load_process
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots")
 
 
-def layout_info(path: Path, *, everything: bool) -> dict[str, Any]:
-    """Return what a layout file holds; names of all cells only with `everything`."""
+def layout_info(path: Path) -> dict[str, Any]:
+    """Return what a layout file holds."""
     info, warnings = read_info(path)
-    um = {name: ",".join(f"{v:g}" for v in box) for name, box in info.extents_um.items()}
+    um = {name: [round(v, 6) for v in box] for name, box in info.extents_um.items()}
     return {
         "file": str(path),
         "dbu_nm": info.dbu_nm,
-        "cells": list(info.cells) if everything else len(info.cells),
+        "cells": list(info.cells),
         "instances": info.instances,
-        "top_cells": list(info.top_cells) if everything else _some(info.top_cells),
-        "extents_um": um if everything else dict(list(um.items())[:20]),
+        "top_cells": list(info.top_cells),
+        "extents_um": um,
         "layers": info.layers,
         "warnings": list(warnings),
     }
-
-
-def _some(names: tuple[str, ...], most: int = 20) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
 
 
 def run_status(path: Path) -> dict[str, Any]:

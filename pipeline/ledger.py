@@ -150,6 +150,10 @@ class Ledger:
         """Return the units of `stage` that FAILED, by name."""
         return self._outcomes(stage, "status = 'FAILED'")
 
+    def has(self, stage: str) -> bool:
+        """Return whether any unit of `stage` is recorded, failed ones included."""
+        return bool(self.finished(stage) or self.failed(stage))
+
     def totals(self, stage: str) -> Totals:
         """Return the outcomes of `stage` added up."""
         finished, failed = self.finished(stage), self.failed(stage)

@@ -43,9 +43,6 @@ from stages.report import ModelCard, NotScanned, ReportData, render_report
 
 FORMATS = ("gds", "oas", "lyrdb", "csv", "json", "parquet", "clips")
 
-LATE_SETTINGS = {("scores", "threshold")}
-"""Settings in the table of a stage that a run is bound to, which may change all the same."""
-
 MOST_REGIONS = 10_000
 """Regions without a verdict that are named one by one; their number is always told in full."""
 
@@ -168,8 +165,8 @@ def export(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
         "json": lambda p: write_whole(p, hotspots_json(view.hotspots, _dbu(view)).encode()),
         "parquet": lambda p: shutil.copyfile(view.run.hotspots, p),
         "lyrdb": lambda p: write_lyrdb_gz(p, _lyrdb(view, regions)),
-        "gds": lambda p: _write_markers(view, p, regions),
-        "oas": lambda p: _write_markers(view, p, regions),
+        "gds": lambda p: _write_markers(view, p, regions, ".gds"),
+        "oas": lambda p: _write_markers(view, p, regions, ".oas"),
         "clips": lambda p: _write_clips(view, p),
     }
     if form not in writers:
@@ -178,7 +175,9 @@ def export(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         writers[form](path)
     except OSError as error:
-        raise UsageError(f"{path} cannot be written ({error.strerror}); choose another") from error
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}); choose another --out"
+        ) from error
 
 
 def _dbu(view: RunView) -> float:
@@ -189,9 +188,9 @@ def _marker_layer(view: RunView) -> int:
     return free_layer(view.layout.file_layers, view.config.markers.layer)
 
 
-def _write_markers(view: RunView, path: Path, regions: list[Box]) -> None:
+def _write_markers(view: RunView, path: Path, regions: list[Box], suffix: str) -> None:
     # The suffix tells the writer the format; the file appears whole.
-    unfinished = path.with_name(f".{path.stem}.part{path.suffix}")
+    unfinished = path.with_name(f".{path.name}.part{suffix}")
     write_markers(
         unfinished, view.hotspots, top=view.layout.top, dbu_nm=_dbu(view),
         core_dbu=view.job.core_dbu, layer=_marker_layer(view), not_scanned=regions[:MOST_REGIONS],

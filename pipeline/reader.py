@@ -96,8 +96,10 @@ def open_packed(directory: Path) -> PackedLayout:
             PackedLayer(**{name: _mapped(directory, number, name) for name in _ARRAYS})
             for number in range(len(layers))
         )
-        warnings = tuple(record["warnings"])
-        return PackedLayout(record["top"], record["dbu_nm"], layers, packed, warnings)
+        return PackedLayout(
+            record["top"], record["dbu_nm"], layers, packed, tuple(record["warnings"]),
+            tuple(Layer.parse(text) for text in record["file_layers"]),
+        )  # fmt: skip
     except (OSError, ValueError, KeyError) as error:
         raise LayoutError(
             f"{directory} holds no whole packed layout ({error}); remove it and scan again"
@@ -135,14 +137,14 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
                 return reader.wait(timeout=0.05)
             if time.monotonic() > end:
                 raise LayoutError(
-                    f"not read within {limits.seconds:g} s; raise the limit (seconds) if it is "
-                    "meant to take so long"
+                    f"not read within {limits.seconds:g} s; raise [reader] seconds in the config "
+                    "if it is meant to take so long"
                 )
             with suppress(psutil.Error):
                 if process.memory_info().rss > limits.memory_bytes:
                     raise LayoutError(
-                        f"reading takes over {limits.memory_bytes} bytes of memory; raise the "
-                        "limit (memory_bytes) if it is meant to be so large"
+                        f"reading takes over {limits.memory_bytes / 1e9:.3g} GB of memory; raise "
+                        "[reader] memory_gb in the config if it is meant to be so large"
                     )
     finally:
         reader.kill()
@@ -172,6 +174,7 @@ def _save(directory: Path, layout: PackedLayout) -> None:
         "top": layout.top,
         "dbu_nm": layout.dbu_nm,
         "layers": [str(layer) for layer in layout.layers],
+        "file_layers": [str(layer) for layer in layout.file_layers],
         "warnings": list(layout.warnings),
     }
     (directory / LAYOUT_FILE).write_text(json.dumps(record))

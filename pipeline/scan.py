@@ -21,11 +21,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline import ingest, outputs
-from pipeline.config import Resources, ScanConfig, as_dict, digest_for, load_config
+from pipeline.config import (
+    STAGE_SETTINGS,
+    Resources,
+    ScanConfig,
+    as_dict,
+    digest_for,
+    load_config,
+)
 from pipeline.events import Listener
 from pipeline.executors import executor_for
 from pipeline.ledger import Ledger, Status
-from pipeline.plan import Job, layers_of, make_job, resolve_config
+from pipeline.plan import Job, layers_of, make_job, reader_limits, resolve_config
 from pipeline.session import Session
 from pipeline.steps import clip_tile, score_shard
 from pipeline.store import (
@@ -44,8 +51,9 @@ from stages.detector import checkpoint
 from stages.errors import LayoutError, RunMismatchError
 from stages.hotspots import find_hotspots
 from stages.lithography.process import load_process
-from stages.markers import hotspots_to_table
+from stages.markers import free_layer, hotspots_to_table
 from stages.patterns import distinct
+from stages.scores import check_device
 
 BINDING = ("layout", "clips", "patterns", "scores")
 """Stages whose settings a run is bound to; later ones are run again when theirs change."""
@@ -82,8 +90,12 @@ def scan(
     process = load_process(model.process)
     config = resolve_config(config, model, process)
     layers_of(config)  # refused before anything is written
+    if resources.scheduler_address is None:
+        check_device(config.scores.device)
     if not layout_path.is_file():
-        raise LayoutError(f"layout {layout_path} is not there; give a GDSII or OASIS file")
+        raise LayoutError(
+            f"layout {layout_path} is not there, or no file; give a GDSII or OASIS file"
+        )
     run = open_run_directory(out)
     digest = file_digest(layout_path)
     with Ledger(run.ledger) as ledger:
@@ -119,9 +131,13 @@ def _bind(
         run.write_about(about)
         return about, config
     before = run.read_about()
-    _refuse_other(run, "layout", before["layout"]["sha256"], digest)
-    _refuse_other(run, "model", before["model_digest"], model_digest)
-    for stage in BINDING:
+    # What failed before it made anything binds nobody: the corrected command runs in its place.
+    bound = [stage for stage in BINDING if ledger.has(stage)]
+    if "layout" in bound:
+        _refuse_other(run, "layout", before["layout"]["sha256"], digest)
+    if "clips" in bound:
+        _refuse_other(run, "model", before["model_digest"], model_digest)
+    for stage in bound:
         if before["digests"][stage] != about["digests"][stage]:
             _refuse_other_settings(run, before["config"], about["config"])
     for stage in ("hotspots", "report"):
@@ -144,11 +160,12 @@ def _refuse_other(run: Run, what: str, before: str, now: str) -> None:
 
 
 def _refuse_other_settings(run: Run, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    binding = {name for stage in BINDING for name in STAGE_SETTINGS[stage]}
     changed = [
         f"[{table}] {key} was {before[table][key]!r}, is {value!r}"
         for table, settings in now.items()
         for key, value in settings.items()
-        if before[table].get(key) != value and (table, key) not in outputs.LATE_SETTINGS
+        if {table, f"{table}.{key}"} & binding and before[table].get(key) != value
     ]
     raise RunMismatchError(
         f"run directory {run.path} began with other settings: {'; '.join(changed)}; "
@@ -172,6 +189,7 @@ class _Scan(Session):
                 packed=layout.packed[: model.raster.layers],
             )
             job = make_job(self.run.path, config, channels, model, model_path, process)
+            free_layer(layout.file_layers, config.markers.layer)  # refused before the long work
             self.units("clips", "tiles", job.tiles, partial(clip_tile, job=job), _tile_name)
             patterns = self.found_patterns(job, model)
             shards = range(shard_count(job.shard_patterns, patterns))
@@ -192,7 +210,7 @@ class _Scan(Session):
             scanned, excluded = layers_of(config)
             packed = ingest.pack_into(
                 path, self.run.layout, (*scanned, *excluded), config.layout.cell,
-                strict=config.layout.strict,
+                limits=reader_limits(config), strict=config.layout.strict,
             )  # fmt: skip
             return {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
 

@@ -17,7 +17,7 @@ The text of an error names the thing, its value, the limit, and what to do.
 class HotscanError(Exception):
     """Base of every error that hotscan raises on purpose."""
 
-    exit_code = 1
+    exit_code = 4
 
 
 class UsageError(HotscanError, ValueError):

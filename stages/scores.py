@@ -18,7 +18,7 @@ import torch
 from stages.contracts import Bytes, Float32s, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector
-from stages.errors import ModelMismatchError
+from stages.errors import ConfigError, ModelMismatchError
 
 BATCH = 64
 """Pictures scored at once; at 64 x 64 pixels their features fit a core's cache."""
@@ -71,6 +71,23 @@ class NetworkScorer:
             x = torch.from_numpy(rasters).to(self._device, torch.float32).div_(255)
             logit, embedding = self._detector(x)
             return logit.sigmoid().cpu().numpy(), embedding.to(torch.float16).cpu().numpy()
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine lacks.
+
+    Raises
+    ------
+    ConfigError
+        When torch cannot put anything there.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise ConfigError(
+            f"[scores] device is {device!r} but cannot be used here "
+            f"({str(error).splitlines()[0]}); give --device cpu"
+        ) from error
 
 
 def load_scorer(path: Path, device: str = "cpu") -> NetworkScorer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from pipeline.scan import ScanResult, scan
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BLOCK = CHECKOUT / "sample_layouts" / "block.gds.gz"
+TINY = CHECKOUT / "sample_layouts" / "tiny.gds"
 ROI_UM = (40.0, 40.0, 100.0, 95.0)
+LABELLED_UM = (45.0, 45.0, 60.0, 60.0)
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,15 @@ class SmallScan:
             "scan", str(self.layout), "--out", str(out), "--layer", "68/20", "--roi", roi,
             "--model", str(self.model),
         ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Hotscan = Callable[..., Ended]

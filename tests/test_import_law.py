@@ -35,9 +35,13 @@ def breaches(path: Path, imported: set[str]) -> Iterator[str]:
         yield "klayout is GPL: an oracle for tests, never a dependency"
     if "gdstk" in tops and name not in ("stages/layout.py", "stages/markers.py"):
         yield "gdstk only in stages/layout.py and stages/markers.py"
-    if "torch" in tops and in_stages and not (
-        name == "stages/scores.py"
-        or name.startswith(("stages/detector/", "stages/lithography/"))
+    if (
+        "torch" in tops
+        and in_stages
+        and not (
+            name == "stages/scores.py"
+            or name.startswith(("stages/detector/", "stages/lithography/"))
+        )
     ):
         yield "torch only in stages/scores.py, stages/detector and stages/lithography"
     if in_stages:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pipeline import cli
+from pipeline.config import Resources
+from pipeline.datasets import label_layout
 from pipeline.store import Run, read_patterns
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.training import OperatingPoint
-from tests.small_scan import BLOCK, SmallScan
+from tests.small_scan import BLOCK, LABELLED_UM, Ended, Hotscan, SmallScan
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +43,53 @@ def small_scan(tmp_path_factory: pytest.TempPathFactory) -> SmallScan:
 
 
 @pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled dataset of 15 x 15 um of the block."""
+    out = tmp_path_factory.mktemp("labelled") / "dataset"
+    label_layout(
+        BLOCK, out, "krf130", ["68/20"], None, LABELLED_UM, RasterSpec(40.0, 64, 32), None,
+        Resources(workers=0), lambda event: None,
+    )  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="session")
 def reference(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The scan by the for-loop, which every other way of running must equal."""
     result = small_scan(tmp_path_factory.mktemp("reference") / "run")
     assert result.complete
     assert result.metrics["hotspots"] > 10
     return result.run
+
+
+@pytest.fixture
+def hotscan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hotscan:
+    """Run a command in this process: a new one would import torch each time."""
+
+    def run(*arguments: object) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["hotscan", *(str(a) for a in arguments)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return Ended(code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def scan(hotscan: Hotscan, small_scan: SmallScan, tmp_path: Path) -> Hotscan:
+    """Scan 12 x 12 um of the block into `tmp_path`; later options override."""
+
+    def run(*more: object, layout: Path = BLOCK, layer: str | None = "68/20") -> Ended:
+        layers = () if layer is None else ("--layer", layer)
+        return hotscan(
+            "scan", layout, "--out", tmp_path / "run", "--model", small_scan.model, *layers,
+            "--roi", "50,50,62,62", "--workers", 0, "--quiet", *more,
+        )  # fmt: skip
+
+    return run

@@ -25,6 +25,9 @@ layers = ["68/20", "69/20"]
 exclude = ["81/4"]
 roi_um = [0, 10.5, 200, 300]
 strict = true
+[reader]
+memory_gb = 2.5
+seconds = 60
 [tiles]
 size_um = 50
 [clips]
@@ -147,6 +150,8 @@ FIRST_STAGE = {
     "layout.exclude": "layout",
     "layout.strict": "layout",
     "layout.roi_um": "clips",
+    "reader.memory_gb": None,
+    "reader.seconds": None,
     "tiles.size_um": None,
     "clips.stride_nm": "clips",
     "clips.mode": "clips",

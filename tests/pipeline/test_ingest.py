@@ -112,7 +112,7 @@ def test_cut_off_oasis_is_refused(tmp_path: Path) -> None:
     [
         (Limits(unpacked_bytes=100), "unpacked_bytes"),
         (Limits(seconds=0.0), "not read within 0 s"),
-        (Limits(memory_bytes=1 << 20), "over 1048576 bytes of memory"),
+        (Limits(memory_bytes=1 << 20), r"over 0\.00105 GB of memory; raise \[reader\] memory_gb"),
         (Limits(extent_mm=1e-4), r"400 dbu long .* limit is 100 dbu"),
     ],
 )

@@ -1,0 +1,96 @@
+"""From datasets to a checkpoint, stopped or not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from pipeline.datasets import load_dataset
+from pipeline.training import train_model
+from stages.detector import checkpoint
+from stages.detector.training import TrainingConfig, score
+from stages.errors import ModelMismatchError, RunMismatchError, UsageError
+
+QUICK = TrainingConfig(epochs=2, steps=2, batch=8)
+
+
+def train(labelled: Path, out: Path, config: TrainingConfig = QUICK) -> dict[str, object]:
+    return train_model([labelled], out, validation=[labelled], config=config, say=lambda text: None)
+
+
+def test_a_checkpoint_describes_itself(labelled: Path, tmp_path: Path) -> None:
+    """Its operating point is what counting on the validation clips gives."""
+    said: list[str] = []
+    made = train_model(
+        [labelled], tmp_path / "m.pt", validation=[labelled], config=QUICK, say=said.append
+    )
+    assert [line.split("  ")[0] for line in said] == ["epoch 1/2", "epoch 2/2"]
+    model, dataset = checkpoint.load(tmp_path / "m.pt"), load_dataset(labelled)
+    assert made["digest"] == model.digest
+    assert (model.raster, model.process) == (dataset.spec, "krf130")
+    assert model.provenance["trained_on_layers"] == ["68/20"]
+    point = model.operating_point
+    flagged = score(model.detector(), dataset.raster)[dataset.pattern] >= point.threshold
+    assert point.hotspots == dataset.label.sum()
+    assert point.clips == len(dataset)
+    assert point.recall == pytest.approx((flagged & dataset.label).sum() / dataset.label.sum())
+    assert point.false_alarms == (flagged & ~dataset.label).sum()
+    assert point.recall >= QUICK.recall
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pt"]
+
+
+def test_a_stopped_training_goes_on_to_the_same_digest(labelled: Path, tmp_path: Path) -> None:
+    whole = train(labelled, tmp_path / "whole.pt")
+
+    def stop(text: str) -> None:
+        if text.startswith("epoch 2/"):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "stopped.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train_model([labelled], out, validation=[labelled], config=QUICK, say=stop)
+    assert not out.exists()
+    with pytest.raises(RunMismatchError, match=r"stopped\.pt\.training was left by a training on"):
+        train(labelled, out, replace(QUICK, seed=1))
+    assert train(labelled, out)["digest"] == whole["digest"]
+
+
+def test_the_seed_matters(labelled: Path, tmp_path: Path) -> None:
+    digests = {
+        train(labelled, tmp_path / f"{seed}.pt", replace(QUICK, epochs=1, seed=seed))["digest"]
+        for seed in (0, 1)
+    }
+    assert len(digests) == 2
+
+
+def copy_of(labelled: Path, out: Path, **attributes: object) -> Path:
+    """Return a copy of a dataset with other attributes."""
+    source = zarr.open_group(labelled, mode="r")
+    copy = zarr.create_group(out, attributes={**dict(source.attrs), **attributes})
+    for name in ("raster", "key", "pattern", "label"):
+        copy.create_array(name, data=np.asarray(source[name]))
+    return out
+
+
+def test_datasets_that_do_not_go_together(labelled: Path, tmp_path: Path) -> None:
+    other = asdict(load_dataset(labelled).spec) | {"pixel_nm": 20.0}
+    for name, attribute in (("spec", {"raster": other}), ("process", {"process": "arfi45"})):
+        wrong = copy_of(labelled, tmp_path / name, **attribute)
+        with pytest.raises(ModelMismatchError, match=f"datasets differ in {name}: "):
+            train_model(
+                [labelled, wrong], tmp_path / "m.pt", validation=[], config=QUICK,
+                say=lambda text: None,
+            )  # fmt: skip
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(
+    labelled: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"m\.pt cannot be written: .*nowhere is no directory"):
+        train(labelled, tmp_path / "nowhere" / "m.pt")
+    with pytest.raises(UsageError, match="no dataset to train on; make one with: hotscan label"):
+        train_model([], tmp_path / "m.pt", validation=[], config=QUICK, say=lambda text: None)

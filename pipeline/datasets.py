@@ -232,7 +232,11 @@ def _write_dataset(out: Path, run: Run, job: Job, about: dict[str, Any]) -> dict
     folder = run.path / "defects"
     rows = pa.concat_tables([pq.read_table(folder / f"{name}.parquet") for name in names])
     # Windows of neighbouring tiles overlap: a defect at a border stands in both.
-    rows = rows.group_by(rows.column_names).aggregate([]).sort_by([("y_dbu", "ascending")])
+    rows = (
+        rows.group_by(rows.column_names)
+        .aggregate([])
+        .sort_by([(name, "ascending") for name in ("y_dbu", "x_dbu", "kind", "corner", "severity")])
+    )
     defects = tuple(Defect(**row) for row in rows.to_pylist())
     label = label_clips(clips.x_dbu, clips.y_dbu, job.core_dbu, defects)
     places = clips.x_dbu[found.first], clips.y_dbu[found.first]

@@ -1,6 +1,6 @@
 """How many simulated defects the sampling of ``sites`` covers: it caps all that follows.
 
-python -m benchmarks.sampling DATASET
+python -m benchmarks.sampling DATASET LAYOUT
 
 The dataset (`hotscan label`) holds every defect of a fully simulated region. A defect is covered
 when it lies in the core of a clip that the rule checks name.
@@ -29,6 +29,7 @@ def main() -> None:
     """Print the recall of the sampling, and how many clips it takes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path)
+    parser.add_argument("layout", type=Path, help="the layout that was labelled")
     asked = parser.parse_args()
     group = zarr.open_group(asked.dataset, mode="r")
     about = group.attrs["provenance"]
@@ -38,7 +39,7 @@ def main() -> None:
     config = load_config(None, {"clips": {"mode": "sites", **limits_nm}})
     with tempfile.TemporaryDirectory() as folder:
         layers = [Layer.parse(name) for name in about["layers"]]
-        layout = pack_into(Path(about["layout"]["path"]), Path(folder, "layout"), layers)
+        layout = pack_into(asked.layout, Path(folder, "layout"), layers)
         core = spec.core_px * spec.pixel_dbu(layout.dbu_nm)
         limits = sampling_limits(config, layout.dbu_nm)
         area = Box(*(round(v * 1000 / layout.dbu_nm) for v in about["roi_um"]))

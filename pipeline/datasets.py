@@ -253,7 +253,7 @@ def _write_dataset(out: Path, run: Run, job: Job, about: dict[str, Any]) -> dict
         unfinished,
         attributes={
             "raster": asdict(job.spec), "process": about["process"], "layers": about["layers"],
-            "kinds": kinds, "corners": corners, "provenance": {**about, **made},
+            "kinds": kinds, "corners": corners, "provenance": {**_provenance(about), **made},
         },
     )  # fmt: skip
     columns = {
@@ -268,6 +268,12 @@ def _write_dataset(out: Path, run: Run, job: Job, about: dict[str, Any]) -> dict
     _write_pictures(group, places, job)
     shutil.move(unfinished, out)
     return made
+
+
+def _provenance(about: dict[str, Any]) -> dict[str, Any]:
+    """Return what was labelled, without the places of files on this machine."""
+    layout = {"name": Path(about["layout"]["path"]).name, "sha256": about["layout"]["sha256"]}
+    return {key: value for key, value in about.items() if key != "state"} | {"layout": layout}
 
 
 def _tally(names: Any) -> dict[str, int]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import Resources
 from pipeline.datasets import label_layout
@@ -22,7 +23,7 @@ from pipeline.evaluation import evaluate_model
 from pipeline.events import Progress
 from pipeline.training import train_model
 from stages.contracts import RasterSpec
-from stages.detector.checkpoint import WEIGHTS
+from stages.detector import checkpoint
 from stages.detector.training import TrainingConfig
 
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
@@ -69,7 +70,25 @@ def main() -> None:
     figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])
     print(json.dumps(figures, indent=1))
     if asked.ship:
-        shutil.copyfile(model, WEIGHTS / model.name)
+        checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures))
+
+
+def measured(model: Path, figures: dict[str, Any]) -> checkpoint.Checkpoint:
+    """Return the model with what it does on the test strip, at the threshold of validation."""
+    trained = checkpoint.load(model)
+    point = replace(
+        trained.operating_point,
+        recall=figures["recall"],
+        false_alarms=figures["false_alarms"],
+        false_alarm_rate=figures["false_alarm_rate"],
+        hotspots=figures["hotspots"],
+        clips=figures["clips"],
+    )
+    on = f"{figures['clips']:,} simulated clips of area that it never saw"
+    return replace(
+        trained, operating_point=point, layers=("met1",),
+        provenance={**trained.provenance, "measured_on": on},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

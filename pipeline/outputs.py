@@ -128,7 +128,7 @@ def gather_metrics(view: RunView, ledger: Ledger) -> dict[str, Any]:
         "area_covered_um2": (area - missed) * um2,
         "coverage_fraction": 1 - missed / area,
         "threshold": view.config.scores.threshold,
-        "warnings": len(view.layout.warnings),
+        "warnings": len(all_warnings(view)),
         **{f"seconds_{stage}": spent for stage, spent in view.about["seconds"].items()},
         "peak_rss_mb": round(max(view.about.get("peak_rss_mb", 0.0), peak_rss_mb()), 1),
     }
@@ -265,17 +265,18 @@ def _report_data(
         config=config_toml(config),
         version=about["hotscan"],
         finished=about.get("finished", ""),
-        warnings=(*layout.warnings, *model_warnings(view)),
+        warnings=all_warnings(view),
         shown=config.report.top,
     )
 
 
-def model_warnings(view: RunView) -> tuple[str, ...]:
-    """Return what the user should know of the match of model and layout."""
+def all_warnings(view: RunView) -> tuple[str, ...]:
+    """Return what the reader noticed, and how the layers differ from those the model knows."""
     trained = tuple(view.model.provenance.get("trained_on_layers", ()))
     if not trained or trained == view.config.layout.layers:
-        return ()
+        return view.layout.warnings
     return (
+        *view.layout.warnings,
         f"model {view.config.scores.model} was trained on {', '.join(trained)} "
         f"({', '.join(view.model.layers)} of {view.model.process}); "
         f"{', '.join(view.config.layout.layers)} is judged as if it were that",

@@ -142,7 +142,7 @@ def result_text(
         f"{_share(metrics['coverage_fraction'])} of what was asked for, in {clock_text(spent)}",
     ]
     if metrics["warnings"]:
-        lines.append(f"warnings   {metrics['warnings']} of the layout; the report lists them")
+        lines.append(f"warnings   {metrics['warnings']}; the report lists them")
     lines += [
         f"report     {run}/report/index.html (open it in a browser)",
         f"markers    {run}/report/markers.gds",

@@ -79,7 +79,7 @@ One flat object; names do not change between versions.
 | `area_covered_um2` | area that has a verdict |
 | `coverage_fraction` | the second as a share of the first; 1 when nothing is missing |
 | `threshold` | score from which a clip is a hotspot |
-| `warnings` | how many things the reader remarked, a model made for other layers among them; the report lists them |
+| `warnings` | what the reader remarked, or a model made for other layers; the report lists them |
 | `seconds_layout`, `seconds_clips`, `seconds_patterns`, `seconds_scores`, `seconds_hotspots`, \
 `seconds_report` | wall time of each stage, over all sessions |
 | `peak_rss_mb` | most memory of the driving process, in MiB; workers are not in it |

@@ -131,12 +131,3 @@ def test_a_model_of_another_layer_is_told(view: outputs.RunView) -> None:
 def test_the_config_in_the_report_can_be_used_again(view: outputs.RunView) -> None:
     tables = tomllib.loads(outputs.config_toml(view.config))
     assert load_config(None, tables) == view.config
-
-
-def test_a_model_of_another_layer_is_told(reference: Run) -> None:
-    view = open_view(reference)
-    assert outputs.all_warnings(view) == ()
-    other = replace(view.model, provenance={"trained_on_layers": ["8/0"]})
-    (warning,) = outputs.all_warnings(replace(view, model=other))
-    assert "trained on 8/0" in warning
-    assert "68/20 is judged as if it were that" in warning

@@ -121,9 +121,9 @@ def test_an_unknown_format_lists_the_known(view: outputs.RunView, tmp_path: Path
 
 
 def test_a_model_of_another_layer_is_told(view: outputs.RunView) -> None:
-    assert outputs.model_warnings(view) == ()
+    assert outputs.all_warnings(view) == ()
     other = replace(view, model=replace(view.model, provenance={"trained_on_layers": ["69/20"]}))
-    (warning,) = outputs.model_warnings(other)
+    (warning,) = outputs.all_warnings(other)
     assert "was trained on 69/20" in warning
     assert "68/20 is judged as if it were that" in warning
 

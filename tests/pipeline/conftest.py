@@ -26,7 +26,7 @@ def small_scan(tmp_path_factory: pytest.TempPathFactory) -> SmallScan:
     """An untrained network flags nonsense, but always the same; its threshold flags some 2 %."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(1)
-    config = DetectorConfig()
+    config = DetectorConfig(stem=16, fine=(8,), coarse=(8, 8), embedding=8)  # quick
     model = checkpoint.Checkpoint(
         weights=Detector(config).state_dict(), config=config, raster=RasterSpec(40.0, 64, 32),
         layers=("met1",), process="krf130",

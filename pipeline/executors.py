@@ -52,6 +52,10 @@ LOCAL_SETTINGS = {
     "distributed.worker.memory.pause": False,
     # One death may come from outside; at the second the unit is set aside.
     "distributed.scheduler.allowed-failures": 1,
+    # Dask has its workers give memory back at every chance: the network's buffers, freed and
+    # taken again at each layer, then cost as much in page faults as the arithmetic itself.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 << 20,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 << 20,
 }
 
 

@@ -254,3 +254,18 @@ def test_workers_go_with_their_driver(tmp_path: Path, stop: signal.Signals, exit
     while any(map(still_alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(map(still_alive, workers))
+
+
+def test_workers_keep_the_memory_that_the_network_takes_again(two_workers: DaskExecutor) -> None:
+    """With Dask's own setting scoring spent more time in page faults than in arithmetic."""
+
+    def settings(unit: int) -> UnitOutcome:
+        names = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "OMP_NUM_THREADS")
+        return UnitOutcome(
+            "clips", str(unit), Status.DONE, {name: float(os.environ[name]) for name in names}
+        )
+
+    (outcome,) = two_workers.run(settings, [0], stage="clips")
+    assert outcome.counts["MALLOC_TRIM_THRESHOLD_"] == 256 * 2**20
+    assert outcome.counts["MALLOC_MMAP_THRESHOLD_"] == 32 * 2**20
+    assert outcome.counts["OMP_NUM_THREADS"] == 1

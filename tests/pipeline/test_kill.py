@@ -92,7 +92,7 @@ def assert_nothing_ran_twice(run: Run) -> None:
 
 
 def kill_driver(victim: Victim, out: Path, seed: int) -> None:
-    moment = int(np.random.default_rng(seed).integers(1, victim.units - 3))
+    moment = int(np.random.default_rng(seed).integers(1, victim.units - 12))
     process = victim.start(out)
     wait_for_rows(out, moment, process)
     process.send_signal(signal.SIGKILL)

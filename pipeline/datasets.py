@@ -37,7 +37,7 @@ from pipeline.ledger import Ledger, Status, UnitOutcome
 from pipeline.plan import Job, scan_area
 from pipeline.session import Session
 from pipeline.steps import clip_tile, draw_places, open_layout
-from pipeline.store import Run, file_digest, open_run_directory, read_clips, write_table
+from pipeline.store import Run, open_run_directory, read_clips, write_table
 from stages.contracts import Box, Bytes, Defect, Int64s, Layer, RasterSpec
 from stages.errors import LayoutError, RunMismatchError, UsageError
 from stages.geometry.union import merge
@@ -146,16 +146,16 @@ def label_layout(
     run = open_run_directory(out.with_name(out.name + ".work"))
     about = {
         "state": "running",
-        "layout": {"path": str(layout_path.resolve()), "sha256": file_digest(layout_path)},
+        "layout": {"path": str(layout_path.resolve()), "sha256": ingest.sha256_of(layout_path)},
         "process": process, "process_settings": model.as_dict(),
         "layers": list(config.layout.layers), "cell": cell,
         "roi_um": roi_um and list(roi_um), "raster": asdict(spec),
         "stride_nm": stride_nm or spec.core_nm,
     }  # fmt: skip
-    seconds = _bound(run, about)
+    _bound(run, about)
     with Ledger(run.ledger) as ledger, executor_for(resources) as executor:
         ledger.start_session()
-        session = Session(run, ledger, executor, listen, about | {"seconds": seconds})
+        session = Session(run, ledger, executor, listen, about | {"seconds": {}})
 
         def pack() -> dict[str, float]:
             wanted = [Layer.parse(name) for name in config.layout.layers]
@@ -175,7 +175,7 @@ def label_layout(
     return made
 
 
-def _bound(run: Run, about: dict[str, Any]) -> dict[str, float]:
+def _bound(run: Run, about: dict[str, Any]) -> None:
     """Write what is being made, or check that it is what was begun here."""
     about = json.loads(json.dumps(about))  # tuples become lists, as in the file
     if (run.path / "run.json").exists() and run.read_about() != about:
@@ -184,7 +184,6 @@ def _bound(run: Run, about: dict[str, Any]) -> dict[str, float]:
             "remove it to start anew"
         )
     run.write_about(about)
-    return {}
 
 
 def _label_job(

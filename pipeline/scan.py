@@ -38,7 +38,6 @@ from pipeline.steps import clip_tile, score_shard
 from pipeline.store import (
     Run,
     create_patterns,
-    file_digest,
     open_run_directory,
     read_clips,
     read_patterns,
@@ -97,7 +96,7 @@ def scan(
             f"layout {layout_path} is not there, or no file; give a GDSII or OASIS file"
         )
     run = open_run_directory(out)
-    digest = file_digest(layout_path)
+    digest = ingest.sha256_of(layout_path)
     with Ledger(run.ledger) as ledger:
         ledger.start_session()
         about, config = _bind(run, ledger, layout_path, digest, config, model.digest)

@@ -234,12 +234,6 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return array
 
 
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def places_of(run: Run, rows: slice) -> tuple[Int64s, Int64s]:
     """Return the centres of the clips that represent the patterns of a shard."""
     group = zarr.open_group(run.patterns, mode="r")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline.ingest import sha256_of
 from pipeline.store import (
     Run,
     create_patterns,
-    file_digest,
     open_run_directory,
     places_of,
     read_clips,
@@ -150,4 +150,4 @@ def test_run_directories(tmp_path: Path) -> None:
 
 def test_digest_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 3_000_000)
-    assert file_digest(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()

@@ -29,7 +29,7 @@ ENDING = """\
 | code | meaning |
 |---|---|
 | 0 | complete |
-| 1 | complete, and more hotspots than `--fail-on` allows |
+| 1 | complete, and more hotspots than `--fail-on` allows (those that fail, with `--confirm`) |
 | 2 | the request cannot be met: usage, config, model, or run directory of another scan |
 | 3 | the layout cannot be read, or is refused |
 | 4 | incomplete: some places have no verdict; the message says which command goes on |
@@ -49,6 +49,8 @@ RUN/
   clips/*.parquet    one file per tile: place, rule, and key of the picture of each clip
   patterns.zarr      the distinct pictures with count, place, score and embedding
   hotspots.parquet   one row per hotspot
+  hot_clips.parquet  one row per clip over threshold, with its hotspot
+  confirm/*.parquet  with --confirm: what fails in each of them
   report/
     index.html         the report, one file, readable offline
     hotspots.csv       one row per hotspot
@@ -58,8 +60,8 @@ RUN/
 ```
 
 The same `hotscan scan` into the same directory goes on where an earlier one stopped, and runs again
-only what a changed threshold, report or marker setting touches. Another layout, model or other
-settings are refused.
+only what a changed threshold, confirmation, report or marker setting touches. Another layout, model
+or other settings are refused.
 
 ## metrics.json
 
@@ -73,7 +75,11 @@ One flat object; names do not change between versions.
 | `clips` | clips that show any geometry |
 | `patterns` | different pictures among the clips |
 | `hot_clips` | clips over threshold |
-| `units_failed` | tiles and shards that failed |
+| `hotspots_confirmed` | with `--confirm`: hotspots that fail in simulation |
+| `hotspots_not_simulated` | with `--confirm`: hotspots whose simulation failed |
+| `clips_simulated`, `clips_confirmed` | with `--confirm`: clips over threshold that were \
+simulated, and those that fail |
+| `units_failed` | tiles, shards and batches that failed |
 | `regions_not_scanned` | regions without a verdict; the report and the markers show them |
 | `area_um2` | area that was asked for, within the layout |
 | `area_covered_um2` | area that has a verdict |
@@ -81,7 +87,7 @@ One flat object; names do not change between versions.
 | `threshold` | score from which a clip is a hotspot |
 | `warnings` | what the reader remarked, or a model made for other layers; the report lists them |
 | `seconds_layout`, `seconds_clips`, `seconds_patterns`, `seconds_scores`, `seconds_hotspots`, \
-`seconds_report` | wall time of each stage, over all sessions |
+`seconds_confirm`, `seconds_report` | wall time of each stage, over all sessions |
 | `peak_rss_mb` | most memory of the driving process, in MiB; workers are not in it |
 """
 
@@ -90,9 +96,13 @@ def commands() -> list[str]:
     """Return the names of the commands, in the order of the help."""
     from pipeline.cli import app
 
+    groups = [("", app)] + [
+        (f"{group.name} ", group.typer_instance) for group in app.registered_groups
+    ]
     return [
-        info.name or info.callback.__name__
-        for info in app.registered_commands
+        prefix + (info.name or info.callback.__name__.replace("_", "-"))
+        for prefix, commands in groups
+        for info in commands.registered_commands
         if inspect.isfunction(info.callback)
     ]
 
@@ -102,7 +112,7 @@ def help_of(command: str) -> str:
     environment = os.environ | {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1"}
     environment |= {"TERM": "dumb", "PYTHONUTF8": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", command, "--help"],
+        [sys.executable, "-m", "pipeline.cli", *command.split(), "--help"],
         cwd=PAGE.parent.parent, env=environment, capture_output=True, text=True, check=True,
         encoding="utf-8",
     )  # fmt: skip

@@ -18,17 +18,22 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.dataset_commands import dataset as dataset_commands
 from pipeline.options import (
     AsJson,
     Cell,
     Config,
+    Confirm,
     Device,
     Exclude,
     FailOn,
     Layers,
     LayoutFile,
+    Mask,
     Mode,
     Model,
+    Opc,
+    Process,
     Quiet,
     Roi,
     RunFolder,
@@ -52,6 +57,9 @@ app = typer.Typer(
 )
 
 
+app.add_typer(dataset_commands, name="dataset")
+
+
 @app.command()
 def scan(
     layout: LayoutFile,
@@ -69,6 +77,8 @@ def scan(
     worker_memory: WorkerMemory = None,
     device: Device = None,
     threshold: Threshold = None,
+    confirm: Confirm = None,
+    opc: Opc = None,
     fail_on: FailOn = None,
     quiet: Quiet = False,
 ) -> None:
@@ -81,7 +91,7 @@ def scan(
 
     settings = load_config(
         config,
-        overrides(layer, cell, exclude, roi, model, mode, strict, device, threshold),
+        overrides(layer, cell, exclude, roi, model, mode, strict, device, threshold, confirm, opc),
     )
     resources = load_resources(
         {"workers": workers, "scheduler_address": scheduler_address, "worker_memory": worker_memory}
@@ -118,8 +128,9 @@ def _finish(work: Callable[[Any], Any], out: Path, fail_on: int | None, quiet: b
     with _interruptible(f"hotscan resume {out}"), Progress(quiet=quiet) as progress:
         metrics = work(progress).metrics
     _say_result(out, metrics)
-    if fail_on is not None and metrics["hotspots"] > fail_on:
-        over = f"{metrics['hotspots']} hotspots are over the gate, --fail-on {fail_on}"
+    found = metrics.get("hotspots_confirmed", metrics["hotspots"])
+    if fail_on is not None and found > fail_on:
+        over = f"{found} hotspots are over the gate, --fail-on {fail_on}"
         typer.echo(over, err=True)
         raise typer.Exit(1)
 
@@ -269,8 +280,10 @@ def models(as_json: AsJson = False) -> None:
 def label(
     layout: LayoutFile,
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset, a Zarr group to make.")],
-    process: Annotated[str, typer.Option(help="Shipped process, or a TOML file.")] = "krf130",
+    process: Process = "krf130",
     layer: Layers = None,
+    mask: Mask = None,
+    opc: Opc = "none",
     cell: Cell = None,
     roi: Roi = None,
     pixel_nm: Annotated[float, typer.Option(help="Side of a pixel.")] = 40.0,
@@ -294,9 +307,49 @@ def label(
         made = label_layout(
             layout, out, process, layer or [], cell, region(roi),
             RasterSpec(pixel_nm, clip_px, core_px), stride_nm,
-            load_resources({"workers": workers}), progress,
+            load_resources({"workers": workers}), progress, opc=opc or "none", mask=mask,
         )  # fmt: skip
     typer.echo(facts({"dataset": out, **made}))
+
+
+@app.command()
+def simulate(
+    layout: LayoutFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory; made when absent.")],
+    layer: Annotated[str, typer.Option("--layer", "-l", metavar="L/D", help="What shall print.")],
+    process: Process = "krf130",
+    mask: Mask = None,
+    opc: Opc = "none",
+    cell: Cell = None,
+    roi: Roi = None,
+    contours: Annotated[
+        bool, typer.Option("--contours/--no-contours", help="Draw what prints, too.")
+    ] = True,
+    fail_on: FailOn = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate the lithography of a region.
+
+    Tells what fails, and draws what prints at every corner of the process window. The same
+    command goes on where an earlier one stopped.
+    """
+    from pipeline.config import load_resources
+    from pipeline.events import Progress
+    from pipeline.region import simulate_region
+    from pipeline.wording import simulation_text
+
+    with _interruptible("the same command"), Progress(quiet=quiet) as progress:
+        metrics = simulate_region(
+            layout, out, process, layer, mask, opc or "none", cell, region(roi), contours,
+            load_resources({"workers": workers}), progress,
+        )  # fmt: skip
+    typer.echo(simulation_text(out, metrics))
+    if not metrics["complete"]:
+        raise typer.Exit(4)
+    if fail_on is not None and metrics["defects"] > fail_on:
+        typer.echo(f"{metrics['defects']} defects are over the gate, --fail-on {fail_on}", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -313,6 +366,10 @@ def train(
     ] = 0.99,
     seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads; the weights depend on it.")] = 1,
+    protocol: Annotated[
+        str,
+        typer.Option(metavar="core|scan", help="Learn from marked cores, or neighbours too."),
+    ] = "scan",
     quiet: Quiet = False,
 ) -> None:
     """Train a detector on labelled datasets.
@@ -327,8 +384,9 @@ def train(
     say = (lambda text: None) if quiet else (lambda text: typer.echo(text, err=True))
     with _interruptible("the same command"):
         made = train_model(
-            dataset, out, validation=validation or [], config=config, say=say, threads=threads
-        )
+            dataset, out, validation=validation or [], config=config, say=say, threads=threads,
+            protocol=protocol,
+        )  # fmt: skip
     typer.echo(facts(made))
 
 
@@ -339,6 +397,12 @@ def evaluate(
     trained_on: Annotated[
         list[Path] | None, typer.Option(help="Dataset it was trained on, to tell unseen hotspots.")
     ] = None,
+    protocol: Annotated[
+        str, typer.Option(metavar="core|scan", help="Marked cores, or the 3x3 scan around them.")
+    ] = "core",
+    simulation_s: Annotated[
+        float, typer.Option(help="Seconds to simulate a clip; 10 in the papers.")
+    ] = 10.0,
     threshold: Threshold = None,
     as_json: AsJson = False,
 ) -> None:
@@ -349,8 +413,24 @@ def evaluate(
     from pipeline.evaluation import evaluate_model
     from pipeline.wording import facts
 
-    measured = evaluate_model(model, dataset, trained_on=trained_on or [], threshold=threshold)
+    measured = evaluate_model(
+        model, dataset, trained_on=trained_on or [], threshold=threshold, protocol=protocol,
+        simulation_s=simulation_s,
+    )  # fmt: skip
     _print(measured, as_json, facts)
+
+
+@app.command()
+def compare(
+    run: RunFolder,
+    dataset: Annotated[Path, typer.Argument(help="Dataset that lists defects.")],
+    as_json: AsJson = False,
+) -> None:
+    """Measure a scan against the known defects of its layout."""
+    from pipeline.scan_evaluation import evaluate_scan
+    from pipeline.wording import facts
+
+    _print(evaluate_scan(run, dataset), as_json, facts)
 
 
 def _print(values: dict[str, Any], as_json: bool, text: Callable[[Any], str]) -> None:

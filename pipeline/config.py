@@ -141,11 +141,24 @@ class ScoresConfig(Settings):
     """Where the model runs, cpu, cuda or cuda:N."""
 
 
+class ConfirmConfig(Settings):
+    """Whether hotspots are simulated."""
+
+    enabled: bool = False
+    """Whether the hotspots are simulated with the process of the model."""
+    opc: Literal["none", "model"] | None = None
+    """Whether the mask is corrected first; as for the labels of the model by default."""
+    batch_fields: Annotated[int, Field(ge=1)] = 64
+    """Fields, squares of some um, simulated by one task; never changes the answer."""
+
+
 class ReportConfig(Settings):
     """What the report shows."""
 
     top: Annotated[int, Field(ge=0)] = 30
     """Number of hotspots shown with a picture."""
+    contours: Annotated[int, Field(ge=0)] = 300
+    """Number of confirmed hotspots whose printed contours are drawn among the markers."""
 
 
 class MarkersConfig(Settings):
@@ -171,6 +184,7 @@ class ScanConfig(Settings):
     clips: ClipsConfig = ClipsConfig()
     raster: RasterConfig = RasterConfig()
     scores: ScoresConfig = ScoresConfig()
+    confirm: ConfirmConfig = ConfirmConfig()
     report: ReportConfig = ReportConfig()
     markers: MarkersConfig = MarkersConfig()
 
@@ -192,6 +206,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "patterns": (),
     "scores": ("scores.model",),
     "hotspots": ("scores.threshold",),
+    "confirm": ("confirm.enabled", "confirm.opc"),
     "report": ("report", "markers"),
 }
 """Per stage, in order, the tables and keys that change its answer and were not named before."""
@@ -244,14 +259,14 @@ def digest_for(config: ScanConfig, stage: str) -> str:
     """Return the SHA-256 of the settings that can change the answer of `stage`.
 
     Those of the stages before it are in it, sizes and devices are not: a new threshold changes
-    only the digests of hotspots and report. It covers what is written in `config`: where a None
-    stands for the model's own value, put that value in before.
+    only the digests of hotspots and later stages. It covers what is written in `config`: where a
+    None stands for the model's own value, put that value in before.
 
     Examples
     --------
     >>> old, new = ScanConfig(), load_config(None, {"scores": {"threshold": 0.9}})
     >>> [stage for stage in STAGE_SETTINGS if digest_for(old, stage) != digest_for(new, stage)]
-    ['hotspots', 'report']
+    ['hotspots', 'confirm', 'report']
     """
     order = list(STAGE_SETTINGS)
     tables = as_dict(config)

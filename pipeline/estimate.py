@@ -17,12 +17,18 @@ import numpy as np
 
 from pipeline import ingest
 from pipeline.config import Resources, ScanConfig
-from pipeline.plan import Job, layers_of, make_job, reader_limits, resolve_config
+from pipeline.plan import (
+    Job,
+    layers_of,
+    make_job,
+    process_behind,
+    reader_limits,
+    resolve_config,
+)
 from pipeline.steps import DRAWN_TOGETHER, clip_tile, draw_places
 from pipeline.store import Run, read_clips
 from stages.contracts import Clips
 from stages.detector import checkpoint
-from stages.lithography.process import load_process
 from stages.patterns import canonical, distinct
 from stages.scores import load_scorer, score_rasters
 
@@ -44,7 +50,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
     """
     model_path = checkpoint.find(config.scores.model)
     model = checkpoint.load(model_path)
-    process = load_process(model.process)
+    process = process_behind(model)
     config = resolve_config(config, model, process)
     scanned, excluded = layers_of(config)
     with tempfile.TemporaryDirectory() as folder:

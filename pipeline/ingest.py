@@ -29,15 +29,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.reader import INFO_FILE, LAYOUT_FILE, Limits, open_packed, run_reader
-from stages.contracts import Bytes, Layer, PackedLayout
+from pipeline.reader import BOXES_FILE, INFO_FILE, LAYOUT_FILE, Limits, open_packed, run_reader
+from stages.contracts import Bytes, Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
 from stages.geometry.records import check_stream, without_cuts
 
 if TYPE_CHECKING:
     from stages.layout import LayoutInfo
 
-__all__ = ["Limits", "open_packed", "pack_into", "read_info", "read_layout", "sha256_of"]
+__all__ = [
+    "Limits", "open_packed", "pack_into", "read_boxes", "read_info", "read_layout", "sha256_of",
+]  # fmt: skip
 
 GDSII_MAGIC = b"\x00\x06\x00\x02"
 OASIS_MAGIC = b"%SEMI-OASIS\r\n"
@@ -126,6 +128,20 @@ def read_info(
         _refuse_if_strict(path, notes, strict)
         info: LayoutInfo = pickle.loads((out / INFO_FILE).read_bytes())
     return info, notes
+
+
+def read_boxes(
+    path: Path, layers: Sequence[Layer], cell: str | None = None, *, limits: Limits = DEFAULT_LIMITS
+) -> list[Int64s]:
+    """Return the box of each shape of each layer, (n, 4) in dbu: for markers, not for metal.
+
+    Arguments and errors as `pack_into`.
+    """
+    request = {"layers": [str(layer) for layer in layers], "cell": cell, "boxes": True}
+    with tempfile.TemporaryDirectory() as folder:
+        out, _ = _read(path, Path(folder), request, limits)
+        with np.load(out / BOXES_FILE) as boxes:
+            return [boxes[f"arr_{number}"] for number in range(len(layers))]
 
 
 def sha256_of(path: Path) -> str:

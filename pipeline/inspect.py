@@ -14,13 +14,12 @@ from pipeline import outputs
 from pipeline.config import load_config
 from pipeline.ingest import open_packed, read_info
 from pipeline.ledger import Ledger, running_driver
-from pipeline.plan import make_job
+from pipeline.plan import make_job, process_behind
 from pipeline.store import Run
 from stages.detector import checkpoint
 from stages.errors import RunMismatchError
-from stages.lithography.process import load_process
 
-STAGES = ("layout", "clips", "patterns", "scores", "hotspots")
+STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
 
 
 def layout_info(path: Path) -> dict[str, Any]:
@@ -94,9 +93,11 @@ def open_view(run: Run) -> outputs.RunView:
     layout = open_packed(run.layout)
     channels = model.raster.layers
     scanned = replace(layout, layers=layout.layers[:channels], packed=layout.packed[:channels])
-    process = load_process(model.process)
+    process = process_behind(model)
     job = make_job(run.path, config, scanned, model, model_path, process)
-    return outputs.RunView(run, job, config, scanned, model, hotspots, about)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        simulated = outputs.read_confirmed(job, config, process, ledger)
+    return outputs.RunView(run, job, config, scanned, model, hotspots, about, simulated)
 
 
 def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bool:
@@ -115,8 +116,9 @@ def report_again(path: Path) -> dict[str, Any]:
     """Write the report of a run again and return its metrics."""
     view = open_view(Run(path))
     with Ledger(view.run.ledger, read_only=True) as ledger:
-        metrics = outputs.gather_metrics(view, ledger)
-        outputs.write_report(view, metrics, ledger)
+        regions = outputs.not_scanned(view, ledger)
+        metrics = outputs.gather_metrics(view, ledger, regions)
+        outputs.write_report(view, metrics, regions)
         outputs.write_metrics(view.run, metrics)
     return metrics
 

@@ -49,6 +49,18 @@ Threshold = Annotated[
 FailOn = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Exit 1 when there are more than N hotspots.")
 ]
+Confirm = Annotated[
+    bool | None,
+    typer.Option("--confirm/--no-confirm", help="Simulate the hotspots, and tell which fail."),
+]
+Opc = Annotated[
+    str | None,
+    typer.Option(metavar="none|model", help="Print what is drawn, or correct the mask first."),
+]
+Mask = Annotated[
+    str | None, typer.Option(metavar="L/D", help="Layer of the mask, when it is not what is drawn.")
+]
+Process = Annotated[str, typer.Option(help="Shipped process, or a TOML file.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -63,6 +75,8 @@ def overrides(
     strict: bool,
     device: str | None,
     threshold: float | None,
+    confirm: bool | None = None,
+    opc: str | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Lay what the command line gave out as config tables."""
     return {
@@ -75,6 +89,7 @@ def overrides(
         },
         "clips": {"mode": mode},
         "scores": {"model": model, "device": device, "threshold": threshold},
+        "confirm": {"enabled": confirm, "opc": opc},
     }
 
 

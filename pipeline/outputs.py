@@ -9,37 +9,34 @@ promise  everything here can be made again from the run directory; what has no v
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from shapely import Polygon
 
+from pipeline import confirm
 from pipeline.config import ScanConfig
 from pipeline.ledger import Ledger
-from pipeline.plan import Job
+from pipeline.plan import Job, process_behind
+from pipeline.simulation import print_window
 from pipeline.steps import draw_places, peak_rss_mb
-from pipeline.store import Run, read_clips, read_patterns, write_whole
-from stages.contracts import Box, Bytes, Clips, Hotspot, Int64s, PackedLayout
+from pipeline.store import Run, read_clips, read_patterns, write_table, write_whole
+from stages.contracts import Box, Bytes, Clips, Defect, Hotspot, Int64s, PackedLayout, Verdict
 from stages.detector.checkpoint import Checkpoint
 from stages.errors import IncompleteError, UsageError
 from stages.geometry.walk import query
-from stages.markers import (
-    core_box,
-    free_layer,
-    hotspots_csv,
-    hotspots_json,
-    lyrdb,
-    table_to_hotspots,
-    write_clips,
-    write_lyrdb_gz,
-    write_markers,
-)
+from stages.hotspots import worst_first
+from stages.lithography.process import Process
+from stages.lyrdb import lyrdb, write_lyrdb_gz
+from stages.markers import Printed, free_layer, write_clips, write_markers
+from stages.pages.report import ModelCard, NotScanned, ReportData, render_report
 from stages.patterns import distinct
-from stages.report import ModelCard, NotScanned, ReportData, render_report
+from stages.tables import hotspots_csv, hotspots_json, hotspots_to_table, table_to_hotspots
 
 FORMATS = ("gds", "oas", "lyrdb", "csv", "json", "parquet", "clips")
 
@@ -47,7 +44,7 @@ MOST_REGIONS = 10_000
 """Regions without a verdict that are named one by one; their number is always told in full."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RunView:
     """A run, with all that describes it."""
 
@@ -59,6 +56,53 @@ class RunView:
     hotspots: tuple[Hotspot, ...]
     about: Mapping[str, Any]
     """What ``run.json`` holds."""
+    simulated: confirm.Confirmed | None = None
+    """What simulation says of the hotspots; None when none was to be simulated."""
+
+    @property
+    def verdicts(self) -> Mapping[int, Verdict] | None:
+        """What simulation says of each hotspot, by id."""
+        return None if self.simulated is None else self.simulated.verdicts
+
+    @cached_property
+    def order(self) -> tuple[Hotspot, ...]:
+        """The hotspots in the order of the report."""
+        return worst_first(self.hotspots, self.verdicts) if self.verdicts else self.hotspots
+
+    @cached_property
+    def printed(self) -> list[Printed]:
+        """What prints around the worst defects of the worst hotspots."""
+        failing = [(spot, defect) for spot in self.order if (defect := self.worst(spot))]
+        return [
+            self._printed(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grown(self.job.core_dbu))
+            for _, defect in failing[: self.config.report.contours]
+        ]
+
+    @cached_property
+    def contours(self) -> dict[int, Sequence[Polygon]]:
+        """Id of each hotspot that the report shows to what prints of its clip."""
+        return {
+            spot.id: self._printed(defect, spot.core(self.job.clip_dbu)).contours
+            for spot in self.order[: self.config.report.top]
+            if (defect := self.worst(spot))
+        }
+
+    def worst(self, spot: Hotspot) -> Defect | None:
+        """Return the worst defect of a hotspot that was simulated."""
+        verdict = (self.verdicts or {}).get(spot.id)
+        return verdict.worst if verdict else None
+
+    def _printed(self, defect: Defect, window: Box) -> Printed:
+        opc = self.config.confirm.opc or "none"
+        layer, dbu_nm = self.layout.packed[0], self.layout.dbu_nm
+        process = process_behind(self.model)
+        target, prints = print_window(layer, window, dbu_nm, process, opc, defect.corner)
+        return Printed(window, target, prints)
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many hotspots were to be simulated and are not."""
+        return 0 if self.verdicts is None else len(self.hotspots) - len(self.verdicts)
 
 
 def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
@@ -74,6 +118,23 @@ def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
             f"{run.path} has no hotspots yet; finish the scan with: hotscan resume {run.path}"
         )
     return table_to_hotspots(pq.read_table(run.hotspots))
+
+
+def confirmation(job: Job, config: ScanConfig, process: Process) -> confirm.Confirmation:
+    """Return how hotspots are simulated."""
+    asked = config.confirm
+    assert asked.opc is not None  # resolve_config put the model's in
+    return confirm.Confirmation(job.run, job.core_dbu, process, asked.opc, asked.batch_fields)
+
+
+def read_confirmed(
+    job: Job, config: ScanConfig, process: Process, ledger: Ledger
+) -> confirm.Confirmed | None:
+    """Return what simulation says of the hotspots; None when none was to be simulated."""
+    if not config.confirm.enabled:
+        return None
+    finished = sorted(ledger.finished("confirm"))
+    return confirm.read_confirmed(confirmation(job, config, process), finished)
 
 
 def unanswered_clips(view: RunView, ledger: Ledger) -> Clips:
@@ -106,22 +167,35 @@ def not_scanned(view: RunView, ledger: Ledger) -> tuple[NotScanned, ...]:
     return tuple(regions)
 
 
-def gather_metrics(view: RunView, ledger: Ledger) -> dict[str, Any]:
+def gather_metrics(
+    view: RunView, ledger: Ledger, regions: tuple[NotScanned, ...]
+) -> dict[str, Any]:
     """Return the flat, stable content of ``metrics.json``."""
-    regions = not_scanned(view, ledger)
     area = view.job.area.area
     # Cores of neighbouring clips may overlap: their sum bounds the area without a verdict.
     missed = min(sum(region.box.area for region in regions), area)
     um2 = (view.layout.dbu_nm / 1000) ** 2
-    totals = {stage: ledger.totals(stage) for stage in ("clips", "patterns", "scores", "hotspots")}
+    stages = ("clips", "patterns", "scores", "hotspots", "confirm")
+    totals = {stage: ledger.totals(stage) for stage in stages}
     failed = totals["clips"].failed + totals["scores"].failed
+    simulated = {}
+    if view.simulated is not None:
+        failed += totals["confirm"].failed
+        simulated = {
+            "hotspots_confirmed": sum(v.confirmed for v in view.simulated.verdicts.values()),
+            "hotspots_not_simulated": view.unconfirmed,
+            "clips_simulated": view.simulated.clips_simulated,
+            "clips_confirmed": view.simulated.clips_failing,
+            "fields_simulated": int(totals["confirm"].counts.get("fields", 0)),
+        }
     return {
-        "complete": not regions and not failed,
+        "complete": not regions and not failed and not view.unconfirmed,
         "hotspots": len(view.hotspots),
         "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
         "clips": int(totals["clips"].counts.get("clips", 0)),
         "patterns": int(totals["patterns"].counts.get("patterns", 0)),
         "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
+        **simulated,
         "units_failed": failed,
         "regions_not_scanned": len(regions),
         "area_um2": area * um2,
@@ -139,9 +213,10 @@ def write_metrics(run: Run, metrics: Mapping[str, Any]) -> None:
     write_whole(run.report / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
 
 
-def write_report(view: RunView, metrics: Mapping[str, Any], ledger: Ledger) -> None:
+def write_report(
+    view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
+) -> None:
     """Write the page, the tables and the markers of a run."""
-    regions = not_scanned(view, ledger)
     folder = view.run.report
     folder.mkdir(exist_ok=True)
     page = render_report(_report_data(view, metrics, regions))
@@ -161,9 +236,9 @@ def export(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
         When there is no such format, or `path` cannot be written.
     """
     writers: dict[str, Callable[[Path], object]] = {
-        "csv": lambda p: write_whole(p, hotspots_csv(view.hotspots, _dbu(view)).encode()),
-        "json": lambda p: write_whole(p, hotspots_json(view.hotspots, _dbu(view)).encode()),
-        "parquet": lambda p: shutil.copyfile(view.run.hotspots, p),
+        "csv": lambda p: write_whole(p, hotspots_csv(*_table(view)).encode()),
+        "json": lambda p: write_whole(p, hotspots_json(*_table(view)).encode()),
+        "parquet": lambda p: write_table(p, hotspots_to_table(*_table(view))),
         "lyrdb": lambda p: write_lyrdb_gz(p, _lyrdb(view, regions)),
         "gds": lambda p: _write_markers(view, p, regions, ".gds"),
         "oas": lambda p: _write_markers(view, p, regions, ".oas"),
@@ -180,6 +255,10 @@ def export(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
         ) from error
 
 
+def _table(view: RunView) -> tuple[tuple[Hotspot, ...], float, Mapping[int, Verdict] | None]:
+    return view.hotspots, _dbu(view), view.verdicts
+
+
 def _dbu(view: RunView) -> float:
     return view.layout.dbu_nm
 
@@ -194,6 +273,7 @@ def _write_markers(view: RunView, path: Path, regions: list[Box], suffix: str) -
     write_markers(
         unfinished, view.hotspots, top=view.layout.top, dbu_nm=_dbu(view),
         core_dbu=view.job.core_dbu, layer=_marker_layer(view), not_scanned=regions[:MOST_REGIONS],
+        verdicts=view.verdicts, printed=view.printed,
     )  # fmt: skip
     unfinished.replace(path)
 
@@ -202,6 +282,7 @@ def _lyrdb(view: RunView, regions: list[Box]) -> str:
     return lyrdb(
         view.hotspots, top=view.layout.top, dbu_nm=_dbu(view), core_dbu=view.job.core_dbu,
         layout=Path(view.about["layout"]["path"]).name, not_scanned=regions[:MOST_REGIONS],
+        verdicts=view.verdicts,
     )  # fmt: skip
 
 
@@ -212,7 +293,7 @@ def _write_clips(view: RunView, folder: Path) -> None:
         (
             spot,
             {
-                layer: query(packed, core_box(spot, clip))
+                layer: query(packed, spot.core(clip))
                 for layer, packed in zip(view.layout.layers, view.layout.packed, strict=True)
             },
         )
@@ -228,7 +309,6 @@ def _report_data(
     view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
 ) -> ReportData:
     config, layout, about = view.config, view.layout, view.about
-    shown = view.hotspots[: config.report.top]
     (count,) = read_patterns(view.run, "count")
     at_default = config.scores.threshold == view.model.threshold
     point = view.model.operating_point
@@ -252,7 +332,7 @@ def _report_data(
         sampling=_sampling_words(config),
         threshold=float(config.scores.threshold or 0),
         hotspots=view.hotspots,
-        pictures=_pictures(view, shown),
+        pictures=_pictures(view, view.order[: config.report.top]),
         occurrences={spot.pattern: int(count[spot.pattern]) for spot in view.hotspots},
         clips=metrics["clips"],
         patterns=metrics["patterns"],
@@ -267,6 +347,9 @@ def _report_data(
         finished=about.get("finished", ""),
         warnings=all_warnings(view),
         shown=config.report.top,
+        verdicts=view.verdicts,
+        order=view.order,
+        contours=view.contours,
     )
 
 

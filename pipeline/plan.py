@@ -16,8 +16,11 @@ from stages.clips import SamplingLimits
 from stages.contracts import Box, Layer, PackedLayout, RasterSpec
 from stages.detector.checkpoint import Checkpoint
 from stages.errors import ConfigError, ModelMismatchError, UsageError
-from stages.lithography.process import Process
+from stages.lithography.process import Process, load_process, process_of
 from stages.tiles import Tile, tiles_of
+
+OPC = ("none", "model")
+"""How a mask is made: as drawn, or corrected by a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,8 @@ class Job:
     """What counts as a site; None on the grid."""
     area: Box
     """What is scanned, in dbu."""
+    excluded: int
+    """How many layers, after those of the picture, exclude clips."""
     symmetries: int
     """How many symmetries of the square the process allows."""
     model: Path
@@ -61,6 +66,38 @@ class Job:
             -(-self.area.y_max // core) * core,
         )
         return tiles_of(reach, self.tile_dbu)
+
+
+def process_behind(model: Checkpoint) -> Process:
+    """Return the process whose failures a model was trained on, as it was then.
+
+    Raises
+    ------
+    ConfigError
+        When the model does not hold it, and no process of its name is shipped.
+    """
+    return (
+        process_of(model.process_settings)
+        if model.process_settings
+        else load_process(model.process)
+    )
+
+
+def require_opc(process: Process, opc: str, mask: str | None) -> None:
+    """Refuse a way of making the mask that cannot be met.
+
+    Raises
+    ------
+    UsageError
+        When there is no such way, a drawn mask would be corrected, or the process has no rules
+        for correcting.
+    """
+    if opc not in OPC:
+        raise UsageError(f"--opc {opc} is unknown; choose one of {', '.join(OPC)}")
+    if opc == "model" and mask is not None:
+        raise UsageError(f"--mask {mask} is a mask already; leave out --opc model, or --mask")
+    if opc == "model" and process.opc is None:
+        raise UsageError(f"process {process.name} has no table [opc]; add it, or leave out --opc")
 
 
 def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> ScanConfig:
@@ -101,11 +138,13 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
             f"[clips] stride_nm is {config.clips.stride_nm:g} but a core is {spec.core_nm:g} nm; "
             "a larger stride would leave places that no clip answers for"
         )
+    require_opc(process, config.confirm.opc or model.opc, None)
     threshold = config.scores.threshold
     overrides = {
         **config.model_dump(mode="json"),
         "clips": clips,
         "raster": {"pixel_nm": spec.pixel_nm, "clip_nm": spec.clip_nm, "core_nm": spec.core_nm},
+        "confirm": {**config.confirm.model_dump(), "opc": config.confirm.opc or model.opc},
         "scores": {
             **config.scores.model_dump(mode="json"),
             "threshold": model.threshold if threshold is None else threshold,
@@ -144,6 +183,7 @@ def make_job(
         stride_dbu=_whole_dbu("stride_nm", config.clips.stride_nm, dbu) if grid else 0,
         limits=None if grid else sampling_limits(config, dbu),
         area=scan_area(config, layout),
+        excluded=len(config.layout.exclude),
         symmetries=process.symmetries,
         model=model_path,
         model_digest=model.digest,

@@ -27,6 +27,7 @@ from stages import errors
 from stages.contracts import Layer, PackedLayer, PackedLayout
 from stages.errors import HotscanError, LayoutError
 
+BOXES_FILE = "boxes.npz"
 INFO_FILE = "info.pickle"
 LAYOUT_FILE = "layout.json"
 _ERROR_FILE = "error.json"
@@ -53,7 +54,8 @@ def run_reader(file: Path, out: Path, request: dict[str, Any], limits: Limits) -
     Parameters
     ----------
     request
-        ``layers`` and ``cell`` to pack a layout; nothing to describe it.
+        ``layers`` and ``cell`` to pack a layout, and ``boxes`` to have only those of its shapes;
+        nothing to describe it.
 
     Raises
     ------
@@ -152,14 +154,18 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
 
 
 def _serve(request: dict[str, Any]) -> None:
-    from stages.layout import describe_layout, pack_layout  # gdstk stays out of the parent
+    # gdstk stays out of the parent
+    from stages.layout import describe_layout, pack_layout, shape_boxes
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     file, out = Path(request["file"]), Path(request["out"])
     try:
         if "layers" in request:
             layers = [Layer.parse(text) for text in request["layers"]]
-            _save(out, pack_layout(file, layers, request["cell"]))
+            if "boxes" in request:
+                np.savez(out / BOXES_FILE, *shape_boxes(file, layers, request["cell"]))
+            else:
+                _save(out, pack_layout(file, layers, request["cell"]))
         else:
             (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file)))
     except HotscanError as error:

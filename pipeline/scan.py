@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import ingest, outputs
+from pipeline import confirm, ingest, outputs
 from pipeline.config import (
     STAGE_SETTINGS,
     Resources,
@@ -32,7 +32,14 @@ from pipeline.config import (
 from pipeline.events import Listener
 from pipeline.executors import executor_for
 from pipeline.ledger import Ledger, Status
-from pipeline.plan import Job, layers_of, make_job, reader_limits, resolve_config
+from pipeline.plan import (
+    Job,
+    layers_of,
+    make_job,
+    process_behind,
+    reader_limits,
+    resolve_config,
+)
 from pipeline.session import Session
 from pipeline.steps import clip_tile, score_shard
 from pipeline.store import (
@@ -49,13 +56,16 @@ from stages.contracts import Clips, Hotspot, PackedLayout
 from stages.detector import checkpoint
 from stages.errors import LayoutError, RunMismatchError
 from stages.hotspots import find_hotspots
-from stages.lithography.process import load_process
-from stages.markers import free_layer, hotspots_to_table
+from stages.lithography.process import Process
+from stages.markers import free_layer
 from stages.patterns import distinct
 from stages.scores import check_device
+from stages.tables import hotspots_to_table
 
 BINDING = ("layout", "clips", "patterns", "scores")
-"""Stages whose settings a run is bound to; later ones are run again when theirs change."""
+"""Stages whose settings a run is bound to."""
+REMADE = ("hotspots", "confirm", "report")
+"""Stages that are run again when their settings change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +96,7 @@ def scan(
     """
     model_path = checkpoint.find(config.scores.model)
     model = checkpoint.load(model_path)
-    process = load_process(model.process)
+    process = process_behind(model)
     config = resolve_config(config, model, process)
     layers_of(config)  # refused before anything is written
     if resources.scheduler_address is None:
@@ -123,7 +133,7 @@ def _bind(
         "layout": {"path": str(layout.resolve()), "sha256": digest},
         "model_digest": model_digest,
         "config": as_dict(config),
-        "digests": {stage: digest_for(config, stage) for stage in (*BINDING, "hotspots", "report")},
+        "digests": {stage: digest_for(config, stage) for stage in (*BINDING, *REMADE)},
         "seconds": {},
     }
     if not (run.path / "run.json").exists():
@@ -139,12 +149,13 @@ def _bind(
     for stage in bound:
         if before["digests"][stage] != about["digests"][stage]:
             _refuse_other_settings(run, before["config"], about["config"])
-    for stage in ("hotspots", "report"):
+    for stage in REMADE:
         if before["digests"][stage] != about["digests"][stage]:
             ledger.forget(stage)
     # Sizes never change the answer, but the units of a run are named by them.
     tables = about["config"] | {"tiles": before["config"]["tiles"]}
     tables["scores"] |= {"shard_patterns": before["config"]["scores"]["shard_patterns"]}
+    tables["confirm"] |= {"batch_fields": before["config"]["confirm"]["batch_fields"]}
     about |= {"config": tables, "seconds": before["seconds"]}
     run.write_about(about)
     return about, load_config(None, tables)
@@ -181,7 +192,7 @@ class _Scan(Session):
         """Run every stage that is not finished."""
         try:
             layout = self.ingested(layout_path, config)
-            process = load_process(model.process)
+            process = process_behind(model)
             channels = replace(
                 layout,
                 layers=layout.layers[: model.raster.layers],
@@ -195,6 +206,8 @@ class _Scan(Session):
             task = partial(score_shard, job=job, patterns=patterns)
             self.units("scores", "shards", shards, task, _shard_name)
             hotspots = self.found_hotspots(job, config, layout)
+            if config.confirm.enabled:
+                self.confirmed(job, config, process)
             return self.reported(job, config, layout, model, hotspots)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -236,7 +249,7 @@ class _Scan(Session):
         clips = self.ledger.totals("clips").counts.get("clips", 0)
         before = self.ledger.totals("patterns").counts.get("clips", clips)
         if before != clips:
-            for stage in ("patterns", "scores", "hotspots", "report"):
+            for stage in ("patterns", "scores", *REMADE):
                 self.ledger.forget(stage)
         self.once("patterns", find)
         return int(self.ledger.totals("patterns").counts["patterns"])
@@ -250,18 +263,20 @@ class _Scan(Session):
         # More shards may have been scored since the hotspots were found: then they are found anew.
         scored = self.ledger.totals("scores").counts.get("patterns", 0)
         if self.ledger.totals("hotspots").counts.get("scored", scored) != scored:
-            self.ledger.forget("hotspots")
+            for stage in REMADE:
+                self.ledger.forget(stage)
 
         def find() -> dict[str, float]:
             clips, keys = read_clips(self.run, self.finished_tiles(job))
             pattern = distinct(keys, clips.x_dbu, clips.y_dbu).pattern
             scores, pattern_keys = read_patterns(self.run, "score", "key")
             hot = np.flatnonzero(scores[pattern] >= threshold)
+            over = Clips(clips.x_dbu[hot], clips.y_dbu[hot], clips.rule[hot])
             spots = find_hotspots(
-                Clips(clips.x_dbu[hot], clips.y_dbu[hot], clips.rule[hot]), pattern[hot],
-                rules=RULES, scores=scores, keys=pattern_keys, core_dbu=job.core_dbu,
-                threshold=threshold,
+                over, pattern[hot], rules=RULES, scores=scores, keys=pattern_keys,
+                core_dbu=job.core_dbu, threshold=threshold,
             )  # fmt: skip
+            confirm.write_hot_clips(self.run, spots, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
             return {
                 "hotspots": len(spots),
@@ -273,6 +288,12 @@ class _Scan(Session):
         self.once("hotspots", find)
         return outputs.read_hotspots(self.run)
 
+    def confirmed(self, job: Job, config: ScanConfig, process: Process) -> None:
+        """Simulate the clips over threshold."""
+        work = outputs.confirmation(job, config, process)
+        task = partial(confirm.confirm_batch, job=work)
+        self.units("confirm", "batches", work.batches, task, confirm.batch_name)
+
     def reported(
         self,
         job: Job,
@@ -283,11 +304,16 @@ class _Scan(Session):
     ) -> ScanResult:
         """Write what people and tools read, always: it holds the state of the whole run."""
         started = time.monotonic()
-        view = outputs.RunView(self.run, job, config, layout, model, hotspots, self.about)
-        metrics = outputs.gather_metrics(view, self.ledger)
+        process = process_behind(model)
+        simulated = outputs.read_confirmed(job, config, process, self.ledger)
+        view = outputs.RunView(
+            self.run, job, config, layout, model, hotspots, self.about, simulated
+        )
+        regions = outputs.not_scanned(view, self.ledger)
+        metrics = outputs.gather_metrics(view, self.ledger, regions)
         self.about["state"] = "complete" if metrics["complete"] else "incomplete"
         self.about["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
-        outputs.write_report(view, metrics, self.ledger)
+        outputs.write_report(view, metrics, regions)
         self.timed("report", time.monotonic() - started)
         metrics |= {"seconds_report": self.about["seconds"]["report"]}
         outputs.write_metrics(self.run, metrics)

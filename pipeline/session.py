@@ -7,6 +7,7 @@ promise  a finished unit is not run again; a failed one is tried again in every 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -16,8 +17,40 @@ from pipeline.executors import Executor
 from pipeline.ledger import Ledger, Status, UnitOutcome
 from pipeline.steps import peak_rss_mb
 from pipeline.store import Run
+from stages.errors import RunMismatchError
 
 T = TypeVar("T")
+
+
+STATE = ("state", "seconds", "peak_rss_mb")
+"""What ``run.json`` holds of the work done, beside what is to be made."""
+
+
+def bind(run: Run, wanted: dict[str, Any]) -> dict[str, Any]:
+    """Begin ``run.json``, or check that it wants the same; return what it holds.
+
+    Raises
+    ------
+    RunMismatchError
+        When something else was begun here; the text names what differs.
+    """
+    wanted = json.loads(json.dumps(wanted))  # tuples become lists, as in the file
+    about = {"state": "running", **wanted, "seconds": {}}
+    if (run.path / "run.json").exists():
+        before = run.read_about()
+        differ = [
+            f"{key} was {before.get(key)!r}, is {wanted.get(key)!r}"
+            for key in sorted((wanted.keys() | before.keys()) - set(STATE))
+            if before.get(key) != wanted.get(key)
+        ]
+        if differ:
+            raise RunMismatchError(
+                f"{run.path} was begun otherwise: {'; '.join(differ)}; choose another --out, or "
+                "remove it to start anew"
+            )
+        about |= {key: before[key] for key in STATE if key in before} | {"state": "running"}
+    run.write_about(about)
+    return about
 
 
 class Session:

@@ -64,7 +64,8 @@ def clip_tile(tile: Tile, *, job: Job) -> UnitOutcome:
     layout = open_layout(job.run)
     channels = job.spec.layers
     reach = halo_dbu(job.core_dbu, job.limits) + job.clip_dbu
-    shapes = [query(packed, tile.box.grown(reach)) for packed in layout.packed]
+    used = layout.packed[: channels + job.excluded]
+    shapes = [query(packed, tile.box.grown(reach)) for packed in used]
     if job.limits is None:
         clips = grid_clips(tile.box, job.area, job.core_dbu, job.stride_dbu)
     else:

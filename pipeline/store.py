@@ -7,6 +7,7 @@ writes: a tile its clips file, a shard its rows of every array.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -137,6 +138,14 @@ def write_table(path: Path, table: pa.Table) -> str:
     content = sink.getvalue().to_pybytes()
     write_whole(path, content)
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def write_array(path: Path, values: npt.NDArray[Any]) -> str:
+    """Write a NumPy file and return the digest of its bytes."""
+    sink = io.BytesIO()
+    np.save(sink, values)
+    write_whole(path, sink.getvalue())
+    return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
 
 
 def write_clips(path: Path, clips: Clips, keys: Bytes) -> str:

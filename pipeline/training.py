@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipeline.datasets import Dataset, load_dataset
+from pipeline.dataset_file import Dataset, load_dataset
 from stages.contracts import Bytes
 from stages.detector import checkpoint
 from stages.detector.model import DetectorConfig
@@ -33,7 +33,7 @@ from stages.detector.training import (
     train,
 )
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
-from stages.lithography.process import load_process
+from stages.lithography.process import load_process, process_of
 
 VALIDATION_SHARE = 1 / 8
 """Share of the patterns kept for validation where no dataset is given for it."""
@@ -63,9 +63,12 @@ def train_model(
     config: TrainingConfig,
     say: Callable[[str], None],
     threads: int = 1,
+    protocol: str = "scan",
 ) -> dict[str, Any]:
     """Train on `datasets`, write the checkpoint to `out`, return its figures.
 
+    Of datasets that are divided, the training clips are used, for validation too; the test clips
+    never are. Of those, `protocol` takes the ones on marked cores alone, or their neighbours too.
     The weights depend on `threads`, as the order of sums does, but not on the machine's load.
 
     Raises
@@ -83,14 +86,15 @@ def train_model(
             "choose another --out"
         )
     torch.set_num_threads(threads)
-    learnt = [load_dataset(path) for path in datasets]
-    held = [load_dataset(path) for path in validation]
+    learnt = [load_dataset(path).part("train", protocol) for path in datasets]
+    held = [load_dataset(path).part("train", protocol) for path in validation]
     first = _alike(learnt + held)
     if held:
         training, checked = _patterns(learnt), _patterns(held)
     else:
         training, checked = _split(_patterns(learnt))
-    process = load_process(first.process)
+    settings = first.provenance.get("process_settings", {})
+    process = process_of(settings) if settings else load_process(first.process)
     config = replace(config, quarter_turns=process.symmetries == 8)
     model = DetectorConfig(layers=first.spec.layers)
     identity = f"{_identity(learnt + held, model, config)} threads {threads}"
@@ -126,6 +130,8 @@ def train_model(
             "training": asdict(config),
             "epochs": [asdict(report) for report in trained.history],
         },
+        process_settings=settings,
+        opc=first.provenance.get("opc", "none"),
     )
     checkpoint.save(out, made)
     unfinished.unlink(missing_ok=True)
@@ -159,8 +165,13 @@ def _patterns(datasets: Sequence[Dataset]) -> Patterns:
 
 
 def _split(patterns: Patterns) -> tuple[Patterns, Patterns]:
-    """Set some patterns apart for validation, evenly over the (sorted, hence random) keys."""
-    apart = np.arange(len(patterns.raster)) % round(1 / VALIDATION_SHARE) == 0
+    """Set some patterns apart for validation, evenly over the (sorted, hence random) keys.
+
+    Of each class the same share: a benchmark has few hotspots, and chance might take none.
+    """
+    hot = patterns.hot > 0
+    rank = np.where(hot, np.cumsum(hot), np.cumsum(~hot)) - 1
+    apart = rank % round(1 / VALIDATION_SHARE) == 0
     return _some(patterns, ~apart), _some(patterns, apart)
 
 

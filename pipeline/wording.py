@@ -141,6 +141,11 @@ def result_text(
         f"scanned    {metrics['area_covered_um2']:,.0f} um2, "
         f"{_share(metrics['coverage_fraction'])} of what was asked for, in {clock_text(spent)}",
     ]
+    if "hotspots_confirmed" in metrics:
+        lines.append(
+            f"simulated  {counted(metrics['hotspots_confirmed'], 'hotspot')} fail, "
+            f"{metrics['hotspots_not_simulated']:,} could not be simulated"
+        )
     if metrics["warnings"]:
         lines.append(f"warnings   {metrics['warnings']}; the report lists them")
     lines += [
@@ -156,6 +161,34 @@ def result_text(
             *failures(errors),
             f"try them again with: hotscan resume {run}",
         ]
+    return "\n".join(lines)
+
+
+def simulation_text(out: Path, metrics: Mapping[str, Any]) -> str:
+    """Return what a simulation came to, and where to look."""
+    kinds = [
+        (name.removeprefix("defects_"), count)
+        for name, count in metrics.items()
+        if name.startswith("defects_")
+    ]
+    spent = sum(value for name, value in metrics.items() if name.startswith("seconds_"))
+    lines = [
+        f"{'complete' if metrics['complete'] else 'INCOMPLETE'}: "
+        f"{counted(metrics['defects'], 'defect')} in {metrics['area_um2']:,.1f} um2, "
+        f"process {metrics['process']}, opc {metrics['opc']}, in {clock_text(spent)}",
+        *([columns(kinds, indent="  ")] if kinds else []),
+    ]
+    if "band_um2" in metrics:
+        lines.append(f"band       {metrics['band_um2']:,.2f} um2 print at some corners only")
+    lines += [
+        f"page       {out}/index.html (open it in a browser)",
+        f"layout     {out}/simulation.gds",
+        f"table      {out}/defects.csv",
+    ]
+    if not metrics["complete"]:
+        lines.append(
+            f"{counted(metrics['units_failed'], 'tile')} failed; run the same command again"
+        )
     return "\n".join(lines)
 
 

@@ -7,11 +7,13 @@ otherwise; boxes are half-open, ``[x_min, x_max) x [y_min, y_max)``. Pictures ar
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from shapely import Polygon
 
 from stages.errors import ConfigError, LayoutError
 
@@ -20,6 +22,11 @@ Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
+
+
+def um(value_dbu: float, dbu_nm: float) -> float:
+    """Return a length in um, without the noise that binary fractions leave past 1e-6 nm."""
+    return round(value_dbu * dbu_nm / 1000, 9)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -315,16 +322,53 @@ class Hotspot:
     box: Box
     """Box of the merged cores, in dbu."""
 
+    def core(self, core_dbu: int) -> Box:
+        """Return the core of the clip that shows the hotspot, or another box around its centre.
+
+        Raises
+        ------
+        ConfigError
+            When `core_dbu` is odd: its centre would lie between two coordinates.
+        """
+        if core_dbu < 2 or core_dbu % 2:
+            raise ConfigError(f"core_dbu is {core_dbu}; it must be an even number over 0")
+        return Box(self.x_dbu, self.y_dbu, self.x_dbu, self.y_dbu).grown(core_dbu // 2)
+
 
 @dataclass(frozen=True, slots=True)
 class Defect:
     """One printing failure found by simulation."""
 
     kind: str
-    """``bridge``, ``open``, ``pinch``, ``space`` or ``epe``."""
+    """``bridge``, ``open``, ``pinch``, ``space``, ``epe``, ``line_end``, ``missing``, ``extra``."""
     x_dbu: int
     y_dbu: int
     corner: str
     """Name of the process-window corner at which it is worst."""
     severity: float
     """0 at the limit, 1 at total failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the simulation of a hotspot came to."""
+
+    defects: int
+    """How many failures lie in the cores of its clips."""
+    worst: Defect | None
+    """The one of highest severity; None when nothing fails."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether anything fails."""
+        return self.worst is not None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prints:
+    """What prints of a window, as polygons in dbu."""
+
+    by_corner: Mapping[str, Sequence[Polygon]]
+    """Name of each corner of the process window to what prints there."""
+    band: Sequence[Polygon]
+    """What prints at some corners and not at others: the process variation band."""

@@ -7,13 +7,13 @@ Promise: the answer does not depend on the order of the clips, hence not on tile
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from stages.contracts import Box, Bytes, Clips, Float32s, Hotspot, Int64s
+from stages.contracts import Box, Bytes, Clips, Float32s, Hotspot, Int64s, Verdict
 from stages.errors import ConfigError
 
 
@@ -104,6 +104,40 @@ def find_hotspots(
         )
         for number, (at, clip) in enumerate(zip(rank, best[rank], strict=True), 1)
     )
+
+
+def worst_first(
+    hotspots: Sequence[Hotspot], verdicts: Mapping[int, Verdict]
+) -> tuple[Hotspot, ...]:
+    """Return first the hotspots that fail in simulation, by how much, then those without verdict.
+
+    Those that print come last; of equals, those of higher score come first.
+    """
+
+    def rank(spot: Hotspot) -> tuple[int, float, int]:
+        verdict = verdicts.get(spot.id)
+        if verdict is None:
+            return 1, 0.0, spot.id
+        worst = verdict.worst
+        return (2, 0.0, spot.id) if worst is None else (0, -worst.severity, spot.id)
+
+    return tuple(sorted(hotspots, key=rank))
+
+
+def members_of(hotspots: Sequence[Hotspot], x_dbu: Int64s, y_dbu: Int64s, core_dbu: int) -> Int64s:
+    """Return the id of the hotspot that each clip over the threshold was merged into, (n,).
+
+    Parameters
+    ----------
+    x_dbu, y_dbu
+        The clips over the threshold that `find_hotspots` made `hotspots` of.
+    """
+    label = merge_touching(x_dbu, y_dbu, core_dbu)
+    place = {(spot.x_dbu, spot.y_dbu): spot.id for spot in hotspots}
+    ids = np.zeros(label.max() + 1, np.int64)
+    for at, clip in enumerate(zip(x_dbu.tolist(), y_dbu.tolist(), strict=True)):
+        ids[label[at]] = place.get(clip, ids[label[at]])
+    return ids[label]
 
 
 def merge_touching(x_dbu: Int64s, y_dbu: Int64s, core_dbu: int) -> Int64s:

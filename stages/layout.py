@@ -12,6 +12,7 @@ after it has checked the record stream.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +25,13 @@ import numpy.typing as npt
 from stages.contracts import Int64s, Layer, PackedLayer, PackedLayout
 from stages.errors import ConfigError, LayoutError
 from stages.geometry.decompose import decompose
-from stages.geometry.index import node_boxes, spatial_order
-from stages.geometry.walk import TURN_MATRIX
+from stages.geometry.packing import LayerBuilder, Placement, starts_of
 
 FOLD_FROM = 8
 """Repeated shapes and copies are kept folded from this many on; fewer cost less written out."""
 
-INT32_MAX = 2**31 - 1
-
-Placement = tuple[int, int, int, int, int, int, int, int, int, int]
-"""Cell, turn, x, y, columns, rows, column step x, y, row step x, y."""
+EVERY_TOP = "*"
+"""Stands for all top cells side by side: files of cut-out clips have thousands of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ def pack_layout(path: Path, layers: Sequence[Layer], cell: str | None) -> Packed
     layers : sequence of Layer
         In the order of the picture's channels.
     cell : str or None
-        The top cell; None takes the only one.
+        The top cell; None takes the only one, `EVERY_TOP` all.
 
     Raises
     ------
@@ -102,6 +100,20 @@ def pack_layout(path: Path, layers: Sequence[Layer], cell: str | None) -> Packed
     dbu_um = library.precision / library.unit
     packed = tuple(_pack_layer(order, layer, dbu_um) for layer in layers)
     return PackedLayout(top.name, _dbu_nm(library), tuple(layers), packed, file_layers=present)
+
+
+def shape_boxes(path: Path, layers: Sequence[Layer], cell: str | None) -> list[Int64s]:
+    """Return the box of each shape of each layer, (n, 4) in dbu; arguments as `pack_layout`."""
+    library = _read(path, layers)
+    top = _choose_top(library, cell)
+    _require_layers(layers, _file_layers(path, library, _is_oasis(path)))
+    _children_first(top)  # refuses a cycle, which gdstk would follow
+    found = []
+    for layer in layers:
+        shapes = top.get_polygons(layer=layer.layer, datatype=layer.datatype)
+        boxes = [np.concatenate(shape.bounding_box()) for shape in shapes]
+        found.append(_snapped_points(boxes, library.precision / library.unit).reshape(-1, 4))
+    return found
 
 
 def _is_oasis(path: Path) -> bool:
@@ -134,16 +146,32 @@ def _extent_um(cell: Any, library: Any) -> tuple[float, float, float, float]:
 
 def _choose_top(library: Any, name: str | None) -> Any:
     cells = {cell.name: cell for cell in library.cells}
-    if name is not None:
+    if name is not None and name != EVERY_TOP:
         if name not in cells:
             raise ConfigError(f"there is no cell {name!r}; cells are {_listed(cells)}")
         return cells[name]
     tops = [cell.name for cell in library.top_level()]
+    if name == EVERY_TOP:
+        return _side_by_side([cells[top] for top in tops], library)
     if len(tops) != 1:
         raise ConfigError(
             f"the layout has {len(tops)} top cells; choose one with --cell: {_listed(tops)}"
         )
     return cells[tops[0]]
+
+
+def _side_by_side(tops: list[Any], library: Any) -> Any:
+    """Return a cell that places all `tops` in a square grid, 10 um apart or more."""
+    dbu = library.precision / library.unit
+    boxes = np.array([cell.bounding_box() or ((0, 0), (0, 0)) for cell in tops]).reshape(-1, 2, 2)
+    low = np.floor(boxes[:, 0] / dbu) * dbu
+    pitch = math.ceil((boxes[:, 1] - low).max(initial=0) / dbu) * dbu + 1e-5 / library.unit
+    columns = math.isqrt(max(len(tops) - 1, 0)) + 1
+    every = gdstk.Cell(EVERY_TOP)
+    for number, (cell, corner) in enumerate(zip(tops, low, strict=True)):
+        slot = np.array((number % columns, number // columns)) * pitch
+        every.add(gdstk.Reference(cell, tuple(slot - corner)))
+    return every
 
 
 def _listed(names: Iterable[str], most: int = 20) -> str:
@@ -200,84 +228,8 @@ def _children_first(top: Any) -> list[Any]:
     return list(done.values())
 
 
-class _LayerBuilder:
-    """Collects the cells of one layer, children before parents."""
-
-    def __init__(self) -> None:
-        self.cell_box: list[Int64s] = []
-        self.item_box: list[Int64s] = []
-        self.item_ref: list[Int64s] = []
-        self.node_box: list[npt.NDArray[np.int32]] = []
-        self.polygons: list[Int64s] = []
-        self.placements: list[Placement] = []
-
-    def add_cell(
-        self, name: str, rects: Int64s, polygons: list[Int64s], placements: list[Placement]
-    ) -> int:
-        """Add a cell and return its number."""
-        polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
-        placed_boxes = [self._placed_box(placement) for placement in placements]
-        boxes = np.concatenate(
-            [rects, np.array(polygon_boxes + placed_boxes, np.int64).reshape(-1, 4)]
-        )
-        refs = np.concatenate(
-            [
-                np.full(len(rects), -1),
-                -2 - len(self.polygons) - np.arange(len(polygons)),
-                len(self.placements) + np.arange(len(placements)),
-            ]
-        )
-        places = [abs(value) for placement in placements for value in placement[2:4]]
-        reach = max([*places, int(np.abs(boxes).max())]) if len(boxes) else 0
-        if reach > INT32_MAX:
-            raise LayoutError(
-                f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
-                f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
-            )
-        order = spatial_order(boxes.astype(np.int32))
-        self.item_box.append(boxes[order])
-        self.item_ref.append(refs[order])
-        self.node_box.append(node_boxes(boxes[order].astype(np.int32)))
-        self.polygons.extend(polygons)
-        self.placements.extend(placements)
-        empty = np.zeros(4, np.int64)
-        whole = np.concatenate((boxes[:, :2].min(0), boxes[:, 2:].max(0))) if len(boxes) else empty
-        self.cell_box.append(whole)
-        return len(self.cell_box) - 1
-
-    def _placed_box(self, placement: Placement) -> Int64s:
-        cell, turn, x, y, columns, rows, *steps = placement
-        matrix = TURN_MATRIX[turn].reshape(2, 2)
-        corners = self.cell_box[cell].reshape(2, 2) @ matrix.T + (x, y)
-        far = np.array([i * np.array(steps[:2]) + j * np.array(steps[2:])
-                        for i in (0, columns - 1) for j in (0, rows - 1)])  # fmt: skip
-        return np.concatenate((corners.min(0) + far.min(0), corners.max(0) + far.max(0)))
-
-    def packed(self) -> PackedLayer:
-        """Return all cells as flat arrays."""
-        points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
-        placements = np.array(self.placements, np.int64).reshape(-1, 10)
-        return PackedLayer(
-            item_start=_starts(self.item_box),
-            item_box=np.concatenate(self.item_box).astype(np.int32),
-            item_ref=np.concatenate(self.item_ref).astype(np.int32),
-            node_start=_starts(self.node_box),
-            node_box=np.concatenate(self.node_box).astype(np.int32),
-            point=points.astype(np.int32),
-            point_start=_starts(self.polygons),
-            inst_cell=placements[:, 0].astype(np.int32),
-            inst_turn=placements[:, 1].astype(np.uint8),
-            inst_place=np.ascontiguousarray(placements[:, 2:]).astype(np.int32),
-            cell_box=np.array(self.cell_box, np.int64),
-        )
-
-
-def _starts(parts: Sequence[npt.NDArray[Any]]) -> Int64s:
-    return np.concatenate(([0], np.cumsum([len(part) for part in parts], dtype=np.int64)))
-
-
 def _pack_layer(order: list[Any], layer: Layer, dbu_um: float) -> PackedLayer:
-    builder = _LayerBuilder()
+    builder = LayerBuilder()
     numbers: dict[str, int] = {}
     for cell in order:
         rects, polygons, placements = _own_shapes(cell, layer, dbu_um, builder)
@@ -331,7 +283,7 @@ def _placements(child: int, turn: int, placed: Any, dbu_um: float) -> list[Place
 
 
 def _own_shapes(
-    cell: Any, layer: Layer, dbu_um: float, builder: _LayerBuilder
+    cell: Any, layer: Layer, dbu_um: float, builder: LayerBuilder
 ) -> tuple[Int64s, list[Int64s], list[Placement]]:
     """Return the cell's own rectangles, other polygons, and folded repetitions of shapes."""
     plain: list[npt.NDArray[np.float64]] = []
@@ -368,7 +320,7 @@ def _split(polygons: list[npt.NDArray[np.float64]], dbu_um: float) -> tuple[Int6
     if not polygons:
         return np.empty((0, 4), np.int64), []
     points = _snapped_points(np.concatenate(polygons), dbu_um)
-    starts = _starts(polygons)
+    starts = starts_of(polygons)
     rects, _, others = decompose(points, starts)
     outlines = (points[starts[i] : starts[i + 1]] for i in others)
     return rects, [corners for corners in outlines if len(corners) > 2]  # two enclose nothing

@@ -1,60 +1,46 @@
-"""Markers: the hotspots in the formats that layout tools and tables read.
+"""Markers: the hotspots as layouts.
 
-In: hotspots, and the regions that were not scanned. Out: GDSII, OASIS, KLayout report database,
-CSV, JSON, Arrow tables, and one small layout per hotspot for an external simulator.
+In: hotspots, what simulation says of them, and the regions that were not scanned. Out: GDSII or
+OASIS with a marker for each, and one small layout per hotspot for an external simulator.
 Unit of work: a whole scan.
 Promise: equal input gives equal bytes; the box of a marker is centred on its clip to the dbu.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import gdstk
-import pyarrow as pa
+import numpy as np
+from shapely import Polygon
 
-from stages.contracts import Box, Hotspot, Layer, Shapes
+from stages.contracts import Box, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, um
 from stages.errors import ConfigError, LayoutError
 
-CORE, MERGED, NOT_SCANNED = 0, 1, 2
-"""Datatypes of the marker layer: each core with its label, merged cores, regions not scanned."""
+CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET = range(6)
+"""Datatypes of the marker layer: each core with its label, merged cores, regions not scanned; and
+of hotspots that fail in simulation the defect with its label, what prints, what shall print."""
 
-_SIDES = ("x_min", "y_min", "x_max", "y_max")
 
-COLUMNS: dict[str, Any] = {
-    "id": pa.int64(),
-    "x_um": pa.float64(),
-    "y_um": pa.float64(),
-    "score": pa.float64(),
-    "rule": pa.string(),
-    "clips": pa.int64(),
-    "pattern": pa.int64(),
-    "pattern_key": pa.string(),
-    "group": pa.int64(),
-    **{f"{side}_um": pa.float64() for side in _SIDES},
-}
-"""What the CSV, JSON and Parquet tables hold of a hotspot, in this order."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Printed:
+    """A confirmed hotspot's surroundings."""
 
-SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
-"""Lowest score of each category of the report database, highest first."""
+    window: Box
+    target: Int64s
+    """(n, 4) rectangles of what shall print, in dbu."""
+    contours: Sequence[Polygon]
+    """What prints at the corner of the defect, in dbu."""
+
 
 # A fixed date, so that a layout depends on nothing but the hotspots.
 _TIMESTAMP = datetime(2000, 1, 1)
-# KLayout's marker browser shows no more of one category.
-_CATEGORY_ITEMS = 1000
 # KLayout reads no OASIS coordinate of -2**31, so the least is as far off as the greatest.
 _FARTHEST_DBU = 2**31 - 1
-_DBU_COLUMNS = ("x_dbu", "y_dbu", *(f"{side}_dbu" for side in _SIDES))
 
 
 def free_layer(used: Iterable[Layer], asked: int | None = None) -> int:
@@ -105,13 +91,17 @@ def write_markers(
     core_dbu: int,
     layer: int,
     not_scanned: Sequence[Box] = (),
+    verdicts: Mapping[int, Verdict] | None = None,
+    printed: Iterable[Printed] = (),
 ) -> None:
     """Write the markers as OASIS where `path` ends in ``.oas``, or else as GDSII.
 
     The file has the layout's top-cell name and database unit and nothing but the markers. On
     `layer`, datatype 0 holds a box and a label ("H12 0.973") for each hotspot, centred on its
     clip; datatype 1 the box of its merged cores where it has more than one clip; datatype 2 the
-    regions that were not scanned.
+    regions that were not scanned. Where hotspots were simulated, datatype 3 holds a box of 200 nm
+    and a label ("H12 pinch 0.42") at the worst defect of each that fails, and of those in
+    `printed` datatype 4 what prints at that defect's corner and datatype 5 what shall print.
 
     Raises
     ------
@@ -120,32 +110,37 @@ def write_markers(
     """
     library, cell = _library(top, dbu_nm)
     for spot in hotspots:
-        centre = (_um(spot.x_dbu, dbu_nm), _um(spot.y_dbu, dbu_nm))
+        centre = (um(spot.x_dbu, dbu_nm), um(spot.y_dbu, dbu_nm))
         cell.add(
-            _rectangle(core_box(spot, core_dbu), dbu_nm, layer, CORE),
+            _rectangle(spot.core(core_dbu), dbu_nm, layer, CORE),
             gdstk.Label(f"H{spot.id} {spot.score:.3f}", centre, layer=layer, texttype=CORE),
         )
         if spot.clips > 1:
             cell.add(_rectangle(spot.box, dbu_nm, layer, MERGED))
     for box in not_scanned:
         cell.add(_rectangle(box, dbu_nm, layer, NOT_SCANNED))
+    for spot in hotspots:
+        worst = verdicts[spot.id].worst if verdicts and spot.id in verdicts else None
+        if worst is not None:
+            at = Box(worst.x_dbu, worst.y_dbu, worst.x_dbu, worst.y_dbu)
+            where = (um(worst.x_dbu, dbu_nm), um(worst.y_dbu, dbu_nm))
+            text = f"H{spot.id} {worst.kind} {worst.severity:.2f}"
+            cell.add(
+                _rectangle(at.grown(round(100 / dbu_nm)), dbu_nm, layer, DEFECT),
+                gdstk.Label(text, where, layer=layer, texttype=DEFECT),
+            )
+    for place in printed:
+        target = Shapes(place.target, np.empty((0, 2), np.int64), np.zeros(1, np.int64))
+        for box in _cut_rects(target, place.window):
+            cell.add(_rectangle(box, dbu_nm, layer, TARGET))
+        for polygon in place.contours:
+            for ring in rings_of(polygon):
+                points = np.round(ring) * (dbu_nm / 1000)
+                cell.add(gdstk.Polygon(points, layer=layer, datatype=CONTOUR))
     if path.suffix == ".oas":
         library.write_oas(str(path))
     else:
         library.write_gds(str(path), timestamp=_TIMESTAMP)
-
-
-def core_box(spot: Hotspot, core_dbu: int) -> Box:
-    """Return the core of the clip that shows a hotspot.
-
-    Raises
-    ------
-    ConfigError
-        When `core_dbu` is odd: its centre would lie between two coordinates.
-    """
-    if core_dbu < 2 or core_dbu % 2:
-        raise ConfigError(f"core_dbu is {core_dbu}; it must be an even number over 0")
-    return Box(spot.x_dbu, spot.y_dbu, spot.x_dbu, spot.y_dbu).grown(core_dbu // 2)
 
 
 def _library(cell_name: str, dbu_nm: float) -> tuple[Any, Any]:
@@ -159,181 +154,8 @@ def _rectangle(box: Box, dbu_nm: float, layer: int, datatype: int) -> Any:
             f"box {box.as_tuple()} in dbu does not fit 32 bits, the most that GDSII holds; "
             "scan a layout or a --roi nearer to the origin"
         )
-    x_min, y_min, x_max, y_max = (_um(edge, dbu_nm) for edge in box.as_tuple())
+    x_min, y_min, x_max, y_max = (um(edge, dbu_nm) for edge in box.as_tuple())
     return gdstk.rectangle((x_min, y_min), (x_max, y_max), layer=layer, datatype=datatype)
-
-
-def _um(value_dbu: int, dbu_nm: float) -> float:
-    """Return a length in um, without the noise that binary fractions leave past 1e-6 nm."""
-    return round(value_dbu * dbu_nm / 1000, 9)
-
-
-def lyrdb(
-    hotspots: Sequence[Hotspot],
-    *,
-    top: str,
-    dbu_nm: float,
-    core_dbu: int,
-    layout: str,
-    not_scanned: Sequence[Box] = (),
-) -> str:
-    """Return the hotspots as a KLayout report database.
-
-    Categories: ``hotspot`` with one sub-category per band of scores (and per thousand markers,
-    as KLayout's browser lists no more at once), ``pattern_group`` with the best hotspot of each
-    pattern, and ``not_scanned``. Each hotspot has its score, rank, group, number of merged clips
-    and number of hotspots in its group as tagged values, and its core as a box.
-
-    Parameters
-    ----------
-    hotspots
-        By rank.
-    layout
-        Name of the layout file, shown in the browser.
-    """
-    cell = escape(top)
-    size = Counter(spot.group for spot in hotspots)
-    bands = _bands(hotspots)
-    places = {f"hotspot.{name}": spots for name, spots in bands.items()}
-    # From last to first, so that the best of each group is the one that stays.
-    best = {spot.group: spot for spot in reversed(hotspots)}
-    places["pattern_group"] = [best[group] for group in sorted(best)]
-    items = (
-        _item(path, cell, _values(spot, size[spot.group], dbu_nm, core_dbu))
-        for path, spots in places.items()
-        for spot in spots
-    )
-    regions = (_item("not_scanned", cell, [_box_value(box, dbu_nm)]) for box in not_scanned)
-    band_categories = [_category(name, "Score in percent, lower bound included") for name in bands]
-    tags = "".join(
-        f"<tag><name>{name}</name><description/><user>true</user></tag>"
-        for name in ("score", "rank", "group", "clips", "hotspots")
-    )
-    return "".join(
-        (
-            '<?xml version="1.0" encoding="utf-8"?>\n<report-database>\n',
-            f"<description>hotscan: {len(hotspots)} hotspots in {escape(layout)}</description>\n",
-            f"<original-file>{escape(layout)}</original-file>\n<generator>hotscan</generator>\n",
-            f"<top-cell>{cell}</top-cell>\n<tags>{tags}</tags>\n<categories>\n",
-            _category("hotspot", "Places over the threshold", band_categories),
-            _category("pattern_group", "The best hotspot of each distinct pattern"),
-            _category("not_scanned", "Regions that have no verdict"),
-            f"</categories>\n<cells><cell><name>{cell}</name><variant/><layout-name/><references/>",
-            "</cell></cells>\n<items>\n",
-            *items,
-            *regions,
-            "</items>\n</report-database>\n",
-        )
-    )
-
-
-def write_lyrdb_gz(path: Path, text: str) -> None:
-    """Write a report database compressed, with no time or name in its header."""
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
-
-
-def _bands(hotspots: Sequence[Hotspot]) -> dict[str, Sequence[Hotspot]]:
-    """Return the sub-categories of ``hotspot`` and their members, worst first."""
-    bands: dict[str, Sequence[Hotspot]] = {}
-    for high, low in pairwise((1.0, *SEVERITIES)):
-        top = float("inf") if high == 1.0 else high
-        members = [spot for spot in hotspots if low <= spot.score < top]
-        name = f"score_{low * 100:.0f}_to_{high * 100:.0f}"
-        for start in range(0, len(members), _CATEGORY_ITEMS):
-            part = members[start : start + _CATEGORY_ITEMS]
-            ranks = f"_from_H{part[0].id}_to_H{part[-1].id}"
-            bands[name + (ranks if len(members) > _CATEGORY_ITEMS else "")] = part
-    return bands
-
-
-def _category(name: str, description: str, children: Iterable[str] = ()) -> str:
-    return (
-        f"<category><name>{name}</name><description>{description}</description>"
-        f"<categories>{''.join(children)}</categories></category>\n"
-    )
-
-
-def _item(category: str, cell: str, values: Iterable[str]) -> str:
-    inner = "".join(f"<value>{escape(value)}</value>" for value in values)
-    return (
-        f"<item><tags/><category>{category}</category><cell>{cell}</cell>"
-        f"<visited>false</visited><multiplicity>1</multiplicity><values>{inner}</values></item>\n"
-    )
-
-
-def _values(spot: Hotspot, alike: int, dbu_nm: float, core_dbu: int) -> list[str]:
-    text = f"H{spot.id} score {spot.score:.3f} rule {spot.rule} pattern {spot.pattern_key}"
-    return [
-        f"[#score] float: {spot.score:.6f}",
-        f"[#rank] float: {spot.id}",
-        f"[#group] float: {spot.group}",
-        f"[#clips] float: {spot.clips}",
-        f"[#hotspots] float: {alike}",
-        f"text: '{text}'",
-        _box_value(core_box(spot, core_dbu), dbu_nm),
-    ]
-
-
-def _box_value(box: Box, dbu_nm: float) -> str:
-    x_min, y_min, x_max, y_max = (_um(edge, dbu_nm) for edge in box.as_tuple())
-    return f"box: ({x_min:.12g},{y_min:.12g};{x_max:.12g},{y_max:.12g})"
-
-
-def hotspots_to_table(hotspots: Sequence[Hotspot], dbu_nm: float) -> Any:
-    """Return a ``pyarrow.Table`` of `COLUMNS` and of the same places as integers in dbu."""
-    rows = _rows(hotspots, dbu_nm)
-    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()}
-    places = [(spot.x_dbu, spot.y_dbu, *spot.box.as_tuple()) for spot in hotspots]
-    for at, name in enumerate(_DBU_COLUMNS):
-        columns[name] = pa.array([place[at] for place in places], pa.int64())
-    return pa.table(columns)
-
-
-def table_to_hotspots(table: Any) -> tuple[Hotspot, ...]:
-    """Return the hotspots that `hotspots_to_table` put into `table`.
-
-    Raises
-    ------
-    LayoutError
-        When a column is missing, that is, when the table is not one of hotspots.
-    """
-    plain = ("id", "score", "rule", "clips", "pattern", "pattern_key", "group", "x_dbu", "y_dbu")
-    missing = {*plain, *_DBU_COLUMNS} - set(table.column_names)
-    if missing:
-        raise LayoutError(
-            f"the table of hotspots has no column {', '.join(sorted(missing))}; "
-            "it was not written by this version: run the scan's report again"
-        )
-    return tuple(
-        Hotspot(**{name: row[name] for name in plain}, box=Box(*(row[n] for n in _DBU_COLUMNS[2:])))
-        for row in table.to_pylist()
-    )
-
-
-def hotspots_csv(hotspots: Sequence[Hotspot], dbu_nm: float) -> str:
-    """Return a table with the header `COLUMNS`; scores to six digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row | {"score": f"{row['score']:.6f}"} for row in _rows(hotspots, dbu_nm))
-    return text.getvalue()
-
-
-def hotspots_json(hotspots: Sequence[Hotspot], dbu_nm: float) -> str:
-    """Return a JSON list of objects with the keys `COLUMNS`."""
-    return json.dumps(_rows(hotspots, dbu_nm), indent=1) + "\n"
-
-
-def _rows(hotspots: Sequence[Hotspot], dbu_nm: float) -> list[dict[str, Any]]:
-    rows = []
-    for spot in hotspots:
-        edges = zip(_SIDES, spot.box.as_tuple(), strict=True)
-        values: dict[str, Any] = {f"{side}_um": _um(edge, dbu_nm) for side, edge in edges}
-        values["x_um"], values["y_um"] = _um(spot.x_dbu, dbu_nm), _um(spot.y_dbu, dbu_nm)
-        rows.append(
-            {name: values[name] if name in values else getattr(spot, name) for name in COLUMNS}
-        )
-    return rows
 
 
 def clip_file_name(spot: Hotspot) -> str:
@@ -372,12 +194,12 @@ def write_clips(
     count = 0
     for spot, shapes in clips:
         library, cell = _library(f"H{spot.id:04d}", dbu_nm)
-        window = core_box(spot, clip_dbu)
+        window = spot.core(clip_dbu)
         for layer, geometry in shapes.items():
             for box in _cut_rects(geometry, window):
                 cell.add(_rectangle(box, dbu_nm, layer.layer, layer.datatype))
             cell.add(*_cut_polygons(geometry, window, dbu_nm, layer))
-        cell.add(_rectangle(core_box(spot, core_dbu), dbu_nm, core_layer, CORE))
+        cell.add(_rectangle(spot.core(core_dbu), dbu_nm, core_layer, CORE))
         library.write_gds(str(folder / clip_file_name(spot)), timestamp=_TIMESTAMP)
         count += 1
     return count
@@ -397,3 +219,61 @@ def _cut_polygons(shapes: Shapes, window: Box, dbu_nm: float, layer: Layer) -> I
         yield from gdstk.boolean(
             polygon, frame, "and", precision=um, layer=layer.layer, datatype=layer.datatype
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """Shapes of one layer."""
+
+    layer: Layer
+    shapes: Int64s | Sequence[Box | Polygon]
+    """(n, 4) rectangles, or boxes and polygons; in dbu."""
+    label: str = ""
+    """Text at the middle of the first shape."""
+    within: Box | None = None
+    """Rectangles are cut to this."""
+
+
+def write_drawing(path: Path, top: str, dbu_nm: float, drawings: Iterable[Drawing]) -> None:
+    """Write `drawings` as GDSII; the file appears whole."""
+    library, cell = _library(top, dbu_nm)
+    unit = dbu_nm / 1000
+    for drawing in drawings:
+        number, datatype = drawing.layer.layer, drawing.layer.datatype
+        for ring in _rings(drawing):
+            cell.add(gdstk.Polygon(np.round(ring) * unit, layer=number, datatype=datatype))
+        if drawing.label:
+            at = tuple((np.mean(next(_rings(drawing)), axis=0) * unit).tolist())
+            cell.add(gdstk.Label(drawing.label, at, layer=number, texttype=datatype))
+    unfinished = path.with_name(f".{path.name}.part")
+    library.write_gds(str(unfinished), timestamp=_TIMESTAMP)
+    unfinished.replace(path)
+
+
+def _rings(drawing: Drawing) -> Iterator[Floats]:
+    """Yield the outline of each shape, (points, 2) in dbu, without the closing point."""
+    shapes: Iterable[Box | Polygon]
+    if isinstance(drawing.shapes, np.ndarray):
+        none = np.empty((0, 2), np.int64)
+        rects = Shapes(drawing.shapes[:, :4], none, np.zeros(1, np.int64))
+        shapes = [Box(*rect) for rect in rects.rects.tolist()]
+        if drawing.within is not None:
+            shapes = _cut_rects(rects, drawing.within)
+    else:
+        shapes = drawing.shapes
+    for shape in shapes:
+        if isinstance(shape, Box):
+            x_0, y_0, x_1, y_1 = shape.as_tuple()
+            yield np.array([(x_0, y_0), (x_1, y_0), (x_1, y_1), (x_0, y_1)], float)
+        else:
+            yield from rings_of(shape)
+
+
+def rings_of(polygon: Polygon) -> Iterator[Floats]:
+    """Yield the outline of a polygon, cut open where it has holes, as the formats have none."""
+    outer, *holes = (np.array(ring.coords)[:-1] for ring in (polygon.exterior, *polygon.interiors))
+    if not holes:
+        yield outer
+        return
+    pieces = gdstk.boolean(gdstk.Polygon(outer), [gdstk.Polygon(hole) for hole in holes], "not")
+    yield from (piece.points for piece in pieces)

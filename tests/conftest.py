@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,14 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 def data_folder() -> Path:
     """Folder of the real layouts, which the project does not ship."""
     return Path(os.environ.get("HOTSCAN_DATA", CHECKOUT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep kernels in a folder of this session: none of other code is read, none is left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOTSCAN_CACHE", str(tmp_path_factory.mktemp("kernels")))
+        yield
 
 
 @pytest.fixture(scope="session")

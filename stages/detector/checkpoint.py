@@ -12,7 +12,7 @@ import json
 import os
 import pickle
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from stages.detector.training import OperatingPoint
 from stages.errors import UsageError
 
 KIND = "hotscan detector"
-VERSION = 1
+VERSION = 2
 CONTENT = {"kind", "version", "about", "weights"}
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -47,6 +47,10 @@ class Checkpoint:
     """The threshold, and the recall and false alarms measured with it."""
     provenance: dict[str, Any]
     """What it was trained on, seed, figures: plain values, for people."""
+    process_settings: dict[str, Any] = field(default_factory=dict)
+    """The process itself, as plain values; empty when the labels are not simulated."""
+    opc: str = "none"
+    """Whether masks were corrected before they were printed, ``none`` or ``model``."""
 
     def __post_init__(self) -> None:
         if not self.raster.layers == self.config.layers == len(self.layers):
@@ -114,6 +118,8 @@ def load(path: Path) -> Checkpoint:
         process=about["process"],
         operating_point=OperatingPoint(**about["operating_point"]),
         provenance=about["provenance"],
+        process_settings=about["process_settings"],
+        opc=about["opc"],
     )
 
 
@@ -163,6 +169,8 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         "process": checkpoint.process,
         "operating_point": asdict(checkpoint.operating_point),
         "provenance": checkpoint.provenance,
+        "process_settings": checkpoint.process_settings,
+        "opc": checkpoint.opc,
     }
     return {
         "kind": KIND,

@@ -18,8 +18,8 @@ import numpy as np
 
 from stages.contracts import Float32s, Floats, Int64s
 
-KINDS = ("bridge", "open", "pinch", "space", "epe")
-BRIDGE, OPEN, PINCH, SPACE, EPE = range(5)
+KINDS = ("bridge", "open", "pinch", "space", "epe", "line_end", "missing", "extra")
+BRIDGE, OPEN, PINCH, SPACE, EPE, LINE_END, MISSING, EXTRA = range(8)
 FINE = 4
 """Samples of the profile in a step of the spline."""
 
@@ -233,15 +233,15 @@ def _check_extent(
 
 @numba.njit(cache=True)
 def _check_edge(
-    profile: Float32s, edge: int, side: int, y: int, limit: float, levels: Floats, rules: Rules,
-    out: Floats, used: int,
+    profile: Float32s, kind: int, edge: int, side: int, y: int, limit: float, levels: Floats,
+    rules: Rules, out: Floats, used: int,
 ) -> tuple[Floats, int]:  # fmt: skip
     """Measure how far from a drawn edge the contour lies."""
     fine = rules.scale * FINE
     for c in range(len(levels)):
         epe = abs(_displacement(profile, edge * fine, side, levels[c], 2 * limit * fine)) / fine
         if epe > limit:
-            out, used = _emit(out, used, EPE, edge, y, c, min(epe / limit - 1, 1.0))
+            out, used = _emit(out, used, kind, edge, y, c, min(epe / limit - 1, 1.0))
     return out, used
 
 
@@ -261,9 +261,9 @@ def _check_line(
             if covered and b - a <= rules.width and core_lo <= (a + b) // 2 < core_hi:
                 out, used = _check_extent(profile, a, b, y, True, levels, rules, out, used)
             if left and core_lo <= a < core_hi:
-                out, used = _check_edge(profile, a, 1, y, rules.epe, levels, rules, out, used)
+                out, used = _check_edge(profile, EPE, a, 1, y, rules.epe, levels, rules, out, used)
             if right and core_lo <= b < core_hi:
-                out, used = _check_edge(profile, b, -1, y, rules.epe, levels, rules, out, used)
+                out, used = _check_edge(profile, EPE, b, -1, y, rules.epe, levels, rules, out, used)
         if i + 1 < start[j + 1]:
             a, b = x_hi[i], x_lo[i + 1]
             if b - a <= rules.space and core_lo <= (a + b) // 2 < core_hi:
@@ -307,6 +307,6 @@ def measure(coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: 
         if is_end and rules.core[0] <= x < rules.core[2] and rules.core[1] <= y < rules.core[3]:
             _trace(coef, y * rules.scale, line, profile)
             out, used = _check_edge(
-                profile, x, edges[e, 3], y, rules.line_end_epe, levels, rules, out, used
+                profile, LINE_END, x, edges[e, 3], y, rules.line_end_epe, levels, rules, out, used
             )
     return out[:used]

@@ -46,8 +46,13 @@ model = "models/mine.pt"
 threshold = 0.25
 shard_patterns = 128
 device = "cuda:1"
+[confirm]
+enabled = true
+opc = "model"
+batch_fields = 7
 [report]
 top = 5
+contours = 9
 [markers]
 layer = 900
 """
@@ -167,7 +172,11 @@ FIRST_STAGE = {
     "scores.threshold": "hotspots",
     "scores.shard_patterns": None,
     "scores.device": None,
+    "confirm.enabled": "confirm",
+    "confirm.opc": "confirm",
+    "confirm.batch_fields": None,
     "report.top": "report",
+    "report.contours": "report",
     "markers.layer": "report",
 }
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline import datasets
+from pipeline import datasets, simulation
 from pipeline.config import Resources
-from pipeline.datasets import label_layout, load_dataset
+from pipeline.dataset_file import load_dataset
+from pipeline.datasets import label_layout
 from pipeline.ledger import Ledger
 from stages.contracts import RasterSpec
 from stages.errors import LayoutError, RunMismatchError, UsageError
@@ -92,7 +93,7 @@ def test_a_stopped_labelling_goes_on_to_the_same_dataset(
     monkeypatch.setattr(datasets, "TILE_UM", 8.0)
     whole, out = tmp_path / "whole", tmp_path / "stopped"
     label(whole)
-    simulate, seen = datasets.simulate_tile, []
+    simulate, seen = simulation.check_tile, []
 
     def die_at_the_third(tile: Any, **given: Any) -> Any:
         seen.append(tile.name)
@@ -101,11 +102,11 @@ def test_a_stopped_labelling_goes_on_to_the_same_dataset(
         return simulate(tile, **given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(datasets, "simulate_tile", die_at_the_third)
+        patch.setattr(simulation, "check_tile", die_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             label(out)
     assert not out.exists()
-    with pytest.raises(RunMismatchError, match="was begun with"):
+    with pytest.raises(RunMismatchError, match="was begun otherwise"):
         label(out, stride_nm=640.0)
     with Ledger(tmp_path / "stopped.work" / "ledger.sqlite", read_only=True) as ledger:
         assert sorted(ledger.finished("defects")) == sorted(seen[:2])
@@ -114,7 +115,7 @@ def test_a_stopped_labelling_goes_on_to_the_same_dataset(
         seen.append(tile.name)
         return simulate(tile, **given)
 
-    monkeypatch.setattr(datasets, "simulate_tile", note)
+    monkeypatch.setattr(simulation, "check_tile", note)
     label(out)
     assert len(set(seen[:2] + seen[3:])) == len(seen) - 1
     assert_same(whole, out)

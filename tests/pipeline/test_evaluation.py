@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import evaluation
-from pipeline.datasets import load_dataset
-from pipeline.evaluation import evaluate_model, measures
+from pipeline.dataset_file import load_dataset
+from pipeline.evaluation import NORMAL_95, evaluate_model, measures, wilson
 from stages.detector import checkpoint
 from stages.errors import ModelMismatchError
 from stages.scores import Scores
@@ -97,3 +98,68 @@ def test_a_dataset_of_another_raster_is_refused(
     monkeypatch.setattr(evaluation, "load_dataset", lambda path: other)
     with pytest.raises(ModelMismatchError, match=r"pixel_nm=20\.0.* but the model's is .*=40\.0"):
         evaluate_model(str(small_scan.model), [labelled])
+
+
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_ends_where_a_share_would_be_too_far(sample: tuple[int, int]) -> None:
+    """Wilson's interval is all p for which the sample lies within z standard deviations of p."""
+    part, whole = sample
+    low, high = wilson(part, whole)
+    share = part / whole
+    assert 0 <= low <= share + 1e-12
+    assert share - 1e-12 <= high <= 1
+    for end, extreme in ((low, 0.0), (high, 1.0)):
+        if end != pytest.approx(extreme, abs=1e-12):
+            spread = NORMAL_95 * np.sqrt(end * (1 - end) / whole)
+            assert abs(share - end) == pytest.approx(spread, rel=1e-9)
+
+
+def divided(labelled: Path, out: Path) -> Path:
+    """Return a copy whose clips are for training or test, cores or neighbours, by chance."""
+    source = zarr.open_group(labelled, mode="r")
+    copy = zarr.create_group(out, attributes=dict(source.attrs))
+    rng = np.random.default_rng(5)
+    arrays = {name: np.asarray(source[name]) for name in ("raster", "key", "pattern", "label")}
+    for name in ("split", "role"):
+        arrays[name] = rng.integers(0, 2, len(arrays["label"])).astype(np.uint8)
+    for name, values in arrays.items():
+        copy.create_array(name, data=values)
+    return out
+
+
+@pytest.mark.parametrize("protocol", ["core", "scan"])
+def test_test_clips_count_and_training_clips_are_seen(
+    protocol: str, labelled: Path, small_scan: SmallScan, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Made-up scores by key, so that they do not depend on which part is scored."""
+    dataset = load_dataset(divided(labelled, tmp_path / "d"))
+
+    def scored(rasters: npt.NDArray[np.uint8], scorer: Any) -> Scores:
+        made_up = np.array([hash(picture.tobytes()) % 100 / 100 for picture in rasters], "f4")
+        return Scores(made_up, np.zeros((len(rasters), 1), np.float16))
+
+    monkeypatch.setattr(evaluation, "score_rasters", scored)
+    made = evaluate_model(
+        str(small_scan.model), [tmp_path / "d"], threshold=0.5, protocol=protocol, simulation_s=2.0
+    )
+    assert dataset.split is not None
+    assert dataset.role is not None
+    core = dataset.role == 0
+    test = (dataset.split == 1) & (core | (protocol == "scan"))
+    seen = set(dataset.pattern[(dataset.split == 0) & core].tolist())
+    hot = dataset.pattern[test & dataset.label]
+    score = scored(dataset.raster, None).score
+    fresh = [pattern for pattern in hot.tolist() if pattern not in seen]
+    assert (made["protocol"], made["clips"], made["hotspots"]) == (protocol, test.sum(), len(hot))
+    assert made["hotspots_unseen"] == len(fresh)
+    assert made["recall_unseen"] == pytest.approx(np.mean([score[p] >= 0.5 for p in fresh]))
+    flagged = int((score[dataset.pattern[test]] >= 0.5).sum())
+    assert made["simulated_share"] == pytest.approx(flagged / test.sum())
+    assert made["simulation_s_per_clip"] == 2.0
+    assert made["odst_s"] == pytest.approx(2.0 * flagged + made["detection_s"])
+    assert 0 < made["detection_s"] < 10
+    known = evaluate_model(
+        str(small_scan.model), [tmp_path / "d"], trained_on=[labelled], protocol=protocol
+    )
+    assert known["hotspots_unseen"] == 0

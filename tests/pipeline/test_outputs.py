@@ -71,7 +71,8 @@ def test_unscored_patterns_take_their_clips_along(
     monkeypatch.setattr(outputs, "read_patterns", lambda run, *names: (score,))
     with Ledger(view.run.ledger, read_only=True) as ledger:
         assert len(outputs.unanswered_clips(view, ledger)) == count[lost]
-        metrics = outputs.gather_metrics(view, ledger)
+        regions = outputs.not_scanned(view, ledger)
+        metrics = outputs.gather_metrics(view, ledger, regions)
     assert not metrics["complete"]
     assert metrics["regions_not_scanned"] == count[lost]
     core_um2 = (view.job.core_dbu * 1e-3) ** 2

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.datasets import load_dataset
-from pipeline.training import train_model
+from pipeline.dataset_file import load_dataset
+from pipeline.training import Patterns, _split, train_model
 from stages.detector import checkpoint
 from stages.detector.training import TrainingConfig, score
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
@@ -94,3 +94,43 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(
         train(labelled, tmp_path / "nowhere" / "m.pt")
     with pytest.raises(UsageError, match="no dataset to train on; make one with: hotscan label"):
         train_model([], tmp_path / "m.pt", validation=[], config=QUICK, say=lambda text: None)
+
+
+def test_only_training_clips_are_learnt_from(labelled: Path, tmp_path: Path) -> None:
+    """The same weights as from a dataset without the test clips."""
+    whole = load_dataset(labelled)
+    rng = np.random.default_rng(2)
+    role, split = (rng.integers(0, 2, len(whole)).astype(np.uint8) for _ in range(2))
+    for protocol, kept in (("scan", split == 0), ("core", (split == 0) & (role == 0))):
+        both = copy_of(labelled, tmp_path / f"{protocol}.both")
+        alone = copy_of(labelled, tmp_path / f"{protocol}.alone")
+        group = zarr.open_group(both)
+        group.create_array("split", data=split)
+        group.create_array("role", data=role)
+        group = zarr.open_group(alone)
+        for name in ("pattern", "label"):
+            group.create_array(name, data=getattr(whole, name)[kept], overwrite=True)
+        used, pattern = np.unique(whole.pattern[kept], return_inverse=True)
+        group.create_array("pattern", data=pattern, overwrite=True)
+        for name in ("raster", "key"):
+            group.create_array(name, data=getattr(whole, name)[used], overwrite=True)
+        digests = {
+            train_model(
+                [path], tmp_path / "m.pt", validation=[], config=replace(QUICK, epochs=1),
+                say=lambda text: None, protocol=protocol,
+            )["digest"]
+            for path in (both, alone)
+        }  # fmt: skip
+        assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("hot", "apart"), [(1, 1), (8, 1), (9, 2), (17, 3)])
+def test_validation_gets_its_share_of_the_hotspots(hot: int, apart: int) -> None:
+    """An eighth, rounded up, wherever they lie among the patterns."""
+    counts = np.zeros(1000, np.int64)
+    counts[np.random.default_rng(hot).permutation(1000)[:hot]] = 1
+    rasters = np.arange(1000, dtype=np.int64)[:, None].astype(np.uint8)
+    learnt, checked = _split(Patterns(rasters, counts, np.ones(1000, np.int64)))
+    assert (checked.hot.sum(), len(checked.hot)) == (apart, apart + -(-(1000 - hot) // 8))
+    assert learnt.hot.sum() + checked.hot.sum() == hot
+    assert len(learnt.hot) + len(checked.hot) == 1000

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.contracts import Box, Clips, Hotspot
+from stages.contracts import Box, Clips, Defect, Hotspot, Verdict
 from stages.errors import ConfigError
-from stages.hotspots import find_hotspots, merge_touching
+from stages.hotspots import find_hotspots, members_of, merge_touching, worst_first
 
 RULES = ("space", "width", "tip")
 CORE_DBU = 20
@@ -159,3 +159,37 @@ def test_many_hot_clips_take_seconds(count, span_dbu):
     )
     assert time.perf_counter() - start < 30  # pairs of all clips would take hours
     assert sum(spot.clips for spot in hotspots) == count
+
+
+def test_every_clip_belongs_to_the_hotspot_it_was_merged_into() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(0, 40, (2, 60)) * 50
+    x, y = np.unique(np.stack([x, y], axis=1), axis=0).T.copy()
+    scores = rng.random(len(x)).astype(np.float32)
+    pattern = np.arange(len(x))
+    clips = Clips(x, y, np.zeros(len(x), np.uint8))
+    keys = np.zeros((len(x), 16), np.uint8)
+    spots = find_hotspots(
+        clips, pattern, rules=["grid"], scores=scores, keys=keys, core_dbu=100, threshold=0.0
+    )
+    owner = members_of(spots, x, y, 100)
+    by_id = {spot.id: spot for spot in spots}
+    for number, spot in by_id.items():
+        mine = owner == number
+        assert mine.sum() == spot.clips
+        assert scores[mine].max() == np.float32(spot.score)
+        assert x[mine].min() - 50 == spot.box.x_min
+        assert y[mine].max() + 50 == spot.box.y_max
+
+
+def test_what_fails_comes_first_and_what_prints_last() -> None:
+    spots = [
+        Hotspot(i, 0, 0, 1 - i / 10, "grid", 1, 0, "", 1, Box(0, 0, 1, 1)) for i in range(1, 6)
+    ]
+    verdicts = {
+        1: Verdict(0, None),
+        2: Verdict(1, Defect("pinch", 0, 0, "under", 0.2)),
+        4: Verdict(2, Defect("space", 0, 0, "over", 0.9)),
+        5: Verdict(0, None),
+    }
+    assert [spot.id for spot in worst_first(spots, verdicts)] == [4, 2, 3, 1, 5]

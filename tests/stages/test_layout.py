@@ -14,7 +14,7 @@ import pytest
 from stages.contracts import Box, Layer, PackedLayer
 from stages.errors import ConfigError, LayoutError
 from stages.geometry.walk import polygons_of, query
-from stages.layout import FOLD_FROM, describe_layout, pack_layout
+from stages.layout import EVERY_TOP, FOLD_FROM, describe_layout, pack_layout, shape_boxes
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_layouts"
 MET1 = Layer(68, 20)
@@ -205,6 +205,50 @@ def test_choosing_the_top_and_the_layers(tmp_path: Path) -> None:
     both = pack_layout(path, [Layer(1, 2), MET1], "top")
     assert [packed.box is None for packed in both.packed] == [True, False]
     assert both.file_layers == (Layer(1, 2), MET1)
+
+
+@pytest.mark.parametrize("path", TINY, ids=lambda path: path.name)
+def test_boxes_of_shapes_equal_klayout(path: Path) -> None:
+    """To 1 dbu, where a path's width or a turned shape is rounded."""
+    oracle = kdb.Layout()
+    oracle.read(str(path))
+    layers, seen = [Layer(67, 20), MET1, Layer(69, 20)], 0
+    for cell in describe_layout(path).cells:
+        for layer, boxes in zip(layers, shape_boxes(path, layers, cell), strict=True):
+            placed = oracle.cell(cell).begin_shapes_rec(oracle.layer(layer.layer, layer.datatype))
+            expected = []
+            while not placed.at_end():
+                box = placed.shape().polygon.transformed(placed.itrans()).bbox()
+                expected.append((box.left, box.bottom, box.right, box.top))
+                placed.next()
+            assert len(boxes) == len(expected)
+            apart = np.abs(boxes[:, None] - np.array(expected).reshape(-1, 4)).max(axis=2)
+            assert (apart.min(axis=1, initial=9) <= 1).all()
+            assert (apart.min(axis=0, initial=9) <= 1).all()
+            seen += len(boxes)
+    assert seen > 100
+
+
+def test_every_top_cell_side_by_side(tmp_path: Path) -> None:
+    """Five cells at odd places: each as drawn, moved, and 10 um or more from the others."""
+    library = gdstk.Library(unit=1e-6, precision=1e-9)
+    for n in range(5):
+        x, y = 3.001 * n - 50, 7.003 - n
+        wire = gdstk.rectangle((x, y), (x + 0.5, y + 0.1), **ON_MET1)
+        post = gdstk.rectangle((x, y), (x + 0.1, y + 0.2 + n), layer=3)
+        library.new_cell(f"clip{n}").add(wire, post)
+    library.write_oas(tmp_path / "a.oas")
+    layers = [MET1, Layer(3, 0)]
+    wires, posts = shape_boxes(tmp_path / "a.oas", layers, EVERY_TOP)
+    assert np.array_equal(wires[:, :2], posts[:, :2])
+    assert np.array_equal(wires[:, 2:] - wires[:, :2], [(500, 100)] * 5)
+    assert np.array_equal(posts[:, 2:] - posts[:, :2], [(100, 200 + 1000 * n) for n in range(5)])
+    for one in range(5):
+        for other in range(one):
+            gap = np.maximum(posts[one, :2] - posts[other, 2:], posts[other, :2] - posts[one, 2:])
+            assert gap.max() >= 9_500
+    drawn = query(pack_layout(tmp_path / "a.oas", layers, EVERY_TOP).packed[0], EVERYWHERE)
+    assert sorted(drawn.rects.tolist()) == sorted(wires.tolist())
 
 
 def test_a_cell_that_contains_itself_is_refused(tmp_path: Path) -> None:

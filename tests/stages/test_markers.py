@@ -12,22 +12,22 @@ import klayout.rdb as krdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from shapely import Polygon
 
-from stages.contracts import Box, Hotspot, Layer, Shapes
+from stages.contracts import Box, Defect, Hotspot, Layer, Shapes, Verdict
 from stages.errors import ConfigError, LayoutError
+from stages.lyrdb import lyrdb, write_lyrdb_gz
 from stages.markers import (
-    COLUMNS,
+    CONTOUR,
+    DEFECT,
+    TARGET,
+    Printed,
     clip_file_name,
     free_layer,
-    hotspots_csv,
-    hotspots_json,
-    hotspots_to_table,
-    lyrdb,
-    table_to_hotspots,
     write_clips,
-    write_lyrdb_gz,
     write_markers,
 )
+from stages.tables import COLUMNS, hotspots_csv, hotspots_json, hotspots_to_table, table_to_hotspots
 
 CORE_DBU = 1280
 LAYER = 255
@@ -133,11 +133,11 @@ class TestFreeLayer:
             free_layer([], asked=asked)
 
 
-def load_rdb(tmp_path, spots=SPOTS, dbu_nm=1.0, not_scanned=NOT_SCANNED):
+def load_rdb(tmp_path, spots=SPOTS, dbu_nm=1.0, not_scanned=NOT_SCANNED, verdicts=None):
     path = tmp_path / "hotspots.lyrdb.gz"
     text = lyrdb(
         spots, top=TOP, dbu_nm=dbu_nm, core_dbu=CORE_DBU, layout="a <b> & c.gds",
-        not_scanned=not_scanned,
+        not_scanned=not_scanned, verdicts=verdicts,
     )  # fmt: skip
     write_lyrdb_gz(path, text)
     database = krdb.ReportDatabase("loaded")
@@ -296,3 +296,47 @@ class TestClips:
     def test_names_sort_by_rank(self):
         names = [clip_file_name(spot) for spot in SPOTS]
         assert names == ["H0001_12345_-6789.gds", "H0002_0_0.gds", "H0003_-1000001_33.gds"]
+
+
+VERDICTS = {
+    1: Verdict(2, Defect("line_end", 12_400, -6_700, "under", 0.4)),
+    2: Verdict(0, None),
+}
+
+
+class TestSimulated:
+    def test_categories_tell_what_fails_and_what_prints(self, tmp_path):
+        database = load_rdb(tmp_path, verdicts=VERDICTS)
+        (item,) = items_of(database, "confirmed.line_end")
+        assert box_of(item) == pytest.approx((12.3, -6.8, 12.5, -6.6))
+        texts = [value.string() for value in item.each_value() if value.is_string()]
+        assert texts == ["H1 line_end at under, severity 0.400"]
+        (item,) = items_of(database, "not_confirmed")
+        assert box_of(item) == pytest.approx((-0.64, -0.64, 0.64, 0.64))
+        assert database.category_by_path("hotspot").num_items() == 3
+
+    def test_without_simulation_nothing_is_said_of_it(self, tmp_path):
+        assert load_rdb(tmp_path).category_by_path("confirmed") is None
+
+    def test_markers_show_defect_contour_and_target(self, tmp_path):
+        window = Box(12_000, -7_000, 13_000, -6_000)
+        ring = Polygon(
+            [(12_100, -6_900), (12_300, -6_900), (12_300, -6_300), (12_100, -6_300)],
+            [[(12_150, -6_850), (12_250, -6_850), (12_200, -6_500)]],
+        )
+        target = np.array([[11_000, -6_950, 12_350, -6_250], [0, 0, 10, 10]])
+        path = write(
+            tmp_path / "markers.gds", verdicts=VERDICTS, printed=[Printed(window, target, [ring])]
+        )
+        layout = kdb.Layout()
+        layout.read(str(path))
+
+        def region(datatype):
+            shapes = layout.top_cell().shapes(layout.layer(LAYER, datatype))
+            return kdb.Region([s.polygon for s in shapes.each() if not s.is_text()])
+
+        assert region(DEFECT).bbox() == kdb.Box(12_300, -6_800, 12_500, -6_600)
+        texts = layout.top_cell().shapes(layout.layer(LAYER, DEFECT)).each(kdb.Shapes.STexts)
+        assert [text.text_string for text in texts] == ["H1 line_end 0.40"]
+        assert region(CONTOUR).area() == ring.area
+        assert region(TARGET).area() == (12_350 - 12_000) * 700  # cut to the window

@@ -6,10 +6,19 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stages.errors import ConfigError
-from stages.lithography.process import SHIPPED, Source, SourceShape, load_process
+from stages.lithography.optics import field_of, kernels, read_kernels
+from stages.lithography.process import (
+    SHIPPED,
+    Process,
+    Source,
+    SourceShape,
+    load_process,
+    process_of,
+)
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.toml"))
 KRF = (SHIPPED / "krf130.toml").read_text(encoding="utf-8")
@@ -49,7 +58,8 @@ WRONG = [
     ("na = 0.70", "na = true", "na is True; it must be a number"),
     ('name = "krf130"', "name = 130", "name is 130; it must be text"),
     ("na = 0.70", "na = 1.0", "na is 1.0; it must be under refractive_index"),
-    ("na = 0.70", "na = nan", "na is nan; it must be over 0"),
+    ("na = 0.70", "na = nan", "na is nan; it must be a number"),
+    ("na = 0.70", "na = inf", "na is inf; it must be a number"),
     ("wavelength_nm = 248", "wavelength_nm = 0", "wavelength_nm is 0.0; it must be over 0"),
     ("sigma_out = 0.75", "sigma_out = 1.1", "source.sigma_out is 1.1; it must be over 0, at most"),
     ("sigma_in = 0.45", "sigma_in = 0.75", "source.sigma_in is 0.75; it must be from 0 to"),
@@ -78,15 +88,64 @@ def test_what_is_wrong_is_said_by_name(tmp_path: Path, before: str, after: str, 
 
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text(re.sub(r"\[anchor\][^\[]*", "", KRF), encoding="utf-8")
-    with pytest.raises(ConfigError, match="anchor is missing; add it"):
+    path.write_text(re.sub(r"\[limits\][^\[]*", "", KRF), encoding="utf-8")
+    with pytest.raises(ConfigError, match="limits is missing; add it"):
         load_process(path)
+
+
+RESIST = "[resist]\nthreshold = 0.3\n\n"
+ANCHOR = re.search(r"\[anchor\][^\[]*", KRF)
+assert ANCHOR
+THRESHOLDS = [(RESIST + ANCHOR[0], 2), ("", 0), ("[resist]\ndiffusion_nm = 20\n", 0)]
+
+
+@pytest.mark.parametrize(("tables", "given"), THRESHOLDS, ids=["both", "none", "diffusion alone"])
+def test_the_threshold_is_given_in_one_way(tmp_path: Path, tables: str, given: int) -> None:
+    assert ANCHOR
+    path = tmp_path / "mine.toml"
+    path.write_text(KRF.replace(ANCHOR[0], tables), encoding="utf-8")
+    with pytest.raises(ConfigError, match=rf"anchor and resist\.threshold is {given} of the two"):
+        load_process(path)
+    path.write_text(KRF.replace(ANCHOR[0], RESIST), encoding="utf-8")
+    assert load_process(path).resist.threshold == 0.3
+
+
+OPC = """
+[opc]
+iterations = 8
+damping = 0.5
+fragment_nm = 120
+corner_nm = 60
+max_move_nm = 50
+min_mask_width_nm = 80
+min_mask_space_nm = 80
+"""
+WRONG_OPC = [
+    ("iterations = 8", "iterations = 8.5", "opc.iterations is 8.5; it must be a whole number"),
+    ("iterations = 8", "iterations = inf", "opc.iterations is inf; it must be a whole number"),
+    ("iterations = 8", "iterations = 0", "opc.iterations is 0; it must be over 0"),
+    ("damping = 0.5", "damping = 1.5", "opc.damping is 1.5; it must be over 0, at most 1"),
+    ("fragment_nm = 120", "", "opc.fragment_nm is missing; add it"),
+    ("corner_nm = 60", "corner_nm = 60\nbar_nm = -1", "opc.bar_nm is -1.0; it must be 0 or more"),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "said"), WRONG_OPC, ids=[row[1] for row in WRONG_OPC])
+def test_what_is_wrong_with_opc_is_said(tmp_path: Path, before: str, after: str, said: str) -> None:
+    bare = re.sub(r"\[opc\][^\[]*", "", KRF)
+    path = tmp_path / "mine.toml"
+    path.write_text(bare + OPC, encoding="utf-8")
+    assert load_process(path).opc is not None
+    path.write_text(bare + OPC.replace(before, after), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_process(path)
+    assert said in str(caught.value)
 
 
 def test_a_table_in_place_of_an_array_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(re.sub(r"\[\[corners\]\][^\[]*", "", KRF) + "[corners]\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"corners is {}; it must be an array of tables"):
+    with pytest.raises(ConfigError, match=r"corners is {}; it must be an array"):
         load_process(path)
 
 
@@ -109,3 +168,121 @@ def test_symmetries_of_the_source(shape: SourceShape, axis_deg: float, expected:
         load_process("krf130"), source=Source(shape, 0.8, sigma_in, axis_deg=axis_deg)
     )
     assert process.symmetries == expected
+
+
+Rows = tuple[tuple[float, ...], ...]
+MAPS: list[tuple[str, Rows, int]] = [
+    # what it shows, the map, symmetries of the square that are promised
+    ("even", ((1, 1), (1, 1)), 8),
+    ("four poles on the diagonals", ((2, 0, 2), (0, 0, 0), (2, 0, 2)), 8),
+    ("two poles along x", ((0, 0, 0), (1, 0, 1), (0, 0, 0)), 4),
+    ("two poles on a diagonal", ((0, 0, 1), (0, 0, 0), (1, 0, 0)), 1),
+    ("a pinwheel: turns alone", ((1, 2, 0), (0, 0, 2), (2, 0, 1)), 1),
+    ("off the centre, but mirrored along x", ((0, 0, 0), (0, 0, 1), (0, 0, 0)), 1),
+    ("one corner", ((1, 0), (0, 0)), 1),
+]
+
+
+@pytest.mark.parametrize(("rows", "expected"), [row[1:] for row in MAPS], ids=[m[0] for m in MAPS])
+def test_symmetries_of_a_map(rows: Rows, expected: int) -> None:
+    process = replace(load_process("krf130"), source=Source("map", 0.8, map=rows))
+    assert process.symmetries == expected
+    drawn = np.array(rows)
+    assert process.even_in_focus == np.array_equal(drawn, np.rot90(drawn, 2))
+
+
+WRONG_MAPS = [
+    ("[[1, 0], [0]]", "source.map is of sides [1, 2]; it must be square"),
+    ("[[1, 0]]", "source.map is of sides [1, 2]; it must be square"),
+    ("[[1, -0.5], [0, 0]]", "source.map is -0.5; it must be nowhere under 0"),
+    ("[[0, 0], [0, 0]]", "source.map is dark; it must be lit somewhere"),
+    ("[]", "source.map is (); it must be given for a map only"),
+    ("[[1, true], [0, 0]]", "source.map[0][1] is True; it must be a number"),
+    ("[1, 0]", "source.map[0] is 1; it must be an array"),
+]
+
+
+@pytest.mark.parametrize(("rows", "said"), WRONG_MAPS, ids=[row[0] for row in WRONG_MAPS])
+def test_a_wrong_map_is_refused_by_name(tmp_path: Path, rows: str, said: str) -> None:
+    mapped = KRF.replace('shape = "annular"', f'shape = "map"\nmap = {rows}')
+    path = tmp_path / "mine.toml"
+    path.write_text(mapped.replace("sigma_in = 0.45\n", ""), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_process(path)
+    assert said in str(caught.value)
+
+
+def test_a_map_of_another_shape_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"map is .* given for a map only"):
+        Source("annular", 0.8, 0.5, map=((1.0,),))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_plain_values_and_back(name: str) -> None:
+    process = load_process(name)
+    assert process_of(process.as_dict()) == process
+
+
+KERNELS = """
+[kernels]
+file = "{file}"
+period_nm = 3000
+
+[[kernels.sets]]
+defocus_nm = 0
+kernels = "focus"
+weights = "scale"
+"""
+AT_FOCUS = KRF.replace("defocus_nm = 120", "defocus_nm = 0")
+
+
+def with_kernels(folder: Path, text: str = AT_FOCUS, **changed: np.ndarray) -> Path:
+    """Write a process with kernels of a file, 3 of band 2."""
+    rng = np.random.default_rng(0)
+    waves = (rng.normal(size=(3, 5, 5)) + 1j * rng.normal(size=(3, 5, 5))).astype(np.complex64)
+    np.savez(folder / "theirs.npz", **{"focus": waves, "scale": np.array([9.0, 4, 1])} | changed)
+    path = folder / "mine.toml"
+    path.write_text(text + KERNELS.format(file="theirs.npz"), encoding="utf-8")
+    return path
+
+
+def test_kernels_of_a_file_take_the_place_of_the_optics(tmp_path: Path) -> None:
+    process = load_process(with_kernels(tmp_path))
+    field = field_of(process)
+    assert (field.side_nm, field.band) == (3000, 2)
+    assert field.pixels >= 2 * (2 * field.band) + 1, "the image's band is twice the kernels'"
+    optics = kernels(process, 0.0, field)
+    with np.load(tmp_path / "theirs.npz") as file:
+        expected = np.sqrt(file["scale"])[:, None, None] * file["focus"]
+    np.testing.assert_allclose(optics.waves.numpy(), expected, rtol=1e-6)
+    assert not optics.rest.any()
+    assert (process.symmetries, process.even_in_focus) == (1, False)
+    with pytest.raises(ConfigError, match=r"2000 nm is asked for.*theirs.npz is for 3000 nm"):
+        field_of(process, 2000.0)
+
+
+def refusal(process: Process) -> str:
+    assert process.kernels is not None
+    with pytest.raises(ConfigError) as caught:
+        read_kernels(process.kernels, 0.0, field_of(process))
+    return str(caught.value)
+
+
+def test_kernels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    process = load_process(with_kernels(tmp_path, scale=np.ones(4)))
+    assert "focus is (3, 5, 5) and scale (4,); they must be (k, 5, 5) and (k,)" in refusal(process)
+    process = load_process(with_kernels(tmp_path, focus=np.ones((3, 5, 7))))
+    assert "focus is (3, 5, 7)" in refusal(process)
+    before = load_process(with_kernels(tmp_path))
+    load_process(with_kernels(tmp_path, scale=np.array([9.0, 4, 2])))
+    assert "theirs.npz has changed; begin anew with it" in refusal(before)
+    text = AT_FOCUS.replace("defocus_nm = 0", "defocus_nm = 50")
+    with pytest.raises(ConfigError, match=r"defocus_nm of corner nominal is 50.*set of kernels"):
+        load_process(with_kernels(tmp_path, text))
+
+
+def test_a_file_of_kernels_that_is_not_there_is_named(tmp_path: Path) -> None:
+    path = with_kernels(tmp_path)
+    (tmp_path / "theirs.npz").unlink()
+    with pytest.raises(ConfigError, match=r"theirs\.npz cannot be read: No such file"):
+        load_process(path)

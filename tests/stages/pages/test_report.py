@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stages.contracts import Box, Hotspot, RasterSpec
-from stages.report import ModelCard, NotScanned, ReportData, render_report
+from stages.pages.report import ModelCard, NotScanned, ReportData, render_report
 
 SIDE_DBU = 100_000
 VOID = {"meta", "input", "br", "link", "img", "hr"}

@@ -13,15 +13,17 @@ import math
 import shlex
 import struct
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from shapely import Polygon
 
-from stages.contracts import Box, Bytes, Hotspot, RasterSpec
+from stages.contracts import Box, Bytes, Hotspot, RasterSpec, Verdict
+from stages.pages.pictures import place, polygons_path
 
 _MAP_DOTS = 500
 _MAP_REGIONS = 1000
@@ -103,11 +105,23 @@ class ReportData:
     warnings: tuple[str, ...] = ()
     shown: int = 30
     """Most hotspots to show with a picture."""
+    verdicts: Mapping[int, Verdict] | None = None
+    """What simulation says of each hotspot, by id; None when none was to be simulated."""
+    order: tuple[Hotspot, ...] | None = None
+    """The hotspots in the order of their pictures; by rank by default."""
+    contours: Mapping[int, Sequence[Polygon]] = field(default_factory=dict)
+    """Id of a shown hotspot to what prints there at the corner of its worst defect, in dbu."""
+
+    @property
+    def not_simulated(self) -> int:
+        """How many hotspots were to be simulated and are not."""
+        return 0 if self.verdicts is None else len(self.hotspots) - len(self.verdicts)
 
     @property
     def whole(self) -> bool:
         """Whether the page may say "complete": `complete` alone does not outvote a gap."""
         gaps = self.not_scanned or self.clips_not_scored or self.coverage_fraction < 1
+        gaps = gaps or self.not_simulated
         return self.complete and not gaps
 
 
@@ -128,7 +142,7 @@ def render_report(data: ReportData) -> str:
         "um": lambda value_dbu: _um_text(value_dbu, data.dbu_nm),
         "seconds": _seconds_text,
     }
-    cards = [_card(spot, data) for spot in data.hotspots[: data.shown]]
+    cards = [_card(spot, data) for spot in (data.order or data.hotspots)[: data.shown]]
     groups = _groups(data)
     return environment.get_template("report.html").render(
         data=data,
@@ -205,6 +219,20 @@ def _card(spot: Hotspot, data: ReportData) -> dict[str, Any]:
         "occurrences": data.occurrences.get(spot.pattern),
         # What KLayout's "Goto Position" (Ctrl+G) takes: x, y and the side of the window, in um.
         "goto": f"{x},{y},{data.raster.clip_nm / 1000:g}",
+        **_print(spot, data),
+    }
+
+
+def _print(spot: Hotspot, data: ReportData) -> dict[str, Any]:
+    """Return what a card shows of the simulation, drawn in pixels of the picture."""
+    verdict = None if data.verdicts is None else data.verdicts.get(spot.id)
+    side = data.raster.clip_px
+    window = spot.core(side * data.raster.pixel_dbu(data.dbu_nm))
+    worst = verdict and verdict.worst
+    return {
+        "verdict": verdict,
+        "contour": polygons_path(data.contours.get(spot.id, ()), window, side),
+        "defect_at": worst and place(worst.x_dbu, worst.y_dbu, window, side),
     }
 
 
@@ -290,7 +318,7 @@ def _chip_map(data: ReportData) -> dict[str, Any]:
     scale = _MAP_SIZE / max(extent.width, extent.height, 1)
     height = extent.height * scale
 
-    def place(box: Box, least: float = 0.0) -> dict[str, float]:
+    def placed(box: Box, least: float = 0.0) -> dict[str, float]:
         wide, high = max(box.width * scale, least), max(box.height * scale, least)
         middle_x = (box.x_min + box.x_max) / 2 - extent.x_min
         middle_y = extent.y_max - (box.y_min + box.y_max) / 2
@@ -312,11 +340,11 @@ def _chip_map(data: ReportData) -> dict[str, Any]:
     return {
         "width": extent.width * scale,
         "height": height,
-        "extent": place(extent),
-        "roi": None if data.roi is None else place(data.roi.intersect(extent) or extent),
+        "extent": placed(extent),
+        "roi": None if data.roi is None else placed(data.roi.intersect(extent) or extent),
         "dots": dots,
         "density": _density(data, scale) if len(data.hotspots) > _MAP_DOTS else [],
-        "not_scanned": [place(r.box, least=6.0) for r in data.not_scanned[:_MAP_REGIONS]],
+        "not_scanned": [placed(r.box, least=6.0) for r in data.not_scanned[:_MAP_REGIONS]],
         "ticks_x": _ticks(extent.x_min, extent.width, data.dbu_nm),
         "ticks_y": _ticks(extent.y_min, extent.height, data.dbu_nm),
     }

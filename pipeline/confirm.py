@@ -1,0 +1,191 @@
+"""Confirming the hotspots of a scan: the fields that hold clips over the threshold are simulated.
+
+in       the clips over the threshold, the packed layout, the process of the model
+out      per batch of fields a table of defects, so that a stopped scan goes on; `Confirmed`
+promise  a clip fails exactly where it does when its whole region is simulated
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.ledger import Status, UnitOutcome
+from pipeline.simulation import DEFECTS, corrected, target_in
+from pipeline.steps import open_layout
+from pipeline.store import Run, write_table
+from stages.contracts import Box, Clips, Defect, Hotspot, Int64s, Verdict
+from stages.errors import IncompleteError
+from stages.hotspots import members_of
+from stages.lithography.defects import find_defects
+from stages.lithography.fields import Lattice, lattice_of
+from stages.lithography.process import Process
+
+_HOT = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a batch needs beside its number."""
+
+    run: Path
+    """The run directory."""
+    core_dbu: int
+    process: Process
+    opc: str
+    batch_fields: int
+
+    @property
+    def batches(self) -> range:
+        """The units."""
+        return range(-(-len(_fields(self)) // self.batch_fields))
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What the simulation of the clips over the threshold came to."""
+
+    verdicts: dict[int, Verdict]
+    """By id of the hotspot. One with a clip that is not simulated, and no failure in the others,
+    has none."""
+    clips_simulated: int
+    clips_failing: int
+
+
+def write_hot_clips(run: Run, hotspots: Sequence[Hotspot], clips: Clips, core_dbu: int) -> None:
+    """Keep the clips over the threshold with the hotspots that they belong to."""
+    x, y = clips.x_dbu, clips.y_dbu
+    owner = members_of(hotspots, x, y, core_dbu) if len(clips) else x
+    order = np.lexsort((x, y))
+    table = pa.table([x[order], y[order], owner[order]], schema=_HOT)
+    write_table(run.path / "hot_clips.parquet", table)
+
+
+def batch_name(batch: int) -> str:
+    """Return the name of a batch's unit."""
+    return f"{batch:05d}"
+
+
+@lru_cache(maxsize=2)
+def _hot_clips(run: Path) -> pa.Table:
+    return pq.read_table(run / "hot_clips.parquet")
+
+
+def _lattice(job: Confirmation) -> Lattice:
+    return lattice_of(job.process, open_layout(job.run).dbu_nm)
+
+
+def _touched(job: Confirmation, x: Int64s, y: Int64s) -> Int64s:
+    """Return row and column of the fields whose cores each clip's core reaches into, (n, 4, 2)."""
+    side, half = _lattice(job).core_dbu, job.core_dbu // 2
+    low_x, high_x = (x - half) // side, (x + half - 1) // side
+    low_y, high_y = (y - half) // side, (y + half - 1) // side
+    rows, columns = (low_y, low_y, high_y, high_y), (low_x, high_x, low_x, high_x)
+    return np.stack([np.stack(rows, axis=1), np.stack(columns, axis=1)], axis=2)
+
+
+def _fields(job: Confirmation) -> Int64s:
+    """Return row and column of the fields to simulate, (f, 2), by row, then column."""
+    table = _hot_clips(job.run)
+    touched = _touched(job, table["x_dbu"].to_numpy(), table["y_dbu"].to_numpy())
+    fields: Int64s = np.unique(touched.reshape(-1, 2), axis=0)
+    return fields
+
+
+def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
+    """Simulate a batch of fields and keep what fails in each."""
+    started = time.perf_counter()
+    layout, lattice = open_layout(job.run), _lattice(job)
+    fields = _fields(job)[batch * job.batch_fields : (batch + 1) * job.batch_fields]
+    defects: list[Defect] = []
+    for row, column in fields.tolist():
+        x, y = column * lattice.core_dbu, row * lattice.core_dbu
+        core = Box(x, y, x + lattice.core_dbu, y + lattice.core_dbu)
+        around, mask = core.grown(lattice.guard_dbu), None
+        if job.opc == "model":
+            target, mask = corrected(layout.packed[0], around, layout.dbu_nm, job.process)
+        else:
+            target = target_in(layout.packed[0], around, layout.dbu_nm, job.process)
+        defects += find_defects(target, core, layout.dbu_nm, job.process, mask)
+    table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
+    digest = write_table(job.run / "confirm" / f"{batch_name(batch)}.parquet", table)
+    return UnitOutcome(
+        "confirm", batch_name(batch), Status.DONE if defects else Status.EMPTY, checksum=digest,
+        counts={"fields": len(fields), "defects": len(defects)},
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def _worst(defects: Sequence[Defect]) -> Defect | None:
+    """Return the defect of highest severity; of equals, the lowest, then the leftmost."""
+    return min(defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu, d.kind), default=None)
+
+
+def read_confirmed(job: Confirmation, finished: Sequence[str]) -> Confirmed:
+    """Return what the simulation says of each hotspot.
+
+    Parameters
+    ----------
+    finished
+        Names of the batches that are simulated.
+    """
+    tables = [DEFECTS.empty_table()]
+    for name in finished:
+        path = job.run / "confirm" / f"{name}.parquet"
+        try:
+            tables.append(pq.read_table(path))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise IncompleteError(
+                f"{path} is finished by the ledger but cannot be read ({error}); "
+                "scan into a new run directory"
+            ) from error
+    by_field: dict[tuple[int, int], list[Defect]] = {}
+    for batch in map(int, finished):
+        part = _fields(job)[batch * job.batch_fields : (batch + 1) * job.batch_fields]
+        by_field |= {(row, column): [] for row, column in part.tolist()}
+    side = _lattice(job).core_dbu
+    for values in pa.concat_tables(tables).to_pylist():
+        defect = Defect(**values)
+        by_field[defect.y_dbu // side, defect.x_dbu // side].append(defect)
+    return _judged(job, by_field)
+
+
+def _judged(job: Confirmation, by_field: dict[tuple[int, int], list[Defect]]) -> Confirmed:
+    """Bring defects, field by field, to the clips in whose cores they lie, and to hotspots."""
+    table, half = _hot_clips(job.run), job.core_dbu // 2
+    x, y = table["x_dbu"].to_numpy(), table["y_dbu"].to_numpy()
+    failing: dict[int, set[Defect]] = {}
+    open_: set[int] = set()
+    clips_simulated = clips_failing = 0
+    every = zip(
+        x.tolist(), y.tolist(), table["hotspot"].to_pylist(), _touched(job, x, y).tolist(),
+        strict=True,
+    )  # fmt: skip
+    for clip_x, clip_y, owner, touched in every:
+        mine = failing.setdefault(owner, set())
+        fields = {(row, column) for row, column in touched}
+        if not fields <= by_field.keys():
+            open_.add(owner)
+        inside = [
+            defect
+            for place in fields & by_field.keys()
+            for defect in by_field[place]
+            if clip_x - half <= defect.x_dbu < clip_x + half
+            and clip_y - half <= defect.y_dbu < clip_y + half
+        ]
+        mine.update(inside)
+        clips_simulated += fields <= by_field.keys()
+        clips_failing += bool(inside)
+    verdicts = {
+        owner: Verdict(len(defects), _worst(list(defects)))
+        for owner, defects in failing.items()
+        if defects or owner not in open_
+    }
+    return Confirmed(verdicts, clips_simulated, clips_failing)

@@ -1,0 +1,36 @@
+"""The contest's kernels image as the contest images: one clip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.iccad13 import contest_process, drawn, measured, read_clip
+
+
+def test_a_contest_clip_images_as_the_plain_evaluation(
+    shared_data: Callable[[str], Path],
+) -> None:
+    kernel_file = shared_data("litho/iccad13_socs_kernels.npz")
+    clip = shared_data("litho/iccad13_clips/M1_test5.glp")
+    found = measured(clip, contest_process(kernel_file), kernel_file)
+    assert max(found.difference) < 1e-5
+    for ours, counted in (found.printed_nm2, found.band_nm2):
+        assert counted > 10_000
+        assert abs(ours / counted - 1) < 0.01
+
+
+def test_polygons_are_read_and_drawn(tmp_path: Path) -> None:
+    clip = tmp_path / "a.glp"
+    clip.write_text(
+        "CELL U PRIME\n   RECT N M1  10 20  30  5\n"
+        "   PGON N M1  100 100  140 100  140 120  110 120  110 150  100 150\nENDMSG\n"
+    )
+    mask = drawn(read_clip(clip))
+    expected = np.zeros_like(mask)
+    expected[20:25, 10:40] = True
+    expected[100:120, 100:140] = True
+    expected[120:150, 100:110] = True
+    np.testing.assert_array_equal(mask, expected)

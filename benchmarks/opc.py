@@ -2,11 +2,11 @@
 
 python -m benchmarks.opc [LAYOUT] [--layer L/D] [--clips N] [--figures]
 
-Takes clips of 2.56 um around defects of the drawn shapes, evenly chosen from those of random
-squares (seed 0), and as many random clips that show anything; corrects the mask of each and
-simulates it at every corner. Prints mean absolute edge placement error at nominal, of straight
-edges and of line ends, and the number of defects, as drawn and corrected. ``--figures`` draws the
-clip with most defects into docs/img/opc.png.
+Takes clips of 2.56 um around the defects of the drawn shapes in random squares (seed 0), and as
+many random clips that show anything; corrects the mask of each and simulates it at every corner.
+Prints the mean absolute edge placement error at nominal, of straight edges and of line ends, and
+the number of defects, as drawn and corrected. ``--figures`` draws the clip with most shapes into
+docs/img/opc.png.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from pipeline.simulation import target_in
 from stages.contracts import Box, Floats, Int64s, Layer, PackedLayout
 from stages.geometry.walk import query
 from stages.lithography.defects import find_defects
-from stages.lithography.fields import disjoint, halo_nm, lattice_of
+from stages.lithography.fields import clipped, disjoint, halo_nm, lattice_of
 from stages.lithography.opc import correct
 from stages.lithography.placement import edge_errors
 from stages.lithography.prints import printed
 from stages.lithography.process import Process, load_process
 
 CLIP_DBU = 2560
-SQUARES, SQUARE_DBU = 40, 60_000
+SQUARE_DBU = 60_000
 IMAGES = Path(__file__).parents[1] / "docs" / "img"
 
 
@@ -89,15 +89,14 @@ def chosen(layout: PackedLayout, process: Process, count: int) -> tuple[list[Box
         clip = Box(x, y, x + CLIP_DBU, y + CLIP_DBU)
         if len(query(layout.packed[0], clip).rects):
             random.append(clip)
-    for _ in range(SQUARES):
+    while len(defects) < count:
         x = int(rng.integers(extent.x_min, extent.x_max - SQUARE_DBU))
         y = int(rng.integers(extent.y_min, extent.y_max - SQUARE_DBU))
         square = Box(x, y, x + SQUARE_DBU, y + SQUARE_DBU)
         target = around(layout, square, process)
         defects += find_defects(target, square, layout.dbu_nm, process)
     places = [Box(*(d.x_dbu, d.y_dbu) * 2).grown(CLIP_DBU // 2) for d in defects]
-    evenly = np.linspace(0, len(places) - 1, min(count, len(places))).astype(int)
-    return [places[i] for i in evenly], random
+    return places[:count], random
 
 
 def around(layout: PackedLayout, window: Box, process: Process) -> Int64s:
@@ -133,20 +132,22 @@ def report(name: str, rows: list[Measured]) -> None:
 
 
 def draw(rows: list[Measured], process: Process, dbu_nm: float) -> None:
-    """Draw the clip with most defects: the target, the mask's outline and what prints."""
-    worst = max(rows, key=lambda row: row.defects[0])
-    defects = find_defects(worst.target, worst.clip, dbu_nm, process)
+    """Draw the clip with most shapes: the target, the mask's outline and what prints."""
+    shown = max(
+        rows, key=lambda row: len(clipped(row.target, (row.clip.x_min, row.clip.y_min), CLIP_DBU))
+    )
+    defects = find_defects(shown.target, shown.clip, dbu_nm, process)
     corner = max(defects, key=lambda defect: defect.severity).corner
     figure = Figure(figsize=(9, 4.8), layout="constrained")
-    x, y = worst.clip.x_min, worst.clip.y_min
+    x, y = shown.clip.x_min, shown.clip.y_min
     for axes, mask, title in zip(
         figure.subplots(1, 2),
-        (np.insert(worst.target, 4, 1, axis=1), worst.mask),
+        (np.insert(shown.target, 4, 1, axis=1), shown.mask),
         ("as drawn", "corrected"),
         strict=True,
     ):
-        prints = printed(mask, worst.clip, dbu_nm, process).by_corner
-        drawn = shapely.union_all(shapely.box(*worst.target.T))
+        prints = printed(mask, shown.clip, dbu_nm, process).by_corner
+        drawn = shapely.union_all(shapely.box(*shown.target.T))
         outline = shapely.union_all(shapely.box(*disjoint(mask).T))
         for shape, style in (
             (drawn, {"facecolor": "#dcdcdc", "edgecolor": "none"}),

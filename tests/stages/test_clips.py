@@ -99,7 +99,8 @@ class TestJob:
         area = Box(x, y, x + side, y + side)
         job = Job(
             run=Path("run"), spec=RasterSpec(5.0, 40, 20), pixel_dbu=5, core_dbu=100,
-            tile_dbu=100 * tile_cores, stride_dbu=stride, limits=None, area=area, symmetries=8, excluded=0,
+            tile_dbu=100 * tile_cores, stride_dbu=stride, limits=None, area=area,
+            symmetries=8, excluded=0,
             model=Path("model.pt"), model_digest="", device="cpu", shard_patterns=64,
         )  # fmt: skip
         found = [row for tile in job.tiles for row in rows(grid_clips(tile.box, area, 100, stride))]

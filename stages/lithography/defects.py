@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from stages.contracts import Box, Defect, Float32s, Floats, Int64s
+from stages.contracts import Box, Defect, Floats, Int64s
 from stages.geometry.union import merge, runs_gaps_edges, transposed
 from stages.lithography.exposure import Exposure, expose, pixels_of
 from stages.lithography.fields import Lattice, clipped, disjoint, field_for, lattice_of
@@ -114,24 +114,11 @@ def _failures(target: Int64s, exposure: Exposure, rules: Rules) -> Floats:
         rows = measure(lattice, runs, edges, exposure.levels, rules)
         found.append(rows[:, [0, 2, 1, 3, 4]] if flip else rows)
         if not flip:
-            found.append(_broken(coef, runs, exposure, rules))
+            joined = broken(coef, runs, exposure.levels, rules)
+            joined[:, 4] -= _FAINT  # where lines see it too, theirs is the exact place
+            found.append(joined)
     rows = np.concatenate(found)
     rows[:, 3] = np.array(exposure.corners)[rows[:, 3].astype(int)]
-    return rows
-
-
-def _broken(coef: Float32s, runs: Int64s, exposure: Exposure, rules: Rules) -> Floats:
-    """Return failures of connection: their places are known to a step of the spline.
-
-    Two fields may see one at the border of their cores, each on the other's side: both tell it,
-    rather than none.
-    """
-    step = math.ceil(1 / rules.scale)
-    x_0, y_0, x_1, y_1 = rules.core
-    wider = rules._replace(core=(x_0 - step, y_0 - step, x_1 + step, y_1 + step))
-    rows = broken(coef, runs, exposure.levels, wider)
-    rows[:, 1:3] = np.clip(rows[:, 1:3], (x_0, y_0), (x_1 - 1, y_1 - 1))
-    rows[:, 4] -= _FAINT  # where lines see it too, theirs is the exact place
     return rows
 
 

@@ -26,7 +26,7 @@ from benchmarks.ground_truth import CHIP
 from benchmarks.machine import machine
 from pipeline.ingest import open_packed, pack_into
 from pipeline.simulation import target_in
-from stages.contracts import Box, Floats, Int64s, Layer, PackedLayout
+from stages.contracts import Box, Defect, Floats, Int64s, Layer, PackedLayout
 from stages.geometry.walk import query
 from stages.lithography.defects import find_defects
 from stages.lithography.fields import clipped, disjoint, halo_nm, lattice_of
@@ -82,7 +82,8 @@ def main() -> None:
 def chosen(layout: PackedLayout, process: Process, count: int) -> tuple[list[Box], list[Box]]:
     """Return clips around defects, and random ones that show anything."""
     rng, extent = np.random.default_rng(0), layout.extent
-    defects, random = [], []
+    defects: list[Defect] = []
+    random: list[Box] = []
     while len(random) < count:
         x = int(rng.integers(extent.x_min, extent.x_max))
         y = int(rng.integers(extent.y_min, extent.y_max))

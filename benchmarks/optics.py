@@ -162,7 +162,7 @@ def plain_um2_s(
         y = int(rng.integers(region.y_min, region.y_max - side_dbu + 1))
         box = Box(x, y, x + side_dbu, y + side_dbu)
         target = target_in(layout.packed[0], box, layout.dbu_nm, process)
-        rects: Floats = clipped(target, (x, y), side_dbu) * layout.dbu_nm
+        rects = clipped(target, (x, y), side_dbu) * np.float64(layout.dbu_nm)
         mask, waves = covered(rects, PLAIN_NM), [for_pixels(each, field) for each in optics]
         started = time.perf_counter()
         plain = [plain_image(mask, each) for each in waves]

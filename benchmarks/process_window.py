@@ -20,7 +20,8 @@ from stages.clips import grid_clips
 from stages.contracts import Box, Layer
 from stages.geometry.union import merge
 from stages.geometry.walk import query
-from stages.lithography.defects import find_defects, halo_nm, label_clips
+from stages.lithography.defects import find_defects, label_clips
+from stages.lithography.fields import halo_nm
 from stages.lithography.process import Process, load_process
 from stages.raster import draw_clips
 

@@ -11,15 +11,17 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import zarr
 
 from pipeline.config import load_config
 from pipeline.ingest import pack_into
 from pipeline.plan import sampling_limits
 from stages.clips import RULES, halo_dbu, site_clips
-from stages.contracts import Box, Clips, Layer, RasterSpec
+from stages.contracts import Box, Clips, Int64s, Layer, RasterSpec
 from stages.geometry.walk import query
 from stages.lithography.process import load_process
 from stages.tiles import tiles_of
@@ -32,8 +34,9 @@ def main() -> None:
     parser.add_argument("layout", type=Path, help="the layout that was labelled")
     asked = parser.parse_args()
     group = zarr.open_group(asked.dataset, mode="r")
-    about = group.attrs["provenance"]
-    spec = RasterSpec(**group.attrs["raster"])
+    attributes: dict[str, Any] = dict(group.attrs)
+    about = attributes["provenance"]
+    spec = RasterSpec(**attributes["raster"])
     process = load_process(about["process"])
     limits_nm = {f: getattr(process.sampling, f) for f in type(process.sampling).__slots__}
     config = load_config(None, {"clips": {"mode": "sites", **limits_nm}})
@@ -49,7 +52,7 @@ def main() -> None:
             found.append(site_clips(shapes, tile.box, area, core, limits))
     sites = Clips(*(np.concatenate([getattr(c, n) for c in found]) for n in Clips.__slots__))
     x, y = np.asarray(group["defect_x_dbu"]), np.asarray(group["defect_y_dbu"])
-    kinds = np.array(group.attrs["kinds"])[np.asarray(group["defect_kind"])]
+    kinds = np.array(attributes["kinds"])[np.asarray(group["defect_kind"])]
     covered = is_covered(x, y, sites, core)
     print(f"clips: {about['clips']:,} on the grid, {len(sites):,} at sites")
     by_rule = np.bincount(sites.rule, minlength=len(RULES))
@@ -60,7 +63,7 @@ def main() -> None:
         print(f"  {kind}: {of_kind.sum():,}, covered {covered[of_kind].mean():.2%}")
 
 
-def is_covered(x: np.ndarray, y: np.ndarray, sites: Clips, core_dbu: int) -> np.ndarray:
+def is_covered(x: Int64s, y: Int64s, sites: Clips, core_dbu: int) -> npt.NDArray[np.bool_]:
     """Say which places lie in a core, half-open, (n,) bool."""
     half = core_dbu // 2
     order = np.argsort(sites.x_dbu)

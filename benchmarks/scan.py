@@ -11,12 +11,9 @@ a sample are compared to within half a grey level.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import os
-import platform
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import klayout.db as kdb
@@ -24,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from benchmarks.machine import machine
 from pipeline.config import Resources, ScanConfig, load_config
 from pipeline.inspect import open_view
 from pipeline.outputs import RunView
@@ -58,7 +56,7 @@ def main() -> None:
         raise SystemExit(f"the pictures differ by {worst}: the comparison is void")
     ours_s = sum(metrics[f"seconds_{stage}"] for stage in ("clips", "patterns", "scores"))
     print_table(metrics, ours_s, len(centres), peer_s, asked.workers)
-    print(f"{asked.layout.name}, {machine()}")
+    print(f"{asked.layout.name}, klayout {kdb.__version__}, {machine()}")
 
 
 def timed_scan(
@@ -111,17 +109,6 @@ def print_table(
     print("| | clips | s | clips/s |\n|---|--:|--:|--:|")
     print(f"| hotscan, {workers} workers | {metrics['clips']:,} | {ours_s:.1f} | {ours:,.0f} |")
     print(f"| KLayout + torch script | {peer_clips:,} | {peer_s:.1f} | {script:,.0f} |\n")
-
-
-def machine() -> str:
-    """Return machine, versions and date, which every figure needs beside it."""
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in ("hotscan", "klayout", "torch")
-    )
-    return (
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {versions}, "
-        f"{datetime.now(UTC):%Y-%m-%d}"
-    )
 
 
 if __name__ == "__main__":

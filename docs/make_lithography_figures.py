@@ -10,26 +10,28 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
+import shapely
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from scipy.ndimage import map_coordinates
 
 from pipeline.ingest import read_layout
 from stages.contracts import Box, Defect, Floats, Int64s, Layer, PackedLayer
 from stages.geometry.union import merge
 from stages.geometry.walk import query
-from stages.lithography.defects import find_defects, halo_nm
-from stages.lithography.optics import field_of, image, kernels, mask_spectrum
+from stages.lithography.defects import find_defects
+from stages.lithography.exposure import expose, pixels_of
+from stages.lithography.fields import around, clipped, field_for, halo_nm
+from stages.lithography.prints import printed
 from stages.lithography.process import Process, load_process
-from stages.lithography.resist import threshold
 
 CHECKOUT = Path(__file__).parent.parent
 SQUARE = Box(5_000, 5_000, 85_000, 85_000)
 """Where the places are looked for; the block's database unit is 1 nm."""
-SHOWN = {"space": "space", "pinch": "pinch", "line_end": "epe"}
-HALF_NM, FINER = 700, 8
+SHOWN = ("space", "pinch", "line_end")
+HALF_NM, STEP_NM = 700, 10
 COLOURS = ("#202020", "#d1495b", "#2e6fb7")
 STYLES: tuple[Literal["dashed", "solid"], ...] = ("dashed", "solid", "solid")
 
@@ -39,37 +41,41 @@ def worst(defects: tuple[Defect, ...], kind: str) -> Defect:
     return max((d for d in defects if d.kind == kind), key=lambda defect: defect.severity)
 
 
-def printed(rects: Int64s, corner: int, side_nm: int, process: Process) -> Floats:
-    """Return intensity times dose over the threshold, finer by `FINER`: it prints where over 1."""
-    field = field_of(process, side_nm)
-    spectrum = mask_spectrum(torch.from_numpy(rects[None].astype(np.float64)), field)
-    at = process.corners[corner]
-    coarse = image(spectrum, kernels(process, at.defocus_nm, field), field)[0].numpy()
-    n, fine = field.pixels, field.pixels * FINER
-    order = np.arange(1 - n // 2, n // 2)
-    wide = np.zeros((fine, fine), complex)
-    wide[np.ix_(order, order)] = np.fft.fft2(coarse, norm="forward")[np.ix_(order, order)]
-    intensity: Floats = np.fft.ifft2(wide, norm="forward").real
-    return intensity * at.dose / threshold(process)
+def brightness(target: Int64s, window: Box, process: Process) -> Floats:
+    """Return intensity over the threshold at nominal, every `STEP_NM` of the window."""
+    lattice = around(process, 1.0, window.width)
+    place = window.x_min - lattice.guard_dbu, window.y_min - lattice.guard_dbu
+    field = field_for(lattice, process, 1.0)
+    mask = clipped(target, place, lattice.side_dbu)
+    (nominal,) = expose([mask], field, 1.0, process, process.corners[:1])
+    steps = (np.arange(0, window.width + 1, STEP_NM) + lattice.guard_dbu) / lattice.side_dbu
+    y, x = np.meshgrid(steps * pixels_of(field), steps * pixels_of(field), indexing="ij")
+    values: Floats = map_coordinates(
+        nominal.coef[0], (y, x), order=3, prefilter=False, mode="grid-wrap", output=np.float64
+    )
+    return values / nominal.levels[0]
 
 
 def draw(layer: PackedLayer, defect: Defect, process: Process) -> Figure:
     """Draw target and image on the left, target and the contours of every corner on the right."""
-    side_nm = math.floor(field_of(process).side_nm)
-    x, y = defect.x_dbu - side_nm // 2, defect.y_dbu - side_nm // 2
-    seen = query(layer, Box(x, y, x + side_nm, y + side_nm))
-    target = np.clip(merge(seen.rects) - np.array([x, y, x, y]), 0, side_nm)
-    pictures = [printed(target, i, side_nm, process) for i in range(len(process.corners))]
+    window = Box(*(defect.x_dbu, defect.y_dbu) * 2).grown(HALF_NM)
+    target = merge(query(layer, window.grown(math.ceil(halo_nm(process)))).rects)
     figure = Figure(figsize=(8, 4.1), layout="constrained")
     left, right = figure.subplots(1, 2)
-    places = np.arange(len(pictures[0])) / len(pictures[0]) * side_nm - side_nm // 2
-    left.pcolormesh(places, places, pictures[0], cmap="magma", vmin=0, vmax=3, rasterized=True)
-    boxes = [Rectangle((a, b), c - a, d - b) for a, b, c, d in (target - side_nm // 2).tolist()]
+    picture = brightness(target, window, process)
+    shown = (-HALF_NM, HALF_NM, -HALF_NM, HALF_NM)
+    left.imshow(picture, cmap="magma", vmin=0, vmax=3, origin="lower", extent=shown)
+    centred = target - np.array([defect.x_dbu, defect.y_dbu] * 2)
+    boxes = [Rectangle((a, b), c - a, d - b) for a, b, c, d in centred.tolist()]
     left.add_collection(PatchCollection(boxes, facecolor="none", edgecolor="white", linewidth=0.8))
     right.add_collection(PatchCollection(boxes, facecolor="#dcdcdc", edgecolor="#dcdcdc"))
+    prints = printed(target, window, 1.0, process).by_corner
     # Nominal last and dashed: it often hides under the others, or they under it.
-    for picture, colour, style in reversed(list(zip(pictures, COLOURS, STYLES, strict=True))):
-        right.contour(places, places, picture, [1], colors=colour, linestyles=style, linewidths=1.3)
+    for corner, colour, style in reversed(list(zip(process.corners, COLOURS, STYLES, strict=True))):
+        for polygon in prints[corner.name]:
+            for ring in (polygon.exterior, *polygon.interiors):
+                outline = shapely.get_coordinates(ring) - (defect.x_dbu, defect.y_dbu)
+                right.plot(*outline.T, color=colour, linestyle=style, linewidth=1.3)
     right.plot(0, 0, "+", color="#d1495b", markersize=14)
     left.set_title("drawn shapes on the image at nominal", fontsize=9)
     right.set_title(f"{defect.kind} at {defect.corner}, severity {defect.severity:.2f}", fontsize=9)
@@ -79,7 +85,7 @@ def draw(layer: PackedLayer, defect: Defect, process: Process) -> Figure:
     ]
     right.legend(lines, [corner.name for corner in process.corners], fontsize=8, loc="upper right")
     for axes in (left, right):
-        axes.set(xlim=(-HALF_NM, HALF_NM), ylim=(-HALF_NM, HALF_NM), aspect="equal")
+        axes.set(xlim=shown[:2], ylim=shown[2:], aspect="equal")
         axes.tick_params(labelsize=7)
         axes.set_xlabel("nm", fontsize=8)
     return figure
@@ -93,8 +99,8 @@ def main() -> None:
     defects = find_defects(merge(near.rects), SQUARE, 1.0, process)
     folder = CHECKOUT / "docs/img"
     folder.mkdir(exist_ok=True)
-    for name, kind in SHOWN.items():
-        draw(layer, worst(defects, kind), process).savefig(folder / f"{name}.png")
+    for kind in SHOWN:
+        draw(layer, worst(defects, kind), process).savefig(folder / f"{kind}.png")
 
 
 if __name__ == "__main__":

@@ -6,19 +6,16 @@ mismatch; 3 layout unreadable or refused; 4 incomplete; 130 or 143 interrupted, 
 
 from __future__ import annotations
 
-import json
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.dataset_commands import dataset as dataset_commands
+from pipeline.detector_commands import compare, evaluate, label, train
 from pipeline.options import (
     AsJson,
     Cell,
@@ -45,6 +42,7 @@ from pipeline.options import (
     overrides,
     region,
 )
+from pipeline.terminal import interruptible, show
 from stages.errors import HotscanError
 
 app = typer.Typer(
@@ -125,7 +123,7 @@ def _finish(work: Callable[[Any], Any], out: Path, fail_on: int | None, quiet: b
     """Run a scan, say what it came to, and end with its exit code."""
     from pipeline.events import Progress
 
-    with _interruptible(f"hotscan resume {out}"), Progress(quiet=quiet) as progress:
+    with interruptible(f"hotscan resume {out}"), Progress(quiet=quiet) as progress:
         metrics = work(progress).metrics
     _say_result(out, metrics)
     found = metrics.get("hotspots_confirmed", metrics["hotspots"])
@@ -144,23 +142,6 @@ def _say_result(run: Path, metrics: dict[str, Any]) -> None:
     typer.echo(result_text(run, status["layout"], metrics, status["failed"]))
     if not metrics["complete"]:
         raise typer.Exit(4)
-
-
-@contextmanager
-def _interruptible(go_on: str) -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, each with its own exit code."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(str(128 + number))
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    except KeyboardInterrupt as interrupt:
-        typer.echo(f"interrupted; go on with: {go_on}", err=True)
-        raise typer.Exit(int(str(interrupt) or 130)) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @app.command()
@@ -189,7 +170,7 @@ def plan(
         config, overrides(layer, cell, exclude, roi, model, mode, strict, None, None)
     )
     foreseen = estimate(layout, settings, load_resources({"workers": workers}))
-    _print(foreseen, as_json, plan_text)
+    show(foreseen, as_json, plan_text)
 
 
 @app.command()
@@ -201,7 +182,7 @@ def status(run: RunFolder, as_json: AsJson = False) -> None:
     from pipeline.inspect import run_status
     from pipeline.wording import status_text
 
-    _print(run_status(run), as_json, status_text)
+    show(run_status(run), as_json, status_text)
 
 
 @app.command()
@@ -247,7 +228,7 @@ def info(layout: LayoutFile, as_json: AsJson = False) -> None:
     from pipeline.inspect import layout_info
     from pipeline.wording import info_text
 
-    _print(layout_info(layout), as_json, info_text)
+    show(layout_info(layout), as_json, info_text)
 
 
 @app.command()
@@ -273,43 +254,10 @@ def models(as_json: AsJson = False) -> None:
     from pipeline.inspect import shipped_models
     from pipeline.wording import models_text
 
-    _print(shipped_models(), as_json, models_text)
+    show(shipped_models(), as_json, models_text)
 
 
-@app.command()
-def label(
-    layout: LayoutFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Dataset, a Zarr group to make.")],
-    process: Process = "krf130",
-    layer: Layers = None,
-    mask: Mask = None,
-    opc: Opc = "none",
-    cell: Cell = None,
-    roi: Roi = None,
-    pixel_nm: Annotated[float, typer.Option(help="Side of a pixel.")] = 40.0,
-    clip_px: Annotated[int, typer.Option(help="Side of a clip, in pixels.")] = 64,
-    core_px: Annotated[int, typer.Option(help="Side of a core, in pixels.")] = 32,
-    stride_nm: Annotated[float | None, typer.Option(help="Step of the grid; one core.")] = None,
-    workers: Workers = None,
-    quiet: Quiet = False,
-) -> None:
-    """Label clips by simulating the lithography.
-
-    Makes a dataset for training and measuring; a stopped labelling goes on where it was.
-    """
-    from pipeline.config import load_resources
-    from pipeline.datasets import label_layout
-    from pipeline.events import Progress
-    from pipeline.wording import facts
-    from stages.contracts import RasterSpec
-
-    with _interruptible("the same command"), Progress(quiet=quiet) as progress:
-        made = label_layout(
-            layout, out, process, layer or [], cell, region(roi),
-            RasterSpec(pixel_nm, clip_px, core_px), stride_nm,
-            load_resources({"workers": workers}), progress, opc=opc or "none", mask=mask,
-        )  # fmt: skip
-    typer.echo(facts({"dataset": out, **made}))
+app.command()(label)
 
 
 @app.command()
@@ -339,7 +287,7 @@ def simulate(
     from pipeline.region import simulate_region
     from pipeline.wording import simulation_text
 
-    with _interruptible("the same command"), Progress(quiet=quiet) as progress:
+    with interruptible("the same command"), Progress(quiet=quiet) as progress:
         metrics = simulate_region(
             layout, out, process, layer, mask, opc or "none", cell, region(roi), contours,
             load_resources({"workers": workers}), progress,
@@ -352,89 +300,9 @@ def simulate(
         raise typer.Exit(1)
 
 
-@app.command()
-def train(
-    dataset: Annotated[list[Path], typer.Argument(help="Labelled datasets.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
-    validation: Annotated[
-        list[Path] | None,
-        typer.Option(help="Dataset to validate on; an eighth of the patterns by default."),
-    ] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs of 250 steps.")] = 30,
-    recall: Annotated[
-        float, typer.Option(help="Recall on validation clips that sets the threshold.")
-    ] = 0.99,
-    seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads; the weights depend on it.")] = 1,
-    protocol: Annotated[
-        str,
-        typer.Option(metavar="core|scan", help="Learn from marked cores, or neighbours too."),
-    ] = "scan",
-    quiet: Quiet = False,
-) -> None:
-    """Train a detector on labelled datasets.
-
-    The same command goes on where an earlier training of the same file stopped.
-    """
-    from pipeline.training import train_model
-    from pipeline.wording import facts
-    from stages.detector.training import TrainingConfig
-
-    config = TrainingConfig(epochs=epochs, recall=recall, seed=seed)
-    say = (lambda text: None) if quiet else (lambda text: typer.echo(text, err=True))
-    with _interruptible("the same command"):
-        made = train_model(
-            dataset, out, validation=validation or [], config=config, say=say, threads=threads,
-            protocol=protocol,
-        )  # fmt: skip
-    typer.echo(facts(made))
-
-
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="Shipped model, or a checkpoint.")],
-    dataset: Annotated[list[Path], typer.Argument(help="Labelled datasets.")],
-    trained_on: Annotated[
-        list[Path] | None, typer.Option(help="Dataset it was trained on, to tell unseen hotspots.")
-    ] = None,
-    protocol: Annotated[
-        str, typer.Option(metavar="core|scan", help="Marked cores, or the 3x3 scan around them.")
-    ] = "core",
-    simulation_s: Annotated[
-        float, typer.Option(help="Seconds to simulate a clip; 10 in the papers.")
-    ] = 10.0,
-    threshold: Threshold = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure a model on labelled clips.
-
-    Recall and false alarms, and what they mean for simulation.
-    """
-    from pipeline.evaluation import evaluate_model
-    from pipeline.wording import facts
-
-    measured = evaluate_model(
-        model, dataset, trained_on=trained_on or [], threshold=threshold, protocol=protocol,
-        simulation_s=simulation_s,
-    )  # fmt: skip
-    _print(measured, as_json, facts)
-
-
-@app.command()
-def compare(
-    run: RunFolder,
-    dataset: Annotated[Path, typer.Argument(help="Dataset that lists defects.")],
-    as_json: AsJson = False,
-) -> None:
-    """Measure a scan against the known defects of its layout."""
-    from pipeline.scan_evaluation import evaluate_scan
-    from pipeline.wording import facts
-
-    _print(evaluate_scan(run, dataset), as_json, facts)
-
-
-def _print(values: dict[str, Any], as_json: bool, text: Callable[[Any], str]) -> None:
-    typer.echo(json.dumps(values, indent=1) if as_json else text(values))
+app.command()(train)
+app.command()(evaluate)
+app.command()(compare)
 
 
 def main() -> None:

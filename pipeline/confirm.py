@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.ingest import sha256_of
 from pipeline.ledger import Status, UnitOutcome
 from pipeline.simulation import DEFECTS, corrected, target_in
 from pipeline.steps import open_layout
@@ -28,7 +29,8 @@ from stages.lithography.defects import find_defects
 from stages.lithography.fields import Lattice, lattice_of
 from stages.lithography.process import Process
 
-_HOT = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
+_HOT_CLIPS = "hot_clips.parquet"
+_SCHEMA = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Confirmation:
 
     run: Path
     """The run directory."""
+    hot_clips: str
+    """Digest of the clips to simulate: another threshold, and they are others."""
     core_dbu: int
     process: Process
     opc: str
@@ -45,7 +49,7 @@ class Confirmation:
     @property
     def batches(self) -> range:
         """The units."""
-        return range(-(-len(_fields(self)) // self.batch_fields))
+        return range(-(-len(_hot(self).fields) // self.batch_fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,16 @@ def write_hot_clips(run: Run, hotspots: Sequence[Hotspot], clips: Clips, core_db
     x, y = clips.x_dbu, clips.y_dbu
     owner = members_of(hotspots, x, y, core_dbu) if len(clips) else x
     order = np.lexsort((x, y))
-    table = pa.table([x[order], y[order], owner[order]], schema=_HOT)
-    write_table(run.path / "hot_clips.parquet", table)
+    table = pa.table([x[order], y[order], owner[order]], schema=_SCHEMA)
+    write_table(run.path / _HOT_CLIPS, table)
+
+
+def confirmation(
+    run: Run, core_dbu: int, process: Process, opc: str, batch_fields: int
+) -> Confirmation:
+    """Return how the hot clips that a run holds now are simulated."""
+    digest = sha256_of(run.path / _HOT_CLIPS)
+    return Confirmation(run.path, digest, core_dbu, process, opc, batch_fields)
 
 
 def batch_name(batch: int) -> str:
@@ -73,39 +85,48 @@ def batch_name(batch: int) -> str:
     return f"{batch:05d}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Hot:
+    """The clips over the threshold, and the fields that their cores reach into."""
+
+    x_dbu: Int64s
+    y_dbu: Int64s
+    hotspot: Int64s
+    touched: Int64s
+    """(n, 4, 2) row and column of each clip's fields."""
+    fields: Int64s
+    """(f, 2) row and column of the fields to simulate, by row, then column."""
+
+
 @lru_cache(maxsize=2)
-def _hot_clips(run: Path) -> pa.Table:
-    return pq.read_table(run / "hot_clips.parquet")
+def _hot(job: Confirmation) -> _Hot:
+    table = pq.read_table(job.run / _HOT_CLIPS)
+    x, y, owner = (table[name].to_numpy() for name in _SCHEMA.names)
+    side, half = _lattice(job).core_dbu, job.core_dbu // 2
+    low_x, high_x = (x - half) // side, (x + half - 1) // side
+    low_y, high_y = (y - half) // side, (y + half - 1) // side
+    rows, columns = (low_y, low_y, high_y, high_y), (low_x, high_x, low_x, high_x)
+    touched = np.stack([np.stack(rows, axis=1), np.stack(columns, axis=1)], axis=2)
+    return _Hot(x, y, owner, touched, np.unique(touched.reshape(-1, 2), axis=0))
+
+
+def _batch(job: Confirmation, number: int) -> list[tuple[int, int]]:
+    """Return row and column of the fields of a batch."""
+    part = slice(number * job.batch_fields, (number + 1) * job.batch_fields)
+    return [(row, column) for row, column in _hot(job).fields[part].tolist()]
 
 
 def _lattice(job: Confirmation) -> Lattice:
     return lattice_of(job.process, open_layout(job.run).dbu_nm)
 
 
-def _touched(job: Confirmation, x: Int64s, y: Int64s) -> Int64s:
-    """Return row and column of the fields whose cores each clip's core reaches into, (n, 4, 2)."""
-    side, half = _lattice(job).core_dbu, job.core_dbu // 2
-    low_x, high_x = (x - half) // side, (x + half - 1) // side
-    low_y, high_y = (y - half) // side, (y + half - 1) // side
-    rows, columns = (low_y, low_y, high_y, high_y), (low_x, high_x, low_x, high_x)
-    return np.stack([np.stack(rows, axis=1), np.stack(columns, axis=1)], axis=2)
-
-
-def _fields(job: Confirmation) -> Int64s:
-    """Return row and column of the fields to simulate, (f, 2), by row, then column."""
-    table = _hot_clips(job.run)
-    touched = _touched(job, table["x_dbu"].to_numpy(), table["y_dbu"].to_numpy())
-    fields: Int64s = np.unique(touched.reshape(-1, 2), axis=0)
-    return fields
-
-
 def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
     """Simulate a batch of fields and keep what fails in each."""
     started = time.perf_counter()
     layout, lattice = open_layout(job.run), _lattice(job)
-    fields = _fields(job)[batch * job.batch_fields : (batch + 1) * job.batch_fields]
+    fields = _batch(job, batch)
     defects: list[Defect] = []
-    for row, column in fields.tolist():
+    for row, column in fields:
         x, y = column * lattice.core_dbu, row * lattice.core_dbu
         core = Box(x, y, x + lattice.core_dbu, y + lattice.core_dbu)
         around, mask = core.grown(lattice.guard_dbu), None
@@ -148,8 +169,7 @@ def read_confirmed(job: Confirmation, finished: Sequence[str]) -> Confirmed:
             ) from error
     by_field: dict[tuple[int, int], list[Defect]] = {}
     for batch in map(int, finished):
-        part = _fields(job)[batch * job.batch_fields : (batch + 1) * job.batch_fields]
-        by_field |= {(row, column): [] for row, column in part.tolist()}
+        by_field |= {field: [] for field in _batch(job, batch)}
     side = _lattice(job).core_dbu
     for values in pa.concat_tables(tables).to_pylist():
         defect = Defect(**values)
@@ -159,13 +179,12 @@ def read_confirmed(job: Confirmation, finished: Sequence[str]) -> Confirmed:
 
 def _judged(job: Confirmation, by_field: dict[tuple[int, int], list[Defect]]) -> Confirmed:
     """Bring defects, field by field, to the clips in whose cores they lie, and to hotspots."""
-    table, half = _hot_clips(job.run), job.core_dbu // 2
-    x, y = table["x_dbu"].to_numpy(), table["y_dbu"].to_numpy()
+    hot, half = _hot(job), job.core_dbu // 2
     failing: dict[int, set[Defect]] = {}
     open_: set[int] = set()
     clips_simulated = clips_failing = 0
     every = zip(
-        x.tolist(), y.tolist(), table["hotspot"].to_pylist(), _touched(job, x, y).tolist(),
+        hot.x_dbu.tolist(), hot.y_dbu.tolist(), hot.hotspot.tolist(), hot.touched.tolist(),
         strict=True,
     )  # fmt: skip
     for clip_x, clip_y, owner, touched in every:

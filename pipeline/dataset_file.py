@@ -25,7 +25,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
-from pipeline.plan import Job
+from pipeline.plan import Drawn
 from pipeline.steps import draw_places
 from stages.contracts import Bytes, Int64s, RasterSpec
 from stages.errors import UsageError
@@ -135,7 +135,7 @@ def write_dataset(
     attributes: Mapping[str, Any],
     columns: Mapping[str, npt.NDArray[Any]],
     places: tuple[Int64s, Int64s],
-    job: Job,
+    drawn: Drawn,
 ) -> None:
     """Write a dataset to `out`, which appears when everything is in it.
 
@@ -144,14 +144,14 @@ def write_dataset(
     attributes, columns
         All attributes but ``raster``, all arrays but ``raster``.
     places : (p,), (p,)
-        x and y of a clip of each distinct picture, which is drawn from the job's layout.
+        x and y of a clip of each distinct picture, which is drawn from the packed layout.
     """
     unfinished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
-    group = zarr.create_group(unfinished, attributes={"raster": asdict(job.spec), **attributes})
+    group = zarr.create_group(unfinished, attributes={"raster": asdict(drawn.spec), **attributes})
     for name, values in columns.items():
         group.create_array(name, data=values)
-    n, picture = len(places[0]), (job.spec.layers, job.spec.clip_px, job.spec.clip_px)
+    n, picture = len(places[0]), (drawn.spec.layers, drawn.spec.clip_px, drawn.spec.clip_px)
     raster = group.create_array(
         "raster", shape=(n, *picture), dtype="u1", chunks=(256, *picture),
         shards=(SHARD_PATTERNS, *picture),
@@ -159,5 +159,6 @@ def write_dataset(
     )  # fmt: skip
     for first in range(0, n, SHARD_PATTERNS):
         part = slice(first, first + SHARD_PATTERNS)
-        raster[part] = canonical(draw_places(places[0][part], places[1][part], job), job.symmetries)
+        pictures = draw_places(places[0][part], places[1][part], drawn)
+        raster[part] = canonical(pictures, drawn.symmetries)
     shutil.move(unfinished, out)

@@ -23,7 +23,7 @@ from pipeline.dataset_file import write_dataset
 from pipeline.events import Listener
 from pipeline.executors import executor_for
 from pipeline.ledger import Ledger
-from pipeline.plan import Job, require_opc, scan_area
+from pipeline.plan import Cut, require_opc, scan_area
 from pipeline.session import STATE, Session, bind
 from pipeline.simulation import (
     Simulation,
@@ -35,7 +35,7 @@ from pipeline.simulation import (
 from pipeline.steps import clip_tile, open_layout
 from pipeline.store import Run, open_run_directory, read_clips
 from stages.contracts import Box, Layer, RasterSpec
-from stages.errors import IncompleteError, LayoutError, UsageError
+from stages.errors import IncompleteError, UsageError
 from stages.lithography.defects import label_clips
 from stages.lithography.process import Process, load_process
 from stages.patterns import distinct
@@ -85,10 +85,7 @@ def label_layout(
     spec = replace(spec, layers=len(config.layout.layers))
     model = load_process(process)  # once: no edit of its file may reach into the labels
     require_opc(model, opc, mask)
-    if not layout_path.is_file():
-        raise LayoutError(
-            f"layout {layout_path} is not there, or no file; give a GDSII or OASIS file"
-        )
+    ingest.require_layout(layout_path)
     run = open_run_directory(out.with_name(out.name + ".work"))
     about = bind(run, {
         "layout": {"path": str(layout_path.resolve()), "sha256": ingest.sha256_of(layout_path)},
@@ -110,7 +107,7 @@ def label_layout(
         layout = open_layout(run.path)
         drawn = replace(layout, layers=layout.layers[: spec.layers],
                         packed=layout.packed[: spec.layers])  # fmt: skip
-        job = _label_job(run, about, spec, model, scan_area(config, drawn))
+        job = _cut(run, about, spec, model, scan_area(config, drawn))
         session.units("clips", "tiles", job.tiles, partial(clip_tile, job=job), name_of)
         # Cores reach past the area where they hang over its border.
         area = job.area.grown(job.core_dbu)
@@ -123,23 +120,19 @@ def label_layout(
     return made
 
 
-def _label_job(
-    run: Run, about: dict[str, Any], spec: RasterSpec, process: Process, area: Box
-) -> Job:
+def _cut(run: Run, about: dict[str, Any], spec: RasterSpec, process: Process, area: Box) -> Cut:
     dbu = open_layout(run.path).dbu_nm
     pixel = spec.pixel_dbu(dbu)
     core = spec.core_px * pixel
-    return Job(
-        run=run.path, spec=spec, pixel_dbu=pixel, core_dbu=core,
+    return Cut(
+        run=run.path, spec=spec, pixel_dbu=pixel, core_dbu=core, symmetries=process.symmetries,
         tile_dbu=max(1, round(TILE_UM * 1000 / dbu / core)) * core,
         stride_dbu=round(about["stride_nm"] / dbu), limits=None, area=area, excluded=0,
-        symmetries=process.symmetries, model=Path(), model_digest="", device="cpu",
-        shard_patterns=1,
     )  # fmt: skip
 
 
 def _write_dataset(
-    out: Path, run: Run, job: Job, simulated: Simulation, about: dict[str, Any]
+    out: Path, run: Run, job: Cut, simulated: Simulation, about: dict[str, Any]
 ) -> dict[str, Any]:
     clips, keys = read_clips(run, [tile.name for tile in job.tiles])
     found = distinct(keys, clips.x_dbu, clips.y_dbu)

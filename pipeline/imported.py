@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from pipeline import ingest
 from pipeline.dataset_file import ROLES, SPLITS, write_dataset
-from pipeline.plan import Job
+from pipeline.plan import Drawn
 from pipeline.steps import draw_places
 from pipeline.store import Run
-from stages.contracts import Box, Bytes, Int64s, Layer, PackedLayout, RasterSpec
+from stages.contracts import Bytes, Int64s, Layer, PackedLayout, RasterSpec
 from stages.errors import UsageError
 from stages.lithography.process import Process, load_process
 from stages.patterns import canonical, distinct, keys_of
@@ -72,7 +72,7 @@ class Import:
     metal: tuple[str, ...]
     process: Process
     layout: PackedLayout
-    job: Job
+    drawn: Drawn
 
     def write(
         self,
@@ -89,7 +89,7 @@ class Import:
         columns
             More arrays.
         """
-        keys = _keys(places.x_dbu, places.y_dbu, self.job)
+        keys = _keys(places.x_dbu, places.y_dbu, self.drawn)
         found = distinct(keys, places.x_dbu, places.y_dbu)
         made = {**places.counts(), "patterns": len(found.first)}
         layout = {"name": self.path.name, "sha256": ingest.sha256_of(self.path)}
@@ -106,7 +106,7 @@ class Import:
                 **(columns or {}),
             },
             (places.x_dbu[found.first], places.y_dbu[found.first]),
-            self.job,
+            self.drawn,
         )  # fmt: skip
         return made
 
@@ -144,23 +144,18 @@ def opened(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         layers = [*(Layer.parse(name) for name in metal), *markers]
         layout = ingest.pack_into(path, Run(Path(folder)).layout, layers, cell)
-        job = _job(Path(folder), replace(spec, layers=len(metal)), layout.dbu_nm, model)
-        yield Import(path, out, tuple(metal), model, layout, job)
+        pixel = spec.pixel_dbu(layout.dbu_nm)
+        drawn = Drawn(
+            Path(folder), replace(spec, layers=len(metal)), pixel, spec.core_px * pixel,
+            model.symmetries,
+        )  # fmt: skip
+        yield Import(path, out, tuple(metal), model, layout, drawn)
 
 
-def _job(run: Path, spec: RasterSpec, dbu_nm: float, process: Process) -> Job:
-    pixel = spec.pixel_dbu(dbu_nm)
-    core = spec.core_px * pixel
-    return Job(
-        run=run, spec=spec, pixel_dbu=pixel, core_dbu=core, tile_dbu=core, stride_dbu=core,
-        limits=None, area=Box(0, 0, 0, 0), excluded=0, symmetries=process.symmetries,
-        model=Path(), model_digest="", device="cpu", shard_patterns=1,
-    )  # fmt: skip
-
-
-def _keys(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Bytes:
+def _keys(x_dbu: Int64s, y_dbu: Int64s, drawn: Drawn) -> Bytes:
     keys = []
     for first in range(0, len(x_dbu), DRAWN_TOGETHER):
         part = slice(first, first + DRAWN_TOGETHER)
-        keys.append(keys_of(canonical(draw_places(x_dbu[part], y_dbu[part], job), job.symmetries)))
+        pictures = draw_places(x_dbu[part], y_dbu[part], drawn)
+        keys.append(keys_of(canonical(pictures, drawn.symmetries)))
     return np.concatenate(keys)

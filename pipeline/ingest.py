@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from stages.layout import LayoutInfo
 
 __all__ = [
-    "Limits", "open_packed", "pack_into", "read_boxes", "read_info", "read_layout", "sha256_of",
+    "Limits", "open_packed", "pack_into", "read_boxes", "read_info", "read_layout",
+    "require_layout", "sha256_of",
 ]  # fmt: skip
 
 GDSII_MAGIC = b"\x00\x06\x00\x02"
@@ -142,6 +143,18 @@ def read_boxes(
         out, _ = _read(path, Path(folder), request, limits)
         with np.load(out / BOXES_FILE) as boxes:
             return [boxes[f"arr_{number}"] for number in range(len(layers))]
+
+
+def require_layout(path: Path) -> None:
+    """Refuse a path at which there is no file.
+
+    Raises
+    ------
+    LayoutError
+        It names the path.
+    """
+    if not path.is_file():
+        raise LayoutError(f"layout {path} is not there, or no file; give a GDSII or OASIS file")
 
 
 def sha256_of(path: Path) -> str:

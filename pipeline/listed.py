@@ -58,7 +58,7 @@ def import_defects(
     """
     defects = _read_places(defects_path)
     with opened(layout_path, out, metal, spec, process) as work:
-        core, dbu_nm, extent = work.job.core_dbu, work.layout.dbu_nm, work.layout.extent
+        core, dbu_nm, extent = work.drawn.core_dbu, work.layout.dbu_nm, work.layout.extent
         stride = round((stride_nm or spec.core_nm / 2) / dbu_nm)
         if not 0 < stride <= core:
             raise ConfigError(

@@ -118,7 +118,7 @@ def import_marked(
     ) as work:
         layers = list(work.layout.layers)  # with the metal: it decides where a cell is laid
         boxes = ingest.read_boxes(layout_path, layers, cell)[len(marking.metal) :]
-        places = marked_places(boxes, marking, work.job.core_dbu)
+        places = marked_places(boxes, marking, work.drawn.core_dbu)
         counts = places.counts()
         if not counts["hotspots"] or not counts["non_hotspots"]:
             raise LayoutError(

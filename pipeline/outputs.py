@@ -124,7 +124,7 @@ def confirmation(job: Job, config: ScanConfig, process: Process) -> confirm.Conf
     """Return how hotspots are simulated."""
     asked = config.confirm
     assert asked.opc is not None  # resolve_config put the model's in
-    return confirm.Confirmation(job.run, job.core_dbu, process, asked.opc, asked.batch_fields)
+    return confirm.confirmation(Run(job.run), job.core_dbu, process, asked.opc, asked.batch_fields)
 
 
 def read_confirmed(

@@ -1,7 +1,7 @@
 """What a scan will do, decided before it does anything.
 
 in       config, model, layout
-out      `Job`: numbers only, small enough to travel with every task
+out      `Job`: numbers and names only, small enough to travel with every task
 promise  whatever cannot be met is refused here, before a polygon is drawn
 """
 
@@ -24,14 +24,27 @@ OPC = ("none", "model")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """Everything a task needs beside its unit."""
+class Drawn:
+    """How clips are drawn."""
 
     run: Path
-    """The run directory."""
+    """The directory that holds the packed layout."""
     spec: RasterSpec
     pixel_dbu: int
     core_dbu: int
+    symmetries: int
+    """How many symmetries of the square the process allows."""
+
+    @property
+    def clip_dbu(self) -> int:
+        """Side of a clip."""
+        return self.spec.clip_px * self.pixel_dbu
+
+
+@dataclass(frozen=True, slots=True)
+class Cut(Drawn):
+    """How an area is cut into clips."""
+
     tile_dbu: int
     stride_dbu: int
     """Step of the grid; 0 when places come from sites."""
@@ -41,17 +54,6 @@ class Job:
     """What is scanned, in dbu."""
     excluded: int
     """How many layers, after those of the picture, exclude clips."""
-    symmetries: int
-    """How many symmetries of the square the process allows."""
-    model: Path
-    model_digest: str
-    device: str
-    shard_patterns: int
-
-    @property
-    def clip_dbu(self) -> int:
-        """Side of a clip."""
-        return self.spec.clip_px * self.pixel_dbu
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -66,6 +68,16 @@ class Job:
             -(-self.area.y_max // core) * core,
         )
         return tiles_of(reach, self.tile_dbu)
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Cut):
+    """Everything a task of a scan needs beside its unit."""
+
+    model: Path
+    model_digest: str
+    device: str
+    shard_patterns: int
 
 
 def process_behind(model: Checkpoint) -> Process:

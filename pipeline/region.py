@@ -40,7 +40,6 @@ from pipeline.simulation import (
 from pipeline.steps import open_layout
 from pipeline.store import open_run_directory, write_table, write_whole
 from stages.contracts import Box, Defect, Layer, PackedLayout
-from stages.errors import LayoutError
 from stages.lithography.fields import disjoint
 from stages.lithography.prints import printed
 from stages.lithography.process import load_process
@@ -81,10 +80,7 @@ def simulate_region(
     require_opc(model, opc, mask)
     layers = [Layer.parse(name) for name in (layer, *filter(None, [mask]))]
     config = load_config(None, {"layout": {"layers": [layer], "cell": cell, "roi_um": roi_um}})
-    if not layout_path.is_file():
-        raise LayoutError(
-            f"layout {layout_path} is not there, or no file; give a GDSII or OASIS file"
-        )
+    ingest.require_layout(layout_path)
     run = open_run_directory(out)
     about = bind(run, {
         "simulation": True,

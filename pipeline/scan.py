@@ -54,7 +54,7 @@ from pipeline.store import (
 from stages.clips import RULES
 from stages.contracts import Clips, Hotspot, PackedLayout
 from stages.detector import checkpoint
-from stages.errors import LayoutError, RunMismatchError
+from stages.errors import RunMismatchError
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.markers import free_layer
@@ -101,10 +101,7 @@ def scan(
     layers_of(config)  # refused before anything is written
     if resources.scheduler_address is None:
         check_device(config.scores.device)
-    if not layout_path.is_file():
-        raise LayoutError(
-            f"layout {layout_path} is not there, or no file; give a GDSII or OASIS file"
-        )
+    ingest.require_layout(layout_path)
     run = open_run_directory(out)
     digest = ingest.sha256_of(layout_path)
     with Ledger(run.ledger) as ledger:

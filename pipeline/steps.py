@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from pipeline.ingest import open_packed
 from pipeline.ledger import Status, UnitOutcome
-from pipeline.plan import Job
+from pipeline.plan import Cut, Drawn, Job
 from pipeline.store import Run, places_of, shard_rows, write_clips, write_shard
 from stages.clips import grid_clips, halo_dbu, site_clips, without_excluded
 from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayout, Shapes
@@ -58,7 +58,7 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def clip_tile(tile: Tile, *, job: Job) -> UnitOutcome:
+def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
     """Cut the clips of a tile, draw each, and keep the key of its picture."""
     started = time.perf_counter()
     layout = open_layout(job.run)
@@ -83,7 +83,7 @@ def clip_tile(tile: Tile, *, job: Job) -> UnitOutcome:
     )
 
 
-def _keyed(clips: Clips, shapes: list[Shapes], job: Job) -> tuple[Clips, Bytes]:
+def _keyed(clips: Clips, shapes: list[Shapes], job: Drawn) -> tuple[Clips, Bytes]:
     """Return the clips that show anything, with the keys of their pictures."""
     shown: list[npt.NDArray[np.bool_]] = []
     keys: list[Bytes] = [np.empty((0, 16), np.uint8)]
@@ -97,11 +97,11 @@ def _keyed(clips: Clips, shapes: list[Shapes], job: Job) -> tuple[Clips, Bytes]:
     return Clips(clips.x_dbu[kept], clips.y_dbu[kept], clips.rule[kept]), np.concatenate(keys)
 
 
-def _drawn(x_dbu: Int64s, y_dbu: Int64s, shapes: list[Shapes], job: Job) -> Bytes:
+def _drawn(x_dbu: Int64s, y_dbu: Int64s, shapes: list[Shapes], job: Drawn) -> Bytes:
     return draw_clips(shapes, x_dbu, y_dbu, clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu)
 
 
-def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Bytes:
+def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Bytes:
     """Draw clips that may lie anywhere, as placed, (n, layers, h, w) uint8.
 
     Their geometry is read block by block, so that clips far apart do not fetch what is between.
@@ -114,7 +114,7 @@ def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Bytes:
     return pictures
 
 
-def _blocks(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Iterator[tuple[Int64s, Box]]:
+def _blocks(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Iterator[tuple[Int64s, Box]]:
     side = BLOCK_CLIPS * job.clip_dbu
     row, column = y_dbu // side, x_dbu // side
     order = np.lexsort((column, row))

@@ -49,25 +49,37 @@ def square_of(process: Process, samples: int) -> Field:
     return field_of(process, math.floor(samples * process.wavelength_nm / process.na / 4))
 
 
-def routed(seed: int, side_nm: float, width_nm: float) -> Floats:
-    """Random wires on tracks and ties between them, as disjoint rectangles in nm."""
+def tracks(
+    seed: int, rows: int, columns: int, longest: int = 20, gap: int = 1, ties: float = 0.5
+) -> npt.NDArray[np.bool_]:
+    """Random wires on every other row, up to `longest` cells, and ties across, `ties` in a row."""
     rng = np.random.default_rng(seed)
-    n = int(side_nm // width_nm)
-    drawn = np.zeros((n, n), bool)
-    for row in range(0, n, 2):
+    drawn = np.zeros((rows, columns), bool)
+    for row in range(0, rows, 2):
         x = 0
-        while x < n:
-            length, gap = int(rng.integers(3, 20)), int(rng.integers(1, 6))
+        while x < columns:
+            length, space = int(rng.integers(3, longest)), int(rng.integers(gap, 6))
             drawn[row, x : x + length] = True
-            x += length + gap
-    for x, y in rng.integers(0, n - 3, (n // 2, 2)):
+            x += length + space
+    for y, x in rng.integers(0, (rows - 3, columns - 3), (int(rows * ties), 2)):
         drawn[y : y + 3, x] = True
+    return drawn
+
+
+def runs_of(drawn: npt.NDArray[np.bool_]) -> Int64s:
+    """The cells of each row as disjoint rectangles, in cells."""
     rects = [
-        (a * width_nm, row * width_nm, b * width_nm, (row + 1) * width_nm)
-        for row in range(n)
+        (a, row, b, row + 1)
+        for row in range(len(drawn))
         for a, b in np.flatnonzero(np.diff(drawn[row], prepend=False, append=False)).reshape(-1, 2)
     ]
-    return np.array(rects, float)
+    return np.array(rects, np.int64)
+
+
+def routed(seed: int, side_nm: float, width_nm: float) -> Floats:
+    """Random wires on tracks and ties between them, as disjoint rectangles in nm."""
+    n = int(side_nm // width_nm)
+    return runs_of(tracks(seed, n, n)) * np.float64(width_nm)
 
 
 @lru_cache(maxsize=1)
@@ -84,8 +96,8 @@ def real_clips(
     rng, side = np.random.default_rng(0), side_nm / shrunk
     clips: list[Floats] = []
     while len(clips) < count:
-        x = int(rng.integers(extent.x_min, extent.x_max - side))
-        y = int(rng.integers(extent.y_min, extent.y_max - side))
+        x = int(rng.integers(extent.x_min, int(extent.x_max - side)))
+        y = int(rng.integers(extent.y_min, int(extent.y_max - side)))
         near = (metal[:, 0] < x + side) & (metal[:, 2] > x)
         near &= (metal[:, 1] < y + side) & (metal[:, 3] > y)
         if near.sum() >= 20:
@@ -154,7 +166,7 @@ def abbe(
         [
             fourier(rects[:, 1], rects[:, 3], order, side_nm).T
             @ fourier(rects[:, 0], rects[:, 2], order, side_nm)
-            for rects in masks
+            for rects in (np.asarray(mask, np.float64) for mask in masks)
         ]
     )
     intensity, spectrum = np.zeros((len(masks), n, n)), np.zeros((len(masks), n, n), complex)

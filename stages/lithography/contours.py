@@ -1,7 +1,7 @@
 """Printed contours: where images cross the level at which the resist prints.
 
 in: the images of fields that tile a window; out: polygons in dbu of the layout.
-unit: a window; promise: a vertex lies where the splines cross the level, to a twentieth of a nm,
+unit: a window; promise: a vertex lies where the splines cross the level, to a tenth of a nm or so,
 before it is put on whole dbu; the fields leave no seam.
 """
 
@@ -20,6 +20,7 @@ from scipy.ndimage import map_coordinates
 from shapely import Polygon
 
 from stages.contracts import Box, Float32s, Floats, Int64s
+from stages.lithography.splines import blend
 
 _FINER = 4
 """Lattice steps, along which contours are first traced, in a step of the spline."""
@@ -108,12 +109,9 @@ def _chosen(values: Sequence[Floats], where: str) -> Floats:
 def _weights(places: Floats, size: int) -> Floats:
     """Return the matrix that takes coefficients to values at `places`, in steps of the spline."""
     first = np.floor(places).astype(int)
-    t = places - first
-    s = 1 - t
-    blend = (s**3, 4 - 6 * t**2 + 3 * t**3, 4 - 6 * s**2 + 3 * s**3, t**3)
     weights = np.zeros((len(places), size))
-    for offset, part in enumerate(blend, -1):
-        weights[np.arange(len(places)), (first + offset) % size] += part / 6
+    for offset, part in enumerate(blend.py_func(places - first), -1):
+        weights[np.arange(len(places)), (first + offset) % size] += part
     return weights
 
 

@@ -8,7 +8,6 @@ the window asked for.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -62,47 +61,26 @@ def find_defects(
         kind are one defect, at the place and corner where it is worst.
     """
     lattice = lattice_of(process, dbu_nm)
-    places = lattice.places(window)
-    masks = target if mask is None else mask
-    found = _simulated(target, masks, places, lattice, dbu_nm, process, device)
-    return _in_order(defect for each in found for defect in each if _holds(window, defect))
-
-
-def _holds(box: Box, defect: Defect) -> bool:
-    return box.x_min <= defect.x_dbu < box.x_max and box.y_min <= defect.y_dbu < box.y_max
-
-
-def _in_order(defects: Iterable[Defect]) -> tuple[Defect, ...]:
-    return tuple(sorted(defects, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind)))
-
-
-def _simulated(
-    target: Int64s,
-    mask: Int64s,
-    places: list[Place],
-    lattice: Lattice,
-    dbu_nm: float,
-    process: Process,
-    device: str,
-) -> list[list[Defect]]:
-    """Return the defects in the core of each field."""
     field = field_for(lattice, process, dbu_nm)
     rules = _rules(lattice, pixels_of(field), dbu_nm, process)
-    found: list[list[Defect]] = []
-    for place in places:
+    found: list[Defect] = []
+    for place in lattice.places(window):
         # One field at a time, and its rectangles cut in one way: sums of the same numbers in
         # another order would differ in their last digits.
         local = merge(clipped(target, place, lattice.side_dbu))
-        shown = local
-        if mask is not target:
-            shown = disjoint(clipped(mask, place, lattice.side_dbu))
-        rows = np.empty((0, 5))
+        shown = local if mask is None else disjoint(clipped(mask, place, lattice.side_dbu))
         if len(local) or len(shown):
             exposures = expose([shown], field, dbu_nm, process, device=device)
             rows = np.concatenate([_failures(local, each, rules) for each in exposures])
             rows[:, 1:3] += place
-        found.append(_merged(rows, place, lattice, process) if len(rows) else [])
-    return found
+            found += _merged(rows, place, lattice, process)
+    inside = (
+        defect
+        for defect in found
+        if window.x_min <= defect.x_dbu < window.x_max
+        and window.y_min <= defect.y_dbu < window.y_max
+    )
+    return tuple(sorted(inside, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind)))
 
 
 def _failures(target: Int64s, exposure: Exposure, rules: Rules) -> Floats:
@@ -142,6 +120,8 @@ def _rules(lattice: Lattice, pixels: int, dbu_nm: float, process: Process) -> Ru
 
 def _merged(rows: Floats, place: Place, lattice: Lattice, process: Process) -> list[Defect]:
     """Join failing samples of one kind that are near and in one cell; keep the worst of each."""
+    if not len(rows):
+        return []
     order = np.lexsort((rows[:, 3], rows[:, 1], rows[:, 2], -rows[:, 4]))
     rows = rows[order]
     places = rows[:, 1:3]

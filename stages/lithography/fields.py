@@ -11,7 +11,6 @@ that are measured: these lie at the same places of the layout in every field.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,9 +114,3 @@ def disjoint(signed: Int64s) -> Int64s:
     sides[len(signed) :, 3] *= -1
     runs: Int64s = sweep(sides, 0)[0]
     return runs
-
-
-def batches(places: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
-    """Yield the places a few at a time."""
-    for first in range(0, len(places), size):
-        yield places[first : first + size]

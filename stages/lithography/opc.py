@@ -22,7 +22,7 @@ from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.errors import ConfigError
 from stages.lithography.bars import scatter_bars
 from stages.lithography.exposure import expose, pixels_of
-from stages.lithography.fields import Lattice, batches, clipped, field_for, halo_nm, lattice_of
+from stages.lithography.fields import Lattice, clipped, field_for, halo_nm, lattice_of
 from stages.lithography.fragments import Bools, Boundary, Rules, boundary_of
 from stages.lithography.optics import Field
 from stages.lithography.placement import displacements, nominal
@@ -97,7 +97,9 @@ def corrections(
     mask = np.concatenate([np.insert(near, 4, 1, axis=1), np.insert(bars, 4, 1, axis=1)])
     field = field_for(lattice, process, dbu_nm)
     moves = np.zeros(len(boundary), np.int64)
-    for batch in batches(lattice.places(window), 1 if device == "cpu" else _BATCH):
+    places, together = lattice.places(window), 1 if device == "cpu" else _BATCH
+    for first in range(0, len(places), together):
+        batch = places[first : first + together]
         views = [_view(mask, boundary, place, lattice) for place in batch]
         views = [view for view in views if len(view.members)]
         for view, moved in zip(

@@ -16,6 +16,7 @@ from stages.geometry.union import edges, transposed
 from stages.lithography.exposure import expose, pixels_of
 from stages.lithography.fields import clipped, field_for, lattice_of
 from stages.lithography.process import Corner, Process
+from stages.lithography.splines import blend
 
 _STEP = 0.25
 """Distance, in steps of the spline, in which a contour is not crossed twice."""
@@ -24,19 +25,10 @@ _REFINED = 4
 
 
 @numba.njit(cache=True)
-def _weights(t: float) -> tuple[float, float, float, float]:
-    """Return the four cubic B-splines that reach a place `t` past the second one's centre."""
-    s = 1 - t
-    middle_0 = (4 - 6 * t * t + 3 * t * t * t) / 6
-    middle_1 = (4 - 6 * s * s + 3 * s * s * s) / 6
-    return s * s * s / 6, middle_0, middle_1, t * t * t / 6
-
-
-@numba.njit(cache=True)
 def _value(line: Floats, place: float) -> float:
     """Return the spline with coefficients `line` at a place, 1 is the second coefficient's."""
     i = int(place)
-    w_0, w_1, w_2, w_3 = _weights(place - i)
+    w_0, w_1, w_2, w_3 = blend(place - i)
     return w_0 * line[i - 1] + w_1 * line[i] + w_2 * line[i + 1] + w_3 * line[i + 2]
 
 
@@ -65,7 +57,7 @@ def displacements(
     out = np.empty(len(x))
     for k in range(len(x)):
         row = int(np.floor(y[k] * scale))
-        w_0, w_1, w_2, w_3 = _weights(y[k] * scale - row)
+        w_0, w_1, w_2, w_3 = blend(y[k] * scale - row)
         first = int(np.floor(x[k] * scale - far)) - 2
         for i in range(len(line)):
             j = (first + i) % n

@@ -17,6 +17,7 @@ import numba
 import numpy as np
 
 from stages.contracts import Float32s, Floats, Int64s
+from stages.lithography.splines import blend
 
 KINDS = ("bridge", "open", "pinch", "space", "epe", "line_end", "missing", "extra")
 BRIDGE, OPEN, PINCH, SPACE, EPE, LINE_END, MISSING, EXTRA = range(8)
@@ -49,14 +50,8 @@ class Rules(NamedTuple):
 
 @numba.njit(cache=True)
 def _blend(t: float) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-    """Return the four cubic B-splines that reach a place `t` past the second one's centre."""
-    s = 1 - t
-    return (
-        np.float32(s * s * s / 6),
-        np.float32((4 - 6 * t * t + 3 * t * t * t) / 6),
-        np.float32((4 - 6 * s * s + 3 * s * s * s) / 6),
-        np.float32(t * t * t / 6),
-    )
+    w_0, w_1, w_2, w_3 = blend(t)
+    return np.float32(w_0), np.float32(w_1), np.float32(w_2), np.float32(w_3)
 
 
 @numba.njit(cache=True)

@@ -149,3 +149,13 @@ def test_the_command_tells_what_fails_and_gates_on_it(scan: Hotscan, tmp_path: P
     assert {row["confirmed"] for row in rows} <= {"True", "False"}
     for row in rows:
         assert (row["defect"] != "") == (row["confirmed"] == "True")
+
+
+def test_another_threshold_confirms_its_own_hotspots(
+    reference: ScanResult, small_scan: SmallScan, tmp_path: Path
+) -> None:
+    few = confirmed(small_scan, tmp_path / "run", scores={"threshold": 0.9})
+    assert few.metrics["clips_simulated"] < reference.metrics["clips_simulated"]
+    assert few.complete
+    all_of_them = confirmed(small_scan, tmp_path / "run")
+    assert table_of(all_of_them.run) == table_of(reference.run)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.plan import Job
+from pipeline.plan import Cut
 from stages.clips import (
     RULES,
     SamplingLimits,
@@ -90,20 +90,19 @@ class TestGrid:
         assert rows(clips) == sorted(rows(clips))
 
 
-class TestJob:
+class TestCut:
     @given(COORDINATE, COORDINATE, st.integers(1, 300), st.integers(30, 100), st.integers(1, 4))
     def test_the_tiles_of_a_scan_own_every_core_of_the_grid(
         self, x: int, y: int, side: int, stride: int, tile_cores: int
     ) -> None:
         """Cores of 100 every 90 include 720 to 820: centred outside an area from 800."""
         area = Box(x, y, x + side, y + side)
-        job = Job(
+        cut = Cut(
             run=Path("run"), spec=RasterSpec(5.0, 40, 20), pixel_dbu=5, core_dbu=100,
-            tile_dbu=100 * tile_cores, stride_dbu=stride, limits=None, area=area,
-            symmetries=8, excluded=0,
-            model=Path("model.pt"), model_digest="", device="cpu", shard_patterns=64,
+            symmetries=8, tile_dbu=100 * tile_cores, stride_dbu=stride, limits=None, area=area,
+            excluded=0,
         )  # fmt: skip
-        found = [row for tile in job.tiles for row in rows(grid_clips(tile.box, area, 100, stride))]
+        found = [row for tile in cut.tiles for row in rows(grid_clips(tile.box, area, 100, stride))]
         assert sorted(found) == rows(grid_clips(area.grown(1000), area, 100, stride))
 
 

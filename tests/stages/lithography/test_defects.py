@@ -13,7 +13,7 @@ from stages.lithography.fields import halo_nm, lattice_of
 from stages.lithography.optics import field_of
 from stages.lithography.process import Corner
 from stages.lithography.resist import threshold
-from tests.optical import KRF, imaged
+from tests.optical import KRF, imaged, runs_of, tracks
 
 FAR = 40_000
 WINDOW = Box(-1000, -1000, 1000, 1000)
@@ -134,29 +134,8 @@ def test_severity_grows_as_the_gap_shrinks() -> None:
 
 def wires(seed: int, box: Box, step: int = 130) -> Int64s:
     """Random wires on tracks and ties, at and under the least width and space: disjoint."""
-    rng = np.random.default_rng(seed)
-    rows, columns = box.height // step, box.width // step
-    drawn = np.zeros((rows, columns), bool)
-    for row in range(0, rows, 2):
-        x = 0
-        while x < columns:
-            length, gap = int(rng.integers(3, 30)), int(rng.integers(1, 6))
-            drawn[row, x : x + length] = True
-            x += length + gap
-    for _ in range(rows * 2):
-        y, x = int(rng.integers(0, rows - 3)), int(rng.integers(0, columns))
-        drawn[y : y + 3, x] = True
-    return np.array(
-        [
-            (box.x_min + a * step, box.y_min + row * step, box.x_min + b * step,
-             box.y_min + (row + 1) * step)
-            for row in range(rows)
-            for a, b in np.flatnonzero(
-                np.diff(drawn[row], prepend=False, append=False)
-            ).reshape(-1, 2)
-        ],
-        np.int64,
-    )  # fmt: skip
+    drawn = tracks(seed, box.height // step, box.width // step, longest=30, ties=2)
+    return runs_of(drawn) * step + np.array([box.x_min, box.y_min] * 2)
 
 
 SQUARE = Box(-3000, 2000, 9000, 13_000)

@@ -21,6 +21,7 @@ from stages.lithography.fragments import Boundary, boundary_of
 from stages.lithography.opc import correct, corrections, reach_nm, rules_of
 from stages.lithography.placement import displacements, edge_errors
 from stages.lithography.process import Opc, load_process
+from tests.optical import runs_of, tracks
 
 OPC = Opc(
     iterations=8, damping=0.5, fragment_nm=120, corner_nm=100, max_move_nm=80,
@@ -60,22 +61,9 @@ def shapes(
 
 def wires(seed: int, box: Box, step: int = 140) -> Int64s:
     """Random wires on tracks and ties between them, of least width and space: disjoint."""
-    rng = np.random.default_rng(seed)
-    rows, columns = box.height // step, box.width // step
-    drawn = np.zeros((rows, columns), bool)
-    for row in range(0, rows, 2):
-        x = 0
-        while x < columns:
-            length, gap = int(rng.integers(3, 30)), int(rng.integers(2, 6))
-            drawn[row, x : x + length] = True
-            x += length + gap
-    for _ in range(rows):
-        y, x = int(rng.integers(0, rows - 3)), int(rng.integers(0, columns))
-        drawn[y : y + 3, x] = True
+    drawn = tracks(seed, box.height // step, box.width // step, longest=30, gap=2, ties=1)
     without_touching(drawn)
-    y, x = np.nonzero(drawn)
-    low = np.stack([box.x_min + x * step, box.y_min + y * step], axis=1)
-    return merge(np.concatenate([low, low + step], axis=1))
+    return runs_of(drawn) * step + np.array([box.x_min, box.y_min] * 2)
 
 
 def seen(rects: Int64s, box: Box) -> Int64s:

@@ -1,0 +1,138 @@
+"""The commands behind a detector: label, train, evaluate, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.options import (
+    AsJson,
+    Cell,
+    Layers,
+    LayoutFile,
+    Mask,
+    Opc,
+    Process,
+    Quiet,
+    Roi,
+    RunFolder,
+    Threshold,
+    Workers,
+    region,
+)
+from pipeline.terminal import interruptible, show
+
+
+def label(
+    layout: LayoutFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Dataset, a Zarr group to make.")],
+    process: Process = "krf130",
+    layer: Layers = None,
+    mask: Mask = None,
+    opc: Opc = "none",
+    cell: Cell = None,
+    roi: Roi = None,
+    pixel_nm: Annotated[float, typer.Option(help="Side of a pixel.")] = 40.0,
+    clip_px: Annotated[int, typer.Option(help="Side of a clip, in pixels.")] = 64,
+    core_px: Annotated[int, typer.Option(help="Side of a core, in pixels.")] = 32,
+    stride_nm: Annotated[float | None, typer.Option(help="Step of the grid; one core.")] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Label clips by simulating the lithography.
+
+    Makes a dataset for training and measuring; a stopped labelling goes on where it was.
+    """
+    from pipeline.config import load_resources
+    from pipeline.datasets import label_layout
+    from pipeline.events import Progress
+    from pipeline.wording import facts
+    from stages.contracts import RasterSpec
+
+    with interruptible("the same command"), Progress(quiet=quiet) as progress:
+        made = label_layout(
+            layout, out, process, layer or [], cell, region(roi),
+            RasterSpec(pixel_nm, clip_px, core_px), stride_nm,
+            load_resources({"workers": workers}), progress, opc=opc or "none", mask=mask,
+        )  # fmt: skip
+    typer.echo(facts({"dataset": out, **made}))
+
+
+def train(
+    dataset: Annotated[list[Path], typer.Argument(help="Labelled datasets.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(help="Dataset to validate on; an eighth of the patterns by default."),
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Epochs of 250 steps.")] = 30,
+    recall: Annotated[
+        float, typer.Option(help="Recall on validation clips that sets the threshold.")
+    ] = 0.99,
+    seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
+    threads: Annotated[int, typer.Option(help="Threads; the weights depend on it.")] = 1,
+    protocol: Annotated[
+        str,
+        typer.Option(metavar="core|scan", help="Learn from marked cores, or neighbours too."),
+    ] = "scan",
+    quiet: Quiet = False,
+) -> None:
+    """Train a detector on labelled datasets.
+
+    The same command goes on where an earlier training of the same file stopped.
+    """
+    from pipeline.training import train_model
+    from pipeline.wording import facts
+    from stages.detector.training import TrainingConfig
+
+    config = TrainingConfig(epochs=epochs, recall=recall, seed=seed)
+    say = (lambda text: None) if quiet else (lambda text: typer.echo(text, err=True))
+    with interruptible("the same command"):
+        made = train_model(
+            dataset, out, validation=validation or [], config=config, say=say, threads=threads,
+            protocol=protocol,
+        )  # fmt: skip
+    typer.echo(facts(made))
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Shipped model, or a checkpoint.")],
+    dataset: Annotated[list[Path], typer.Argument(help="Labelled datasets.")],
+    trained_on: Annotated[
+        list[Path] | None, typer.Option(help="Dataset it was trained on, to tell unseen hotspots.")
+    ] = None,
+    protocol: Annotated[
+        str, typer.Option(metavar="core|scan", help="Marked cores, or the 3x3 scan around them.")
+    ] = "core",
+    simulation_s: Annotated[
+        float, typer.Option(help="Seconds to simulate a clip; 10 in the papers.")
+    ] = 10.0,
+    threshold: Threshold = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on labelled clips.
+
+    Recall and false alarms, and what they mean for simulation.
+    """
+    from pipeline.evaluation import evaluate_model
+    from pipeline.wording import facts
+
+    measured = evaluate_model(
+        model, dataset, trained_on=trained_on or [], threshold=threshold, protocol=protocol,
+        simulation_s=simulation_s,
+    )  # fmt: skip
+    show(measured, as_json, facts)
+
+
+def compare(
+    run: RunFolder,
+    dataset: Annotated[Path, typer.Argument(help="Dataset that lists defects.")],
+    as_json: AsJson = False,
+) -> None:
+    """Measure a scan against the known defects of its layout."""
+    from pipeline.scan_evaluation import evaluate_scan
+    from pipeline.wording import facts
+
+    show(evaluate_scan(run, dataset), as_json, facts)

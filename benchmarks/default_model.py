@@ -21,10 +21,9 @@ from pipeline.config import Resources
 from pipeline.datasets import label_layout
 from pipeline.evaluation import evaluate_model
 from pipeline.events import Progress
-from pipeline.training import train_model
+from pipeline.training import Recipe, train_model
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
-from stages.detector.training import TrainingConfig
 
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
@@ -57,15 +56,11 @@ def main() -> None:
     model = asked.work / "krf130-met1.pt"
     if not model.exists():
         started = time.monotonic()
-        config = TrainingConfig(epochs=EPOCHS, recall=RECALL, seed=SEED)
+        recipe = Recipe(training={"epochs": EPOCHS, "recall": RECALL, "seed": SEED})
         train_model(
-            [sets["train"]],
-            model,
-            validation=[sets["validation"]],
-            config=config,
-            say=print,
+            [sets["train"]], model, recipe, validation=[sets["validation"]], say=print,
             threads=THREADS,
-        )
+        )  # fmt: skip
         print(f"trained in {time.monotonic() - started:.0f} s")
     figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])
     print(json.dumps(figures, indent=1))

@@ -24,10 +24,10 @@ import torch
 from benchmarks.machine import machine
 from pipeline.config import Resources, ScanConfig, load_config
 from pipeline.inspect import open_view
-from pipeline.outputs import RunView
 from pipeline.scan import scan
 from pipeline.steps import draw_places
 from pipeline.store import read_clips
+from pipeline.view import RunView
 from stages.contracts import Int64s, Layer
 from stages.geometry.coverage import FULL
 

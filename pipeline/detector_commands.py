@@ -67,10 +67,36 @@ def train(
         list[Path] | None,
         typer.Option(help="Dataset to validate on; an eighth of the patterns by default."),
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Epochs of 250 steps.")] = 30,
+    detector: Annotated[
+        str, typer.Option(metavar="NAME", help="What learns; see docs/detectors.md for the names.")
+    ] = "attention",
+    attention: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Kind of attention, of our detector.")
+    ] = None,
+    inception: Annotated[
+        bool | None, typer.Option("--inception/--no-inception", help="Blocks of several views.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Begin with its weights, not by chance.")
+    ] = None,
+    prediction: Annotated[
+        str | None, typer.Option(metavar="cross_entropy|focal", help="Loss of the verdict.")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="batch_hard|batch_all|semi_hard|none", help="Loss of the embedding."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of 250 steps; 30, or 4 where hotspots are few.")
+    ] = None,
     recall: Annotated[
-        float, typer.Option(help="Recall on validation clips that sets the threshold.")
-    ] = 0.99,
+        float | None,
+        typer.Option(help="Recall on validation clips that sets the threshold; 0.99."),
+    ] = None,
+    false_alarm_rate: Annotated[
+        float,
+        typer.Option(help="Share of other clips that sets it where hotspots are few."),
+    ] = 0.001,
     seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads; the weights depend on it.")] = 1,
     protocol: Annotated[
@@ -83,17 +109,27 @@ def train(
 
     The same command goes on where an earlier training of the same file stopped.
     """
-    from pipeline.training import train_model
+    from pipeline.training import Recipe, train_model
     from pipeline.wording import facts
-    from stages.detector.training import TrainingConfig
 
-    config = TrainingConfig(epochs=epochs, recall=recall, seed=seed)
+    shape = {"attention": attention, "inception": inception}
+    training = {
+        "prediction": prediction, "metric": metric, "epochs": epochs, "recall": recall,
+        "seed": seed,
+    }  # fmt: skip
+    recipe = Recipe(
+        detector,
+        {name: value for name, value in shape.items() if value is not None},
+        {name: value for name, value in training.items() if value is not None},
+        start,
+        protocol,
+        false_alarm_rate,
+    )
     say = (lambda text: None) if quiet else (lambda text: typer.echo(text, err=True))
     with interruptible("the same command"):
         made = train_model(
-            dataset, out, validation=validation or [], config=config, say=say, threads=threads,
-            protocol=protocol,
-        )  # fmt: skip
+            dataset, out, recipe, validation=validation or [], say=say, threads=threads
+        )
     typer.echo(facts(made))
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pipeline.dataset_file import Dataset, load_dataset
 from stages.contracts import Float32s
 from stages.detector import checkpoint
-from stages.detector.training import pr_auc
+from stages.detector.operating import pr_auc
 from stages.errors import ModelMismatchError
 from stages.scores import load_scorer, score_rasters
 

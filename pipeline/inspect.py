@@ -16,6 +16,7 @@ from pipeline.ingest import open_packed, read_info
 from pipeline.ledger import Ledger, running_driver
 from pipeline.plan import make_job, process_behind
 from pipeline.store import Run
+from pipeline.view import RunView
 from stages.detector import checkpoint
 from stages.errors import RunMismatchError
 
@@ -70,7 +71,7 @@ def run_status(path: Path) -> dict[str, Any]:
     }
 
 
-def open_view(run: Run) -> outputs.RunView:
+def open_view(run: Run) -> RunView:
     """Return a run as its own session saw it.
 
     Raises
@@ -97,7 +98,7 @@ def open_view(run: Run) -> outputs.RunView:
     job = make_job(run.path, config, scanned, model, model_path, process)
     with Ledger(run.ledger, read_only=True) as ledger:
         simulated = outputs.read_confirmed(job, config, process, ledger)
-    return outputs.RunView(run, job, config, scanned, model, hotspots, about, simulated)
+    return RunView(run, job, config, scanned, model, hotspots, about, simulated)
 
 
 def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bool:

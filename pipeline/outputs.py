@@ -9,100 +9,37 @@ promise  everything here can be made again from the run directory; what has no v
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from shapely import Polygon
 
 from pipeline import confirm
 from pipeline.config import ScanConfig
 from pipeline.ledger import Ledger
-from pipeline.plan import Job, process_behind
-from pipeline.simulation import print_window
-from pipeline.steps import draw_places, peak_rss_mb
+from pipeline.page import report_data
+from pipeline.plan import Job
+from pipeline.steps import peak_rss_mb
 from pipeline.store import Run, read_clips, read_patterns, write_table, write_whole
-from stages.contracts import Box, Bytes, Clips, Defect, Hotspot, Int64s, PackedLayout, Verdict
-from stages.detector.checkpoint import Checkpoint
+from pipeline.view import MOST_REGIONS, RunView
+from stages.contracts import (
+    Box,
+    Clips,
+    Hotspot,
+    Verdict,
+)
 from stages.errors import IncompleteError, UsageError
 from stages.geometry.walk import query
-from stages.hotspots import worst_first
 from stages.lithography.process import Process
 from stages.lyrdb import lyrdb, write_lyrdb_gz
-from stages.markers import Printed, free_layer, write_clips, write_markers
-from stages.pages.report import ModelCard, NotScanned, ReportData, render_report
+from stages.markers import free_layer, write_clips, write_markers
+from stages.pages.report import NotScanned, render_report
 from stages.patterns import distinct
 from stages.tables import hotspots_csv, hotspots_json, hotspots_to_table, table_to_hotspots
 
 FORMATS = ("gds", "oas", "lyrdb", "csv", "json", "parquet", "clips")
-
-MOST_REGIONS = 10_000
-"""Regions without a verdict that are named one by one; their number is always told in full."""
-
-
-@dataclass(frozen=True)
-class RunView:
-    """A run, with all that describes it."""
-
-    run: Run
-    job: Job
-    config: ScanConfig
-    layout: PackedLayout
-    model: Checkpoint
-    hotspots: tuple[Hotspot, ...]
-    about: Mapping[str, Any]
-    """What ``run.json`` holds."""
-    simulated: confirm.Confirmed | None = None
-    """What simulation says of the hotspots; None when none was to be simulated."""
-
-    @property
-    def verdicts(self) -> Mapping[int, Verdict] | None:
-        """What simulation says of each hotspot, by id."""
-        return None if self.simulated is None else self.simulated.verdicts
-
-    @cached_property
-    def order(self) -> tuple[Hotspot, ...]:
-        """The hotspots in the order of the report."""
-        return worst_first(self.hotspots, self.verdicts) if self.verdicts else self.hotspots
-
-    @cached_property
-    def printed(self) -> list[Printed]:
-        """What prints around the worst defects of the worst hotspots."""
-        failing = [(spot, defect) for spot in self.order if (defect := self.worst(spot))]
-        return [
-            self._printed(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grown(self.job.core_dbu))
-            for _, defect in failing[: self.config.report.contours]
-        ]
-
-    @cached_property
-    def contours(self) -> dict[int, Sequence[Polygon]]:
-        """Id of each hotspot that the report shows to what prints of its clip."""
-        return {
-            spot.id: self._printed(defect, spot.core(self.job.clip_dbu)).contours
-            for spot in self.order[: self.config.report.top]
-            if (defect := self.worst(spot))
-        }
-
-    def worst(self, spot: Hotspot) -> Defect | None:
-        """Return the worst defect of a hotspot that was simulated."""
-        verdict = (self.verdicts or {}).get(spot.id)
-        return verdict.worst if verdict else None
-
-    def _printed(self, defect: Defect, window: Box) -> Printed:
-        opc = self.config.confirm.opc or "none"
-        layer, dbu_nm = self.layout.packed[0], self.layout.dbu_nm
-        process = process_behind(self.model)
-        target, prints = print_window(layer, window, dbu_nm, process, opc, defect.corner)
-        return Printed(window, target, prints)
-
-    @property
-    def unconfirmed(self) -> int:
-        """How many hotspots were to be simulated and are not."""
-        return 0 if self.verdicts is None else len(self.hotspots) - len(self.verdicts)
 
 
 def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
@@ -202,7 +139,7 @@ def gather_metrics(
         "area_covered_um2": (area - missed) * um2,
         "coverage_fraction": 1 - missed / area,
         "threshold": view.config.scores.threshold,
-        "warnings": len(all_warnings(view)),
+        "warnings": len(view.warnings),
         **{f"seconds_{stage}": spent for stage, spent in view.about["seconds"].items()},
         "peak_rss_mb": round(max(view.about.get("peak_rss_mb", 0.0), peak_rss_mb()), 1),
     }
@@ -219,7 +156,7 @@ def write_report(
     """Write the page, the tables and the markers of a run."""
     folder = view.run.report
     folder.mkdir(exist_ok=True)
-    page = render_report(_report_data(view, metrics, regions))
+    page = render_report(report_data(view, metrics, regions))
     write_whole(folder / "index.html", page.encode())
     for name, form in (
         ("hotspots.csv", "csv"), ("hotspots.lyrdb.gz", "lyrdb"), ("markers.gds", "gds"),
@@ -303,94 +240,3 @@ def _write_clips(view: RunView, folder: Path) -> None:
         folder, around, dbu_nm=_dbu(view), core_dbu=view.job.core_dbu, clip_dbu=clip,
         core_layer=_marker_layer(view),
     )  # fmt: skip
-
-
-def _report_data(
-    view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
-) -> ReportData:
-    config, layout, about = view.config, view.layout, view.about
-    (count,) = read_patterns(view.run, "count")
-    at_default = config.scores.threshold == view.model.threshold
-    point = view.model.operating_point
-    return ReportData(
-        layout=Path(about["layout"]["path"]).name,
-        layout_digest=about["layout"]["sha256"],
-        top=layout.top,
-        dbu_nm=layout.dbu_nm,
-        layers=config.layout.layers,
-        extent=layout.extent,
-        roi=view.job.area if config.layout.roi_um else None,
-        raster=view.job.spec,
-        model=ModelCard(
-            name=config.scores.model,
-            digest=view.model.digest,
-            process=view.model.process,
-            recall=point.recall if at_default else None,
-            false_alarm_rate=point.false_alarm_rate if at_default else None,
-            measured_on=str(view.model.provenance.get("measured_on", "its validation clips")),
-        ),
-        sampling=_sampling_words(config),
-        threshold=float(config.scores.threshold or 0),
-        hotspots=view.hotspots,
-        pictures=_pictures(view, view.order[: config.report.top]),
-        occurrences={spot.pattern: int(count[spot.pattern]) for spot in view.hotspots},
-        clips=metrics["clips"],
-        patterns=metrics["patterns"],
-        clips_not_scored=len([region for region in regions if "not scored" in region.why]),
-        complete=metrics["complete"],
-        coverage_fraction=metrics["coverage_fraction"],
-        area_covered_um2=metrics["area_covered_um2"],
-        not_scanned=regions[:MOST_REGIONS],
-        seconds=about["seconds"],
-        config=config_toml(config),
-        version=about["hotscan"],
-        finished=about.get("finished", ""),
-        warnings=all_warnings(view),
-        shown=config.report.top,
-        verdicts=view.verdicts,
-        order=view.order,
-        contours=view.contours,
-    )
-
-
-def all_warnings(view: RunView) -> tuple[str, ...]:
-    """Return what the reader noticed, and how the layers differ from those the model knows."""
-    trained = tuple(view.model.provenance.get("trained_on_layers", ()))
-    if not trained or trained == view.config.layout.layers:
-        return view.layout.warnings
-    return (
-        *view.layout.warnings,
-        f"model {view.config.scores.model} was trained on {', '.join(trained)} "
-        f"({', '.join(view.model.layers)} of {view.model.process}); "
-        f"{', '.join(view.config.layout.layers)} is judged as if it were that",
-    )
-
-
-def _pictures(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
-    places: Int64s = np.array([(s.x_dbu, s.y_dbu) for s in shown], np.int64).reshape(-1, 2)
-    drawn = draw_places(places[:, 0], places[:, 1], view.job)
-    return {spot.id: picture for spot, picture in zip(shown, drawn, strict=True)}
-
-
-def _sampling_words(config: ScanConfig) -> str:
-    clips = config.clips
-    if clips.mode == "grid":
-        return f"every clip of a grid of {clips.stride_nm:g} nm that shows any geometry"
-    return (
-        f"clips at spaces up to {clips.space_nm:g} nm, tip to tip up to {clips.tip_to_tip_nm:g} nm,"
-        f" line end to side up to {clips.line_end_to_side_nm:g} nm, and where wires up to "
-        f"{clips.width_nm:g} nm begin or end at wider ones"
-    )
-
-
-def config_toml(config: ScanConfig) -> str:
-    """Return the resolved config as TOML; settings that are not set are left out."""
-    lines = []
-    for table, settings in config.model_dump(mode="json").items():
-        given = {key: value for key, value in settings.items() if value is not None}
-        if given:
-            lines.append(f"[{table}]")
-            # JSON's scalars and lists are TOML's.
-            lines.extend(f"{key} = {json.dumps(value)}" for key, value in given.items())
-            lines.append("")
-    return "\n".join(lines)

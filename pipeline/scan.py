@@ -51,6 +51,7 @@ from pipeline.store import (
     shard_count,
     write_table,
 )
+from pipeline.view import RunView
 from stages.clips import RULES
 from stages.contracts import Clips, Hotspot, PackedLayout
 from stages.detector import checkpoint
@@ -303,9 +304,7 @@ class _Scan(Session):
         started = time.monotonic()
         process = process_behind(model)
         simulated = outputs.read_confirmed(job, config, process, self.ledger)
-        view = outputs.RunView(
-            self.run, job, config, layout, model, hotspots, self.about, simulated
-        )
+        view = RunView(self.run, job, config, layout, model, hotspots, self.about, simulated)
         regions = outputs.not_scanned(view, self.ledger)
         metrics = outputs.gather_metrics(view, self.ledger, regions)
         self.about["state"] = "complete" if metrics["complete"] else "incomplete"

@@ -15,8 +15,8 @@ import zarr
 
 from pipeline.evaluation import interval_of
 from pipeline.inspect import open_view
-from pipeline.outputs import RunView
 from pipeline.store import Run, read_clips, read_patterns
+from pipeline.view import RunView
 from stages.contracts import Box, Floats, Int64s
 from stages.errors import RunMismatchError, UsageError
 from stages.geometry.union import merge

@@ -1,6 +1,6 @@
 """Training a detector on labelled datasets, from files to a checkpoint.
 
-in       datasets, a seed
+in       datasets, a recipe
 out      a checkpoint that says what it was trained on and what it reaches on validation clips
 promise  a stopped training goes on where it was; on a CPU, the same seed gives the same weights
 """
@@ -9,67 +9,104 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.special import expit
 
 from pipeline.dataset_file import Dataset, load_dataset
-from stages.contracts import Bytes
+from pipeline.learning import Patterns, judged, labels_of, parts_of, patterns_of, split
+from stages.contracts import Float32s, Floats, RasterSpec
 from stages.detector import checkpoint
-from stages.detector.model import DetectorConfig
+from stages.detector.committee import Committee, Rules
+from stages.detector.detectors import kind_of, learn
+from stages.detector.network import Network, Shape
+from stages.detector.operating import (
+    OperatingPoint,
+    calibration,
+    choose_threshold,
+    operating_point,
+    sure_threshold,
+    threshold_for_rate,
+)
 from stages.detector.training import (
     EpochReport,
-    LabelledClips,
     State,
     TrainingConfig,
-    choose_threshold,
     score,
-    train,
 )
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
 from stages.lithography.process import load_process, process_of
+from stages.scores import NetworkScorer, score_rasters
 
-VALIDATION_SHARE = 1 / 8
-"""Share of the patterns kept for validation where no dataset is given for it."""
+FEW_HOTSPOTS = 400
+"""With fewer patterns of hotspots none is spared for validation: see `_folded`."""
 
-EPOCH_PATTERNS = 16_384
-"""Patterns that an epoch is judged on, all hotspots among them; the threshold is set on all."""
+FEW_TRAINING = {"epochs": 4, "batch": 64}
+"""How long, then: each network is one of several."""
+
+FOLDS, MEMBERS = 4, 4
+"""Where hotspots are few: parts that are judged by what learnt from the others, and networks that
+then learn from all and judge together."""
+
+SURE_PRECISION = 0.95
+"""Share of hotspots among the clips that are called hot without review."""
+
+DOUBTFUL_SHARE = 0.05
+"""Share of the non-hotspots that a quick look leaves for a careful one."""
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Patterns:
-    """Distinct pictures with how often each is a hotspot."""
+class Recipe:
+    """What is trained, and how."""
 
-    raster: Bytes
-    hot: npt.NDArray[np.int64]
-    clips: npt.NDArray[np.int64]
+    detector: str = "attention"
+    """One of `stages.detector.detectors.DETECTORS`."""
+    shape: dict[str, Any] = field(default_factory=dict)
+    """Where its config is not the usual one."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Where the training is not the usual one of the detector; see `TrainingConfig`."""
+    start: str | None = None
+    """A model whose weights are begun with: of another process, or of simulated labels."""
+    protocol: str = "scan"
+    """Of marked datasets, learn from the cores, or from their neighbours too."""
+    false_alarm_rate: float = 0.001
+    """Of validation clips, that sets the threshold where hotspots are few."""
 
-    def labelled(self) -> LabelledClips:
-        """Return one clip per picture; what lies past the clip may decide: then the majority."""
-        return LabelledClips(self.raster, 2 * self.hot >= self.clips)
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    """Networks that judge together, and what they say of clips that they did not learn from."""
+
+    networks: list[Network]
+    rules: Rules
+    checked: Patterns
+    scores: Float32s
+    """Of each of the patterns."""
 
 
 def train_model(
     datasets: Sequence[Path],
     out: Path,
+    recipe: Recipe,
     *,
-    validation: Sequence[Path],
-    config: TrainingConfig,
-    say: Callable[[str], None],
+    validation: Sequence[Path] = (),
+    say: Say = lambda text: None,
     threads: int = 1,
-    protocol: str = "scan",
 ) -> dict[str, Any]:
     """Train on `datasets`, write the checkpoint to `out`, return its figures.
 
     Of datasets that are divided, the training clips are used, for validation too; the test clips
-    never are. Of those, `protocol` takes the ones on marked cores alone, or their neighbours too.
-    The weights depend on `threads`, as the order of sums does, but not on the machine's load.
+    never are. The weights depend on `threads`, as the order of sums does, but not on the load.
 
     Raises
     ------
@@ -85,39 +122,22 @@ def train_model(
             f"checkpoint {out} cannot be written: {out.parent} is no directory; make it, or "
             "choose another --out"
         )
-    torch.set_num_threads(threads)
-    learnt = [load_dataset(path).part("train", protocol) for path in datasets]
-    held = [load_dataset(path).part("train", protocol) for path in validation]
+    learnt = [load_dataset(path).part("train", recipe.protocol) for path in datasets]
+    held = [load_dataset(path).part("train", recipe.protocol) for path in validation]
     first = _alike(learnt + held)
-    if held:
-        training, checked = _patterns(learnt), _patterns(held)
-    else:
-        training, checked = _split(_patterns(learnt))
     settings = first.provenance.get("process_settings", {})
     process = process_of(settings) if settings else load_process(first.process)
-    config = replace(config, quarter_turns=process.symmetries == 8)
-    model = DetectorConfig(layers=first.spec.layers)
-    identity = f"{_identity(learnt + held, model, config)} threads {threads}"
-    unfinished = out.with_name(out.name + ".training")
-
-    def on_epoch(report: EpochReport, state: State) -> None:
-        say(
-            f"epoch {report.epoch}/{config.epochs}  loss {report.loss:.4f}  validation: "
-            f"PR AUC {report.pr_auc:.4f}, {report.false_alarms} false alarms at recall "
-            f"{report.recall:.4f}"
-        )
-        _write_state(unfinished, {"identity": identity, "state": state})
-
-    trained = train(
-        training.labelled(), _judged(checked).labelled(), model=model, config=config,
-        on_epoch=on_epoch,
-        state=_read_state(unfinished, identity),
-    )  # fmt: skip
-    scores = score(trained.detector, checked.raster)
-    point = choose_threshold(np.repeat(scores, checked.clips), _expanded(checked), config.recall)
-    made = checkpoint.Checkpoint(
-        weights=trained.detector.state_dict(),
-        config=model,
+    patterns = patterns_of(learnt)
+    few = not held and int((patterns.hot > 0).sum()) < FEW_HOTSPOTS
+    work = _Training(out, recipe, first.spec, process.symmetries, few, learnt + held, threads, say)
+    if few:
+        made = _folded(work, patterns)
+    else:
+        made = _validated(work, *((patterns, patterns_of(held)) if held else split(patterns)))
+    point = _point(work, made, few, recipe.false_alarm_rate)
+    model = checkpoint.Checkpoint(
+        weights=Committee(made.networks, made.rules).state_dict(),
+        config=made.networks[0].config,
         raster=first.spec,
         layers=tuple(f"metal {name}" for name in first.layers),
         process=first.process,
@@ -126,16 +146,193 @@ def train_model(
             "trained_on": [dataset.provenance for dataset in learnt],
             "validated_on": [dataset.provenance for dataset in held] or "patterns set apart",
             "trained_on_layers": list(first.layers),
-            "measured_on": f"{int(checked.clips.sum()):,} validation clips",
-            "training": asdict(config),
-            "epochs": [asdict(report) for report in trained.history],
+            "measured_on": f"{int(made.checked.clips.sum()):,} validation clips",
+            "training": asdict(work.config),
+            "epochs": work.history,
         },
         process_settings=settings,
         opc=first.provenance.get("opc", "none"),
+        name=recipe.detector,
+        rules=made.rules,
     )
-    checkpoint.save(out, made)
-    unfinished.unlink(missing_ok=True)
-    return {"model": str(out), "digest": made.digest, **asdict(point)}
+    checkpoint.save(out, model)
+    work.unfinished.unlink(missing_ok=True)
+    return {"model": str(out), "digest": model.digest, **asdict(point)}
+
+
+class _Training:
+    """The networks of one checkpoint, learnt one after the other; a stopped one goes on."""
+
+    def __init__(
+        self,
+        out: Path,
+        recipe: Recipe,
+        spec: RasterSpec,
+        symmetries: int,
+        few: bool,
+        datasets: Sequence[Dataset],
+        threads: int,
+        say: Say,
+    ) -> None:
+        self.kind, self.name = kind_of(recipe.detector), recipe.detector
+        self.shape = self.kind.shape(spec, **recipe.shape)
+        usual = (FEW_TRAINING if few else {}) | {"quarter_turns": symmetries == 8}
+        self.config = TrainingConfig(**(usual | self.kind.training | recipe.training))
+        self.spec, self.symmetries, self.threads, self.say = spec, symmetries, threads, say
+        self.unfinished = out.with_name(out.name + ".training")
+        self.history: list[list[dict[str, Any]]] = []
+        start = _start(recipe.start, self.name, self.shape, spec) if recipe.start else None
+        self._start = start.weights if start else None
+        begun = start.digest if start else ""
+        identity = _identity(datasets, [self.name, asdict(self.config), str(self.shape), begun])
+        self._kept = _read_state(self.unfinished, f"{identity} threads {threads}")
+        self._number = 0
+
+    def learn(
+        self, what: str, clips: Patterns, validation: Patterns | None = None, seed: int = 0
+    ) -> Network:
+        """Return the next network, learnt from `clips`."""
+        torch.set_num_threads(self.threads)
+        number, done = self._number, self._kept["done"]
+        self._number += 1
+        config = replace(self.config, seed=self.config.seed + 1000 * seed)
+
+        def on_epoch(report: EpochReport, state: State) -> None:
+            self.say(_words(what, report, config))
+            self._kept["state"] = state
+            _write_state(self.unfinished, self._kept)
+
+        if number < len(done):
+            network = self.kind.network(self.shape)
+            network.load_state_dict(done[number]["weights"])
+            self.history.append(done[number]["history"])
+            return network.eval()
+        trained = learn(
+            self.name, self.shape, clips.labelled(),
+            None if validation is None else validation.labelled(),
+            config, on_epoch, self._kept["state"], self._start,
+        )  # fmt: skip
+        history = [asdict(report) for report in trained.history]
+        self.history.append(history)
+        if history:  # what learns in no time is not kept
+            weights = trained.detector.state_dict()
+            self._kept |= {"done": [*done, {"weights": weights, "history": history}], "state": None}
+            _write_state(self.unfinished, self._kept)
+        return trained.detector
+
+    def judge(self, network: Network, patterns: Patterns) -> tuple[Float32s, Rules]:
+        """Return what a network says of patterns, and the rules that it does so by."""
+        rules = Rules(1, self.symmetries)
+        if self.kind.together:
+            quick = score(network, patterns.raster)
+            cold = quick[patterns.hot == 0]
+            cut = np.quantile(cold, [1 - DOUBTFUL_SHARE]) if len(cold) else np.zeros(1)
+            rules = replace(rules, careful_from=float(_logit(cut)[0]))
+        scorer = NetworkScorer(Committee([network], rules), self.spec)
+        return score_rasters(patterns.raster, scorer).score, rules
+
+
+def _start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoint.Checkpoint:
+    """Return a model to begin with, of one network.
+
+    Raises
+    ------
+    ModelMismatchError
+        When it is another detector, or of another picture.
+    """
+    model = checkpoint.load(checkpoint.find(name))
+    for what, theirs, ours in (
+        ("detector", (model.name, model.config), (detector, shape)),
+        ("raster", model.raster, spec),
+    ):
+        if theirs != ours:
+            raise ModelMismatchError(
+                f"model {name} has {what} {theirs} but this training {ours}; start with another, "
+                "or with none"
+            )
+    weights = model.weights
+    if model.rules:
+        first = "members.0."
+        weights = {
+            key.removeprefix(first): value
+            for key, value in weights.items()
+            if key.startswith(first)
+        }
+    return replace(model, weights=weights, rules=None)
+
+
+def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Learnt:
+    """Learn from some patterns, judge others."""
+    network = work.learn("", training, judged(checked))
+    scores, rules = work.judge(network, checked)
+    return _calibrated(_Learnt([network], rules, checked, scores))
+
+
+def _calibrated(made: _Learnt) -> _Learnt:
+    """Make the scores probabilities of clips as they come in validation."""
+    logits = _logit(made.scores)
+    scale, shift = calibration(logits, made.checked.hot, made.checked.clips)
+    scores = expit(scale * logits + shift).astype(np.float32)
+    return replace(made, rules=replace(made.rules, scale=scale, shift=shift), scores=scores)
+
+
+def _folded(work: _Training, patterns: Patterns) -> _Learnt:
+    """Judge each part of the patterns by what learnt from the others; then learn from all.
+
+    With few hotspots none can be spared, and a threshold that is set on a handful is chance.
+    """
+    fold = parts_of(patterns, FOLDS)
+    scores = np.empty(len(patterns), np.float32)
+    cuts = []
+    for number in range(FOLDS):
+        network = work.learn(f"part {number + 1}/{FOLDS}  ", patterns.some(fold != number))
+        scores[fold == number], rules = work.judge(network, patterns.some(fold == number))
+        cuts.append(rules.careful_from)
+    members = MEMBERS if work.kind.together else 1
+    networks = [
+        work.learn(f"member {number + 1}/{members}  ", patterns, seed=number)
+        for number in range(members)
+    ]
+    together = Rules(members, work.symmetries, min(cuts))
+    return _calibrated(_Learnt(networks, together, patterns, scores))
+
+
+def _point(work: _Training, made: _Learnt, few: bool, rate: float) -> OperatingPoint:
+    """Return the operating point on the clips that were not learnt from."""
+    scores, labels = np.repeat(made.scores, made.checked.clips), labels_of(made.checked)
+    # Rounded, so that the last digit of a score, which hangs on how it is summed, decides nothing.
+    if few:
+        threshold = _rounded(threshold_for_rate(scores, labels, rate).threshold, math.ceil)
+    else:
+        point = choose_threshold(scores, labels, work.config.recall)
+        threshold = _rounded(point.threshold, math.floor)
+    point = operating_point(scores, labels, threshold)
+    sure = sure_threshold(scores, labels, SURE_PRECISION)
+    return replace(point, sure=None if sure is None else max(sure, point.threshold))
+
+
+def _rounded(share: float, to_whole: Callable[[float], int]) -> float:
+    """Return a share with six significant digits."""
+    if share <= 0:
+        return share
+    places = 5 - math.floor(math.log10(share))
+    return float(round(to_whole(share * 10.0**places) / 10.0**places, places))
+
+
+def _logit(scores: npt.NDArray[Any]) -> Floats:
+    share = np.clip(np.asarray(scores, np.float64), 1e-12, 1 - 1e-7)
+    logits: Floats = np.log(share / (1 - share))
+    return logits
+
+
+def _words(what: str, report: EpochReport, config: TrainingConfig) -> str:
+    words = f"{what}epoch {report.epoch}/{config.epochs}  loss {report.loss:.4f}"
+    if report.pr_auc is None:
+        return words
+    return (
+        f"{words}  validation: PR AUC {report.pr_auc:.4f}, {report.false_alarms} false alarms at "
+        f"recall {report.recall:.4f}"
+    )
 
 
 def _alike(datasets: Sequence[Dataset]) -> Dataset:
@@ -153,65 +350,24 @@ def _alike(datasets: Sequence[Dataset]) -> Dataset:
     return first
 
 
-def _patterns(datasets: Sequence[Dataset]) -> Patterns:
-    """Put datasets together; a picture that occurs in several is one pattern."""
-    keys = np.concatenate([dataset.key for dataset in datasets])
-    counts = [dataset.counts() for dataset in datasets]
-    _, first, number = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    rasters = np.concatenate([dataset.raster for dataset in datasets])[first]
-    hot = np.bincount(number.ravel(), np.concatenate([c[0] for c in counts]))
-    clips = np.bincount(number.ravel(), np.concatenate([c[1] for c in counts]))
-    return Patterns(rasters, hot.astype(np.int64), clips.astype(np.int64))
-
-
-def _split(patterns: Patterns) -> tuple[Patterns, Patterns]:
-    """Set some patterns apart for validation, evenly over the (sorted, hence random) keys.
-
-    Of each class the same share: a benchmark has few hotspots, and chance might take none.
-    """
-    hot = patterns.hot > 0
-    rank = np.where(hot, np.cumsum(hot), np.cumsum(~hot)) - 1
-    apart = rank % round(1 / VALIDATION_SHARE) == 0
-    return _some(patterns, ~apart), _some(patterns, apart)
-
-
-def _judged(patterns: Patterns) -> Patterns:
-    """Return all patterns with a hotspot, and some of the others, evenly."""
-    hot = patterns.hot > 0
-    cold = np.flatnonzero(~hot)
-    step = max(1, -(-len(cold) // max(EPOCH_PATTERNS - int(hot.sum()), 1)))
-    hot[cold[::step]] = True
-    return _some(patterns, hot)
-
-
-def _some(patterns: Patterns, which: npt.NDArray[np.bool_]) -> Patterns:
-    return Patterns(patterns.raster[which], patterns.hot[which], patterns.clips[which])
-
-
-def _expanded(patterns: Patterns) -> npt.NDArray[np.bool_]:
-    """Return the label of every clip, pattern after pattern."""
-    both = np.stack([patterns.hot, patterns.clips - patterns.hot], axis=1).ravel()
-    return np.repeat(np.tile([True, False], len(patterns.hot)), both)
-
-
-def _identity(datasets: Sequence[Dataset], model: DetectorConfig, config: TrainingConfig) -> str:
+def _identity(datasets: Sequence[Dataset], settings: list[Any]) -> str:
     """Return a digest of everything that a training depends on."""
-    sha = hashlib.sha256(json.dumps([asdict(model), asdict(config)], sort_keys=True).encode())
+    sha = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for dataset in datasets:
         sha.update(dataset.key.tobytes() + dataset.pattern.tobytes() + dataset.label.tobytes())
     return sha.hexdigest()
 
 
-def _read_state(path: Path, identity: str) -> State | None:
+def _read_state(path: Path, identity: str) -> dict[str, Any]:
+    """Return what a stopped training left: networks that are done, and the state of the next."""
     if not path.exists():
-        return None
-    kept = torch.load(path, weights_only=True)
+        return {"identity": identity, "done": [], "state": None}
+    kept: dict[str, Any] = torch.load(path, weights_only=True)
     if kept["identity"] != identity:
         raise RunMismatchError(
             f"{path} was left by a training on other data or settings; remove it to start anew"
         )
-    state: State = kept["state"]
-    return state
+    return kept
 
 
 def _write_state(path: Path, content: dict[str, Any]) -> None:

@@ -7,6 +7,8 @@ in it: every batch has the same padded size, so that a pattern always meets the 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from stages.contracts import Bytes, Float32s, RasterSpec
+from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.detector import checkpoint
-from stages.detector.model import Detector
+from stages.detector.network import Judgement, Network
 from stages.errors import ConfigError, ModelMismatchError
 
 BATCH = 64
@@ -47,8 +49,14 @@ class Scorer(Protocol):
     embedding: int
     """Length of its embeddings."""
 
+    careful_from: float
+    """Score from which `score_with_care` is asked, too."""
+
     def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
         """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
+
+    def score_with_care(self, rasters: Bytes) -> Float32s:
+        """Return (`BATCH`,) scores of exactly `BATCH` pictures, however long that takes."""
 
 
 class NetworkScorer:
@@ -57,20 +65,41 @@ class NetworkScorer:
     On a CPU it keeps torch to one thread: parallel running is by processes.
     """
 
-    def __init__(self, detector: Detector, raster: RasterSpec, device: str = "cpu") -> None:
+    def __init__(self, detector: Network, raster: RasterSpec, device: str = "cpu") -> None:
         if device == "cpu":
             torch.set_num_threads(1)
         self.raster = raster
         self.embedding = detector.config.embedding
+        least = detector.careful_from
+        self.careful_from = least if math.isinf(least) else 1 / (1 + math.exp(-least))
         self._detector = detector.for_inference().to(device)
         self._device = device
 
     def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
         """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
         with torch.inference_mode():
-            x = torch.from_numpy(rasters).to(self._device, torch.float32).div_(255)
-            logit, embedding = self._detector(x)
-            return logit.sigmoid().cpu().numpy(), embedding.to(torch.float16).cpu().numpy()
+            judged: Judgement = self._detector(self._pictures(rasters))
+            score, embedding = judged.logit.sigmoid(), judged.embedding.to(torch.float16)
+            return score.cpu().numpy(), embedding.cpu().numpy()
+
+    def score_with_care(self, rasters: Bytes) -> Float32s:
+        """Return (`BATCH`,) scores of exactly `BATCH` pictures, of all that the detector knows."""
+        with torch.inference_mode():
+            logit = self._detector.careful(self._pictures(rasters))
+            scores: Float32s = logit.sigmoid().cpu().numpy()
+            return scores
+
+    def where(self, rasters: Bytes) -> Float32s | None:
+        """Return what each place of pictures adds to their log odds, (n, rows, columns).
+
+        None when the detector cannot tell.
+        """
+        with torch.inference_mode():
+            found = self._detector.where(self._pictures(rasters))
+            return None if found is None else found.cpu().numpy()
+
+    def _pictures(self, rasters: Bytes) -> torch.Tensor:
+        return torch.from_numpy(rasters).to(self._device, torch.float32).div_(255)
 
 
 def check_device(device: str) -> None:
@@ -120,11 +149,18 @@ def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
     n = len(rasters)
     score = np.empty(n, np.float32)
     embedding = np.empty((n, detector.embedding), np.float16)
-    batch = np.zeros((BATCH, *rasters.shape[1:]), np.uint8)
-    for start in range(0, n, BATCH):
-        stop = min(start + BATCH, n)
-        batch[: stop - start] = rasters[start:stop]
+    for rows, batch in _batches(rasters, np.arange(n)):
         scores, embeddings = detector.score_batch(batch)
-        score[start:stop] = scores[: stop - start]
-        embedding[start:stop] = embeddings[: stop - start]
+        score[rows], embedding[rows] = scores[: len(rows)], embeddings[: len(rows)]
+    for rows, batch in _batches(rasters, np.flatnonzero(score >= detector.careful_from)):
+        score[rows] = detector.score_with_care(batch)[: len(rows)]
     return Scores(score, embedding)
+
+
+def _batches(rasters: Bytes, which: Int64s) -> Iterator[tuple[Int64s, Bytes]]:
+    """Yield rows and their pictures, `BATCH` at a time; the last are filled up with others."""
+    batch = np.zeros((BATCH, *rasters.shape[1:]), np.uint8)
+    for start in range(0, len(which), BATCH):
+        rows = which[start : start + BATCH]
+        batch[: len(rows)] = rasters[rows]
+        yield rows, batch

@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 # Compiled kernels are built at their first call: a deadline would time the compiler.
 settings.register_profile("compiled", deadline=None)
 settings.load_profile("compiled")
+
+# Two threads that wait for each other on a busy machine take ten times as long as one.
+torch.set_num_threads(1)
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

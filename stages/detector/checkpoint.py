@@ -13,15 +13,18 @@ import os
 import pickle
 import zipfile
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from stages.contracts import RasterSpec
-from stages.detector.model import Detector, DetectorConfig
-from stages.detector.training import OperatingPoint
+from stages.detector.committee import Committee, Rules
+from stages.detector.detectors import kind_of
+from stages.detector.network import Network, Shape
+from stages.detector.operating import OperatingPoint
 from stages.errors import UsageError
 
 KIND = "hotscan detector"
@@ -36,7 +39,7 @@ class Checkpoint:
 
     weights: dict[str, Tensor]
     """State dict of `Detector`, on the CPU."""
-    config: DetectorConfig
+    config: Shape
     raster: RasterSpec
     """The picture it was trained on, and must be given."""
     layers: tuple[str, ...]
@@ -51,6 +54,10 @@ class Checkpoint:
     """The process itself, as plain values; empty when the labels are not simulated."""
     opc: str = "none"
     """Whether masks were corrected before they were printed, ``none`` or ``model``."""
+    name: str = "attention"
+    """Which of `stages.detector.detectors.DETECTORS` it is."""
+    rules: Rules | None = None
+    """How several of them judge together; None of one alone."""
 
     def __post_init__(self) -> None:
         if not self.raster.layers == self.config.layers == len(self.layers):
@@ -69,9 +76,11 @@ class Checkpoint:
         """SHA-256 of the content, 64 hexadecimal digits."""
         return _digest(_content(self))
 
-    def detector(self) -> Detector:
-        """Return the network with these weights, for training on; see `Detector.for_inference`."""
-        detector = Detector(self.config)
+    def detector(self) -> Network:
+        """Return the network with these weights, for training on; see `Network.for_inference`."""
+        make = partial(kind_of(self.name).network, self.config)
+        rules = self.rules
+        detector = Committee([make() for _ in range(rules.members)], rules) if rules else make()
         detector.load_state_dict(self.weights)
         return detector.eval()
 
@@ -108,11 +117,10 @@ def load(path: Path) -> Checkpoint:
             f"model {str(path)!r} is damaged: its digest is not that of its content; copy it again"
         )
     about = json.loads(content["about"])
-    config = about["config"]
-    config |= {"fine": tuple(config["fine"]), "coarse": tuple(config["coarse"])}  # lists in JSON
+    name = about.get("detector", "attention")
     return Checkpoint(
         weights=content["weights"],
-        config=DetectorConfig(**config),
+        config=kind_of(name).config_of(about["config"]),
         raster=RasterSpec(**about["raster"]),
         layers=tuple(about["layers"]),
         process=about["process"],
@@ -120,6 +128,8 @@ def load(path: Path) -> Checkpoint:
         provenance=about["provenance"],
         process_settings=about["process_settings"],
         opc=about["opc"],
+        name=name,
+        rules=Rules(**about["rules"]) if about.get("rules") else None,
     )
 
 
@@ -163,7 +173,9 @@ def find(name_or_path: str) -> Path:
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     about = {
-        "config": asdict(checkpoint.config),
+        "detector": checkpoint.name,
+        "rules": asdict(checkpoint.rules) if checkpoint.rules else None,
+        "config": asdict(cast(Any, checkpoint.config)),
         "raster": asdict(checkpoint.raster),
         "layers": checkpoint.layers,
         "process": checkpoint.process,

@@ -1,21 +1,48 @@
-"""What training minimises: the verdict's cross entropy, and the triplet loss of the embedding.
+"""What training minimises: the verdict's loss, and that of the embedding beside it.
 
-Both at once, from one backbone, as in Geng et al., ICCAD 2020. Triplets are mined batch-hard
-(Hermans, Beyer, Leibe: "In Defense of the Triplet Loss for Person Re-Identification", 2017).
+Both at once, from one backbone, as in Geng et al., ICCAD 2020. `PREDICTION` and `METRIC` name the
+kinds; a training chooses one of each.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_LEAST = 1e-7
+"""Least probability of a cluster."""
 
-def triplet_loss(embedding: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Return ``mean max(0, margin + |f(x) - f(x+)|^2 - |f(x) - f(x-)|^2)``, batch-hard.
+
+def cross_entropy(logit: Tensor, target: Tensor) -> Tensor:
+    """Return ``-(y log p + (1 - y) log(1 - p))`` of each clip, ``p = sigma(logit)``, (n,)."""
+    return F.binary_cross_entropy_with_logits(logit, target, reduction="none")
+
+
+def focal(logit: Tensor, target: Tensor, sharpness: float = 2.0) -> Tensor:
+    """Return ``-(1 - p_t)^g log p_t`` of each clip, (n,).
+
+    Lin, Goyal, Girshick, He, Dollar: "Focal Loss for Dense Object Detection", ICCV 2017.
+    """
+    plain = cross_entropy(logit, target)
+    p = logit.sigmoid()
+    missed = target * (1 - p) + (1 - target) * p
+    return missed**sharpness * plain
+
+
+def no_metric(embedding: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Return 0: the embedding is not trained."""
+    return embedding.sum() * 0
+
+
+def batch_hard(embedding: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Return ``mean max(0, M + |f(x) - f(x+)|^2 - |f(x) - f(x-)|^2)`` over the hardest triplets.
 
     Every clip is an anchor once: x+ is the farthest clip of its class in the batch, x- the nearest
-    of the other class.
+    of the other class. Hermans, Beyer, Leibe: "In Defense of the Triplet Loss for Person
+    Re-Identification", 2017.
 
     Parameters
     ----------
@@ -31,21 +58,75 @@ def triplet_loss(embedding: Tensor, labels: Tensor, margin: float) -> Tensor:
     Tensor
         A number; 0 when the batch holds one class only, for then there are no triplets.
     """
-    if bool(labels.all()) or not bool(labels.any()):
+    if not _mixed(labels):
         return embedding.sum() * 0
-    distance = 2 - 2 * embedding @ embedding.T  # (n, n), |a - b|^2 of unit vectors
-    same = labels[:, None] == labels[None, :]  # (n, n)
+    distance, same = _pairs(embedding, labels)
     farthest = distance.masked_fill(~same, -torch.inf).amax(1)  # (n,)
     nearest = distance.masked_fill(same, torch.inf).amin(1)  # (n,)
     return (margin + farthest - nearest).clamp_min(0).mean()
 
 
-def joint_loss(
-    logit: Tensor, embedding: Tensor, labels: Tensor, *, margin: float, metric_weight: float
-) -> Tensor:
-    """Return ``L_prediction + metric_weight * L_metric`` of a batch.
+def batch_all(embedding: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Return the mean over all triplets that violate the margin; arguments as `batch_hard`."""
+    distance, same = _pairs(embedding, labels)
+    violation = margin + distance[:, :, None] - distance[:, None, :]  # anchor, x+, x-
+    return _mean_violation(violation, _valid(same))
 
-    ``L_prediction`` is the mean of ``-(y log p + (1 - y) log(1 - p))`` with ``p = sigma(logit)``.
+
+def semi_hard(embedding: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Return the mean over triplets whose x- is farther than x+, by less than the margin.
+
+    Schroff, Kalenichenko, Philbin: "FaceNet", CVPR 2015; arguments as `batch_hard`.
     """
-    prediction = F.binary_cross_entropy_with_logits(logit, labels.to(logit.dtype))
-    return prediction + metric_weight * triplet_loss(embedding, labels, margin)
+    distance, same = _pairs(embedding, labels)
+    farther = distance[:, None, :] > distance[:, :, None]
+    violation = margin + distance[:, :, None] - distance[:, None, :]
+    return _mean_violation(violation, _valid(same) & farther)
+
+
+def pairwise(embedding: Tensor, labels: Tensor, margin: float) -> Tensor:
+    """Return the loss of clusters that hold pairs of one class together and others apart.
+
+    ``KL(p || q)`` of a pair of one class, ``max(0, M - KL(p || q))`` of the others, where p and q
+    are the squares of the embeddings, which sum to 1: distributions over clusters.
+    Hsu, Kira: "Neural network-based clustering using pairwise constraints", 2015, which Chen et
+    al., ASP-DAC 2019, take for their clustering stream. Arguments as `batch_hard`.
+    """
+    p = embedding.square().clamp_min(_LEAST)
+    entropy = (p * p.log()).sum(1)
+    divergence = entropy[:, None] - p @ p.log().T  # (n, n)
+    same = labels[:, None] == labels[None, :]
+    return torch.where(same, divergence, (margin - divergence).clamp_min(0)).mean()
+
+
+def _mixed(labels: Tensor) -> bool:
+    return bool(labels.any()) and not bool(labels.all())
+
+
+def _pairs(embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return |a - b|^2 of unit vectors, and which pairs are of one class, (n, n)."""
+    return 2 - 2 * embedding @ embedding.T, labels[:, None] == labels[None, :]
+
+
+def _valid(same: Tensor) -> Tensor:
+    """Return which (anchor, x+, x-) are triplets of three clips."""
+    other = ~torch.eye(len(same), dtype=torch.bool, device=same.device)
+    return (same & other)[:, :, None] & ~same[:, None, :]
+
+
+def _mean_violation(violation: Tensor, which: Tensor) -> Tensor:
+    lost = violation.clamp_min(0) * which
+    return lost.sum() / ((lost > 0).sum() + 1e-9)
+
+
+PREDICTION: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "focal": focal,
+}
+METRIC: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "batch_hard": batch_hard,
+    "batch_all": batch_all,
+    "semi_hard": semi_hard,
+    "pairwise": pairwise,
+    "none": no_metric,
+}

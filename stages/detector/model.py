@@ -10,17 +10,15 @@ so that an edge's place within a pixel, held in its grey level, survives.
 
 from __future__ import annotations
 
-import copy
 import itertools
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import convert_conv2d_weight_memory_format
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from stages.detector.attention import ChannelAttention, SpatialAttention
+from stages.detector.attention import ATTENTION, AttentionBranch
+from stages.detector.network import Convolution, Judgement, Network
 from stages.errors import ConfigError
 
 
@@ -38,32 +36,16 @@ class DetectorConfig:
     """Channels of the inception blocks at 1/8 of the picture's resolution; multiples of 8."""
     embedding: int = 64
     """Length of the embedding."""
-
-
-class Convolution(nn.Module):
-    """Convolution, batch norm, ReLU; (n, c_in, h, w) to (n, c_out, h/stride, w/stride)."""
-
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
-        super().__init__()
-        padding = (kernel - stride + 1) // 2
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding, bias=False)
-        self.norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(c_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return features, none below 0."""
-        return F.relu(self.norm(self.conv(x)), inplace=True)
-
-    def fold(self) -> None:
-        """Put what batch norm does to a batch in evaluation into the convolution."""
-        if isinstance(self.norm, nn.BatchNorm2d):
-            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
-            self.norm = nn.Identity()
+    attention: str = "channel_spatial"
+    """One of `stages.detector.attention.ATTENTION`; it follows each block."""
+    inception: bool = True
+    """Blocks of four views; otherwise of one convolution of 3 x 3."""
 
 
 class Inception(nn.Module):
-    """Four views of the same input side by side, then channel and spatial attention."""
+    """Four views of the same input side by side, then attention."""
 
-    def __init__(self, c_in: int, c_out: int) -> None:
+    def __init__(self, c_in: int, c_out: int, attention: str) -> None:
         super().__init__()
         if c_out % 8:
             raise ConfigError(f"an inception block has {c_out} channels; take a multiple of 8")
@@ -72,60 +54,89 @@ class Inception(nn.Module):
         self.three = Convolution(2 * self.eighth, 3 * self.eighth, 3)
         self.five = Convolution(2 * self.eighth, 2 * self.eighth, 5)
         self.pool = Convolution(c_in, self.eighth, 1)
-        self.attention = nn.Sequential(ChannelAttention(c_out), SpatialAttention())
+        self.attention = ATTENTION[attention](c_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, c_out, h, w) from (n, c_in, h, w)."""
         one, three, five = self.point(x).split(2 * self.eighth, dim=1)
         pooled = self.pool(F.max_pool2d(x, 3, 1, 1))
         out: Tensor = self.attention(
-            torch.cat([one, self.three(three), self.five(five), pooled], 1)
+            torch.cat([one, self.three(three), self.five(five), pooled], 1), x
         )
         return out
 
 
-class Detector(nn.Module):
+class Plain(nn.Module):
+    """One view, then attention: what a block is without inception."""
+
+    def __init__(self, c_in: int, c_out: int, attention: str) -> None:
+        super().__init__()
+        self.view = Convolution(c_in, c_out, 3)
+        self.attention = ATTENTION[attention](c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (n, c_out, h, w) from (n, c_in, h, w)."""
+        out: Tensor = self.attention(self.view(x), x)
+        return out
+
+
+class Detector(Network):
     """From pictures of clips to verdicts and embeddings."""
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
+        if config.attention not in ATTENTION:
+            raise ConfigError(
+                f"attention {config.attention!r} is unknown; choose one of {', '.join(ATTENTION)}"
+            )
         self.config = config
+        block = Inception if config.inception else Plain
         self.stem = Convolution(config.layers, config.stem, 8, stride=4)
         self.place = nn.Conv2d(2, config.stem, 1)
         widths = (config.stem, *config.fine, *config.coarse)
-        blocks = [Inception(c_in, c_out) for c_in, c_out in itertools.pairwise(widths)]
+        blocks = [block(*pair, config.attention) for pair in itertools.pairwise(widths)]
         self.fine = nn.Sequential(*blocks[: len(config.fine)])
         self.coarse = nn.Sequential(*blocks[len(config.fine) :])
         self.embed = nn.Linear(2 * widths[-1], config.embedding)
         self.verdict = nn.Linear(2 * widths[-1], 1)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Judge clips.
-
-        Parameters
-        ----------
-        x
-            (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8.
-
-        Returns
-        -------
-        logit, embedding
-            (n,) log odds of a hotspot in a population with as many hotspots as others, and
-            (n, embedding) of unit norm.
-        """
+    def features(self, x: Tensor) -> Tensor:
+        """Return what the verdict is drawn from, (n, coarse, h/8, w/8)."""
         x = self.stem(x)  # (n, stem, h/4, w/4)
         x = self.fine(x + self.place(distance_from_centre(x)))  # (n, fine, h/4, w/4)
-        x = self.coarse(F.max_pool2d(x, 2))  # (n, coarse, h/8, w/8)
-        x = torch.cat([x.mean((2, 3)), F.adaptive_max_pool2d(x, 1).flatten(1)], 1)  # (n, 2 coarse)
-        return self.verdict(x).squeeze(1), F.normalize(self.embed(x))
+        out: Tensor = self.coarse(F.max_pool2d(x, 2))
+        return out
 
-    def for_inference(self) -> Detector:
-        """Return a copy for scoring: batch norm folded into the convolutions, channels last."""
-        fused = copy.deepcopy(self).eval().requires_grad_(False)
-        for module in fused.modules():
-            if isinstance(module, Convolution):
-                module.fold()
-        return convert_conv2d_weight_memory_format(fused, torch.channels_last)
+    def forward(self, x: Tensor) -> Judgement:
+        """Judge clips, (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8."""
+        x = self.features(x)
+        x = torch.cat([x.mean((2, 3)), F.adaptive_max_pool2d(x, 1).flatten(1)], 1)  # (n, 2 coarse)
+        logit, embedding = self.verdict(x).squeeze(1), F.normalize(self.embed(x))
+        return Judgement(logit, embedding, self._taken_from_branches())
+
+    def _taken_from_branches(self) -> tuple[Tensor, ...]:
+        taken = []
+        for module in self.modules():
+            if isinstance(module, AttentionBranch) and module.logit is not None:
+                taken.append(module.logit)
+                module.logit = None
+        return tuple(taken)
+
+    def where(self, x: Tensor) -> Tensor:
+        """Return what each place adds to the logit, (n, h/8, w/8): a class-activation map.
+
+        The sum over places, and the verdict's bias, is the logit: what is pooled by its average
+        comes from all places alike, what is pooled by its maximum from the place of the maximum.
+        Zhou, Khosla, Lapedriza, Oliva, Torralba: "Learning Deep Features for Discriminative
+        Localization", CVPR 2016, for the average.
+        """
+        x = self.features(x)
+        self._taken_from_branches()
+        n, c, h, w = x.shape
+        average, maximum = self.verdict.weight.view(2, c)
+        adds = torch.einsum("nchw,c->nhw", x, average) / (h * w)
+        peak, at = x.flatten(2).max(2)  # (n, c)
+        return adds.flatten(1).scatter_add(1, at, peak * maximum).view(n, h, w)
 
 
 def distance_from_centre(x: Tensor) -> Tensor:

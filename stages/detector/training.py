@@ -1,30 +1,30 @@
-"""Train a detector.
+"""Train a network.
 
-In: pictures of labelled clips and a validation set. Out: the weights that did best on validation,
-with a threshold. Unit: a training set in memory. Promise: on a CPU, the same seed gives the same
-weights, also when training was stopped between two epochs and resumed from its state.
+In: pictures of labelled clips, and some to validate on. Out: the weights that did best on those.
+Unit: a training set in memory. Promise: on a CPU, the same seed gives the same weights, also when
+training was stopped between two epochs and resumed from its state.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from stages.contracts import Bytes, Float32s, Int64s
-from stages.detector.losses import joint_loss
-from stages.detector.model import Detector, DetectorConfig
+from stages.detector.losses import METRIC, PREDICTION
+from stages.detector.network import Judgement, Network
+from stages.detector.operating import Bools, choose_threshold, pr_auc
 from stages.errors import UsageError
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,22 @@ class TrainingConfig:
     learning_rate: float = 4e-3
     """Peak, after a linear rise over the first tenth; a cosine takes it down to 0."""
     weight_decay: float = 1e-2
+    prediction: str = "cross_entropy"
+    """Loss of the verdict, one of `stages.detector.losses.PREDICTION`."""
+    bias: float = 0.0
+    """What non-hotspots are taught to score at last, in three steps from 0: biased learning."""
+    metric: str = "batch_hard"
+    """Loss of the embedding, one of `stages.detector.losses.METRIC`."""
     margin: float = 0.5
-    """M of the triplet loss, in squared distance of unit vectors."""
+    """M of the metric loss, in squared distance of unit vectors."""
     metric_weight: float = 0.5
-    """Weight of the triplet loss beside the cross entropy."""
+    """Weight of the metric loss beside the verdict's."""
     hard: float = 0.5
     """Share of a batch's non-hotspots that is drawn in proportion to the score they last got."""
     quarter_turns: bool = True
     """Turn as well as flip; not for a process whose source treats x and y differently."""
+    shift_px: int = 0
+    """Move each picture by up to so many pixels either way, each time it is drawn."""
     recall: float = 0.99
     """Recall on validation that the threshold is chosen for."""
     seed: int = 0
@@ -57,6 +65,11 @@ class TrainingConfig:
                 f"batch is {self.batch}, steps {self.steps}, epochs {self.epochs}; a batch needs "
                 "two clips of each class, so 4, and there must be one step and one epoch at least"
             )
+        for name, table in (("prediction", PREDICTION), ("metric", METRIC)):
+            if getattr(self, name) not in table:
+                raise UsageError(
+                    f"{name} is {getattr(self, name)!r}; choose one of {', '.join(table)}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +80,8 @@ class LabelledClips:
     """(n, layers, h, w)"""
     labels: Bools
     """(n,) True for a hotspot."""
+    weights: Float32s | None = None
+    """(n,) of each clip's loss; 1 when not given."""
 
     def __post_init__(self) -> None:
         hot, clips = int(self.labels.sum()), len(self.labels)
@@ -79,22 +94,6 @@ class LabelledClips:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatingPoint:
-    """A threshold and what it does on the clips that it was measured on."""
-
-    threshold: float
-    """A clip of at least this score is flagged."""
-    recall: float
-    """Flagged hotspots / hotspots."""
-    false_alarms: int
-    """Flagged clips that are no hotspots."""
-    false_alarm_rate: float
-    """False alarms / clips that are no hotspots."""
-    hotspots: int
-    clips: int
-
-
-@dataclass(frozen=True, slots=True)
 class EpochReport:
     """What an epoch came to."""
 
@@ -102,11 +101,11 @@ class EpochReport:
     """Epochs done, this one included."""
     loss: float
     """Mean over the epoch's batches."""
-    pr_auc: float
-    """Area under the precision-recall curve, on validation."""
-    recall: float
+    pr_auc: float | None = None
+    """Area under the precision-recall curve, on validation; None when there is none."""
+    recall: float | None = None
     """At the threshold that the configured recall asks for, on validation."""
-    false_alarms: int
+    false_alarms: int | None = None
     """At the same threshold."""
 
 
@@ -114,10 +113,8 @@ class EpochReport:
 class Trained:
     """The outcome of training."""
 
-    detector: Detector
-    """With the weights of the epoch of highest `pr_auc`."""
-    operating_point: OperatingPoint
-    """Of those weights, on validation."""
+    detector: Network
+    """With the weights of the epoch of highest `pr_auc`; without validation, of the last."""
     history: tuple[EpochReport, ...]
 
 
@@ -127,9 +124,9 @@ State = dict[str, Any]
 
 def train(
     clips: LabelledClips,
-    validation: LabelledClips,
+    validation: LabelledClips | None,
     *,
-    model: DetectorConfig,
+    network: Callable[[], Network],
     config: TrainingConfig,
     on_epoch: Callable[[EpochReport, State], None] = lambda report, state: None,
     state: State | None = None,
@@ -140,14 +137,16 @@ def train(
     Parameters
     ----------
     clips, validation
-        What is learnt from, and what the epoch and the threshold are chosen on.
+        What is learnt from, and what the epoch is chosen on; None takes the last.
+    network
+        Makes the network; its weights are drawn with the config's seed.
     on_epoch
         Called after every epoch. The state is that of training itself, not a copy.
     state
         What `on_epoch` was last given in a run that was stopped: training goes on from there.
     """
     torch.manual_seed(config.seed)
-    detector = convert_conv2d_weight_memory_format(Detector(model).to(device), torch.channels_last)
+    detector = convert_conv2d_weight_memory_format(network().to(device), torch.channels_last)
     optimiser = torch.optim.AdamW(detector.parameters(), weight_decay=config.weight_decay)
     last_score = torch.full((len(clips.labels),), 0.5)  # a clip never drawn counts as undecided
     history: list[EpochReport] = []
@@ -158,12 +157,10 @@ def train(
         last_score, best = state["last_score"], state["best"]
         history = [EpochReport(**report) for report in state["history"]]
     for epoch in range(len(history), config.epochs):
+        torch.manual_seed(config.seed * 100_003 + epoch)  # dropout is the same when resumed
         loss = train_one_epoch(detector, optimiser, clips, last_score, epoch, config)
-        scores = score(detector, validation.rasters)
-        point = choose_threshold(scores, validation.labels, config.recall)
-        area = pr_auc(scores, validation.labels)
-        report = EpochReport(epoch + 1, loss, area, point.recall, point.false_alarms)
-        if area > max((past.pr_auc for past in history), default=-1.0):
+        report = _report(epoch, loss, detector, validation, config.recall)
+        if (report.pr_auc or 0.0) >= max((past.pr_auc or 0.0 for past in history), default=0.0):
             best = copy.deepcopy(detector.state_dict())
         history.append(report)
         state = {
@@ -175,12 +172,22 @@ def train(
         }
         on_epoch(report, state)
     detector.load_state_dict(best)
-    point = choose_threshold(score(detector, validation.rasters), validation.labels, config.recall)
-    return Trained(detector.eval(), point, tuple(history))
+    return Trained(detector.eval(), tuple(history))
+
+
+def _report(
+    epoch: int, loss: float, detector: Network, validation: LabelledClips | None, recall: float
+) -> EpochReport:
+    if validation is None:
+        return EpochReport(epoch + 1, loss)
+    scores = score(detector, validation.rasters)
+    point = choose_threshold(scores, validation.labels, recall)
+    area = pr_auc(scores, validation.labels)
+    return EpochReport(epoch + 1, loss, area, point.recall, point.false_alarms)
 
 
 def train_one_epoch(
-    detector: Detector,
+    detector: Network,
     optimiser: torch.optim.Optimizer,
     clips: LabelledClips,
     last_score: Tensor,
@@ -197,17 +204,48 @@ def train_one_epoch(
             group["lr"] = learning_rate(epoch * config.steps + step, config)
         x = to_pictures(clips.rasters[drawn]).to(device)
         x = flip_and_turn(x, generator, quarter_turns=config.quarter_turns)
-        y = torch.from_numpy(clips.labels[drawn]).to(device)
-        logit, embedding = detector(x)
-        loss = joint_loss(
-            logit, embedding, y, margin=config.margin, metric_weight=config.metric_weight
-        )
+        x = shifted(x, generator, config.shift_px)
+        judgement = detector(x)
+        weights = None if clips.weights is None else clips.weights[drawn]
+        labels = torch.from_numpy(clips.labels[drawn]).to(device)
+        loss = joint_loss(judgement, labels, weights, epoch / config.epochs, config)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
-        last_score[torch.from_numpy(drawn)] = logit.detach().sigmoid().cpu()
+        last_score[torch.from_numpy(drawn)] = judgement.logit.detach().sigmoid().cpu()
         total += float(loss.detach())
     return total / config.steps
+
+
+def joint_loss(
+    judgement: Judgement,
+    labels: Tensor,
+    weights: Float32s | None,
+    done: float,
+    config: TrainingConfig,
+) -> Tensor:
+    """Return ``L_prediction + metric_weight * L_metric`` of a batch.
+
+    Parameters
+    ----------
+    labels
+        (n,) bool.
+    weights
+        (n,) of each clip's verdict.
+    done
+        Share of the training that is over.
+    """
+    # Yang et al., DAC 2017: the target of non-hotspots is raised in turn, 0, then half, then all.
+    taught = config.bias * min(int(3 * done), 2) / 2
+    target = torch.where(labels, 1.0, taught).to(judgement.logit.dtype)
+    loss = torch.zeros((), device=labels.device)
+    for logit in (judgement.logit, *judgement.more):
+        each = PREDICTION[config.prediction](logit, target)
+        if weights is not None:
+            each = each * torch.from_numpy(weights).to(each)
+        loss = loss + each.mean()
+    metric = METRIC[config.metric](judgement.embedding, labels, config.margin)
+    return loss + config.metric_weight * metric
 
 
 def draw_batches(labels: Bools, last_score: Tensor, epoch: int, config: TrainingConfig) -> Int64s:
@@ -254,64 +292,25 @@ def flip_and_turn(x: Tensor, generator: torch.Generator, *, quarter_turns: bool)
     return torch.where(chosen[2], x.transpose(2, 3), x) if quarter_turns else x
 
 
-def score(detector: Detector, rasters: Bytes, batch: int = 256) -> Float32s:
+def shifted(x: Tensor, generator: torch.Generator, most_px: int) -> Tensor:
+    """Return (n, layers, h, w), each picture moved by up to `most_px`; wires go on at the edge."""
+    if not most_px:
+        return x
+    n, _, h, w = x.shape
+    by = torch.randint(2 * most_px + 1, (2, n), generator=generator).to(x.device)
+    padded = F.pad(x, (most_px,) * 4, mode="replicate")
+    rows = by[0][:, None] + torch.arange(h, device=x.device)
+    columns = by[1][:, None] + torch.arange(w, device=x.device)
+    each = torch.arange(n, device=x.device)[:, None, None]
+    return padded[each, :, rows[:, :, None], columns[:, None, :]].movedim(3, 1)
+
+
+def score(detector: Network, rasters: Bytes, batch: int = 256) -> Float32s:
     """Return (n,) hotspot probabilities of (n, layers, h, w) pictures."""
     fused = detector.for_inference()
-    device = next(fused.parameters()).device
+    device = next(itertools.chain(fused.parameters(), fused.buffers())).device
     parts = np.split(rasters, range(batch, len(rasters), batch))
     with torch.inference_mode():
         return np.concatenate(
-            [fused(to_pictures(part).to(device))[0].sigmoid().cpu().numpy() for part in parts]
+            [fused(to_pictures(part).to(device)).logit.sigmoid().cpu().numpy() for part in parts]
         )
-
-
-def choose_threshold(scores: Float32s, labels: Bools, recall: float) -> OperatingPoint:
-    """Return the highest threshold that finds at least a share `recall` of the hotspots.
-
-    Parameters
-    ----------
-    scores
-        (n,); a clip is flagged when its score is at least the threshold.
-    labels
-        (n,) True for a hotspot.
-    recall
-        Over 0, at most 1.
-
-    Raises
-    ------
-    UsageError
-        When `recall` is out of range, or there is no hotspot to measure it on.
-    """
-    hot = np.sort(scores[labels])[::-1]
-    if not 0 < recall <= 1 or not len(hot):
-        raise UsageError(
-            f"recall is {recall} and hotspots are {len(hot)}; a threshold needs a recall over 0 "
-            "and up to 1, and at least one hotspot to measure it on"
-        )
-    needed = math.ceil(recall * len(hot) - 1e-9)  # 0.07 * 100 is 7.000000000000001
-    threshold = hot[needed - 1]
-    flagged = scores >= threshold
-    false_alarms = int((flagged & ~labels).sum())
-    return OperatingPoint(
-        threshold=float(threshold),
-        recall=float(flagged[labels].mean()),
-        false_alarms=false_alarms,
-        false_alarm_rate=false_alarms / max(1, int((~labels).sum())),
-        hotspots=len(hot),
-        clips=len(labels),
-    )
-
-
-def pr_auc(scores: Float32s, labels: Bools) -> float:
-    """Return the area under the precision-recall curve, as average precision.
-
-    ``sum over thresholds of (recall_k - recall_{k-1}) precision_k``; equal scores are one
-    threshold, so the order of the clips does not matter.
-    """
-    order = np.argsort(-scores, kind="stable")
-    found = np.cumsum(labels[order])
-    last_of_equals = np.append(np.diff(scores[order]) != 0, True)
-    flagged = np.flatnonzero(last_of_equals) + 1
-    found = found[last_of_equals]
-    gained = np.diff(found, prepend=0) / found[-1]
-    return float((gained * found / flagged).sum())

@@ -22,7 +22,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from shapely import Polygon
 
-from stages.contracts import Box, Bytes, Hotspot, RasterSpec, Verdict
+from stages.contracts import Box, Bytes, Float32s, Hotspot, RasterSpec, Verdict
 from stages.pages.pictures import place, polygons_path
 
 _MAP_DOTS = 500
@@ -32,6 +32,7 @@ _MAP_SIZE = 1000.0
 _GROUPS = 15
 _REGIONS = 12
 _BINS = 20
+_WARM = 0.3
 # Blue, ochre, green, plum: told apart by colour-blind readers, and visible on white and on black.
 _LAYER_COLOURS = ((62, 124, 186), (217, 160, 40), (46, 150, 110), (168, 92, 160))
 
@@ -111,6 +112,8 @@ class ReportData:
     """The hotspots in the order of their pictures; by rank by default."""
     contours: Mapping[int, Sequence[Polygon]] = field(default_factory=dict)
     """Id of a shown hotspot to what prints there at the corner of its worst defect, in dbu."""
+    where: Mapping[int, Float32s] = field(default_factory=dict)
+    """Id of a shown hotspot to what each place adds to its log odds, (row, column), upward."""
 
     @property
     def not_simulated(self) -> int:
@@ -219,8 +222,22 @@ def _card(spot: Hotspot, data: ReportData) -> dict[str, Any]:
         "occurrences": data.occurrences.get(spot.pattern),
         # What KLayout's "Goto Position" (Ctrl+G) takes: x, y and the side of the window, in um.
         "goto": f"{x},{y},{data.raster.clip_nm / 1000:g}",
+        "warm": _warm(data.where.get(spot.id), data.raster.clip_px),
         **_print(spot, data),
     }
+
+
+def _warm(adds: Float32s | None, side: float) -> list[dict[str, float]]:
+    """Return the places that speak most for a hotspot, in pixels of the picture, shaded."""
+    if adds is None or adds.max() <= 0:
+        return []
+    rows, columns = np.nonzero(adds > _WARM * adds.max())
+    wide, high = side / adds.shape[1], side / adds.shape[0]
+    return [
+        {"x": column * wide, "y": side - (row + 1) * high, "w": wide, "h": high,
+         "shade": round(0.5 * float(adds[row, column] / adds.max()), 2)}
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+    ]  # fmt: skip
 
 
 def _print(spot: Hotspot, data: ReportData) -> dict[str, Any]:

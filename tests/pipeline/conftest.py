@@ -17,7 +17,7 @@ from pipeline.store import Run, read_patterns
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig
-from stages.detector.training import OperatingPoint
+from stages.detector.operating import OperatingPoint
 from tests.small_scan import BLOCK, LABELLED_UM, Ended, Hotscan, SmallScan
 
 

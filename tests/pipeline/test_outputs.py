@@ -15,13 +15,16 @@ from pipeline import outputs
 from pipeline.config import load_config
 from pipeline.inspect import open_view
 from pipeline.ledger import Ledger, Status, UnitOutcome
+from pipeline.page import config_toml
+from pipeline.steps import draw_places
 from pipeline.store import Run
+from pipeline.view import RunView
 from stages.contracts import Box, Layer
 from stages.errors import IncompleteError, UsageError
 
 
 @pytest.fixture(scope="module")
-def view(reference: Run) -> outputs.RunView:
+def view(reference: Run) -> RunView:
     return open_view(reference)
 
 
@@ -33,7 +36,7 @@ FIELDS = {
 }  # fmt: skip
 
 
-def test_metrics_are_flat_and_stable(reference: Run, view: outputs.RunView) -> None:
+def test_metrics_are_flat_and_stable(reference: Run, view: RunView) -> None:
     metrics = json.loads((reference.report / "metrics.json").read_text())
     assert set(metrics) == FIELDS
     assert all(isinstance(value, int | float) for value in metrics.values())
@@ -47,7 +50,7 @@ def test_metrics_are_in_the_docs() -> None:
     assert [name for name in FIELDS - stages if f"`{name}`" not in page] == []
 
 
-def test_tiles_without_a_verdict_are_named(view: outputs.RunView, tmp_path: Path) -> None:
+def test_tiles_without_a_verdict_are_named(view: RunView, tmp_path: Path) -> None:
     """Of two tiles one failed and one was never run: together they are the whole area."""
     job = view.job
     assert len(job.tiles) > 1
@@ -63,7 +66,7 @@ def test_tiles_without_a_verdict_are_named(view: outputs.RunView, tmp_path: Path
 
 
 def test_unscored_patterns_take_their_clips_along(
-    view: outputs.RunView, monkeypatch: pytest.MonkeyPatch
+    view: RunView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     score, count = outputs.read_patterns(view.run, "score", "count")
     lost = int(np.argmax(count))
@@ -86,7 +89,7 @@ def test_a_run_without_hotspots_table_is_incomplete(tmp_path: Path) -> None:
         outputs.read_hotspots(Run(tmp_path))
 
 
-def test_markers_keep_off_every_layer_of_the_file(view: outputs.RunView, tmp_path: Path) -> None:
+def test_markers_keep_off_every_layer_of_the_file(view: RunView, tmp_path: Path) -> None:
     """Also off layers that were not scanned."""
     layers = {Layer(number, 0) for number in range(1, 256)} - {Layer(17, 0)}
     crowded = replace(view, layout=replace(view.layout, file_layers=tuple(layers)))
@@ -98,7 +101,7 @@ def test_markers_keep_off_every_layer_of_the_file(view: outputs.RunView, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["m.gds"]
 
 
-def test_a_clip_file_holds_the_clip(view: outputs.RunView, tmp_path: Path) -> None:
+def test_a_clip_file_holds_the_clip(view: RunView, tmp_path: Path) -> None:
     """Its area of the scanned layer is what the picture shows, to the rounding of a pixel."""
     outputs.export(view, "clips", tmp_path, [])
     spot = view.hotspots[0]
@@ -110,25 +113,25 @@ def test_a_clip_file_holds_the_clip(view: outputs.RunView, tmp_path: Path) -> No
         (spot.x_dbu / 1000 + half, spot.y_dbu / 1000 + half),
     )
     inside = sum(p.area() for p in gdstk.boolean(drawn, window, "and"))
-    (picture,) = outputs.draw_places(np.array([spot.x_dbu]), np.array([spot.y_dbu]), view.job)
+    (picture,) = draw_places(np.array([spot.x_dbu]), np.array([spot.y_dbu]), view.job)
     pixel_um2 = (view.job.pixel_dbu / 1000) ** 2
     assert inside == pytest.approx(picture.sum() / 255 * pixel_um2, rel=0.01)
     assert inside > 0
 
 
-def test_an_unknown_format_lists_the_known(view: outputs.RunView, tmp_path: Path) -> None:
+def test_an_unknown_format_lists_the_known(view: RunView, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="format 'dxf' is unknown; choose one of gds, oas, lyrdb"):
         outputs.export(view, "dxf", tmp_path / "x", [])
 
 
-def test_a_model_of_another_layer_is_told(view: outputs.RunView) -> None:
-    assert outputs.all_warnings(view) == ()
+def test_a_model_of_another_layer_is_told(view: RunView) -> None:
+    assert view.warnings == ()
     other = replace(view, model=replace(view.model, provenance={"trained_on_layers": ["69/20"]}))
-    (warning,) = outputs.all_warnings(other)
+    (warning,) = other.warnings
     assert "was trained on 69/20" in warning
     assert "68/20 is judged as if it were that" in warning
 
 
-def test_the_config_in_the_report_can_be_used_again(view: outputs.RunView) -> None:
-    tables = tomllib.loads(outputs.config_toml(view.config))
+def test_the_config_in_the_report_can_be_used_again(view: RunView) -> None:
+    tables = tomllib.loads(config_toml(view.config))
     assert load_config(None, tables) == view.config

@@ -5,53 +5,195 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from stages.detector.losses import joint_loss, triplet_loss
+from stages.detector.losses import (
+    METRIC,
+    PREDICTION,
+    batch_all,
+    batch_hard,
+    cross_entropy,
+    focal,
+    pairwise,
+    semi_hard,
+)
+from stages.detector.network import Judgement
+from stages.detector.training import TrainingConfig, joint_loss
+from stages.errors import UsageError
 
 
-def brute_force_triplet(embedding, labels, margin):
+def unit_vectors(n, length, seed):
+    embedding = np.random.default_rng(seed).normal(size=(n, length))
+    return embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+
+
+def square_distance(embedding, a, b):
+    return float(((embedding[a] - embedding[b]) ** 2).sum())
+
+
+def brute_force_hard(embedding, labels, margin):
     losses = []
     for a in range(len(labels)):
-        to = [float(((embedding[a] - embedding[b]) ** 2).sum()) for b in range(len(labels))]
+        to = [square_distance(embedding, a, b) for b in range(len(labels))]
         positive = max(d for d, label in zip(to, labels, strict=True) if label == labels[a])
         negative = min(d for d, label in zip(to, labels, strict=True) if label != labels[a])
         losses.append(max(0.0, margin + positive - negative))
     return sum(losses) / len(losses)
 
 
+def brute_force_triplets(embedding, labels, margin, semi_hard):
+    losses = []
+    for a in range(len(labels)):
+        for p in range(len(labels)):
+            for n in range(len(labels)):
+                if p == a or labels[p] != labels[a] or labels[n] == labels[a]:
+                    continue
+                near, far = square_distance(embedding, a, p), square_distance(embedding, a, n)
+                if near + margin > far and (far > near or not semi_hard):
+                    losses.append(near + margin - far)
+    return sum(losses) / len(losses) if losses else 0.0
+
+
 @pytest.mark.parametrize("margin", [0.0, 0.2, 1.0])
 @pytest.mark.parametrize("hot", [1, 5, 11])
-def test_triplet_loss_is_that_of_every_anchor_in_turn(margin, hot):
-    rng = np.random.default_rng(hot)
-    embedding = rng.normal(size=(12, 6))
-    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
-    labels = np.arange(12) < hot
-    loss = triplet_loss(torch.tensor(embedding), torch.tensor(labels), margin)
-    assert float(loss) == pytest.approx(brute_force_triplet(embedding, labels, margin))
+def test_batch_hard_is_that_of_every_anchor_in_turn(margin, hot):
+    embedding, labels = unit_vectors(12, 6, hot), np.arange(12) < hot
+    loss = batch_hard(torch.tensor(embedding), torch.tensor(labels), margin)
+    assert float(loss) == pytest.approx(brute_force_hard(embedding, labels, margin))
 
 
-def test_triplet_loss_of_classes_further_apart_than_the_margin_is_zero():
+@pytest.mark.parametrize("kind", [batch_all, semi_hard])
+@pytest.mark.parametrize("margin", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("hot", [0, 1, 4, 8])
+def test_triplet_losses_are_means_over_the_triplets_that_lose(kind, margin, hot):
+    embedding, labels = unit_vectors(8, 5, hot), np.arange(8) < hot
+    loss = kind(torch.tensor(embedding), torch.tensor(labels), margin)
+    expected = brute_force_triplets(embedding, labels, margin, kind is semi_hard)
+    assert float(loss) == pytest.approx(expected)
+    if margin and 0 < hot < 8:
+        assert expected > 0
+
+
+def test_batch_hard_of_classes_further_apart_than_the_margin_is_zero():
     embedding = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
     labels = torch.tensor([True, True, False])
-    assert float(triplet_loss(embedding, labels, margin=3.9)) == 0
-    assert float(triplet_loss(embedding, labels, margin=4.5)) == pytest.approx(0.5)
+    assert float(batch_hard(embedding, labels, margin=3.9)) == 0
+    assert float(batch_hard(embedding, labels, margin=4.5)) == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("kind", ["batch_hard", "batch_all", "semi_hard", "none"])
 @pytest.mark.parametrize("label", [True, False])
-def test_one_class_has_no_triplets_and_no_gradient(label):
+def test_one_class_has_no_triplets_and_no_gradient(kind, label):
     embedding = F.normalize(torch.randn(4, 3)).requires_grad_()
-    loss = triplet_loss(embedding, torch.full((4,), label), margin=1.0)
+    loss = METRIC[kind](embedding, torch.full((4,), label), 1.0)
     loss.backward()
     assert float(loss.detach()) == 0
     assert float(embedding.grad.abs().sum()) == 0
 
 
-def test_joint_loss_is_cross_entropy_plus_weighted_triplets():
-    logit = torch.tensor([2.0, -1.0, 0.5])
-    embedding = F.normalize(torch.tensor([[1.0, 0.2], [0.1, 1.0], [1.0, -0.3]]))
-    labels = torch.tensor([True, False, True])
+@pytest.mark.parametrize("margin", [0.5, 2.0])
+def test_pairwise_loss_is_that_of_every_pair_in_turn(margin):
+    embedding, labels = unit_vectors(6, 4, 1), np.arange(6) < 2
+    losses = []
+    for a, p in enumerate(embedding**2):
+        for b, q in enumerate(embedding**2):
+            divergence = sum(pk * math.log(pk / qk) for pk, qk in zip(p, q, strict=True))
+            together = labels[a] == labels[b]
+            losses.append(divergence if together else max(0.0, margin - divergence))
+    loss = pairwise(torch.tensor(embedding), torch.tensor(labels), margin)
+    assert float(loss) == pytest.approx(sum(losses) / 36)
+
+
+def test_pairwise_loss_of_empty_clusters_is_finite():
+    embedding = torch.eye(3).requires_grad_()
+    loss = pairwise(embedding, torch.tensor([True, False, True]), 2.0)
+    loss.backward()
+    assert 0 < float(loss.detach()) < math.inf
+    assert bool(embedding.grad.isfinite().all())
+
+
+def test_cross_entropy_by_its_formula():
+    logit, target = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1.0, 0.0, 0.3])
     p = [1 / (1 + math.exp(-z)) for z in logit.tolist()]
-    entropy = -(math.log(p[0]) + math.log(1 - p[1]) + math.log(p[2])) / 3
-    triplets = brute_force_triplet(embedding.numpy(), labels.numpy(), 2.0)
+    expected = [
+        -math.log(p[0]),
+        -math.log(1 - p[1]),
+        -0.3 * math.log(p[2]) - 0.7 * math.log1p(-p[2]),
+    ]
+    assert cross_entropy(logit, target).tolist() == pytest.approx(expected)
+
+
+def test_focal_loss_without_sharpness_is_cross_entropy():
+    logit, target = torch.linspace(-5, 5, 11), torch.arange(11) % 2.0
+    assert torch.equal(focal(logit, target, 0.0), cross_entropy(logit, target))
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 2.0])
+def test_focal_loss_by_its_formula(sharpness):
+    logit, target = torch.linspace(-5, 5, 11), torch.arange(11) % 2.0
+    right = [1 / (1 + math.exp(-z if t else z)) for z, t in zip(logit, target, strict=True)]
+    expected = [-((1 - p) ** sharpness) * math.log(p) for p in right]
+    assert focal(logit, target, sharpness).tolist() == pytest.approx(expected, rel=1e-4)
+
+
+JUDGED = Judgement(
+    torch.tensor([2.0, -1.0, 0.5]),
+    F.normalize(torch.tensor([[1.0, 0.2], [0.1, 1.0], [1.0, -0.3]])),
+)
+LABELS = torch.tensor([True, False, True])
+VERDICT_ONLY = {"metric": "none", "metric_weight": 7.0}
+
+
+def entropies(logit, cold_target=0.0):
+    targets = [1.0, cold_target, 1.0]
+    p = [1 / (1 + math.exp(-z)) for z in logit.tolist()]
+    return [-t * math.log(q) - (1 - t) * math.log(1 - q) for q, t in zip(p, targets, strict=True)]
+
+
+def test_joint_loss_is_cross_entropy_plus_weighted_triplets():
+    triplets = brute_force_hard(JUDGED.embedding.numpy(), LABELS.numpy(), 2.0)
     assert triplets > 0
-    loss = joint_loss(logit, embedding, labels, margin=2.0, metric_weight=0.25)
-    assert float(loss) == pytest.approx(entropy + 0.25 * triplets)
+    config = TrainingConfig(margin=2.0, metric_weight=0.25)
+    loss = joint_loss(JUDGED, LABELS, None, 0.5, config)
+    assert float(loss) == pytest.approx(sum(entropies(JUDGED.logit)) / 3 + 0.25 * triplets)
+
+
+@pytest.mark.parametrize("prediction", PREDICTION)
+@pytest.mark.parametrize("metric", METRIC)
+def test_joint_loss_is_of_the_kinds_that_are_chosen(prediction, metric):
+    config = TrainingConfig(prediction=prediction, metric=metric, margin=1.5, metric_weight=0.5)
+    verdict = PREDICTION[prediction](JUDGED.logit, LABELS.float()).mean()
+    expected = verdict + 0.5 * METRIC[metric](JUDGED.embedding, LABELS, 1.5)
+    assert float(joint_loss(JUDGED, LABELS, None, 0.0, config)) == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize(
+    ("done", "share"), [(0.0, 0), (0.33, 0), (1 / 3, 0.5), (0.66, 0.5), (2 / 3, 1), (0.99, 1)]
+)
+def test_bias_raises_what_non_hotspots_are_taught_at_each_third(done, share):
+    config = TrainingConfig(bias=0.3, **VERDICT_ONLY)
+    expected = sum(entropies(JUDGED.logit, 0.3 * share)) / 3
+    assert float(joint_loss(JUDGED, LABELS, None, done, config)) == pytest.approx(expected)
+
+
+def test_weights_scale_the_loss_of_each_clip():
+    weights = np.array([0.5, 2.0, 0.0], np.float32)
+    each = entropies(JUDGED.logit)
+    loss = joint_loss(JUDGED, LABELS, weights, 0.0, TrainingConfig(**VERDICT_ONLY))
+    assert float(loss) == pytest.approx((0.5 * each[0] + 2 * each[1]) / 3)
+
+
+def test_verdicts_of_branches_add_their_loss():
+    branches = (torch.tensor([0.1, 0.2, -3.0]), torch.tensor([1.0, 1.0, 4.0]))
+    weights = np.array([0.5, 2.0, 1.0], np.float32)
+    expected = 0.0
+    for logit in (JUDGED.logit, *branches):
+        expected += sum(w * e for w, e in zip(weights, entropies(logit, 0.1), strict=True)) / 3
+    config = TrainingConfig(bias=0.1, **VERDICT_ONLY)
+    loss = joint_loss(JUDGED._replace(more=branches), LABELS, weights, 0.9, config)
+    assert float(loss) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("chosen", [{"prediction": "hinge"}, {"metric": "angular"}])
+def test_a_loss_that_is_not_there_is_refused_by_name(chosen):
+    ((what, name),) = chosen.items()
+    with pytest.raises(UsageError, match=f"{what} is '{name}'; choose one of"):
+        TrainingConfig(**chosen)

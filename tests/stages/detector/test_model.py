@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.detector.attention import ChannelAttention, SpatialAttention
-from stages.detector.model import Convolution, Detector, DetectorConfig, distance_from_centre
+from stages.detector.attention import ATTENTION, SelfAttention
+from stages.detector.model import Detector, DetectorConfig, distance_from_centre
+from stages.detector.network import Convolution
 from stages.errors import ConfigError
 
 
@@ -13,13 +14,13 @@ def blocks(n: int, layers: int, height: int, width: int) -> Tensor:
     return ink.repeat_interleave(8, 2).repeat_interleave(8, 3)
 
 
-def used_detector(layers: int = 1) -> Detector:
+def used_detector(layers: int = 1, **chosen: object) -> Detector:
     """A detector whose batch norms hold statistics, as after training."""
     torch.manual_seed(0)
-    detector = Detector(DetectorConfig(layers=layers))
+    detector = Detector(DetectorConfig(layers=layers, **chosen))
     with torch.no_grad():
         for _ in range(3):
-            detector(blocks(32, layers, 64, 64))
+            detector(blocks(16, layers, 64, 64))
         detector.verdict.weight.mul_(1000)
     return detector.eval()
 
@@ -30,32 +31,46 @@ def used_detector(layers: int = 1) -> Detector:
 )
 def test_one_network_takes_clips_of_any_size(layers, height, width):
     detector = used_detector(layers)
-    logit, embedding = detector(blocks(5, layers, height, width))
+    logit, embedding, more = detector(blocks(5, layers, height, width))
     assert logit.shape == (5,)
     assert embedding.shape == (5, detector.config.embedding)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(5))
     assert logit.std() > 1e-3
+    assert more == ()
 
 
-@pytest.mark.parametrize("size", [64, 128])
-def test_folded_network_gives_the_same_answers(size):
-    detector = used_detector()
+@pytest.mark.parametrize(
+    ("size", "chosen"),
+    [
+        (64, {}),
+        (128, {}),
+        (64, {"inception": False}),
+        *((64, {"attention": name}) for name in ATTENTION if name != "channel_spatial"),
+    ],
+)
+def test_folded_network_gives_the_same_answers(size, chosen):
+    detector = used_detector(**chosen)
     folded = detector.for_inference()
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     assert any(isinstance(module, nn.BatchNorm2d) for module in detector.modules())
-    x = blocks(32, 1, size, size)
+    x = blocks(8, 1, size, size)
     with torch.inference_mode():
-        logit, embedding = detector(x)
-        folded_logit, folded_embedding = folded(x)
+        logit, embedding, _ = detector(x)
+        folded_logit, folded_embedding, _ = folded(x)
     assert logit.std() > 0.01
     torch.testing.assert_close(folded_logit.sigmoid(), logit.sigmoid(), atol=1e-5, rtol=0)
     torch.testing.assert_close(folded_embedding, embedding, atol=1e-5, rtol=0)
 
 
-def test_every_weight_learns():
+@pytest.mark.parametrize("inception", [True, False])
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_every_weight_learns(attention, inception):
     torch.manual_seed(0)
-    detector = Detector(DetectorConfig())
-    logit, embedding = detector(blocks(8, 1, 64, 64))
+    detector = Detector(DetectorConfig(attention=attention, inception=inception))
+    for module in detector.modules():
+        if isinstance(module, SelfAttention):
+            module.share.data += 0.5
+    logit, embedding, _ = detector(blocks(4, 1, 64, 64))
     (logit.square().sum() + (embedding * torch.rand_like(embedding)).sum()).backward()
     still = [name for name, p in detector.named_parameters() if not p.grad.abs().sum() > 0]
     assert still == []
@@ -71,32 +86,38 @@ def test_width_that_does_not_divide_is_refused():
         Detector(DetectorConfig(coarse=(60,)))
 
 
-def test_channel_attention_by_its_formula():
-    attention = ChannelAttention(8)
-    x = torch.randn(3, 8, 5, 7)
-    w1, b1 = attention.encode.weight, attention.encode.bias
-    w2, b2 = attention.decode.weight, attention.decode.bias
-    for n in range(3):
-        mean = torch.stack([x[n, c].sum() / 35 for c in range(8)])
-        largest = torch.stack([x[n, c].flatten().sort().values[-1] for c in range(8)])
-        codes = [w2 @ torch.clamp(w1 @ pooled + b1, min=0) + b2 for pooled in (mean, largest)]
-        weight = 1 / (1 + torch.exp(-(codes[0] + codes[1])))
-        expected = torch.stack([weight[c] * x[n, c] for c in range(8)])
-        torch.testing.assert_close(attention(x)[n], expected)
+def test_unknown_attention_is_refused():
+    with pytest.raises(ConfigError, match=r"attention 'spatial' is unknown.*channel_spatial, none"):
+        Detector(DetectorConfig(attention="spatial"))
 
 
-def test_spatial_attention_by_its_formula():
-    attention = SpatialAttention(kernel=3)
-    x = torch.randn(1, 4, 6, 5)
-    maps = torch.zeros(2, 8, 7)  # a border of zeros around (6, 5)
-    maps[0, 1:-1, 1:-1] = x[0].sort(dim=0).values[-1]
-    maps[1, 1:-1, 1:-1] = x[0].sum(0) / 4
-    for row in range(6):
-        for column in range(5):
-            window = maps[:, row : row + 3, column : column + 3]
-            z = (window * attention.conv.weight[0]).sum() + attention.conv.bias[0]
-            expected = x[0, :, row, column] / (1 + torch.exp(-z))
-            torch.testing.assert_close(attention(x)[0, :, row, column], expected)
+@pytest.mark.parametrize("chosen", [{}, {"inception": False, "attention": "attention_branch"}])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 48)])
+def test_what_each_place_adds_comes_to_the_verdict(chosen, height, width):
+    detector = used_detector(**chosen)
+    x = blocks(5, 1, height, width)
+    with torch.inference_mode():
+        adds, logit = detector.where(x), detector(x).logit
+    assert adds.shape == (5, height // 8, width // 8)
+    assert logit.std() > 1e-3
+    torch.testing.assert_close(adds.sum((1, 2)) + detector.verdict.bias, logit)
+
+
+def test_maxima_add_at_their_place_and_averages_everywhere():
+    detector = used_detector()
+    x = blocks(3, 1, 64, 64)
+    with torch.no_grad():
+        features, adds = detector.features(x), detector.where(x)
+        average, maximum = detector.verdict.weight.view(2, -1).tolist()
+    n, channels, height, width = features.shape
+    expected = torch.zeros(n, height, width)
+    for i in range(n):
+        for c in range(channels):
+            plane = features[i, c]
+            expected[i] += plane * average[c] / plane.numel()
+            row, column = divmod(int(plane.argmax()), width)
+            expected[i, row, column] += plane.max() * maximum[c]
+    torch.testing.assert_close(adds, expected)
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (8, 4)])

@@ -1,49 +1,35 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from stages.detector.model import DetectorConfig
+from stages.detector.attention import ATTENTION
+from stages.detector.model import Detector
+from stages.detector.operating import choose_threshold, pr_auc
 from stages.detector.training import (
     LabelledClips,
     TrainingConfig,
-    choose_threshold,
     draw_batches,
     flip_and_turn,
     learning_rate,
-    pr_auc,
     score,
+    shifted,
     train,
 )
 from stages.errors import UsageError
+from tests.detectors import SMALL, two_bars
 
-SMALL = DetectorConfig(stem=16, fine=(16,), coarse=(16,), embedding=8)
 
-
-def two_bars(n: int, seed: int, hot_share: float = 0.2) -> LabelledClips:
-    """Two bars with a gap between, by area coverage; a hotspot when it is under 3.5 pixels."""
-    rng = np.random.default_rng(seed)
-    labels = rng.random(n) < hot_share
-    gap = np.where(labels, rng.uniform(2.6, 3.3, n), rng.uniform(3.7, 6, n))
-    middle = rng.uniform(28, 36, n)
-    pixel = np.arange(64)
-
-    def covered(low, high):  # (n, 64) share of each pixel between low and high, (n,) each
-        inside = np.minimum(high[:, None], pixel + 1) - np.maximum(low[:, None], pixel)
-        return np.clip(inside, 0, 1)
-
-    bars = covered(middle - gap / 2 - 12, middle - gap / 2)
-    bars += covered(middle + gap / 2, middle + gap / 2 + 12)
-    along = covered(rng.uniform(0, 12, n), rng.uniform(52, 64, n))
-    rasters = np.rint(255 * bars[:, :, None] * along[:, None, :])[:, None]
-    return LabelledClips(rasters.astype(np.uint8), labels)
+def small():
+    return Detector(SMALL)
 
 
 @pytest.fixture(scope="module")
 def trained():
     config = TrainingConfig(epochs=3, steps=25, batch=64, learning_rate=8e-3)
-    return train(two_bars(2000, 1), two_bars(500, 2), model=SMALL, config=config)
+    return train(two_bars(2000, 1), two_bars(500, 2), network=small, config=config)
 
 
 def test_training_finds_gaps_that_differ_by_less_than_a_pixel(trained):
@@ -61,12 +47,64 @@ def test_pictures_may_be_read_only_and_batches_do_not_matter(trained):
     assert scores.std() > 0.1
 
 
-def test_best_epoch_and_its_threshold_are_returned(trained):
+def test_best_epoch_is_returned_and_reports_are_of_validation(trained):
     validation = two_bars(500, 2)
     scores = score(trained.detector, validation.rasters)
-    areas = [report.pr_auc for report in trained.history]
-    assert pr_auc(scores, validation.labels) == pytest.approx(max(areas))
-    assert trained.operating_point == choose_threshold(scores, validation.labels, 0.99)
+    best = max(trained.history, key=lambda report: report.pr_auc)
+    assert pr_auc(scores, validation.labels) == pytest.approx(best.pr_auc)
+    point = choose_threshold(scores, validation.labels, 0.99)
+    assert (best.recall, best.false_alarms) == (point.recall, point.false_alarms)
+    assert [report.epoch for report in trained.history] == [1, 2, 3]
+    assert not trained.detector.training
+
+
+def test_without_validation_the_last_epoch_is_returned():
+    config = TrainingConfig(epochs=3, steps=2, batch=8)
+    weights = []
+
+    def keep(report, state):
+        assert (report.pr_auc, report.recall, report.false_alarms) == (None, None, None)
+        weights.append({name: value.clone() for name, value in state["detector"].items()})
+
+    trained = train(two_bars(60, 1), None, network=small, config=config, on_epoch=keep)
+    assert len(weights) == len(trained.history) == 3
+    returned = trained.detector.state_dict()
+    assert all(torch.equal(returned[name], weights[2][name]) for name in returned)
+    assert not torch.equal(returned["embed.weight"], weights[1]["embed.weight"])
+
+
+@pytest.mark.parametrize("inception", [True, False])
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_every_shape_of_the_network_can_be_trained(attention, inception):
+    shape = replace(SMALL, attention=attention, inception=inception)
+    config = TrainingConfig(epochs=1, steps=2, batch=8)
+    clips = two_bars(40, 1)
+    trained = train(clips, clips, network=lambda: Detector(shape), config=config)
+    torch.manual_seed(config.seed)
+    untrained = Detector(shape).state_dict()
+    for name, value in trained.detector.named_parameters():
+        assert value.isfinite().all()
+        assert not torch.equal(value, untrained[name])
+    assert 0 < trained.history[0].pr_auc <= 1
+
+
+def test_clips_weigh_as_they_are_given():
+    clips = two_bars(40, 1)
+    config = TrainingConfig(epochs=1, steps=3, batch=8, metric="none")
+
+    def run(weights):
+        weighed = replace(clips, weights=None if weights is None else weights.astype(np.float32))
+        trained = train(weighed, None, network=small, config=config)
+        return trained.history[0].loss, trained.detector.verdict.weight
+
+    loss, weight = run(None)
+    same_loss, same_weight = run(np.ones(40))
+    assert loss == same_loss
+    assert torch.equal(weight, same_weight)
+    hot_loss, hot_weight = run(2.0 * clips.labels)
+    assert 0 < hot_loss != loss
+    assert not torch.equal(weight, hot_weight)
+    assert run(np.zeros(40))[0] == 0
 
 
 def test_same_seed_same_weights_also_when_resumed():
@@ -80,7 +118,7 @@ def test_same_seed_same_weights_also_when_resumed():
         states.append(file)
 
     def run(config, **resumed):
-        return train(clips, validation, model=SMALL, config=config, on_epoch=keep, **resumed)
+        return train(clips, validation, network=small, config=config, on_epoch=keep, **resumed)
 
     first = run(config)
     states[0].seek(0)
@@ -123,6 +161,38 @@ def test_flips_and_turns_are_the_symmetries_of_the_square(turns, count):
     assert len(symmetries) == count
 
 
+def moved_by(picture, down, right):
+    """Return (layers, h, w) with the content moved, pixel by pixel; past the edge is the edge."""
+    out = torch.empty_like(picture)
+    _, h, w = picture.shape
+    for row in range(h):
+        for column in range(w):
+            from_row, from_column = (
+                min(max(row - down, 0), h - 1),
+                min(max(column - right, 0), w - 1),
+            )
+            out[:, row, column] = picture[:, from_row, from_column]
+    return out
+
+
+@pytest.mark.parametrize("most_px", [1, 2])
+def test_shifted_pictures_are_moved_by_whole_pixels_and_go_on_at_the_edge(most_px):
+    picture = torch.arange(60.0).reshape(2, 5, 6)
+    by = range(-most_px, most_px + 1)
+    moved = {(down, right): moved_by(picture, down, right) for down in by for right in by}
+    seen = set()
+    for out in shifted(picture.expand(300, 2, 5, 6), torch.Generator().manual_seed(0), most_px):
+        found = [at for at, expected in moved.items() if torch.equal(out, expected)]
+        assert len(found) == 1
+        seen.update(found)
+    assert seen == moved.keys()
+
+
+def test_no_shift_is_the_picture_itself():
+    x = torch.rand(2, 1, 8, 8)
+    assert shifted(x, torch.Generator(), 0) is x
+
+
 def test_learning_rate_rises_then_falls():
     config = TrainingConfig(epochs=10, steps=10, learning_rate=1.0)
     rates = [learning_rate(step, config) for step in range(100)]
@@ -131,59 +201,6 @@ def test_learning_rate_rises_then_falls():
     assert rates[55] == pytest.approx(0.5)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert 0 < rates[-1] < 0.001
-
-
-@pytest.mark.parametrize(
-    ("recall", "threshold", "found", "false_alarms"),
-    [
-        (1.0, 0.2, 4, 3),  # the lowest hotspot decides
-        (0.8, 0.2, 4, 3),  # 3.2 hotspots are 4
-        (0.75, 0.5, 3, 2),  # a tie is flagged whole
-        (0.5, 0.8, 2, 0),
-        (0.01, 0.9, 1, 0),
-    ],
-)
-def test_threshold_is_the_highest_that_finds_enough(recall, threshold, found, false_alarms):
-    scores = np.array([0.9, 0.8, 0.5, 0.2, 0.5, 0.6, 0.2, 0.1], np.float32)
-    labels = np.array([1, 1, 1, 1, 0, 0, 0, 0], bool)
-    point = choose_threshold(scores, labels, recall)
-    assert point.threshold == np.float32(threshold)
-    assert point.recall == found / 4
-    assert point.false_alarms == false_alarms
-    assert point.false_alarm_rate == false_alarms / 4
-    assert (point.hotspots, point.clips) == (4, 8)
-
-
-@pytest.mark.parametrize("share", [0.07, 0.29, 0.57, 0.58])
-def test_threshold_does_not_ask_for_one_more_because_of_rounding(share):
-    scores = np.linspace(0, 1, 100, dtype=np.float32)
-    point = choose_threshold(scores, np.ones(100, bool), share)
-    assert point.recall == pytest.approx(share)
-
-
-@pytest.mark.parametrize(("recall", "hot"), [(0.0, 1), (1.1, 1), (0.9, 0)])
-def test_threshold_needs_a_recall_and_a_hotspot(recall, hot):
-    with pytest.raises(UsageError, match=f"recall is {recall} and hotspots are {hot}"):
-        choose_threshold(np.zeros(3, np.float32), np.arange(3) < hot, recall)
-
-
-def brute_force_pr_auc(scores, labels):
-    area, recall_before = 0.0, 0.0
-    for threshold in sorted(set(scores.tolist()), reverse=True):
-        flagged = scores >= threshold
-        recall = (flagged & labels).sum() / labels.sum()
-        area += (recall - recall_before) * (flagged & labels).sum() / flagged.sum()
-        recall_before = recall
-    return area
-
-
-@pytest.mark.parametrize("levels", [2, 5, 10_000])
-def test_pr_auc_is_that_of_every_threshold_in_turn(levels):
-    rng = np.random.default_rng(levels)
-    labels = rng.random(300) < 0.1
-    scores = (rng.integers(0, levels, 300) / levels).astype(np.float32)
-    assert pr_auc(scores, labels) == pytest.approx(brute_force_pr_auc(scores, labels))
-    assert pr_auc(labels.astype(np.float32), labels) == 1
 
 
 @pytest.mark.parametrize("hot", [0, 4])
@@ -197,6 +214,10 @@ def test_pictures_and_labels_must_be_as_many():
         LabelledClips(np.zeros((3, 1, 64, 64), np.uint8), np.arange(4) < 2)
 
 
-def test_batch_of_two_is_refused():
-    with pytest.raises(UsageError, match="batch is 2"):
-        TrainingConfig(batch=2)
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [({"batch": 2}, "batch is 2"), ({"steps": 0}, "steps 0"), ({"epochs": 0}, "epochs 0")],
+)
+def test_a_training_of_nothing_is_refused(config, message):
+    with pytest.raises(UsageError, match=message):
+        TrainingConfig(**config)

@@ -1,0 +1,94 @@
+"""Make ``arfi45``: shrink a real layout to the process, label, train, measure on other area.
+
+python -m benchmarks.arfi45_model [--work DIR] [--ship]
+
+No open chip of this generation has metal to train on, so met1 of a sky130 chip (TinyTapeout 02,
+Apache-2.0), whose least width and space are 140 nm, is shrunk to 45 nm. Training, validation and
+test are three strips of it that do not touch, each simulated in full. Everything is kept in the
+work folder: a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.default_model import measured
+from pipeline.config import Resources
+from pipeline.datasets import label_layout
+from pipeline.evaluation import evaluate_model
+from pipeline.events import Progress
+from pipeline.ingest import read_layout
+from pipeline.training import Recipe, train_model
+from stages.contracts import Box, Layer, RasterSpec
+from stages.detector import checkpoint
+from stages.geometry.union import merge
+from stages.geometry.walk import query
+from stages.markers import Drawing, write_drawing
+
+CHIP, METAL = "layouts/tt02_user_project_wrapper.gds.gz", Layer(68, 20)
+SHRINK = 45 / 140
+SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=30)
+STRIPS_UM = {
+    # name: region of the chip as it is, um
+    "train": (0.0, 0.0, 700.0, 1000.0),
+    "validation": (1000.0, 0.0, 1200.0, 1000.0),
+    "test": (1300.0, 0.0, 1600.0, 1000.0),
+}
+EPOCHS, RECALL, SEED, THREADS = 14, 0.99, 0, 2
+
+
+def main() -> None:
+    """Run every step that is not done, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("build/arfi45"))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--ship", action="store_true", help="put the weights into the package")
+    asked = parser.parse_args()
+    chip = Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / CHIP
+    asked.work.mkdir(parents=True, exist_ok=True)
+    sets = {name: asked.work / name for name in STRIPS_UM}
+    for name, strip in STRIPS_UM.items():
+        shrunk = asked.work / f"{name}.gds"
+        if not shrunk.exists():
+            shrink(chip, shrunk, strip)
+        if not sets[name].exists():
+            with Progress() as progress:
+                label_layout(
+                    shrunk, sets[name], "arfi45", [str(METAL)], None, None, SPEC, None,
+                    Resources(workers=asked.workers), progress,
+                )  # fmt: skip
+    model = asked.work / "arfi45.pt"
+    if not model.exists():
+        started = time.monotonic()
+        recipe = Recipe(training={"epochs": EPOCHS, "recall": RECALL, "seed": SEED})
+        train_model(
+            [sets["train"]], model, recipe, validation=[sets["validation"]], say=print,
+            threads=THREADS,
+        )  # fmt: skip
+        print(f"trained in {time.monotonic() - started:.0f} s")
+    figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])
+    print(json.dumps(figures, indent=1))
+    if asked.ship:
+        checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures))
+
+
+def shrink(chip: Path, out: Path, strip_um: tuple[float, float, float, float]) -> None:
+    """Write the metal of a strip, as small as the process draws it."""
+    layout = read_layout(chip, [METAL])
+    window = Box(*(round(v * 1000 / layout.dbu_nm) for v in strip_um))
+    rects = np.clip(
+        query(layout.packed[0], window).rects,
+        *np.array(window.as_tuple())[[[0, 1, 0, 1], [2, 3, 2, 3]]],
+    )
+    small = merge(np.rint(rects * SHRINK).astype(np.int64))
+    write_drawing(out, "shrunk", layout.dbu_nm, [Drawing(METAL, small)])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""The tables of docs/results.md: detectors on labelled benchmarks, and what each part is worth.
+
+python -m benchmarks.results [--work DIR] [--only rows|ablation|regions|picture] [--write]
+
+Every row is trained here, on the training windows alone. What is measured is kept in the work
+folder, figure by figure: a stopped run goes on. ``--write`` puts the tables into docs/results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.machine import machine
+from pipeline.config import Resources, load_config
+from pipeline.dataset_file import load_dataset
+from pipeline.evaluation import evaluate_model, measures
+from pipeline.listed import SPEC as EUV
+from pipeline.listed import import_defects
+from pipeline.marked import import_benchmark
+from pipeline.scan import scan
+from pipeline.scan_evaluation import evaluate_scan
+from pipeline.training import Recipe, train_model
+from stages.contracts import RasterSpec
+from stages.detector import checkpoint
+from stages.detector.detectors import DETECTORS, learn
+from stages.detector.model import DetectorConfig
+from stages.detector.training import LabelledClips, TrainingConfig, score
+
+PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=30)
+DESIGNS = ("4", "5")
+THREADS = 2
+SEEDS = (0, 1)
+ABLATION: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    # name: config of the detector, training
+    "ours": ({}, {}),
+    "without attention": ({"attention": "none"}, {}),
+    "squeeze and excitation": ({"attention": "squeeze_excitation"}, {}),
+    "scale-space attention": ({"attention": "scale_space"}, {}),
+    "attention branch": ({"attention": "attention_branch"}, {}),
+    "self-attention": ({"attention": "self_attention"}, {}),
+    "without inception": ({"inception": False}, {}),
+    "without metric loss": ({}, {"metric": "none"}),
+    "all triplets": ({}, {"metric": "batch_all"}),
+    "semi-hard triplets": ({}, {"metric": "semi_hard"}),
+    "focal loss": ({}, {"prediction": "focal"}),
+    "biased learning, 0.3": ({}, {"bias": 0.3}),
+    "no hard negatives": ({}, {"hard": 0.0}),
+}
+
+
+def main() -> None:
+    """Measure what is not measured, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("build/results"))
+    parser.add_argument("--only", choices=("rows", "ablation", "regions", "picture"))
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    data = Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / "hotspots"
+    asked.work.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, Callable[[Path, Path], str]] = {
+        "rows": rows, "ablation": ablation, "regions": regions, "picture": picture,
+    }  # fmt: skip
+    for name in [asked.only] if asked.only else parts:
+        table = parts[name](data, asked.work)
+        print(f"{table}\n")
+        if asked.write:
+            put(name, f"{table}\n\n{machine()}")
+
+
+def kept(path: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what was measured before, or measure it."""
+    if not path.exists():
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(measure()))
+        part.rename(path)
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def put(name: str, text: str) -> None:
+    """Put a table between its marks in the page."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    before, _, rest = PAGE.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    PAGE.write_text(f"{before}{begin}{text}\n{end}{after}")
+
+
+def design(data: Path, work: Path, number: str) -> Path:
+    """Return the dataset of a design of ICCAD-2012."""
+    out = work / f"iccad2012-{number}"
+    if not out.exists():
+        import_benchmark(
+            "iccad2012", data / "iccad2012" / f"iccad12-{number}.OAS", out, SPEC, process="arfi45"
+        )
+    return out
+
+
+def rows(data: Path, work: Path) -> str:
+    """Train each detector on each design, ours on both too, and return the table."""
+    sets = {number: design(data, work, number) for number in DESIGNS}
+    trainings: list[tuple[str, tuple[str, ...]]] = [
+        (name, (number,)) for number in DESIGNS for name in DETECTORS
+    ]
+    trainings.append(("attention", DESIGNS))
+    lines = [
+        "| trained on | detector | tested on | core: recall | false alarms | scan: recall | false "
+        "alarms | rate | recall, unseen | recall at 0.2 % | PR AUC | ODST, s | training, s |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, numbers in trainings:
+        on = "+".join(numbers)
+        model = work / f"{name}-{on}.pt"
+        took = kept(work / f"{name}-{on}.train.json", partial(trained, name, sets, numbers, model))
+        for number in numbers:
+            core, wide = (
+                kept(work / f"{name}-{on}.{number}.{protocol}.json", partial(
+                    evaluate_model, str(model), [sets[number]], protocol=protocol,
+                    trained_on=[sets[other] for other in numbers],
+                ))
+                for protocol in ("core", "scan")
+            )  # fmt: skip
+            lines.append(
+                f"| {on} | {name} | {number} | {core['recall']:.2%} | {core['false_alarms']:,} "
+                f"| {wide['recall']:.2%} | {wide['false_alarms']:,} "
+                f"| {wide['false_alarm_rate']:.2%} | {wide['recall_unseen']:.2%} "
+                f"| {wide['recall_at_0.002']:.2%} | {wide['pr_auc']:.3f} | {wide['odst_s']:,.0f} "
+                f"| {took['seconds']:.0f} |"
+            )
+    return "\n".join(lines)
+
+
+def trained(
+    name: str, sets: dict[str, Path], numbers: tuple[str, ...], model: Path
+) -> dict[str, Any]:
+    """Train a detector with all defaults."""
+    started = time.monotonic()
+    made = train_model(
+        [sets[number] for number in numbers], model, Recipe(name), threads=THREADS,
+        say=lambda text: print(name, text, flush=True),
+    )  # fmt: skip
+    return {"seconds": time.monotonic() - started, **made}
+
+
+def ablation(data: Path, work: Path) -> str:
+    """Train one network of each kind, several times, on both designs, and return the table."""
+    for number in DESIGNS:
+        design(data, work, number)
+    tasks = [(work, name, seed) for seed in SEEDS for name in ABLATION]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        found = pool.starmap(ablated, tasks, chunksize=1)
+    lines = [
+        "| one network | PR AUC | recall at 0.2 % false alarms | false alarms at 99 % recall |",
+        "|---|--:|--:|--:|",
+    ]
+    for name in ABLATION:
+        mine = [one for (_, which, _), one in zip(tasks, found, strict=True) if which == name]
+        cells = []
+        for key, form in (("pr_auc", ".3f"), ("recall_at_0.002", ".2%"), ("needed", ",.0f")):
+            values = np.array([one[key] for one in mine])
+            cells.append(f"{values.mean():{form}} ± {values.std(ddof=1):{form}}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def ablated(work: Path, name: str, seed: int) -> dict[str, Any]:
+    """Train one network on the windows of both designs, and measure it on the 3x3 scan."""
+    return kept(work / f"ablation-{name}-{seed}.json", lambda: _ablated(work, name, seed))
+
+
+def _ablated(work: Path, name: str, seed: int) -> dict[str, Any]:
+    torch.set_num_threads(1)
+    shape, training = ABLATION[name]
+    sets = [load_dataset(work / f"iccad2012-{number}") for number in DESIGNS]
+    learnt = [one.part("train", "scan") for one in sets]
+    clips = LabelledClips(
+        np.concatenate([one.raster for one in learnt]),
+        np.concatenate([one.counts()[0] > 0 for one in learnt]),
+    )
+    config = TrainingConfig(**({"epochs": 4, "batch": 64, "seed": seed} | training))
+    network = learn("attention", DetectorConfig(**shape), clips, None, config).detector
+    tests = [one.part("test", "scan") for one in sets]
+    scores = np.concatenate([score(network, one.raster)[one.pattern] for one in tests])
+    labels = np.concatenate([one.label for one in tests])
+    found = measures(scores, labels, None, 0.5)
+    return found | {"needed": alarms_at(scores, labels, 0.99)}
+
+
+def alarms_at(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.bool_], recall: float) -> int:
+    """Return the false alarms of the threshold that finds a share of the hotspots."""
+    hot = np.sort(scores[labels])[::-1]
+    threshold = hot[int(np.ceil(recall * len(hot) - 1e-9)) - 1]
+    return int((scores[~labels] >= threshold).sum())
+
+
+def regions(data: Path, work: Path) -> str:
+    """Train on left halves of ICCAD-2016 N7 EUV, scan right halves, and return the table."""
+    folder = data / "iccad2016_n7euv"
+    sets = {}
+    for case in ("2", "3"):
+        sets[case] = work / f"iccad2016-{case}"
+        if not sets[case].exists():
+            import_defects(
+                folder / f"testcase{case}.oas", folder / f"test{case}.csv", sets[case], EUV,
+                metal=["1000/0"], process="arfi45",
+            )  # fmt: skip
+    model = work / "iccad2016.pt"
+    kept(work / "iccad2016.train.json", lambda: trained("attention", sets, ("2", "3"), model))
+    lines = [
+        "| case | defects | found | recall | extras | extras per um2 | area simulated |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for case in sets:
+        layout = folder / f"testcase{case}.oas"
+        measure = partial(_scanned, layout, case, sets[case], model, work)
+        found = kept(work / f"iccad2016-{case}.scan.json", measure)
+        lines.append(
+            f"| {case} | {found['defects']:,} | {found['found']:,} | {found['recall']:.2%} "
+            f"| {found['extras']:,} | {found['extras_per_um2']:.3f} "
+            f"| {found['simulated_share']:.1%} |"
+        )
+    return "\n".join(lines)
+
+
+def _scanned(layout: Path, case: str, dataset: Path, model: Path, work: Path) -> dict[str, Any]:
+    settings: dict[str, dict[str, Any]] = {
+        "layout": {"layers": ["1000/0"]}, "clips": {"stride_nm": EUV.core_nm / 2},
+        "scores": {"model": str(model)},
+    }  # fmt: skip
+    run = work / f"iccad2016-{case}.run"
+    scan(layout, run, load_config(None, settings), Resources(workers=1), lambda event: None)
+    return evaluate_scan(run, dataset)
+
+
+def picture(data: Path, work: Path) -> str:
+    """Draw the embeddings of the test clips, and return where they are."""
+    from matplotlib.figure import Figure
+    from sklearn.manifold import TSNE
+
+    model = checkpoint.load(work / f"attention-{'+'.join(DESIGNS)}.pt")
+    network = model.detector().for_inference()
+    embedding, labels = [], []
+    for number in DESIGNS:
+        test = load_dataset(design(data, work, number)).part("test", "core")
+        cold = np.random.default_rng(0).permutation(np.flatnonzero(~test.label))[:600]
+        chosen = np.concatenate([np.flatnonzero(test.label), cold])
+        x = torch.tensor(test.raster[test.pattern[chosen]], dtype=torch.float32) / 255
+        with torch.inference_mode():
+            embedding.append(network(x).embedding.numpy())
+        labels.append(test.label[chosen])
+    places = TSNE(random_state=0, perplexity=30).fit_transform(np.concatenate(embedding))
+    hot = np.concatenate(labels)
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    for which, colour, name in ((~hot, "#9aa5b1", "others"), (hot, "#d1495b", "hotspots")):
+        axes.scatter(places[which, 0], places[which, 1], s=9, color=colour, label=name)
+    axes.set(xticks=[], yticks=[])
+    axes.legend()
+    out = PAGE.parent / "img" / "embeddings.png"
+    figure.savefig(out, dpi=110)
+    return f"![embeddings of test clips, by t-SNE](img/{out.name})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The detectors that ours is compared with, each after its paper."""

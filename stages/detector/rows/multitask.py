@@ -1,0 +1,73 @@
+"""The semi-supervised network of two tasks: classify, and cluster.
+
+Chen, Lin, Gai, Li, Yu: "Semi-supervised Hotspot Detection with Self-paced Multi-Task Learning",
+ASP-DAC 2019. Two convolutions are shared; each task has two of its own. Clips without a label get
+that of the classification, and weigh the less the farther they lie from their cluster's middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stages.contracts import Float32s
+from stages.detector.network import Judgement, Network
+
+
+@dataclass(frozen=True, slots=True)
+class MultiTaskConfig:
+    """The shape of the network."""
+
+    layers: int = 1
+    clip_px: int = 64
+    embedding: int = 8
+    """Clusters."""
+
+
+def _stage(c_in: int, c_out: int) -> nn.Sequential:
+    """Two convolutions and a halving, (n, c_in, h, w) to (n, c_out, h/2, w/2)."""
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(c_out, c_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+    )  # fmt: skip
+
+
+class MultiTaskNetwork(Network):
+    """Shared layers, then a stream for the verdict and one for the clusters."""
+
+    def __init__(self, config: MultiTaskConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.shared = nn.Sequential(nn.AvgPool2d(2), _stage(config.layers, 16))
+        flat = 32 * (config.clip_px // 8) ** 2
+        self.classify = nn.Sequential(
+            _stage(16, 32), nn.Flatten(), nn.Linear(flat, 64), nn.ReLU(), nn.Linear(64, 1)
+        )
+        self.cluster = nn.Sequential(
+            _stage(16, 32), nn.Flatten(), nn.Linear(flat, 64), nn.ReLU(),
+            nn.Linear(64, config.embedding),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Judgement:
+        """Judge clips, (n, layers, h, w); the embedding is the root of the shares of clusters."""
+        x = self.shared(x)
+        shares = F.softmax(self.cluster(x), dim=1)
+        return Judgement(self.classify(x).squeeze(1), shares.clamp_min(1e-12).sqrt())
+
+
+def weights_of(embedding: Float32s) -> Float32s:
+    """Return how much pseudo-labelled clips weigh, 0 to 1, (n,).
+
+    ``exp(-d / mean d)``, d the distance of a clip to the middle of its cluster.
+    """
+    cluster = embedding.argmax(1)
+    distance = np.zeros(len(embedding), np.float32)
+    for number in np.unique(cluster):
+        mine = cluster == number
+        middle = embedding[mine].mean(0)
+        distance[mine] = np.linalg.norm(embedding[mine] - middle, axis=1)
+    weight: Float32s = np.exp(-distance / max(float(distance.mean()), 1e-9)).astype(np.float32)
+    return weight

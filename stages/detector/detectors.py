@@ -77,7 +77,7 @@ DETECTORS: dict[str, Kind] = {
     "attention": Kind(DetectorConfig, Detector, together=True),
     "exact": Kind(LibraryConfig, ExactLibrary),
     "fuzzy": Kind(LibraryConfig, FuzzyLibrary),
-    "dct": Kind(DctConfig, DctNetwork, {**_PLAIN, "bias": 0.3}),
+    "dct": Kind(DctConfig, DctNetwork, {**_PLAIN, "bias": 0.3, "epochs": 20}),
     "binary": Kind(BinaryConfig, BinaryNetwork, {**_PLAIN, "learning_rate": 2e-3}),
     "multitask": Kind(
         MultiTaskConfig, MultiTaskNetwork,

@@ -260,3 +260,15 @@ class TestPicture:
 def test_position_keeps_the_digits_of_a_fine_database_unit():
     data = replace(DATA, dbu_nm=0.25, hotspots=(make_spot(1, 5_001, 90_000),))
     assert "1.25025,22.50000,2.56" in Page(render_report(data)).text
+
+
+def test_what_spoke_for_a_hotspot_is_shaded():
+    adds = np.array([[0.0, 0.1], [2.0, 1.0]], np.float32)  # rows upward
+    shown = replace(DATA, pictures={1: np.zeros((2, 64, 64), np.uint8)}, where={1: adds})
+    page = Page(render_report(shown))
+    cells = [tuple(float(c[k]) for k in ("x", "y", "width", "height", "fill-opacity"))
+             for c in page.with_class("warm")]  # fmt: skip
+    assert cells == [(0, 0, 32, 32, 0.5), (32, 0, 32, 32, 0.25)]
+    assert "Red: what spoke for a hotspot" in page.text
+    cold = Page(render_report(replace(shown, where={1: -adds})))
+    assert cold.with_class("warm") == []

@@ -39,7 +39,7 @@ from stages.detector.model import DetectorConfig
 from stages.detector.training import LabelledClips, TrainingConfig, score
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
-SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=30)
+SPEC = RasterSpec(pixel_nm=30.0, clip_px=88, core_px=40)
 DESIGNS = ("4", "5")
 THREADS = 2
 SEEDS = (0, 1)

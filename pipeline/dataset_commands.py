@@ -40,9 +40,9 @@ def labelled(
     ] = None,
     cell: Cell = None,
     process: Process = "arfi45",
-    pixel_nm: Pixel = 40.0,
-    clip_px: ClipPx = 64,
-    core_px: CorePx = 30,
+    pixel_nm: Pixel = 30.0,
+    clip_px: ClipPx = 88,
+    core_px: CorePx = 40,
 ) -> None:
     """Take the clips that a layout marks.
 
@@ -64,9 +64,9 @@ def iccad2012(
     layout: LayoutFile,
     out: Dataset,
     process: Process = "arfi45",
-    pixel_nm: Pixel = 40.0,
-    clip_px: ClipPx = 64,
-    core_px: CorePx = 30,
+    pixel_nm: Pixel = 30.0,
+    clip_px: ClipPx = 88,
+    core_px: CorePx = 40,
 ) -> None:
     """Take the clips of a design of the ICCAD-2012 contest."""
     _benchmark("iccad2012", layout, out, process, pixel_nm, clip_px, core_px)
@@ -77,9 +77,9 @@ def iccad2019(
     layout: LayoutFile,
     out: Dataset,
     process: Process = "arfi45",
-    pixel_nm: Pixel = 40.0,
-    clip_px: ClipPx = 64,
-    core_px: CorePx = 30,
+    pixel_nm: Pixel = 30.0,
+    clip_px: ClipPx = 88,
+    core_px: CorePx = 40,
 ) -> None:
     """Take the clips of a file of the ICCAD-2019 benchmark.
 

@@ -52,7 +52,7 @@ FEW_HOTSPOTS = 400
 FEW_TRAINING = {"epochs": 4, "batch": 64}
 """How long, then: each network is one of several."""
 
-FOLDS, MEMBERS = 4, 4
+FOLDS, MEMBERS = 3, 3
 """Where hotspots are few: parts that are judged by what learnt from the others, and networks that
 then learn from all and judge together."""
 
@@ -176,7 +176,9 @@ class _Training:
     ) -> None:
         self.kind, self.name = kind_of(recipe.detector), recipe.detector
         self.shape = self.kind.shape(spec, **recipe.shape)
-        usual = (FEW_TRAINING if few else {}) | {"quarter_turns": symmetries == 8}
+        usual: dict[str, Any] = {"quarter_turns": symmetries == 8}
+        if few:
+            usual |= FEW_TRAINING | {"rim_px": spec.clip_px // 20}
         self.config = TrainingConfig(**(usual | self.kind.training | recipe.training))
         self.spec, self.symmetries, self.threads, self.say = spec, symmetries, threads, say
         self.unfinished = out.with_name(out.name + ".training")

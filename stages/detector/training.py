@@ -53,8 +53,8 @@ class TrainingConfig:
     """Share of a batch's non-hotspots that is drawn in proportion to the score they last got."""
     quarter_turns: bool = True
     """Turn as well as flip; not for a process whose source treats x and y differently."""
-    shift_px: int = 0
-    """Move each picture by up to so many pixels either way, each time it is drawn."""
+    rim_px: int = 0
+    """So many outer pixels are hidden in half of the pictures, each time one is drawn."""
     recall: float = 0.99
     """Recall on validation that the threshold is chosen for."""
     seed: int = 0
@@ -204,7 +204,7 @@ def train_one_epoch(
             group["lr"] = learning_rate(epoch * config.steps + step, config)
         x = to_pictures(clips.rasters[drawn]).to(device)
         x = flip_and_turn(x, generator, quarter_turns=config.quarter_turns)
-        x = shifted(x, generator, config.shift_px)
+        x = without_rims(x, generator, config.rim_px)
         judgement = detector(x)
         weights = None if clips.weights is None else clips.weights[drawn]
         labels = torch.from_numpy(clips.labels[drawn]).to(device)
@@ -292,17 +292,17 @@ def flip_and_turn(x: Tensor, generator: torch.Generator, *, quarter_turns: bool)
     return torch.where(chosen[2], x.transpose(2, 3), x) if quarter_turns else x
 
 
-def shifted(x: Tensor, generator: torch.Generator, most_px: int) -> Tensor:
-    """Return (n, layers, h, w), each picture moved by up to `most_px`; wires go on at the edge."""
-    if not most_px:
+def without_rims(x: Tensor, generator: torch.Generator, rim_px: int) -> Tensor:
+    """Return (n, layers, h, w); in every second picture, by chance, wires just go on at the rim.
+
+    Where a layout ends tells clips apart that nothing else tells apart, and then nothing else is
+    learnt from them. A network that is shown both does not need the rim, and may use it.
+    """
+    if not rim_px:
         return x
-    n, _, h, w = x.shape
-    by = torch.randint(2 * most_px + 1, (2, n), generator=generator).to(x.device)
-    padded = F.pad(x, (most_px,) * 4, mode="replicate")
-    rows = by[0][:, None] + torch.arange(h, device=x.device)
-    columns = by[1][:, None] + torch.arange(w, device=x.device)
-    each = torch.arange(n, device=x.device)[:, None, None]
-    return padded[each, :, rows[:, :, None], columns[:, None, :]].movedim(3, 1)
+    hidden = F.pad(x[:, :, rim_px:-rim_px, rim_px:-rim_px], (rim_px,) * 4, mode="replicate")
+    chosen = torch.rand(len(x), 1, 1, 1, generator=generator).lt(0.5).to(x.device)
+    return torch.where(chosen, hidden, x)
 
 
 def score(detector: Network, rasters: Bytes, batch: int = 256) -> Float32s:

@@ -15,8 +15,8 @@ from stages.detector.training import (
     flip_and_turn,
     learning_rate,
     score,
-    shifted,
     train,
+    without_rims,
 )
 from stages.errors import UsageError
 from tests.detectors import SMALL, two_bars
@@ -161,36 +161,21 @@ def test_flips_and_turns_are_the_symmetries_of_the_square(turns, count):
     assert len(symmetries) == count
 
 
-def moved_by(picture, down, right):
-    """Return (layers, h, w) with the content moved, pixel by pixel; past the edge is the edge."""
-    out = torch.empty_like(picture)
-    _, h, w = picture.shape
-    for row in range(h):
-        for column in range(w):
-            from_row, from_column = (
-                min(max(row - down, 0), h - 1),
-                min(max(column - right, 0), w - 1),
-            )
-            out[:, row, column] = picture[:, from_row, from_column]
-    return out
+def test_half_of_the_pictures_go_on_at_the_rim():
+    picture = torch.rand(2, 9, 8)
+    hidden = picture.clone()
+    for row, column in np.ndindex(9, 8):
+        hidden[:, row, column] = picture[:, min(max(row, 2), 6), min(max(column, 2), 5)]
+    generator = torch.Generator().manual_seed(0)
+    out = without_rims(picture.expand(300, 2, 9, 8), generator, 2)
+    kept = [torch.equal(each, picture) for each in out]
+    assert [torch.equal(each, hidden) for each in out] == [not one for one in kept]
+    assert 120 < sum(kept) < 180
 
 
-@pytest.mark.parametrize("most_px", [1, 2])
-def test_shifted_pictures_are_moved_by_whole_pixels_and_go_on_at_the_edge(most_px):
-    picture = torch.arange(60.0).reshape(2, 5, 6)
-    by = range(-most_px, most_px + 1)
-    moved = {(down, right): moved_by(picture, down, right) for down in by for right in by}
-    seen = set()
-    for out in shifted(picture.expand(300, 2, 5, 6), torch.Generator().manual_seed(0), most_px):
-        found = [at for at, expected in moved.items() if torch.equal(out, expected)]
-        assert len(found) == 1
-        seen.update(found)
-    assert seen == moved.keys()
-
-
-def test_no_shift_is_the_picture_itself():
+def test_without_a_rim_the_picture_is_itself():
     x = torch.rand(2, 1, 8, 8)
-    assert shifted(x, torch.Generator(), 0) is x
+    assert without_rims(x, torch.Generator(), 0) is x
 
 
 def test_learning_rate_rises_then_falls():

@@ -71,6 +71,7 @@ One flat object; names do not change between versions.
 |---|---|
 | `complete` | every place that was asked for has a verdict |
 | `hotspots` | clips over threshold, merged where their cores touch |
+| `hotspots_sure` | of them `hot` without review, see [detectors](detectors.md) |
 | `hotspots_unique` | different patterns among them |
 | `clips` | clips that show any geometry |
 | `patterns` | different pictures among the clips |

@@ -128,6 +128,7 @@ def gather_metrics(
     return {
         "complete": not regions and not failed and not view.unconfirmed,
         "hotspots": len(view.hotspots),
+        "hotspots_sure": sum(spot.answer == "hot" for spot in view.hotspots),
         "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
         "clips": int(totals["clips"].counts.get("clips", 0)),
         "patterns": int(totals["patterns"].counts.get("patterns", 0)),

@@ -203,7 +203,7 @@ class _Scan(Session):
             shards = range(shard_count(job.shard_patterns, patterns))
             task = partial(score_shard, job=job, patterns=patterns)
             self.units("scores", "shards", shards, task, _shard_name)
-            hotspots = self.found_hotspots(job, config, layout)
+            hotspots = self.found_hotspots(job, config, layout, model.operating_point.sure)
             if config.confirm.enabled:
                 self.confirmed(job, config, process)
             return self.reported(job, config, layout, model, hotspots)
@@ -253,7 +253,7 @@ class _Scan(Session):
         return int(self.ledger.totals("patterns").counts["patterns"])
 
     def found_hotspots(
-        self, job: Job, config: ScanConfig, layout: PackedLayout
+        self, job: Job, config: ScanConfig, layout: PackedLayout, sure: float | None
     ) -> tuple[Hotspot, ...]:
         """Merge and rank the clips over threshold."""
         assert config.scores.threshold is not None  # resolve_config put the model's in
@@ -272,7 +272,7 @@ class _Scan(Session):
             over = Clips(clips.x_dbu[hot], clips.y_dbu[hot], clips.rule[hot])
             spots = find_hotspots(
                 over, pattern[hot], rules=RULES, scores=scores, keys=pattern_keys,
-                core_dbu=job.core_dbu, threshold=threshold,
+                core_dbu=job.core_dbu, threshold=threshold, sure=sure,
             )  # fmt: skip
             confirm.write_hot_clips(self.run, spots, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))

@@ -321,6 +321,8 @@ class Hotspot:
     """Rank of the pattern among the hotspots' patterns, 1 holds the highest score."""
     box: Box
     """Box of the merged cores, in dbu."""
+    answer: str = "review"
+    """``hot`` where the model is sure, ``review`` where simulation should tell."""
 
     def core(self, core_dbu: int) -> Box:
         """Return the core of the clip that shows the hotspot, or another box around its centre.

@@ -26,6 +26,7 @@ def find_hotspots(
     keys: Bytes,
     core_dbu: int,
     threshold: float,
+    sure: float | None = None,
 ) -> tuple[Hotspot, ...]:
     """Merge the clips over threshold into ranked hotspots.
 
@@ -49,6 +50,8 @@ def find_hotspots(
         Side of a core, in dbu; even, so that the core has a centre in dbu.
     threshold
         Lowest score that is a hotspot.
+    sure
+        Lowest score that is one without review; None where there is none.
 
     Returns
     -------
@@ -101,6 +104,7 @@ def find_hotspots(
             pattern_key=keys[pattern[clip]].tobytes().hex(),
             group=group_of.setdefault(int(pattern[clip]), len(group_of) + 1),
             box=Box(*boxes[at].tolist()),
+            answer="hot" if sure is not None and score[clip] >= sure else "review",
         )
         for number, (at, clip) in enumerate(zip(rank, best[rank], strict=True), 1)
     )

@@ -25,6 +25,7 @@ COLUMNS: dict[str, Any] = {
     "x_um": pa.float64(),
     "y_um": pa.float64(),
     "score": pa.float64(),
+    "answer": pa.string(),
     "rule": pa.string(),
     "clips": pa.int64(),
     "pattern": pa.int64(),
@@ -72,7 +73,10 @@ def table_to_hotspots(table: Any) -> tuple[Hotspot, ...]:
     LayoutError
         When a column is missing, that is, when the table is not one of hotspots.
     """
-    plain = ("id", "score", "rule", "clips", "pattern", "pattern_key", "group", "x_dbu", "y_dbu")
+    plain = (
+        "id", "score", "answer", "rule", "clips", "pattern", "pattern_key", "group", "x_dbu",
+        "y_dbu",
+    )  # fmt: skip
     missing = {*plain, *_DBU_COLUMNS} - set(table.column_names)
     if missing:
         raise LayoutError(

@@ -22,7 +22,9 @@ ClipRow = tuple[int, int, int, int]
 """x, y, rule, pattern"""
 
 
-def find(rows: list[ClipRow], scores: list[float], threshold: float = 0.5) -> tuple[Hotspot, ...]:
+def find(
+    rows: list[ClipRow], scores: list[float], threshold: float = 0.5, sure: float | None = None
+) -> tuple[Hotspot, ...]:
     x, y, rule, pattern = np.array(rows, np.int64).reshape(-1, 4).T
     return find_hotspots(
         Clips(x, y, rule.astype(np.uint8)),
@@ -32,6 +34,7 @@ def find(rows: list[ClipRow], scores: list[float], threshold: float = 0.5) -> tu
         keys=KEYS,
         core_dbu=CORE_DBU,
         threshold=threshold,
+        sure=sure,
     )
 
 
@@ -193,3 +196,10 @@ def test_what_fails_comes_first_and_what_prints_last() -> None:
         5: Verdict(0, None),
     }
     assert [spot.id for spot in worst_first(spots, verdicts)] == [4, 2, 3, 1, 5]
+
+
+def test_a_score_that_the_model_is_sure_of_is_hot_and_any_other_for_review():
+    rows, scores = [(0, 0, 0, 0), (50, 0, 0, 1), (-50, 0, 0, 2)], [0.9, 0.7, 0.5]
+    scores += [0.0] * (PATTERNS - len(scores))
+    assert [spot.answer for spot in find(rows, scores, 0.5)] == ["review"] * 3
+    assert [spot.answer for spot in find(rows, scores, 0.5, sure=0.65)] == ["hot", "hot", "review"]

@@ -99,6 +99,10 @@ def train(
     ] = 0.001,
     seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
     threads: Annotated[int, typer.Option(help="Threads; the weights depend on it.")] = 1,
+    device: Annotated[
+        str,
+        typer.Option(metavar="cpu|cuda", help="Where it learns; cuda does not repeat."),
+    ] = "cpu",
     protocol: Annotated[
         str,
         typer.Option(metavar="core|scan", help="Learn from marked cores, or neighbours too."),
@@ -111,6 +115,7 @@ def train(
     """
     from pipeline.training import Recipe, train_model
     from pipeline.wording import facts
+    from stages.scores import check_device
 
     shape = {"attention": attention, "inception": inception}
     training = {
@@ -125,11 +130,13 @@ def train(
         protocol,
         false_alarm_rate,
     )
+    check_device(device)
     say = (lambda text: None) if quiet else (lambda text: typer.echo(text, err=True))
     with interruptible("the same command"):
         made = train_model(
-            dataset, out, recipe, validation=validation or [], say=say, threads=threads
-        )
+            dataset, out, recipe, validation=validation or [], say=say, threads=threads,
+            device=device,
+        )  # fmt: skip
     typer.echo(facts(made))
 
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import torch
 from scipy.special import expit
 
+from pipeline.curves import draw_curves
 from pipeline.dataset_file import Dataset, load_dataset
 from pipeline.learning import Patterns, judged, labels_of, parts_of, patterns_of, split
 from stages.contracts import Float32s, Floats, RasterSpec
@@ -102,11 +103,13 @@ def train_model(
     validation: Sequence[Path] = (),
     say: Say = lambda text: None,
     threads: int = 1,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Train on `datasets`, write the checkpoint to `out`, return its figures.
 
-    Of datasets that are divided, the training clips are used, for validation too; the test clips
-    never are. The weights depend on `threads`, as the order of sums does, but not on the load.
+    Beside it a picture of the losses, epoch by epoch, is drawn. Of datasets that are divided, the
+    training clips are used, for validation too; the test clips never are. The weights depend on
+    `threads`, as the order of sums does, but not on the load.
 
     Raises
     ------
@@ -129,14 +132,16 @@ def train_model(
     process = process_of(settings) if settings else load_process(first.process)
     patterns = patterns_of(learnt)
     few = not held and int((patterns.hot > 0).sum()) < FEW_HOTSPOTS
-    work = _Training(out, recipe, first.spec, process.symmetries, few, learnt + held, threads, say)
+    work = _Training(
+        out, recipe, first.spec, process.symmetries, few, learnt + held, threads, device, say
+    )
     if few:
         made = _folded(work, patterns)
     else:
         made = _validated(work, *((patterns, patterns_of(held)) if held else split(patterns)))
     point = _point(work, made, few, recipe.false_alarm_rate)
     model = checkpoint.Checkpoint(
-        weights=Committee(made.networks, made.rules).state_dict(),
+        weights=Committee(made.networks, made.rules).cpu().state_dict(),
         config=made.networks[0].config,
         raster=first.spec,
         layers=tuple(f"metal {name}" for name in first.layers),
@@ -156,6 +161,7 @@ def train_model(
         rules=made.rules,
     )
     checkpoint.save(out, model)
+    draw_curves(work.history, out.with_suffix(".png"))
     work.unfinished.unlink(missing_ok=True)
     return {"model": str(out), "digest": model.digest, **asdict(point)}
 
@@ -172,6 +178,7 @@ class _Training:
         few: bool,
         datasets: Sequence[Dataset],
         threads: int,
+        device: str,
         say: Say,
     ) -> None:
         self.kind, self.name = kind_of(recipe.detector), recipe.detector
@@ -181,6 +188,7 @@ class _Training:
             usual |= FEW_TRAINING | {"rim_px": spec.clip_px // 20}
         self.config = TrainingConfig(**(usual | self.kind.training | recipe.training))
         self.spec, self.symmetries, self.threads, self.say = spec, symmetries, threads, say
+        self.device = device
         self.unfinished = out.with_name(out.name + ".training")
         self.history: list[list[dict[str, Any]]] = []
         start = _start(recipe.start, self.name, self.shape, spec) if recipe.start else None
@@ -208,11 +216,11 @@ class _Training:
             network = self.kind.network(self.shape)
             network.load_state_dict(done[number]["weights"])
             self.history.append(done[number]["history"])
-            return network.eval()
+            return network.eval().to(self.device)
         trained = learn(
             self.name, self.shape, clips.labelled(),
             None if validation is None else validation.labelled(),
-            config, on_epoch, self._kept["state"], self._start,
+            config, on_epoch, self._kept["state"], self._start, self.device,
         )  # fmt: skip
         history = [asdict(report) for report in trained.history]
         self.history.append(history)
@@ -230,7 +238,7 @@ class _Training:
             cold = quick[patterns.hot == 0]
             cut = np.quantile(cold, [1 - DOUBTFUL_SHARE]) if len(cold) else np.zeros(1)
             rules = replace(rules, careful_from=float(_logit(cut)[0]))
-        scorer = NetworkScorer(Committee([network], rules), self.spec)
+        scorer = NetworkScorer(Committee([network], rules), self.spec, self.device)
         return score_rasters(patterns.raster, scorer).score, rules
 
 

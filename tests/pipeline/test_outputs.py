@@ -29,7 +29,8 @@ def view(reference: Run) -> RunView:
 
 
 FIELDS = {
-    "complete", "hotspots", "hotspots_sure", "hotspots_unique", "clips", "patterns", "hot_clips", "units_failed",
+    "complete", "hotspots", "hotspots_sure", "hotspots_unique", "clips", "patterns", "hot_clips",
+    "units_failed",
     "regions_not_scanned", "area_um2", "area_covered_um2", "coverage_fraction", "threshold",
     "warnings", "peak_rss_mb",
     *(f"seconds_{s}" for s in ("layout", "clips", "patterns", "scores", "hotspots", "report")),

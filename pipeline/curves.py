@@ -1,0 +1,39 @@
+"""How a training went, as a picture.
+
+in       the epochs of each network
+out      a PNG: loss, and on validation the precision-recall area and the false alarms
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+_PANELS = {
+    "loss": "loss", "pr_auc": "PR AUC on validation",
+    "false_alarms": "false alarms on validation",
+}  # fmt: skip
+
+
+def draw_curves(networks: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
+    """Draw the epochs of networks, as `EpochReport` has them, a line for each."""
+    panels = [
+        name
+        for name in _PANELS
+        if any(epoch[name] is not None for one in networks for epoch in one)
+    ]
+    if not panels:
+        return
+    figure = Figure(figsize=(4 * len(panels), 3), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for number, one in enumerate(networks, 1):
+            axes.plot([epoch["epoch"] for epoch in one], [epoch[name] for epoch in one],
+                      label=f"network {number}")  # fmt: skip
+        axes.set(title=_PANELS[name], xlabel="epoch")
+        axes.set_ylim(bottom=0 if name != "pr_auc" else None)
+    if len(networks) > 1:
+        axes.legend(fontsize=7)
+    figure.savefig(path, dpi=100)

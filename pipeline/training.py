@@ -53,9 +53,8 @@ FEW_HOTSPOTS = 400
 FEW_TRAINING = {"epochs": 4, "batch": 64}
 """How long, then: each network is one of several."""
 
-FOLDS, MEMBERS = 3, 3
-"""Where hotspots are few: parts that are judged by what learnt from the others, and networks that
-then learn from all and judge together."""
+FOLDS = 3
+"""Where hotspots are few: parts that are judged by what learnt from the others."""
 
 SURE_PRECISION = 0.95
 """Share of hotspots among the clips that are called hot without review."""
@@ -198,14 +197,29 @@ class _Training:
         self._kept = _read_state(self.unfinished, f"{identity} threads {threads}")
         self._number = 0
 
+    def committee(self, what: str, clips: Patterns) -> list[Network]:
+        """Return networks that judge together: one sees the rims of all clips, one of half.
+
+        What one makes of clips whose rim gives them away, the other corrects.
+        """
+        rims = (0, self.config.rim_px) if self.kind.together else (0,)
+        return [
+            self.learn(f"{what}, network {number}/{len(rims)}  ", clips, rim_px=rim_px)
+            for number, rim_px in enumerate(rims, 1)
+        ]
+
     def learn(
-        self, what: str, clips: Patterns, validation: Patterns | None = None, seed: int = 0
+        self,
+        what: str,
+        clips: Patterns,
+        validation: Patterns | None = None,
+        rim_px: int | None = None,
     ) -> Network:
         """Return the next network, learnt from `clips`."""
         torch.set_num_threads(self.threads)
         number, done = self._number, self._kept["done"]
         self._number += 1
-        config = replace(self.config, seed=self.config.seed + 1000 * seed)
+        config = self.config if rim_px is None else replace(self.config, rim_px=rim_px)
 
         def on_epoch(report: EpochReport, state: State) -> None:
             self.say(_words(what, report, config))
@@ -230,15 +244,15 @@ class _Training:
             _write_state(self.unfinished, self._kept)
         return trained.detector
 
-    def judge(self, network: Network, patterns: Patterns) -> tuple[Float32s, Rules]:
-        """Return what a network says of patterns, and the rules that it does so by."""
-        rules = Rules(1, self.symmetries)
+    def judge(self, networks: list[Network], patterns: Patterns) -> tuple[Float32s, Rules]:
+        """Return what networks say together of patterns, and the rules that they do so by."""
+        rules = Rules(len(networks), self.symmetries)
         if self.kind.together:
-            quick = score(network, patterns.raster)
+            quick = score(networks[0], patterns.raster)
             cold = quick[patterns.hot == 0]
             cut = np.quantile(cold, [1 - DOUBTFUL_SHARE]) if len(cold) else np.zeros(1)
             rules = replace(rules, careful_from=float(_logit(cut)[0]))
-        scorer = NetworkScorer(Committee([network], rules), self.spec, self.device)
+        scorer = NetworkScorer(Committee(networks, rules), self.spec, self.device)
         return score_rasters(patterns.raster, scorer).score, rules
 
 
@@ -274,7 +288,7 @@ def _start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoi
 def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Learnt:
     """Learn from some patterns, judge others."""
     network = work.learn("", training, judged(checked))
-    scores, rules = work.judge(network, checked)
+    scores, rules = work.judge([network], checked)
     return _calibrated(_Learnt([network], rules, checked, scores))
 
 
@@ -295,16 +309,12 @@ def _folded(work: _Training, patterns: Patterns) -> _Learnt:
     scores = np.empty(len(patterns), np.float32)
     cuts = []
     for number in range(FOLDS):
-        network = work.learn(f"part {number + 1}/{FOLDS}  ", patterns.some(fold != number))
-        scores[fold == number], rules = work.judge(network, patterns.some(fold == number))
+        networks = work.committee(f"part {number + 1}/{FOLDS}", patterns.some(fold != number))
+        scores[fold == number], rules = work.judge(networks, patterns.some(fold == number))
         cuts.append(rules.careful_from)
-    members = MEMBERS if work.kind.together else 1
-    networks = [
-        work.learn(f"member {number + 1}/{members}  ", patterns, seed=number)
-        for number in range(members)
-    ]
-    together = Rules(members, work.symmetries, min(cuts))
-    return _calibrated(_Learnt(networks, together, patterns, scores))
+    networks = work.committee("whole", patterns)
+    rules = Rules(len(networks), work.symmetries, min(cuts))
+    return _calibrated(_Learnt(networks, rules, patterns, scores))
 
 
 def _point(work: _Training, made: _Learnt, few: bool, rate: float) -> OperatingPoint:

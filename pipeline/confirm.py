@@ -66,9 +66,13 @@ class Confirmed:
 def write_hot_clips(run: Run, hotspots: Sequence[Hotspot], clips: Clips, core_dbu: int) -> None:
     """Keep the clips over the threshold with the hotspots that they belong to."""
     x, y = clips.x_dbu, clips.y_dbu
-    owner = members_of(hotspots, x, y, core_dbu) if len(clips) else x
-    order = np.lexsort((x, y))
-    table = pa.table([x[order], y[order], owner[order]], schema=_SCHEMA)
+    write_owned(run, x, y, members_of(hotspots, x, y, core_dbu) if len(clips) else x)
+
+
+def write_owned(run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s) -> None:
+    """Keep clips to simulate, (n,), with the number of what each belongs to."""
+    order = np.lexsort((x_dbu, y_dbu))
+    table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=_SCHEMA)
     write_table(run.path / _HOT_CLIPS, table)
 
 

@@ -11,7 +11,6 @@ from pipeline.options import (
     AsJson,
     Cell,
     Layers,
-    LayoutFile,
     Mask,
     Opc,
     Process,
@@ -23,10 +22,13 @@ from pipeline.options import (
     region,
 )
 from pipeline.terminal import interruptible, show
+from stages.errors import UsageError
 
 
 def label(
-    layout: LayoutFile,
+    layout: Annotated[
+        Path, typer.Argument(help="GDSII or OASIS file; with --select, the run of a scan.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Dataset, a Zarr group to make.")],
     process: Process = "krf130",
     layer: Layers = None,
@@ -38,6 +40,10 @@ def label(
     clip_px: Annotated[int, typer.Option(help="Side of a clip, in pixels.")] = 64,
     core_px: Annotated[int, typer.Option(help="Side of a core, in pixels.")] = 32,
     stride_nm: Annotated[float | None, typer.Option(help="Step of the grid; one core.")] = None,
+    select: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Only N patterns of a scan, those that teach the most."),
+    ] = None,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
@@ -48,15 +54,25 @@ def label(
     from pipeline.config import load_resources
     from pipeline.datasets import label_layout
     from pipeline.events import Progress
+    from pipeline.selected import label_selected
     from pipeline.wording import facts
     from stages.contracts import RasterSpec
 
+    resources = load_resources({"workers": workers})
     with interruptible("the same command"), Progress(quiet=quiet) as progress:
-        made = label_layout(
-            layout, out, process, layer or [], cell, region(roi),
-            RasterSpec(pixel_nm, clip_px, core_px), stride_nm,
-            load_resources({"workers": workers}), progress, opc=opc or "none", mask=mask,
-        )  # fmt: skip
+        if select is not None:
+            if given := [name for name, value in (
+                ("--layer", layer), ("--mask", mask), ("--cell", cell), ("--roi", roi),
+                ("--stride-nm", stride_nm),
+            ) if value is not None]:  # fmt: skip
+                raise UsageError(f"{given[0]} is the scan's with --select; leave it out")
+            made = label_selected(layout, out, select, resources, progress, opc=opc)
+        else:
+            made = label_layout(
+                layout, out, process, layer or [], cell, region(roi),
+                RasterSpec(pixel_nm, clip_px, core_px), stride_nm, resources, progress,
+                opc=opc or "none", mask=mask,
+            )  # fmt: skip
     typer.echo(facts({"dataset": out, **made}))
 
 

@@ -17,12 +17,14 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
+from pipeline.training import FOLDS
 from stages.contracts import RasterSpec
 from stages.detector.committee import Committee, Rules
 from stages.detector.model import Detector, DetectorConfig
 from stages.scores import NetworkScorer, score_rasters
 
 SIDES_PX = (64, 88, 128)
+MEMBERS = FOLDS + 1
 
 
 def main() -> None:
@@ -32,7 +34,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8192, help="of each process")
     asked = parser.parse_args()
     print(
-        "| pixels | one look, clips/s | two networks, eight orientations, clips/s |\n|---|--:|--:|"
+        f"| pixels | one look, clips/s | {MEMBERS} networks, eight orientations, clips/s |\n"
+        "|---|--:|--:|"
     )
     with multiprocessing.get_context("spawn").Pool(asked.processes) as pool:
         for side in SIDES_PX:
@@ -47,8 +50,9 @@ def main() -> None:
 def judged(side_px: int, clips: int, careful: bool) -> float:
     """Return how long it takes to judge clips, in seconds."""
     torch.manual_seed(0)
-    rules = Rules(2, careful_from=-50.0 if careful else math.inf)
-    committee = Committee([Detector(DetectorConfig()) for _ in range(2)], rules)
+    rules = Rules(MEMBERS, careful_from=-50.0 if careful else math.inf)
+    config = DetectorConfig(core_px=side_px // 2)
+    committee = Committee([Detector(config) for _ in range(MEMBERS)], rules)
     scorer = NetworkScorer(committee, RasterSpec(40.0, side_px, side_px // 2))
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 2, (clips, 1, side_px // 8, side_px // 8), np.uint8) * 255

@@ -36,9 +36,8 @@ from pipeline.scan_evaluation import evaluate_scan
 from pipeline.training import Recipe, train_model
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
-from stages.detector.detectors import DETECTORS, learn
-from stages.detector.model import DetectorConfig
-from stages.detector.training import LabelledClips, TrainingConfig, score
+from stages.detector.detectors import DETECTORS, kind_of, learn
+from stages.detector.training import LabelledClips, TrainingConfig, embeddings, score
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 SPEC = RasterSpec(pixel_nm=30.0, clip_px=88, core_px=40)
@@ -46,7 +45,7 @@ DESIGNS = ("4", "5")
 THREADS = 2
 SEEDS = (0, 1)
 COARSE = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=30)
-"""Of the ablation: twenty-six trainings."""
+"""Of the ablation: thirty trainings."""
 ABLATION: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # name: config of the detector, training
     "ours": ({}, {}),
@@ -62,6 +61,8 @@ ABLATION: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "focal loss": ({}, {"prediction": "focal"}),
     "biased learning, 0.3": ({}, {"bias": 0.3}),
     "no hard negatives": ({}, {"hard": 0.0}),
+    "core not pooled apart": ({"core_px": 0}, {}),
+    "rims seen": ({}, {"rim_px": 0}),
 }
 
 
@@ -227,9 +228,9 @@ def _ablated(paths: list[Path], name: str, seed: int) -> dict[str, Any]:
         np.concatenate([one.counts()[0] > 0 for one in learnt]),
     )
     config = TrainingConfig(**({"epochs": 2, "batch": 64, "rim_px": 3, "seed": seed} | training))
-    network = learn("attention", DetectorConfig(**shape), clips, None, config).detector
+    network = learn("attention", kind_of("attention").shape(COARSE, **shape), clips, None, config)
     tests = [one.part("test", "scan") for one in sets]
-    scores = np.concatenate([score(network, one.raster)[one.pattern] for one in tests])
+    scores = np.concatenate([score(network.detector, one.raster)[one.pattern] for one in tests])
     labels = np.concatenate([one.label for one in tests])
     found = measures(scores, labels, None, 0.5)
     return found | {"needed": alarms_at(scores, labels, 0.99)}
@@ -294,22 +295,19 @@ def picture(work: Work) -> str:
     if not path.exists():
         return "Not drawn yet."
     model = checkpoint.load(path)
-    network = model.detector().for_inference()
-    embedding, labels = [], []
+    places, labels = [], []
     for number in DESIGNS:
         test = load_dataset(work.design(number, SPEC)).part("test", "core")
         cold = np.random.default_rng(0).permutation(np.flatnonzero(~test.label))[:600]
         chosen = np.concatenate([np.flatnonzero(test.label), cold])
-        x = torch.tensor(test.raster[test.pattern[chosen]], dtype=torch.float32) / 255
-        with torch.inference_mode():
-            embedding.append(network(x).embedding.numpy())
+        places.append(embeddings(model.detector(), test.raster[test.pattern[chosen]]))
         labels.append(test.label[chosen])
-    places = TSNE(random_state=0, perplexity=30).fit_transform(np.concatenate(embedding))
+    plane = TSNE(random_state=0, perplexity=30).fit_transform(np.concatenate(places))
     hot = np.concatenate(labels)
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()
     for which, colour, name in ((~hot, "#9aa5b1", "others"), (hot, "#d1495b", "hotspots")):
-        axes.scatter(places[which, 0], places[which, 1], s=9, color=colour, label=name)
+        axes.scatter(plane[which, 0], plane[which, 1], s=9, color=colour, label=name)
     axes.set(xticks=[], yticks=[])
     axes.legend()
     out = PAGE.parent / "img" / "embeddings.png"

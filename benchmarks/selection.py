@@ -17,11 +17,10 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.results import alarms_at
+from benchmarks.results import alarms_at, put
 from pipeline.dataset_file import Dataset, load_dataset
 from stages.contracts import Int64s
-from stages.detector.detectors import learn
-from stages.detector.model import DetectorConfig
+from stages.detector.detectors import kind_of, learn
 from stages.detector.network import Network
 from stages.detector.operating import choose_threshold, pr_auc
 from stages.detector.selection import choose
@@ -38,21 +37,27 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/krf130-met1"))
     parser.add_argument("--start", type=int, default=2000)
     parser.add_argument("--more", type=int, default=1000)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
     asked = parser.parse_args()
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         tasks = [(asked.work, asked.start, asked.more, seed) for seed in SEEDS]
         found = pool.starmap(compared, tasks, chunksize=1)
-    print(f"{asked.start} patterns by chance, then {asked.more} more; {len(SEEDS)} draws\n")
-    print("| labelled | hotspots among them | PR AUC | false alarms at 99 % recall |")
-    print("|---|--:|--:|--:|")
+    lines = [
+        f"{asked.start:,} patterns by chance, then {asked.more:,} more.\n",
+        "| labelled | hotspots among them | PR AUC | false alarms at 99 % recall |",
+        "|---|--:|--:|--:|",
+    ]
     for name in found[0]:
         figures = np.array([one[name] for one in found])
         mean, spread = figures.mean(0), figures.std(0, ddof=1)
-        print(
+        lines.append(
             f"| {name} | {mean[0]:.0f} ± {spread[0]:.0f} | {mean[1]:.4f} ± {spread[1]:.4f} "
             f"| {mean[2]:,.0f} ± {spread[2]:,.0f} |"
         )
-    print(f"\n{machine()}")
+    table = "\n".join([*lines, "", machine()])
+    print(table)
+    if asked.write:
+        put("selection", table)
 
 
 def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[float, float, float]]:
@@ -62,12 +67,13 @@ def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[fl
     hot = pool.counts()[0] > 0
     order = np.random.default_rng(seed).permutation(len(hot))
     first, rest = order[:start], np.sort(order[start:])
+    shape = kind_of("attention").shape(pool.spec)
     found = {}
 
     def measured(name: str, which: Int64s) -> Network:
         config = TrainingConfig(epochs=EPOCHS, batch=BATCH, seed=seed)
         clips = LabelledClips(pool.raster[which], hot[which])
-        network = learn("attention", DetectorConfig(), clips, None, config).detector
+        network = learn("attention", shape, clips, None, config).detector
         found[name] = (float(hot[which].sum()), *_on(network, test))
         return network
 

@@ -148,6 +148,8 @@ class ConfirmConfig(Settings):
     """Whether the hotspots are simulated with the process of the model."""
     opc: Literal["none", "model"] | None = None
     """Whether the mask is corrected first; as for the labels of the model by default."""
+    sure: bool = True
+    """Whether hotspots that the model is sure of are simulated, too, or only those for review."""
     batch_fields: Annotated[int, Field(ge=1)] = 64
     """Fields, squares of some um, simulated by one task; never changes the answer."""
 
@@ -205,7 +207,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "clips": ("layout.roi_um", "clips", "raster"),
     "patterns": (),
     "scores": ("scores.model",),
-    "hotspots": ("scores.threshold",),
+    "hotspots": ("scores.threshold", "confirm.sure"),
     "confirm": ("confirm.enabled", "confirm.opc"),
     "report": ("report", "markers"),
 }

@@ -63,10 +63,19 @@ class Confirmed:
     clips_failing: int
 
 
-def write_hot_clips(run: Run, hotspots: Sequence[Hotspot], clips: Clips, core_dbu: int) -> None:
-    """Keep the clips over the threshold with the hotspots that they belong to."""
+def to_simulate(hotspots: Sequence[Hotspot], sure: bool) -> list[int]:
+    """Return the ids of the hotspots to simulate: all, or only those for review."""
+    return [spot.id for spot in hotspots if sure or spot.answer == "review"]
+
+
+def write_hot_clips(
+    run: Run, hotspots: Sequence[Hotspot], asked: Sequence[int], clips: Clips, core_dbu: int
+) -> None:
+    """Keep the clips over the threshold, of the hotspots that are asked for, with their ids."""
     x, y = clips.x_dbu, clips.y_dbu
-    write_owned(run, x, y, members_of(hotspots, x, y, core_dbu) if len(clips) else x)
+    owner = members_of(hotspots, x, y, core_dbu) if len(clips) else x
+    kept = np.isin(owner, asked)
+    write_owned(run, x[kept], y[kept], owner[kept])
 
 
 def write_owned(run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s) -> None:

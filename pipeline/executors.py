@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from uuid import uuid4
 
+from pipeline import memory
 from pipeline.config import Resources
 from pipeline.ledger import Status, UnitOutcome
 from stages.errors import HotscanError, IncompleteError, UsageError
@@ -52,10 +53,9 @@ LOCAL_SETTINGS = {
     "distributed.worker.memory.pause": False,
     # One death may come from outside; at the second the unit is set aside.
     "distributed.scheduler.allowed-failures": 1,
-    # Dask has its workers give memory back at every chance: the network's buffers, freed and
-    # taken again at each layer, then cost as much in page faults as the arithmetic itself.
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 256 << 20,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 32 << 20,
+    # Dask has its workers give memory back at every chance.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": memory.KEPT_BYTES,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": memory.MAPPED_BYTES,
 }
 
 

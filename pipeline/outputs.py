@@ -121,6 +121,7 @@ def gather_metrics(
         simulated = {
             "hotspots_confirmed": sum(v.confirmed for v in view.simulated.verdicts.values()),
             "hotspots_not_simulated": view.unconfirmed,
+            "hotspots_not_asked": len(view.hotspots) - len(view.to_simulate),
             "clips_simulated": view.simulated.clips_simulated,
             "clips_confirmed": view.simulated.clips_failing,
             "fields_simulated": int(totals["confirm"].counts.get("fields", 0)),

@@ -18,7 +18,8 @@ from pipeline.steps import draw_places
 from pipeline.store import read_patterns
 from pipeline.view import MOST_REGIONS, RunView
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
-from stages.pages.report import ModelCard, NotScanned, ReportData
+from stages.detector.training import embeddings
+from stages.pages.report import Alike, ModelCard, NotScanned, ReportData
 from stages.scores import NetworkScorer
 
 
@@ -53,6 +54,7 @@ def report_data(
         hotspots=view.hotspots,
         pictures=pictures,
         where=_where(view, pictures),
+        alike=_alike(view, view.order[: config.report.top]),
         occurrences={spot.pattern: int(count[spot.pattern]) for spot in view.hotspots},
         clips=metrics["clips"],
         patterns=metrics["patterns"],
@@ -68,6 +70,7 @@ def report_data(
         warnings=view.warnings,
         shown=config.report.top,
         verdicts=view.verdicts,
+        to_simulate=None if view.verdicts is None else frozenset(view.to_simulate),
         order=view.order,
         contours=view.contours,
     )
@@ -86,6 +89,22 @@ def _where(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
     scorer = NetworkScorer(view.model.detector(), view.job.spec)
     found = scorer.where(np.stack(list(pictures.values())))
     return {} if found is None else dict(zip(pictures, found, strict=True))
+
+
+def _alike(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Alike]:
+    """Return, for each of the shown hotspots, the nearest that the model learnt from, by id."""
+    examples = view.model.examples
+    if examples is None or not shown:
+        return {}
+    (embedding,) = read_patterns(view.run, "embedding")
+    mine = embedding[[spot.pattern for spot in shown]].astype(np.float32)
+    theirs = embeddings(view.model.detector(), examples.numpy())
+    apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
+    nearest = apart.argmin(1)
+    return {
+        spot.id: Alike(examples[at].numpy(), float(apart[row, at]))
+        for row, (spot, at) in enumerate(zip(shown, nearest.tolist(), strict=True))
+    }
 
 
 def _sampling_words(config: ScanConfig) -> str:

@@ -274,7 +274,8 @@ class _Scan(Session):
                 over, pattern[hot], rules=RULES, scores=scores, keys=pattern_keys,
                 core_dbu=job.core_dbu, threshold=threshold, sure=sure,
             )  # fmt: skip
-            confirm.write_hot_clips(self.run, spots, over, job.core_dbu)
+            asked = confirm.to_simulate(spots, config.confirm.sure)
+            confirm.write_hot_clips(self.run, spots, asked, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
             return {
                 "hotspots": len(spots),

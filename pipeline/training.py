@@ -24,7 +24,8 @@ from scipy.special import expit
 from pipeline.curves import draw_curves
 from pipeline.dataset_file import Dataset, load_dataset
 from pipeline.learning import Patterns, judged, labels_of, parts_of, patterns_of, split
-from stages.contracts import Float32s, Floats, RasterSpec
+from pipeline.memory import keep_freed_memory
+from stages.contracts import Bytes, Float32s, Floats, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.committee import Committee, Rules
 from stages.detector.detectors import kind_of, learn
@@ -37,20 +38,22 @@ from stages.detector.operating import (
     sure_threshold,
     threshold_for_rate,
 )
+from stages.detector.selection import choose
 from stages.detector.training import (
     EpochReport,
     State,
     TrainingConfig,
+    embeddings,
     score,
 )
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
 from stages.lithography.process import load_process, process_of
 from stages.scores import NetworkScorer, score_rasters
 
-FEW_HOTSPOTS = 400
+FEW_HOTSPOTS = 2000
 """With fewer patterns of hotspots none is spared for validation: see `_folded`."""
 
-FEW_TRAINING = {"epochs": 4, "batch": 64}
+FEW_TRAINING = {"epochs": 8, "batch": 64}
 """How long, then: each network is one of several."""
 
 FOLDS = 3
@@ -59,8 +62,14 @@ FOLDS = 3
 SURE_PRECISION = 0.95
 """Share of hotspots among the clips that are called hot without review."""
 
-DOUBTFUL_SHARE = 0.05
+DOUBTFUL_SHARE = 0.03
 """Share of the non-hotspots that a quick look leaves for a careful one."""
+
+SEED_STEP = 1000
+"""From the seed of one network to that of the next."""
+
+EXAMPLES = 32
+"""Hotspots whose pictures are kept, so that a finding can be shown beside the nearest."""
 
 Say = Callable[[str], None]
 
@@ -131,6 +140,7 @@ def train_model(
     process = process_of(settings) if settings else load_process(first.process)
     patterns = patterns_of(learnt)
     few = not held and int((patterns.hot > 0).sum()) < FEW_HOTSPOTS
+    keep_freed_memory()
     work = _Training(
         out, recipe, first.spec, process.symmetries, few, learnt + held, threads, device, say
     )
@@ -158,6 +168,7 @@ def train_model(
         opc=first.provenance.get("opc", "none"),
         name=recipe.detector,
         rules=made.rules,
+        examples=_examples(made.networks[0], patterns.raster[patterns.hot > 0]),
     )
     checkpoint.save(out, model)
     draw_curves(work.history, out.with_suffix(".png"))
@@ -197,29 +208,17 @@ class _Training:
         self._kept = _read_state(self.unfinished, f"{identity} threads {threads}")
         self._number = 0
 
-    def committee(self, what: str, clips: Patterns) -> list[Network]:
-        """Return networks that judge together: one sees the rims of all clips, one of half.
-
-        What one makes of clips whose rim gives them away, the other corrects.
-        """
-        rims = (0, self.config.rim_px) if self.kind.together else (0,)
-        return [
-            self.learn(f"{what}, network {number}/{len(rims)}  ", clips, rim_px=rim_px)
-            for number, rim_px in enumerate(rims, 1)
-        ]
-
     def learn(
         self,
         what: str,
         clips: Patterns,
         validation: Patterns | None = None,
-        rim_px: int | None = None,
     ) -> Network:
-        """Return the next network, learnt from `clips`."""
+        """Return the next network, learnt from `clips`; each begins otherwise."""
         torch.set_num_threads(self.threads)
         number, done = self._number, self._kept["done"]
         self._number += 1
-        config = self.config if rim_px is None else replace(self.config, rim_px=rim_px)
+        config = replace(self.config, seed=self.config.seed + SEED_STEP * number)
 
         def on_epoch(report: EpochReport, state: State) -> None:
             self.say(_words(what, report, config))
@@ -303,16 +302,18 @@ def _calibrated(made: _Learnt) -> _Learnt:
 def _folded(work: _Training, patterns: Patterns) -> _Learnt:
     """Judge each part of the patterns by what learnt from the others; then learn from all.
 
-    With few hotspots none can be spared, and a threshold that is set on a handful is chance.
+    With few hotspots none can be spared, and a threshold that is set on a handful is chance. All
+    that learnt judge together in the end (L. Breiman: "Bagging predictors", 1996).
     """
     fold = parts_of(patterns, FOLDS)
     scores = np.empty(len(patterns), np.float32)
-    cuts = []
+    parts, cuts = [], []
     for number in range(FOLDS):
-        networks = work.committee(f"part {number + 1}/{FOLDS}", patterns.some(fold != number))
-        scores[fold == number], rules = work.judge(networks, patterns.some(fold == number))
+        name = f"part {number + 1}/{FOLDS}  "
+        parts.append(work.learn(name, patterns.some(fold != number)))
+        scores[fold == number], rules = work.judge(parts[-1:], patterns.some(fold == number))
         cuts.append(rules.careful_from)
-    networks = work.committee("whole", patterns)
+    networks = [work.learn("whole  ", patterns), *(parts if work.kind.together else ())]
     rules = Rules(len(networks), work.symmetries, min(cuts))
     return _calibrated(_Learnt(networks, rules, patterns, scores))
 
@@ -329,6 +330,14 @@ def _point(work: _Training, made: _Learnt, few: bool, rate: float) -> OperatingP
     point = operating_point(scores, labels, threshold)
     sure = sure_threshold(scores, labels, SURE_PRECISION)
     return replace(point, sure=None if sure is None else max(sure, point.threshold))
+
+
+def _examples(network: Network, hotspots: Bytes) -> torch.Tensor:
+    """Return hotspots that lie far apart in the eyes of a network, (at most `EXAMPLES`, ...)."""
+    embedding = embeddings(network, hotspots)
+    alike_in_doubt = np.full(len(hotspots), 0.5, np.float32)
+    chosen = choose(alike_in_doubt, embedding, 0.5, min(EXAMPLES, len(hotspots)))
+    return torch.from_numpy(np.ascontiguousarray(hotspots[np.sort(chosen)]))
 
 
 def _rounded(share: float, to_whole: Callable[[float], int]) -> float:

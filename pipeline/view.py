@@ -85,7 +85,12 @@ class RunView:
     @property
     def unconfirmed(self) -> int:
         """How many hotspots were to be simulated and are not."""
-        return 0 if self.verdicts is None else len(self.hotspots) - len(self.verdicts)
+        return 0 if self.verdicts is None else len(self.to_simulate) - len(self.verdicts)
+
+    @property
+    def to_simulate(self) -> list[int]:
+        """Ids of the hotspots that simulation is asked about, where it is asked."""
+        return confirm.to_simulate(self.hotspots, self.config.confirm.sure)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -142,10 +142,13 @@ def result_text(
         f"{_share(metrics['coverage_fraction'])} of what was asked for, in {clock_text(spent)}",
     ]
     if "hotspots_confirmed" in metrics:
-        lines.append(
+        line = (
             f"simulated  {counted(metrics['hotspots_confirmed'], 'hotspot')} fail, "
             f"{metrics['hotspots_not_simulated']:,} could not be simulated"
         )
+        if metrics["hotspots_not_asked"]:
+            line += f"; the model is sure of {metrics['hotspots_not_asked']:,} more"
+        lines.append(line)
     if metrics["warnings"]:
         lines.append(f"warnings   {metrics['warnings']}; the report lists them")
     lines += [

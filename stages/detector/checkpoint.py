@@ -58,6 +58,8 @@ class Checkpoint:
     """Which of `stages.detector.detectors.DETECTORS` it is."""
     rules: Rules | None = None
     """How several of them judge together; None of one alone."""
+    examples: Tensor | None = None
+    """(k, layers, h, w) uint8, canonical pictures of hotspots that it learnt from."""
 
     def __post_init__(self) -> None:
         if not self.raster.layers == self.config.layers == len(self.layers):
@@ -112,7 +114,7 @@ def load(path: Path) -> Checkpoint:
             f"format {VERSION}; train it again, or use the hotscan that wrote it"
         )
     digest = content.pop("digest", None)
-    if set(content) != CONTENT or _digest(content) != digest:
+    if set(content) - {"examples"} != CONTENT or _digest(content) != digest:
         raise UsageError(
             f"model {str(path)!r} is damaged: its digest is not that of its content; copy it again"
         )
@@ -130,6 +132,7 @@ def load(path: Path) -> Checkpoint:
         opc=about["opc"],
         name=name,
         rules=Rules(**about["rules"]) if about.get("rules") else None,
+        examples=content.get("examples"),
     )
 
 
@@ -184,19 +187,22 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         "process_settings": checkpoint.process_settings,
         "opc": checkpoint.opc,
     }
-    return {
-        "kind": KIND,
-        "version": VERSION,
-        "about": json.dumps(about, sort_keys=True),
-        "weights": {
-            name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()
-        },
+    weights = {
+        name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()
     }
+    content: dict[str, Any] = {
+        "kind": KIND, "version": VERSION, "about": json.dumps(about, sort_keys=True),
+        "weights": weights,
+    }  # fmt: skip
+    return content if checkpoint.examples is None else content | {"examples": checkpoint.examples}
 
 
 def _digest(content: dict[str, Any]) -> str:
     sha = hashlib.sha256(f"{content['kind']} {content['version']} {content['about']}".encode())
-    for name, value in sorted(content["weights"].items()):
+    tensors = dict(content["weights"])
+    if "examples" in content:
+        tensors["examples of hotspots"] = content["examples"]
+    for name, value in sorted(tensors.items()):
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         sha.update(value.numpy().tobytes())
     return sha.hexdigest()

@@ -28,8 +28,8 @@ from stages.detector.training import (
     State,
     Trained,
     TrainingConfig,
+    embeddings,
     score,
-    to_pictures,
     train,
 )
 from stages.errors import UsageError
@@ -54,7 +54,9 @@ class Kind:
 
     def shape(self, spec: RasterSpec, **chosen: Any) -> Shape:
         """Return the config for a picture."""
-        known = {"layers": spec.layers, "clip_px": spec.clip_px, **chosen}
+        known = {
+            "layers": spec.layers, "clip_px": spec.clip_px, "core_px": spec.core_px, **chosen,
+        }  # fmt: skip
         names = self.config.__dataclass_fields__
         strange = sorted(chosen.keys() - names.keys())
         if strange:
@@ -132,7 +134,7 @@ def learn(
 
     fit = partial(train, network=network, config=config, device=device)
     if name == "multitask":
-        return _learn_twice(fit, clips, validation, config.seed, on_epoch, state, device)
+        return _learn_twice(fit, clips, validation, config.seed, on_epoch, state)
     return fit(clips, validation, on_epoch=on_epoch, state=state)
 
 
@@ -143,7 +145,6 @@ def _learn_twice(
     seed: int,
     on_epoch: OnEpoch,
     state: State | None,
-    device: str,
 ) -> Trained:
     """Learn from the labelled share, give the others pseudo-labels, and learn from all."""
     labelled = np.random.default_rng(seed).random(len(clips.labels)) < LABELLED_SHARE
@@ -153,10 +154,8 @@ def _learn_twice(
         part = LabelledClips(clips.rasters[labelled], clips.labels[labelled])
         first = fit(part, validation, on_epoch=on_epoch, state=state)
         guess = score(first.detector, clips.rasters)
-        with torch.inference_mode():
-            embed = [first.detector(to_pictures(part).to(device)).embedding.cpu()
-                     for part in np.array_split(clips.rasters, -(-len(guess) // 256))]  # fmt: skip
-        weight = np.where(labelled, 1.0, weights_of(torch.cat(embed).numpy()))
+        places = embeddings(first.detector, clips.rasters)
+        weight = np.where(labelled, 1.0, weights_of(places))
         pseudo = np.where(labelled, clips.labels, guess >= 0.5)
         state = {"pseudo": torch.tensor(pseudo), "weight": torch.tensor(weight), "inner": None}
     pseudo, weight = state["pseudo"], state["weight"]

@@ -21,6 +21,9 @@ from stages.detector.attention import ATTENTION, AttentionBranch
 from stages.detector.network import Convolution, Judgement, Network
 from stages.errors import ConfigError
 
+SCALE = 8
+"""Pixels that a place of the features is wide."""
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorConfig:
@@ -28,6 +31,8 @@ class DetectorConfig:
 
     layers: int = 1
     """Channels of the picture."""
+    core_px: int = 0
+    """Side of the core, whose features are pooled apart as well; 0 pools the whole clip only."""
     stem: int = 48
     """Channels after the stem."""
     fine: tuple[int, ...] = (48,)
@@ -89,7 +94,7 @@ class Detector(Network):
             raise ConfigError(
                 f"attention {config.attention!r} is unknown; choose one of {', '.join(ATTENTION)}"
             )
-        self.config = config
+        self.config, self.core_px = config, config.core_px
         block = Inception if config.inception else Plain
         self.stem = Convolution(config.layers, config.stem, 8, stride=4)
         self.place = nn.Conv2d(2, config.stem, 1)
@@ -97,8 +102,9 @@ class Detector(Network):
         blocks = [block(*pair, config.attention) for pair in itertools.pairwise(widths)]
         self.fine = nn.Sequential(*blocks[: len(config.fine)])
         self.coarse = nn.Sequential(*blocks[len(config.fine) :])
-        self.embed = nn.Linear(2 * widths[-1], config.embedding)
-        self.verdict = nn.Linear(2 * widths[-1], 1)
+        pooled = (4 if config.core_px else 2) * widths[-1]
+        self.embed = nn.Linear(pooled, config.embedding)
+        self.verdict = nn.Linear(pooled, 1)
 
     def features(self, x: Tensor) -> Tensor:
         """Return what the verdict is drawn from, (n, coarse, h/8, w/8)."""
@@ -110,9 +116,19 @@ class Detector(Network):
     def forward(self, x: Tensor) -> Judgement:
         """Judge clips, (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8."""
         x = self.features(x)
-        x = torch.cat([x.mean((2, 3)), F.adaptive_max_pool2d(x, 1).flatten(1)], 1)  # (n, 2 coarse)
+        pooled = [
+            pool for part in self._parts(x) for pool in (part.mean((2, 3)), part.amax((2, 3)))
+        ]
+        x = torch.cat(pooled, 1)  # (n, 2 coarse), or 4 with the core
         logit, embedding = self.verdict(x).squeeze(1), F.normalize(self.embed(x))
         return Judgement(logit, embedding, self._taken_from_branches())
+
+    def _parts(self, x: Tensor) -> list[Tensor]:
+        """Return the features, and those of the places that the core reaches into."""
+        if not self.core_px:
+            return [x]
+        rows, columns = (_inner(places, self.core_px) for places in x.shape[2:])
+        return [x, x[:, :, rows, columns]]
 
     def _taken_from_branches(self) -> tuple[Tensor, ...]:
         taken = []
@@ -132,11 +148,27 @@ class Detector(Network):
         """
         x = self.features(x)
         self._taken_from_branches()
-        n, c, h, w = x.shape
-        average, maximum = self.verdict.weight.view(2, c)
-        adds = torch.einsum("nchw,c->nhw", x, average) / (h * w)
-        peak, at = x.flatten(2).max(2)  # (n, c)
-        return adds.flatten(1).scatter_add(1, at, peak * maximum).view(n, h, w)
+        adds = torch.zeros_like(x[:, :1])
+        weights = self.verdict.weight.view(-1, 2, x.shape[1])
+        parts = zip(self._parts(x), self._parts(adds), weights, strict=True)
+        for part, place, (average, maximum) in parts:
+            n, _, h, w = part.shape
+            mean = torch.einsum("nchw,c->nhw", part, average) / (h * w)
+            peak, at = part.flatten(2).max(2)  # (n, c)
+            place += mean.flatten(1).scatter_add(1, at, peak * maximum).view(n, 1, h, w)
+        return adds[:, 0]
+
+
+def _inner(places: int, core_px: int) -> slice:
+    """Return the places of a row of features that the core reaches into.
+
+    Examples
+    --------
+    >>> _inner(8, 32), _inner(11, 40), _inner(8, 30)
+    (slice(2, 6, None), slice(3, 8, None), slice(2, 6, None))
+    """
+    margin = max(places * SCALE - core_px, 0) // (2 * SCALE)
+    return slice(margin, places - margin)
 
 
 def distance_from_centre(x: Tensor) -> Tensor:

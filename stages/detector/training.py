@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -305,12 +305,19 @@ def without_rims(x: Tensor, generator: torch.Generator, rim_px: int) -> Tensor:
     return torch.where(chosen, hidden, x)
 
 
-def score(detector: Network, rasters: Bytes, batch: int = 256) -> Float32s:
+def score(detector: Network, rasters: Bytes) -> Float32s:
     """Return (n,) hotspot probabilities of (n, layers, h, w) pictures."""
+    return np.concatenate([one.logit.sigmoid().cpu().numpy() for one in _judged(detector, rasters)])
+
+
+def embeddings(detector: Network, rasters: Bytes) -> Float32s:
+    """Return (n, e) embeddings of (n, layers, h, w) pictures, of unit norm."""
+    return np.concatenate([one.embedding.cpu().numpy() for one in _judged(detector, rasters)])
+
+
+def _judged(detector: Network, rasters: Bytes, batch: int = 256) -> Iterator[Judgement]:
     fused = detector.for_inference()
     device = next(itertools.chain(fused.parameters(), fused.buffers())).device
-    parts = np.split(rasters, range(batch, len(rasters), batch))
-    with torch.inference_mode():
-        return np.concatenate(
-            [fused(to_pictures(part).to(device)).logit.sigmoid().cpu().numpy() for part in parts]
-        )
+    for part in np.split(rasters, range(batch, len(rasters), batch)):
+        with torch.inference_mode():
+            yield fused(to_pictures(part).to(device))

@@ -13,7 +13,7 @@ import math
 import shlex
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,16 @@ class NotScanned:
 
     box: Box
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """A hotspot that the model learnt from."""
+
+    picture: Bytes
+    """(layer, row, column), rows upward, turned as patterns are."""
+    distance: float
+    """Of the embeddings: 0 where the network sees no difference, 2 at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +118,24 @@ class ReportData:
     """Most hotspots to show with a picture."""
     verdicts: Mapping[int, Verdict] | None = None
     """What simulation says of each hotspot, by id; None when none was to be simulated."""
+    to_simulate: Set[int] | None = None
+    """Ids of the hotspots that were to be simulated; all when `verdicts` are and this is not."""
     order: tuple[Hotspot, ...] | None = None
     """The hotspots in the order of their pictures; by rank by default."""
     contours: Mapping[int, Sequence[Polygon]] = field(default_factory=dict)
     """Id of a shown hotspot to what prints there at the corner of its worst defect, in dbu."""
     where: Mapping[int, Float32s] = field(default_factory=dict)
     """Id of a shown hotspot to what each place adds to its log odds, (row, column), upward."""
+    alike: Mapping[int, Alike] = field(default_factory=dict)
+    """Id of a shown hotspot to the nearest that the model learnt from."""
 
     @property
     def not_simulated(self) -> int:
         """How many hotspots were to be simulated and are not."""
-        return 0 if self.verdicts is None else len(self.hotspots) - len(self.verdicts)
+        if self.verdicts is None:
+            return 0
+        asked = self.hotspots if self.to_simulate is None else self.to_simulate
+        return len(asked) - len(self.verdicts)
 
     @property
     def whole(self) -> bool:
@@ -214,7 +231,7 @@ def _area_text(area_um2: float) -> str:
 
 
 def _card(spot: Hotspot, data: ReportData) -> dict[str, Any]:
-    picture = data.pictures.get(spot.id)
+    picture, alike = data.pictures.get(spot.id), data.alike.get(spot.id)
     x, y = _um_text(spot.x_dbu, data.dbu_nm), _um_text(spot.y_dbu, data.dbu_nm)
     return {
         "spot": spot,
@@ -223,6 +240,7 @@ def _card(spot: Hotspot, data: ReportData) -> dict[str, Any]:
         # What KLayout's "Goto Position" (Ctrl+G) takes: x, y and the side of the window, in um.
         "goto": f"{x},{y},{data.raster.clip_nm / 1000:g}",
         "warm": _warm(data.where.get(spot.id), data.raster.clip_px),
+        "alike": alike and {"picture": _png_uri(alike.picture), "distance": alike.distance},
         **_print(spot, data),
     }
 
@@ -248,6 +266,7 @@ def _print(spot: Hotspot, data: ReportData) -> dict[str, Any]:
     worst = verdict and verdict.worst
     return {
         "verdict": verdict,
+        "asked": data.to_simulate is None or spot.id in data.to_simulate,
         "contour": polygons_path(data.contours.get(spot.id, ()), window, side),
         "defect_at": worst and place(worst.x_dbu, worst.y_dbu, window, side),
     }

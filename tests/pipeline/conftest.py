@@ -31,6 +31,7 @@ def small_scan(tmp_path_factory: pytest.TempPathFactory) -> SmallScan:
         weights=Detector(config).state_dict(), config=config, raster=RasterSpec(40.0, 64, 32),
         layers=("met1",), process="krf130",
         operating_point=OperatingPoint(1.0, 0.0, 0, 0.0, 0, 0), provenance={},
+        examples=torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8),
     )  # fmt: skip
     untried = folder / "untried.pt"
     checkpoint.save(untried, model)

@@ -174,6 +174,7 @@ FIRST_STAGE = {
     "scores.device": None,
     "confirm.enabled": "confirm",
     "confirm.opc": "confirm",
+    "confirm.sure": "hotspots",
     "confirm.batch_fields": None,
     "report.top": "report",
     "report.contours": "report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline.region import simulate_region
 from pipeline.scan import ScanResult, resume
 from pipeline.store import Run
 from stages.contracts import Defect
+from stages.detector import checkpoint
 from tests.small_scan import BLOCK, Hotscan, SmallScan
 from tests.small_scan import ROI_UM as WHOLE_UM
 
@@ -34,6 +36,10 @@ def confirmed(
 
 def table_of(run: Run) -> bytes:
     return (run.report / "hotspots.csv").read_bytes()
+
+
+def rows_of(result: ScanResult) -> list[dict[str, str]]:
+    return list(csv.DictReader(table_of(result.run).decode().splitlines()))
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,31 @@ def test_what_fails_is_what_fails_in_the_whole_region(
         owner: (len(found), str(max(d.severity for d in found)) if found else "")
         for owner, found in inside.items()
     }
+
+
+def test_what_the_model_is_sure_of_may_be_left_to_it(
+    reference: ScanResult, small_scan: SmallScan, tmp_path: Path
+) -> None:
+    told = {row["id"]: row for row in rows_of(reference)}
+    scores = sorted(float(row["score"]) for row in told.values())
+    model = checkpoint.load(small_scan.model)
+    point = replace(model.operating_point, sure=scores[len(scores) // 2])
+    checkpoint.save(tmp_path / "sure.pt", replace(model, operating_point=point))
+    result = confirmed(
+        small_scan, tmp_path / "run", confirm={"sure": False},
+        scores={"model": str(tmp_path / "sure.pt")},
+    )  # fmt: skip
+    assert result.complete
+    answers = {"hot": 0, "review": 0}
+    for row in rows_of(result):
+        answers[row["answer"]] += 1
+        wanted = told[row["id"]]["confirmed"] if row["answer"] == "review" else ""
+        assert row["confirmed"] == wanted
+    assert result.metrics["hotspots_not_asked"] == answers["hot"] > 0
+    assert answers["review"] > 0
+    page = (result.run.report / "index.html").read_text()
+    assert ("not asked: the model is sure" in page) == (answers["hot"] > 0)
+    assert "INCOMPLETE" not in page
 
 
 def test_a_stopped_confirmation_goes_on_to_the_same_bytes(

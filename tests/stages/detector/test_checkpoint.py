@@ -27,11 +27,13 @@ def small_checkpoint(seed: int = 0) -> Checkpoint:
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    saved = small_checkpoint()
+    examples = torch.randint(0, 256, (3, 1, 64, 64), dtype=torch.uint8)
+    saved = dataclasses.replace(small_checkpoint(), examples=examples)
     checkpoint.save(tmp_path / "a.pt", saved)
     loaded = checkpoint.load(tmp_path / "a.pt")
+    assert torch.equal(loaded.examples, examples)
     for field in dataclasses.fields(Checkpoint):
-        if field.name != "weights":
+        if field.name not in ("weights", "examples"):
             assert getattr(loaded, field.name) == getattr(saved, field.name)
     assert loaded.threshold == 0.25
     x = torch.rand(2, 1, 64, 64)
@@ -48,13 +50,16 @@ def test_digest_is_that_of_the_content(tmp_path):
         digests.append(checkpoint.load(tmp_path / name).digest)
     assert digests == [small_checkpoint().digest] * 2
     other_point = dataclasses.replace(small_checkpoint().operating_point, threshold=0.26)
+    example = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
     others = [
         small_checkpoint(seed=1),
+        dataclasses.replace(small_checkpoint(), examples=example),
+        dataclasses.replace(small_checkpoint(), examples=example + 1),
         dataclasses.replace(small_checkpoint(), operating_point=other_point),
         dataclasses.replace(small_checkpoint(), process="arfi45"),
         dataclasses.replace(small_checkpoint(), raster=RasterSpec(40.0, 64, 30)),
     ]
-    assert len({digests[0], *(other.digest for other in others)}) == 5
+    assert len({digests[0], *(other.digest for other in others)}) == 7
 
 
 class Harmful:

@@ -91,7 +91,9 @@ def test_unknown_attention_is_refused():
         Detector(DetectorConfig(attention="spatial"))
 
 
-@pytest.mark.parametrize("chosen", [{}, {"inception": False, "attention": "attention_branch"}])
+@pytest.mark.parametrize(
+    "chosen", [{}, {"core_px": 20}, {"inception": False, "attention": "attention_branch"}]
+)
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 48)])
 def test_what_each_place_adds_comes_to_the_verdict(chosen, height, width):
     detector = used_detector(**chosen)
@@ -118,6 +120,18 @@ def test_maxima_add_at_their_place_and_averages_everywhere():
             row, column = divmod(int(plane.argmax()), width)
             expected[i, row, column] += plane.max() * maximum[c]
     torch.testing.assert_close(adds, expected)
+
+
+def test_what_is_pooled_of_the_core_comes_from_the_core():
+    detector = used_detector(core_px=32)
+    channels = detector.config.coarse[-1]
+    with torch.no_grad():
+        detector.verdict.weight[:, : 2 * channels] = 0  # what is pooled of the whole clip
+        adds = detector.where(blocks(3, 1, 64, 64))
+    inner = torch.zeros_like(adds, dtype=torch.bool)
+    inner[:, 2:6, 2:6] = True
+    assert adds[inner].abs().min() > 0
+    assert adds[~inner].abs().max() == 0
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (5, 1), (8, 4)])

@@ -12,6 +12,7 @@ from stages.detector.training import (
     LabelledClips,
     TrainingConfig,
     draw_batches,
+    embeddings,
     flip_and_turn,
     learning_rate,
     score,
@@ -40,11 +41,14 @@ def test_training_finds_gaps_that_differ_by_less_than_a_pixel(trained):
 
 
 def test_pictures_may_be_read_only_and_batches_do_not_matter(trained):
-    rasters = two_bars(20, 3).rasters
+    rasters = two_bars(300, 3).rasters  # more than are judged at once
     rasters.flags.writeable = False  # as an array on disk is
     scores = score(trained.detector, rasters)
-    np.testing.assert_allclose(scores, score(trained.detector, rasters, batch=7), atol=1e-5)
+    apart = np.concatenate([score(trained.detector, part) for part in np.split(rasters, 6)])
+    np.testing.assert_allclose(scores, apart, atol=1e-5)
     assert scores.std() > 0.1
+    units = np.linalg.norm(embeddings(trained.detector, rasters), axis=1)
+    np.testing.assert_allclose(units, 1, atol=1e-5)
 
 
 def test_best_epoch_is_returned_and_reports_are_of_validation(trained):

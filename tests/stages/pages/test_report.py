@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stages.contracts import Box, Hotspot, RasterSpec
-from stages.pages.report import ModelCard, NotScanned, ReportData, render_report
+from stages.pages.report import Alike, ModelCard, NotScanned, ReportData, render_report
 
 SIDE_DBU = 100_000
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -260,6 +260,16 @@ class TestPicture:
 def test_position_keeps_the_digits_of_a_fine_database_unit():
     data = replace(DATA, dbu_nm=0.25, hotspots=(make_spot(1, 5_001, 90_000),))
     assert "1.25025,22.50000,2.56" in Page(render_report(data)).text
+
+
+def test_the_nearest_known_hotspot_is_shown_with_its_distance():
+    known = Alike(np.full((2, 64, 64), 255, np.uint8), 0.123)
+    page = Page(render_report(replace(DATA, alike={1: known})))
+    (shown,) = page.with_class("known")
+    assert shown["src"].startswith("data:image/png;base64,")
+    assert "0.12 away" in page.text
+    assert "Nearest known: of the hotspots that the model learnt from" in page.text
+    assert not Page(render_report(DATA)).with_class("known")
 
 
 def test_what_spoke_for_a_hotspot_is_shaded():

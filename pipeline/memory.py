@@ -1,0 +1,31 @@
+"""What a process does with the memory that it frees.
+
+A network takes and frees megabytes at every layer. Given back to the system and taken again, they
+cost as much in page faults as the arithmetic itself (docs/decisions/0005).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+KEPT_BYTES = 256 << 20
+"""So much, freed, stays with a worker."""
+
+KEPT_LEARNING_BYTES = 2**31 - 1
+"""The same of a training, which frees a gigabyte at every step; the most that glibc takes."""
+
+MAPPED_BYTES = 32 << 20
+"""From this size on a piece of memory is taken from the system; the most that glibc takes."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees, where its C library can be told so."""
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, KEPT_LEARNING_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, MAPPED_BYTES)

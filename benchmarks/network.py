@@ -17,14 +17,14 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
-from pipeline.training import FOLDS
+from pipeline.training import JUDGED, WHOLE
 from stages.contracts import RasterSpec
 from stages.detector.committee import Committee, Rules
 from stages.detector.model import Detector, DetectorConfig
 from stages.scores import NetworkScorer, score_rasters
 
 SIDES_PX = (64, 88, 128)
-MEMBERS = FOLDS + 1
+MEMBERS = JUDGED + WHOLE
 
 
 def main() -> None:

@@ -56,8 +56,12 @@ FEW_HOTSPOTS = 2000
 FEW_TRAINING = {"epochs": 8, "batch": 64}
 """How long, then: each network is one of several."""
 
-FOLDS = 3
-"""Where hotspots are few: parts that are judged by what learnt from the others."""
+PARTS, JUDGED = 5, 2
+"""Where hotspots are few: into how many parts clips are divided, and how many of these are judged,
+each by what learnt from all others."""
+
+WHOLE = 2
+"""Networks that learn from all parts, then."""
 
 SURE_PRECISION = 0.95
 """Share of hotspots among the clips that are called hot without review."""
@@ -218,7 +222,11 @@ class _Training:
         torch.set_num_threads(self.threads)
         number, done = self._number, self._kept["done"]
         self._number += 1
-        config = replace(self.config, seed=self.config.seed + SEED_STEP * number)
+        # From every second network the rims of half of its pictures are hidden (decision 9).
+        config = replace(
+            self.config, seed=self.config.seed + SEED_STEP * number,
+            rim_px=self.config.rim_px * (number % 2),
+        )  # fmt: skip
 
         def on_epoch(report: EpochReport, state: State) -> None:
             self.say(_words(what, report, config))
@@ -300,22 +308,26 @@ def _calibrated(made: _Learnt) -> _Learnt:
 
 
 def _folded(work: _Training, patterns: Patterns) -> _Learnt:
-    """Judge each part of the patterns by what learnt from the others; then learn from all.
+    """Judge some parts of the patterns by what learnt from the others; then learn from all.
 
     With few hotspots none can be spared, and a threshold that is set on a handful is chance. All
     that learnt judge together in the end (L. Breiman: "Bagging predictors", 1996).
     """
-    fold = parts_of(patterns, FOLDS)
+    part = parts_of(patterns, PARTS)
     scores = np.empty(len(patterns), np.float32)
-    parts, cuts = [], []
-    for number in range(FOLDS):
-        name = f"part {number + 1}/{FOLDS}  "
-        parts.append(work.learn(name, patterns.some(fold != number)))
-        scores[fold == number], rules = work.judge(parts[-1:], patterns.some(fold == number))
+    networks, cuts = [], []
+    for number in range(JUDGED):
+        mine = part == number
+        networks.append(work.learn(f"all but part {number + 1}  ", patterns.some(~mine)))
+        scores[mine], rules = work.judge(networks[-1:], patterns.some(mine))
         cuts.append(rules.careful_from)
-    networks = [work.learn("whole  ", patterns), *(parts if work.kind.together else ())]
+    if not work.kind.together:
+        networks = []
+    for number in range(WHOLE if work.kind.together else 1):
+        networks.insert(0, work.learn(f"all, network {number + 1}  ", patterns))
     rules = Rules(len(networks), work.symmetries, min(cuts))
-    return _calibrated(_Learnt(networks, rules, patterns, scores))
+    checked = part < JUDGED
+    return _calibrated(_Learnt(networks, rules, patterns.some(checked), scores[checked]))
 
 
 def _point(work: _Training, made: _Learnt, few: bool, rate: float) -> OperatingPoint:

@@ -81,7 +81,7 @@ def table_to_hotspots(table: Any) -> tuple[Hotspot, ...]:
     if missing:
         raise LayoutError(
             f"the table of hotspots has no column {', '.join(sorted(missing))}; "
-            "it was not written by this version: run the scan's report again"
+            "it was not written by this version: scan into a new run directory"
         )
     return tuple(
         Hotspot(**{name: row[name] for name in plain}, box=Box(*(row[n] for n in _DBU_COLUMNS[2:])))

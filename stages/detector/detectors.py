@@ -83,7 +83,7 @@ DETECTORS: dict[str, Kind] = {
     "binary": Kind(BinaryConfig, BinaryNetwork, {**_PLAIN, "learning_rate": 2e-3}),
     "multitask": Kind(
         MultiTaskConfig, MultiTaskNetwork,
-        {**_PLAIN, "metric": "pairwise", "margin": 2.0, "metric_weight": 1.0},
+        {**_PLAIN, "metric": "pairwise", "margin": 2.0, "metric_weight": 1.0, "epochs": 4},
     ),
     "density": Kind(DensityConfig, DensityTrees),
 }  # fmt: skip

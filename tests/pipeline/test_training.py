@@ -11,7 +11,7 @@ import zarr
 
 from pipeline.dataset_file import load_dataset
 from pipeline.learning import Patterns, split
-from pipeline.training import FOLDS, Recipe, train_model
+from pipeline.training import JUDGED, PARTS, WHOLE, Recipe, train_model
 from stages.detector import checkpoint
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
 from stages.scores import load_scorer, score_rasters
@@ -80,13 +80,14 @@ def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     said: list[str] = []
     recipe = Recipe(training=QUICK | {"epochs": 1}, false_alarm_rate=0.1)
     whole = train_model([labelled], tmp_path / "m.pt", recipe, say=said.append)
-    parts = [f"part {number}/{FOLDS}" for number in range(1, FOLDS + 1)]
-    networks = [*parts, "whole"]
+    networks = [f"all but part {number}" for number in range(1, JUDGED + 1)]
+    networks += [f"all, network {number}" for number in range(1, WHOLE + 1)]
     assert [line.split("  ")[0] for line in said] == networks
     model = checkpoint.load(tmp_path / "m.pt")
     assert model.rules is not None
     assert model.rules.members == len(networks)
-    assert model.operating_point.clips == len(load_dataset(labelled))
+    judged = model.operating_point.clips / len(load_dataset(labelled))
+    assert judged == pytest.approx(JUDGED / PARTS, rel=0.2)
     assert model.operating_point.false_alarm_rate <= 0.1
 
     def stop(text: str) -> None:

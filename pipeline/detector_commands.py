@@ -103,7 +103,7 @@ def train(
         typer.Option(metavar="batch_hard|batch_all|semi_hard|none", help="Loss of the embedding."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of 250 steps; 30, or 4 where hotspots are few.")
+        int | None, typer.Option(help="Epochs of 250 steps; 30, or 8 where hotspots are few.")
     ] = None,
     recall: Annotated[
         float | None,

@@ -49,6 +49,7 @@ device = "cuda:1"
 [confirm]
 enabled = true
 opc = "model"
+sure = false
 batch_fields = 7
 [report]
 top = 5

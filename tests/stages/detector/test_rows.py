@@ -210,7 +210,7 @@ def test_clips_that_are_all_alike_weigh_one():
 
 def test_multitask_gives_the_same_weights_when_resumed():
     kind = kind_of("multitask")
-    config = TrainingConfig(**({"epochs": 2, "steps": 2, "batch": 8} | kind.training))
+    config = TrainingConfig(**(kind.training | {"epochs": 2, "steps": 2, "batch": 8}))
     files = []
 
     def keep(report, state):

@@ -148,7 +148,7 @@ def _write_dataset(
     corners = [corner["name"] for corner in about["process_settings"]["corners"]]
     attributes = {
         "process": about["process"], "layers": about["layers"], "kinds": names,
-        "corners": corners, "provenance": {**_provenance(about), **made},
+        "corners": corners, "provenance": {**provenance_of(about), **made},
     }  # fmt: skip
     columns: dict[str, npt.NDArray[Any]] = {
         "key": keys[found.first], "pattern": found.pattern, "label": label,
@@ -164,7 +164,7 @@ def _write_dataset(
     return made
 
 
-def _provenance(about: dict[str, Any]) -> dict[str, Any]:
+def provenance_of(about: dict[str, Any]) -> dict[str, Any]:
     """Return what was labelled, without the places of files on this machine."""
     layout = {"name": Path(about["layout"]["path"]).name, "sha256": about["layout"]["sha256"]}
     return {key: about[key] for key in about if key not in STATE} | {"layout": layout}

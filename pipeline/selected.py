@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pipeline import confirm
 from pipeline.config import Resources
 from pipeline.dataset_file import write_dataset
+from pipeline.datasets import provenance_of
 from pipeline.events import Listener
 from pipeline.executors import executor_for
 from pipeline.inspect import open_view
@@ -73,14 +74,12 @@ def label_selected(
     chosen = choose(patterns["score"], patterns["embedding"], view.config.scores.threshold, count)
     key, x, y = (patterns[name][chosen] for name in names[:3])
     run = open_run_directory(out.with_name(out.name + ".work"))
-    layout = {"name": Path(view.about["layout"]["path"]).name,
-              "sha256": view.about["layout"]["sha256"]}  # fmt: skip
-    provenance = {
-        "layout": layout, "process": process.name, "process_settings": process.as_dict(),
-        "opc": opc, "layers": list(view.config.layout.layers), "cell": view.config.layout.cell,
+    about = bind(run, {
+        "layout": view.about["layout"], "process": process.name,
+        "process_settings": process.as_dict(), "opc": opc,
+        "layers": list(view.config.layout.layers), "cell": view.config.layout.cell,
         "selected": count, "selected_by": view.model.digest,
-    }  # fmt: skip
-    about = bind(run, provenance)
+    })  # fmt: skip
     with Ledger(run.ledger) as ledger, executor_for(resources) as executor:
         ledger.start_session()
         session = Session(run, ledger, executor, listen, about)
@@ -100,7 +99,7 @@ def label_selected(
         if failed:
             raise IncompleteError(f"{failed} batches failed; the same command tries them again")
         found = confirm.read_confirmed(work, sorted(ledger.finished("confirm")))
-    made = _write(out, key, (x, y), found.verdicts, provenance, view.job)
+    made = _write(out, key, (x, y), found.verdicts, provenance_of(about), view.job)
     shutil.rmtree(run.path)
     return made
 

@@ -212,12 +212,7 @@ class _Training:
         self._kept = _read_state(self.unfinished, f"{identity} threads {threads}")
         self._number = 0
 
-    def learn(
-        self,
-        what: str,
-        clips: Patterns,
-        validation: Patterns | None = None,
-    ) -> Network:
+    def learn(self, what: str, clips: Patterns, validation: Patterns | None = None) -> Network:
         """Return the next network, learnt from `clips`; each begins otherwise."""
         torch.set_num_threads(self.threads)
         number, done = self._number, self._kept["done"]
@@ -251,15 +246,15 @@ class _Training:
             _write_state(self.unfinished, self._kept)
         return trained.detector
 
-    def judge(self, networks: list[Network], patterns: Patterns) -> tuple[Float32s, Rules]:
-        """Return what networks say together of patterns, and the rules that they do so by."""
-        rules = Rules(len(networks), self.symmetries)
+    def judge(self, network: Network, patterns: Patterns) -> tuple[Float32s, Rules]:
+        """Return what a network says of patterns, and the rules that it does so by."""
+        rules = Rules(1, self.symmetries)
         if self.kind.together:
-            quick = score(networks[0], patterns.raster)
+            quick = score(network, patterns.raster)
             cold = quick[patterns.hot == 0]
             cut = np.quantile(cold, [1 - DOUBTFUL_SHARE]) if len(cold) else np.zeros(1)
             rules = replace(rules, careful_from=float(_logit(cut)[0]))
-        scorer = NetworkScorer(Committee(networks, rules), self.spec, self.device)
+        scorer = NetworkScorer(Committee([network], rules), self.spec, self.device)
         return score_rasters(patterns.raster, scorer).score, rules
 
 
@@ -295,7 +290,7 @@ def _start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoi
 def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Learnt:
     """Learn from some patterns, judge others."""
     network = work.learn("", training, judged(checked))
-    scores, rules = work.judge([network], checked)
+    scores, rules = work.judge(network, checked)
     return _calibrated(_Learnt([network], rules, checked, scores))
 
 
@@ -315,16 +310,18 @@ def _folded(work: _Training, patterns: Patterns) -> _Learnt:
     """
     part = parts_of(patterns, PARTS)
     scores = np.empty(len(patterns), np.float32)
-    networks, cuts = [], []
+    parts, cuts = [], []
     for number in range(JUDGED):
         mine = part == number
-        networks.append(work.learn(f"all but part {number + 1}  ", patterns.some(~mine)))
-        scores[mine], rules = work.judge(networks[-1:], patterns.some(mine))
+        parts.append(work.learn(f"all but part {number + 1}  ", patterns.some(~mine)))
+        scores[mine], rules = work.judge(parts[-1], patterns.some(mine))
         cuts.append(rules.careful_from)
-    if not work.kind.together:
-        networks = []
-    for number in range(WHOLE if work.kind.together else 1):
-        networks.insert(0, work.learn(f"all, network {number + 1}  ", patterns))
+    together = work.kind.together
+    whole = [
+        work.learn(f"all, network {number + 1}  ", patterns)
+        for number in range(WHOLE if together else 1)
+    ]
+    networks = [*reversed(whole), *(parts if together else ())]  # the first has the quick look
     rules = Rules(len(networks), work.symmetries, min(cuts))
     checked = part < JUDGED
     return _calibrated(_Learnt(networks, rules, patterns.some(checked), scores[checked]))

@@ -88,13 +88,15 @@ class Plain(nn.Module):
 class Detector(Network):
     """From pictures of clips to verdicts and embeddings."""
 
+    config: DetectorConfig
+
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
         if config.attention not in ATTENTION:
             raise ConfigError(
                 f"attention {config.attention!r} is unknown; choose one of {', '.join(ATTENTION)}"
             )
-        self.config, self.core_px = config, config.core_px
+        self.config = config
         block = Inception if config.inception else Plain
         self.stem = Convolution(config.layers, config.stem, 8, stride=4)
         self.place = nn.Conv2d(2, config.stem, 1)
@@ -125,9 +127,9 @@ class Detector(Network):
 
     def _parts(self, x: Tensor) -> list[Tensor]:
         """Return the features, and those of the places that the core reaches into."""
-        if not self.core_px:
+        if not self.config.core_px:
             return [x]
-        rows, columns = (_inner(places, self.core_px) for places in x.shape[2:])
+        rows, columns = (_inner(places, self.config.core_px) for places in x.shape[2:])
         return [x, x[:, :, rows, columns]]
 
     def _taken_from_branches(self) -> tuple[Tensor, ...]:

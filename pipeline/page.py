@@ -86,7 +86,7 @@ def _where(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
     """Return what each place of the shown clips adds to their log odds, by id."""
     if not pictures:
         return {}
-    scorer = NetworkScorer(view.model.detector(), view.job.spec)
+    scorer = NetworkScorer(view.detector, view.job.spec)
     found = scorer.where(np.stack(list(pictures.values())))
     return {} if found is None else dict(zip(pictures, found, strict=True))
 
@@ -98,7 +98,7 @@ def _alike(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Alike]:
         return {}
     (embedding,) = read_patterns(view.run, "embedding")
     mine = embedding[[spot.pattern for spot in shown]].astype(np.float32)
-    theirs = embeddings(view.model.detector(), examples.numpy())
+    theirs = embeddings(view.detector, examples.numpy())
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)
     return {

@@ -20,6 +20,7 @@ from pipeline.simulation import print_window
 from pipeline.store import Run
 from stages.contracts import Box, Defect, Hotspot, PackedLayout, Verdict
 from stages.detector.checkpoint import Checkpoint
+from stages.detector.network import Network
 from stages.hotspots import worst_first
 from stages.markers import Printed
 
@@ -41,6 +42,11 @@ class RunView:
     """What ``run.json`` holds."""
     simulated: confirm.Confirmed | None = None
     """What simulation says of the hotspots; None when none was to be simulated."""
+
+    @cached_property
+    def detector(self) -> Network:
+        """The model's network, made once."""
+        return self.model.detector()
 
     @property
     def verdicts(self) -> Mapping[int, Verdict] | None:

@@ -199,7 +199,7 @@ class _Training:
         self.shape = self.kind.shape(spec, **recipe.shape)
         usual: dict[str, Any] = {"quarter_turns": symmetries == 8}
         if few:
-            usual |= FEW_TRAINING | {"rim_px": spec.clip_px // 20}
+            usual |= FEW_TRAINING | {"rim_px": spec.clip_px // 20 if self.kind.together else 0}
         self.config = TrainingConfig(**(usual | self.kind.training | recipe.training))
         self.spec, self.symmetries, self.threads, self.say = spec, symmetries, threads, say
         self.device = device

@@ -156,9 +156,10 @@ def test_the_guilty_unit_fails_and_the_unlucky_is_cleared(
     assert {unit for unit, o in outcomes.items() if o.status == Status.FAILED} == {"5"}
     assert "its worker died" in outcomes.pop("5").error
     assert (tmp_path / "deaths_2").read_text() == "xx"
-    assert len((tmp_path / "deaths_5").read_text()) >= 3  # tried again after it was blamed,
+    # Alone it died twice before it failed. What died before, 5 or 2 beside it, is chance.
+    assert len((tmp_path / "deaths_5").read_text()) >= 2
     last = float((tmp_path / "last_death").read_text())
-    assert not [o for o in outcomes.values() if o.counts["start"] < last < o.counts["end"]]  # alone
+    assert not [o for o in outcomes.values() if o.counts["start"] < last < o.counts["end"]]
 
 
 def test_what_cannot_travel_is_a_failed_unit(two_workers: DaskExecutor) -> None:

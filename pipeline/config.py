@@ -87,6 +87,8 @@ class TilesConfig(Settings):
 
     size_um: Length = 100.0
     """Side of a tile, in um."""
+    shared: bool = True
+    """Whether clips of a tile that hold the same region are drawn once."""
 
 
 class ClipsConfig(Settings):

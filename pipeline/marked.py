@@ -24,7 +24,7 @@ from pipeline.dataset_file import ROLES, SPLITS
 from pipeline.imported import Bools, Places, opened
 from stages.contracts import Int64s, Layer, RasterSpec
 from stages.errors import LayoutError, UsageError
-from stages.raster import touched
+from stages.geometry.bins import touched
 
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=30)
 """The core of 1.2 um that the benchmarks mark, in a clip of 2.56 um."""

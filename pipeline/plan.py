@@ -54,6 +54,8 @@ class Cut(Drawn):
     """What is scanned, in dbu."""
     excluded: int
     """How many layers, after those of the picture, exclude clips."""
+    shared: bool
+    """Whether clips that hold the same region are drawn once."""
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -139,7 +141,7 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
             f"model {config.scores.model} takes {spec.layers} ({', '.join(model.layers)}); give "
             "one --layer for each, in that order"
         )
-    clips = {"mode": config.clips.mode, "stride_nm": config.clips.stride_nm}
+    clips = config.clips.model_dump()
     if config.clips.mode == "sites":
         for name in ("space_nm", "width_nm", "tip_to_tip_nm", "line_end_to_side_nm", "line_end_nm"):
             clips[name] = getattr(config.clips, name) or getattr(process.sampling, name)
@@ -196,6 +198,7 @@ def make_job(
         limits=None if grid else sampling_limits(config, dbu),
         area=scan_area(config, layout),
         excluded=len(config.layout.exclude),
+        shared=config.tiles.shared,
         symmetries=process.symmetries,
         model=model_path,
         model_digest=model.digest,

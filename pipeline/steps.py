@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.ingest import open_packed
 from pipeline.ledger import Status, UnitOutcome
@@ -23,8 +22,9 @@ from stages.clips import grid_clips, halo_dbu, site_clips, without_excluded
 from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayout, Shapes
 from stages.detector import checkpoint
 from stages.errors import RunMismatchError
+from stages.geometry.signature import signatures
 from stages.geometry.walk import query
-from stages.patterns import canonical, keys_of
+from stages.patterns import KEY_BYTES, canonical, distinct, keys_of
 from stages.raster import draw_clips
 from stages.scores import NetworkScorer, score_rasters
 from stages.tiles import Tile
@@ -83,18 +83,23 @@ def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
     )
 
 
-def _keyed(clips: Clips, shapes: list[Shapes], job: Drawn) -> tuple[Clips, Bytes]:
+def _keyed(clips: Clips, shapes: list[Shapes], job: Cut) -> tuple[Clips, Bytes]:
     """Return the clips that show anything, with the keys of their pictures."""
-    shown: list[npt.NDArray[np.bool_]] = []
-    keys: list[Bytes] = [np.empty((0, 16), np.uint8)]
-    for first in range(0, len(clips), DRAWN_TOGETHER):
+    place = group = np.arange(len(clips))
+    if job.shared:
+        half = job.clip_dbu // 2
+        left, bottom = clips.x_dbu - half, clips.y_dbu - half
+        signed = signatures(shapes, left, bottom, job.clip_dbu, job.symmetries)
+        alike = distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
+        place, group = alike.first, alike.pattern
+    shown, keys = np.zeros(len(place), bool), np.zeros((len(place), KEY_BYTES), np.uint8)
+    for first in range(0, len(place), DRAWN_TOGETHER):
         part = slice(first, first + DRAWN_TOGETHER)
-        pictures = _drawn(clips.x_dbu[part], clips.y_dbu[part], shapes, job)
-        drawn: npt.NDArray[np.bool_] = np.asarray(pictures.any(axis=(1, 2, 3)))
-        shown.append(drawn)
-        keys.append(keys_of(canonical(pictures[drawn], job.symmetries)))
-    kept = np.concatenate(shown) if shown else np.empty(0, bool)
-    return Clips(clips.x_dbu[kept], clips.y_dbu[kept], clips.rule[kept]), np.concatenate(keys)
+        pictures = _drawn(clips.x_dbu[place[part]], clips.y_dbu[place[part]], shapes, job)
+        shown[part] = pictures.any(axis=(1, 2, 3))
+        keys[part][shown[part]] = keys_of(canonical(pictures[shown[part]], job.symmetries))
+    kept = shown[group]
+    return Clips(clips.x_dbu[kept], clips.y_dbu[kept], clips.rule[kept]), keys[group[kept]]
 
 
 def _drawn(x_dbu: Int64s, y_dbu: Int64s, shapes: list[Shapes], job: Drawn) -> Bytes:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from stages.contracts import Int64s, Layer, PackedLayer, PackedLayout
 from stages.errors import ConfigError, LayoutError
 from stages.geometry.decompose import decompose
-from stages.geometry.packing import LayerBuilder, Placement, starts_of
+from stages.geometry.packing import NO_PLACEMENTS, PLACEMENT, LayerBuilder, starts_of
 
 FOLD_FROM = 8
 """Repeated shapes and copies are kept folded from this many on; fewer cost less written out."""
@@ -232,11 +232,14 @@ def _pack_layer(order: list[Any], layer: Layer, dbu_um: float) -> PackedLayer:
     builder = LayerBuilder()
     numbers: dict[str, int] = {}
     for cell in order:
-        rects, polygons, placements = _own_shapes(cell, layer, dbu_um, builder)
+        rects, polygons, folded = _own_shapes(cell, layer, dbu_um, builder)
+        placements = [folded]
+        plain: list[tuple[int, int, tuple[float, float]]] = []  # a chip's references, mostly
         for reference in cell.references:
-            if not isinstance(reference.cell, gdstk.Cell):
+            placed = reference.cell
+            if not isinstance(placed, gdstk.Cell):
                 continue  # the cell is missing: the stream check has warned of it
-            child = numbers.get(reference.cell.name)
+            child = numbers.get(placed.name)
             if child is None:
                 continue  # nothing on this layer
             turn = _turn(reference)
@@ -245,10 +248,14 @@ def _pack_layer(order: list[Any], layer: Layer, dbu_um: float) -> PackedLayer:
                 more, others = _split([polygon.points for polygon in flat], dbu_um)
                 rects = np.concatenate((rects, more))
                 polygons.extend(others)
+            elif reference.repetition.size <= 1:
+                plain.append((child, turn, reference.origin))
             else:
-                placements.extend(_placements(child, turn, reference, dbu_um))
-        if len(rects) or polygons or placements or cell is order[-1]:
-            numbers[cell.name] = builder.add_cell(cell.name, rects, polygons, placements)
+                placements.append(_repeated(child, turn, reference, dbu_um))
+        placements.append(_single(plain, dbu_um))
+        if len(rects) or polygons or sum(map(len, placements)) or cell is order[-1]:
+            every = np.concatenate(placements)
+            numbers[cell.name] = builder.add_cell(cell.name, rects, polygons, every)
     return builder.packed()
 
 
@@ -260,14 +267,25 @@ def _turn(reference: Any) -> int | None:
     return int(round(quarters) % 4 + (4 if reference.x_reflection else 0))
 
 
-def _placements(child: int, turn: int, placed: Any, dbu_um: float) -> list[Placement]:
-    """Return the placements of `child` by a reference or a repeated shape."""
+def _single(placed: list[tuple[int, int, tuple[float, float]]], dbu_um: float) -> Int64s:
+    """Return the placements of single copies: cell, turn, place in the file's unit."""
+    if not placed:
+        return NO_PLACEMENTS
+    child, turn, origin = zip(*placed, strict=True)
+    return _copies(np.array(child), np.array(turn), _snapped_points(origin, dbu_um))
+
+
+def _copies(child: npt.ArrayLike, turn: npt.ArrayLike, places: Int64s) -> Int64s:
+    rows = np.zeros((len(places), len(PLACEMENT)), np.int64)
+    rows[:, 0], rows[:, 1], rows[:, 2:4], rows[:, 4:6] = child, turn, places, 1
+    return rows
+
+
+def _repeated(child: int, turn: int, placed: Any, dbu_um: float) -> Int64s:
+    """Return the placements of `child` by a reference or shape that is repeated."""
     origin = np.asarray(getattr(placed, "origin", (0.0, 0.0)))
-    x, y = _snapped(origin, dbu_um)
     repetition = placed.repetition
     columns, rows = repetition.columns, repetition.rows
-    if repetition.size <= 1:
-        return [(child, turn, x, y, 1, 1, 0, 0, 0, 0)]
     if columns is not None:
         across, up = repetition.v1, repetition.v2
         if repetition.spacing is not None:
@@ -275,31 +293,31 @@ def _placements(child: int, turn: int, placed: Any, dbu_um: float) -> list[Place
         steps = np.array((*across, *up)) / dbu_um
         # The error of a step grows with the copies: the last one must still be in its place.
         if np.abs(steps - np.rint(steps)).max() * max(columns, rows) < 0.25:
-            u_x, u_y, v_x, v_y = (int(step) for step in np.rint(steps))
-            return [(child, turn, x, y, columns, rows, u_x, u_y, v_x, v_y)]
+            place = _snapped_points(origin, dbu_um)
+            return np.array([[child, turn, *place, columns, rows, *np.rint(steps)]], np.int64)
     # Places of their own, or steps that are no whole dbu: each copy is snapped by itself.
-    places = _snapped_points(origin + repetition.get_offsets(), dbu_um)
-    return [(child, turn, int(u), int(v), 1, 1, 0, 0, 0, 0) for u, v in places]
+    return _copies(child, turn, _snapped_points(origin + repetition.get_offsets(), dbu_um))
 
 
 def _own_shapes(
     cell: Any, layer: Layer, dbu_um: float, builder: LayerBuilder
-) -> tuple[Int64s, list[Int64s], list[Placement]]:
+) -> tuple[Int64s, list[Int64s], Int64s]:
     """Return the cell's own rectangles, other polygons, and folded repetitions of shapes."""
     plain: list[npt.NDArray[np.float64]] = []
-    folded: list[Placement] = []
+    folded = [NO_PLACEMENTS]
     for shape, repetition_owner in _drawn(cell, layer):
         repetition = repetition_owner.repetition
-        if repetition.size < FOLD_FROM:
-            offsets = repetition.get_offsets() if repetition.size > 1 else ((0.0, 0.0),)
-            plain.extend(shape.points + np.asarray(offset) for offset in offsets)
+        if repetition.size <= 1:
+            plain.append(shape.points)
+        elif repetition.size < FOLD_FROM:
+            plain.extend(shape.points + offset for offset in repetition.get_offsets())
         else:
             rects, others = _split([shape.points], dbu_um)
             if len(rects) or others:
-                child = builder.add_cell(cell.name, rects, others, [])
-                folded.extend(_placements(child, 0, repetition_owner, dbu_um))
+                child = builder.add_cell(cell.name, rects, others, NO_PLACEMENTS)
+                folded.append(_repeated(child, 0, repetition_owner, dbu_um))
     rects, others = _split(plain, dbu_um)
-    return rects, others, folded
+    return rects, others, np.concatenate(folded)
 
 
 def _drawn(cell: Any, layer: Layer) -> Iterator[tuple[Any, Any]]:
@@ -329,8 +347,3 @@ def _split(polygons: list[npt.NDArray[np.float64]], dbu_um: float) -> tuple[Int6
 def _snapped_points(points: npt.ArrayLike, dbu_um: float) -> Int64s:
     # Half a dbu (an odd path width) goes up, as other readers have it; 1e-6 swallows float noise.
     return np.floor(np.asarray(points) / dbu_um + 0.5 + 1e-6).astype(np.int64)
-
-
-def _snapped(pair: npt.ArrayLike, dbu_um: float) -> tuple[int, int]:
-    x, y = _snapped_points(pair, dbu_um)
-    return int(x), int(y)

@@ -16,14 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.contracts import Bytes, Int64s
-from stages.geometry.symmetry import first_of_twins
+from stages.geometry.symmetry import SYMMETRIES, first_of_twins
 
 KEY_BYTES = 16
-
-SYMMETRIES = {8: (0, 1, 2, 3, 4, 5, 6, 7), 4: (0, 1, 2, 3), 1: (0,)}
-"""Which of the eight symmetries of the square a process allows: bit 0 flips columns, bit 1 flips
-rows, bit 2 exchanges them afterwards. A source that is equal in x and y allows all eight, a
-dipole the four that do not exchange x and y."""
 
 
 def canonical(pictures: Bytes, symmetries: int = 8) -> Bytes:
@@ -38,7 +33,7 @@ def canonical(pictures: Bytes, symmetries: int = 8) -> Bytes:
     """
     if symmetries == 1:
         return pictures
-    turned: Bytes = first_of_twins(np.ascontiguousarray(pictures), np.array(SYMMETRIES[symmetries]))
+    turned: Bytes = first_of_twins(np.ascontiguousarray(pictures), SYMMETRIES[symmetries])
     return turned
 
 

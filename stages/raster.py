@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.contracts import Bytes, Int64s, Shapes
+from stages.geometry.bins import cut_to_windows, touched
 from stages.geometry.coverage import draw_window_any_angle, draw_windows
 from stages.geometry.union import merge
 from stages.geometry.walk import polygons_of
@@ -46,7 +47,7 @@ def _draw_layer(
     shapes: Shapes, left: Int64s, bottom: Int64s, clip_px: int, pixel_dbu: int
 ) -> Bytes:
     size_dbu = clip_px * pixel_dbu
-    rects = _cut_to_windows(shapes.rects, left, bottom, size_dbu)
+    rects = cut_to_windows(shapes.rects, left, bottom, size_dbu)
     pictures: Bytes = draw_windows(merge(rects), left, bottom, pixel_dbu, clip_px)
     polygons = polygons_of(shapes)
     if polygons:
@@ -59,29 +60,6 @@ def _draw_layer(
                 shapes.rects[near], [polygons[i] for i in reaching], x, y, pixel_dbu, clip_px
             )
     return pictures
-
-
-def _cut_to_windows(rects: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> Int64s:
-    """Cut to the box of all windows: a strap may cross the whole chip."""
-    if not len(left):
-        return rects[:0]
-    low = np.array([left.min(), bottom.min()] * 2)
-    high = np.array([left.max(), bottom.max()] * 2) + size_dbu
-    cut = np.clip(rects, low, high)
-    return cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
-
-
-def touched(boxes: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> npt.NDArray[np.bool_]:
-    """Say which square windows any of the boxes overlaps, (n,) bool."""
-    found = np.zeros(len(left), bool)
-    for x_min, y_min, x_max, y_max in boxes:
-        found |= (
-            (left < x_max)
-            & (left + size_dbu > x_min)
-            & (bottom < y_max)
-            & (bottom + size_dbu > y_min)
-        )
-    return found
 
 
 def _overlapping(boxes: Int64s, x: int, y: int, size_dbu: int) -> npt.NDArray[np.bool_]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import shapely
 
 from stages.contracts import Bytes, Floats, Int64s
+from stages.geometry.bins import bin_rects, rects_in_window
 
 FULL = 255
 """Grey level of a pixel that is covered wholly."""
@@ -60,50 +61,6 @@ def cover(rects: Int64s, x_dbu: int, y_dbu: int, pixel_dbu: int, columns: int, r
 
 
 @numba.njit(cache=True)
-def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
-    """List the rectangles by square bins of `pitch_dbu`.
-
-    Returns
-    -------
-    grid : (4,) int64
-        Lower left corner in dbu, columns and rows of bins.
-    start : (bins + 1,) int64
-    member : (entries,) int64
-        Rectangles of bin `b`, row-major, are ``member[start[b]:start[b + 1]]``.
-    """
-    grid = np.zeros(4, np.int64)
-    if rects.shape[0] == 0:
-        return grid, np.zeros(1, np.int64), np.zeros(0, np.int64)
-    grid[0], grid[1] = rects[:, 0].min(), rects[:, 1].min()
-    grid[2] = (rects[:, 2].max() - grid[0] - 1) // pitch_dbu + 1
-    grid[3] = (rects[:, 3].max() - grid[1] - 1) // pitch_dbu + 1
-    start = np.zeros(grid[2] * grid[3] + 1, np.int64)
-    member = np.zeros(0, np.int64)
-    for filling in range(2):
-        for i in range(rects.shape[0]):
-            for row in range(
-                (rects[i, 1] - grid[1]) // pitch_dbu, (rects[i, 3] - grid[1] - 1) // pitch_dbu + 1
-            ):
-                for column in range(
-                    (rects[i, 0] - grid[0]) // pitch_dbu,
-                    (rects[i, 2] - grid[0] - 1) // pitch_dbu + 1,
-                ):
-                    b = row * grid[2] + column
-                    if filling:
-                        member[start[b]] = i
-                    start[b] += 1
-        if filling:  # every start has moved to its bin's end: move them back
-            start[1:] = start[:-1].copy()
-            start[0] = 0
-        else:
-            ends = np.cumsum(start)
-            member = np.empty(ends[-1], np.int64)
-            start[1:] = ends[:-1]
-            start[0] = 0
-    return grid, start, member
-
-
-@numba.njit(cache=True)
 def draw_windows(
     rects: Int64s, x_dbu: Int64s, y_dbu: Int64s, pixel_dbu: int, size_px: int
 ) -> Bytes:
@@ -125,35 +82,22 @@ def draw_windows(
     """
     size_dbu, whole = pixel_dbu * size_px, pixel_dbu * pixel_dbu
     pictures = np.zeros((x_dbu.shape[0], size_px, size_px), np.uint8)
-    grid, start, member = bin_rects(rects, size_dbu)
+    bins, local = bin_rects(rects, size_dbu), np.empty((64, 4), np.int64)
     area = np.zeros((size_px, size_px), np.int64)
     for n in range(x_dbu.shape[0]):
-        column_0 = max((x_dbu[n] - grid[0]) // size_dbu, 0)
-        row_0 = max((y_dbu[n] - grid[1]) // size_dbu, 0)
-        column_1 = min((x_dbu[n] + size_dbu - 1 - grid[0]) // size_dbu, grid[2] - 1)
-        row_1 = min((y_dbu[n] + size_dbu - 1 - grid[1]) // size_dbu, grid[3] - 1)
+        local, count = rects_in_window(rects, bins, size_dbu, x_dbu[n], y_dbu[n], local)
+        if not count:
+            continue
         area[:] = 0
-        drawn = False
-        for row in range(row_0, row_1 + 1):
-            for column in range(column_0, column_1 + 1):
-                b = row * grid[2] + column
-                for k in range(start[b], start[b + 1]):
-                    r = rects[member[k]]
-                    # A rectangle stands in every bin that it touches: draw it from the first.
-                    if max((r[0] - grid[0]) // size_dbu, column_0) != column or (
-                        max((r[1] - grid[1]) // size_dbu, row_0) != row
-                    ):
-                        continue
-                    x_min, y_min = max(r[0] - x_dbu[n], 0), max(r[1] - y_dbu[n], 0)
-                    x_max = min(r[2] - x_dbu[n], size_dbu)
-                    y_max = min(r[3] - y_dbu[n], size_dbu)
-                    if x_min < x_max and y_min < y_max:
-                        _add_rect(area, x_min, y_min, x_max, y_max, pixel_dbu)
-                        drawn = True
-        if drawn:
-            for i in range(size_px):
-                for j in range(size_px):
-                    pictures[n, i, j] = (2 * 255 * area[i, j] + whole) // (2 * whole)
+        for i in range(count):
+            _add_rect(area, local[i, 0], local[i, 1], local[i, 2], local[i, 3], pixel_dbu)
+        for i in range(size_px):
+            for j in range(size_px):
+                # Most pixels are empty or full; a division takes longer than all else here.
+                if area[i, j] == whole:
+                    pictures[n, i, j] = FULL
+                elif area[i, j]:
+                    pictures[n, i, j] = (2 * FULL * area[i, j] + whole) // (2 * whole)
     return pictures
 
 

@@ -15,8 +15,11 @@ from stages.geometry.walk import TURN_MATRIX
 
 INT32_MAX = 2**31 - 1
 
-Placement = tuple[int, int, int, int, int, int, int, int, int, int]
-"""Cell, turn, x, y, columns, rows, column step x, y, row step x, y."""
+PLACEMENT = ("cell", "turn", "x", "y", "columns", "rows", "u_x", "u_y", "v_x", "v_y")
+"""Columns of placements, (n, 10) int64: u is the step from column to column, v from row to row."""
+
+
+NO_PLACEMENTS = np.empty((0, len(PLACEMENT)), np.int64)
 
 
 class LayerBuilder:
@@ -28,26 +31,27 @@ class LayerBuilder:
         self.item_ref: list[Int64s] = []
         self.node_box: list[npt.NDArray[np.int32]] = []
         self.polygons: list[Int64s] = []
-        self.placements: list[Placement] = []
+        self.placements: list[Int64s] = []
+        self.placed = 0
 
-    def add_cell(
-        self, name: str, rects: Int64s, polygons: list[Int64s], placements: list[Placement]
-    ) -> int:
-        """Add a cell and return its number."""
+    def add_cell(self, name: str, rects: Int64s, polygons: list[Int64s], placements: Int64s) -> int:
+        """Add a cell and return its number; `placements` have the columns `PLACEMENT`."""
         polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
-        placed_boxes = [self._placed_box(placement) for placement in placements]
         boxes = np.concatenate(
-            [rects, np.array(polygon_boxes + placed_boxes, np.int64).reshape(-1, 4)]
+            [
+                rects,
+                np.array(polygon_boxes, np.int64).reshape(-1, 4),
+                self._placed_boxes(placements),
+            ]
         )
         refs = np.concatenate(
             [
                 np.full(len(rects), -1),
                 -2 - len(self.polygons) - np.arange(len(polygons)),
-                len(self.placements) + np.arange(len(placements)),
+                self.placed + np.arange(len(placements)),
             ]
         )
-        places = [abs(value) for placement in placements for value in placement[2:4]]
-        reach = max([*places, int(np.abs(boxes).max())]) if len(boxes) else 0
+        reach = int(max(np.abs(placements[:, 2:4]).max(initial=0), np.abs(boxes).max(initial=0)))
         if reach > INT32_MAX:
             raise LayoutError(
                 f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
@@ -58,24 +62,36 @@ class LayerBuilder:
         self.item_ref.append(refs[order])
         self.node_box.append(node_boxes(boxes[order].astype(np.int32)))
         self.polygons.extend(polygons)
-        self.placements.extend(placements)
+        self.placements.append(placements)
+        self.placed += len(placements)
         empty = np.zeros(4, np.int64)
         whole = np.concatenate((boxes[:, :2].min(0), boxes[:, 2:].max(0))) if len(boxes) else empty
         self.cell_box.append(whole)
         return len(self.cell_box) - 1
 
-    def _placed_box(self, placement: Placement) -> Int64s:
-        cell, turn, x, y, columns, rows, *steps = placement
-        matrix = TURN_MATRIX[turn].reshape(2, 2)
-        corners = self.cell_box[cell].reshape(2, 2) @ matrix.T + (x, y)
-        far = np.array([i * np.array(steps[:2]) + j * np.array(steps[2:])
-                        for i in (0, columns - 1) for j in (0, rows - 1)])  # fmt: skip
-        return np.concatenate((corners.min(0) + far.min(0), corners.max(0) + far.max(0)))
+    def _placed_boxes(self, placements: Int64s) -> Int64s:
+        """Return the box that all copies of each placement fill, (n, 4)."""
+        cells, which = np.unique(placements[:, 0], return_inverse=True)
+        box = np.array([self.cell_box[cell] for cell in cells], np.int64).reshape(-1, 4)[which]
+        a, b, c, d = TURN_MATRIX[placements[:, 1]].T
+        x, y = box[:, 0::2].T, box[:, 1::2].T  # (2, n) each
+        corner_x, corner_y = a * x + b * y, c * x + d * y
+        columns, rows, *steps = placements[:, 4:].T
+        spans = []
+        for place, corner, u, v in (
+            (placements[:, 2], corner_x, *steps[0::2]), (placements[:, 3], corner_y, *steps[1::2]),
+        ):  # fmt: skip
+            far = np.stack([(columns - 1) * u, (rows - 1) * v])
+            low = place + corner.min(axis=0) + np.minimum(far, 0).sum(axis=0)
+            high = place + corner.max(axis=0) + np.maximum(far, 0).sum(axis=0)
+            spans.append((low, high))
+        (x_0, x_1), (y_0, y_1) = spans
+        return np.stack((x_0, y_0, x_1, y_1), axis=1)
 
     def packed(self) -> PackedLayer:
         """Return all cells as flat arrays."""
         points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
-        placements = np.array(self.placements, np.int64).reshape(-1, 10)
+        placements = np.concatenate([NO_PLACEMENTS, *self.placements])
         return PackedLayer(
             item_start=starts_of(self.item_box),
             item_box=np.concatenate(self.item_box).astype(np.int32),

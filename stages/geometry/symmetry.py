@@ -7,6 +7,11 @@ import numpy as np
 
 from stages.contracts import Bytes, Int64s
 
+SYMMETRIES = {8: np.arange(8), 4: np.arange(4), 1: np.arange(1)}
+"""Which of the eight symmetries of the square a process allows: bit 0 flips columns, bit 1 flips
+rows, bit 2 exchanges them afterwards. A source that is equal in x and y allows all eight, a
+dipole the four that do not exchange x and y."""
+
 
 @numba.njit(cache=True)
 def _source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:

@@ -30,6 +30,7 @@ memory_gb = 2.5
 seconds = 60
 [tiles]
 size_um = 50
+shared = false
 [clips]
 mode = "sites"
 space_nm = 140
@@ -159,6 +160,7 @@ FIRST_STAGE = {
     "reader.memory_gb": None,
     "reader.seconds": None,
     "tiles.size_um": None,
+    "tiles.shared": None,
     "clips.stride_nm": "clips",
     "clips.mode": "clips",
     "clips.space_nm": "clips",

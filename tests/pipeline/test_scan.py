@@ -29,6 +29,7 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
     ("one tile", {"tiles": {"size_um": 500.0}}),
     ("shards of 64", {"scores": {"shard_patterns": 64}}),
     ("shards of 300", {"scores": {"shard_patterns": 300}}),
+    ("each clip drawn", {"tiles": {"shared": False}}),
     ("one shard", {"scores": {"shard_patterns": 100_000}}),
 ]
 

@@ -7,7 +7,8 @@ import pytest
 import shapely
 
 from stages.contracts import Shapes
-from stages.raster import draw_clips, touched
+from stages.geometry.bins import touched
+from stages.raster import draw_clips
 
 Corners = list[tuple[int, int]]
 OCTAGON: Corners = [(0, 40), (40, 0), (160, 0), (200, 40), (200, 160), (160, 200), (40, 200),

@@ -77,7 +77,7 @@ class BinaryNetwork(Network):
     def __init__(self, config: BinaryConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = Convolution(config.layers, config.widths[0], 4, stride=2)
+        self.stem = Convolution(config.layers, config.widths[0], 8, stride=4)  # ours
         self.blocks = nn.Sequential(*(Residual(*pair) for pair in pairwise(config.widths)))
         self.norm = nn.BatchNorm2d(config.embedding)
         self.verdict = nn.Linear(config.embedding, 1)

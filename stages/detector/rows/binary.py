@@ -66,7 +66,7 @@ class Residual(nn.Module):
         """Return (n, c_out, h/stride, w/stride)."""
         inner: Tensor = self.second(self.first(x))
         if self.stride == 2:
-            x = F.avg_pool2d(x, 2)
+            x = F.avg_pool2d(x, 2, ceil_mode=True)
             x = F.pad(x, (0, 0, 0, 0, 0, inner.shape[1] - x.shape[1]))
         return x + inner
 

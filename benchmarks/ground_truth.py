@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.machine import machine
@@ -24,12 +25,11 @@ from pipeline.events import Progress
 from pipeline.options import region
 from pipeline.region import simulate_region
 from pipeline.scan import scan
-from pipeline.store import Run, read_clips, read_patterns
+from pipeline.store import Run, clips_of, read_patterns
 from stages.contracts import Defect
 from stages.lithography.defects import label_clips
 from stages.lithography.fields import lattice_of
 from stages.lithography.process import load_process
-from stages.patterns import distinct
 
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 LAYER, PROCESS, MODEL = "68/20", "krf130", "krf130-met1"
@@ -118,9 +118,8 @@ def _clips(path: Path) -> tuple[Any, ...]:
     run = Run(path)
     about = run.read_about()
     names = sorted(file.stem for file in (path / "clips").glob("*.parquet"))
-    clips, keys = read_clips(run, names)
     (scores,) = read_patterns(run, "score")
-    pattern = distinct(keys, clips.x_dbu, clips.y_dbu).pattern
+    clips, pattern, _ = clips_of(run, names, np.ones(len(scores), bool))
     flagged = scores[pattern] >= about["config"]["scores"]["threshold"]
     core = round(about["config"]["raster"]["core_nm"])  # the chip's database unit is 1 nm
     confirmed = flagged & _labels(path / "confirm", clips.x_dbu, clips.y_dbu, core)

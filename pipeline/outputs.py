@@ -22,7 +22,7 @@ from pipeline.ledger import Ledger
 from pipeline.page import report_data
 from pipeline.plan import Job
 from pipeline.steps import peak_rss_mb
-from pipeline.store import Run, read_clips, read_patterns, write_table, write_whole
+from pipeline.store import Run, clips_of, read_patterns, write_table, write_whole
 from pipeline.view import MOST_REGIONS, RunView
 from stages.contracts import (
     Box,
@@ -36,7 +36,6 @@ from stages.lithography.process import Process
 from stages.lyrdb import lyrdb, write_lyrdb_gz
 from stages.markers import free_layer, write_clips, write_markers
 from stages.pages.report import NotScanned, render_report
-from stages.patterns import distinct
 from stages.tables import hotspots_csv, hotspots_json, hotspots_to_table, table_to_hotspots
 
 FORMATS = ("gds", "oas", "lyrdb", "csv", "json", "parquet", "clips")
@@ -78,12 +77,8 @@ def unanswered_clips(view: RunView, ledger: Ledger) -> Clips:
     """Return the clips whose pattern has no score."""
     finished = ledger.finished("clips")
     tiles = [tile.name for tile in view.job.tiles if tile.name in finished]
-    clips, keys = read_clips(view.run, tiles)
     (scores,) = read_patterns(view.run, "score")
-    if not np.isnan(scores).any():
-        return Clips(clips.x_dbu[:0], clips.y_dbu[:0], clips.rule[:0])
-    lost = np.isnan(scores)[distinct(keys, clips.x_dbu, clips.y_dbu).pattern]
-    return Clips(clips.x_dbu[lost], clips.y_dbu[lost], clips.rule[lost])
+    return clips_of(view.run, tiles, np.isnan(scores))[0]
 
 
 def not_scanned(view: RunView, ledger: Ledger) -> tuple[NotScanned, ...]:

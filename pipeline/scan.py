@@ -17,9 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from pipeline import confirm, ingest, outputs
 from pipeline.config import (
     STAGE_SETTINGS,
@@ -44,22 +41,23 @@ from pipeline.session import Session
 from pipeline.steps import clip_tile, score_shard
 from pipeline.store import (
     Run,
+    clips_of,
     create_patterns,
     open_run_directory,
-    read_clips,
+    read_clips_in_parts,
     read_patterns,
     shard_count,
     write_table,
 )
 from pipeline.view import RunView
 from stages.clips import RULES
-from stages.contracts import Clips, Hotspot, PackedLayout
+from stages.contracts import Hotspot, PackedLayout
 from stages.detector import checkpoint
 from stages.errors import RunMismatchError
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.markers import free_layer
-from stages.patterns import distinct
+from stages.patterns import tallied
 from stages.scores import check_device
 from stages.tables import hotspots_to_table
 
@@ -231,17 +229,11 @@ class _Scan(Session):
         """Find the distinct pictures of all clips; return how many there are."""
 
         def find() -> dict[str, float]:
-            clips, keys = read_clips(self.run, self.finished_tiles(job))
-            found = distinct(keys, clips.x_dbu, clips.y_dbu)
-            columns: dict[str, npt.NDArray[Any]] = {
-                "key": keys[found.first],
-                "count": found.count,
-                "x_dbu": clips.x_dbu[found.first],
-                "y_dbu": clips.y_dbu[found.first],
-            }
+            parts = read_clips_in_parts(self.run, self.finished_tiles(job))
+            found = tallied((keys, clips.x_dbu, clips.y_dbu) for clips, keys in parts)
             embedding = model.config.embedding
-            create_patterns(self.run, job.spec, embedding, job.shard_patterns, columns)
-            return {"patterns": len(found.first), "clips": len(clips)}
+            create_patterns(self.run, job.spec, embedding, job.shard_patterns, found)
+            return {"patterns": len(found), "clips": int(found.count.sum())}
 
         # More tiles may have succeeded since the patterns were found: then they are found anew.
         clips = self.ledger.totals("clips").counts.get("clips", 0)
@@ -265,13 +257,12 @@ class _Scan(Session):
                 self.ledger.forget(stage)
 
         def find() -> dict[str, float]:
-            clips, keys = read_clips(self.run, self.finished_tiles(job))
-            pattern = distinct(keys, clips.x_dbu, clips.y_dbu).pattern
-            scores, pattern_keys = read_patterns(self.run, "score", "key")
-            hot = np.flatnonzero(scores[pattern] >= threshold)
-            over = Clips(clips.x_dbu[hot], clips.y_dbu[hot], clips.rule[hot])
+            (scores,) = read_patterns(self.run, "score")
+            over, pattern, pattern_keys = clips_of(
+                self.run, self.finished_tiles(job), scores >= threshold
+            )
             spots = find_hotspots(
-                over, pattern[hot], rules=RULES, scores=scores, keys=pattern_keys,
+                over, pattern, rules=RULES, scores=scores, keys=pattern_keys,
                 core_dbu=job.core_dbu, threshold=threshold, sure=sure,
             )  # fmt: skip
             asked = confirm.to_simulate(spots, config.confirm.sure)
@@ -280,7 +271,7 @@ class _Scan(Session):
             return {
                 "hotspots": len(spots),
                 "hotspots_unique": len({spot.pattern for spot in spots}),
-                "hot_clips": len(hot),
+                "hot_clips": len(over),
                 "scored": scored,
             }
 

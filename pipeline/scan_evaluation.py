@@ -15,12 +15,11 @@ import zarr
 
 from pipeline.evaluation import interval_of
 from pipeline.inspect import open_view
-from pipeline.store import Run, read_clips, read_patterns
+from pipeline.store import Run, clips_of, read_patterns
 from pipeline.view import RunView
 from stages.contracts import Box, Floats, Int64s
 from stages.errors import RunMismatchError, UsageError
 from stages.geometry.union import merge
-from stages.patterns import distinct
 
 
 def evaluate_scan(run_path: Path, dataset_path: Path) -> dict[str, Any]:
@@ -71,11 +70,10 @@ def evaluate_scan(run_path: Path, dataset_path: Path) -> dict[str, Any]:
 
 def _flagged_cores(view: RunView) -> Int64s:
     """Return the core of each clip that a scan flags, (f, 4) in dbu."""
-    clips, keys = read_clips(view.run, [tile.name for tile in view.job.tiles])
     (scores,) = read_patterns(view.run, "score")
-    pattern = distinct(keys, clips.x_dbu, clips.y_dbu).pattern
-    hot = scores[pattern] >= view.config.scores.threshold
-    low = np.stack((clips.x_dbu[hot], clips.y_dbu[hot]), axis=1) - view.job.core_dbu // 2
+    tiles = [tile.name for tile in view.job.tiles]
+    hot, _, _ = clips_of(view.run, tiles, scores >= view.config.scores.threshold)
+    low = np.stack((hot.x_dbu, hot.y_dbu), axis=1) - view.job.core_dbu // 2
     return np.concatenate((low, low + view.job.core_dbu), axis=1)
 
 

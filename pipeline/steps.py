@@ -99,7 +99,7 @@ def _keyed(clips: Clips, shapes: list[Shapes], job: Cut) -> tuple[Clips, Bytes]:
         shown[part] = pictures.any(axis=(1, 2, 3))
         keys[part][shown[part]] = keys_of(canonical(pictures[shown[part]], job.symmetries))
     kept = shown[group]
-    return Clips(clips.x_dbu[kept], clips.y_dbu[kept], clips.rule[kept]), keys[group[kept]]
+    return clips.some(kept), keys[group[kept]]
 
 
 def _drawn(x_dbu: Int64s, y_dbu: Int64s, shapes: list[Shapes], job: Drawn) -> Bytes:

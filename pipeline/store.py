@@ -11,7 +11,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,13 @@ from zarr.codecs import BloscCodec
 
 from stages.contracts import Bytes, Clips, Float32s, Int64s, RasterSpec
 from stages.errors import IncompleteError, RunMismatchError, UsageError
-from stages.patterns import KEY_BYTES
+from stages.patterns import KEY_BYTES, Tally, located
 
 CHUNK_PATTERNS = 256
 """Pictures read together; a chunk of one would be a file a clip."""
+
+PART_CLIPS = 1 << 19
+"""Clips that a driver holds at once: bounds its memory, however large the chip."""
 
 CLIPS_SCHEMA = pa.schema(
     [
@@ -176,19 +179,53 @@ def read_clips(run: Run, tiles: list[str]) -> tuple[Clips, Bytes]:
     return Clips(x, y, rule), keys
 
 
+def read_clips_in_parts(run: Run, tiles: list[str]) -> Iterator[tuple[Clips, Bytes]]:
+    """Yield the clips of `tiles` with their keys as `read_clips`, `PART_CLIPS` or so at a time."""
+    part: list[tuple[Clips, Bytes]] = []
+    held = 0
+    for number, tile in enumerate(tiles, 1):
+        part.append(read_clips(run, [tile]))
+        held += len(part[-1][0])
+        if held >= PART_CLIPS or number == len(tiles):
+            clips, keys = zip(*part, strict=True)
+            yield Clips.joined(clips), np.concatenate(keys)
+            part, held = [], 0
+
+
+def clips_of(
+    run: Run, tiles: list[str], chosen: npt.NDArray[np.bool_]
+) -> tuple[Clips, Int64s, Bytes]:
+    """Return the clips of some patterns, the pattern of each, and the keys of all patterns.
+
+    Parameters
+    ----------
+    chosen
+        (patterns,) which.
+    """
+    (patterns,) = read_patterns(run, "key")
+    numbers = np.flatnonzero(chosen)
+    found: list[tuple[Clips, Int64s]] = []
+    for clips, keys in read_clips_in_parts(run, tiles) if len(numbers) else ():
+        place = located(keys, patterns[numbers])
+        found.append((clips.some(place >= 0), numbers[place[place >= 0]]))
+    clips = Clips.joined([part for part, _ in found])
+    return clips, np.concatenate([numbers[:0], *(number for _, number in found)]), patterns
+
+
 def create_patterns(
     run: Run,
     spec: RasterSpec,
     embedding: int,
     shard_patterns: int,
-    columns: Mapping[str, npt.NDArray[Any]],
+    found: Tally,
 ) -> None:
-    """Create ``patterns.zarr``: the columns that are known, and room for pictures and scores."""
-    n = len(columns["count"])
+    """Create ``patterns.zarr``: what is known, and room for pictures and scores."""
+    n = len(found)
     unfinished = run.patterns.with_name(".patterns.zarr.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     group = zarr.create_group(unfinished, attributes={"clip_px": spec.clip_px, "patterns": n})
-    for name, values in columns.items():
+    for name in ("key", "count", "x_dbu", "y_dbu"):
+        values = getattr(found, name)
         array = group.create_array(name, data=values, chunks=(max(n, 1), *values.shape[1:]))
         assert array.shape == values.shape
     chunk = min(CHUNK_PATTERNS, shard_patterns)

@@ -166,7 +166,7 @@ def without_excluded(clips: Clips, excluded: Sequence[Shapes], core_dbu: int) ->
         ],
         bool,
     )
-    return Clips(clips.x_dbu[kept], clips.y_dbu[kept], clips.rule[kept])
+    return clips.some(kept)
 
 
 def inside(x_dbu: Int64s, y_dbu: Int64s, box: Box) -> npt.NDArray[np.bool_]:

@@ -297,6 +297,20 @@ class Clips:
     def __len__(self) -> int:
         return len(self.x_dbu)
 
+    def some(self, which: npt.NDArray[np.bool_]) -> Clips:
+        """Return those that a mask, (n,), names."""
+        return Clips(self.x_dbu[which], self.y_dbu[which], self.rule[which])
+
+    @staticmethod
+    def joined(parts: Sequence[Clips]) -> Clips:
+        """Return all parts as one."""
+        none = np.empty(0, np.int64)
+        return Clips(
+            np.concatenate([none, *(part.x_dbu for part in parts)]),
+            np.concatenate([none, *(part.y_dbu for part in parts)]),
+            np.concatenate([none.astype(np.uint8), *(part.rule for part in parts)]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Hotspot:

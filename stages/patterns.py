@@ -11,6 +11,7 @@ promise  two clips share a key when their pictures are equal up to the symmetrie
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,77 @@ class Distinct:
     """(p,) how many clips show it."""
     pattern: Int64s
     """(n,) index of each clip's pattern."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What is known of distinct pictures, in order of their first places."""
+
+    key: Bytes
+    """(p, 16)"""
+    count: Int64s
+    """(p,) how many clips show it."""
+    x_dbu: Int64s
+    """(p,) centre of the lowest, then leftmost of them."""
+    y_dbu: Int64s
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+
+def tallied(parts: Iterable[tuple[Bytes, Int64s, Int64s]]) -> Tally:
+    """Tally keys and centres of clips, part by part: no more than a few parts are held at once.
+
+    Parameters
+    ----------
+    parts
+        (n, 16) keys, and x and y of n clips, of each part.
+    """
+    held: list[Tally] = []
+    for keys, x_dbu, y_dbu in parts:
+        held.append(_tally(keys, np.ones(len(keys), np.int64), x_dbu, y_dbu))
+        # Of sizes that double, so that no clip is joined more often than there are doublings.
+        while len(held) > 1 and len(held[-2]) <= 2 * len(held[-1]):
+            held[-2:] = [_joined(held[-2:])]
+    return _joined(held)
+
+
+def _joined(parts: Sequence[Tally]) -> Tally:
+    none = np.empty(0, np.int64)
+    columns = (
+        np.concatenate([empty, *(getattr(part, name) for part in parts)])
+        for name, empty in (
+            ("key", np.empty((0, KEY_BYTES), np.uint8)), ("count", none), ("x_dbu", none),
+            ("y_dbu", none),
+        )
+    )  # fmt: skip
+    return _tally(*columns)
+
+
+def _tally(keys: Bytes, count: Int64s, x_dbu: Int64s, y_dbu: Int64s) -> Tally:
+    found = distinct(keys, x_dbu, y_dbu)
+    total = np.zeros(len(found.first), np.int64)
+    np.add.at(total, found.pattern, count)
+    return Tally(keys[found.first], total, x_dbu[found.first], y_dbu[found.first])
+
+
+def located(keys: Bytes, among: Bytes) -> Int64s:
+    """Return where each of (n, 16) `keys` is `among` distinct others, -1 where it is not.
+
+    Examples
+    --------
+    >>> some = np.eye(4, KEY_BYTES, dtype=np.uint8)
+    >>> located(some[[2, 0, 2, 3]], some[[0, 2]]).tolist()
+    [1, 0, 1, -1]
+    """
+    halves = np.concatenate((among, keys)).view(np.uint64)  # (m + n, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: one of `among` leads its equals
+    new = np.ones(len(order), bool)
+    new[1:] = (halves[order[1:]] != halves[order[:-1]]).any(axis=1)
+    leader = order[np.flatnonzero(new)][np.cumsum(new) - 1]
+    place = np.empty(len(order), np.int64)
+    place[order] = np.where(leader < len(among), leader, -1)
+    return place[len(among) :]
 
 
 def distinct(keys: Bytes, x_dbu: Int64s, y_dbu: Int64s) -> Distinct:

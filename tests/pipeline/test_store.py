@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from pipeline.store import (
 )  # fmt: skip
 from stages.contracts import Clips, RasterSpec
 from stages.errors import IncompleteError, RunMismatchError, UsageError
+from stages.patterns import Tally
 
 SPEC = RasterSpec(40.0, 8, 4)
 
@@ -70,23 +72,23 @@ def test_shards_own_every_pattern_once(shard: int, patterns: int) -> None:
     assert all(part.stop - part.start >= min(shard, patterns) for part in rows[:-1])
 
 
-def patterns_of(n: int, shard: int, run: Run) -> dict[str, np.ndarray]:
+def patterns_of(n: int, shard: int, run: Run) -> Tally:
     rng = np.random.default_rng(n)
-    columns = {
-        "key": rng.integers(0, 256, (n, 16), np.uint8),
-        "count": rng.integers(1, 9, n),
-        "x_dbu": rng.integers(-99, 99, n),
-        "y_dbu": rng.integers(-99, 99, n),
-    }
-    create_patterns(run, SPEC, 4, shard, columns)
-    return columns
+    found = Tally(
+        key=rng.integers(0, 256, (n, 16), np.uint8),
+        count=rng.integers(1, 9, n),
+        x_dbu=rng.integers(-99, 99, n),
+        y_dbu=rng.integers(-99, 99, n),
+    )
+    create_patterns(run, SPEC, 4, shard, found)
+    return found
 
 
 @pytest.mark.parametrize("n", [0, 1, 600])
 def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
     """In any order; until then a pattern has no score, which is NaN and never 0."""
     run, shard = Run(tmp_path), 256
-    columns = patterns_of(n, shard, run)
+    found = patterns_of(n, shard, run)
     (score,) = read_patterns(run, "score")
     assert np.isnan(score).all()
     rng = np.random.default_rng(1)
@@ -96,9 +98,9 @@ def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
         rows = shard_rows(number, shard, n)
         write_shard(run, rows, raster[rows], scores[rows], embedding[rows])
         x, y = places_of(run, rows)
-        assert x.tolist() == columns["x_dbu"][rows].tolist()
-        assert y.tolist() == columns["y_dbu"][rows].tolist()
-    for name, values in (*columns.items(), ("raster", raster), ("score", scores)):
+        assert x.tolist() == found.x_dbu[rows].tolist()
+        assert y.tolist() == found.y_dbu[rows].tolist()
+    for name, values in (*asdict(found).items(), ("raster", raster), ("score", scores)):
         assert np.array_equal(*read_patterns(run, name), values)
     assert np.array_equal(*read_patterns(run, "embedding"), embedding)
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.patterns import SYMMETRIES, canonical, distinct, keys_of
+from stages.geometry.symmetry import SYMMETRIES
+from stages.patterns import canonical, distinct, keys_of, located, tallied
 
 ALLOWED = (8, 4, 1)
 
@@ -63,6 +64,32 @@ def test_layers_turn_together() -> None:
     other[0, 0, 0] = other[1, 3, 3] = 255
     keys = keys_of(canonical(np.stack((corner, other))))
     assert (keys[0] != keys[1]).any()
+
+
+@pytest.mark.parametrize("parts", [1, 2, 7])
+def test_a_tally_part_by_part_is_that_of_all_at_once(parts: int) -> None:
+    rng = np.random.default_rng(parts)
+    keys = rng.integers(0, 256, (30, 16)).astype(np.uint8)[rng.integers(0, 30, 400)]
+    place = rng.permutation(400)
+    x, y = place % 20, place // 20
+    found, whole = distinct(keys, x, y), np.array_split(np.arange(400), parts)
+    tally = tallied((keys[part], x[part], y[part]) for part in whole)
+    np.testing.assert_array_equal(tally.key, keys[found.first])
+    np.testing.assert_array_equal(tally.count, found.count)
+    np.testing.assert_array_equal(tally.x_dbu, x[found.first])
+    np.testing.assert_array_equal(tally.y_dbu, y[found.first])
+
+
+def test_keys_are_located_among_others() -> None:
+    rng = np.random.default_rng(0)
+    known = rng.integers(0, 256, (50, 16)).astype(np.uint8)
+    known[25:, :8] = known[:25, :8]  # halves alone do not tell
+    wanted = rng.integers(0, 50, 200)
+    strange = rng.integers(0, 256, (9, 16)).astype(np.uint8)
+    keys = np.concatenate((known[wanted], strange))
+    assert located(keys, known).tolist() == [*wanted, *[-1] * 9]
+    assert located(keys, known[:0]).tolist() == [-1] * 209
+    assert located(keys[:0], known).tolist() == []
 
 
 class TestDistinct:

@@ -35,6 +35,7 @@ from pipeline.options import (
     Roi,
     RunFolder,
     Scheduler,
+    Screen,
     Strict,
     Threshold,
     WorkerMemory,
@@ -75,6 +76,7 @@ def scan(
     worker_memory: WorkerMemory = None,
     device: Device = None,
     threshold: Threshold = None,
+    screen: Screen = None,
     confirm: Confirm = None,
     opc: Opc = None,
     fail_on: FailOn = None,
@@ -89,7 +91,9 @@ def scan(
 
     settings = load_config(
         config,
-        overrides(layer, cell, exclude, roi, model, mode, strict, device, threshold, confirm, opc),
+        overrides(
+            layer, cell, exclude, roi, model, mode, strict, device, threshold, confirm, opc, screen
+        ),
     )
     resources = load_resources(
         {"workers": workers, "scheduler_address": scheduler_address, "worker_memory": worker_memory}
@@ -157,6 +161,7 @@ def plan(
     config: Config = None,
     mode: Mode = None,
     strict: Strict = False,
+    screen: Screen = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
@@ -169,7 +174,7 @@ def plan(
     from pipeline.wording import plan_text
 
     settings = load_config(
-        config, overrides(layer, cell, exclude, roi, model, mode, strict, None, None)
+        config, overrides(layer, cell, exclude, roi, model, mode, strict, None, None, screen=screen)
     )
     foreseen = estimate(layout, settings, load_resources({"workers": workers}))
     show(foreseen, as_json, plan_text)

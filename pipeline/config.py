@@ -137,6 +137,9 @@ class ScoresConfig(Settings):
     """Name of a shipped model, or path of a checkpoint."""
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """Probability from which a clip is a hotspot; the model's own by default."""
+    screened: bool | None = None
+    """Whether a smaller network sends the certainly cold away first; where that holds by default.
+    A model has none, or loses a stated share of its hotspots with it."""
     shard_patterns: Annotated[int, Field(ge=1)] = 4096
     """Patterns drawn and judged by one task; never changes the answer."""
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
@@ -208,7 +211,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "layout": ("layout.cell", "layout.layers", "layout.exclude", "layout.strict"),
     "clips": ("layout.roi_um", "clips", "raster"),
     "patterns": (),
-    "scores": ("scores.model",),
+    "scores": ("scores.model", "scores.screened"),
     "hotspots": ("scores.threshold", "confirm.sure"),
     "confirm": ("confirm.enabled", "confirm.opc"),
     "report": ("report", "markers"),

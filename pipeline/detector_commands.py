@@ -17,6 +17,7 @@ from pipeline.options import (
     Quiet,
     Roi,
     RunFolder,
+    Screen,
     Threshold,
     Workers,
     region,
@@ -169,6 +170,7 @@ def evaluate(
         float, typer.Option(help="Seconds to simulate a clip; 10 in the papers.")
     ] = 10.0,
     threshold: Threshold = None,
+    screen: Screen = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on labelled clips.
@@ -180,7 +182,7 @@ def evaluate(
 
     measured = evaluate_model(
         model, dataset, trained_on=trained_on or [], threshold=threshold, protocol=protocol,
-        simulation_s=simulation_s,
+        simulation_s=simulation_s, screened=screen is not False,
     )  # fmt: skip
     show(measured, as_json, facts)
 

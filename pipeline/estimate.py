@@ -30,7 +30,7 @@ from pipeline.store import Run, read_clips
 from stages.contracts import Clips
 from stages.detector import checkpoint
 from stages.patterns import canonical, distinct
-from stages.scores import load_scorer, score_rasters
+from stages.scores import score_rasters, scorer_of
 
 SAMPLED_TILES = 24
 PACKED_SHARE = 0.06
@@ -103,7 +103,7 @@ def _seconds_per_pattern(clips: Clips, first: Any, job: Job) -> float:
     if not len(first):
         return 0.0
     some = first[:DRAWN_TOGETHER]
-    scorer = load_scorer(job.model, job.device)
+    scorer = scorer_of(checkpoint.load(job.model), job.device, screened=job.screened)
     x, y = clips.x_dbu[some], clips.y_dbu[some]
     pictures = canonical(draw_places(x, y, job), job.symmetries)
     score_rasters(pictures[:1], scorer)  # the first batch sets the network up

@@ -21,7 +21,7 @@ from stages.contracts import Float32s
 from stages.detector import checkpoint
 from stages.detector.operating import pr_auc
 from stages.errors import ModelMismatchError
-from stages.scores import load_scorer, score_rasters
+from stages.scores import score_rasters, scorer_of
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """Shares of the non-hotspots that may be flagged."""
@@ -43,6 +43,7 @@ def evaluate_model(
     threshold: float | None = None,
     protocol: str = "core",
     simulation_s: float = SIMULATION_S,
+    screened: bool = True,
 ) -> dict[str, Any]:
     """Score the test clips of `datasets` and compare with their labels.
 
@@ -60,6 +61,8 @@ def evaluate_model(
         One of `pipeline.dataset_file.PROTOCOLS`.
     simulation_s
         Time to simulate a clip, in seconds, for ``odst_s``.
+    screened
+        Whether the model's screen looks first, where it has one that holds for the threshold.
 
     Raises
     ------
@@ -68,7 +71,8 @@ def evaluate_model(
     """
     path = checkpoint.find(name_or_path)
     model = checkpoint.load(path)
-    scorer = load_scorer(path)
+    limit = model.threshold if threshold is None else threshold
+    scorer = scorer_of(model, screened=screened and limit >= model.threshold)
     loaded = [load_dataset(other) for other in datasets]
     known = [load_dataset(other) for other in trained_on]
     divided = [dataset for dataset in loaded if dataset.split is not None]
@@ -86,7 +90,6 @@ def evaluate_model(
         labels.append(dataset.label)
         unseen = np.array([key.tobytes() not in seen for key in dataset.key], bool)
         new.append(unseen[dataset.pattern])
-    limit = model.threshold if threshold is None else threshold
     made = measures(
         np.concatenate(scores), np.concatenate(labels),
         np.concatenate(new) if known or divided else None, limit,

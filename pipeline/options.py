@@ -46,6 +46,10 @@ Device = Annotated[str | None, typer.Option(metavar="cpu|cuda", help="Where the 
 Threshold = Annotated[
     float | None, typer.Option(help="Probability that makes a hotspot; the model's by default.")
 ]
+Screen = Annotated[
+    bool | None,
+    typer.Option("--screen/--no-screen", help="Let a smaller network look first, if there is one."),
+]
 FailOn = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Exit 1 when there are more than N hotspots.")
 ]
@@ -77,6 +81,7 @@ def overrides(
     threshold: float | None,
     confirm: bool | None = None,
     opc: str | None = None,
+    screen: bool | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Lay what the command line gave out as config tables."""
     return {
@@ -88,7 +93,7 @@ def overrides(
             "strict": strict or None,
         },
         "clips": {"mode": mode},
-        "scores": {"model": model, "device": device, "threshold": threshold},
+        "scores": {"model": model, "device": device, "threshold": threshold, "screened": screen},
         "confirm": {"enabled": confirm, "opc": opc},
     }
 

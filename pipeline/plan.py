@@ -79,6 +79,8 @@ class Job(Cut):
     model: Path
     model_digest: str
     device: str
+    screened: bool
+    """Whether the model's screen, if it has one, looks first."""
     shard_patterns: int
 
 
@@ -154,6 +156,7 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
         )
     require_opc(process, config.confirm.opc or model.opc, None)
     threshold = config.scores.threshold
+    threshold = model.threshold if threshold is None else threshold
     overrides = {
         **config.model_dump(mode="json"),
         "clips": clips,
@@ -161,10 +164,22 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
         "confirm": {**config.confirm.model_dump(), "opc": config.confirm.opc or model.opc},
         "scores": {
             **config.scores.model_dump(mode="json"),
-            "threshold": model.threshold if threshold is None else threshold,
+            "threshold": threshold,
+            "screened": _screened(config, model, threshold),
         },
     }
     return load_config(None, overrides)
+
+
+def _screened(config: ScanConfig, model: Checkpoint, threshold: float) -> bool:
+    """Say whether the screen looks first: what it loses is known from the model's threshold on."""
+    holds = model.screening is not None and threshold >= model.threshold
+    if config.scores.screened and model.screening is not None and not holds:
+        raise ConfigError(
+            f"[scores] threshold is {threshold:g} but the screen of model {config.scores.model} is "
+            f"for {model.threshold:g} or more; scan with --no-screen into another --out"
+        )
+    return holds and config.scores.screened is not False
 
 
 def make_job(
@@ -203,6 +218,7 @@ def make_job(
         model=model_path,
         model_digest=model.digest,
         device=config.scores.device,
+        screened=bool(config.scores.screened),
         shard_patterns=config.scores.shard_patterns,
     )
 

@@ -26,7 +26,7 @@ from stages.geometry.signature import signatures
 from stages.geometry.walk import query
 from stages.patterns import KEY_BYTES, canonical, distinct, keys_of
 from stages.raster import draw_clips
-from stages.scores import NetworkScorer, score_rasters
+from stages.scores import NetworkScorer, score_rasters, scorer_of
 from stages.tiles import Tile
 
 DRAWN_TOGETHER = 1024
@@ -43,14 +43,14 @@ def open_layout(run: Path) -> PackedLayout:
 
 
 @lru_cache(maxsize=1)
-def _scorer(model: Path, digest: str, device: str) -> NetworkScorer:
+def _scorer(model: Path, digest: str, device: str, screened: bool) -> NetworkScorer:
     loaded = checkpoint.load(model)
     if loaded.digest != digest:
         raise RunMismatchError(
             f"model {model} has digest {loaded.digest} here but the scan began with {digest}; "
             "give every worker the same file"
         )
-    return NetworkScorer(loaded.detector(), loaded.raster, device)
+    return scorer_of(loaded, device, screened=screened)
 
 
 def peak_rss_mb() -> float:
@@ -139,7 +139,8 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
     rows = shard_rows(shard, job.shard_patterns, patterns)
     x_dbu, y_dbu = places_of(run, rows)
     pictures = canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
-    scores = score_rasters(pictures, _scorer(job.model, job.model_digest, job.device))
+    scorer = _scorer(job.model, job.model_digest, job.device, job.screened)
+    scores = score_rasters(pictures, scorer)
     digest = write_shard(run, rows, pictures, scores.score, scores.embedding)
     return UnitOutcome(
         stage="scores",

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from pipeline.memory import keep_freed_memory
 from stages.contracts import Bytes, Float32s, Floats, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.committee import Committee, Rules
-from stages.detector.detectors import kind_of, learn
+from stages.detector.detectors import Kind, kind_of, learn
 from stages.detector.network import Network, Shape
 from stages.detector.operating import (
     OperatingPoint,
@@ -38,9 +38,11 @@ from stages.detector.operating import (
     sure_threshold,
     threshold_for_rate,
 )
+from stages.detector.screen import ScreenConfig, Screening
 from stages.detector.selection import choose
 from stages.detector.training import (
     EpochReport,
+    LabelledClips,
     State,
     TrainingConfig,
     embeddings,
@@ -68,6 +70,12 @@ SURE_PRECISION = 0.95
 
 DOUBTFUL_SHARE = 0.03
 """Share of the non-hotspots that a quick look leaves for a careful one."""
+
+SCREEN_LOSS = 0.001
+"""Share of the validation hotspots that a screen may send away, of those that are flagged."""
+
+SCREEN_FROM = 0.5
+"""A screen learns to pass what scores so much of the threshold, or more."""
 
 SEED_STEP = 1000
 """From the seed of one network to that of the next."""
@@ -148,11 +156,16 @@ def train_model(
     work = _Training(
         out, recipe, first.spec, process.symmetries, few, learnt + held, threads, device, say
     )
+    screening = None
     if few:
         made = _folded(work, patterns)
+        point = _point(work, made, few, recipe.false_alarm_rate)
     else:
-        made = _validated(work, *((patterns, patterns_of(held)) if held else split(patterns)))
-    point = _point(work, made, few, recipe.false_alarm_rate)
+        training, checked = (patterns, patterns_of(held)) if held else split(patterns)
+        made = _validated(work, training, checked)
+        point = _point(work, made, few, recipe.false_alarm_rate)
+        if work.kind.together:
+            screening = _screening(work, training, made, point.threshold)
     model = checkpoint.Checkpoint(
         weights=Committee(made.networks, made.rules).cpu().state_dict(),
         config=made.networks[0].config,
@@ -173,6 +186,7 @@ def train_model(
         name=recipe.detector,
         rules=made.rules,
         examples=_examples(made.networks[0], patterns.raster[patterns.hot > 0]),
+        screening=screening,
     )
     checkpoint.save(out, model)
     draw_curves(work.history, out.with_suffix(".png"))
@@ -200,7 +214,8 @@ class _Training:
         usual: dict[str, Any] = {"quarter_turns": symmetries == 8}
         if few:
             usual |= FEW_TRAINING | {"rim_px": spec.clip_px // 20 if self.kind.together else 0}
-        self.config = TrainingConfig(**(usual | self.kind.training | recipe.training))
+        self._usual, self._asked = usual, recipe.training
+        self.config = self._settings(self.kind)
         self.spec, self.symmetries, self.threads, self.say = spec, symmetries, threads, say
         self.device = device
         self.unfinished = out.with_name(out.name + ".training")
@@ -212,15 +227,29 @@ class _Training:
         self._kept = _read_state(self.unfinished, f"{identity} threads {threads}")
         self._number = 0
 
-    def learn(self, what: str, clips: Patterns, validation: Patterns | None = None) -> Network:
-        """Return the next network, learnt from `clips`; each begins otherwise."""
+    def _settings(self, kind: Kind) -> TrainingConfig:
+        return TrainingConfig(**(self._usual | kind.training | self._asked))
+
+    def learn(
+        self,
+        what: str,
+        clips: LabelledClips,
+        validation: LabelledClips | None = None,
+        *,
+        screen: bool = False,
+    ) -> Network:
+        """Return the next network, or a screen, learnt from `clips`; each begins otherwise."""
         torch.set_num_threads(self.threads)
+        name = "screen" if screen else self.name
+        kind, begin = kind_of(name), None if screen else self._start
+        shape = kind.shape(self.spec) if screen else self.shape
+        settings = self._settings(kind)
         number, done = self._number, self._kept["done"]
         self._number += 1
         # From every second network the rims of half of its pictures are hidden (decision 9).
         config = replace(
-            self.config, seed=self.config.seed + SEED_STEP * number,
-            rim_px=self.config.rim_px * (number % 2),
+            settings, seed=settings.seed + SEED_STEP * number,
+            rim_px=settings.rim_px * (number % 2),
         )  # fmt: skip
 
         def on_epoch(report: EpochReport, state: State) -> None:
@@ -229,14 +258,13 @@ class _Training:
             _write_state(self.unfinished, self._kept)
 
         if number < len(done):
-            network = self.kind.network(self.shape)
+            network = kind.network(shape)
             network.load_state_dict(done[number]["weights"])
             self.history.append(done[number]["history"])
             return network.eval().to(self.device)
         trained = learn(
-            self.name, self.shape, clips.labelled(),
-            None if validation is None else validation.labelled(),
-            config, on_epoch, self._kept["state"], self._start, self.device,
+            name, shape, clips, validation, config, on_epoch, self._kept["state"], begin,
+            self.device,
         )  # fmt: skip
         history = [asdict(report) for report in trained.history]
         self.history.append(history)
@@ -289,7 +317,7 @@ def _start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoi
 
 def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Learnt:
     """Learn from some patterns, judge others."""
-    network = work.learn("", training, judged(checked))
+    network = work.learn("", training.labelled(), judged(checked).labelled())
     scores, rules = work.judge(network, checked)
     return _calibrated(_Learnt([network], rules, checked, scores))
 
@@ -313,18 +341,43 @@ def _folded(work: _Training, patterns: Patterns) -> _Learnt:
     parts, cuts = [], []
     for number in range(JUDGED):
         mine = part == number
-        parts.append(work.learn(f"all but part {number + 1}  ", patterns.some(~mine)))
+        parts.append(work.learn(f"all but part {number + 1}  ", patterns.some(~mine).labelled()))
         scores[mine], rules = work.judge(parts[-1], patterns.some(mine))
         cuts.append(rules.careful_from)
     together = work.kind.together
     whole = [
-        work.learn(f"all, network {number + 1}  ", patterns)
+        work.learn(f"all, network {number + 1}  ", patterns.labelled())
         for number in range(WHOLE if together else 1)
     ]
     networks = [*reversed(whole), *(parts if together else ())]  # the first has the quick look
     rules = Rules(len(networks), work.symmetries, min(cuts))
     checked = part < JUDGED
     return _calibrated(_Learnt(networks, rules, patterns.some(checked), scores[checked]))
+
+
+def _screening(
+    work: _Training, training: Patterns, made: _Learnt, threshold: float
+) -> Screening | None:
+    """Teach a smaller network what the detector comes near to flagging, and let it look first.
+
+    None where the detector flags nothing, or comes near to flagging everything.
+    """
+    detector = NetworkScorer(Committee(made.networks, made.rules), work.spec, work.device)
+    near = score_rasters(training.raster, detector).score >= SCREEN_FROM * threshold
+    checked, flagged = made.checked, made.scores >= threshold
+    if near.all() or not near.any() or not checked.hot[flagged].any():
+        return None
+    network = work.learn("screen  ", LabelledClips(training.raster, near), screen=True)
+    first = score(network, checked.raster)
+    found = np.sort(np.repeat(first[flagged], checked.hot[flagged]))
+    allowed = math.floor(SCREEN_LOSS * checked.hot.sum())
+    cold_below = _rounded(float(found[allowed]), math.floor)
+    return Screening(
+        config=cast(ScreenConfig, network.config), weights=network.cpu().state_dict(),
+        cold_below=cold_below,
+        lost=float((found < cold_below).sum() / checked.hot.sum()),
+        passed=float((first >= cold_below).mean()),
+    )  # fmt: skip
 
 
 def _point(work: _Training, made: _Learnt, few: bool, rate: float) -> OperatingPoint:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.network import Judgement, Network
+from stages.detector.screen import Screening
 from stages.errors import ConfigError, ModelMismatchError
 
 BATCH = 64
@@ -49,8 +49,13 @@ class Scorer(Protocol):
     embedding: int
     """Length of its embeddings."""
 
+    cold_below: float
+    """Score of `first_look` under which a pattern is cold; 0 when there is no first look."""
     careful_from: float
     """Score from which `score_with_care` is asked, too."""
+
+    def first_look(self, rasters: Bytes) -> Float32s:
+        """Return (`BATCH`,) scores of exactly `BATCH` pictures, as fast as can be."""
 
     def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
         """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
@@ -65,7 +70,13 @@ class NetworkScorer:
     On a CPU it keeps torch to one thread: parallel running is by processes.
     """
 
-    def __init__(self, detector: Network, raster: RasterSpec, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        detector: Network,
+        raster: RasterSpec,
+        device: str = "cpu",
+        screening: Screening | None = None,
+    ) -> None:
         if device == "cpu":
             torch.set_num_threads(1)
         self.raster = raster
@@ -74,6 +85,16 @@ class NetworkScorer:
         self.careful_from = least if math.isinf(least) else 1 / (1 + math.exp(-least))
         self._detector = detector.for_inference().to(device)
         self._device = device
+        self.cold_below = screening.cold_below if screening else 0.0
+        self._screen = screening.network().for_inference().to(device) if screening else None
+
+    def first_look(self, rasters: Bytes) -> Float32s:
+        """Return (`BATCH`,) scores of the screen, of exactly `BATCH` pictures."""
+        assert self._screen is not None  # asked only where cold_below is over 0
+        with torch.inference_mode():
+            judged: Judgement = self._screen(self._pictures(rasters))
+            scores: Float32s = judged.logit.sigmoid().cpu().numpy()
+            return scores
 
     def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
         """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
@@ -119,14 +140,18 @@ def check_device(device: str) -> None:
         ) from error
 
 
-def load_scorer(path: Path, device: str = "cpu") -> NetworkScorer:
-    """Return the detector of the checkpoint at `path`, ready on `device`."""
-    model = checkpoint.load(path)
-    return NetworkScorer(model.detector(), model.raster, device)
+def scorer_of(
+    model: checkpoint.Checkpoint, device: str = "cpu", *, screened: bool = True
+) -> NetworkScorer:
+    """Return the detector of a checkpoint, ready on `device`, behind its screen if it has one."""
+    screening = model.screening if screened else None
+    return NetworkScorer(model.detector(), model.raster, device, screening)
 
 
 def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
     """Score patterns.
+
+    What the screen sends away has the score 0, and 0 for its embedding.
 
     Parameters
     ----------
@@ -147,9 +172,14 @@ def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
             f"on {(spec.layers, spec.clip_px, spec.clip_px)}; draw clips with the model's raster"
         )
     n = len(rasters)
-    score = np.empty(n, np.float32)
-    embedding = np.empty((n, detector.embedding), np.float16)
-    for rows, batch in _batches(rasters, np.arange(n)):
+    score, warm = np.zeros(n, np.float32), np.arange(n)
+    embedding = np.zeros((n, detector.embedding), np.float16)
+    if detector.cold_below > 0:
+        for rows, batch in _batches(rasters, warm):
+            score[rows] = detector.first_look(batch)[: len(rows)]
+        warm = np.flatnonzero(score >= detector.cold_below)
+        score[:] = 0.0
+    for rows, batch in _batches(rasters, warm):
         scores, embeddings = detector.score_batch(batch)
         score[rows], embedding[rows] = scores[: len(rows)], embeddings[: len(rows)]
     for rows, batch in _batches(rasters, np.flatnonzero(score >= detector.careful_from)):

@@ -25,11 +25,14 @@ from stages.detector.committee import Committee, Rules
 from stages.detector.detectors import kind_of
 from stages.detector.network import Network, Shape
 from stages.detector.operating import OperatingPoint
+from stages.detector.screen import ScreenConfig, Screening
 from stages.errors import UsageError
 
 KIND = "hotscan detector"
 VERSION = 2
 CONTENT = {"kind", "version", "about", "weights"}
+SCREEN = "screen."
+"""Before the names of the weights of the screen."""
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -60,6 +63,8 @@ class Checkpoint:
     """How several of them judge together; None of one alone."""
     examples: Tensor | None = None
     """(k, layers, h, w) uint8, canonical pictures of hotspots that it learnt from."""
+    screening: Screening | None = None
+    """A smaller network that looks first; None when there is none."""
 
     def __post_init__(self) -> None:
         if not self.raster.layers == self.config.layers == len(self.layers):
@@ -133,7 +138,17 @@ def load(path: Path) -> Checkpoint:
         name=name,
         rules=Rules(**about["rules"]) if about.get("rules") else None,
         examples=content.get("examples"),
+        screening=_screening(about.get("screening"), content["weights"]),
     )
+
+
+def _screening(about: dict[str, Any] | None, weights: dict[str, Tensor]) -> Screening | None:
+    """Take the screen out of what was read."""
+    if about is None:
+        return None
+    names = [name for name in weights if name.startswith(SCREEN)]
+    own = {name.removeprefix(SCREEN): weights.pop(name) for name in names}
+    return Screening(**(about | {"config": ScreenConfig(**about["config"]), "weights": own}))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -187,9 +202,12 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         "process_settings": checkpoint.process_settings,
         "opc": checkpoint.opc,
     }
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()
-    }
+    tensors = dict(checkpoint.weights)
+    if checkpoint.screening is not None:
+        about["screening"] = checkpoint.screening.about()
+        own = checkpoint.screening.weights
+        tensors |= {SCREEN + name: value for name, value in own.items()}
+    weights = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     content: dict[str, Any] = {
         "kind": KIND, "version": VERSION, "about": json.dumps(about, sort_keys=True),
         "weights": weights,

@@ -22,6 +22,7 @@ from stages.detector.rows.dct import DctConfig, DctNetwork
 from stages.detector.rows.density import DensityConfig, DensityTrees, trees_of
 from stages.detector.rows.matching import ExactLibrary, FuzzyLibrary, LibraryConfig, library_of
 from stages.detector.rows.multitask import MultiTaskConfig, MultiTaskNetwork, weights_of
+from stages.detector.screen import Screen, ScreenConfig
 from stages.detector.training import (
     EpochReport,
     LabelledClips,
@@ -85,6 +86,7 @@ DETECTORS: dict[str, Kind] = {
         MultiTaskConfig, MultiTaskNetwork,
         {**_PLAIN, "metric": "pairwise", "margin": 2.0, "metric_weight": 1.0, "epochs": 4},
     ),
+    "screen": Kind(ScreenConfig, Screen, {**_PLAIN, "learning_rate": 3e-3, "batch": 128}),
     "density": Kind(DensityConfig, DensityTrees),
 }  # fmt: skip
 """Name of each detector, as ``hotscan train --detector`` takes it."""

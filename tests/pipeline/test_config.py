@@ -46,6 +46,7 @@ core_nm = 1280
 model = "models/mine.pt"
 threshold = 0.25
 shard_patterns = 128
+screened = false
 device = "cuda:1"
 [confirm]
 enabled = true
@@ -174,6 +175,7 @@ FIRST_STAGE = {
     "scores.model": "scores",
     "scores.threshold": "hotspots",
     "scores.shard_patterns": None,
+    "scores.screened": "scores",
     "scores.device": None,
     "confirm.enabled": "confirm",
     "confirm.opc": "confirm",

@@ -11,10 +11,10 @@ import zarr
 
 from pipeline.dataset_file import load_dataset
 from pipeline.learning import Patterns, split
-from pipeline.training import JUDGED, PARTS, WHOLE, Recipe, train_model
+from pipeline.training import JUDGED, PARTS, SCREEN_LOSS, WHOLE, Recipe, train_model
 from stages.detector import checkpoint
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
-from stages.scores import load_scorer, score_rasters
+from stages.scores import score_rasters, scorer_of
 
 QUICK = {"epochs": 2, "steps": 2, "batch": 8}
 
@@ -40,7 +40,7 @@ def test_a_checkpoint_describes_itself(labelled: Path, tmp_path: Path) -> None:
     assert (model.raster, model.process) == (dataset.spec, "krf130")
     assert model.provenance["trained_on_layers"] == ["68/20"]
     point = model.operating_point
-    scored = score_rasters(dataset.raster, load_scorer(tmp_path / "m.pt")).score
+    scored = score_rasters(dataset.raster, scorer_of(checkpoint.load(tmp_path / "m.pt"))).score
     flagged = scored[dataset.pattern] >= point.threshold
     assert point.hotspots == dataset.label.sum()
     assert point.clips == len(dataset)
@@ -64,6 +64,24 @@ def test_a_stopped_training_goes_on_to_the_same_digest(labelled: Path, tmp_path:
     with pytest.raises(RunMismatchError, match=r"stopped\.pt\.training was left by a training on"):
         train(labelled, out, seed=1)
     assert train(labelled, out)["digest"] == whole["digest"]
+
+
+def test_a_screen_loses_no_more_than_it_may(labelled: Path, tmp_path: Path) -> None:
+    train(labelled, tmp_path / "m.pt", epochs=4, steps=40)
+    model = checkpoint.load(tmp_path / "m.pt")
+    screening = model.screening
+    assert screening is not None
+    assert screening.lost <= SCREEN_LOSS
+    assert 0 < screening.passed <= 1
+    dataset = load_dataset(labelled)  # the training was validated on it, too
+    alone = score_rasters(dataset.raster, scorer_of(model, screened=False)).score
+    behind = score_rasters(dataset.raster, scorer_of(model)).score
+    sent_away = behind == 0
+    assert 1 - sent_away.mean() == pytest.approx(screening.passed, abs=2 / len(dataset.raster))
+    np.testing.assert_array_equal(behind[~sent_away], alone[~sent_away])
+    hot = dataset.counts()[0]
+    lost = hot[sent_away & (alone >= model.threshold)].sum() / hot.sum()
+    assert lost == pytest.approx(screening.lost)
 
 
 def test_the_seed_matters(labelled: Path, tmp_path: Path) -> None:
@@ -108,7 +126,7 @@ def test_every_detector_is_trained_by_name(detector: str, labelled: Path, tmp_pa
     model = checkpoint.load(tmp_path / "m.pt")
     assert (model.name, model.digest) == (detector, made["digest"])
     dataset = load_dataset(labelled)
-    scored = score_rasters(dataset.raster, load_scorer(tmp_path / "m.pt")).score
+    scored = score_rasters(dataset.raster, scorer_of(checkpoint.load(tmp_path / "m.pt"))).score
     assert len(np.unique(scored)) > 1
     if detector == "exact":  # it knows what it learnt, and in parts it knew nothing
         assert np.array_equal(scored >= model.threshold, dataset.counts()[0] > 0)

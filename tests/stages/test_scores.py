@@ -10,8 +10,9 @@ from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.operating import OperatingPoint
+from stages.detector.screen import Screen, ScreenConfig, Screening
 from stages.errors import ModelMismatchError
-from stages.scores import NetworkScorer, load_scorer, score_rasters
+from stages.scores import NetworkScorer, score_rasters, scorer_of
 
 RASTER = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 
@@ -21,6 +22,7 @@ class InkDensity:
 
     raster = RASTER
     embedding = 2
+    cold_below = 0.0
     careful_from = math.inf
 
     def __init__(self):
@@ -33,6 +35,16 @@ class InkDensity:
 
     def score_with_care(self, rasters):
         raise AssertionError("asked although no score is that high")
+
+
+class Screened(InkDensity):
+    """Looks first whether there is any ink on the left, and calls the others cold."""
+
+    cold_below = 0.25
+
+    def first_look(self, rasters):
+        self.sizes.append(-len(rasters))
+        return rasters[:, :, :, :32].mean(axis=(1, 2, 3)).astype(np.float32) / 255
 
 
 def pictures(n, seed=0):
@@ -104,6 +116,19 @@ def test_scores_are_those_of_the_network(network, scorer):
     np.testing.assert_allclose(judged.embedding, embedding, atol=1e-3)
 
 
+def test_what_the_screen_sends_away_is_cold_and_no_more_is_asked_of_it():
+    rasters = pictures(200)
+    double = Screened()
+    judged, whole = score_rasters(rasters, double), score_rasters(rasters, InkDensity())
+    warm = rasters[:, :, :, :32].mean(axis=(1, 2, 3)) / 255 >= 0.25
+    assert 20 < warm.sum() < 180
+    np.testing.assert_array_equal(judged.score, np.where(warm, whole.score, 0))
+    np.testing.assert_array_equal(judged.embedding, whole.embedding * warm[:, None])
+    assert double.sizes == [-scores.BATCH] * 4 + [scores.BATCH] * math.ceil(
+        warm.sum() / scores.BATCH
+    )
+
+
 @pytest.mark.parametrize("shape", [(5, 2, 64, 64), (5, 1, 32, 32), (5, 1, 64, 60), (0, 1, 8, 8)])
 def test_pictures_of_another_shape_are_refused(scorer, shape):
     with pytest.raises(ModelMismatchError) as refusal:
@@ -112,13 +137,27 @@ def test_pictures_of_another_shape_are_refused(scorer, shape):
     assert "(1, 64, 64)" in str(refusal.value)
 
 
-def test_load_scorer_reads_a_checkpoint(tmp_path, network, scorer):
+def test_a_scorer_is_made_of_a_checkpoint(tmp_path, network, scorer):
+    torch.manual_seed(4)
+    screen = Screen(ScreenConfig(core_px=32)).eval()
+    screening = Screening(screen.config, screen.state_dict(), 0.5, 0.0, 0.25)
     point = OperatingPoint(0.5, 0.99, 1, 0.01, 100, 200)
     model = Checkpoint(
-        network.state_dict(), network.config, RASTER, ("met1",), "krf130", point, {"seed": 3}
-    )
+        network.state_dict(), network.config, RASTER, ("met1",), "krf130", point, {"seed": 3},
+        screening=screening,
+    )  # fmt: skip
     checkpoint.save(tmp_path / "model.pt", model)
-    loaded = load_scorer(tmp_path / "model.pt")
+    again = checkpoint.load(tmp_path / "model.pt")
+    assert again.digest == model.digest
+    assert again.screening.about() == screening.about()
+    behind = scorer_of(again)
+    assert behind.cold_below == 0.5
+    looked = torch.from_numpy(pictures(scores.BATCH)).float() / 255
+    np.testing.assert_allclose(
+        behind.first_look(pictures(scores.BATCH)),
+        screen(looked).logit.sigmoid().detach().numpy(), atol=1e-6,
+    )  # fmt: skip
+    loaded = scorer_of(again, screened=False)
     assert loaded.raster == RASTER
     rasters = pictures(9)
     np.testing.assert_array_equal(

@@ -1,9 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.detector.attention import ATTENTION, SelfAttention
-from stages.detector.model import Detector, DetectorConfig, distance_from_centre
+from stages.detector.model import Detector, DetectorConfig, distance_from_centre, largest_around
 from stages.detector.network import Convolution
 from stages.errors import ConfigError
 
@@ -147,3 +148,9 @@ def test_distance_from_centre_is_symmetric_and_scales_with_the_clip():
     assert fine[0, 0, 0].tolist() == [abs(2 * i + 1 - 16) / 16 for i in range(16)]
     coarse = distance_from_centre(torch.zeros(1, 1, 8, 8))
     torch.testing.assert_close(nn.functional.avg_pool2d(fine, 2), coarse)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (1, 5), (2, 3)])
+def test_the_largest_around_is_that_of_the_pool(size):
+    x = torch.randn(2, 5, *size).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(largest_around(x), F.max_pool2d(x, 3, 1, 1))

@@ -1,8 +1,8 @@
 """A small network that looks first, and sends the clips that are certainly cold away.
 
 in: pictures; out: `Judgement`.
-It sees less than the detector and costs a small part of it: the stem takes steps of 8 pixels, and
-what follows sees a place and its neighbours. Features of the core are pooled apart, as the clip
+It sees less than the detector and costs a small part of it: the stem sees squares of 8 pixels, and
+what follows a square and its neighbours. Features of the core are pooled apart, as the clip
 answers for the core alone. What it may send away is set on validation clips (`pipeline.training`).
 """
 
@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.model import core_places
+from stages.detector.model import SCALE, core_places
 from stages.detector.network import Convolution, Judgement, Network
 
 
@@ -26,10 +26,8 @@ class ScreenConfig:
     layers: int = 1
     core_px: int = 0
     """Side of the core, whose features are pooled apart as well; 0 pools the whole clip only."""
-    width: int = 48
+    width: int = 32
     """Channels."""
-    kernel: int = 12
-    """Pixels that a place of the stem sees."""
 
     @property
     def embedding(self) -> int:
@@ -73,7 +71,7 @@ class Screen(Network):
     def __init__(self, config: ScreenConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = Convolution(config.layers, config.width, config.kernel, stride=8)
+        self.stem = Convolution(config.layers, config.width, SCALE, stride=SCALE)
         self.blocks = nn.Sequential(
             Convolution(config.width, config.width, 3), Convolution(config.width, config.width, 3)
         )

@@ -36,6 +36,8 @@ from pipeline.options import (
     RunFolder,
     Scheduler,
     Screen,
+    ShardOf,
+    Since,
     Strict,
     Threshold,
     WorkerMemory,
@@ -79,6 +81,8 @@ def scan(
     screen: Screen = None,
     confirm: Confirm = None,
     opc: Opc = None,
+    since: Since = None,
+    shard: ShardOf = None,
     fail_on: FailOn = None,
     quiet: Quiet = False,
 ) -> None:
@@ -87,6 +91,7 @@ def scan(
     The same command goes on where an earlier scan into the same directory stopped.
     """
     from pipeline.config import load_config, load_resources
+    from pipeline.scan import Shard
     from pipeline.scan import scan as run_scan
 
     settings = load_config(
@@ -98,7 +103,14 @@ def scan(
     resources = load_resources(
         {"workers": workers, "scheduler_address": scheduler_address, "worker_memory": worker_memory}
     )
-    _finish(lambda listen: run_scan(layout, out, settings, resources, listen), out, fail_on, quiet)
+    part = Shard.parse(shard) if shard else None
+    earlier = [since] if since else []
+    _finish(
+        lambda listen: run_scan(
+            layout, out, settings, resources, listen, since=earlier, shard=part
+        ),
+        out, fail_on, quiet,
+    )  # fmt: skip
 
 
 @app.command()
@@ -123,12 +135,38 @@ def resume(
     _finish(lambda listen: resume_scan(run, resources, listen), run, fail_on, quiet)
 
 
+@app.command()
+def merge(
+    parts: Annotated[list[Path], typer.Argument(help="Run directories of scan --shard.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory; made when absent.")],
+    workers: Workers = None,
+    scheduler_address: Scheduler = None,
+    worker_memory: WorkerMemory = None,
+    fail_on: FailOn = None,
+    quiet: Quiet = False,
+) -> None:
+    """Put the parts of a scan together.
+
+    What is missing in them is scanned, so that the result is that of one scan.
+    """
+    from pipeline.config import load_resources
+    from pipeline.scan import merged
+
+    resources = load_resources(
+        {"workers": workers, "scheduler_address": scheduler_address, "worker_memory": worker_memory}
+    )
+    _finish(lambda listen: merged(parts, out, resources, listen), out, fail_on, quiet)
+
+
 def _finish(work: Callable[[Any], Any], out: Path, fail_on: int | None, quiet: bool) -> None:
     """Run a scan, say what it came to, and end with its exit code."""
     from pipeline.events import Progress
 
     with interruptible(f"hotscan resume {out}"), Progress(quiet=quiet) as progress:
         metrics = work(progress).metrics
+    if "shard" in metrics:
+        _say_part(out, metrics)
+        return
     _say_result(out, metrics)
     found = metrics["hotspots"]
     if "hotspots_confirmed" in metrics:  # what the model is sure of may be left to it
@@ -137,6 +175,16 @@ def _finish(work: Callable[[Any], Any], out: Path, fail_on: int | None, quiet: b
         over = f"{found} hotspots are over the gate, --fail-on {fail_on}"
         typer.echo(over, err=True)
         raise typer.Exit(1)
+
+
+def _say_part(out: Path, metrics: dict[str, Any]) -> None:
+    """Print what a part of a scan came to; exit 4 when any of it failed."""
+    from pipeline.inspect import run_status
+    from pipeline.wording import part_text
+
+    typer.echo(part_text(out, metrics, run_status(out)["failed"]))
+    if metrics["units_failed"]:
+        raise typer.Exit(4)
 
 
 def _say_result(run: Path, metrics: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ def _cut(run: Run, about: dict[str, Any], spec: RasterSpec, process: Process, ar
     return Cut(
         run=run.path, spec=spec, pixel_dbu=pixel, core_dbu=core, symmetries=process.symmetries,
         tile_dbu=max(1, round(TILE_UM * 1000 / dbu / core)) * core,
-        stride_dbu=round(about["stride_nm"] / dbu), limits=None, area=area, excluded=0, shared=True,
+        stride_dbu=round(about["stride_nm"] / dbu), limits=None, area=area, excluded=0,
     )  # fmt: skip
 
 

@@ -67,8 +67,14 @@ def run_status(path: Path) -> dict[str, Any]:
         "patterns": int(totals["patterns"].counts.get("patterns", 0)),
         "hotspots": int(totals["hotspots"].counts.get("hotspots", 0)),
         "failed": errors,
-        "next": "" if state == "complete" else f"hotscan resume {path}",
+        "next": next_step(path, state),
     }
+
+
+def next_step(path: Path, state: str) -> str:
+    """Return the command that a run in this state waits for."""
+    steps = {"complete": "", "part done": f"hotscan merge {path} PART... --out RUN"}
+    return steps.get(state, f"hotscan resume {path}")
 
 
 def open_view(run: Run) -> RunView:

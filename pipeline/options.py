@@ -50,6 +50,13 @@ Screen = Annotated[
     bool | None,
     typer.Option("--screen/--no-screen", help="Let a smaller network look first, if there is one."),
 ]
+Since = Annotated[
+    Path | None,
+    typer.Option(metavar="RUN", help="Take over what did not change since an earlier scan."),
+]
+ShardOf = Annotated[
+    str | None, typer.Option("--shard", metavar="I/N", help="Only part I of N, to be merged later.")
+]
 FailOn = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Exit 1 when there are more than N hotspots.")
 ]

@@ -128,6 +128,8 @@ def gather_metrics(
         "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
         "clips": int(totals["clips"].counts.get("clips", 0)),
         "patterns": int(totals["patterns"].counts.get("patterns", 0)),
+        "tiles_taken_over": int(totals["clips"].counts.get("taken_over", 0)),
+        "patterns_taken_over": int(totals["scores"].counts.get("taken_over", 0)),
         "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
         **simulated,
         "units_failed": failed,

@@ -42,6 +42,17 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """A run to take over from."""
+
+    path: Path
+    area: Box
+    """What it scanned, in dbu."""
+    written_ns: int
+    """When its ledger was last written: tells it from another run that was at its path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cut(Drawn):
     """How an area is cut into clips."""
 
@@ -54,8 +65,10 @@ class Cut(Drawn):
     """What is scanned, in dbu."""
     excluded: int
     """How many layers, after those of the picture, exclude clips."""
-    shared: bool
+    shared: bool = True
     """Whether clips that hold the same region are drawn once."""
+    earlier: tuple[Earlier, ...] = ()
+    """Runs whose tiles and scores are taken over, where they are the same."""
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -72,7 +85,7 @@ class Cut(Drawn):
         return tiles_of(reach, self.tile_dbu)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Job(Cut):
     """Everything a task of a scan needs beside its unit."""
 

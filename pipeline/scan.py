@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,7 @@ from pipeline.config import (
     digest_for,
     load_config,
 )
+from pipeline.earlier import earlier_run
 from pipeline.events import Listener
 from pipeline.executors import executor_for
 from pipeline.ledger import Ledger, Status
@@ -53,13 +54,14 @@ from pipeline.view import RunView
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector import checkpoint
-from stages.errors import RunMismatchError
+from stages.errors import RunMismatchError, UsageError
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.markers import free_layer
 from stages.patterns import tallied
 from stages.scores import check_device
 from stages.tables import hotspots_to_table
+from stages.tiles import Tile
 
 BINDING = ("layout", "clips", "patterns", "scores")
 """Stages whose settings a run is bound to."""
@@ -82,9 +84,23 @@ class ScanResult:
 
 
 def scan(
-    layout_path: Path, out: Path, config: ScanConfig, resources: Resources, listen: Listener
+    layout_path: Path,
+    out: Path,
+    config: ScanConfig,
+    resources: Resources,
+    listen: Listener,
+    *,
+    since: Sequence[Path] = (),
+    shard: Shard | None = None,
 ) -> ScanResult:
     """Scan a layout into a run directory, going on from what is finished there.
+
+    Parameters
+    ----------
+    since
+        Runs of the same settings: what did not change is taken over from them.
+    shard
+        Do only this part of the tiles, up to the scores; `merged` puts the parts together.
 
     Raises
     ------
@@ -101,11 +117,18 @@ def scan(
     if resources.scheduler_address is None:
         check_device(config.scores.device)
     ingest.require_layout(layout_path)
+    for earlier in since:
+        Run(earlier).read_about()  # refused before the long work
     run = open_run_directory(out)
     digest = ingest.sha256_of(layout_path)
     with Ledger(run.ledger) as ledger:
         ledger.start_session()
         about, config = _bind(run, ledger, layout_path, digest, config, model.digest)
+        about |= {
+            "since": [str(path.resolve()) for path in since] or about.get("since", []),
+            "shard": str(shard) if shard else None,
+        }
+        run.write_about(about)
         with executor_for(resources) as executor:
             session = _Scan(run, ledger, executor, listen, about)
             return session.scan(layout_path, config, model, model_path)
@@ -114,8 +137,23 @@ def scan(
 def resume(path: Path, resources: Resources, listen: Listener) -> ScanResult:
     """Go on with the scan of a run directory, with the settings that it began with."""
     about = Run(path).read_about()
-    layout = Path(about["layout"]["path"])
-    return scan(layout, path, load_config(None, about["config"]), resources, listen)
+    layout, shard = Path(about["layout"]["path"]), about.get("shard")
+    config = load_config(None, about["config"])
+    part = Shard.parse(shard) if shard else None
+    return scan(layout, path, config, resources, listen, shard=part)
+
+
+def merged(parts: Sequence[Path], out: Path, resources: Resources, listen: Listener) -> ScanResult:
+    """Put the parts of a scan together, and finish what is missing in them.
+
+    Raises
+    ------
+    UsageError, LayoutError
+        As `scan`, and when the parts do not go together.
+    """
+    about = Run(parts[0]).read_about()
+    layout, config = Path(about["layout"]["path"]), load_config(None, about["config"])
+    return scan(layout, out, config, resources, listen, since=parts)
 
 
 def _bind(
@@ -179,6 +217,37 @@ def _refuse_other_settings(run: Run, before: Mapping[str, Any], now: Mapping[str
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of the tiles: so many in a row, as neighbours share patterns."""
+
+    number: int
+    """From 1."""
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Return the part that ``i/n`` names.
+
+        Raises
+        ------
+        UsageError
+            When it names none.
+        """
+        number, _, of = text.partition("/")
+        if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
+            return cls(int(number), int(of))
+        raise UsageError(f"--shard {text!r} is not i/n, part i of n, i from 1 to n")
+
+    def some(self, tiles: Sequence[Tile]) -> tuple[Tile, ...]:
+        """Return the tiles of this part."""
+        ends = [len(tiles) * part // self.of for part in (self.number - 1, self.number)]
+        return tuple(tiles[slice(*ends)])
+
+
 class _Scan(Session):
     """The stages of a scan."""
 
@@ -195,12 +264,20 @@ class _Scan(Session):
                 packed=layout.packed[: model.raster.layers],
             )
             job = make_job(self.run.path, config, channels, model, model_path, process)
+            earlier = [Path(path) for path in self.about["since"]]
+            job = replace(
+                job, earlier=tuple(earlier_run(p, self.about, layout.dbu_nm) for p in earlier)
+            )
+            part = Shard.parse(self.about["shard"]) if self.about["shard"] else Shard(1, 1)
             free_layer(layout.file_layers, config.markers.layer)  # refused before the long work
-            self.units("clips", "tiles", job.tiles, partial(clip_tile, job=job), _tile_name)
+            tiles = part.some(job.tiles)
+            self.units("clips", "tiles", tiles, partial(clip_tile, job=job), _tile_name)
             patterns = self.found_patterns(job, model)
             shards = range(shard_count(job.shard_patterns, patterns))
             task = partial(score_shard, job=job, patterns=patterns)
             self.units("scores", "shards", shards, task, _shard_name)
+            if self.about["shard"]:
+                return self.part_done()
             hotspots = self.found_hotspots(job, config, layout, model.operating_point.sure)
             if config.confirm.enabled:
                 self.confirmed(job, config, process)
@@ -277,6 +354,19 @@ class _Scan(Session):
 
         self.once("hotspots", find)
         return outputs.read_hotspots(self.run)
+
+    def part_done(self) -> ScanResult:
+        """End the scan of a part."""
+        clips, scores = self.ledger.totals("clips"), self.ledger.totals("scores")
+        failed = clips.failed + scores.failed
+        self.about["state"] = "incomplete" if failed else "part done"
+        self.run.write_about(self.about)
+        metrics = {
+            "complete": False, "shard": self.about["shard"], "units_failed": failed,
+            "clips": int(clips.counts.get("clips", 0)),
+            "patterns": int(scores.counts.get("patterns", 0)),
+        }  # fmt: skip
+        return ScanResult(self.run, metrics)
 
     def confirmed(self, job: Job, config: ScanConfig, process: Process) -> None:
         """Simulate the clips over threshold."""

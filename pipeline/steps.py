@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.earlier import clips_of_tile, scores_of
 from pipeline.ingest import open_packed
 from pipeline.ledger import Status, UnitOutcome
 from pipeline.plan import Cut, Drawn, Job
-from pipeline.store import Run, places_of, shard_rows, write_clips, write_shard
+from pipeline.store import Run, pattern_rows, shard_rows, write_clips, write_shard
 from stages.clips import grid_clips, halo_dbu, site_clips, without_excluded
 from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayout, Shapes
 from stages.detector import checkpoint
@@ -65,19 +66,25 @@ def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
     channels = job.spec.layers
     reach = halo_dbu(job.core_dbu, job.limits) + job.clip_dbu
     used = layout.packed[: channels + job.excluded]
-    shapes = [query(packed, tile.box.grown(reach)) for packed in used]
-    if job.limits is None:
-        clips = grid_clips(tile.box, job.area, job.core_dbu, job.stride_dbu)
+    seen = tile.box.grown(reach)
+    shapes = [query(packed, seen) for packed in used]
+    cores = tile.box.grown(job.core_dbu)
+    taken = clips_of_tile(job.earlier, tile.name, cores, seen, job.area, shapes)
+    if taken is not None:
+        clips, keys = taken
     else:
-        clips = site_clips(shapes[:channels], tile.box, job.area, job.core_dbu, job.limits)
-    clips = without_excluded(clips, shapes[channels:], job.core_dbu)
-    clips, keys = _keyed(clips, shapes[:channels], job)
+        if job.limits is None:
+            clips = grid_clips(tile.box, job.area, job.core_dbu, job.stride_dbu)
+        else:
+            clips = site_clips(shapes[:channels], tile.box, job.area, job.core_dbu, job.limits)
+        clips = without_excluded(clips, shapes[channels:], job.core_dbu)
+        clips, keys = _keyed(clips, shapes[:channels], job)
     digest = write_clips(Run(job.run).clips(tile.name), clips, keys)
     return UnitOutcome(
         stage="clips",
         unit=tile.name,
         status=Status.DONE if len(clips) else Status.EMPTY,
-        counts={"clips": len(clips)},
+        counts={"clips": len(clips), "taken_over": taken is not None},
         checksum=digest,
         seconds=time.perf_counter() - started,
     )
@@ -137,16 +144,18 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
     started = time.perf_counter()
     run = Run(job.run)
     rows = shard_rows(shard, job.shard_patterns, patterns)
-    x_dbu, y_dbu = places_of(run, rows)
+    x_dbu, y_dbu, keys = pattern_rows(run, rows, "x_dbu", "y_dbu", "key")
     pictures = canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
     scorer = _scorer(job.model, job.model_digest, job.device, job.screened)
-    scores = score_rasters(pictures, scorer)
-    digest = write_shard(run, rows, pictures, scores.score, scores.embedding)
+    known, score, embedding = scores_of(job.earlier, keys, scorer.embedding)
+    new = score_rasters(pictures[~known], scorer)
+    score[~known], embedding[~known] = new.score, new.embedding
+    digest = write_shard(run, rows, pictures, score, embedding)
     return UnitOutcome(
         stage="scores",
         unit=f"{shard:05d}",
         status=Status.DONE,
-        counts={"patterns": len(x_dbu)},
+        counts={"patterns": len(x_dbu), "taken_over": int(known.sum())},
         checksum=digest,
         seconds=time.perf_counter() - started,
     )

@@ -280,7 +280,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return array
 
 
-def places_of(run: Run, rows: slice) -> tuple[Int64s, Int64s]:
-    """Return the centres of the clips that represent the patterns of a shard."""
+def pattern_rows(run: Run, rows: slice, *names: str) -> tuple[npt.NDArray[Any], ...]:
+    """Return columns of the patterns of a shard; ``x_dbu`` and ``y_dbu`` say where each is."""
     group = zarr.open_group(run.patterns, mode="r")
-    return np.asarray(_array(group, "x_dbu")[rows]), np.asarray(_array(group, "y_dbu")[rows])
+    return tuple(np.asarray(_array(group, name)[rows]) for name in names)

@@ -167,6 +167,20 @@ def result_text(
     return "\n".join(lines)
 
 
+def part_text(run: Path, metrics: Mapping[str, Any], errors: Mapping[str, str]) -> str:
+    """Return what a part of a scan came to, and what is next."""
+    lines = [
+        f"part {metrics['shard']}: {counted(metrics['clips'], 'clip')} "
+        f"({metrics['patterns']:,} distinct) judged, no report yet"
+    ]
+    if metrics["units_failed"]:
+        failed = f"{counted(metrics['units_failed'], 'unit')} failed"
+        lines += [failed, *failures(errors), f"try them again with: hotscan resume {run}"]
+    else:
+        lines.append(f"when all parts are done: hotscan merge {run} PART... --out RUN")
+    return "\n".join(lines)
+
+
 def simulation_text(out: Path, metrics: Mapping[str, Any]) -> str:
     """Return what a simulation came to, and where to look."""
     kinds = [

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import Resources, load_config
-from pipeline.scan import ScanResult, scan
+from pipeline.scan import ScanResult, Shard, scan
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BLOCK = CHECKOUT / "sample_layouts" / "block.gds.gz"
@@ -25,7 +25,15 @@ class SmallScan:
     model: Path
     roi_um: tuple[float, float, float, float] = ROI_UM
 
-    def __call__(self, out: Path, *, workers: int = 0, **tables: dict[str, Any]) -> ScanResult:
+    def __call__(
+        self,
+        out: Path,
+        *,
+        workers: int = 0,
+        since: Sequence[Path] = (),
+        shard: Shard | None = None,
+        **tables: dict[str, Any],
+    ) -> ScanResult:
         config = load_config(
             None,
             {
@@ -34,7 +42,10 @@ class SmallScan:
                 "scores": {"model": str(self.model), **tables.get("scores", {})},
             },
         )
-        return scan(self.layout, out, config, Resources(workers=workers), lambda event: None)
+        return scan(
+            self.layout, out, config, Resources(workers=workers), lambda event: None,
+            since=since, shard=shard,
+        )  # fmt: skip
 
     def arguments(self, out: Path) -> list[str]:
         """The same scan as a command line."""

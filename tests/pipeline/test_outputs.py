@@ -30,6 +30,7 @@ def view(reference: Run) -> RunView:
 
 FIELDS = {
     "complete", "hotspots", "hotspots_sure", "hotspots_unique", "clips", "patterns", "hot_clips",
+    "tiles_taken_over", "patterns_taken_over",
     "units_failed",
     "regions_not_scanned", "area_um2", "area_covered_um2", "coverage_fraction", "threshold",
     "warnings", "peak_rss_mb",

@@ -15,7 +15,7 @@ from pipeline.store import (
     Run,
     create_patterns,
     open_run_directory,
-    places_of,
+    pattern_rows,
     read_clips,
     read_patterns,
     shard_count,
@@ -97,7 +97,7 @@ def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
     for number in reversed(range(shard_count(shard, n))):
         rows = shard_rows(number, shard, n)
         write_shard(run, rows, raster[rows], scores[rows], embedding[rows])
-        x, y = places_of(run, rows)
+        x, y = pattern_rows(run, rows, "x_dbu", "y_dbu")
         assert x.tolist() == found.x_dbu[rows].tolist()
         assert y.tolist() == found.y_dbu[rows].tolist()
     for name, values in (*asdict(found).items(), ("raster", raster), ("score", scores)):

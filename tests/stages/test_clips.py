@@ -101,7 +101,6 @@ class TestCut:
             run=Path("run"), spec=RasterSpec(5.0, 40, 20), pixel_dbu=5, core_dbu=100,
             symmetries=8, tile_dbu=100 * tile_cores, stride_dbu=stride, limits=None, area=area,
             excluded=0,
-            shared=True,
         )  # fmt: skip
         found = [row for tile in cut.tiles for row in rows(grid_clips(tile.box, area, 100, stride))]
         assert sorted(found) == rows(grid_clips(area.grown(1000), area, 100, stride))

@@ -28,7 +28,7 @@ check: $(VENV)/.ready  ## lint and types
 	$(BIN)/mypy
 
 bench: $(VENV)/.ready  ## benchmarks, run by hand
-	$(BIN)/python -m benchmarks.scan
+	$(BIN)/python -m benchmarks.peer_klayout_torch
 
 model: $(VENV)/.ready  ## label the training area, train and measure krf130-met1 (an hour)
 	$(BIN)/python -m benchmarks.default_model

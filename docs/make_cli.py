@@ -75,6 +75,7 @@ One flat object; names do not change between versions.
 | `hotspots_unique` | different patterns among them |
 | `clips` | clips that show any geometry |
 | `patterns` | different pictures among the clips |
+| `tiles_taken_over`, `patterns_taken_over` | of those, from earlier runs |
 | `hot_clips` | clips over threshold |
 | `hotspots_confirmed` | with `--confirm`: hotspots that fail in simulation |
 | `hotspots_not_simulated` | with `--confirm`: hotspots whose simulation failed |

@@ -38,15 +38,15 @@ class Victim:
     tile_um: float
     shard_patterns: int
 
-    def start(self, out: Path) -> subprocess.Popen[bytes]:
-        """Scan in a process of its own, with two workers."""
+    def start(self, out: Path, *resources: str) -> subprocess.Popen[bytes]:
+        """Scan in a process of its own, with two workers where nothing else is said."""
         settings = out.parent / "sizes.toml"
         settings.write_text(
             f"[tiles]\nsize_um = {self.tile_um}\n[scores]\nshard_patterns = {self.shard_patterns}\n"
         )
         command = [sys.executable, "-m", "pipeline.cli", *self.scan.arguments(out)]
         return subprocess.Popen(
-            [*command, "--config", str(settings), "--workers", "2", "--quiet"],
+            [*command, "--config", str(settings), *(resources or ("--workers", "2")), "--quiet"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -1,0 +1,230 @@
+"""Scanning beside what an engineer would script with KLayout and torch.
+
+python -m benchmarks.peer_klayout_torch [LAYOUT] [--layer L/D] [--roi X0 Y0 X1 Y1] [--clips N]
+                                        [--workers N] [--model NAME]
+
+The script reads the file, queries, merges and rasterises each window with KLayout
+(``Region.rasterize`` counts overlaps twice, so it must be merged), and judges batches of 256 with
+the same network on all cores. It does so for some of the scan's clips, drawn by chance; its time
+for all is that of reading, and of these clips times their share. hotscan runs from the file to the
+report, on the same clips, in the same run. The pictures of the sample must agree within half a grey
+level, and their scores within 1e-3, else nothing is printed. (A scan judges a picture turned to the
+first of its twins, so scores are compared for that.)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import klayout.db as kdb
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.machine import machine
+from pipeline import memory
+from pipeline.config import Resources, ScanConfig, load_config
+from pipeline.inspect import open_view
+from pipeline.plan import Job
+from pipeline.scan import scan
+from pipeline.steps import draw_places
+from pipeline.store import clips_of, read_patterns
+from pipeline.view import RunView
+from stages.contracts import Bytes, Float32s, Int64s, Layer
+from stages.detector import checkpoint
+from stages.geometry.coverage import FULL
+from stages.patterns import canonical
+from stages.scores import NetworkScorer, score_rasters, scorer_of
+
+SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "block.gds.gz"
+STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "report")
+PART_CLIPS = 1024
+
+
+def main() -> None:
+    """Measure both and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("layout", type=Path, nargs="?", default=SAMPLE)
+    parser.add_argument("--layer", default="68/20")
+    parser.add_argument("--roi", type=float, nargs=4, default=(0, 0, 300, 300))
+    parser.add_argument("--clips", type=int, default=8000, help="clips that the script draws")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--model", default="krf130-met1")
+    asked = parser.parse_args()
+    config = load_config(
+        None,
+        {
+            "layout": {"layers": [asked.layer], "roi_um": list(asked.roi)},
+            "scores": {"model": asked.model},
+        },
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        # Once on a small block, to build the compiled kernels that a first scan pays for.
+        warm = load_config(None, {"layout": {"layers": ["68/20"], "roi_um": (0, 0, 60, 60)}})
+        timed_scan(SAMPLE, Path(folder, "warm"), warm, asked.workers)
+        view, metrics = timed_scan(asked.layout, Path(folder, "run"), config, asked.workers)
+        rows = [("hotscan, everything on", *spent(metrics), metrics["clips"])]
+        if view.job.screened:
+            plain = config.model_copy(
+                update={"scores": config.scores.model_copy(update={"screened": False})}
+            )
+            _, slower = timed_scan(asked.layout, Path(folder, "plain"), plain, asked.workers)
+            rows.append(("without the screen", *spent(slower), slower["clips"]))
+        centres, scores = sampled(view, asked.clips)
+        layout_s, rest = metrics["seconds_layout"], "drawing and judging each clip"
+        for name, screened in (("without sharing", True), ("with neither", False)):
+            if screened <= view.job.screened:
+                each = one_by_one(centres, view.job, screened, asked.workers) / len(centres)
+                took = layout_s + each * metrics["clips"]
+                rows.append((name, took, f"{layout_s:.0f} reading, else {rest}", metrics["clips"]))
+        peer = Peer.run(asked.layout, Layer.parse(asked.layer), view, centres)
+    check(peer, centres, scores, view)
+    print_table(rows, peer, len(centres), metrics["clips"])
+    print(
+        f"{asked.layout.name}, {asked.model}, {metrics['area_um2'] / 1e6:.2f} mm2, "
+        f"{metrics['clips']:,} clips, {metrics['patterns']:,} patterns; "
+        f"klayout {kdb.__version__}, {machine()}"
+    )
+
+
+def timed_scan(
+    layout: Path, out: Path, config: ScanConfig, workers: int
+) -> tuple[RunView, dict[str, Any]]:
+    """Scan, with the wall time of the whole in the metrics."""
+    started = time.perf_counter()
+    result = scan(layout, out, config, Resources(workers=workers), lambda event: None)
+    metrics = dict(result.metrics) | {"wall_s": time.perf_counter() - started}
+    return open_view(result.run), metrics
+
+
+def spent(metrics: dict[str, Any]) -> tuple[float, str]:
+    """Return the wall time of a scan, and where it went."""
+    parts = {stage: metrics[f"seconds_{stage}"] for stage in STAGES}
+    rest = metrics["wall_s"] - sum(parts.values())
+    return metrics["wall_s"], ", ".join(
+        f"{value:.1f} {name}" for name, value in (parts | {"starting": rest}).items()
+    )
+
+
+def sampled(view: RunView, count: int) -> tuple[Int64s, Float32s]:
+    """Return the centres of some of the scan's clips, (n, 2), and their scores."""
+    (scores,) = read_patterns(view.run, "score")
+    names = [tile.name for tile in view.job.tiles]
+    clips, pattern, _ = clips_of(view.run, names, np.ones(len(scores), bool))
+    chosen = np.random.default_rng(0).permutation(len(clips))[:count]
+    return np.stack([clips.x_dbu, clips.y_dbu], axis=1)[chosen], scores[pattern[chosen]]
+
+
+def one_by_one(centres: Int64s, job: Job, screened: bool, workers: int) -> float:
+    """Return how long the workers take to draw and judge clips, none of them shared."""
+    parts = [centres[first : first + PART_CLIPS] for first in range(0, len(centres), PART_CLIPS)]
+    task = partial(judge, job=job, screened=screened)
+    with ProcessPoolExecutor(workers, get_context("spawn"), memory.keep_freed_memory) as pool:
+        list(pool.map(task, [parts[0][:64]] * (2 * workers)))  # the networks are set up
+        started = time.perf_counter()
+        list(pool.map(task, parts))
+        return time.perf_counter() - started
+
+
+def judge(centres: Int64s, *, job: Job, screened: bool) -> int:
+    """Draw and judge some clips."""
+    pictures = draw_places(centres[:, 0].copy(), centres[:, 1].copy(), job)
+    pictures = canonical(pictures, job.symmetries)
+    return len(score_rasters(pictures, _scorer(job.model, screened)))
+
+
+_SCORERS: dict[tuple[Path, bool], NetworkScorer] = {}
+
+
+def _scorer(model: Path, screened: bool) -> NetworkScorer:
+    if (model, screened) not in _SCORERS:
+        _SCORERS[model, screened] = scorer_of(checkpoint.load(model), screened=screened)
+    return _SCORERS[model, screened]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What the script took, in seconds, and the pictures that it made, 0 to 1."""
+
+    reading_s: float
+    drawing_s: float
+    judging_s: float
+    pictures: npt.NDArray[np.float32]
+
+    @classmethod
+    def run(cls, path: Path, layer: Layer, view: RunView, centres: Int64s) -> Peer:
+        """Read a layout, draw clips and judge them."""
+        size, pixel = view.job.spec.clip_px, view.job.pixel_dbu
+        half = size // 2 * pixel
+        detector = view.model.detector().for_inference()
+        torch.set_num_threads(os.cpu_count() or 1)
+        pictures = np.empty((len(centres), size, size), np.float32)
+        times = [time.perf_counter()]
+        layout = kdb.Layout()
+        options = kdb.LoadLayoutOptions()
+        options.set_layer_map(kdb.LayerMap.from_string(f"{layer} : {layer}"), False)
+        layout.read(str(path), options)
+        cell, index = layout.cell(view.layout.top), layout.layer(layer.layer, layer.datatype)
+        times.append(time.perf_counter())
+        for n, (x, y) in enumerate(centres.tolist()):
+            window = kdb.Box(x - half, y - half, x + half, y + half)
+            region = kdb.Region(cell.begin_shapes_rec_overlapping(index, window)).merged()
+            corner = kdb.Point(x - half, y - half)
+            pictures[n] = region.rasterize(corner, kdb.Vector(pixel, pixel), size, size)
+        pictures /= pixel**2
+        times.append(time.perf_counter())
+        with torch.inference_mode():
+            for first in range(0, len(pictures), 256):
+                detector(torch.from_numpy(pictures[first : first + 256, None]))
+        times.append(time.perf_counter())
+        reading, drawing, judging = np.diff(times).tolist()
+        return cls(reading, drawing, judging, pictures)
+
+
+def check(peer: Peer, centres: Int64s, scores: Float32s, view: RunView) -> None:
+    """Stop unless the script's pictures and scores are those of the scan."""
+    drawn: Bytes = draw_places(centres[:, 0].copy(), centres[:, 1].copy(), view.job)
+    worst = float(np.abs(drawn[:, 0] / FULL - peer.pictures).max())
+    if worst > 0.51 / FULL:
+        raise SystemExit(f"the pictures differ by {worst}: the comparison is void")
+    rounded = np.rint(peer.pictures * FULL).astype(np.uint8)[:, None]
+    scorer = NetworkScorer(view.model.detector(), view.job.spec)
+    theirs = score_rasters(canonical(rounded, view.job.symmetries), scorer).score
+    judged = scores > 0  # what the screen sent away has no score to compare
+    worst = float(np.abs(theirs - scores)[judged].max())
+    if worst > 1e-3:
+        raise SystemExit(f"the scores differ by {worst}: the comparison is void")
+    lost = (theirs >= view.model.threshold) & ~judged
+    print(
+        f"pictures agree within half a grey level, scores of {judged.sum():,} clips within "
+        f"{worst:.1g}; the screen sent away {(~judged).sum():,} clips, {lost.sum()} of them over "
+        "the threshold"
+    )
+
+
+def print_table(
+    rows: Sequence[tuple[str, float, str, int]], peer: Peer, sample: int, clips: int
+) -> None:
+    """Print clips per second of all, ratios first."""
+    times = np.array([peer.drawing_s, peer.judging_s]) / sample * clips
+    peer_s = peer.reading_s + times.sum()
+    print("\n| | ratio | clips/s | s | where they go, in s |\n|---|--:|--:|--:|---|")
+    for name, seconds, where, count in rows:
+        rate = count / seconds
+        print(f"| {name} | {peer_s / seconds:.1f} | {rate:,.0f} | {seconds:.1f} | {where} |")
+    where = f"{peer.reading_s:.1f} reading, {times[0]:,.0f} drawing, {times[1]:,.0f} judging"
+    print(f"| KLayout + torch script | 1 | {clips / peer_s:,.0f} | {peer_s:,.0f} | {where} |\n")
+
+
+if __name__ == "__main__":
+    main()

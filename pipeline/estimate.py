@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline import ingest
 from pipeline.config import Resources, ScanConfig
+from pipeline.memory import own_mb
 from pipeline.plan import (
     Job,
     layers_of,
@@ -33,6 +34,10 @@ from stages.patterns import canonical, distinct
 from stages.scores import score_rasters, scorer_of
 
 SAMPLED_TILES = 24
+START_S, REPORT_S, TALLY_S = 5.0, 4.0, 1.5e-6
+"""What a scan takes whatever it scans, its report, and finding the pattern of a clip, in seconds:
+measured on two cores (docs/scale.md)."""
+
 PACKED_SHARE = 0.06
 """Bytes on disk of a compressed picture, as a share of its pixels: measured on real met1."""
 
@@ -55,10 +60,12 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
     scanned, excluded = layers_of(config)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
+        started = time.perf_counter()
         layout = ingest.pack_into(
             layout_path, run.layout, (*scanned, *excluded), config.layout.cell,
             limits=reader_limits(config), strict=config.layout.strict,
         )  # fmt: skip
+        layout_s = time.perf_counter() - started
         job = make_job(run.path, config, layout, model, model_path, process)
         sampled = _sampled_tiles(job)
         clip_tile(sampled[0], job=job)  # compiled kernels are built here, not in the time
@@ -77,6 +84,14 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
     patterns = _extrapolated(len(half), half_patterns, len(clips), len(found.first), all_clips)
     workers = max(resources.workers, 1)
     pixels = job.spec.layers * job.spec.clip_px**2
+    seconds = {
+        "seconds_start": START_S,
+        "seconds_layout": layout_s,
+        "seconds_clips": per_tile_s * tiles / workers,
+        "seconds_patterns": all_clips * TALLY_S,
+        "seconds_scores": per_pattern_s * patterns / workers,
+        "seconds_report": REPORT_S + all_clips * TALLY_S,
+    }
     return {
         "area_um2": job.area.area * (layout.dbu_nm / 1000) ** 2,
         "tiles": tiles,
@@ -84,8 +99,9 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         "clips": all_clips,
         "patterns": patterns,
         "workers": workers,
-        "seconds_clips": round(per_tile_s * tiles / workers, 1),
-        "seconds_scores": round(per_pattern_s * patterns / workers, 1),
+        **{name: round(value, 1) for name, value in seconds.items()},
+        "seconds": round(sum(seconds.values()), 1),
+        "worker_mb": round(own_mb()),  # this process did what a worker does
         "disk_mb": round(
             (packed_bytes + all_clips * 20 + patterns * pixels * PACKED_SHARE) / 1e6, 1
         ),

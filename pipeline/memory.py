@@ -7,7 +7,9 @@ cost as much in page faults as the arithmetic itself (docs/decisions/0005).
 from __future__ import annotations
 
 import ctypes
+import resource
 import sys
+from pathlib import Path
 
 KEPT_BYTES = 256 << 20
 """So much, freed, stays with a worker."""
@@ -19,6 +21,19 @@ MAPPED_BYTES = 32 << 20
 """From this size on a piece of memory is taken from the system; the most that glibc takes."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
+
+
+def own_mb(process: int | str = "self") -> float:
+    """Return the memory that a process holds for itself, in MB, so without files that it maps.
+
+    Where the system does not tell it apart, all that this process has held at most.
+    """
+    status = Path(f"/proc/{process}/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("RssAnon"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def keep_freed_memory() -> None:

@@ -216,15 +216,16 @@ def _share(fraction: float) -> str:
 
 def plan_text(plan: Mapping[str, Any]) -> str:
     """Return what ``hotscan plan`` foresees."""
-    seconds = plan["seconds_clips"] + plan["seconds_scores"]
     return "\n".join(
         (
             f"area      {plan['area_um2']:,.0f} um2 in {counted(plan['tiles'], 'tile')} "
             f"({plan['tiles_sampled']} of them tried)",
             f"clips     {plan['clips']:,}, of which {plan['patterns']:,} distinct",
-            f"time      {clock_text(seconds)} with {counted(plan['workers'], 'worker')}: "
+            f"time      {clock_text(plan['seconds'])} with {counted(plan['workers'], 'worker')}: "
+            f"layout {clock_text(plan['seconds_layout'])}, "
             f"clips {clock_text(plan['seconds_clips'])}, "
             f"scores {clock_text(plan['seconds_scores'])}",
+            f"memory    {plan['worker_mb']:,} MB each worker, beside the layout that all share",
             f"disk      {plan['disk_mb']:,.1f} MB",
         )
     )

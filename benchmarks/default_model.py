@@ -33,7 +33,7 @@ STRIPS_UM = {
     "validation": ((750.0, 0.0, 950.0, 3510.0), None),
     "test": ((1500.0, 0.0, 1800.0, 3510.0), None),
 }
-EPOCHS, RECALL, SEED, THREADS = 40, 0.99, 0, 2
+EPOCHS, RECALL, SEED, THREADS = 20, 0.99, 0, 2
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import Future as ThreadFuture
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
@@ -29,7 +30,7 @@ from pipeline.ledger import Status, UnitOutcome
 from stages.errors import HotscanError, IncompleteError, UsageError
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 T = TypeVar("T")
 
@@ -93,10 +94,14 @@ class Executor(Protocol):
     ) -> None: ...
 
 
-def executor_for(resources: Resources) -> Executor:
-    """Return the executor that `resources` asks for, not yet started."""
+def nothing() -> None:
+    """Do nothing."""
+
+
+def executor_for(resources: Resources, prepare: Callable[[], None] = nothing) -> Executor:
+    """Return the executor that `resources` asks for, not yet started; see `DaskExecutor`."""
     if resources.scheduler_address is not None or resources.workers > 0:
-        return DaskExecutor(resources)
+        return DaskExecutor(resources, prepare=prepare)
     return SerialExecutor()
 
 
@@ -130,6 +135,8 @@ class SerialExecutor:
 class DaskExecutor:
     """Worker processes, of a LocalCluster or of a scheduler that is already running.
 
+    Own workers start in the background: `run` waits for them, entering does not.
+
     Results are a few counts each and are let go at once, so that nothing piles up in Dask. A unit
     on a worker that died twice is blamed, perhaps wrongly, since whatever else was queued there is
     blamed with it: each such unit runs again at the end, alone, and only then fails for good.
@@ -138,6 +145,9 @@ class DaskExecutor:
     ----------
     resources
         Number of workers and their memory, or the scheduler's address.
+    prepare
+        Called once in each own worker, while the caller may do something else: a module-level
+        function, for what its module imports.
     patience_s
         How long to go on without a single worker, in seconds.
 
@@ -149,17 +159,34 @@ class DaskExecutor:
         From `run`, when the cluster is gone, or has had no worker for `patience_s`.
     """
 
-    def __init__(self, resources: Resources, *, patience_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        resources: Resources,
+        *,
+        prepare: Callable[[], None] = nothing,
+        patience_s: float = 60.0,
+    ) -> None:
         self._resources = resources
+        self._prepare = prepare
         self._patience_s = patience_s
         self._stack = ExitStack()
+        self._cluster: ThreadFuture[LocalCluster] | None = None
         self._client: Client | None = None
 
     def __enter__(self) -> Self:
+        import dask
+        import distributed  # noqa: F401 - its defaults must lie under our settings
+
         with ExitStack() as stack:
             stack.enter_context(_quiet_logs())
-            address = self._resources.scheduler_address or _local_cluster(self._resources, stack)
-            self._client = _connect(address, stack)
+            address = self._resources.scheduler_address
+            if address is not None:
+                self._client = _connect(address, stack)
+            else:
+                # For as long as workers may be started, so not by the thread alone.
+                stack.enter_context(dask.config.set(LOCAL_SETTINGS))
+                starter = stack.enter_context(ThreadPoolExecutor(1))
+                self._cluster = starter.submit(_local_cluster, self._resources, self._prepare)
             self._stack = stack.pop_all()
         return self
 
@@ -169,8 +196,20 @@ class DaskExecutor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._client = None
+        starting = self._cluster if self._client is None else None
+        if starting is not None and not starting.exception():  # it was never asked for
+            self._stack.enter_context(starting.result())
+        self._client = self._cluster = None
         self._stack.close()
+
+    def _connected(self) -> Client:
+        """Return the client, once the workers that were started are there."""
+        if self._client is None:
+            if self._cluster is None:
+                raise RuntimeError("DaskExecutor.run was called outside its with block")
+            cluster = self._stack.enter_context(self._cluster.result())
+            self._client = _connect(str(cluster.scheduler_address), self._stack)
+        return self._client
 
     def run(
         self,
@@ -205,9 +244,7 @@ class DaskExecutor:
         width: int | None,
     ) -> Iterator[tuple[T, UnitOutcome | None]]:
         """Yield units with their outcomes, None where the worker died; `width` in flight."""
-        client = self._client
-        if client is None:
-            raise RuntimeError("DaskExecutor.run was called outside its with block")
+        client = self._connected()
         in_flight: dict[Future, T] = {}
         try:
             while True:
@@ -301,11 +338,9 @@ def _scheduler_needed() -> Iterator[None]:
         ) from error
 
 
-def _local_cluster(resources: Resources, stack: ExitStack) -> str:
-    import dask
-    from distributed import LocalCluster
+def _local_cluster(resources: Resources, prepare: Callable[[], None]) -> LocalCluster:
+    from distributed import Client, LocalCluster
 
-    stack.enter_context(dask.config.set(LOCAL_SETTINGS))
     with _interrupts_held():
         cluster = LocalCluster(
             n_workers=resources.workers,
@@ -317,8 +352,9 @@ def _local_cluster(resources: Resources, stack: ExitStack) -> str:
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             silence_logs=logging.CRITICAL,
         )
-        stack.enter_context(cluster)
-    return str(cluster.scheduler_address)
+        with Client(cluster, set_as_default=False) as client:
+            client.run(prepare)
+    return cluster
 
 
 @contextmanager

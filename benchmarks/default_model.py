@@ -63,7 +63,13 @@ def main() -> None:
         )  # fmt: skip
         print(f"trained in {time.monotonic() - started:.0f} s")
     figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])
-    print(json.dumps(figures, indent=1))
+    alone = evaluate_model(
+        str(model), [sets["test"]], trained_on=[sets["train"]], screened=False
+    )  # fmt: skip
+    print(json.dumps({"with its screen": figures, "without": alone}, indent=1))
+    screening = checkpoint.load(model).screening
+    if screening is not None:
+        print(f"the screen: {screening.about()}")
     if asked.ship:
         checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures))
 

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from pipeline.config import STAGE_SETTINGS, load_config
 from pipeline.ingest import open_packed
 from pipeline.ledger import Ledger
 from pipeline.plan import Earlier, scan_area
-from pipeline.store import Run, read_clips, read_patterns
-from stages.contracts import Box, Bytes, Clips, Float32s, Int64s, PackedLayout, Shapes
+from pipeline.store import Run, pattern_rows, read_clips, read_patterns
+from stages.contracts import Box, Bytes, Clips, Float32s, PackedLayout, Shapes
 from stages.errors import RunMismatchError
 from stages.geometry.bins import cut_to_windows
 from stages.geometry.union import merge
@@ -125,16 +124,8 @@ def scores_of(
         wanted, place = wanted[place >= 0], place[place >= 0]
         if len(wanted):
             score[wanted] = scores[place]
-            embeddings[wanted] = _embeddings(run.path, place)
+            (embeddings[wanted],) = pattern_rows(Run(run.path), place, "embedding")
     return ~np.isnan(score), score, embeddings
-
-
-def _embeddings(path: Path, rows: Int64s) -> npt.NDArray[np.float16]:
-    array = zarr.open_group(Run(path).patterns, mode="r")["embedding"]
-    assert isinstance(array, zarr.Array)
-    each, back = np.unique(rows, return_inverse=True)
-    found: npt.NDArray[np.float16] = np.asarray(array.oindex[each])
-    return found[back]
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.config import ScanConfig
 from pipeline.steps import draw_places
-from pipeline.store import read_patterns
+from pipeline.store import pattern_rows, read_patterns
 from pipeline.view import MOST_REGIONS, RunView
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import embeddings
@@ -96,8 +96,9 @@ def _alike(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Alike]:
     examples = view.model.examples
     if examples is None or not shown:
         return {}
-    (embedding,) = read_patterns(view.run, "embedding")
-    mine = embedding[[spot.pattern for spot in shown]].astype(np.float32)
+    rows = np.array([spot.pattern for spot in shown])
+    (embedding,) = pattern_rows(view.run, rows, "embedding")
+    mine = embedding.astype(np.float32)
     theirs = embeddings(view.detector, examples.numpy())
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)

@@ -280,7 +280,10 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     return array
 
 
-def pattern_rows(run: Run, rows: slice, *names: str) -> tuple[npt.NDArray[Any], ...]:
-    """Return columns of the patterns of a shard; ``x_dbu`` and ``y_dbu`` say where each is."""
+def pattern_rows(run: Run, rows: slice | Int64s, *names: str) -> tuple[npt.NDArray[Any], ...]:
+    """Return columns of some patterns; ``x_dbu`` and ``y_dbu`` say where each is."""
     group = zarr.open_group(run.patterns, mode="r")
-    return tuple(np.asarray(_array(group, name)[rows]) for name in names)
+    if isinstance(rows, slice):
+        return tuple(np.asarray(_array(group, name)[rows]) for name in names)
+    each, back = np.unique(rows, return_inverse=True)  # a chunk is read once, in order
+    return tuple(np.asarray(_array(group, name).oindex[each])[back] for name in names)

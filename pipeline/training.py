@@ -74,6 +74,9 @@ DOUBTFUL_SHARE = 0.03
 SCREEN_LOSS = 0.001
 """Share of the validation hotspots that a screen may send away, of those that are flagged."""
 
+SCREEN_EPOCHS = 2
+"""As many epochs for each of the detector: they are short, and it goes on getting better."""
+
 SCREEN_FROM = 0.5
 """A screen learns to pass what scores so much of the threshold, or more."""
 
@@ -249,6 +252,7 @@ class _Training:
         # From every second network the rims of half of its pictures are hidden (decision 9).
         config = replace(
             settings, seed=settings.seed + SEED_STEP * number,
+            epochs=settings.epochs * (SCREEN_EPOCHS if screen else 1),
             rim_px=settings.rim_px * (number % 2),
         )  # fmt: skip
 
@@ -316,10 +320,14 @@ def _start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoi
 
 
 def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Learnt:
-    """Learn from some patterns, judge others."""
+    """Learn from some patterns, judge others.
+
+    One look is all that a clip gets: eight orientations of the doubtful take as long as all else,
+    and with many hotspots to learn from they spare few false alarms (docs/decisions/0011).
+    """
     network = work.learn("", training.labelled(), judged(checked).labelled())
-    scores, rules = work.judge(network, checked)
-    return _calibrated(_Learnt([network], rules, checked, scores))
+    rules = Rules(1, work.symmetries)
+    return _calibrated(_Learnt([network], rules, checked, score(network, checked.raster)))
 
 
 def _calibrated(made: _Learnt) -> _Learnt:
@@ -363,21 +371,33 @@ def _screening(
     None where the detector flags nothing, or comes near to flagging everything.
     """
     detector = NetworkScorer(Committee(made.networks, made.rules), work.spec, work.device)
-    near = score_rasters(training.raster, detector).score >= SCREEN_FROM * threshold
+    scores = score_rasters(training.raster, detector).score
+    near = scores >= SCREEN_FROM * threshold
     checked, flagged = made.checked, made.scores >= threshold
     if near.all() or not near.any() or not checked.hot[flagged].any():
         return None
     network = work.learn("screen  ", LabelledClips(training.raster, near), screen=True)
     first = score(network, checked.raster)
     found = np.sort(np.repeat(first[flagged], checked.hot[flagged]))
-    allowed = math.floor(SCREEN_LOSS * checked.hot.sum())
-    cold_below = _rounded(float(found[allowed]), math.floor)
+    # A few hotspots of validation are a narrow base: those that were learnt from must be kept, too.
+    learnt = score(network, training.raster), scores >= threshold
+    least = [
+        _may_lose(one, passed, patterns.hot)
+        for (one, passed), patterns in (((first, flagged), checked), (learnt, training))
+    ]
+    cold_below = _rounded(min(least), math.floor)
     return Screening(
         config=cast(ScreenConfig, network.config), weights=network.cpu().state_dict(),
         cold_below=cold_below,
         lost=float((found < cold_below).sum() / checked.hot.sum()),
         passed=float((first >= cold_below).mean()),
     )  # fmt: skip
+
+
+def _may_lose(first: Float32s, flagged: npt.NDArray[np.bool_], hot: npt.NDArray[np.int64]) -> float:
+    """Return the highest score of the screen under which few enough hotspots lie."""
+    found = np.sort(np.repeat(first[flagged], hot[flagged]))
+    return float(found[math.floor(SCREEN_LOSS * hot.sum())]) if len(found) else 1.0
 
 
 def _point(work: _Training, made: _Learnt, few: bool, rate: float) -> OperatingPoint:

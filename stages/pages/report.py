@@ -23,7 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from shapely import Polygon
 
 from stages.contracts import Box, Bytes, Float32s, Hotspot, RasterSpec, Verdict
-from stages.pages.pictures import place, polygons_path
+from stages.pages.pictures import likeliest, place, polygons_path
 
 _MAP_DOTS = 500
 _MAP_REGIONS = 1000
@@ -241,8 +241,21 @@ def _card(spot: Hotspot, data: ReportData) -> dict[str, Any]:
         "goto": f"{x},{y},{data.raster.clip_nm / 1000:g}",
         "warm": _warm(data.where.get(spot.id), data.raster.clip_px),
         "alike": alike and {"picture": _png_uri(alike.picture), "distance": alike.distance},
+        "likeliest": _likeliest(spot, data),
         **_print(spot, data),
     }
+
+
+def _likeliest(spot: Hotspot, data: ReportData) -> dict[str, Any] | None:
+    """Return where in the core the verdict comes from: in pixels of the picture, and in dbu."""
+    adds, raster = data.where.get(spot.id), data.raster
+    found = None if adds is None else likeliest(adds, raster.clip_px, raster.core_px)
+    if found is None:
+        return None
+    pixel = raster.pixel_dbu(data.dbu_nm)
+    x_dbu, y_dbu = spot.x_dbu + round(found[0] * pixel), spot.y_dbu + round(found[1] * pixel)
+    at = place(x_dbu, y_dbu, spot.core(raster.clip_px * pixel), raster.clip_px)
+    return {"x": at[0], "y": at[1], "x_dbu": x_dbu, "y_dbu": y_dbu}
 
 
 def _warm(adds: Float32s | None, side: float) -> list[dict[str, float]]:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from stages.contracts import Box, Hotspot, RasterSpec
+from stages.pages.pictures import likeliest
 from stages.pages.report import Alike, ModelCard, NotScanned, ReportData, render_report
 
 SIDE_DBU = 100_000
@@ -280,5 +281,19 @@ def test_what_spoke_for_a_hotspot_is_shaded():
              for c in page.with_class("warm")]  # fmt: skip
     assert cells == [(0, 0, 32, 32, 0.5), (32, 0, 32, 32, 0.25)]
     assert "Red: what spoke for a hotspot" in page.text
+    (cross,) = page.with_class("likeliest")
+    x = 32 + (-(2.0**2) + 1.0**2) / (0.1**2 + 2.0**2 + 1.0**2) * 16 + 0.1**2 / 5.01 * 16
+    assert float(cross["d"].split()[0].removeprefix("M")) == pytest.approx(x - 2, abs=0.05)
+    assert "likeliest at" in page.text
     cold = Page(render_report(replace(shown, where={1: -adds})))
-    assert cold.with_class("warm") == []
+    assert cold.with_class("warm") == cold.with_class("likeliest") == []
+
+
+def test_the_likeliest_place_is_in_the_core() -> None:
+    adds = np.zeros((8, 8), np.float32)
+    assert likeliest(adds, 64, 32) is None
+    adds[0, 0] = 9  # in the halo
+    assert likeliest(adds, 64, 32) is None
+    adds[5, 2], adds[5, 3] = 1, 2  # rows upward
+    x, y = likeliest(adds, 64, 32) or (0, 0)
+    assert (x, y) == pytest.approx(((-12 + 4 * -4) / 5, 12))

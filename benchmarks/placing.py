@@ -1,0 +1,62 @@
+"""How near to the defect the report places a hotspot, beside the middle of its core.
+
+python -m benchmarks.placing RUN
+
+RUN is a scan with --confirm. Counted are its hotspots of one clip in which simulation finds one
+defect.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import machine
+from pipeline.inspect import open_view
+from pipeline.steps import draw_places
+from pipeline.store import Run
+from stages.pages.pictures import likeliest
+from stages.scores import NetworkScorer
+
+PART = 256
+
+
+def main() -> None:
+    """Print the distances to the defect."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    view = open_view(Run(parser.parse_args().run))
+    verdicts = view.verdicts or {}
+    found = [
+        (spot, verdicts[spot.id].worst)
+        for spot in view.hotspots
+        if spot.clips == 1 and spot.id in verdicts and verdicts[spot.id].defects == 1
+    ]
+    raster, dbu_nm = view.job.spec, view.layout.dbu_nm
+    scorer = NetworkScorer(view.detector, raster)
+    centre, placed = [], []
+    for first in range(0, len(found), PART):
+        part = found[first : first + PART]
+        x, y = (np.array([getattr(s, name) for s, _ in part]) for name in ("x_dbu", "y_dbu"))
+        maps = scorer.where(draw_places(x, y, view.job))
+        if maps is None:
+            raise SystemExit("this detector does not tell where its verdicts come from")
+        for (spot, defect), adds in zip(part, maps, strict=True):
+            assert defect is not None  # it counts one
+            off = np.array([defect.x_dbu - spot.x_dbu, defect.y_dbu - spot.y_dbu]) * dbu_nm
+            at = likeliest(adds, raster.clip_px, raster.core_px) or (0.0, 0.0)
+            centre.append(np.hypot(*off))
+            placed.append(np.hypot(*(off - np.array(at) * raster.pixel_nm)))
+    print("| distance to the defect, nm | mean | median | 90 % |\n|---|--:|--:|--:|")
+    for name, distance in (("middle of the core", centre), ("where the map says", placed)):
+        print(
+            f"| {name} | {np.mean(distance):.0f} | {np.median(distance):.0f} "
+            f"| {np.quantile(distance, 0.9):.0f} |"
+        )
+    print(f"\n{len(found)} hotspots; {machine()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,11 +15,12 @@ import numpy as np
 
 from pipeline.config import ScanConfig
 from pipeline.steps import draw_places
-from pipeline.store import pattern_rows, read_patterns
+from pipeline.store import read_patterns
 from pipeline.view import MOST_REGIONS, RunView
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
-from stages.detector.training import embeddings
+from stages.detector.training import likeness
 from stages.pages.report import Alike, ModelCard, NotScanned, ReportData
+from stages.patterns import canonical
 from stages.scores import NetworkScorer
 
 
@@ -54,7 +55,7 @@ def report_data(
         hotspots=view.hotspots,
         pictures=pictures,
         where=_where(view, pictures),
-        alike=_alike(view, view.order[: config.report.top]),
+        alike=_alike(view, pictures),
         occurrences={spot.pattern: int(count[spot.pattern]) for spot in view.hotspots},
         clips=metrics["clips"],
         patterns=metrics["patterns"],
@@ -91,20 +92,18 @@ def _where(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
     return {} if found is None else dict(zip(pictures, found, strict=True))
 
 
-def _alike(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Alike]:
+def _alike(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Alike]:
     """Return, for each of the shown hotspots, the nearest that the model learnt from, by id."""
     examples = view.model.examples
-    if examples is None or not shown:
+    if examples is None or not pictures:
         return {}
-    rows = np.array([spot.pattern for spot in shown])
-    (embedding,) = pattern_rows(view.run, rows, "embedding")
-    mine = embedding.astype(np.float32)
-    theirs = embeddings(view.detector, examples.numpy())
+    shown = canonical(np.stack(list(pictures.values())), view.job.symmetries)
+    mine, theirs = (likeness(view.detector, rasters) for rasters in (shown, examples.numpy()))
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)
     return {
-        spot.id: Alike(examples[at].numpy(), float(apart[row, at]))
-        for row, (spot, at) in enumerate(zip(shown, nearest.tolist(), strict=True))
+        number: Alike(examples[at].numpy(), float(apart[row, at]))
+        for row, (number, at) in enumerate(zip(pictures, nearest.tolist(), strict=True))
     }
 
 

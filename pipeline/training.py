@@ -45,7 +45,7 @@ from stages.detector.training import (
     LabelledClips,
     State,
     TrainingConfig,
-    embeddings,
+    likeness,
     score,
 )
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
@@ -416,9 +416,9 @@ def _point(work: _Training, made: _Learnt, few: bool, rate: float) -> OperatingP
 
 def _examples(network: Network, hotspots: Bytes) -> torch.Tensor:
     """Return hotspots that lie far apart in the eyes of a network, (at most `EXAMPLES`, ...)."""
-    embedding = embeddings(network, hotspots)
+    place = likeness(network, hotspots)
     alike_in_doubt = np.full(len(hotspots), 0.5, np.float32)
-    chosen = choose(alike_in_doubt, embedding, 0.5, min(EXAMPLES, len(hotspots)))
+    chosen = choose(alike_in_doubt, place, 0.5, min(EXAMPLES, len(hotspots)))
     return torch.from_numpy(np.ascontiguousarray(hotspots[np.sort(chosen)]))
 
 

@@ -62,6 +62,11 @@ class Committee(Network):
                 total = total + member(turned).logit
         return self._calibrated(total / (len(self.members) * self.rules.symmetries))
 
+    def likeness(self, x: Tensor) -> Tensor:
+        """Return vectors by which clips are compared, in the eyes of the first member."""
+        first = cast(Network, self.members[0])
+        return first.likeness(x)
+
     def where(self, x: Tensor) -> Tensor | None:
         """Return what each place adds to the log odds, as the mean of the members has it."""
         members = [cast(Network, member) for member in self.members]

@@ -132,15 +132,21 @@ class Detector(Network):
 
     def forward(self, x: Tensor) -> Judgement:
         """Judge clips, (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8."""
-        x = self.features(x)
-        pooled = [
-            pool
-            for part in core_places(x, self.config.core_px)
-            for pool in (part.mean((2, 3)), part.amax((2, 3)))
-        ]
-        x = torch.cat(pooled, 1)  # (n, 2 coarse), or 4 with the core
+        x = self._pooled(x)
         logit, embedding = self.verdict(x).squeeze(1), F.normalize(self.embed(x))
         return Judgement(logit, embedding, self._taken_from_branches())
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        """Return the features of clips, (n, 2 coarse), or 4 with the core."""
+        x = self.features(x)
+        parts = core_places(x, self.config.core_px)
+        return torch.cat([p for x in parts for p in (x.mean((2, 3)), x.amax((2, 3)))], 1)
+
+    def likeness(self, x: Tensor) -> Tensor:
+        """Return the pooled features, unit norm: the embedding draws all hotspots to one point."""
+        pooled = self._pooled(x)
+        self._taken_from_branches()
+        return F.normalize(pooled)
 
     def _taken_from_branches(self) -> tuple[Tensor, ...]:
         taken = []

@@ -58,6 +58,11 @@ class Network(nn.Module):
         """Return what each place adds to the log odds, (n, rows, columns); None if unknown."""
         return None
 
+    def likeness(self, x: Tensor) -> Tensor:
+        """Return vectors of unit norm by which clips are compared with each other, (n, f)."""
+        judgement: Judgement = self(x)
+        return judgement.embedding
+
     def for_inference(self) -> Self:
         """Return a copy for scoring: batch norm folded into the convolutions, channels last."""
         fused = copy.deepcopy(self).eval().requires_grad_(False)

@@ -315,6 +315,16 @@ def embeddings(detector: Network, rasters: Bytes) -> Float32s:
     return np.concatenate([one.embedding.cpu().numpy() for one in _judged(detector, rasters)])
 
 
+def likeness(detector: Network, rasters: Bytes) -> Float32s:
+    """Return vectors of unit norm, (n, f): alike (n, layers, h, w) pictures are near."""
+    fused = detector.for_inference()
+    device = next(itertools.chain(fused.parameters(), fused.buffers())).device
+    parts = np.split(rasters, range(256, len(rasters), 256))
+    with torch.inference_mode():
+        alike = [fused.likeness(to_pictures(part).to(device)).cpu().numpy() for part in parts]
+    return np.concatenate(alike)
+
+
 def _judged(detector: Network, rasters: Bytes, batch: int = 256) -> Iterator[Judgement]:
     fused = detector.for_inference()
     device = next(itertools.chain(fused.parameters(), fused.buffers())).device

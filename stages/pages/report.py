@@ -68,7 +68,7 @@ class Alike:
     picture: Bytes
     """(layer, row, column), rows upward, turned as patterns are."""
     distance: float
-    """Of the embeddings: 0 where the network sees no difference, 2 at most."""
+    """Of the features that the verdicts are drawn from: 0 where they are equal, 2 at most."""
 
 
 @dataclass(frozen=True, slots=True)

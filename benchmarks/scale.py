@@ -1,6 +1,6 @@
 """How a scan grows: with area, with repetition, with workers, with layers; and what plan foresees.
 
-python -m benchmarks.scale [area|repeat|workers|layers|sram|plan ...] [--workers N]
+python -m benchmarks.scale [area|repeat|workers|layers|sram|plan|drawing ...] [--workers N]
 
 Each part prints a table. Memory is what a process holds for itself (RssAnon of Linux), so without
 the memory-mapped layout, sampled ten times a second; of the workers the largest is told.
@@ -29,9 +29,12 @@ import torch
 from benchmarks.machine import machine
 from pipeline.config import Resources, load_config
 from pipeline.estimate import estimate
+from pipeline.ingest import pack_into
 from pipeline.memory import own_mb
+from pipeline.plan import Cut
+from pipeline.steps import clip_tile
 from pipeline.store import Run
-from stages.contracts import RasterSpec
+from stages.contracts import Box, Layer, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.operating import OperatingPoint
@@ -230,9 +233,37 @@ def plan(workers: int) -> None:
             print(f"| {layout.name} | {what} | {guess:,.0f} | {true:,.0f} | {factor:.2f} |")
 
 
+def drawing(workers: int) -> None:
+    """Draw and hash the clips of nine tiles of 100 x 100 um on one core, of 64 and 128 pixels.
+
+    A picture of 128 pixels is as wide again, and its core too.
+    """
+    del workers  # one core
+    print("| pixels | clips with metal | each drawn, clips/s | regions drawn once, clips/s |")
+    print("|---|--:|--:|--:|")
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Path(folder))
+        pack_into(CHIP, run.layout, [Layer(68, 20)])
+        for side in (64, 128):
+            rates = []
+            for shared in (False, True):
+                job = Cut(
+                    run=run.path, spec=RasterSpec(40.0, side, side // 2), pixel_dbu=40,
+                    core_dbu=side * 20, symmetries=8, tile_dbu=102_400, stride_dbu=side * 20,
+                    limits=None, area=Box(0, 0, 2_900_000, 3_500_000), excluded=0, shared=shared,
+                )  # fmt: skip
+                tiles = job.tiles[300:800:60]
+                clip_tile(tiles[0], job=job)  # builds the kernels
+                started, clips = time.process_time(), 0
+                for tile in tiles:
+                    clips += int(clip_tile(tile, job=job).counts["clips"])
+                rates.append(clips / (time.process_time() - started))
+            print(f"| {side} x {side} | {clips:,} | {rates[0]:,.0f} | {rates[1]:,.0f} |")
+
+
 PARTS: dict[str, Callable[[int], None]] = {
     "area": area, "repeat": repeat, "workers": speedup, "layers": layers, "sram": sram,
-    "plan": plan,
+    "plan": plan, "drawing": drawing,
 }  # fmt: skip
 
 

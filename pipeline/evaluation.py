@@ -72,7 +72,7 @@ def evaluate_model(
     path = checkpoint.find(name_or_path)
     model = checkpoint.load(path)
     limit = model.threshold if threshold is None else threshold
-    scorer = scorer_of(model, screened=screened and limit >= model.threshold)
+    scorer = scorer_of(model, screened=screened and model.may_screen(limit))
     loaded = [load_dataset(other) for other in datasets]
     known = [load_dataset(other) for other in trained_on]
     divided = [dataset for dataset in loaded if dataset.split is not None]

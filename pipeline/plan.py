@@ -185,8 +185,8 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
 
 
 def _screened(config: ScanConfig, model: Checkpoint, threshold: float) -> bool:
-    """Say whether the screen looks first: what it loses is known from the model's threshold on."""
-    holds = model.screening is not None and threshold >= model.threshold
+    """Say whether the screen looks first."""
+    holds = model.may_screen(threshold)
     if config.scores.screened and model.screening is not None and not holds:
         raise ConfigError(
             f"[scores] threshold is {threshold:g} but the screen of model {config.scores.model} is "

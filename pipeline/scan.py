@@ -125,7 +125,7 @@ def scan(
         ledger.start_session()
         about, config = _bind(run, ledger, layout_path, digest, config, model.digest)
         about |= {
-            "since": [str(path.resolve()) for path in since] or about.get("since", []),
+            "since": [str(path.resolve()) for path in since],
             "shard": str(shard) if shard else None,
         }
         run.write_about(about)
@@ -140,7 +140,8 @@ def resume(path: Path, resources: Resources, listen: Listener) -> ScanResult:
     layout, shard = Path(about["layout"]["path"]), about.get("shard")
     config = load_config(None, about["config"])
     part = Shard.parse(shard) if shard else None
-    return scan(layout, path, config, resources, listen, shard=part)
+    earlier = [Path(run) for run in about.get("since", []) if Path(run, "run.json").exists()]
+    return scan(layout, path, config, resources, listen, since=earlier, shard=part)
 
 
 def merged(parts: Sequence[Path], out: Path, resources: Resources, listen: Listener) -> ScanResult:

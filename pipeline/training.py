@@ -378,7 +378,6 @@ def _screening(
         return None
     network = work.learn("screen  ", LabelledClips(training.raster, near), screen=True)
     first = score(network, checked.raster)
-    found = np.sort(np.repeat(first[flagged], checked.hot[flagged]))
     # A few hotspots of validation are a narrow base: those that were learnt from must be kept, too.
     learnt = score(network, training.raster), scores >= threshold
     least = [
@@ -389,7 +388,7 @@ def _screening(
     return Screening(
         config=cast(ScreenConfig, network.config), weights=network.cpu().state_dict(),
         cold_below=cold_below,
-        lost=float((found < cold_below).sum() / checked.hot.sum()),
+        lost=float(checked.hot[flagged & (first < cold_below)].sum() / checked.hot.sum()),
         passed=float((first >= cold_below).mean()),
     )  # fmt: skip
 

@@ -90,6 +90,8 @@ def tallied(parts: Iterable[tuple[Bytes, Int64s, Int64s]]) -> Tally:
 
 
 def _joined(parts: Sequence[Tally]) -> Tally:
+    if len(parts) == 1:
+        return parts[0]
     none = np.empty(0, np.int64)
     columns = (
         np.concatenate([empty, *(getattr(part, name) for part in parts)])

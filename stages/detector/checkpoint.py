@@ -78,6 +78,10 @@ class Checkpoint:
         """Score from which a clip is flagged."""
         return self.operating_point.threshold
 
+    def may_screen(self, threshold: float) -> bool:
+        """Say whether the screen may look first: what it loses is known from `threshold` on."""
+        return self.screening is not None and threshold >= self.threshold
+
     @property
     def digest(self) -> str:
         """SHA-256 of the content, 64 hexadecimal digits."""

@@ -56,6 +56,22 @@ def test_nothing_is_judged_again_where_nothing_changed(
     assert hotspots(again.run.path) == hotspots(before)
 
 
+def test_a_stopped_scan_goes_on_taking_over(
+    before: Path, small_scan: SmallScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*ignored: object, **given: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as stopped:
+        stopped.setattr("pipeline.scan.tallied", stop)
+        with pytest.raises(KeyboardInterrupt):
+            small_scan(out, tiles=TILES, since=[before])
+    again = resume(out, Resources(workers=0), lambda event: None)
+    assert again.metrics["patterns_taken_over"] == again.metrics["patterns"]
+    assert hotspots(out) == hotspots(before)
+
+
 def test_what_changed_is_scanned(before: Path, small_scan: SmallScan, tmp_path: Path) -> None:
     other = replace(small_scan, layout=changed(small_scan.layout, tmp_path / "other.gds"))
     whole = other(tmp_path / "whole", tiles=TILES)

@@ -29,7 +29,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.reader import BOXES_FILE, INFO_FILE, LAYOUT_FILE, Limits, open_packed, run_reader
+from pipeline.reader import (
+    BOXES_FILE,
+    INFO_FILE,
+    LAYOUT_FILE,
+    Limits,
+    open_packed,
+    run_reader,
+    started_reader,
+)
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
 from stages.geometry.records import check_stream, without_cuts
@@ -179,12 +187,13 @@ def _read(
     path: Path, scratch: Path, request: dict[str, Any], limits: Limits
 ) -> tuple[Path, tuple[str, ...]]:
     """Check the file and run the reader; return the folder of the answer, and the warnings."""
-    file, notes = _check(path, scratch, limits)
-    try:
-        complaints = run_reader(file, scratch / "out", request, limits)
-    except HotscanError as error:
-        also = f" (the file has faults: {'; '.join(notes)})" if notes else ""
-        raise type(error)(f"{path}: {error}{also}") from None
+    with started_reader(scratch / "reader.log") as reader:
+        file, notes = _check(path, scratch, limits)
+        try:
+            complaints = run_reader(reader, file, scratch / "out", request, limits)
+        except HotscanError as error:
+            also = f" (the file has faults: {'; '.join(notes)})" if notes else ""
+            raise type(error)(f"{path}: {error}{also}") from None
     # The stream check has named the structures that are missing.
     more = (line for line in complaints if not (notes and "Missing referenced" in line))
     return scratch / "out", (*notes, *more)

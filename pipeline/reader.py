@@ -15,10 +15,11 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import psutil
@@ -31,6 +32,7 @@ BOXES_FILE = "boxes.npz"
 INFO_FILE = "info.pickle"
 LAYOUT_FILE = "layout.json"
 _ERROR_FILE = "error.json"
+_CHILD = [sys.executable, "-P", "-m", "pipeline.reader"]
 _ARRAYS = tuple(field.name for field in fields(PackedLayer))
 
 
@@ -48,11 +50,49 @@ class Limits:
     """Longest side of a shape and of the layout; a reticle field has 33 mm."""
 
 
-def run_reader(file: Path, out: Path, request: dict[str, Any], limits: Limits) -> list[str]:
-    """Read `file` into the new folder `out` in a child process; return gdstk's complaints.
+@contextmanager
+def started_reader(log: Path) -> Iterator[Reader]:
+    """Start the child, which imports what it needs and waits; it does not outlive this.
 
     Parameters
     ----------
+    log
+        Where it writes its complaints.
+    """
+    root = str(Path(__file__).resolve().parent.parent)
+    python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _CHILD,
+            env=os.environ | {"PYTHONPATH": python_path},
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield Reader(process, log)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A child process that waits for a file to read."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def run_reader(
+    reader: Reader, file: Path, out: Path, request: dict[str, Any], limits: Limits
+) -> list[str]:
+    """Have `file` read into the new folder `out`; return gdstk's complaints.
+
+    Parameters
+    ----------
+    reader
+        Has not read anything yet.
     request
         ``layers`` and ``cell`` to pack a layout, and ``boxes`` to have only those of its shapes;
         nothing to describe it.
@@ -65,10 +105,12 @@ def run_reader(file: Path, out: Path, request: dict[str, Any], limits: Limits) -
         There is no such layer or cell.
     """
     out.mkdir()
-    log = out.with_name("reader.log")
-    with log.open("wb") as output:
-        code = _watch(_start({**request, "file": str(file), "out": str(out)}, output), limits)
-    complaints = log.read_text(errors="replace")
+    question = {**request, "file": str(file), "out": str(out)}
+    assert reader.process.stdin is not None
+    with suppress(BrokenPipeError), reader.process.stdin as ask:  # its end tells more than that
+        ask.write(json.dumps(question).encode())
+    code = _watch(reader.process, limits)
+    complaints = reader.log.read_text(errors="replace")
     if code < 0:
         raise LayoutError(
             f"the reader died of {signal.Signals(-code).name}: the file is malformed in a way that "
@@ -116,47 +158,35 @@ def _mapped(directory: Path, layer: int, name: str) -> Any:
     return np.load(_array_file(directory, layer, name), mmap_mode="r", allow_pickle=False)
 
 
-def _start(request: dict[str, Any], output: IO[bytes]) -> subprocess.Popen[bytes]:
-    root = str(Path(__file__).resolve().parent.parent)
-    python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "pipeline.reader", json.dumps(request)],
-        env=os.environ | {"PYTHONPATH": python_path},
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-    )
-
-
 def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
-    """Wait for the reader, kill it when it passes a limit, and return its exit code."""
+    """Wait for the reader and return its exit code; refuse when it passes a limit."""
     # Watched, not set by setrlimit: gdstk does not check what malloc returns, and spins or dies.
     process = psutil.Process(reader.pid)
     end = time.monotonic() + limits.seconds
-    try:
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                return reader.wait(timeout=0.05)
-            if time.monotonic() > end:
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return reader.wait(timeout=0.05)
+        if time.monotonic() > end:
+            raise LayoutError(
+                f"not read within {limits.seconds:g} s; raise [reader] seconds in the config "
+                "if it is meant to take so long"
+            )
+        with suppress(psutil.Error):
+            if process.memory_info().rss > limits.memory_bytes:
                 raise LayoutError(
-                    f"not read within {limits.seconds:g} s; raise [reader] seconds in the config "
-                    "if it is meant to take so long"
+                    f"reading takes over {limits.memory_bytes / 1e9:.3g} GB of memory; raise "
+                    "[reader] memory_gb in the config if it is meant to be so large"
                 )
-            with suppress(psutil.Error):
-                if process.memory_info().rss > limits.memory_bytes:
-                    raise LayoutError(
-                        f"reading takes over {limits.memory_bytes / 1e9:.3g} GB of memory; raise "
-                        "[reader] memory_gb in the config if it is meant to be so large"
-                    )
-    finally:
-        reader.kill()
-        reader.wait()
 
 
-def _serve(request: dict[str, Any]) -> None:
+def _serve() -> None:
     # gdstk stays out of the parent
     from stages.layout import describe_layout, pack_layout, shape_boxes
 
+    question = sys.stdin.read()
+    if not question:
+        return  # nothing to read: the file was refused
+    request = json.loads(question)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     file, out = Path(request["file"]), Path(request["out"])
     try:
@@ -187,4 +217,4 @@ def _save(directory: Path, layout: PackedLayout) -> None:
 
 
 if __name__ == "__main__":
-    _serve(json.loads(sys.argv[1]))
+    _serve()

@@ -31,6 +31,9 @@ class State(IntEnum):
     FILE, LIBRARY, UNNAMED, CELL, BOUNDARY, PATH, SREF, AREF, TEXT, NODE, BOX = range(11)
 
 
+END_OF_STRUCTURE, END_OF_LIBRARY = b"\x00\x04\x07\x00", b"\x00\x04\x04\x00"
+"""The whole records."""
+
 ELEMENTS = ("BOUNDARY", "PATH", "SREF", "AREF", "TEXT", "NODE", "BOX")
 TAIL = len(ELEMENTS)
 

@@ -2,31 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
 from stages.contracts import Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.index import node_boxes, spatial_order
-from stages.geometry.walk import TURN_MATRIX
+from stages.geometry.walk import turned_box
 
 INT32_MAX = 2**31 - 1
 
 PLACEMENT = ("cell", "turn", "x", "y", "columns", "rows", "u_x", "u_y", "v_x", "v_y")
 """Columns of placements, (n, 10) int64: u is the step from column to column, v from row to row."""
 
-
 NO_PLACEMENTS = np.empty((0, len(PLACEMENT)), np.int64)
+
+Cell = TypeVar("Cell", int, str)
+
+
+def children_first(
+    top: Cell, placed: Mapping[Cell, Sequence[Cell]], name_of: Callable[[Cell], str]
+) -> list[Cell]:
+    """Return the cells under `top`, each after all that it places, `top` last.
+
+    Raises
+    ------
+    LayoutError
+        A cell contains itself.
+    """
+    done: dict[Cell, None] = {}
+    under_way = {top}
+    stack = [(top, iter(placed[top]))]
+    while stack:
+        cell, children = stack[-1]
+        child = next(children, None)
+        if child is None:
+            stack.pop()
+            under_way.discard(cell)
+            done[cell] = None
+        elif child in under_way:
+            raise LayoutError(
+                f"cell {name_of(child)!r} contains itself (through {name_of(cell)!r}); "
+                "a layout's references must not form a cycle"
+            )
+        elif child not in done:
+            under_way.add(child)
+            stack.append((child, iter(placed[child])))
+    return list(done)
+
+
+def copies_at(child: npt.ArrayLike, turn: npt.ArrayLike, places: Int64s) -> Int64s:
+    """Return the placements of single copies, cell and turn of each or of all."""
+    rows = np.zeros((len(places), len(PLACEMENT)), np.int64)
+    rows[:, 0], rows[:, 1], rows[:, 2:4], rows[:, 4:6] = child, turn, places, 1
+    return rows
 
 
 class LayerBuilder:
     """Collects the cells of one layer, children before parents."""
 
     def __init__(self) -> None:
-        self.cell_box: list[Int64s] = []
+        self.cell_box = np.empty((1024, 4), np.int64)
+        self.cells = 0
         self.item_box: list[Int64s] = []
         self.item_ref: list[Int64s] = []
         self.node_box: list[npt.NDArray[np.int32]] = []
@@ -41,7 +82,7 @@ class LayerBuilder:
             [
                 rects,
                 np.array(polygon_boxes, np.int64).reshape(-1, 4),
-                self._placed_boxes(placements),
+                _placed_boxes(self.cell_box, placements),
             ]
         )
         refs = np.concatenate(
@@ -66,27 +107,11 @@ class LayerBuilder:
         self.placed += len(placements)
         empty = np.zeros(4, np.int64)
         whole = np.concatenate((boxes[:, :2].min(0), boxes[:, 2:].max(0))) if len(boxes) else empty
-        self.cell_box.append(whole)
-        return len(self.cell_box) - 1
-
-    def _placed_boxes(self, placements: Int64s) -> Int64s:
-        """Return the box that all copies of each placement fill, (n, 4)."""
-        cells, which = np.unique(placements[:, 0], return_inverse=True)
-        box = np.array([self.cell_box[cell] for cell in cells], np.int64).reshape(-1, 4)[which]
-        a, b, c, d = TURN_MATRIX[placements[:, 1]].T
-        x, y = box[:, 0::2].T, box[:, 1::2].T  # (2, n) each
-        corner_x, corner_y = a * x + b * y, c * x + d * y
-        columns, rows, *steps = placements[:, 4:].T
-        spans = []
-        for place, corner, u, v in (
-            (placements[:, 2], corner_x, *steps[0::2]), (placements[:, 3], corner_y, *steps[1::2]),
-        ):  # fmt: skip
-            far = np.stack([(columns - 1) * u, (rows - 1) * v])
-            low = place + corner.min(axis=0) + np.minimum(far, 0).sum(axis=0)
-            high = place + corner.max(axis=0) + np.maximum(far, 0).sum(axis=0)
-            spans.append((low, high))
-        (x_0, x_1), (y_0, y_1) = spans
-        return np.stack((x_0, y_0, x_1, y_1), axis=1)
+        if self.cells == len(self.cell_box):
+            self.cell_box = np.concatenate((self.cell_box, np.empty_like(self.cell_box)))
+        self.cell_box[self.cells] = whole
+        self.cells += 1
+        return self.cells - 1
 
     def packed(self) -> PackedLayer:
         """Return all cells as flat arrays."""
@@ -103,8 +128,22 @@ class LayerBuilder:
             inst_cell=placements[:, 0].astype(np.int32),
             inst_turn=placements[:, 1].astype(np.uint8),
             inst_place=np.ascontiguousarray(placements[:, 2:]).astype(np.int32),
-            cell_box=np.array(self.cell_box, np.int64),
+            cell_box=self.cell_box[: self.cells].copy(),
         )
+
+
+@numba.njit(cache=True)
+def _placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
+    """Return the box that all copies of each placement fill, (n, 4)."""
+    boxes = np.empty((len(placements), 4), np.int64)
+    for number in range(len(placements)):
+        cell, turn, x, y, columns, rows, u_x, u_y, v_x, v_y = placements[number]
+        boxes[number] = turned_box(cell_box[cell], turn, x, y)
+        for axis, u, v in ((0, u_x, v_x), (1, u_y, v_y)):
+            for far in ((columns - 1) * u, (rows - 1) * v):
+                boxes[number, axis] += min(far, 0)
+                boxes[number, axis + 2] += max(far, 0)
+    return boxes
 
 
 def starts_of(parts: Sequence[npt.NDArray[Any]]) -> Int64s:

@@ -64,7 +64,7 @@ def walk(data: Bytes, extent_mm: float) -> tuple[int, Int64s, float, Int64s, Int
         fault = _check_frame(data, slots)
         if fault != Fault.NONE:
             break
-        code, end = data[at + 2], at + _u16(data, at)
+        code, end = data[at + 2], at + u16(data, at)
         state_before = slots[Slot.STATE]
         fault = _advance(code, slots)
         if fault != Fault.NONE:
@@ -95,7 +95,7 @@ def _check_frame(data: Bytes, slots: Int64s) -> int:
     at = slots[Slot.AT]
     if at + 4 > len(data):
         return Fault.NO_ENDLIB
-    size, code = _u16(data, at), data[at + 2]
+    size, code = u16(data, at), data[at + 2]
     slots[Slot.VALUE] = size
     if size < 4:
         return Fault.SHORT
@@ -154,7 +154,7 @@ def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64
     elif state == State.PATH and count < 2:
         slots[Slot.CUT] = Note.POINT
     elif state == State.BOUNDARY or state == State.BOX:
-        corners = count - 1 if count > 1 and _same_point(data, begin, end - 8) else count
+        corners = count - 1 if count > 1 and same_point(data, begin, end - 8) else count
         if corners < 3:
             slots[Slot.CUT] = Note.CORNERS
         elif corners == count and not _on_line(data, end - 16, end - 8, begin):
@@ -172,16 +172,16 @@ def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
     at = slots[Slot.AT] + 4
     if code == Record.COLROW:
         slots[Slot.COLROW] = at
-        slots[Slot.VALUE] = min(_i16(data, at), _i16(data, at + 2))
+        slots[Slot.VALUE] = min(i16(data, at), i16(data, at + 2))
         return Fault.COLROW if slots[Slot.VALUE] < 1 else Fault.NONE
     if code == Record.PATHTYPE:
-        kind = _i16(data, at)
+        kind = i16(data, at)
         slots[Slot.VALUE] = kind
         return Fault.PATHTYPE if kind < 0 or kind > 4 or kind == 3 else Fault.NONE
     if code == Record.MAG:
-        return Fault.MAG if not _real(data, at) > 0 else Fault.NONE
+        return Fault.MAG if not real(data, at) > 0 else Fault.NONE
     if code == Record.WIDTH or code == Record.BGNEXTN or code == Record.ENDEXTN:
-        slots[Slot.VALUE] = abs(_i32(data, at))
+        slots[Slot.VALUE] = abs(i32(data, at))
         return Fault.WILD if slots[Slot.VALUE] > slots[Slot.LIMIT] else Fault.NONE
     if code == Record.STRANS and data[at + 1] & 6:
         _count(notes, Note.ABSOLUTE, slots[Slot.START])
@@ -190,7 +190,7 @@ def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
 
 @njit(cache=True)
 def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, float]:
-    user, dbu_m = _real(data, slots[Slot.AT] + 4), _real(data, slots[Slot.AT] + 12)
+    user, dbu_m = real(data, slots[Slot.AT] + 4), real(data, slots[Slot.AT] + 12)
     if slots[Slot.LIMIT]:
         return Fault.UNITS_TWICE, 0.0
     if not (user > 0 and dbu_m > 0):
@@ -200,23 +200,26 @@ def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, floa
 
 
 @njit(cache=True)
-def _u16(data: Bytes, at: int) -> int:
+def u16(data: Bytes, at: int) -> int:
+    """Read an unsigned integer of 2 bytes, the high one first."""
     return int(data[at]) * 256 + int(data[at + 1])
 
 
 @njit(cache=True)
-def _i16(data: Bytes, at: int) -> int:
-    value: int = _u16(data, at)
+def i16(data: Bytes, at: int) -> int:
+    """Read a signed integer of 2 bytes, the high one first."""
+    value: int = u16(data, at)
     return value - 65536 if value > 32767 else value
 
 
 @njit(cache=True)
-def _i32(data: Bytes, at: int) -> int:
-    return int(_i16(data, at) * 65536 + _u16(data, at + 2))
+def i32(data: Bytes, at: int) -> int:
+    """Read a signed integer of 4 bytes, the high one first."""
+    return int(i16(data, at) * 65536 + u16(data, at + 2))
 
 
 @njit(cache=True)
-def _real(data: Bytes, at: int) -> float:
+def real(data: Bytes, at: int) -> float:
     """Read a GDSII real: sign, exponent of 16 in excess of 64, mantissa of 56 bits below 1."""
     mantissa = 0.0
     for byte in range(at + 7, at, -1):
@@ -226,25 +229,26 @@ def _real(data: Bytes, at: int) -> float:
 
 
 @njit(cache=True)
-def _same_point(data: Bytes, one: int, other: int) -> bool:
-    same_x = _i32(data, one) == _i32(data, other)
-    return bool(same_x and _i32(data, one + 4) == _i32(data, other + 4))
+def same_point(data: Bytes, one: int, other: int) -> bool:
+    """Return whether two places hold the same x and y."""
+    same_x = i32(data, one) == i32(data, other)
+    return bool(same_x and i32(data, one + 4) == i32(data, other + 4))
 
 
 @njit(cache=True)
 def _on_line(data: Bytes, before: int, last: int, first: int) -> bool:
     """Return whether the last point changes nothing, lying in line with its neighbours."""
-    u_x, u_y = _i32(data, last) - _i32(data, before), _i32(data, last + 4) - _i32(data, before + 4)
-    v_x, v_y = _i32(data, first) - _i32(data, last), _i32(data, first + 4) - _i32(data, last + 4)
+    u_x, u_y = i32(data, last) - i32(data, before), i32(data, last + 4) - i32(data, before + 4)
+    v_x, v_y = i32(data, first) - i32(data, last), i32(data, first + 4) - i32(data, last + 4)
     return bool(float(u_x) * v_y == float(u_y) * v_x)
 
 
 @njit(cache=True)
 def _off_grid(data: Bytes, colrow: int, origin: int) -> bool:
     for axis in range(2):
-        far, copies = origin + 8 * (axis + 1), _i16(data, colrow + 2 * axis)
+        far, copies = origin + 8 * (axis + 1), i16(data, colrow + 2 * axis)
         for offset in (0, 4):
-            if (_i32(data, far + offset) - _i32(data, origin + offset)) % copies:
+            if (i32(data, far + offset) - i32(data, origin + offset)) % copies:
                 return True
     return False
 
@@ -254,7 +258,7 @@ def _span(data: Bytes, begin: int, end: int) -> int:
     """Return the largest less the smallest of every other coordinate."""
     low, high = 2**31, -(2**31)
     for at in range(begin, end, 8):
-        value = _i32(data, at)
+        value = i32(data, at)
         low, high = min(low, value), max(high, value)
     return max(high - low, 0)
 

@@ -62,7 +62,7 @@ def polygons_of(shapes: Shapes) -> list[npt.NDArray[np.int64]]:
 
 
 @numba.njit(cache=True)
-def _turned(box: Int64s, turn: int, x: int, y: int) -> Int64s:
+def turned_box(box: Int64s, turn: int, x: int, y: int) -> Int64s:
     """Return a box turned about the origin, then moved."""
     a, b, c, d = TURN_MATRIX[turn]
     x_0, y_0 = a * box[0] + b * box[1] + x, c * box[0] + d * box[1] + y
@@ -72,7 +72,7 @@ def _turned(box: Int64s, turn: int, x: int, y: int) -> Int64s:
 
 @numba.njit(cache=True)
 def _unturned(box: Int64s, turn: int, x: int, y: int) -> Int64s:
-    """Return a box of the parent in the coordinates of the child: `_turned` undone."""
+    """Return a box of the parent in the coordinates of the child: `turned_box` undone."""
     a, b, c, d = TURN_MATRIX[turn]
     u_0, v_0, u_1, v_1 = box[0] - x, box[1] - y, box[2] - x, box[3] - y
     x_0, y_0 = a * u_0 + c * v_0, b * u_0 + d * v_0  # the inverse of a turn is its transpose
@@ -147,7 +147,7 @@ def _push_array(
 ) -> tuple[Int64s, int]:
     """Push the members of a placed array that overlap the window (in the parent's dbu)."""
     cell_turn, x, y = frame[1], frame[2], frame[3]
-    box = _turned(child_box, inner, place[0], place[1])
+    box = turned_box(child_box, inner, place[0], place[1])
     columns, rows = place[2], place[3]
     i_0, i_1, j_0, j_1 = 0, columns, 0, rows
     if place[5] == 0 and place[6] == 0:
@@ -203,7 +203,7 @@ def _walk(
             ref = item_ref[item]
             if ref == -1:
                 rects = room(rects, rect_count)
-                rects[rect_count] = _turned(item_box[item].astype(np.int64), turn, x, y)
+                rects[rect_count] = turned_box(item_box[item].astype(np.int64), turn, x, y)
                 rect_count += 1
             elif ref < -1:
                 hits = room(hits, hit_count)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -135,10 +134,8 @@ def test_small_shapes_far_apart_are_over_the_extent(tmp_path: Path) -> None:
 
 
 def test_death_of_the_reader_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(request: dict[str, Any], output: Any) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"])
-
-    monkeypatch.setattr(reader, "_start", die)
+    dies = [sys.executable, "-c", "import os; os.kill(os.getpid(), 11)"]
+    monkeypatch.setattr(reader, "_CHILD", dies)
     with pytest.raises(LayoutError, match=r"a.gds: the reader died of SIGSEGV"):
         read_layout(write_layout(tmp_path / "a.gds"), [MET1])
 

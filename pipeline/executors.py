@@ -13,7 +13,7 @@ import logging
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as ThreadFuture
 from contextlib import ExitStack, contextmanager, suppress
@@ -47,6 +47,8 @@ GATHER_S = 30.0
 """How long the few counts of a finished unit may take to arrive, in seconds."""
 
 LOCAL_SETTINGS = {
+    # Workers are forked from a process that has imported what they need: torch is read once.
+    "distributed.worker.multiprocessing-method": "forkserver",
     # Past 80 % of its memory a worker would pause, and with results kept out of Dask wait for
     # ever: rather let the nanny end it at 95 %, which blames the units it held.
     "distributed.worker.memory.target": False,
@@ -94,14 +96,10 @@ class Executor(Protocol):
     ) -> None: ...
 
 
-def nothing() -> None:
-    """Do nothing."""
-
-
-def executor_for(resources: Resources, prepare: Callable[[], None] = nothing) -> Executor:
+def executor_for(resources: Resources, imports: Sequence[str] = ()) -> Executor:
     """Return the executor that `resources` asks for, not yet started; see `DaskExecutor`."""
     if resources.scheduler_address is not None or resources.workers > 0:
-        return DaskExecutor(resources, prepare=prepare)
+        return DaskExecutor(resources, imports=imports)
     return SerialExecutor()
 
 
@@ -145,9 +143,9 @@ class DaskExecutor:
     ----------
     resources
         Number of workers and their memory, or the scheduler's address.
-    prepare
-        Called once in each own worker, while the caller may do something else: a module-level
-        function, for what its module imports.
+    imports
+        Modules that the units need: imported once for all own workers, while the caller may do
+        something else.
     patience_s
         How long to go on without a single worker, in seconds.
 
@@ -163,11 +161,11 @@ class DaskExecutor:
         self,
         resources: Resources,
         *,
-        prepare: Callable[[], None] = nothing,
+        imports: Sequence[str] = (),
         patience_s: float = 60.0,
     ) -> None:
         self._resources = resources
-        self._prepare = prepare
+        self._imports = imports
         self._patience_s = patience_s
         self._stack = ExitStack()
         self._cluster: ThreadFuture[LocalCluster] | None = None
@@ -186,7 +184,7 @@ class DaskExecutor:
                 # For as long as workers may be started, so not by the thread alone.
                 stack.enter_context(dask.config.set(LOCAL_SETTINGS))
                 starter = stack.enter_context(ThreadPoolExecutor(1))
-                self._cluster = starter.submit(_local_cluster, self._resources, self._prepare)
+                self._cluster = starter.submit(_local_cluster, self._resources, self._imports)
             self._stack = stack.pop_all()
         return self
 
@@ -338,11 +336,14 @@ def _scheduler_needed() -> Iterator[None]:
         ) from error
 
 
-def _local_cluster(resources: Resources, prepare: Callable[[], None]) -> LocalCluster:
-    from distributed import Client, LocalCluster
+def _local_cluster(resources: Resources, imports: Sequence[str]) -> LocalCluster:
+    from distributed import LocalCluster
+    from distributed.utils import get_mp_context
 
+    # At its first call Dask names what it needs itself, in place of what was named before.
+    get_mp_context().set_forkserver_preload(["distributed", *imports])
     with _interrupts_held():
-        cluster = LocalCluster(
+        return LocalCluster(
             n_workers=resources.workers,
             threads_per_worker=1,
             processes=True,
@@ -352,9 +353,6 @@ def _local_cluster(resources: Resources, prepare: Callable[[], None]) -> LocalCl
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             silence_logs=logging.CRITICAL,
         )
-        with Client(cluster, set_as_default=False) as client:
-            client.run(prepare)
-    return cluster
 
 
 @contextmanager

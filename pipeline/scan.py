@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import confirm, ingest, outputs
+from pipeline import confirm, ingest, outputs, steps
 from pipeline.config import (
     STAGE_SETTINGS,
     Resources,
@@ -39,7 +39,7 @@ from pipeline.plan import (
     resolve_config,
 )
 from pipeline.session import Session
-from pipeline.steps import clip_tile, prepare, score_shard
+from pipeline.steps import clip_tile, score_shard
 from pipeline.store import (
     Run,
     clips_of,
@@ -129,7 +129,7 @@ def scan(
             "shard": str(shard) if shard else None,
         }
         run.write_about(about)
-        with executor_for(resources, prepare) as executor:
+        with executor_for(resources, [steps.__name__]) as executor:
             session = _Scan(run, ledger, executor, listen, about)
             return session.scan(layout_path, config, model, model_path)
 

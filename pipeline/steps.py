@@ -54,10 +54,6 @@ def _scorer(model: Path, digest: str, device: str, screened: bool) -> NetworkSco
     return scorer_of(loaded, device, screened=screened)
 
 
-def prepare() -> None:
-    """Do nothing: a worker that is asked to has imported all that its first unit needs."""
-
-
 def peak_rss_mb() -> float:
     """Return the most memory that this process has held, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -233,7 +233,9 @@ def create_patterns(
     picture = (spec.layers, spec.clip_px, spec.clip_px)
     group.create_array(
         "raster", shape=(n, *picture), dtype="u1", chunks=(chunk, *picture),
-        shards=(shard, *picture), compressors=BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"),
+        shards=(shard, *picture),
+        # Bytes left in place at level 1: smaller than with bits shuffled, in half the time.
+        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"),
     )  # fmt: skip
     # NaN is "not scored": a lost chunk must never read as a score.
     group.create_array("score", shape=(n,), dtype="f4", chunks=(shard,), fill_value=float("nan"))

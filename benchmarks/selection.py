@@ -23,8 +23,8 @@ from stages.contracts import Int64s
 from stages.detector.detectors import kind_of, learn
 from stages.detector.network import Network
 from stages.detector.operating import choose_threshold, pr_auc
-from stages.detector.selection import choose
-from stages.detector.training import LabelledClips, TrainingConfig, score
+from stages.detector.selection import candidates, choose
+from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
 from stages.scores import NetworkScorer, score_rasters
 
 SEEDS = (0, 1, 2)
@@ -81,7 +81,9 @@ def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[fl
     scores = score_rasters(pool.raster[rest], NetworkScorer(network, pool.spec))
     known = score(network, pool.raster[first])
     threshold = choose_threshold(known, hot[first], 0.99).threshold
-    chosen = choose(scores.score, scores.embedding, threshold, more)
+    doubtful = candidates(scores.score, threshold, more)
+    places = likeness(network, pool.raster[rest[doubtful]])
+    chosen = doubtful[choose(scores.score[doubtful], places, threshold, more)]
     measured("with clips that --select chose", np.concatenate([first, rest[chosen]]))
     measured("with clips chosen by chance", order[: start + more])
     return found

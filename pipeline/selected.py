@@ -26,9 +26,10 @@ from pipeline.inspect import open_view
 from pipeline.ledger import Ledger
 from pipeline.plan import Drawn, process_behind, require_opc
 from pipeline.session import Session, bind
-from pipeline.store import Run, open_run_directory, read_patterns
+from pipeline.store import Run, open_run_directory, pattern_rows, read_patterns
 from stages.contracts import Verdict
-from stages.detector.selection import choose
+from stages.detector.selection import candidates, choose
+from stages.detector.training import likeness
 from stages.errors import IncompleteError, UsageError
 
 
@@ -69,10 +70,14 @@ def label_selected(
     assert view.config.scores.threshold is not None  # resolve_config put the model's in
     process, opc = process_behind(view.model), opc or view.config.confirm.opc or "none"
     require_opc(process, opc, None)
-    names = ("key", "x_dbu", "y_dbu", "score", "embedding")
-    patterns = dict(zip(names, read_patterns(view.run, *names), strict=True))
-    chosen = choose(patterns["score"], patterns["embedding"], view.config.scores.threshold, count)
-    key, x, y = (patterns[name][chosen] for name in names[:3])
+    (scores,) = read_patterns(view.run, "score")
+    rows = candidates(scores, view.config.scores.threshold, count)
+    key, x, y, raster, score = pattern_rows(
+        view.run, rows, "key", "x_dbu", "y_dbu", "raster", "score"
+    )
+    places = likeness(view.model.detector(), raster)
+    chosen = choose(score, places, view.config.scores.threshold, count)
+    key, x, y = key[chosen], x[chosen], y[chosen]
     run = open_run_directory(out.with_name(out.name + ".work"))
     about = bind(run, {
         "layout": view.about["layout"], "process": process.name,

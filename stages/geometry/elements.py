@@ -17,6 +17,7 @@ from numba import njit
 
 from stages.contracts import Bytes, Int64s, Layer
 from stages.geometry.gdsii import Record
+from stages.geometry.names import numbered
 from stages.geometry.stream import i16, i32, real, same_point, u16
 
 OTHER_TURN = -1
@@ -72,7 +73,9 @@ def read_elements(data: Bytes, layers: Sequence[Layer]) -> Elements:
     wanted = np.array([_tag(layer.layer, layer.datatype) for layer in layers], np.int64)
     dbu_m, cells, points, starts, shapes, paths, placed, tags = _read(data, wanted)
     view = data.data
-    names = tuple(bytes(view[at : at + size]).decode() for at, size in cells[:, 2:].tolist())
+    names = tuple(
+        bytes(view[at : at + size]).rstrip(b"\0").decode() for at, size in cells[:, 2:].tolist()
+    )
     return Elements(
         dbu_m * 1e9, names, cells[:, :2], points, starts, shapes, paths, placed,
         tuple(sorted(Layer(tag >> 16, tag & 65535) for tag in tags.tolist())),
@@ -90,7 +93,7 @@ def _read(
     placed, used_placed = np.empty((_FROM, 13), np.int64), 0
     dbu_m, last_tag = 0.0, -1
     tags = {last_tag}  # a set that begins empty has no type
-    at, begin, kind, tag, xy, points_end, name, name_end = 0, 0, 0, 0, 0, 0, 0, 0
+    at, begin, kind, tag, xy, points_end, name, name_bytes = 0, 0, 0, 0, 0, 0, 0, 0
     columns, rows, mirrored, magnified, angle = 1, 1, False, False, 0.0
     while True:
         code, end = data[at + 2], at + u16(data, at)
@@ -133,11 +136,11 @@ def _read(
                 if kind == Record.AREF:
                     for axis in range(4):
                         row[7 + axis] = i32(data, xy + 8 + 4 * axis) - row[3 + axis % 2]
-                row[11], row[12] = name, name_end - name
+                row[11], row[12] = name, name_bytes
                 used_placed += 1
             kind = 0
         elif code == Record.SNAME:
-            name, name_end = at + 4, _end_of_name(data, at + 4, end)
+            name, name_bytes = at + 4, end - at - 4
         elif code == Record.COLROW:
             columns, rows = i16(data, at + 4), i16(data, at + 6)
         elif code == Record.STRANS:
@@ -151,8 +154,7 @@ def _read(
         elif code == Record.STRNAME:
             cells = _roomy(cells, used_cells, 1)
             row = cells[used_cells]
-            row[0], row[1], row[2] = begin, end, at + 4
-            row[3] = _end_of_name(data, at + 4, end) - at - 4
+            row[0], row[1], row[2], row[3] = begin, end, at + 4, end - at - 4
             used_cells += 1
         elif code == Record.UNITS:
             dbu_m = real(data, at + 12)
@@ -190,46 +192,12 @@ def _turn(mirrored: bool, magnified: bool, angle: float) -> int:
 @njit(cache=True)
 def _resolve(data: Bytes, cells: Int64s, placed: Int64s) -> None:
     """Write into each reference which structure it names, -1 for none."""
-    slots = 2
-    while slots < 2 * len(cells) + 2:
-        slots *= 2
-    table = np.full(slots, -1, np.int64)  # open addressing
+    number = numbered(data, np.concatenate((cells[:, 2:], placed[:, 11:])))
+    cell_of = np.full(len(number), -1, np.int64)
     for cell in range(len(cells)):
-        slot = _hash(data, cells[cell, 2], cells[cell, 3]) % slots
-        while table[slot] >= 0:
-            slot = (slot + 1) % slots
-        table[slot] = cell
+        cell_of[number[cell]] = cell
     for reference in range(len(placed)):
-        at, size = placed[reference, 11], placed[reference, 12]
-        slot = _hash(data, at, size) % slots
-        while table[slot] >= 0:
-            cell = table[slot]
-            if cells[cell, 3] == size and _same_bytes(data, cells[cell, 2], at, size):
-                break
-            slot = (slot + 1) % slots
-        placed[reference, 1] = table[slot]
-
-
-@njit(cache=True)
-def _hash(data: Bytes, at: int, size: int) -> int:
-    """Return the 32-bit FNV-1a hash of a name (G. Fowler, L. C. Noll, K.-P. Vo, 1991)."""
-    value = np.int64(2166136261)
-    for byte in range(at, at + size):
-        value = ((value ^ np.int64(data[byte])) * 16777619) & 0xFFFFFFFF
-    return int(value)
-
-
-@njit(cache=True)
-def _same_bytes(data: Bytes, one: int, other: int, size: int) -> bool:
-    return bool(np.array_equal(data[one : one + size], data[other : other + size]))
-
-
-@njit(cache=True)
-def _end_of_name(data: Bytes, begin: int, end: int) -> int:
-    """Names are filled up to an even length with NUL."""
-    while end > begin and data[end - 1] == 0:
-        end -= 1
-    return end
+        placed[reference, 1] = cell_of[number[len(cells) + reference]]
 
 
 @njit(cache=True)

@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
+import numpy as np
+
 from stages.contracts import Bytes, Int64s
 from stages.errors import LayoutError
 from stages.geometry.gdsii import DATA_BYTES, DATA_TYPE, MUST_HAVE, PLACES, Record, State, names_of
+from stages.geometry.names import numbered
 from stages.geometry.stream import Slot, walk
 
 LEVELS = 1000
@@ -143,14 +146,16 @@ def _shown(name: bytes) -> str:
 
 def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
     """Return which structures each structure places, and the byte at which it first does."""
+    number, owner = numbered(data, names[:, :2]), np.cumsum(names[:, 2] < 0)
+    whose = np.stack((owner, number, names[:, 2] < 0), axis=1)
+    _, first = np.unique(whose @ (2 * len(names) + 2, 2, 1), return_index=True)
+    names = names[np.sort(first)]  # a structure's references to another are looked at once
     view = data.data
     placed: dict[bytes, dict[bytes, int]] = {}
     begun: dict[bytes, int] = {}
     here: dict[bytes, int] = {}
     for offset, length, element in names.tolist():
         name = bytes(view[offset : offset + length]).rstrip(b"\0")
-        if element >= 0 and name in here:
-            continue
         _check_name(name, offset - 4)
         if element >= 0:
             here[name] = element

@@ -1,0 +1,63 @@
+"""Names in a stream told apart, compiled: a chip's references have half a million."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from stages.contracts import Bytes, Int64s
+
+
+@njit(cache=True)
+def numbered(data: Bytes, names: Int64s) -> Int64s:
+    """Return the number of each name, counted in the order in which they first come.
+
+    Names are equal when their bytes are, without the NUL that fills them up to an even length.
+
+    Parameters
+    ----------
+    data
+        (n,) the bytes.
+    names
+        (m, 2) where each name begins, and of how many bytes it is.
+    """
+    slots = 2
+    while slots < 2 * len(names) + 2:
+        slots *= 2
+    first, number = np.full(slots, -1, np.int64), np.empty(slots, np.int64)  # open addressing
+    found, known = np.empty(len(names), np.int64), 0
+    for name in range(len(names)):
+        at, size = names[name, 0], length(data, names[name, 0], names[name, 1])
+        slot = _hash(data, at, size) % slots
+        while first[slot] >= 0:
+            other, other_size = names[first[slot], 0], names[first[slot], 1]
+            if length(data, other, other_size) == size and _same(data, at, other, size):
+                break
+            slot = (slot + 1) % slots
+        if first[slot] < 0:
+            first[slot], number[slot] = name, known
+            known += 1
+        found[name] = number[slot]
+    return found
+
+
+@njit(cache=True)
+def length(data: Bytes, at: int, size: int) -> int:
+    """Return the length of a name without the NUL that fills it up."""
+    while size > 0 and data[at + size - 1] == 0:
+        size -= 1
+    return size
+
+
+@njit(cache=True)
+def _hash(data: Bytes, at: int, size: int) -> int:
+    """Return the 32-bit FNV-1a hash of a name (G. Fowler, L. C. Noll, K.-P. Vo, 1991)."""
+    value = np.int64(2166136261)
+    for byte in range(at, at + size):
+        value = ((value ^ np.int64(data[byte])) * 16777619) & 0xFFFFFFFF
+    return int(value)
+
+
+@njit(cache=True)
+def _same(data: Bytes, one: int, other: int, size: int) -> bool:
+    return bool(np.array_equal(data[one : one + size], data[other : other + size]))

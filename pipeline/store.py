@@ -30,7 +30,7 @@ from stages.patterns import KEY_BYTES, Tally, located
 CHUNK_PATTERNS = 256
 """Pictures read together; a chunk of one would be a file a clip."""
 
-PART_CLIPS = 1 << 19
+PART_CLIPS = 1 << 17
 """Clips that a driver holds at once: bounds its memory, however large the chip."""
 
 CLIPS_SCHEMA = pa.schema(
@@ -224,12 +224,13 @@ def create_patterns(
     unfinished = run.patterns.with_name(".patterns.zarr.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     group = zarr.create_group(unfinished, attributes={"clip_px": spec.clip_px, "patterns": n})
-    for name in ("key", "count", "x_dbu", "y_dbu"):
-        values = getattr(found, name)
-        array = group.create_array(name, data=values, chunks=(max(n, 1), *values.shape[1:]))
-        assert array.shape == values.shape
     chunk = min(CHUNK_PATTERNS, shard_patterns)
     shard = -(-shard_patterns // chunk) * chunk
+    for name in ("key", "count", "x_dbu", "y_dbu"):
+        values = getattr(found, name)
+        # A worker reads the rows of its shard, not those of the chip.
+        array = group.create_array(name, data=values, chunks=(shard, *values.shape[1:]))
+        assert array.shape == values.shape
     picture = (spec.layers, spec.clip_px, spec.clip_px)
     group.create_array(
         "raster", shape=(n, *picture), dtype="u1", chunks=(chunk, *picture),

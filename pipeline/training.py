@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from pipeline.curves import draw_curves
 from pipeline.dataset_file import Dataset, load_dataset
 from pipeline.learning import Patterns, judged, labels_of, parts_of, patterns_of, split
 from pipeline.memory import keep_freed_memory
+from pipeline.screening import screening_of
 from stages.contracts import Bytes, Float32s, Floats, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.committee import Committee, Rules
@@ -35,10 +36,10 @@ from stages.detector.operating import (
     calibration,
     choose_threshold,
     operating_point,
+    rounded,
     sure_threshold,
     threshold_for_rate,
 )
-from stages.detector.screen import ScreenConfig, Screening
 from stages.detector.selection import choose
 from stages.detector.training import (
     EpochReport,
@@ -71,14 +72,8 @@ SURE_PRECISION = 0.95
 DOUBTFUL_SHARE = 0.03
 """Share of the non-hotspots that a quick look leaves for a careful one."""
 
-SCREEN_LOSS = 0.001
-"""Share of the validation hotspots that a screen may send away, of those that are flagged."""
-
 SCREEN_EPOCHS = 2
 """As many epochs for each of the detector: they are short, and it goes on getting better."""
-
-SCREEN_FROM = 0.5
-"""A screen learns to pass what scores so much of the threshold, or more."""
 
 SEED_STEP = 1000
 """From the seed of one network to that of the next."""
@@ -168,7 +163,11 @@ def train_model(
         made = _validated(work, training, checked)
         point = _point(work, made, few, recipe.false_alarm_rate)
         if work.kind.together:
-            screening = _screening(work, training, made, point.threshold)
+            detector = NetworkScorer(Committee(made.networks, made.rules), work.spec, device)
+            learnt_from = training, score_rasters(training.raster, detector).score
+            screening = screening_of(
+                work.screen, learnt_from, (made.checked, made.scores), point.threshold
+            )
     model = checkpoint.Checkpoint(
         weights=Committee(made.networks, made.rules).cpu().state_dict(),
         config=made.networks[0].config,
@@ -278,6 +277,10 @@ class _Training:
             _write_state(self.unfinished, self._kept)
         return trained.detector
 
+    def screen(self, clips: LabelledClips) -> Network:
+        """Return a screen, learnt from `clips`."""
+        return self.learn("screen  ", clips, screen=True)
+
     def judge(self, network: Network, patterns: Patterns) -> tuple[Float32s, Rules]:
         """Return what a network says of patterns, and the rules that it does so by."""
         rules = Rules(1, self.symmetries)
@@ -363,51 +366,15 @@ def _folded(work: _Training, patterns: Patterns) -> _Learnt:
     return _calibrated(_Learnt(networks, rules, patterns.some(checked), scores[checked]))
 
 
-def _screening(
-    work: _Training, training: Patterns, made: _Learnt, threshold: float
-) -> Screening | None:
-    """Teach a smaller network what the detector comes near to flagging, and let it look first.
-
-    None where the detector flags nothing, or comes near to flagging everything.
-    """
-    detector = NetworkScorer(Committee(made.networks, made.rules), work.spec, work.device)
-    scores = score_rasters(training.raster, detector).score
-    near = scores >= SCREEN_FROM * threshold
-    checked, flagged = made.checked, made.scores >= threshold
-    if near.all() or not near.any() or not checked.hot[flagged].any():
-        return None
-    network = work.learn("screen  ", LabelledClips(training.raster, near), screen=True)
-    first = score(network, checked.raster)
-    # A few hotspots of validation are a narrow base: those that were learnt from must be kept, too.
-    learnt = score(network, training.raster), scores >= threshold
-    least = [
-        _may_lose(one, passed, patterns.hot)
-        for (one, passed), patterns in (((first, flagged), checked), (learnt, training))
-    ]
-    cold_below = _rounded(min(least), math.floor)
-    return Screening(
-        config=cast(ScreenConfig, network.config), weights=network.cpu().state_dict(),
-        cold_below=cold_below,
-        lost=float(checked.hot[flagged & (first < cold_below)].sum() / checked.hot.sum()),
-        passed=float((first >= cold_below).mean()),
-    )  # fmt: skip
-
-
-def _may_lose(first: Float32s, flagged: npt.NDArray[np.bool_], hot: npt.NDArray[np.int64]) -> float:
-    """Return the highest score of the screen under which few enough hotspots lie."""
-    found = np.sort(np.repeat(first[flagged], hot[flagged]))
-    return float(found[math.floor(SCREEN_LOSS * hot.sum())]) if len(found) else 1.0
-
-
 def _point(work: _Training, made: _Learnt, few: bool, rate: float) -> OperatingPoint:
     """Return the operating point on the clips that were not learnt from."""
     scores, labels = np.repeat(made.scores, made.checked.clips), labels_of(made.checked)
     # Rounded, so that the last digit of a score, which hangs on how it is summed, decides nothing.
     if few:
-        threshold = _rounded(threshold_for_rate(scores, labels, rate).threshold, math.ceil)
+        threshold = rounded(threshold_for_rate(scores, labels, rate).threshold, math.ceil)
     else:
         point = choose_threshold(scores, labels, work.config.recall)
-        threshold = _rounded(point.threshold, math.floor)
+        threshold = rounded(point.threshold, math.floor)
     point = operating_point(scores, labels, threshold)
     sure = sure_threshold(scores, labels, SURE_PRECISION)
     return replace(point, sure=None if sure is None else max(sure, point.threshold))
@@ -419,14 +386,6 @@ def _examples(network: Network, hotspots: Bytes) -> torch.Tensor:
     alike_in_doubt = np.full(len(hotspots), 0.5, np.float32)
     chosen = choose(alike_in_doubt, place, 0.5, min(EXAMPLES, len(hotspots)))
     return torch.from_numpy(np.ascontiguousarray(hotspots[np.sort(chosen)]))
-
-
-def _rounded(share: float, to_whole: Callable[[float], int]) -> float:
-    """Return a share with six significant digits."""
-    if share <= 0:
-        return share
-    places = 5 - math.floor(math.log10(share))
-    return float(round(to_whole(share * 10.0**places) / 10.0**places, places))
 
 
 def _logit(scores: npt.NDArray[Any]) -> Floats:

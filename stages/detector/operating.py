@@ -7,6 +7,7 @@ promise: equal scores are one threshold, so the order of the clips does not matt
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -136,6 +137,20 @@ def sure_threshold(scores: Float32s, labels: Bools, precision: float) -> float |
     share = np.cumsum(labels[order]) / np.arange(1, len(order) + 1)
     enough = np.flatnonzero((share >= precision) & last_of_equals)
     return float(scores[order[enough[-1]]]) if len(enough) else None
+
+
+def rounded(share: float, to_whole: Callable[[float], int]) -> float:
+    """Return a share with six significant digits, up or down as `to_whole` goes.
+
+    Examples
+    --------
+    >>> rounded(0.01234567, math.floor), rounded(0.01234567, math.ceil)
+    (0.0123456, 0.0123457)
+    """
+    if share <= 0:
+        return share
+    places = 5 - math.floor(math.log10(share))
+    return float(round(to_whole(share * 10.0**places) / 10.0**places, places))
 
 
 def pr_auc(scores: Float32s, labels: Bools) -> float:

@@ -82,6 +82,8 @@ class LabelledClips:
     """(n,) True for a hotspot."""
     weights: Float32s | None = None
     """(n,) of each clip's loss; 1 when not given."""
+    taught: Float32s | None = None
+    """(n,) what each clip is taught to score; 1 for a hotspot, else 0, when not given."""
 
     def __post_init__(self) -> None:
         hot, clips = int(self.labels.sum()), len(self.labels)
@@ -207,8 +209,9 @@ def train_one_epoch(
         x = without_rims(x, generator, config.rim_px)
         judgement = detector(x)
         weights = None if clips.weights is None else clips.weights[drawn]
+        taught = None if clips.taught is None else clips.taught[drawn]
         labels = torch.from_numpy(clips.labels[drawn]).to(device)
-        loss = joint_loss(judgement, labels, weights, epoch / config.epochs, config)
+        loss = joint_loss(judgement, labels, weights, epoch / config.epochs, config, taught)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
@@ -223,6 +226,7 @@ def joint_loss(
     weights: Float32s | None,
     done: float,
     config: TrainingConfig,
+    taught: Float32s | None = None,
 ) -> Tensor:
     """Return ``L_prediction + metric_weight * L_metric`` of a batch.
 
@@ -234,10 +238,14 @@ def joint_loss(
         (n,) of each clip's verdict.
     done
         Share of the training that is over.
+    taught
+        (n,) what each verdict should be; by the labels when None.
     """
     # Yang et al., DAC 2017: the target of non-hotspots is raised in turn, 0, then half, then all.
-    taught = config.bias * min(int(3 * done), 2) / 2
-    target = torch.where(labels, 1.0, taught).to(judgement.logit.dtype)
+    raised = config.bias * min(int(3 * done), 2) / 2
+    target = torch.where(labels, 1.0, raised).to(judgement.logit.dtype)
+    if taught is not None:
+        target = torch.from_numpy(taught).to(judgement.logit)
     loss = torch.zeros((), device=labels.device)
     for logit in (judgement.logit, *judgement.more):
         each = PREDICTION[config.prediction](logit, target)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.contracts import Int32s, Int64s
+from stages.contracts import Int64s
 from stages.geometry.walk import FANOUT
 
 
-def spatial_order(boxes: Int32s) -> Int64s:
+def spatial_order(boxes: Int64s) -> Int64s:
     """Return the order that puts neighbours together: strips in x, within a strip by y.
 
     Sort-Tile-Recursive packing (Leutenegger, Lopez, Edgington: "STR: a simple and efficient
@@ -17,7 +17,7 @@ def spatial_order(boxes: Int32s) -> Int64s:
     n = len(boxes)
     if n <= FANOUT:
         return np.arange(n, dtype=np.int64)
-    centre = boxes[:, :2].astype(np.int64) + boxes[:, 2:]  # twice the centre: only order matters
+    centre = boxes[:, :2] + boxes[:, 2:]  # twice the centre: only order matters
     strips = int(np.ceil(np.sqrt(n / FANOUT)))
     per_strip = FANOUT * int(np.ceil(n / FANOUT / strips))
     strip = np.empty(n, np.int64)
@@ -26,7 +26,7 @@ def spatial_order(boxes: Int32s) -> Int64s:
     return order
 
 
-def node_boxes(boxes: Int32s) -> Int32s:
+def node_boxes(boxes: Int64s) -> Int64s:
     """Return the boxes of all nodes over ordered item boxes, level after level, lowest first."""
     levels = []
     while len(boxes) > FANOUT:
@@ -35,4 +35,4 @@ def node_boxes(boxes: Int32s) -> Int32s:
         high = np.maximum.reduceat(boxes[:, 2:], starts, axis=0)
         boxes = np.concatenate((low, high), axis=1)
         levels.append(boxes)
-    return np.concatenate(levels) if levels else np.empty((0, 4), np.int32)
+    return np.concatenate(levels) if levels else np.empty((0, 4), np.int64)

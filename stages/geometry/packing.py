@@ -67,10 +67,10 @@ class LayerBuilder:
 
     def __init__(self) -> None:
         self.cell_box = np.empty((1024, 4), np.int64)
-        self.cells = 0
+        self.names: list[str] = []
         self.item_box: list[Int64s] = []
         self.item_ref: list[Int64s] = []
-        self.node_box: list[npt.NDArray[np.int32]] = []
+        self.node_box: list[Int64s] = []
         self.polygons: list[Int64s] = []
         self.placements: list[Int64s] = []
         self.placed = 0
@@ -78,13 +78,8 @@ class LayerBuilder:
     def add_cell(self, name: str, rects: Int64s, polygons: list[Int64s], placements: Int64s) -> int:
         """Add a cell and return its number; `placements` have the columns `PLACEMENT`."""
         polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
-        boxes = np.concatenate(
-            [
-                rects,
-                np.array(polygon_boxes, np.int64).reshape(-1, 4),
-                _placed_boxes(self.cell_box, placements),
-            ]
-        )
+        slanted = np.array(polygon_boxes, np.int64).reshape(-1, 4)
+        boxes = np.concatenate((rects, slanted, _placed_boxes(self.cell_box, placements)))
         refs = np.concatenate(
             [
                 np.full(len(rects), -1),
@@ -92,34 +87,40 @@ class LayerBuilder:
                 self.placed + np.arange(len(placements)),
             ]
         )
-        reach = int(max(np.abs(placements[:, 2:4]).max(initial=0), np.abs(boxes).max(initial=0)))
-        if reach > INT32_MAX:
-            raise LayoutError(
-                f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
-                f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
-            )
-        order = spatial_order(boxes.astype(np.int32))
-        self.item_box.append(boxes[order])
+        order = spatial_order(boxes)
+        boxes = boxes[order]
+        self.item_box.append(boxes)
         self.item_ref.append(refs[order])
-        self.node_box.append(node_boxes(boxes[order].astype(np.int32)))
+        self.node_box.append(node_boxes(boxes))
         self.polygons.extend(polygons)
         self.placements.append(placements)
         self.placed += len(placements)
-        empty = np.zeros(4, np.int64)
-        whole = np.concatenate((boxes[:, :2].min(0), boxes[:, 2:].max(0))) if len(boxes) else empty
-        if self.cells == len(self.cell_box):
+        number = len(self.names)
+        self.names.append(name)
+        if number == len(self.cell_box):
             self.cell_box = np.concatenate((self.cell_box, np.empty_like(self.cell_box)))
-        self.cell_box[self.cells] = whole
-        self.cells += 1
-        return self.cells - 1
+        self.cell_box[number] = 0
+        if len(boxes):
+            boxes[:, :2].min(0, out=self.cell_box[number, :2])
+            boxes[:, 2:].max(0, out=self.cell_box[number, 2:])
+        return number
 
     def packed(self) -> PackedLayer:
-        """Return all cells as flat arrays."""
+        """Return all cells as flat arrays.
+
+        Raises
+        ------
+        LayoutError
+            A coordinate passes 32 bits.
+        """
         points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
         placements = np.concatenate([NO_PLACEMENTS, *self.placements])
+        boxes = np.concatenate(self.item_box)
+        self._refuse_far(boxes, starts_of(self.item_box))
+        self._refuse_far(placements[:, 2:4], starts_of(self.placements))
         return PackedLayer(
             item_start=starts_of(self.item_box),
-            item_box=np.concatenate(self.item_box).astype(np.int32),
+            item_box=boxes.astype(np.int32),
             item_ref=np.concatenate(self.item_ref).astype(np.int32),
             node_start=starts_of(self.node_box),
             node_box=np.concatenate(self.node_box).astype(np.int32),
@@ -128,8 +129,18 @@ class LayerBuilder:
             inst_cell=placements[:, 0].astype(np.int32),
             inst_turn=placements[:, 1].astype(np.uint8),
             inst_place=np.ascontiguousarray(placements[:, 2:]).astype(np.int32),
-            cell_box=self.cell_box[: self.cells].copy(),
+            cell_box=self.cell_box[: len(self.names)].copy(),
         )
+
+    def _refuse_far(self, coordinates: Int64s, starts: Int64s) -> None:
+        reach = max(int(coordinates.max(initial=0)), -int(coordinates.min(initial=0)))
+        if reach > INT32_MAX:
+            row = np.flatnonzero((np.abs(coordinates) == reach).any(axis=1))[0]
+            name = self.names[np.searchsorted(starts, row, side="right") - 1]
+            raise LayoutError(
+                f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
+                f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
+            )
 
 
 @numba.njit(cache=True)

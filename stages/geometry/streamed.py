@@ -57,12 +57,15 @@ def pack_elements(
         corners = points[starts[other] : starts[other + 1]]
         if len(corners) > 2:  # two enclose nothing
             polygons.setdefault(int(owner[other]), []).append(corners)
-    references = elements.reference
-    reference_starts = _ends(references[:, OWNER], len(elements.names))
+    placements, placed_by_cell = _placements(elements.reference)
+    placed_starts = _ends(placed_by_cell, len(elements.names))
     builder = LayerBuilder()
     numbers = np.full(len(elements.names), -1)
     for cell in order:
-        placed = _placements(references[slice(*reference_starts[cell : cell + 2])], numbers)
+        placed = placements[slice(*placed_starts[cell : cell + 2])]
+        child = numbers[placed[:, 0]]
+        placed = placed[child >= 0]  # others have nothing on this layer
+        placed[:, 0] = child[child >= 0]
         own = rects[slice(*rect_starts[cell : cell + 2])]
         slanted = polygons.get(cell, [])
         if len(own) or slanted or len(placed) or cell == order[-1]:
@@ -91,22 +94,27 @@ def _drawn(elements: Elements, outlines: Outlines, layer: int) -> tuple[Int64s, 
     return points, starts, owner
 
 
-def _placements(references: Int64s, numbers: Int64s) -> Int64s:
-    """Return one cell's references to cells with something on the layer, as `PLACEMENT`."""
-    child = np.where(references[:, CELL] >= 0, numbers[references[:, CELL]], -1)
-    references, child = references[child >= 0], child[child >= 0]
-    count = references[:, COUNT]
-    whole = (references[:, U] % count[:, :1] == 0) & (references[:, V] % count[:, 1:] == 0)
-    stepped = whole.all(axis=1)
-    kept = copies_at(child, references[:, TURN], references[:, PLACE])[stepped]
-    kept[:, 4:6] = count[stepped]
-    kept[:, 6:8] = references[stepped, U] // count[stepped, :1]
-    kept[:, 8:10] = references[stepped, V] // count[stepped, 1:]
-    apart = [
-        copies_at(number, reference[TURN], _places(reference))
-        for number, reference in zip(child[~stepped], references[~stepped], strict=True)
+def _placements(references: Int64s) -> tuple[Int64s, Int64s]:
+    """Return references as `PLACEMENT`, cells by their number in the file, and who places them."""
+    references = references[references[:, CELL] >= 0]
+    count, owner = references[:, COUNT], references[:, OWNER]
+    placed = copies_at(references[:, CELL], references[:, TURN], references[:, PLACE])
+    placed[:, 4:6] = count
+    placed[:, 6:8], left_u = np.divmod(references[:, U], count[:, :1])
+    placed[:, 8:10], left_v = np.divmod(references[:, V], count[:, 1:])
+    stepped = ~(left_u.any(axis=1) | left_v.any(axis=1))
+    if stepped.all():
+        return placed, owner
+    arrays = references[~stepped]
+    places = [_places(array) for array in arrays]
+    copies = [
+        copies_at(array[CELL], array[TURN], place)
+        for array, place in zip(arrays, places, strict=True)
     ]
-    return np.concatenate([kept, *apart])
+    owners = np.repeat(arrays[:, OWNER], [len(place) for place in places])
+    owner = np.concatenate([owner[stepped], owners])
+    by_cell = np.argsort(owner, kind="stable")
+    return np.concatenate([placed[stepped], *copies])[by_cell], owner[by_cell]
 
 
 def _places(array: Int64s) -> Int64s:

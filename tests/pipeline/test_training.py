@@ -11,7 +11,8 @@ import zarr
 
 from pipeline.dataset_file import load_dataset
 from pipeline.learning import Patterns, split
-from pipeline.training import JUDGED, PARTS, SCREEN_LOSS, WHOLE, Recipe, train_model
+from pipeline.screening import SCREEN_LOSS
+from pipeline.training import JUDGED, PARTS, WHOLE, Recipe, train_model
 from stages.detector import checkpoint
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
 from stages.scores import score_rasters, scorer_of

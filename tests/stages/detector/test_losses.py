@@ -181,6 +181,15 @@ def test_weights_scale_the_loss_of_each_clip():
     assert float(loss) == pytest.approx((0.5 * each[0] + 2 * each[1]) / 3)
 
 
+def test_what_is_taught_stands_in_place_of_the_labels():
+    taught = np.array([0.9, 0.2, 0.5], np.float32)
+    p = [1 / (1 + math.exp(-z)) for z in JUDGED.logit.tolist()]
+    each = [-t * math.log(q) - (1 - t) * math.log(1 - q) for t, q in zip(taught, p, strict=True)]
+    config = TrainingConfig(bias=0.3, **VERDICT_ONLY)
+    loss = joint_loss(JUDGED, LABELS, None, 0.9, config, taught)
+    assert float(loss) == pytest.approx(sum(each) / 3, rel=1e-5)
+
+
 def test_verdicts_of_branches_add_their_loss():
     branches = (torch.tensor([0.1, 0.2, -3.0]), torch.tensor([1.0, 1.0, 4.0]))
     weights = np.array([0.5, 2.0, 1.0], np.float32)

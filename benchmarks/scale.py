@@ -3,7 +3,8 @@
 python -m benchmarks.scale [area|repeat|workers|layers|sram|plan|drawing ...] [--workers N]
 
 Each part prints a table. Memory is what a process holds for itself (RssAnon of Linux), so without
-the memory-mapped layout, sampled ten times a second; of the workers the largest is told.
+the memory-mapped layout, sampled ten times a second; of the workers the largest is told. "All"
+is what all processes fill together, the mapped layout and shared libraries counted once.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Watched:
     driver_mb: float = 0.0
     worker_mb: float = 0.0
     together_mb: float = 0.0
-    """Resident, file-mapped pages that several share counted in each."""
+    """Resident; a page that several share is divided among them (Pss of Linux)."""
     _done: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
@@ -75,10 +76,17 @@ class Watched:
                 # The reader is a child as well; it is gone before the workers have work.
                 workers = [c for c in children if "pipeline.reader" not in " ".join(c.cmdline())]
                 self.worker_mb = max([self.worker_mb, *(own_mb(c.pid) for c in workers)])
-                total = sum(p.memory_info().rss for p in (self.process, *children)) / 1e6
+                total = sum(_share_mb(p.pid) for p in (self.process, *children))
                 self.together_mb = max(self.together_mb, total)
             except (psutil.Error, OSError):
                 continue  # one of them ended meanwhile
+
+
+def _share_mb(process: int) -> float:
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0  # a zombie
 
 
 def scanned(layout: Path, *arguments: str, workers: int) -> dict[str, Any]:

@@ -86,7 +86,7 @@ DETECTORS: dict[str, Kind] = {
         MultiTaskConfig, MultiTaskNetwork,
         {**_PLAIN, "metric": "pairwise", "margin": 2.0, "metric_weight": 1.0, "epochs": 4},
     ),
-    "screen": Kind(ScreenConfig, Screen, {**_PLAIN, "learning_rate": 3e-3, "batch": 128}),
+    "screen": Kind(ScreenConfig, Screen, {**_PLAIN, "learning_rate": 3e-3, "batch": 256}),
     "density": Kind(DensityConfig, DensityTrees),
 }  # fmt: skip
 """Name of each detector, as ``hotscan train --detector`` takes it."""

@@ -1,8 +1,8 @@
 """A small network that looks first, and sends the clips that are certainly cold away.
 
 in: pictures; out: `Judgement`.
-It sees less than the detector and costs a small part of it: the stem sees squares of 8 pixels, and
-what follows a square and its neighbours. Features of the core are pooled apart, as the clip
+It sees less than the detector and costs a small part of it: the stem looks once every 8 pixels, and
+what follows at each place and its neighbours. Features of the core are pooled apart, as the clip
 answers for the core alone. What it may send away is set on validation clips (`pipeline.training`).
 """
 
@@ -28,6 +28,8 @@ class ScreenConfig:
     """Side of the core, whose features are pooled apart as well; 0 pools the whole clip only."""
     width: int = 32
     """Channels."""
+    stem_px: int = 12
+    """Side of the squares that the stem sees, 8 pixels apart."""
 
     @property
     def embedding(self) -> int:
@@ -71,7 +73,7 @@ class Screen(Network):
     def __init__(self, config: ScreenConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = Convolution(config.layers, config.width, SCALE, stride=SCALE)
+        self.stem = Convolution(config.layers, config.width, config.stem_px, stride=SCALE)
         self.blocks = nn.Sequential(
             Convolution(config.width, config.width, 3), Convolution(config.width, config.width, 3)
         )

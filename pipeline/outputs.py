@@ -50,9 +50,11 @@ def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
         When the run has not come to its hotspots.
     """
     if not run.hotspots.exists():
-        raise IncompleteError(
-            f"{run.path} has no hotspots yet; finish the scan with: hotscan resume {run.path}"
-        )
+        finish = f"finish the scan with: hotscan resume {run.path}"
+        about = run.read_about() if (run.path / "run.json").exists() else {}
+        if shard := about.get("shard"):
+            finish = f"it is part {shard}: put the parts together with hotscan merge"
+        raise IncompleteError(f"{run.path} has no hotspots yet; {finish}")
     return table_to_hotspots(pq.read_table(run.hotspots))
 
 

@@ -148,6 +148,9 @@ def test_parts_on_the_command_line(
         assert "hotscan merge" in ended.out
     ended = hotscan("status", str(tmp_path / "1"))
     assert "part done" in ended.out
+    ended = hotscan("report", str(tmp_path / "1"))
+    assert ended.code == 4
+    assert "it is part 1/2: put the parts together with hotscan merge" in ended.err
     ended = hotscan("merge", str(tmp_path / "1"), str(tmp_path / "2"), "--out", str(tmp_path / "m"))
     assert ended.code == 0, ended.err
     assert ended.out.startswith("complete: ")

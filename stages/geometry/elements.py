@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numba import njit
@@ -70,79 +71,73 @@ def read_elements(data: Bytes, layers: Sequence[Layer]) -> Elements:
     layers
         Each once.
     """
-    wanted = np.array([_tag(layer.layer, layer.datatype) for layer in layers], np.int64)
-    dbu_m, cells, points, starts, shapes, paths, placed, tags = _read(data, wanted)
+    wanted = np.array([layer.layer << 16 | layer.datatype for layer in layers], np.int64)
+    dbu_m, cells, rows, tags = _walk(data, wanted)
+    kind = rows[:, Column.KIND]
+    shapes = rows[(kind == Record.BOUNDARY) | (kind == Record.BOX)]
+    points, starts = _corners(data, shapes)
+    path = [Column.OWNER, Column.LAYER, Column.BEGIN, Column.END]
     view = data.data
-    names = tuple(
-        bytes(view[at : at + size]).rstrip(b"\0").decode() for at, size in cells[:, 2:].tolist()
-    )
+    names = (bytes(view[at : at + size]) for at, size in cells[:, 2:].tolist())
     return Elements(
-        dbu_m * 1e9, names, cells[:, :2], points, starts, shapes, paths, placed,
-        tuple(sorted(Layer(tag >> 16, tag & 65535) for tag in tags.tolist())),
-    )  # fmt: skip
+        dbu_nm=dbu_m * 1e9,
+        names=tuple(name.rstrip(b"\0").decode() for name in names),
+        head=cells[:, :2],
+        point=points,
+        point_start=starts,
+        shape=shapes[:, [Column.OWNER, Column.LAYER]],
+        path=rows[kind == Record.PATH][:, path],
+        reference=_references(data, rows[(kind == Record.SREF) | (kind == Record.AREF)], cells),
+        layers=tuple(sorted(Layer(tag >> 16, tag & 65535) for tag in tags.tolist())),
+    )
+
+
+class Column(IntEnum):
+    """What the walk keeps of an element; offsets are in bytes."""
+
+    KIND, OWNER, LAYER, BEGIN, END, XY, XY_END, NAME, NAME_BYTES, TURN, COLUMNS, ROWS = range(12)
+
+
+_WIDTH = len(Column)
 
 
 @njit(cache=True)
-def _read(
-    data: Bytes, wanted: Int64s
-) -> tuple[float, Int64s, Int64s, Int64s, Int64s, Int64s, Int64s, Int64s]:
-    cells, used_cells = np.empty((_FROM, 4), np.int64), 0
-    points, used_points = np.empty((_FROM, 2), np.int64), 0
-    shapes, used_shapes = np.empty((_FROM, 3), np.int64), 0
-    paths, used_paths = np.empty((_FROM, 4), np.int64), 0
-    placed, used_placed = np.empty((_FROM, 13), np.int64), 0
-    dbu_m, last_tag = 0.0, -1
-    tags = {last_tag}  # a set that begins empty has no type
-    at, begin, kind, tag, xy, points_end, name, name_bytes = 0, 0, 0, 0, 0, 0, 0, 0
-    columns, rows, mirrored, magnified, angle = 1, 1, False, False, 0.0
+def _walk(data: Bytes, wanted: Int64s) -> tuple[float, Int64s, Int64s, Int64s]:
+    """Go through the records once.
+
+    Returns the database unit in m; for each structure its head (see `Elements`) and where its name
+    is, offset and bytes; references, and shapes and paths on the layers `wanted`, as `Column`s; and
+    the layers of all shapes and paths, ``layer << 16 | datatype``.
+    """
+    cells, cell_count = np.empty((_FROM, 4), np.int64), 0
+    rows, used = np.empty((_FROM, _WIDTH), np.int64), 0
+    row, inside = rows[0], False
+    mirrored, magnified, angle = False, False, 0.0
+    dbu_m, last, begin, at = 0.0, -1, 0, 0
+    tags = {last}  # a set that begins empty has no type
     while True:
         code, end = data[at + 2], at + u16(data, at)
         if code == Record.XY:
-            xy, points_end = at + 4, end
+            row[Column.XY], row[Column.XY_END] = at + 4, end
         elif code == Record.LAYER:
-            tag = u16(data, at + 4) * 65536 + tag % 65536
+            row[Column.LAYER] += u16(data, at + 4) << 16
         elif code == Record.DATATYPE or code == Record.BOXTYPE:
-            tag = tag // 65536 * 65536 + u16(data, at + 4)
+            row[Column.LAYER] += u16(data, at + 4)
         elif code == Record.ENDEL:
+            inside, row[Column.END], kind = False, end, row[Column.KIND]
             if kind == Record.BOUNDARY or kind == Record.BOX or kind == Record.PATH:
-                if tag != last_tag:
-                    tags.add(tag)
-                    last_tag = tag
-                layer = _index_of(wanted, tag)
-                if layer >= 0 and kind == Record.PATH:
-                    paths = _roomy(paths, used_paths, 1)
-                    row = paths[used_paths]
-                    row[0], row[1], row[2], row[3] = used_cells - 1, layer, begin, end
-                    used_paths += 1
-                elif layer >= 0:
-                    closed = points_end - xy > 8 and same_point(data, xy, points_end - 8)
-                    corners = (points_end - xy) // 8 - (1 if closed else 0)
-                    points = _roomy(points, used_points, corners)
-                    shapes = _roomy(shapes, used_shapes, 1)
-                    row = shapes[used_shapes]
-                    row[0], row[1], row[2] = used_points, used_cells - 1, layer
-                    for corner in range(corners):
-                        points[used_points + corner, 0] = i32(data, xy + 8 * corner)
-                        points[used_points + corner, 1] = i32(data, xy + 8 * corner + 4)
-                    used_shapes += 1
-                    used_points += corners
+                if row[Column.LAYER] != last:
+                    last = int(row[Column.LAYER])
+                    tags.add(last)
+                row[Column.LAYER] = _index_of(wanted, row[Column.LAYER])
+                used += row[Column.LAYER] >= 0
             elif kind == Record.SREF or kind == Record.AREF:
-                placed = _roomy(placed, used_placed, 1)
-                row = placed[used_placed]
-                row[0], row[2] = used_cells - 1, _turn(mirrored, magnified, angle)
-                row[3], row[4] = i32(data, xy), i32(data, xy + 4)
-                row[5:11] = 0
-                row[5], row[6] = columns, rows
-                if kind == Record.AREF:
-                    for axis in range(4):
-                        row[7 + axis] = i32(data, xy + 8 + 4 * axis) - row[3 + axis % 2]
-                row[11], row[12] = name, name_bytes
-                used_placed += 1
-            kind = 0
+                row[Column.TURN] = _turn(mirrored, magnified, angle)
+                used += 1
         elif code == Record.SNAME:
-            name, name_bytes = at + 4, end - at - 4
+            row[Column.NAME], row[Column.NAME_BYTES] = at + 4, end - at - 4
         elif code == Record.COLROW:
-            columns, rows = i16(data, at + 4), i16(data, at + 6)
+            row[Column.COLUMNS], row[Column.ROWS] = i16(data, at + 4), i16(data, at + 6)
         elif code == Record.STRANS:
             mirrored = data[at + 4] & 128 != 0
         elif code == Record.MAG:
@@ -152,27 +147,62 @@ def _read(
         elif code == Record.BGNSTR:
             begin = at
         elif code == Record.STRNAME:
-            cells = _roomy(cells, used_cells, 1)
-            row = cells[used_cells]
-            row[0], row[1], row[2], row[3] = begin, end, at + 4, end - at - 4
-            used_cells += 1
+            cells = _roomy(cells, cell_count)
+            head = cells[cell_count]
+            head[0], head[1], head[2], head[3] = begin, end, at + 4, end - at - 4
+            cell_count += 1
         elif code == Record.UNITS:
             dbu_m = real(data, at + 12)
         elif code == Record.ENDLIB:
             break
-        elif code != Record.ENDSTR and kind == 0 and _is_element(code):
-            begin, kind, tag = at, code, 0
-            columns, rows, mirrored, magnified, angle = 1, 1, False, False, 0.0
+        elif not inside and _is_element(code):
+            rows = _roomy(rows, used)
+            row, inside = rows[used], True
+            row[:] = 0
+            row[Column.KIND], row[Column.OWNER], row[Column.BEGIN] = code, cell_count - 1, at
+            row[Column.COLUMNS], row[Column.ROWS] = 1, 1
+            mirrored, magnified, angle = False, False, 0.0
         at = end
-    cells, placed = cells[:used_cells], placed[:used_placed]
-    _resolve(data, cells, placed)
-    starts = np.empty(used_shapes + 1, np.int64)
-    starts[:used_shapes], starts[used_shapes] = shapes[:used_shapes, 0], used_points
     tags.remove(-1)
-    return (
-        dbu_m, cells, points[:used_points], starts, shapes[:used_shapes, 1:], paths[:used_paths],
-        placed[:, :11], np.array(list(tags), np.int64),
-    )  # fmt: skip
+    return dbu_m, cells[:cell_count], rows[:used], np.array(list(tags), np.int64)
+
+
+@njit(cache=True)
+def _corners(data: Bytes, shapes: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the corners of shapes, none first and last, and where each shape begins."""
+    starts = np.zeros(len(shapes) + 1, np.int64)
+    for shape in range(len(shapes)):
+        xy, end = shapes[shape, Column.XY], shapes[shape, Column.XY_END]
+        closed = end - xy > 8 and same_point(data, xy, end - 8)
+        starts[shape + 1] = starts[shape] + (end - xy) // 8 - closed
+    points = np.empty((starts[-1], 2), np.int64)
+    for shape in range(len(shapes)):
+        xy = shapes[shape, Column.XY]
+        for corner in range(starts[shape], starts[shape + 1]):
+            points[corner, 0], points[corner, 1] = i32(data, xy), i32(data, xy + 4)
+            xy += 8
+    return points, starts
+
+
+@njit(cache=True)
+def _references(data: Bytes, rows: Int64s, cells: Int64s) -> Int64s:
+    """Return `REFERENCE`s of the rows of references."""
+    names = rows[:, Column.NAME : Column.NAME_BYTES + 1]
+    number = numbered(data, np.concatenate((cells[:, 2:], names)))
+    cell_of = np.full(len(number), -1, np.int64)
+    for cell in range(len(cells)):
+        cell_of[number[cell]] = cell
+    found = np.zeros((len(rows), 11), np.int64)
+    for reference in range(len(rows)):
+        row, made = rows[reference], found[reference]
+        xy = row[Column.XY]
+        made[0], made[1] = row[Column.OWNER], cell_of[number[len(cells) + reference]]
+        made[2], made[3], made[4] = row[Column.TURN], i32(data, xy), i32(data, xy + 4)
+        made[5], made[6] = row[Column.COLUMNS], row[Column.ROWS]
+        if row[Column.KIND] == Record.AREF:
+            for axis in range(4):
+                made[7 + axis] = i32(data, xy + 8 + 4 * axis) - made[3 + axis % 2]
+    return found
 
 
 @njit(cache=True)
@@ -190,17 +220,6 @@ def _turn(mirrored: bool, magnified: bool, angle: float) -> int:
 
 
 @njit(cache=True)
-def _resolve(data: Bytes, cells: Int64s, placed: Int64s) -> None:
-    """Write into each reference which structure it names, -1 for none."""
-    number = numbered(data, np.concatenate((cells[:, 2:], placed[:, 11:])))
-    cell_of = np.full(len(number), -1, np.int64)
-    for cell in range(len(cells)):
-        cell_of[number[cell]] = cell
-    for reference in range(len(placed)):
-        placed[reference, 1] = cell_of[number[len(cells) + reference]]
-
-
-@njit(cache=True)
 def _index_of(wanted: Int64s, tag: int) -> int:
     for index in range(len(wanted)):
         if wanted[index] == tag:
@@ -209,14 +228,10 @@ def _index_of(wanted: Int64s, tag: int) -> int:
 
 
 @njit(cache=True)
-def _roomy(table: Int64s, used: int, more: int) -> Int64s:
-    """Return the table, or a copy of twice the rows, with room for `more` after those `used`."""
-    if used + more <= len(table):
+def _roomy(table: Int64s, used: int) -> Int64s:
+    """Return the table, or a copy of twice the rows where all are used."""
+    if used < len(table):
         return table
-    bigger = np.empty((max(2 * len(table), used + more), table.shape[1]), np.int64)
-    bigger[:used] = table[:used]
+    bigger = np.empty((2 * len(table), table.shape[1]), np.int64)
+    bigger[:used] = table
     return bigger
-
-
-def _tag(layer: int, datatype: int) -> int:
-    return layer << 16 | datatype

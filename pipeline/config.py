@@ -85,7 +85,7 @@ class ReaderConfig(Settings):
 class TilesConfig(Settings):
     """How the layout is divided; never changes the answer."""
 
-    size_um: Length = 100.0
+    size_um: Length = 200.0
     """Side of a tile, in um."""
     shared: bool = True
     """Whether clips of a tile that hold the same region are drawn once."""

@@ -25,6 +25,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ from pipeline.reader import (
 )
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
-from stages.geometry.records import check_stream, without_cuts
+from stages.geometry.records import check_stream, load_kernels, without_cuts
 
 if TYPE_CHECKING:
     from stages.layout import LayoutInfo
@@ -188,6 +189,7 @@ def _read(
 ) -> tuple[Path, tuple[str, ...]]:
     """Check the file and run the reader; return the folder of the answer, and the warnings."""
     with started_reader(scratch / "reader.log") as reader:
+        Thread(target=load_kernels).start()  # while the file is unpacked
         file, notes = _check(path, scratch, limits)
         try:
             complaints = run_reader(reader, file, scratch / "out", request, limits)

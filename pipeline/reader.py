@@ -181,8 +181,9 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
 
 def _serve() -> None:
     # gdstk stays out of the parent
-    from stages.layout import describe_layout, pack_layout, shape_boxes
+    from stages.layout import describe_layout, load_kernels, pack_layout, shape_boxes
 
+    load_kernels()  # while the file is unpacked and checked
     question = sys.stdin.read()
     if not question:
         return  # nothing to read: the file was refused

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import confirm, ingest, outputs, steps
+from pipeline import confirm, ingest, outputs
 from pipeline.config import (
     STAGE_SETTINGS,
     Resources,
@@ -129,7 +129,7 @@ def scan(
             "shard": str(shard) if shard else None,
         }
         run.write_about(about)
-        with executor_for(resources, [steps.__name__]) as executor:
+        with executor_for(resources, ["pipeline.warm"]) as executor:
             session = _Scan(run, ledger, executor, listen, about)
             return session.scan(layout_path, config, model, model_path)
 

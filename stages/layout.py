@@ -113,6 +113,16 @@ def pack_layout(path: Path, layers: Sequence[Layer], cell: str | None) -> Packed
     return _pack_library(path, layers, cell)
 
 
+def load_kernels() -> None:
+    """Load what `pack_layout` runs, which takes a second at its first call."""
+    unit, top = gdstk.Cell("unit"), gdstk.Cell("top")
+    unit.add(gdstk.Polygon([(0, 0), (2, 0), (2, 1), (1, 1), (1, 2), (0, 2)]))
+    top.add(gdstk.Reference(unit), gdstk.FlexPath([(0, 0), (3, 0)], 1, simple_path=True))
+    with tempfile.TemporaryDirectory() as folder:
+        gdstk.Library().add(unit, top).write_gds(Path(folder, "small.gds"))
+        pack_layout(Path(folder, "small.gds"), [Layer(0, 0)], None)
+
+
 def _pack_stream(
     data: Bytes, elements: Elements, asked: Sequence[Layer], layers: Sequence[Layer],
     cell: str | None,

@@ -34,6 +34,12 @@ class State(IntEnum):
 END_OF_STRUCTURE, END_OF_LIBRARY = b"\x00\x04\x07\x00", b"\x00\x04\x04\x00"
 """The whole records."""
 
+EMPTY_LIBRARY = bytes.fromhex(
+    "0006 0002 0258  001c 0102" + 24 * "00" + "0006 0206 4100  0014 0305 3e4189374bc6a7f0"
+    "3944b82fa09b5a54  0004 0400"
+)
+"""A whole stream, of 1 nm, with no structure."""
+
 ELEMENTS = ("BOUNDARY", "PATH", "SREF", "AREF", "TEXT", "NODE", "BOX")
 TAIL = len(ELEMENTS)
 

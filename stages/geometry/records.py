@@ -16,7 +16,16 @@ import numpy as np
 
 from stages.contracts import Bytes, Int64s
 from stages.errors import LayoutError
-from stages.geometry.gdsii import DATA_BYTES, DATA_TYPE, MUST_HAVE, PLACES, Record, State, names_of
+from stages.geometry.gdsii import (
+    DATA_BYTES,
+    DATA_TYPE,
+    EMPTY_LIBRARY,
+    MUST_HAVE,
+    PLACES,
+    Record,
+    State,
+    names_of,
+)
 from stages.geometry.names import numbered
 from stages.geometry.stream import Slot, walk
 
@@ -109,6 +118,11 @@ def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
     return StreamReport(dbu_m * 1e9, len(placed), tuple(warnings), cuts[:, :2].copy())
 
 
+def load_kernels() -> None:
+    """Load what `check_stream` runs, which takes most of a second at its first call."""
+    check_stream(np.frombuffer(EMPTY_LIBRARY, np.uint8))
+
+
 def without_cuts(data: Bytes, cuts: Int64s) -> Iterator[Bytes]:
     """Yield the pieces of a stream that lie between the cuts of its report, in order."""
     begin = 0
@@ -185,7 +199,7 @@ def _drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
     """Forget the references to what is not in the file, and return the warning for them."""
     absent: dict[bytes, int] = {}
     for children in placed.values():
-        for name in children.keys() - placed.keys():
+        for name in [name for name in children if name not in placed]:
             absent[name] = min(children.pop(name), absent.get(name, sys.maxsize))
     if not absent:
         return []

@@ -83,7 +83,7 @@ def test_lengths_in_any_database_unit(
     assert job.clip_dbu * dbu_nm == pytest.approx(2560)
     assert job.stride_dbu * dbu_nm == pytest.approx(640)
     assert job.tile_dbu % job.core_dbu == 0
-    assert abs(job.tile_dbu * dbu_nm / 1000 - 100) <= 0.64
+    assert abs(job.tile_dbu * dbu_nm / 1000 - 200) <= 0.64
 
 
 def test_a_unit_that_no_pixel_or_stride_fits_is_refused(

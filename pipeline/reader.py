@@ -219,3 +219,5 @@ def _save(directory: Path, layout: PackedLayout) -> None:
 
 if __name__ == "__main__":
     _serve()
+    sys.stderr.flush()
+    os._exit(0)  # what it read is on disk: taking the process down in order costs 0.2 s

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from stages.contracts import Float32s, Floats, Int64s
@@ -111,6 +110,8 @@ def calibration(logits: Floats, hot: Int64s, clips: Int64s) -> tuple[float, floa
     targets that a few clips more of the other class would give, so that it ends where the classes
     do not overlap.
     """
+    from scipy.optimize import minimize  # a third of a second, that only training should wait for
+
     cold = clips - hot
     of_hot = (hot.sum() + 1) / (hot.sum() + 2)
     of_cold = 1 / (cold.sum() + 2)

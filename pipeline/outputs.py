@@ -9,7 +9,7 @@ promise  everything here can be made again from the run directory; what has no v
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +216,7 @@ def _write_markers(view: RunView, path: Path, regions: list[Box], suffix: str) -
     unfinished.replace(path)
 
 
-def _lyrdb(view: RunView, regions: list[Box]) -> str:
+def _lyrdb(view: RunView, regions: list[Box]) -> Iterator[str]:
     return lyrdb(
         view.hotspots, top=view.layout.top, dbu_nm=_dbu(view), core_dbu=view.job.core_dbu,
         layout=Path(view.about["layout"]["path"]).name, not_scanned=regions[:MOST_REGIONS],

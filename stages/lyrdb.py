@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -32,8 +32,8 @@ def lyrdb(
     layout: str,
     not_scanned: Sequence[Box] = (),
     verdicts: Mapping[int, Verdict] | None = None,
-) -> str:
-    """Return the hotspots as a KLayout report database.
+) -> Iterator[str]:
+    """Yield the hotspots as a KLayout report database, piece by piece.
 
     Categories: ``hotspot`` with one sub-category per band of scores (and per thousand markers,
     as KLayout's browser lists no more at once), ``pattern_group`` with the best hotspot of each
@@ -66,24 +66,22 @@ def lyrdb(
         f"<tag><name>{name}</name><description/><user>true</user></tag>"
         for name in ("score", "rank", "group", "clips", "hotspots", "severity")
     )
-    return "".join(
-        (
-            '<?xml version="1.0" encoding="utf-8"?>\n<report-database>\n',
-            f"<description>hotscan: {len(hotspots)} hotspots in {escape(layout)}</description>\n",
-            f"<original-file>{escape(layout)}</original-file>\n<generator>hotscan</generator>\n",
-            f"<top-cell>{cell}</top-cell>\n<tags>{tags}</tags>\n<categories>\n",
-            _category("hotspot", "Places over the threshold", band_categories),
-            _category("pattern_group", "The best hotspot of each distinct pattern"),
-            *_simulation_categories(simulated) * (verdicts is not None),
-            _category("not_scanned", "Regions that have no verdict"),
-            f"</categories>\n<cells><cell><name>{cell}</name><variant/><layout-name/><references/>",
-            "</cell></cells>\n<items>\n",
-            *items,
-            *(_item(path, cell, values) for path, each in simulated.items() for values in each),
-            *regions,
-            "</items>\n</report-database>\n",
-        )
-    )
+    yield '<?xml version="1.0" encoding="utf-8"?>\n<report-database>\n'
+    yield f"<description>hotscan: {len(hotspots)} hotspots in {escape(layout)}</description>\n"
+    yield f"<original-file>{escape(layout)}</original-file>\n<generator>hotscan</generator>\n"
+    yield f"<top-cell>{cell}</top-cell>\n<tags>{tags}</tags>\n<categories>\n"
+    yield _category("hotspot", "Places over the threshold", band_categories)
+    yield _category("pattern_group", "The best hotspot of each distinct pattern")
+    if verdicts is not None:
+        yield from _simulation_categories(simulated)
+    yield _category("not_scanned", "Regions that have no verdict")
+    yield f"</categories>\n<cells><cell><name>{cell}</name><variant/><layout-name/><references/>"
+    yield "</cell></cells>\n<items>\n"
+    yield from items
+    for path, each in simulated.items():
+        yield from (_item(path, cell, values) for values in each)
+    yield from regions
+    yield "</items>\n</report-database>\n"
 
 
 def _simulated(
@@ -128,9 +126,11 @@ def _simulation_categories(simulated: Mapping[str, object]) -> list[str]:
     ]
 
 
-def write_lyrdb_gz(path: Path, text: str) -> None:
+def write_lyrdb_gz(path: Path, pieces: Iterable[str]) -> None:
     """Write a report database compressed, with no time or name in its header."""
-    path.write_bytes(gzip.compress(text.encode(), mtime=0))
+    with path.open("wb") as file, gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        for piece in pieces:
+            packed.write(piece.encode())
 
 
 def _bands(hotspots: Sequence[Hotspot]) -> dict[str, Sequence[Hotspot]]:

@@ -57,7 +57,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The scan by the for-loop, which every other way of running must equal."""
-    result = small_scan(tmp_path_factory.mktemp("reference") / "run")
+    result = small_scan(tmp_path_factory.mktemp("reference") / "run", tiles={"size_um": 100.0})
     assert result.complete
     assert result.metrics["hotspots"] > 10
     return result.run

@@ -93,21 +93,22 @@ class NetworkScorer:
         assert self._screen is not None  # asked only where cold_below is over 0
         with torch.inference_mode():
             judged: Judgement = self._screen(self._pictures(rasters))
-            scores: Float32s = judged.logit.sigmoid().cpu().numpy()
+            scores: Float32s = judged.logit.float().sigmoid().cpu().numpy()
             return scores
 
     def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
         """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
         with torch.inference_mode():
             judged: Judgement = self._detector(self._pictures(rasters))
-            score, embedding = judged.logit.sigmoid(), judged.embedding.to(torch.float16)
+            score = judged.logit.float().sigmoid()  # a half where it is run in halves
+            embedding = judged.embedding.to(torch.float16)
             return score.cpu().numpy(), embedding.cpu().numpy()
 
     def score_with_care(self, rasters: Bytes) -> Float32s:
         """Return (`BATCH`,) scores of exactly `BATCH` pictures, of all that the detector knows."""
         with torch.inference_mode():
             logit = self._detector.careful(self._pictures(rasters))
-            scores: Float32s = logit.sigmoid().cpu().numpy()
+            scores: Float32s = logit.float().sigmoid().cpu().numpy()
             return scores
 
     def where(self, rasters: Bytes) -> Float32s | None:

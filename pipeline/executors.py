@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,7 +49,10 @@ GATHER_S = 30.0
 
 LOCAL_SETTINGS = {
     # Workers are forked from a process that has imported what they need: torch is read once.
-    "distributed.worker.multiprocessing-method": "forkserver",
+    # Elsewhere than on Linux, system libraries that torch uses do not survive a fork.
+    "distributed.worker.multiprocessing-method": (
+        "forkserver" if sys.platform == "linux" else "spawn"
+    ),
     # Past 80 % of its memory a worker would pause, and with results kept out of Dask wait for
     # ever: rather let the nanny end it at 95 %, which blames the units it held.
     "distributed.worker.memory.target": False,
@@ -341,7 +345,9 @@ def _local_cluster(resources: Resources, imports: Sequence[str]) -> LocalCluster
     from distributed.utils import get_mp_context
 
     # At its first call Dask names what it needs itself, in place of what was named before.
-    get_mp_context().set_forkserver_preload(["distributed", *imports])
+    context = get_mp_context()
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["distributed", *imports])
     with _interrupts_held():
         return LocalCluster(
             n_workers=resources.workers,

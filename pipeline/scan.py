@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from pipeline import confirm, ingest, outputs
@@ -278,8 +276,6 @@ class _Scan(Session):
             patterns = self.found_patterns(job, model)
             shards = range(shard_count(job.shard_patterns, patterns))
             task = partial(score_shard, job=job, patterns=patterns)
-            # The report draws clips: what that takes is loaded while this process has no work.
-            Thread(target=import_module, args=("pipeline.warm",), daemon=True).start()
             self.units("scores", "shards", shards, task, _shard_name)
             if self.about["shard"]:
                 return self.part_done()

@@ -104,15 +104,21 @@ def kill_driver(victim: Victim, out: Path, seed: int) -> None:
     assert_nothing_ran_twice(result.run)
 
 
+def workers_of(driver: psutil.Process) -> list[psutil.Process]:
+    """Return the processes that were forked from the one that is there to be forked."""
+    return [
+        worker
+        for child in driver.children()
+        if "forkserver" in " ".join(child.cmdline())
+        for worker in child.children()
+    ]
+
+
 def kill_worker(victim: Victim, out: Path, seed: int) -> None:
     rng = np.random.default_rng(100 + seed)
     process = victim.start(out)
     wait_for_rows(out, int(rng.integers(1, victim.units - 12)), process)
-    workers = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "spawn_main" in " ".join(child.cmdline())
-    ]
+    workers = workers_of(psutil.Process(process.pid))
     os.kill(workers[int(rng.integers(len(workers)))].pid, signal.SIGKILL)
     assert process.wait() == 0
     assert Run(out).hotspots.read_bytes() == victim.answer

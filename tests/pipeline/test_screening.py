@@ -7,8 +7,8 @@ import torch
 
 from pipeline.learning import Patterns
 from pipeline.screening import SCREEN_LOSS, screening_of
-from stages.detector.network import Network
-from stages.detector.screen import Screen, ScreenConfig
+from stages.detector.network import Judgement, Network
+from stages.detector.screen import ScreenConfig
 from stages.detector.training import LabelledClips, score
 
 THRESHOLD = 0.2
@@ -23,13 +23,25 @@ def judged(seed: int, count: int) -> tuple[Patterns, np.ndarray]:
     return Patterns(raster, hot, np.full(count, 4)), scores
 
 
-class Teacher:
-    """Stands for a training: keeps what is to be learnt, and returns an untaught screen."""
+class Brightness(Network):
+    """A screen that scores by how bright a picture is."""
+
+    config = ScreenConfig()
 
     def __init__(self) -> None:
-        torch.manual_seed(0)
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(20.0))
+
+    def forward(self, x: torch.Tensor) -> Judgement:
+        return Judgement(self.gain * x.mean((1, 2, 3)) - 4, torch.ones(len(x), 1))
+
+
+class Teacher:
+    """Stands for a training: keeps what is to be learnt, and returns a screen."""
+
+    def __init__(self) -> None:
         self.clips: LabelledClips | None = None
-        self.network = Screen(ScreenConfig())
+        self.network = Brightness()
 
     def __call__(self, clips: LabelledClips) -> Network:
         self.clips = clips
@@ -48,15 +60,15 @@ def test_a_screen_is_taught_how_far_a_pattern_is_from_the_threshold() -> None:
 
 
 def test_no_more_hotspots_are_sent_away_than_promised() -> None:
-    """Of an untaught screen, whose scores say nothing: the cut must be low enough all the same."""
     training, validation = judged(3, 4000), judged(4, 3000)
-    found = screening_of(Teacher(), training, validation, THRESHOLD)
+    teacher = Teacher()
+    found = screening_of(teacher, training, validation, THRESHOLD)
     assert found is not None
     for patterns, scores in (training, validation):
-        first = score(found.network(), patterns.raster)
+        first = score(teacher.network, patterns.raster)
         away = (first < found.cold_below) & (scores >= THRESHOLD)
         assert patterns.hot[away].sum() <= SCREEN_LOSS * patterns.hot.sum()
-    assert found.passed < 1
+    assert (validation[1] >= THRESHOLD).mean() < found.passed < 0.5  # a third is over it
 
 
 def test_there_is_no_screen_where_nothing_is_flagged() -> None:

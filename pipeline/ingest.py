@@ -188,7 +188,8 @@ def _read(
     path: Path, scratch: Path, request: dict[str, Any], limits: Limits
 ) -> tuple[Path, tuple[str, ...]]:
     """Check the file and run the reader; return the folder of the answer, and the warnings."""
-    with started_reader(scratch / "reader.log") as reader:
+    packs = "layers" in request and "boxes" not in request
+    with started_reader(scratch / "reader.log", packs=packs) as reader:
         file, notes = _check(path, scratch, limits)
         try:
             complaints = run_reader(reader, file, scratch / "out", request, limits)

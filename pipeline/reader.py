@@ -51,19 +51,21 @@ class Limits:
 
 
 @contextmanager
-def started_reader(log: Path) -> Iterator[Reader]:
+def started_reader(log: Path, *, packs: bool) -> Iterator[Reader]:
     """Start the child, which imports what it needs and waits; it does not outlive this.
 
     Parameters
     ----------
     log
         Where it writes its complaints.
+    packs
+        Whether it will pack a layout, and should load the kernels for that while it waits.
     """
     root = str(Path(__file__).resolve().parent.parent)
     python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     with log.open("wb") as output:
         process = subprocess.Popen(
-            _CHILD,
+            [*_CHILD, *["packs"] * packs],
             env=os.environ | {"PYTHONPATH": python_path},
             stdin=subprocess.PIPE,
             stdout=output,
@@ -179,11 +181,12 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
                 )
 
 
-def _serve() -> None:
+def _serve(*, packs: bool) -> None:
     # gdstk stays out of the parent
     from stages.layout import describe_layout, load_kernels, pack_layout, shape_boxes
 
-    load_kernels()  # while the file is unpacked and checked
+    if packs:
+        load_kernels()  # while the file is unpacked and checked
     question = sys.stdin.read()
     if not question:
         return  # nothing to read: the file was refused
@@ -218,6 +221,6 @@ def _save(directory: Path, layout: PackedLayout) -> None:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(packs="packs" in sys.argv[1:])
     sys.stderr.flush()
     os._exit(0)  # what it read is on disk: taking the process down in order costs 0.2 s

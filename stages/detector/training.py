@@ -326,16 +326,20 @@ def embeddings(detector: Network, rasters: Bytes) -> Float32s:
 def likeness(detector: Network, rasters: Bytes) -> Float32s:
     """Return vectors of unit norm, (n, f): alike (n, layers, h, w) pictures are near."""
     fused = detector.for_inference()
-    device = next(itertools.chain(fused.parameters(), fused.buffers())).device
-    parts = np.split(rasters, range(256, len(rasters), 256))
     with torch.inference_mode():
-        alike = [fused.likeness(to_pictures(part).to(device)).cpu().numpy() for part in parts]
+        alike = [fused.likeness(x).cpu().numpy() for x in _batches(fused, rasters)]
     return np.concatenate(alike)
 
 
-def _judged(detector: Network, rasters: Bytes, batch: int = 256) -> Iterator[Judgement]:
+def _judged(detector: Network, rasters: Bytes) -> Iterator[Judgement]:
     fused = detector.for_inference()
+    for x in _batches(fused, rasters):
+        with torch.inference_mode():
+            yield fused(x)
+
+
+def _batches(fused: Network, rasters: Bytes, batch: int = 256) -> Iterator[Tensor]:
+    """Yield pictures, a batch at a time, where the network is."""
     device = next(itertools.chain(fused.parameters(), fused.buffers())).device
     for part in np.split(rasters, range(batch, len(rasters), batch)):
-        with torch.inference_mode():
-            yield fused(to_pictures(part).to(device))
+        yield to_pictures(part).to(device)

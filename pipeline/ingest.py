@@ -41,7 +41,7 @@ from pipeline.reader import (
 )
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
-from stages.geometry.records import check_stream, load_kernels, without_cuts
+from stages.geometry.records import StreamCheck, load_kernels, without_cuts
 
 if TYPE_CHECKING:
     from stages.layout import LayoutInfo
@@ -56,6 +56,7 @@ OASIS_MAGIC = b"%SEMI-OASIS\r\n"
 GZIP_MAGIC = b"\x1f\x8b"
 DEFAULT_LIMITS = Limits()
 _CHUNK_BYTES = 1 << 20
+_CHECKED_BYTES = 1 << 24  # so much is unpacked before it is checked, meanwhile
 
 
 def read_layout(
@@ -203,6 +204,7 @@ def _read(
 
 def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, ...]]:
     """Return an uncompressed file that a reader may have, and the warnings about it."""
+    check = StreamCheck(extent_mm=limits.extent_mm)
     try:
         file, head = path, _head(path)
         if head.startswith(GZIP_MAGIC):
@@ -210,13 +212,14 @@ def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, 
             # Meanwhile, but not past it: two threads must not compile at once (numba).
             with ThreadPoolExecutor(1) as beside:
                 beside.submit(load_kernels)
-                _unpack(path, file, limits)
+                for written in _unpack(path, file, limits):
+                    beside.submit(check.see, np.memmap(file, np.uint8, "r", shape=written))
             head = _head(file)
     except OSError as error:
         raise LayoutError(f"{path}: {error.strerror or error}") from error
     try:
         if head.startswith(GDSII_MAGIC):
-            return _check_gdsii(file, scratch, limits)
+            return _check_gdsii(file, scratch, check)
         if head == OASIS_MAGIC:
             _check_oasis(np.memmap(file, np.uint8, "r"))
             return file, ()
@@ -235,8 +238,9 @@ def _head(path: Path) -> bytes:
         return file.read(len(OASIS_MAGIC))
 
 
-def _unpack(path: Path, target: Path, limits: Limits) -> None:
-    written = 0
+def _unpack(path: Path, target: Path, limits: Limits) -> Iterator[int]:
+    """Unpack a file, and yield now and then how many bytes are written."""
+    written = told = 0
     try:
         with gzip.open(path, "rb") as source, target.open("wb") as sink:
             while chunk := source.read(_CHUNK_BYTES):
@@ -247,13 +251,17 @@ def _unpack(path: Path, target: Path, limits: Limits) -> None:
                         "limit (unpacked_bytes) if it is meant to be so large"
                     )
                 sink.write(chunk)
+                if written - told >= _CHECKED_BYTES:
+                    told = written
+                    sink.flush()
+                    yield told
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise LayoutError(f"{path}: gzip is damaged after {written} bytes: {error}") from error
 
 
-def _check_gdsii(file: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, ...]]:
+def _check_gdsii(file: Path, scratch: Path, check: StreamCheck) -> tuple[Path, tuple[str, ...]]:
     data: Bytes = np.memmap(file, np.uint8, "r")
-    report = check_stream(data, extent_mm=limits.extent_mm)
+    report = check.report(data)
     if not len(report.cuts):
         return file, report.warnings
     mended = scratch / f"mended.{file.name}"

@@ -72,11 +72,8 @@ def read_elements(data: Bytes, layers: Sequence[Layer]) -> Elements:
         Each once.
     """
     wanted = np.array([layer.layer << 16 | layer.datatype for layer in layers], np.int64)
-    dbu_m, cells, rows, tags = _walk(data, wanted)
-    kind = rows[:, Column.KIND]
-    shapes = rows[(kind == Record.BOUNDARY) | (kind == Record.BOX)]
+    dbu_m, cells, shapes, paths, placed, tags = _walk(data, wanted)
     points, starts = _corners(data, shapes)
-    path = [Column.OWNER, Column.LAYER, Column.BEGIN, Column.END]
     view = data.data
     names = (bytes(view[at : at + size]) for at, size in cells[:, 2:].tolist())
     return Elements(
@@ -85,86 +82,121 @@ def read_elements(data: Bytes, layers: Sequence[Layer]) -> Elements:
         head=cells[:, :2],
         point=points,
         point_start=starts,
-        shape=shapes[:, [Column.OWNER, Column.LAYER]],
-        path=rows[kind == Record.PATH][:, path],
-        reference=_references(data, rows[(kind == Record.SREF) | (kind == Record.AREF)], cells),
+        shape=shapes[:, :2],
+        path=paths,
+        reference=_references(data, placed, cells),
         layers=tuple(sorted(Layer(tag >> 16, tag & 65535) for tag in tags.tolist())),
     )
 
 
-class Column(IntEnum):
-    """What the walk keeps of an element; offsets are in bytes."""
+class Seen(IntEnum):
+    """What the walk remembers of an element; offsets are in bytes, 0 where there is none."""
 
-    KIND, OWNER, LAYER, BEGIN, END, XY, XY_END, NAME, NAME_BYTES, TURN, COLUMNS, ROWS = range(12)
+    KIND, BEGIN, TAG, XY, NAME, COLUMNS, QUARTERS, MIRRORED, OTHER_TURN = range(9)
 
 
-_WIDTH = len(Column)
+_SEEN = len(Seen)
 
 
 @njit(cache=True)
-def _walk(data: Bytes, wanted: Int64s) -> tuple[float, Int64s, Int64s, Int64s]:
-    """Go through the records once.
+def _walk(data: Bytes, wanted: Int64s) -> tuple[float, Int64s, Int64s, Int64s, Int64s, Int64s]:
+    """Go through the records once. Owners are structures, by their number; offsets are in bytes.
 
-    Returns the database unit in m; for each structure its head (see `Elements`) and where its name
-    is, offset and bytes; references, and shapes and paths on the layers `wanted`, as `Column`s; and
-    the layers of all shapes and paths, ``layer << 16 | datatype``.
+    What comes back:
+
+    - the database unit in m;
+    - for each structure its head (see `Elements`), where its name is, and of how many bytes;
+    - for each shape on the layers `wanted` its owner, its layer, and where its corners are;
+    - for each path on them what `Elements` says of it;
+    - for each reference its owner, its turn, and where its name, place and columns are, 0 for none;
+    - the layers of all shapes and paths, ``layer << 16 | datatype``.
     """
     cells, cell_count = np.empty((_FROM, 4), np.int64), 0
-    rows, used = np.empty((_FROM, _WIDTH), np.int64), 0
-    row, inside = rows[0], False
-    mirrored, magnified, angle = False, False, 0.0
+    shapes, shape_count = np.empty((_FROM, 3), np.int64), 0
+    paths, path_count = np.empty((_FROM, 4), np.int64), 0
+    placed, placed_count = np.empty((_FROM, 5), np.int64), 0
+    seen = np.zeros(_SEEN, np.int64)
     dbu_m, last, begin, at = 0.0, -1, 0, 0
     tags = {last}  # a set that begins empty has no type
     while True:
-        code, end = data[at + 2], at + u16(data, at)
-        if code == Record.XY:
-            row[Column.XY], row[Column.XY_END] = at + 4, end
-        elif code == Record.LAYER:
-            row[Column.LAYER] += u16(data, at + 4) << 16
-        elif code == Record.DATATYPE or code == Record.BOXTYPE:
-            row[Column.LAYER] += u16(data, at + 4)
-        elif code == Record.ENDEL:
-            inside, row[Column.END], kind = False, end, row[Column.KIND]
-            if kind == Record.BOUNDARY or kind == Record.BOX or kind == Record.PATH:
-                if row[Column.LAYER] != last:
-                    last = int(row[Column.LAYER])
-                    tags.add(last)
-                row[Column.LAYER] = _index_of(wanted, row[Column.LAYER])
-                used += row[Column.LAYER] >= 0
-            elif kind == Record.SREF or kind == Record.AREF:
-                row[Column.TURN] = _turn(mirrored, magnified, angle)
-                used += 1
-        elif code == Record.SNAME:
-            row[Column.NAME], row[Column.NAME_BYTES] = at + 4, end - at - 4
-        elif code == Record.COLROW:
-            row[Column.COLUMNS], row[Column.ROWS] = i16(data, at + 4), i16(data, at + 6)
-        elif code == Record.STRANS:
-            mirrored = data[at + 4] & 128 != 0
-        elif code == Record.MAG:
-            magnified = real(data, at + 4) != 1.0
-        elif code == Record.ANGLE:
-            angle = real(data, at + 4)
+        code, end, owner = data[at + 2], at + u16(data, at), cell_count - 1
+        if code == Record.ENDLIB:
+            break
+        if code == Record.UNITS:
+            dbu_m = real(data, at + 12)
         elif code == Record.BGNSTR:
             begin = at
         elif code == Record.STRNAME:
-            cells = _roomy(cells, cell_count)
-            head = cells[cell_count]
-            head[0], head[1], head[2], head[3] = begin, end, at + 4, end - at - 4
+            cells = _put(cells, cell_count, (begin, end, at + 4, end - at - 4))
             cell_count += 1
-        elif code == Record.UNITS:
-            dbu_m = real(data, at + 12)
-        elif code == Record.ENDLIB:
-            break
-        elif not inside and _is_element(code):
-            rows = _roomy(rows, used)
-            row, inside = rows[used], True
-            row[:] = 0
-            row[Column.KIND], row[Column.OWNER], row[Column.BEGIN] = code, cell_count - 1, at
-            row[Column.COLUMNS], row[Column.ROWS] = 1, 1
-            mirrored, magnified, angle = False, False, 0.0
+        elif code != Record.ENDEL:
+            _take(data, at, code, seen)
+        elif _is_reference(seen[Seen.KIND]):
+            its = (owner, _turn(seen), seen[Seen.NAME], seen[Seen.XY], seen[Seen.COLUMNS])
+            placed = _put(placed, placed_count, its)
+            placed_count += 1
+        elif _is_shape(seen[Seen.KIND]):
+            if seen[Seen.TAG] != last:
+                last = seen[Seen.TAG]
+                tags.add(last)
+            layer = _index_of(wanted, last)
+            if layer >= 0 and seen[Seen.KIND] == Record.PATH:
+                paths = _put(paths, path_count, (owner, layer, seen[Seen.BEGIN], end))
+                path_count += 1
+            elif layer >= 0:
+                shapes = _put(shapes, shape_count, (owner, layer, seen[Seen.XY]))
+                shape_count += 1
+        if code == Record.ENDEL:
+            seen[:] = 0
         at = end
     tags.remove(-1)
-    return dbu_m, cells[:cell_count], rows[:used], np.array(list(tags), np.int64)
+    return (
+        dbu_m, cells[:cell_count], shapes[:shape_count], paths[:path_count],
+        placed[:placed_count], np.array(list(tags), np.int64),
+    )  # fmt: skip
+
+
+@njit(cache=True)
+def _take(data: Bytes, at: int, code: int, seen: Int64s) -> None:
+    """Remember what a record says of the element that it is in, or begins."""
+    if code == Record.XY:
+        seen[Seen.XY] = at + 4
+    elif code == Record.LAYER:
+        seen[Seen.TAG] += u16(data, at + 4) << 16
+    elif code == Record.DATATYPE or code == Record.BOXTYPE:
+        seen[Seen.TAG] += u16(data, at + 4)
+    elif code == Record.SNAME:
+        seen[Seen.NAME] = at + 4
+    elif code == Record.COLROW:
+        seen[Seen.COLUMNS] = at + 4
+    elif code == Record.STRANS:
+        seen[Seen.MIRRORED] = data[at + 4] >> 7
+    elif code == Record.MAG:
+        seen[Seen.OTHER_TURN] |= real(data, at + 4) != 1.0
+    elif code == Record.ANGLE:
+        turn = real(data, at + 4) / 90.0
+        seen[Seen.QUARTERS] = round(turn) % 4
+        seen[Seen.OTHER_TURN] |= abs(turn - round(turn)) > 1e-9
+    elif _is_shape(code) or _is_reference(code):
+        seen[Seen.KIND], seen[Seen.BEGIN] = code, at
+
+
+@njit(cache=True)
+def _turn(seen: Int64s) -> int:
+    """Return the code of `PackedLayer.inst_turn`, or `OTHER_TURN`."""
+    if seen[Seen.OTHER_TURN]:
+        return OTHER_TURN
+    return int(seen[Seen.QUARTERS] + 4 * seen[Seen.MIRRORED])
+
+
+@njit(cache=True)
+def _is_shape(code: int) -> bool:
+    return bool(code == Record.BOUNDARY or code == Record.BOX or code == Record.PATH)
+
+
+@njit(cache=True)
+def _is_reference(code: int) -> bool:
+    return bool(code == Record.SREF or code == Record.AREF)
 
 
 @njit(cache=True)
@@ -172,12 +204,13 @@ def _corners(data: Bytes, shapes: Int64s) -> tuple[Int64s, Int64s]:
     """Return the corners of shapes, none first and last, and where each shape begins."""
     starts = np.zeros(len(shapes) + 1, np.int64)
     for shape in range(len(shapes)):
-        xy, end = shapes[shape, Column.XY], shapes[shape, Column.XY_END]
+        xy = shapes[shape, 2]
+        end = _end(data, xy)
         closed = end - xy > 8 and same_point(data, xy, end - 8)
         starts[shape + 1] = starts[shape] + (end - xy) // 8 - closed
     points = np.empty((starts[-1], 2), np.int64)
     for shape in range(len(shapes)):
-        xy = shapes[shape, Column.XY]
+        xy = shapes[shape, 2]
         for corner in range(starts[shape], starts[shape + 1]):
             points[corner, 0], points[corner, 1] = i32(data, xy), i32(data, xy + 4)
             xy += 8
@@ -185,38 +218,35 @@ def _corners(data: Bytes, shapes: Int64s) -> tuple[Int64s, Int64s]:
 
 
 @njit(cache=True)
-def _references(data: Bytes, rows: Int64s, cells: Int64s) -> Int64s:
-    """Return `REFERENCE`s of the rows of references."""
-    names = rows[:, Column.NAME : Column.NAME_BYTES + 1]
-    number = numbered(data, np.concatenate((cells[:, 2:], names)))
+def _references(data: Bytes, placed: Int64s, cells: Int64s) -> Int64s:
+    """Return `REFERENCE`s of what the walk found placed."""
+    names = np.empty((len(cells) + len(placed), 2), np.int64)
+    names[: len(cells)] = cells[:, 2:]
+    for reference in range(len(placed)):
+        name = placed[reference, 2]
+        names[len(cells) + reference, 0] = name
+        names[len(cells) + reference, 1] = _end(data, name) - name
+    number = numbered(data, names)
     cell_of = np.full(len(number), -1, np.int64)
     for cell in range(len(cells)):
         cell_of[number[cell]] = cell
-    found = np.zeros((len(rows), 11), np.int64)
-    for reference in range(len(rows)):
-        row, made = rows[reference], found[reference]
-        xy = row[Column.XY]
-        made[0], made[1] = row[Column.OWNER], cell_of[number[len(cells) + reference]]
-        made[2], made[3], made[4] = row[Column.TURN], i32(data, xy), i32(data, xy + 4)
-        made[5], made[6] = row[Column.COLUMNS], row[Column.ROWS]
-        if row[Column.KIND] == Record.AREF:
+    found = np.zeros((len(placed), len(REFERENCE)), np.int64)
+    for reference in range(len(placed)):
+        owner, turn, _, xy, columns = placed[reference]
+        made = found[reference]
+        made[0], made[1], made[2] = owner, cell_of[number[len(cells) + reference]], turn
+        made[3], made[4], made[5], made[6] = i32(data, xy), i32(data, xy + 4), 1, 1
+        if columns:
+            made[5], made[6] = i16(data, columns), i16(data, columns + 2)
             for axis in range(4):
                 made[7 + axis] = i32(data, xy + 8 + 4 * axis) - made[3 + axis % 2]
     return found
 
 
 @njit(cache=True)
-def _is_element(code: int) -> bool:
-    return bool(Record.BOUNDARY <= code <= Record.TEXT or code in (Record.NODE, Record.BOX))
-
-
-@njit(cache=True)
-def _turn(mirrored: bool, magnified: bool, angle: float) -> int:
-    """Return the code of `PackedLayer.inst_turn`, or `OTHER_TURN`."""
-    quarters = round(angle / 90.0)
-    if magnified or abs(angle / 90.0 - quarters) > 1e-9:
-        return OTHER_TURN
-    return int(quarters) % 4 + (4 if mirrored else 0)
+def _end(data: Bytes, at: int) -> int:
+    """Return where the data end that begin `at`, right after the head of their record."""
+    return int(at - 4 + u16(data, at - 4))
 
 
 @njit(cache=True)
@@ -228,10 +258,12 @@ def _index_of(wanted: Int64s, tag: int) -> int:
 
 
 @njit(cache=True)
-def _roomy(table: Int64s, used: int) -> Int64s:
-    """Return the table, or a copy of twice the rows where all are used."""
-    if used < len(table):
-        return table
-    bigger = np.empty((2 * len(table), table.shape[1]), np.int64)
-    bigger[:used] = table
-    return bigger
+def _put(table: Int64s, row: int, values: tuple[int, ...]) -> Int64s:
+    """Write a row after the last, into a copy of twice the rows where all are used."""
+    if row == len(table):
+        bigger = np.empty((2 * len(table), table.shape[1]), np.int64)
+        bigger[:row] = table
+        table = bigger
+    for column in range(len(values)):
+        table[row, column] = values[column]
+    return table

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from stages.contracts import Int64s, PackedLayer
+from stages.contracts import Int32s, Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.index import node_boxes, spatial_order
 from stages.geometry.walk import turned_box
@@ -68,11 +68,12 @@ class LayerBuilder:
     def __init__(self) -> None:
         self.cell_box = np.empty((1024, 4), np.int64)
         self.names: list[str] = []
-        self.item_box: list[Int64s] = []
-        self.item_ref: list[Int64s] = []
-        self.node_box: list[Int64s] = []
+        self.far: list[tuple[str, int]] = []  # cells that pass 32 bits, and how far they reach
+        self.item_box: list[Int32s] = []
+        self.item_ref: list[Int32s] = []
+        self.node_box: list[Int32s] = []
         self.polygons: list[Int64s] = []
-        self.placements: list[Int64s] = []
+        self.placements: list[Int32s] = []
         self.placed = 0
 
     def add_cell(self, name: str, rects: Int64s, polygons: list[Int64s], placements: Int64s) -> int:
@@ -89,11 +90,14 @@ class LayerBuilder:
         )
         order = spatial_order(boxes)
         boxes = boxes[order]
-        self.item_box.append(boxes)
-        self.item_ref.append(refs[order])
-        self.node_box.append(node_boxes(boxes))
+        reach = max(_reach(boxes), _reach(placements[:, 2:4]))
+        if reach > INT32_MAX:
+            self.far.append((name, reach))
+        self.item_box.append(boxes.astype(np.int32))
+        self.item_ref.append(refs[order].astype(np.int32))
+        self.node_box.append(node_boxes(boxes).astype(np.int32))
         self.polygons.extend(polygons)
-        self.placements.append(placements)
+        self.placements.append(placements.astype(np.int32))
         self.placed += len(placements)
         number = len(self.names)
         self.names.append(name)
@@ -113,34 +117,36 @@ class LayerBuilder:
         LayoutError
             A coordinate passes 32 bits.
         """
-        points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
-        placements = np.concatenate([NO_PLACEMENTS, *self.placements])
-        boxes = np.concatenate(self.item_box)
-        self._refuse_far(boxes, starts_of(self.item_box))
-        self._refuse_far(placements[:, 2:4], starts_of(self.placements))
-        return PackedLayer(
-            item_start=starts_of(self.item_box),
-            item_box=boxes.astype(np.int32),
-            item_ref=np.concatenate(self.item_ref).astype(np.int32),
-            node_start=starts_of(self.node_box),
-            node_box=np.concatenate(self.node_box).astype(np.int32),
-            point=points.astype(np.int32),
-            point_start=starts_of(self.polygons),
-            inst_cell=placements[:, 0].astype(np.int32),
-            inst_turn=placements[:, 1].astype(np.uint8),
-            inst_place=np.ascontiguousarray(placements[:, 2:]).astype(np.int32),
-            cell_box=self.cell_box[: len(self.names)].copy(),
-        )
-
-    def _refuse_far(self, coordinates: Int64s, starts: Int64s) -> None:
-        reach = max(int(coordinates.max(initial=0)), -int(coordinates.min(initial=0)))
-        if reach > INT32_MAX:
-            row = np.flatnonzero((np.abs(coordinates) == reach).any(axis=1))[0]
-            name = self.names[np.searchsorted(starts, row, side="right") - 1]
+        for name, reach in self.far:
             raise LayoutError(
                 f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
                 f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
             )
+        points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
+        placements = np.concatenate(self.placements)
+        return PackedLayer(
+            item_start=starts_of(self.item_box),
+            item_box=np.concatenate(self.item_box),
+            item_ref=np.concatenate(self.item_ref),
+            node_start=starts_of(self.node_box),
+            node_box=np.concatenate(self.node_box),
+            point=points.astype(np.int32),
+            point_start=starts_of(self.polygons),
+            inst_cell=placements[:, 0].copy(),
+            inst_turn=placements[:, 1].astype(np.uint8),
+            inst_place=placements[:, 2:].copy(),
+            cell_box=self.cell_box[: len(self.names)].copy(),
+        )
+
+
+@numba.njit(cache=True)
+def _reach(coordinates: Int64s) -> int:
+    """Return the largest absolute coordinate, 0 of none."""
+    reach = np.int64(0)
+    for row in range(coordinates.shape[0]):
+        for column in range(coordinates.shape[1]):
+            reach = max(reach, abs(coordinates[row, column]))
+    return int(reach)
 
 
 @numba.njit(cache=True)

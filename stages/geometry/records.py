@@ -27,7 +27,7 @@ from stages.geometry.gdsii import (
     names_of,
 )
 from stages.geometry.names import numbered
-from stages.geometry.stream import Slot, walk
+from stages.geometry.stream import Slot, Walk, begun, walk
 
 LEVELS = 1000
 """Deepest hierarchy that is read: real ones stay under 50, and readers recurse."""
@@ -98,24 +98,46 @@ def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
     GDSII has no checksum: a damaged coordinate, layer or name that is still plausible cannot be
     told from a meant one.
     """
-    frozen = data.view()
+    return StreamCheck(extent_mm=extent_mm).report(data)
+
+
+class StreamCheck:
+    """A check that may begin while the file is still being unpacked; see `check_stream`."""
+
+    def __init__(self, *, extent_mm: float) -> None:
+        self._extent_mm = extent_mm
+        self._walk: Walk = begun()
+
+    def see(self, data: Bytes) -> None:
+        """Check the records that are whole in `data`, the first part of the file, further."""
+        self._walk = walk(_frozen(data), False, self._extent_mm, self._walk)
+
+    def report(self, data: Bytes) -> StreamReport:
+        """Check what is left of `data`, now the whole file."""
+        frozen = _frozen(data)
+        slots, dbu_m, names, cuts, notes = walk(frozen, True, self._extent_mm, self._walk)
+        names, cuts = names[: slots[Slot.NAMES]], cuts[: slots[Slot.CUTS]]
+        if slots[Slot.FAULT]:
+            raise LayoutError(_explain(frozen, slots, names))
+        warnings = [
+            text.format(n=count) + f" (first at byte {first})"
+            for (count, first), text in zip(notes.tolist(), _NOTES, strict=True)
+            if count and text
+        ]
+        placed = _references(frozen, names)
+        warnings += _drop_undefined(placed)
+        _check_depth(placed)
+        end = int(slots[Slot.AT])
+        if frozen[end:].any():
+            warnings.append(f"ignored {len(frozen) - end} bytes after ENDLIB (first at byte {end})")
+        return StreamReport(dbu_m * 1e9, len(placed), tuple(warnings), cuts[:, :2].copy())
+
+
+def _frozen(data: Bytes) -> Bytes:
+    """Return a read-only view, whatever was mapped how: the kernel is compiled once."""
+    frozen = data.view(np.ndarray)
     frozen.flags.writeable = False
-    fault, slots, dbu_m, names, cuts, notes = walk(frozen, extent_mm)
-    names, cuts = names[: slots[Slot.NAMES]], cuts[: slots[Slot.CUTS]]
-    if fault:
-        raise LayoutError(_explain(frozen, fault, slots, names))
-    warnings = [
-        text.format(n=count) + f" (first at byte {first})"
-        for (count, first), text in zip(notes.tolist(), _NOTES, strict=True)
-        if count and text
-    ]
-    placed = _references(frozen, names)
-    warnings += _drop_undefined(placed)
-    _check_depth(placed)
-    end = int(slots[Slot.AT])
-    if frozen[end:].any():
-        warnings.append(f"ignored {len(frozen) - end} bytes after ENDLIB (first at byte {end})")
-    return StreamReport(dbu_m * 1e9, len(placed), tuple(warnings), cuts[:, :2].copy())
+    return frozen
 
 
 def load_kernels() -> None:
@@ -132,12 +154,12 @@ def without_cuts(data: Bytes, cuts: Int64s) -> Iterator[Bytes]:
     yield data[begin:]
 
 
-def _explain(data: Bytes, fault: int, slots: Int64s, names: Int64s) -> str:
+def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
     at, state = int(slots[Slot.AT]), int(slots[Slot.STATE])
     code = int(data[at + 2]) if at + 4 <= len(data) else 0
     size = int(DATA_BYTES[code])
     missing = names_of(int(MUST_HAVE[state] & ~slots[Slot.SEEN]))
-    text = _FAULTS[fault].format(
+    text = _FAULTS[slots[Slot.FAULT]].format(
         value=int(slots[Slot.VALUE]),
         code=code,
         record=Record(code).name if DATA_TYPE[code] != 255 else f"0x{code:02x}",

@@ -39,27 +39,39 @@ class Note(IntEnum):
 class Slot(IntEnum):
     """What a walk remembers between records."""
 
-    AT, STATE, SEEN, START, VALUE, LIMIT, CUT, NAMES, CUTS, COLROW = range(10)
+    AT, STATE, SEEN, START, VALUE, LIMIT, CUT, NAMES, CUTS, COLROW, FAULT, ENDED = range(12)
 
 
 SLOTS = len(Slot)
 NOTES = len(Note)
 
 
-@njit(cache=True)
-def walk(data: Bytes, extent_mm: float) -> tuple[int, Int64s, float, Int64s, Int64s, Int64s]:
-    """Go through the records up to ENDLIB or the first fault.
+Walk = tuple[Int64s, float, Int64s, Int64s, Int64s]
+"""What a walk knows so far: the slots; the database unit in m; the names as (offset, bytes, byte of
+the element that refers, -1 for a structure's own); the cuts as (begin, end, note); for each note
+how often and where first."""
 
-    Returns the fault, the slots, the database unit in m, the names as (offset, bytes, byte of
-    the element that refers, -1 for a structure's own), the cuts as (begin, end, note), and for
-    each note how often and where first.
-    """
+
+def begun() -> Walk:
+    """Return the walk of a stream of which nothing has been seen."""
     slots = np.zeros(SLOTS, np.int64)
-    notes = np.zeros((NOTES, 2), np.int64)
-    names, cuts = np.empty((1024, 3), np.int64), np.empty((16, 3), np.int64)
     slots[Slot.CUT] = -1
-    dbu_m, at, fault, code = 0.0, 0, 0, 0
-    while fault == Fault.NONE and code != Record.ENDLIB:
+    names, cuts = np.empty((1024, 3), np.int64), np.empty((16, 3), np.int64)
+    return slots, 0.0, names, cuts, np.zeros((NOTES, 2), np.int64)
+
+
+@njit(cache=True, nogil=True)
+def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
+    """Go on through the records, up to ENDLIB or the first fault.
+
+    `data` begins where the stream does. Where it is not yet the `whole` of it, a record of which
+    the end is missing is left for the next call, and is no fault.
+    """
+    slots, dbu_m, names, cuts, notes = known
+    at, fault, ended = slots[Slot.AT], slots[Slot.FAULT], slots[Slot.ENDED]
+    while fault == Fault.NONE and not ended:
+        if not whole and (at + 4 > len(data) or at + u16(data, at) > len(data)):
+            break
         slots[Slot.AT] = at
         fault = _check_frame(data, slots)
         if fault != Fault.NONE:
@@ -84,10 +96,11 @@ def walk(data: Bytes, extent_mm: float) -> tuple[int, Int64s, float, Int64s, Int
                 cuts = _put(cuts, slots, Slot.CUTS, slots[Slot.START], end, slots[Slot.CUT])
         else:
             fault = _check_value(data, code, slots, notes)
-        at = end
+        at, ended = end, code == Record.ENDLIB
     if fault == Fault.NONE:
         slots[Slot.AT] = at
-    return fault, slots, dbu_m, names, cuts, notes
+    slots[Slot.FAULT], slots[Slot.ENDED] = fault, ended
+    return slots, dbu_m, names, cuts, notes
 
 
 @njit(cache=True)

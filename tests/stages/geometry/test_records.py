@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 
 from stages.errors import LayoutError
 from stages.geometry.gdsii import Record
-from stages.geometry.records import LEVELS, StreamReport, check_stream, without_cuts
+from stages.geometry.records import (
+    LEVELS,
+    StreamCheck,
+    StreamReport,
+    check_stream,
+    without_cuts,
+)
 
 DATE = struct.pack(">12h", *[1] * 12)
 SQUARE = (0, 0, 10, 0, 10, 10, 0, 10, 0, 0)
@@ -272,6 +278,31 @@ def test_any_damage_ends_in_a_report_or_a_refusal(flips: list[tuple[int, int]]) 
 def test_every_cut_off_file_is_refused(length: int) -> None:
     with pytest.raises(LayoutError, match="the file ends"):
         check_stream(GOOD[:length])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(GOOD) - 1), st.integers(1, 255)), max_size=2),
+    st.lists(st.integers(0, len(GOOD)), max_size=6),
+)
+def test_a_file_that_is_seen_grow_is_checked_as_if_whole(
+    flips: list[tuple[int, int]], lengths: list[int]
+) -> None:
+    data = GOOD.copy()
+    for at, bits in flips:
+        data[at] ^= bits
+
+    def said(seen: list[int]) -> str:
+        checked = StreamCheck(extent_mm=100.0)
+        for length in seen:
+            checked.see(data[:length])
+        try:
+            report = checked.report(data)
+        except LayoutError as error:
+            return str(error)
+        return f"{report.dbu_nm} {report.cells} {report.warnings} {report.cuts.tolist()}"
+
+    assert said(sorted(lengths)) == said([])
 
 
 CELLS = {

@@ -47,9 +47,11 @@ from pipeline.store import (
     open_run_directory,
     read_clips_in_parts,
     read_patterns,
+    scratch_folder,
     shard_count,
     write_table,
 )
+from pipeline.tallying import tallied
 from pipeline.view import RunView
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
@@ -58,7 +60,6 @@ from stages.errors import RunMismatchError, UsageError
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.markers import free_layer
-from stages.patterns import tallied
 from stages.scores import check_device
 from stages.tables import hotspots_to_table
 from stages.tiles import Tile
@@ -308,13 +309,17 @@ class _Scan(Session):
 
         def find() -> dict[str, float]:
             parts = read_clips_in_parts(self.run, self.finished_tiles(job))
-            found = tallied((keys, clips.x_dbu, clips.y_dbu) for clips, keys in parts)
-            embedding = model.config.embedding
-            create_patterns(self.run, job.spec, embedding, job.shard_patterns, found)
-            return {"patterns": len(found), "clips": int(found.count.sum())}
+            rows = ((keys, clips.x_dbu, clips.y_dbu) for clips, keys in parts)
+            with scratch_folder(self.run) as scratch:
+                found = tallied(rows, clips, scratch)
+                create_patterns(
+                    self.run, job.spec, model.config.embedding, job.shard_patterns, len(found),
+                    found.strips(),
+                )  # fmt: skip
+            return {"patterns": len(found), "clips": clips}
 
         # More tiles may have succeeded since the patterns were found: then they are found anew.
-        clips = self.ledger.totals("clips").counts.get("clips", 0)
+        clips = int(self.ledger.totals("clips").counts.get("clips", 0))
         before = self.ledger.totals("patterns").counts.get("clips", clips)
         if before != clips:
             for stage in ("patterns", "scores", *REMADE):
@@ -336,11 +341,9 @@ class _Scan(Session):
 
         def find() -> dict[str, float]:
             (scores,) = read_patterns(self.run, "score")
-            over, pattern, pattern_keys = clips_of(
-                self.run, self.finished_tiles(job), scores >= threshold
-            )
+            over, pattern, keys = clips_of(self.run, self.finished_tiles(job), scores >= threshold)
             spots = find_hotspots(
-                over, pattern, rules=RULES, scores=scores, keys=pattern_keys,
+                over, pattern, rules=RULES, scores=scores, keys=keys,
                 core_dbu=job.core_dbu, threshold=threshold, sure=sure,
             )  # fmt: skip
             asked = confirm.to_simulate(spots, config.confirm.sure)

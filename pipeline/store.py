@@ -11,7 +11,8 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,18 @@ def open_run_directory(path: Path) -> Run:
     return run
 
 
+@contextmanager
+def scratch_folder(run: Run) -> Iterator[Path]:
+    """Give a folder in the run directory for what is not kept; a kill's is taken over."""
+    folder = run.path / ".scratch"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a kill, finds the old one or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -195,21 +208,22 @@ def read_clips_in_parts(run: Run, tiles: list[str]) -> Iterator[tuple[Clips, Byt
 def clips_of(
     run: Run, tiles: list[str], chosen: npt.NDArray[np.bool_]
 ) -> tuple[Clips, Int64s, Bytes]:
-    """Return the clips of some patterns, the pattern of each, and the keys of all patterns.
+    """Return the clips of some patterns, and the pattern and key of each.
 
     Parameters
     ----------
     chosen
         (patterns,) which.
     """
-    (patterns,) = read_patterns(run, "key")
     numbers = np.flatnonzero(chosen)
-    found: list[tuple[Clips, Int64s]] = []
+    (wanted,) = pattern_rows(run, numbers, "key")
+    found = [(Clips.joined([]), numbers[:0], wanted[:0])]
     for clips, keys in read_clips_in_parts(run, tiles) if len(numbers) else ():
-        place = located(keys, patterns[numbers])
-        found.append((clips.some(place >= 0), numbers[place[place >= 0]]))
-    clips = Clips.joined([part for part, _ in found])
-    return clips, np.concatenate([numbers[:0], *(number for _, number in found)]), patterns
+        place = located(keys, wanted)
+        among = place >= 0
+        found.append((clips.some(among), numbers[place[among]], keys[among]))
+    some, pattern, key = zip(*found, strict=True)
+    return Clips.joined(some), np.concatenate(pattern), np.concatenate(key)
 
 
 def create_patterns(
@@ -217,20 +231,28 @@ def create_patterns(
     spec: RasterSpec,
     embedding: int,
     shard_patterns: int,
-    found: Tally,
+    n: int,
+    found: Iterable[Tally],
 ) -> None:
-    """Create ``patterns.zarr``: what is known, and room for pictures and scores."""
-    n = len(found)
+    """Create ``patterns.zarr``: what is known of `n` patterns, room for pictures and scores."""
     unfinished = run.patterns.with_name(".patterns.zarr.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     group = zarr.create_group(unfinished, attributes={"clip_px": spec.clip_px, "patterns": n})
     chunk = min(CHUNK_PATTERNS, shard_patterns)
     shard = -(-shard_patterns // chunk) * chunk
-    for name in ("key", "count", "x_dbu", "y_dbu"):
-        values = getattr(found, name)
-        # A worker reads the rows of its shard, not those of the chip.
-        array = group.create_array(name, data=values, chunks=(shard, *values.shape[1:]))
-        assert array.shape == values.shape
+    # A worker reads the rows of its shard, not those of the chip.
+    known = {
+        name: group.create_array(name, shape=(n, *width), dtype=dtype, chunks=(shard, *width))
+        for name, width, dtype in (
+            ("key", (KEY_BYTES,), "u1"), ("count", (), "i8"), ("x_dbu", (), "i8"),
+            ("y_dbu", (), "i8"),
+        )
+    }  # fmt: skip
+    row = 0
+    for some in found:
+        for name, array in known.items():
+            array[row : row + len(some)] = getattr(some, name)
+        row += len(some)
     picture = (spec.layers, spec.clip_px, spec.clip_px)
     group.create_array(
         "raster", shape=(n, *picture), dtype="u1", chunks=(chunk, *picture),

@@ -45,7 +45,7 @@ def find_hotspots(
     scores
         (patterns,) probability of a hotspot, NaN where not scored.
     keys
-        (patterns, 16) key of each pattern's picture.
+        (n, 16) key of each clip's picture.
     core_dbu
         Side of a core, in dbu; even, so that the core has a centre in dbu.
     threshold
@@ -72,7 +72,7 @@ def find_hotspots(
     if not len(hot):
         return ()
     x, y, score = clips.x_dbu[hot], clips.y_dbu[hot], score[hot]
-    pattern, rule = pattern[hot], clips.rule[hot]
+    pattern, rule, keys = pattern[hot], clips.rule[hot], keys[hot]
 
     place = merge_touching(x, y, core_dbu)
     # Two rules may find one centre: the last two keys make the choice independent of the order.
@@ -101,7 +101,7 @@ def find_hotspots(
             rule=rules[rule[clip]],
             clips=int(count[at]),
             pattern=int(pattern[clip]),
-            pattern_key=keys[pattern[clip]].tobytes().hex(),
+            pattern_key=keys[clip].tobytes().hex(),
             group=group_of.setdefault(int(pattern[clip]), len(group_of) + 1),
             box=Box(*boxes[at].tolist()),
             answer="hot" if sure is not None and score[clip] >= sure else "review",

@@ -11,20 +11,14 @@ promise  two clips share a key when their pictures are equal up to the symmetrie
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from stages.contracts import Bytes, Int64s
 from stages.geometry.symmetry import SYMMETRIES, first_of_twins
 
 KEY_BYTES = 16
-
-JOINED_TOGETHER = 1 << 17
-"""Rows of tallies that are sorted at once, or so: what that takes is taken once."""
 
 
 def canonical(pictures: Bytes, symmetries: int = 8) -> Bytes:
@@ -76,53 +70,9 @@ class Tally:
     def __len__(self) -> int:
         return len(self.count)
 
-    def some(self, rows: npt.NDArray[np.bool_]) -> Tally:
-        """Return some of them."""
-        return Tally(self.key[rows], self.count[rows], self.x_dbu[rows], self.y_dbu[rows])
 
-
-def tallied(parts: Iterable[tuple[Bytes, Int64s, Int64s]]) -> Tally:
-    """Tally keys and centres of clips, part by part: no more than a few parts are held at once.
-
-    Parameters
-    ----------
-    parts
-        (n, 16) keys, and x and y of n clips, of each part.
-    """
-    held: list[Tally] = []
-    for keys, x_dbu, y_dbu in parts:
-        held.append(_tally(keys, np.ones(len(keys), np.int64), x_dbu, y_dbu))
-        # Of sizes that double, so that no clip is joined more often than there are doublings.
-        while len(held) > 1 and len(held[-2]) <= 2 * len(held[-1]):
-            held[-2:] = [_joined(held[-2:])]
-    return _joined(held)
-
-
-def _joined(parts: Sequence[Tally]) -> Tally:
-    """Join tallies, range by range of their keys: sorting all at once takes five times the room."""
-    if len(parts) == 1:
-        return parts[0]
-    ranges = min(256, 1 + sum(map(len, parts)) // JOINED_TOGETHER)
-    bounds = np.linspace(0, 256, ranges + 1)
-    found = []
-    for low, high in itertools.pairwise(bounds):
-        within = [(low <= part.key[:, 0]) & (part.key[:, 0] < high) for part in parts]
-        some = (part.some(rows) for part, rows in zip(parts, within, strict=True))
-        found.append(_tally(*_columns(some)))
-    key, count, x_dbu, y_dbu = _columns(found)
-    order = np.lexsort((x_dbu, y_dbu))
-    return Tally(key[order], count[order], x_dbu[order], y_dbu[order])
-
-
-def _columns(parts: Iterable[Tally]) -> tuple[Bytes, Int64s, Int64s, Int64s]:
-    none = np.empty(0, np.int64)
-    rows = [(part.key, part.count, part.x_dbu, part.y_dbu) for part in parts]
-    key, *others = zip((np.empty((0, KEY_BYTES), np.uint8), none, none, none), *rows, strict=True)
-    count, x_dbu, y_dbu = (np.concatenate(column) for column in others)
-    return np.concatenate(key), count, x_dbu, y_dbu
-
-
-def _tally(keys: Bytes, count: Int64s, x_dbu: Int64s, y_dbu: Int64s) -> Tally:
+def tally(keys: Bytes, count: Int64s, x_dbu: Int64s, y_dbu: Int64s) -> Tally:
+    """Tally (n, 16) keys of clips, or of pictures that so many clips show, with their centres."""
     found = distinct(keys, x_dbu, y_dbu)
     total = np.zeros(len(found.first), np.int64)
     np.add.at(total, found.pattern, count)

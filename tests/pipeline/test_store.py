@@ -80,7 +80,9 @@ def patterns_of(n: int, shard: int, run: Run) -> Tally:
         x_dbu=rng.integers(-99, 99, n),
         y_dbu=rng.integers(-99, 99, n),
     )
-    create_patterns(run, SPEC, 4, shard, found)
+    halves = np.array_split(np.arange(n), 2)
+    parts = [Tally(**{k: v[half] for k, v in asdict(found).items()}) for half in halves]
+    create_patterns(run, SPEC, 4, shard, n, parts)
     return found
 
 

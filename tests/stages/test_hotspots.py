@@ -31,7 +31,7 @@ def find(
         pattern,
         rules=RULES,
         scores=np.array(scores, np.float32),
-        keys=KEYS,
+        keys=KEYS[pattern],
         core_dbu=CORE_DBU,
         threshold=threshold,
         sure=sure,
@@ -151,12 +151,13 @@ def test_many_hot_clips_take_seconds(count, span_dbu):
     rng = np.random.default_rng(1)
     x, y = rng.integers(-span_dbu, span_dbu, (2, count))
     start = time.perf_counter()
+    pattern = rng.integers(0, PATTERNS, count)
     hotspots = find_hotspots(
         Clips(x, y, np.zeros(count, np.uint8)),
-        rng.integers(0, PATTERNS, count),
+        pattern,
         rules=RULES,
         scores=np.linspace(0.5, 1, PATTERNS, dtype=np.float32),
-        keys=KEYS,
+        keys=KEYS[pattern],
         core_dbu=1280,
         threshold=0.5,
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.geometry.symmetry import SYMMETRIES
-from stages.patterns import canonical, distinct, keys_of, located, tallied
+from stages.patterns import canonical, distinct, keys_of, located
 
 ALLOWED = (8, 4, 1)
 
@@ -64,20 +64,6 @@ def test_layers_turn_together() -> None:
     other[0, 0, 0] = other[1, 3, 3] = 255
     keys = keys_of(canonical(np.stack((corner, other))))
     assert (keys[0] != keys[1]).any()
-
-
-@pytest.mark.parametrize("parts", [1, 2, 7])
-def test_a_tally_part_by_part_is_that_of_all_at_once(parts: int) -> None:
-    rng = np.random.default_rng(parts)
-    keys = rng.integers(0, 256, (30, 16)).astype(np.uint8)[rng.integers(0, 30, 400)]
-    place = rng.permutation(400)
-    x, y = place % 20, place // 20
-    found, whole = distinct(keys, x, y), np.array_split(np.arange(400), parts)
-    tally = tallied((keys[part], x[part], y[part]) for part in whole)
-    np.testing.assert_array_equal(tally.key, keys[found.first])
-    np.testing.assert_array_equal(tally.count, found.count)
-    np.testing.assert_array_equal(tally.x_dbu, x[found.first])
-    np.testing.assert_array_equal(tally.y_dbu, y[found.first])
 
 
 def test_keys_are_located_among_others() -> None:

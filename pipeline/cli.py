@@ -6,6 +6,7 @@ mismatch; 3 layout unreadable or refused; 4 incomplete; 130 or 143 interrupted, 
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Callable
@@ -374,6 +375,8 @@ def main() -> None:
         traceback.print_exc()
         typer.echo("hotscan: this is a fault of hotscan; please report the text above", err=True)
         sys.exit(4)
+    finally:
+        gc.freeze()  # all that torch is would be looked through once more: 0.6 s of every command
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import signal
 import sys
 import time
@@ -60,6 +61,9 @@ LOCAL_SETTINGS = {
     "distributed.worker.memory.pause": False,
     # One death may come from outside; at the second the unit is set aside.
     "distributed.scheduler.allowed-failures": 1,
+    # Nobody looks at Dask's profiles; taking them interrupts driver and workers a hundred times a
+    # second.
+    "distributed.worker.profile.enabled": False,
     # Dask has its workers give memory back at every chance.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": memory.KEPT_BYTES,
     "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": memory.MAPPED_BYTES,
@@ -248,9 +252,12 @@ class DaskExecutor:
         """Yield units with their outcomes, None where the worker died; `width` in flight."""
         client = self._connected()
         in_flight: dict[Future, T] = {}
+        room, counted = width or 0, -math.inf
         try:
             while True:
-                room = width or UNITS_PER_WORKER * max(1, _threads(client))
+                if width is None and time.monotonic() - counted > POLL_S:  # workers come and go
+                    room = UNITS_PER_WORKER * max(1, _threads(client))
+                    counted = time.monotonic()
                 for unit in islice(units, max(0, room - len(in_flight))):
                     name = unit_id(unit)
                     key = f"{stage}-{uuid4().hex}"

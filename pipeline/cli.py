@@ -92,8 +92,8 @@ def scan(
     The same command goes on where an earlier scan into the same directory stopped.
     """
     from pipeline.config import load_config, load_resources
-    from pipeline.scan import Shard
     from pipeline.scan import scan as run_scan
+    from pipeline.shard import Shard
 
     settings = load_config(
         config,

@@ -8,11 +8,7 @@ promise  an error, or the death of a worker, costs its unit and no other; only a
 
 from __future__ import annotations
 
-import gc
-import logging
 import math
-import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,15 +17,14 @@ from concurrent.futures import Future as ThreadFuture
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
-from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from uuid import uuid4
 
-from pipeline import memory
+from pipeline.cluster import LOCAL_SETTINGS, connect, local_cluster, quiet_logs
 from pipeline.config import Resources
 from pipeline.ledger import Status, UnitOutcome
-from stages.errors import HotscanError, IncompleteError, UsageError
+from stages.errors import HotscanError, IncompleteError
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
@@ -42,32 +37,8 @@ UNITS_PER_WORKER = 3
 POLL_S = 1.0
 """How often a wait for results looks whether there still are workers, in seconds."""
 
-CONNECT_S = 10.0
-"""How long a scheduler may take to answer at first, in seconds."""
-
 GATHER_S = 30.0
 """How long the few counts of a finished unit may take to arrive, in seconds."""
-
-LOCAL_SETTINGS = {
-    # Workers are forked from a process that has imported what they need: torch is read once.
-    # Elsewhere than on Linux, system libraries that torch uses do not survive a fork.
-    "distributed.worker.multiprocessing-method": (
-        "forkserver" if sys.platform == "linux" else "spawn"
-    ),
-    # Past 80 % of its memory a worker would pause, and with results kept out of Dask wait for
-    # ever: rather let the nanny end it at 95 %, which blames the units it held.
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    # One death may come from outside; at the second the unit is set aside.
-    "distributed.scheduler.allowed-failures": 1,
-    # Nobody looks at Dask's profiles; taking them interrupts driver and workers a hundred times a
-    # second.
-    "distributed.worker.profile.enabled": False,
-    # Dask has its workers give memory back at every chance.
-    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": memory.KEPT_BYTES,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": memory.MAPPED_BYTES,
-}
 
 
 class Executor(Protocol):
@@ -184,15 +155,15 @@ class DaskExecutor:
         import distributed  # noqa: F401 - its defaults must lie under our settings
 
         with ExitStack() as stack:
-            stack.enter_context(_quiet_logs())
+            stack.enter_context(quiet_logs())
             address = self._resources.scheduler_address
             if address is not None:
-                self._client = _connect(address, stack)
+                self._client = connect(address, stack)
             else:
                 # For as long as workers may be started, so not by the thread alone.
                 stack.enter_context(dask.config.set(LOCAL_SETTINGS))
                 starter = stack.enter_context(ThreadPoolExecutor(1))
-                self._cluster = starter.submit(_local_cluster, self._resources, self._imports)
+                self._cluster = starter.submit(local_cluster, self._resources, self._imports)
             self._stack = stack.pop_all()
         return self
 
@@ -214,7 +185,7 @@ class DaskExecutor:
             if self._cluster is None:
                 raise RuntimeError("DaskExecutor.run was called outside its with block")
             cluster = self._stack.enter_context(self._cluster.result())
-            self._client = _connect(str(cluster.scheduler_address), self._stack)
+            self._client = connect(str(cluster.scheduler_address), self._stack)
         return self._client
 
     def run(
@@ -345,69 +316,3 @@ def _scheduler_needed() -> Iterator[None]:
             "the Dask scheduler is gone, or dropped this scan's units; "
             "restart it, then resume the run"
         ) from error
-
-
-def _local_cluster(resources: Resources, imports: Sequence[str]) -> LocalCluster:
-    from distributed import LocalCluster
-    from distributed.utils import get_mp_context
-
-    # At its first call Dask names what it needs itself, in place of what was named before.
-    context = get_mp_context()
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["distributed", *imports])
-    with _interrupts_held():
-        return LocalCluster(
-            n_workers=resources.workers,
-            threads_per_worker=1,
-            processes=True,
-            memory_limit=resources.worker_memory or "auto",
-            # No dashboard; but its port is opened all the same, so let it be any free one.
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            silence_logs=logging.CRITICAL,
-        )
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back; threads and processes started meanwhile leave it to this thread for good.
-
-    A terminal sends it to every process. Workers that took it would die with a traceback each, and
-    be started anew while the driver closes.
-    """
-    resource_tracker.ensure_running()  # its start, else by the first worker, would end the hold
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _connect(address: str, stack: ExitStack) -> Client:
-    from distributed import Client
-
-    try:
-        return stack.enter_context(Client(address, timeout=CONNECT_S))
-    except (OSError, ValueError) as error:
-        reason = str(error)
-    # Left to a later garbage collection, a client that could not start may be closed while the
-    # next one starts, and wait for a lock that this one holds.
-    gc.collect()
-    raise UsageError(
-        f"no Dask scheduler answers at {address!r} ({reason}); "
-        "give the address it printed when it started, like tcp://host:8786"
-    )
-
-
-@contextmanager
-def _quiet_logs() -> Iterator[None]:
-    """Silence what Dask says of workers that die or close: the outcomes say it better."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "tornado", "asyncio")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

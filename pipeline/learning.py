@@ -16,6 +16,7 @@ import numpy.typing as npt
 from pipeline.dataset_file import Dataset
 from stages.contracts import Bytes
 from stages.detector.training import LabelledClips
+from stages.errors import ModelMismatchError, UsageError
 
 VALIDATION_SHARE = 1 / 8
 """Share of the patterns kept for validation where no dataset is given for it."""
@@ -42,6 +43,29 @@ class Patterns:
     def some(self, which: npt.NDArray[np.bool_]) -> Patterns:
         """Return some of them."""
         return Patterns(self.raster[which], self.hot[which], self.clips[which])
+
+
+def alike(datasets: Sequence[Dataset]) -> Dataset:
+    """Return the first dataset, once all are known to be of one raster and process.
+
+    Raises
+    ------
+    UsageError
+        When there is none.
+    ModelMismatchError
+        When they differ.
+    """
+    if not datasets:
+        raise UsageError("no dataset to train on; make one with: hotscan label")
+    first = datasets[0]
+    for other in datasets[1:]:
+        for name in ("spec", "process"):
+            if getattr(other, name) != getattr(first, name):
+                raise ModelMismatchError(
+                    f"datasets differ in {name}: {getattr(first, name)} and "
+                    f"{getattr(other, name)}; train on datasets of one kind"
+                )
+    return first
 
 
 def patterns_of(datasets: Sequence[Dataset]) -> Patterns:

@@ -39,6 +39,7 @@ from pipeline.plan import (
     resolve_config,
 )
 from pipeline.session import Session
+from pipeline.shard import Shard
 from pipeline.steps import clip_tile, score_shard
 from pipeline.store import (
     Run,
@@ -56,13 +57,12 @@ from pipeline.view import RunView
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector import checkpoint
-from stages.errors import RunMismatchError, UsageError
+from stages.errors import RunMismatchError
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.markers import free_layer
 from stages.scores import check_device
 from stages.tables import hotspots_to_table
-from stages.tiles import Tile
 
 BINDING = ("layout", "clips", "patterns", "scores")
 """Stages whose settings a run is bound to."""
@@ -217,37 +217,6 @@ def _refuse_other_settings(run: Run, before: Mapping[str, Any], now: Mapping[str
         f"run directory {run.path} began with other settings: {'; '.join(changed)}; "
         "choose another --out"
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A part of the tiles: so many in a row, as neighbours share patterns."""
-
-    number: int
-    """From 1."""
-    of: int
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """Return the part that ``i/n`` names.
-
-        Raises
-        ------
-        UsageError
-            When it names none.
-        """
-        number, _, of = text.partition("/")
-        if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
-            return cls(int(number), int(of))
-        raise UsageError(f"--shard {text!r} is not i/n, part i of n, i from 1 to n")
-
-    def some(self, tiles: Sequence[Tile]) -> tuple[Tile, ...]:
-        """Return the tiles of this part."""
-        ends = [len(tiles) * part // self.of for part in (self.number - 1, self.number)]
-        return tuple(tiles[slice(*ends)])
 
 
 class _Scan(Session):

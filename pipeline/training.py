@@ -7,10 +7,7 @@ promise  a stopped training goes on where it was; on a CPU, the same seed gives 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -23,9 +20,10 @@ from scipy.special import expit
 
 from pipeline.curves import draw_curves
 from pipeline.dataset_file import Dataset, load_dataset
-from pipeline.learning import Patterns, judged, labels_of, parts_of, patterns_of, split
+from pipeline.learning import Patterns, alike, judged, labels_of, parts_of, patterns_of, split
 from pipeline.memory import keep_freed_memory
 from pipeline.screening import screening_of
+from pipeline.unfinished import identity, read_state, write_state
 from stages.contracts import Bytes, Float32s, Floats, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.committee import Committee, Rules
@@ -49,7 +47,7 @@ from stages.detector.training import (
     likeness,
     score,
 )
-from stages.errors import ModelMismatchError, RunMismatchError, UsageError
+from stages.errors import ModelMismatchError, UsageError
 from stages.lithography.process import load_process, process_of
 from stages.scores import NetworkScorer, score_rasters
 
@@ -145,7 +143,7 @@ def train_model(
         )
     learnt = [load_dataset(path).part("train", recipe.protocol) for path in datasets]
     held = [load_dataset(path).part("train", recipe.protocol) for path in validation]
-    first = _alike(learnt + held)
+    first = alike(learnt + held)
     settings = first.provenance.get("process_settings", {})
     process = process_of(settings) if settings else load_process(first.process)
     patterns = patterns_of(learnt)
@@ -225,8 +223,8 @@ class _Training:
         start = _start(recipe.start, self.name, self.shape, spec) if recipe.start else None
         self._start = start.weights if start else None
         begun = start.digest if start else ""
-        identity = _identity(datasets, [self.name, asdict(self.config), str(self.shape), begun])
-        self._kept = _read_state(self.unfinished, f"{identity} threads {threads}")
+        digest = identity(datasets, [self.name, asdict(self.config), str(self.shape), begun])
+        self._kept = read_state(self.unfinished, f"{digest} threads {threads}")
         self._number = 0
 
     def _settings(self, kind: Kind) -> TrainingConfig:
@@ -258,7 +256,7 @@ class _Training:
         def on_epoch(report: EpochReport, state: State) -> None:
             self.say(_words(what, report, config))
             self._kept["state"] = state
-            _write_state(self.unfinished, self._kept)
+            write_state(self.unfinished, self._kept)
 
         if number < len(done):
             network = kind.network(shape)
@@ -274,7 +272,7 @@ class _Training:
         if history:  # what learns in no time is not kept
             weights = trained.detector.state_dict()
             self._kept |= {"done": [*done, {"weights": weights, "history": history}], "state": None}
-            _write_state(self.unfinished, self._kept)
+            write_state(self.unfinished, self._kept)
         return trained.detector
 
     def screen(self, clips: LabelledClips) -> Network:
@@ -402,44 +400,3 @@ def _words(what: str, report: EpochReport, config: TrainingConfig) -> str:
         f"{words}  validation: PR AUC {report.pr_auc:.4f}, {report.false_alarms} false alarms at "
         f"recall {report.recall:.4f}"
     )
-
-
-def _alike(datasets: Sequence[Dataset]) -> Dataset:
-    """Return the first dataset, once all are known to be of one raster and process."""
-    if not datasets:
-        raise UsageError("no dataset to train on; make one with: hotscan label")
-    first = datasets[0]
-    for other in datasets[1:]:
-        for name in ("spec", "process"):
-            if getattr(other, name) != getattr(first, name):
-                raise ModelMismatchError(
-                    f"datasets differ in {name}: {getattr(first, name)} and "
-                    f"{getattr(other, name)}; train on datasets of one kind"
-                )
-    return first
-
-
-def _identity(datasets: Sequence[Dataset], settings: list[Any]) -> str:
-    """Return a digest of everything that a training depends on."""
-    sha = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for dataset in datasets:
-        sha.update(dataset.key.tobytes() + dataset.pattern.tobytes() + dataset.label.tobytes())
-    return sha.hexdigest()
-
-
-def _read_state(path: Path, identity: str) -> dict[str, Any]:
-    """Return what a stopped training left: networks that are done, and the state of the next."""
-    if not path.exists():
-        return {"identity": identity, "done": [], "state": None}
-    kept: dict[str, Any] = torch.load(path, weights_only=True)
-    if kept["identity"] != identity:
-        raise RunMismatchError(
-            f"{path} was left by a training on other data or settings; remove it to start anew"
-        )
-    return kept
-
-
-def _write_state(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    os.replace(part, path)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Resources, load_config
-from pipeline.scan import ScanResult, Shard, scan
+from pipeline.scan import ScanResult, scan
+from pipeline.shard import Shard
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BLOCK = CHECKOUT / "sample_layouts" / "block.gds.gz"

@@ -11,7 +11,8 @@ import pytest
 
 import pipeline.steps as steps
 from pipeline.config import Resources
-from pipeline.scan import Shard, merged, resume
+from pipeline.scan import merged, resume
+from pipeline.shard import Shard
 from pipeline.store import Run
 from stages.errors import RunMismatchError, UsageError
 from tests.small_scan import Hotscan, SmallScan

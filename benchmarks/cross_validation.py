@@ -1,0 +1,130 @@
+"""What a recipe says of training clips that it did not learn from: how decision 9 chooses.
+
+python -m benchmarks.cross_validation DATASET ... [--rim PX] [--set NAME=VALUE ...] [--seed N ...]
+
+The training clips of marked datasets are divided into parts, and some of these are judged, each
+by a network that learnt from the others; test clips are never looked at. Prints how many hotspots
+are missed where 0.1, 0.2 and 0.5 % of the other clips are flagged, of all and of the cores alone,
+with the area under the precision-recall curve, for each seed and for the mean of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.machine import machine
+from pipeline.dataset_file import ROLES, load_dataset
+from pipeline.learning import Patterns, parts_of, patterns_of
+from pipeline.memory import keep_freed_memory
+from stages.contracts import Floats, RasterSpec
+from stages.detector.committee import Committee, Rules
+from stages.detector.detectors import kind_of, learn
+from stages.detector.operating import pr_auc
+from stages.detector.training import TrainingConfig, score
+from stages.scores import NetworkScorer, score_rasters
+
+RATES = (0.001, 0.002, 0.005)
+EPOCHS, BATCH, SEED_STEP = 8, 64, 1000
+DOUBTFUL = 0.05
+"""Share of the non-hotspots that are judged in all orientations; a quick look does for others."""
+
+
+def main() -> None:
+    """Learn, judge, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("datasets", type=Path, nargs="+")
+    parser.add_argument("--parts", type=int, default=3)
+    parser.add_argument("--judged", type=int, default=2)
+    parser.add_argument(
+        "--rim", type=int, default=0, help="outer pixels hidden in half the pictures"
+    )
+    parser.add_argument("--seed", type=int, nargs="+", default=[0])
+    parser.add_argument("--set", nargs="*", default=[], help="of TrainingConfig, as name=value")
+    asked = parser.parse_args()
+    chosen = dict(one.split("=", 1) for one in asked.set)
+    settings = {name: json.loads(value) for name, value in chosen.items()}
+    patterns, core, spec = training_clips(asked.datasets)
+    part = parts_of(patterns, asked.parts)
+    tasks = [
+        (
+            patterns,
+            part == number,
+            spec,
+            {"rim_px": asked.rim, "seed": seed + SEED_STEP * number, **settings},
+        )
+        for seed in asked.seed
+        for number in range(asked.judged)
+    ]
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        found = pool.starmap(judged_alone, tasks, chunksize=1)
+    seen = part < asked.judged
+    rows: dict[str, Floats] = {}
+    for at, seed in enumerate(asked.seed):
+        rows[f"seed {seed}"] = odds = np.empty(len(part))
+        for number in range(asked.judged):
+            odds[part == number] = found[at * asked.judged + number]
+    if len(rows) > 1:
+        rows["the mean of these"] = np.mean(list(rows.values()), axis=0)
+    hot = patterns.hot[seen] > 0
+    cold_cores = core[seen] & ~hot
+    print(f"{hot.sum()} hotspots, {(~hot).sum():,} others, {cold_cores.sum():,} of them cores")
+    print("\n| | scan | area | core | area |\n|---|--:|--:|--:|--:|")
+    for name, odds in rows.items():
+        among = [misses(odds[seen], hot, which) for which in (~hot, cold_cores)]
+        print(f"| {name} | {' | '.join(among)} |")
+    print(f"\n{machine()}")
+
+
+def training_clips(paths: list[Path]) -> tuple[Patterns, npt.NDArray[np.bool_], RasterSpec]:
+    """Return the distinct training clips, which of them are marked cores, and their raster."""
+    datasets = [load_dataset(path).part("train") for path in paths]
+    patterns = patterns_of(datasets)
+    cores = set()
+    for one in datasets:
+        role = np.zeros(len(one)) if one.role is None else one.role
+        cores |= {key.tobytes() for key in one.key[one.pattern[role == ROLES.index("core")]]}
+    every = np.unique(np.concatenate([one.key for one in datasets]), axis=0)  # as `patterns_of`
+    return patterns, np.array([key.tobytes() in cores for key in every]), datasets[0].spec
+
+
+def judged_alone(
+    patterns: Patterns, mine: npt.NDArray[np.bool_], spec: RasterSpec, settings: dict[str, Any]
+) -> Floats:
+    """Return log odds of some patterns, by a network that learnt from the others."""
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    usual = {"epochs": EPOCHS, "batch": BATCH, "quarter_turns": True}
+    config = TrainingConfig(**(usual | settings))
+    shape = kind_of("attention").shape(spec)
+    network = learn("attention", shape, patterns.some(~mine).labelled(), None, config).detector
+    some = patterns.some(mine)
+    quick = score(network, some.raster)
+    cut = float(np.quantile(quick[some.hot == 0], 1 - DOUBTFUL))
+    careful_from = min(cut, float(quick[some.hot > 0].min()))
+    rules = Rules(careful_from=float(np.log(careful_from / (1 - careful_from))))
+    scorer = NetworkScorer(Committee([network], rules), spec)
+    scores = np.clip(score_rasters(some.raster, scorer).score.astype(np.float64), 1e-12, 1 - 1e-9)
+    odds: Floats = np.log(scores / (1 - scores))
+    return odds
+
+
+def misses(odds: Floats, hot: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> str:
+    """Return the hotspots missed at each of `RATES`, and the area, as cells of a table."""
+    falling = np.sort(odds[others])[::-1]
+    missed = [int((odds[hot] <= falling[int(rate * len(falling))]).sum()) for rate in RATES]
+    kept = hot | others
+    return (
+        f"{' / '.join(map(str, missed))} | {pr_auc(odds[kept].astype(np.float32), hot[kept]):.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

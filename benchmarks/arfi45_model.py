@@ -4,8 +4,9 @@ python -m benchmarks.arfi45_model [--work DIR] [--ship]
 
 No open chip of this generation has metal to train on, so met1 of a sky130 chip (TinyTapeout 02,
 Apache-2.0), whose least width and space are 140 nm, is shrunk to 45 nm, and its mask is corrected
-(OPC) before it is printed: as drawn, a third of the clips would fail. Training, validation and test are three strips of it that do not touch, each simulated in full.
-Everything is kept in the work folder: a stopped run goes on.
+(OPC) before it is printed: as drawn, a third of the clips would fail. Training, validation and
+test are three strips of it that do not touch, each simulated in full. Everything is kept in the
+work folder: a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -36,11 +37,14 @@ SHRINK = 45 / 140
 SPEC = RasterSpec(pixel_nm=30.0, clip_px=88, core_px=40)
 STRIPS_UM = {
     # name: region of the chip as it is, step of the grid; training looks four times as closely
-    "train": ((0.0, 0.0, 500.0, 800.0), 600.0),
+    "train": ((0.0, 0.0, 850.0, 1200.0), 600.0),
     "validation": ((900.0, 0.0, 1050.0, 800.0), None),
     "test": ((1300.0, 0.0, 1600.0, 800.0), None),
 }
-EPOCHS, RECALL, SEED, THREADS = 14, 0.99, 0, 2
+EPOCHS, SEED, THREADS = 14, 0, 2
+RECALL = 0.95
+"""Of the last hotspots some hang on how the mask is corrected outside of the clip: 99 % would take
+ten times the false alarms."""
 
 
 def main() -> None:

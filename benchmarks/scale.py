@@ -18,7 +18,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Self
 
@@ -179,6 +181,31 @@ def speedup(workers: int) -> None:
     for stage in ("clips", "scores"):
         one, two = (row[f"seconds_{stage}"] for row in rows)
         print(f"| {stage} | {one:.1f} | {two:.1f} | {one / two:.2f} |")
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(Path(folder))
+        pack_into(CHIP, run.layout, [Layer(68, 20)])
+        one, two = (min(side_by_side(count, run.path) for _ in range(3)) for count in (1, 2))
+    print(f"| the machine, see below | {2 * one:.1f} | {two:.1f} | {2 * one / two:.2f} |")
+    print(
+        "\nThe machine: the same tiles drawn twice, by one process and by two that share nothing."
+    )
+
+
+def side_by_side(processes: int, run: Path) -> float:
+    """Return the seconds that processes take, each to draw the same tiles."""
+    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        return max(pool.map(drawn, [run] * processes, [2] * processes))
+
+
+def drawn(run: Path, times: int) -> float:
+    """Return the seconds that it takes to draw some tiles so often, kernels loaded before."""
+    job = cut(run, 64, shared=True)
+    tiles = job.tiles[300:800:30]
+    clip_tile(tiles[0], job=job)
+    started = time.perf_counter()
+    for tile in tiles * times:
+        clip_tile(tile, job=job)
+    return time.perf_counter() - started
 
 
 def layers(workers: int) -> None:
@@ -255,11 +282,7 @@ def drawing(workers: int) -> None:
         for side in (64, 128):
             rates = []
             for shared in (False, True):
-                job = Cut(
-                    run=run.path, spec=RasterSpec(40.0, side, side // 2), pixel_dbu=40,
-                    core_dbu=side * 20, symmetries=8, tile_dbu=102_400, stride_dbu=side * 20,
-                    limits=None, area=Box(0, 0, 2_900_000, 3_500_000), excluded=0, shared=shared,
-                )  # fmt: skip
+                job = cut(run.path, side, shared=shared)
                 tiles = job.tiles[300:800:60]
                 clip_tile(tiles[0], job=job)  # builds the kernels
                 started, clips = time.process_time(), 0
@@ -267,6 +290,15 @@ def drawing(workers: int) -> None:
                     clips += int(clip_tile(tile, job=job).counts["clips"])
                 rates.append(clips / (time.process_time() - started))
             print(f"| {side} x {side} | {clips:,} | {rates[0]:,.0f} | {rates[1]:,.0f} |")
+
+
+def cut(run: Path, side_px: int, *, shared: bool) -> Cut:
+    """Return how the chip is cut into clips of so many pixels of 40 nm."""
+    return Cut(
+        run=run, spec=RasterSpec(40.0, side_px, side_px // 2), pixel_dbu=40,
+        core_dbu=side_px * 20, symmetries=8, tile_dbu=102_400, stride_dbu=side_px * 20,
+        limits=None, area=Box(0, 0, 2_900_000, 3_500_000), excluded=0, shared=shared,
+    )  # fmt: skip
 
 
 PARTS: dict[str, Callable[[int], None]] = {

@@ -1,4 +1,4 @@
-"""The distinct pictures of a scan, in memory that does not grow with the chip.
+"""The distinct pictures of a scan, of which no more than a few ranges are held at once.
 
 in       keys and centres of clips, part by part
 out      `Tallied`: how many distinct pictures there are, and these in order of first place
@@ -84,8 +84,9 @@ def tallied(
         some = tally(keys, np.ones(len(keys), np.int64), x_dbu, y_dbu)
         _divide(_rows_of(some), files)
     for file in files:
-        rows = _tally_of(np.fromfile(file, _ROW))
-        _rows_of(tally(rows.key, rows.count, rows.x_dbu, rows.y_dbu)).tofile(file)
+        rows = np.fromfile(file, _ROW)
+        found = tally(rows["key"], rows["count"], rows["x_dbu"], rows["y_dbu"])
+        _rows_of(found).tofile(file)
     return Tallied(tuple(_mapped(file) for file in files), together)
 
 

@@ -11,6 +11,9 @@ import pytest
 from stages.detector import checkpoint
 from stages.lithography.process import load_process
 
+LEAST_HOTSPOTS = {"arfi45": 500}
+"""Measured on, where not on 1,000: correcting masks makes labels of this one dear."""
+
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "models"
 
 
@@ -25,7 +28,7 @@ def test_a_shipped_model_is_small_measured_and_described(name: str) -> None:
     model = checkpoint.load(path)
     assert load_process(model.process).name == model.process
     point = model.operating_point
-    assert point.hotspots > 500
+    assert point.hotspots > LEAST_HOTSPOTS.get(name, 1000)
     page = (DOCS / f"{name}.md").read_text()
     assert f"{point.recall:.2%}".replace("%", " %") in page
     assert f"{point.false_alarms:,}" in page

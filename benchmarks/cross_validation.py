@@ -21,18 +21,19 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.machine import machine
-from pipeline.dataset_file import ROLES, load_dataset
+from pipeline.dataset_file import load_dataset
 from pipeline.learning import Patterns, parts_of, patterns_of
 from pipeline.memory import keep_freed_memory
+from pipeline.training import FEW_TRAINING, SEED_STEP
 from stages.contracts import Floats, RasterSpec
 from stages.detector.committee import Committee, Rules
 from stages.detector.detectors import kind_of, learn
 from stages.detector.operating import pr_auc
 from stages.detector.training import TrainingConfig, score
+from stages.patterns import located
 from stages.scores import NetworkScorer, score_rasters
 
 RATES = (0.001, 0.002, 0.005)
-EPOCHS, BATCH, SEED_STEP = 8, 64, 1000
 DOUBTFUL = 0.05
 """Share of the non-hotspots that are judged in all orientations; a quick look does for others."""
 
@@ -54,14 +55,9 @@ def main() -> None:
     patterns, core, spec = training_clips(asked.datasets)
     part = parts_of(patterns, asked.parts)
     tasks = [
-        (
-            patterns,
-            part == number,
-            spec,
-            {"rim_px": asked.rim, "seed": seed + SEED_STEP * number, **settings},
-        )
-        for seed in asked.seed
-        for number in range(asked.judged)
+        (patterns, part == number, spec, {"rim_px": asked.rim, "seed": seed, **settings})
+        for first in asked.seed
+        for number, seed in enumerate(range(first, first + asked.judged * SEED_STEP, SEED_STEP))
     ]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.starmap(judged_alone, tasks, chunksize=1)
@@ -87,12 +83,10 @@ def training_clips(paths: list[Path]) -> tuple[Patterns, npt.NDArray[np.bool_], 
     """Return the distinct training clips, which of them are marked cores, and their raster."""
     datasets = [load_dataset(path).part("train") for path in paths]
     patterns = patterns_of(datasets)
-    cores = set()
-    for one in datasets:
-        role = np.zeros(len(one)) if one.role is None else one.role
-        cores |= {key.tobytes() for key in one.key[one.pattern[role == ROLES.index("core")]]}
-    every = np.unique(np.concatenate([one.key for one in datasets]), axis=0)  # as `patterns_of`
-    return patterns, np.array([key.tobytes() in cores for key in every]), datasets[0].spec
+    keys = np.unique(np.concatenate([one.key for one in datasets]), axis=0)  # as `patterns_of`
+    cores = [one.part("train", "core").key for one in datasets]
+    core = located(keys, np.unique(np.concatenate(cores), axis=0)) >= 0
+    return patterns, core, datasets[0].spec
 
 
 def judged_alone(
@@ -101,8 +95,7 @@ def judged_alone(
     """Return log odds of some patterns, by a network that learnt from the others."""
     torch.set_num_threads(1)
     keep_freed_memory()
-    usual = {"epochs": EPOCHS, "batch": BATCH, "quarter_turns": True}
-    config = TrainingConfig(**(usual | settings))
+    config = TrainingConfig(**(FEW_TRAINING | settings))
     shape = kind_of("attention").shape(spec)
     network = learn("attention", shape, patterns.some(~mine).labelled(), None, config).detector
     some = patterns.some(mine)

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Limits", "open_packed", "pack_into", "read_boxes", "read_info", "read_layout",
-    "require_layout", "sha256_of",
+    "require_layout", "scratch_beside", "sha256_of",
 ]  # fmt: skip
 
 GDSII_MAGIC = b"\x00\x06\x00\x02"
@@ -107,7 +107,7 @@ def pack_into(
     if directory.exists() and not (directory / LAYOUT_FILE).exists():
         raise ConfigError(f"{directory} exists and is no packed layout; choose another directory")
     request = {"layers": [str(layer) for layer in layers], "cell": cell}
-    with _scratch_beside(directory) as scratch:
+    with scratch_beside(directory) as scratch:
         out, notes = _read(path, scratch, request, limits)
         record = json.loads((out / LAYOUT_FILE).read_text())
         record["warnings"] = list(dict.fromkeys((*record["warnings"], *notes)))
@@ -174,8 +174,8 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def _scratch_beside(directory: Path) -> Iterator[Path]:
-    """Give a folder on the same disk, so that a rename moves what is in it."""
+def scratch_beside(directory: Path) -> Iterator[Path]:
+    """Give a folder on the same disk, so that a rename moves what is in it; a kill's is removed."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     for left_by_a_kill in directory.parent.glob(f".{directory.name}.*.part"):
         shutil.rmtree(left_by_a_kill, ignore_errors=True)

@@ -48,7 +48,6 @@ from pipeline.store import (
     open_run_directory,
     read_clips_in_parts,
     read_patterns,
-    scratch_folder,
     shard_count,
     write_table,
 )
@@ -279,7 +278,7 @@ class _Scan(Session):
         def find() -> dict[str, float]:
             parts = read_clips_in_parts(self.run, self.finished_tiles(job))
             rows = ((keys, clips.x_dbu, clips.y_dbu) for clips, keys in parts)
-            with scratch_folder(self.run) as scratch:
+            with ingest.scratch_beside(self.run.patterns) as scratch:
                 found = tallied(rows, clips, scratch)
                 create_patterns(
                     self.run, job.spec, model.config.embedding, job.shard_patterns, len(found),

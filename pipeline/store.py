@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,18 +124,6 @@ def open_run_directory(path: Path) -> Run:
             f"{path} is not empty and holds no run; choose another --out, so that nothing is lost"
         )
     return run
-
-
-@contextmanager
-def scratch_folder(run: Run) -> Iterator[Path]:
-    """Give a folder in the run directory for what is not kept; a kill's is taken over."""
-    folder = run.path / ".scratch"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -68,7 +68,6 @@ class LayerBuilder:
     def __init__(self) -> None:
         self.cell_box = np.empty((1024, 4), np.int64)
         self.names: list[str] = []
-        self.far: list[tuple[str, int]] = []  # cells that pass 32 bits, and how far they reach
         self.item_box: list[Int32s] = []
         self.item_ref: list[Int32s] = []
         self.node_box: list[Int32s] = []
@@ -77,7 +76,13 @@ class LayerBuilder:
         self.placed = 0
 
     def add_cell(self, name: str, rects: Int64s, polygons: list[Int64s], placements: Int64s) -> int:
-        """Add a cell and return its number; `placements` have the columns `PLACEMENT`."""
+        """Add a cell and return its number; `placements` have the columns `PLACEMENT`.
+
+        Raises
+        ------
+        LayoutError
+            A coordinate passes 32 bits.
+        """
         polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
         slanted = np.array(polygon_boxes, np.int64).reshape(-1, 4)
         boxes = np.concatenate((rects, slanted, _placed_boxes(self.cell_box, placements)))
@@ -92,7 +97,10 @@ class LayerBuilder:
         boxes = boxes[order]
         reach = max(_reach(boxes), _reach(placements[:, 2:4]))
         if reach > INT32_MAX:
-            self.far.append((name, reach))
+            raise LayoutError(
+                f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
+                f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
+            )
         self.item_box.append(boxes.astype(np.int32))
         self.item_ref.append(refs[order].astype(np.int32))
         self.node_box.append(node_boxes(boxes).astype(np.int32))
@@ -110,18 +118,7 @@ class LayerBuilder:
         return number
 
     def packed(self) -> PackedLayer:
-        """Return all cells as flat arrays.
-
-        Raises
-        ------
-        LayoutError
-            A coordinate passes 32 bits.
-        """
-        for name, reach in self.far:
-            raise LayoutError(
-                f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
-                f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
-            )
+        """Return all cells as flat arrays."""
         points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
         placements = np.concatenate(self.placements)
         return PackedLayer(

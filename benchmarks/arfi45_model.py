@@ -25,6 +25,7 @@ from pipeline.datasets import label_layout
 from pipeline.evaluation import evaluate_model
 from pipeline.events import Progress
 from pipeline.ingest import read_layout
+from pipeline.lessons import Machine
 from pipeline.training import Recipe, train_model
 from stages.contracts import Box, Layer, RasterSpec
 from stages.detector import checkpoint
@@ -73,7 +74,7 @@ def main() -> None:
         recipe = Recipe(training={"epochs": EPOCHS, "recall": RECALL, "seed": SEED})
         train_model(
             [sets["train"]], model, recipe, validation=[sets["validation"]], say=print,
-            threads=THREADS,
+            machine=Machine(threads=THREADS),
         )  # fmt: skip
         print(f"trained in {time.monotonic() - started:.0f} s")
     figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])

@@ -1,6 +1,7 @@
 """What a recipe says of training clips that it did not learn from: how decision 9 chooses.
 
-python -m benchmarks.cross_validation DATASET ... [--rim PX] [--set NAME=VALUE ...] [--seed N ...]
+python -m benchmarks.cross_validation DATASET ... [--rim PX] [--seed N ...]
+    [--set NAME=VALUE ...] [--shape NAME=VALUE ...]
 
 The training clips of marked datasets are divided into parts, and some of these are judged, each
 by a network that learnt from the others; test clips are never looked at. Prints how many hotspots
@@ -24,7 +25,7 @@ from benchmarks.machine import machine
 from pipeline.dataset_file import load_dataset
 from pipeline.learning import Patterns, parts_of, patterns_of
 from pipeline.memory import keep_freed_memory
-from pipeline.training import FEW_TRAINING, SEED_STEP
+from pipeline.training import FEW_TRAINING, SEED_STEP, few_shape
 from stages.contracts import Floats, RasterSpec
 from stages.detector.committee import Committee, Rules
 from stages.detector.detectors import kind_of, learn
@@ -49,13 +50,18 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--set", nargs="*", default=[], help="of TrainingConfig, as name=value")
+    parser.add_argument("--shape", nargs="*", default=[], help="of DetectorConfig, as name=value")
     asked = parser.parse_args()
-    chosen = dict(one.split("=", 1) for one in asked.set)
-    settings = {name: json.loads(value) for name, value in chosen.items()}
     patterns, core, spec = training_clips(asked.datasets)
     part = parts_of(patterns, asked.parts)
     tasks = [
-        (patterns, part == number, spec, {"rim_px": asked.rim, "seed": seed, **settings})
+        (
+            patterns,
+            part == number,
+            spec,
+            values(asked.shape),
+            {"rim_px": asked.rim, "seed": seed, **values(asked.set)},
+        )
         for first in asked.seed
         for number, seed in enumerate(range(first, first + asked.judged * SEED_STEP, SEED_STEP))
     ]
@@ -79,6 +85,12 @@ def main() -> None:
     print(f"\n{machine()}")
 
 
+def values(chosen: list[str]) -> dict[str, Any]:
+    """Return what was chosen as name=value, the values in JSON."""
+    pairs = (one.split("=", 1) for one in chosen)
+    return {name: json.loads(value) for name, value in pairs}
+
+
 def training_clips(paths: list[Path]) -> tuple[Patterns, npt.NDArray[np.bool_], RasterSpec]:
     """Return the distinct training clips, which of them are marked cores, and their raster."""
     datasets = [load_dataset(path).part("train") for path in paths]
@@ -90,13 +102,17 @@ def training_clips(paths: list[Path]) -> tuple[Patterns, npt.NDArray[np.bool_], 
 
 
 def judged_alone(
-    patterns: Patterns, mine: npt.NDArray[np.bool_], spec: RasterSpec, settings: dict[str, Any]
+    patterns: Patterns,
+    mine: npt.NDArray[np.bool_],
+    spec: RasterSpec,
+    chosen: dict[str, Any],
+    settings: dict[str, Any],
 ) -> Floats:
     """Return log odds of some patterns, by a network that learnt from the others."""
     torch.set_num_threads(1)
     keep_freed_memory()
     config = TrainingConfig(**(FEW_TRAINING | settings))
-    shape = kind_of("attention").shape(spec)
+    shape = kind_of("attention").shape(spec, **(few_shape(spec) | chosen))
     network = learn("attention", shape, patterns.some(~mine).labelled(), None, config).detector
     some = patterns.some(mine)
     quick = score(network, some.raster)

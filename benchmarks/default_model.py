@@ -21,6 +21,7 @@ from pipeline.config import Resources
 from pipeline.datasets import label_layout
 from pipeline.evaluation import evaluate_model
 from pipeline.events import Progress
+from pipeline.lessons import Machine
 from pipeline.training import Recipe, train_model
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
@@ -62,7 +63,7 @@ def main() -> None:
         )
         train_model(
             [sets["train"]], model, recipe, validation=[sets["validation"]], say=print,
-            threads=THREADS,
+            machine=Machine(threads=THREADS),
         )  # fmt: skip
         print(f"trained in {time.monotonic() - started:.0f} s")
     figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])

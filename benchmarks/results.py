@@ -28,12 +28,13 @@ from benchmarks.machine import machine
 from pipeline.config import Resources, load_config
 from pipeline.dataset_file import load_dataset
 from pipeline.evaluation import evaluate_model, measures
+from pipeline.lessons import Machine
 from pipeline.listed import SPEC as EUV
 from pipeline.listed import import_defects
 from pipeline.marked import import_benchmark
 from pipeline.scan import scan
 from pipeline.scan_evaluation import evaluate_scan
-from pipeline.training import Recipe, train_model
+from pipeline.training import Recipe, few_shape, train_model
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.detectors import DETECTORS, kind_of, learn
@@ -42,7 +43,7 @@ from stages.detector.training import LabelledClips, TrainingConfig, embeddings, 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 SPEC = RasterSpec(pixel_nm=30.0, clip_px=88, core_px=40)
 DESIGNS = ("4", "5")
-THREADS = 2
+WORKERS = 2
 SEEDS = (0, 1)
 COARSE = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=30)
 """Of the ablation: thirty trainings."""
@@ -61,7 +62,8 @@ ABLATION: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "focal loss": ({}, {"prediction": "focal"}),
     "biased learning, 0.3": ({}, {"bias": 0.3}),
     "no hard negatives": ({}, {"hard": 0.0}),
-    "core not pooled apart": ({"core_px": 0}, {}),
+    "middle of the core not pooled apart": ({"centres_px": ()}, {}),
+    "core not pooled apart either": ({"core_px": 0, "centres_px": ()}, {}),
     "rims seen": ({}, {"rim_px": 0}),
 }
 
@@ -184,7 +186,7 @@ def trained(
     started = time.monotonic()
     made = train_model(
         [sets[number] for number in numbers], model, Recipe(name, training=training or {}),
-        threads=THREADS,
+        machine=Machine(workers=WORKERS),
         say=lambda text: print(name, text, flush=True),
     )  # fmt: skip
     return {"seconds": time.monotonic() - started, **made}
@@ -228,7 +230,8 @@ def _ablated(paths: list[Path], name: str, seed: int) -> dict[str, Any]:
         np.concatenate([one.counts()[0] > 0 for one in learnt]),
     )
     config = TrainingConfig(**({"epochs": 2, "batch": 64, "rim_px": 3, "seed": seed} | training))
-    network = learn("attention", kind_of("attention").shape(COARSE, **shape), clips, None, config)
+    ours = kind_of("attention").shape(COARSE, **(few_shape(COARSE) | shape))
+    network = learn("attention", ours, clips, None, config)
     tests = [one.part("test", "scan") for one in sets]
     scores = np.concatenate([score(network.detector, one.raster)[one.pattern] for one in tests])
     labels = np.concatenate([one.label for one in tests])

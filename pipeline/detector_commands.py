@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -115,7 +116,15 @@ def train(
         typer.Option(help="Share of other clips that sets it where hotspots are few."),
     ] = 0.001,
     seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
-    threads: Annotated[int, typer.Option(help="Threads; the weights depend on it.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Networks that learn side by side where hotspots are few; one a core."
+        ),
+    ] = None,
+    threads: Annotated[
+        int, typer.Option(min=1, help="Of each network; the weights depend on it.")
+    ] = 1,
     device: Annotated[
         str,
         typer.Option(metavar="cpu|cuda", help="Where it learns; cuda does not repeat."),
@@ -130,6 +139,7 @@ def train(
 
     The same command goes on where an earlier training of the same file stopped.
     """
+    from pipeline.lessons import Machine
     from pipeline.training import Recipe, train_model
     from pipeline.wording import facts
     from stages.scores import check_device
@@ -148,11 +158,12 @@ def train(
         false_alarm_rate,
     )
     check_device(device)
+    beside = (os.cpu_count() or 1) if device == "cpu" else 1
     say = (lambda text: None) if quiet else (lambda text: typer.echo(text, err=True))
     with interruptible("the same command"):
         made = train_model(
-            dataset, out, recipe, validation=validation or [], say=say, threads=threads,
-            device=device,
+            dataset, out, recipe, validation=validation or [], say=say,
+            machine=Machine(workers or beside, threads, device),
         )  # fmt: skip
     typer.echo(facts(made))
 

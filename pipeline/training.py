@@ -7,8 +7,9 @@ promise  a stopped training goes on where it was; on a CPU, the same seed gives 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,24 @@ from scipy.special import expit
 from pipeline.curves import draw_curves
 from pipeline.dataset_file import Dataset, load_dataset
 from pipeline.learning import Patterns, alike, judged, labels_of, parts_of, patterns_of, split
+from pipeline.lessons import (
+    ALONE,
+    Lesson,
+    Machine,
+    Say,
+    Source,
+    forget,
+    learnt,
+    learnt_side_by_side,
+)
 from pipeline.memory import keep_freed_memory
 from pipeline.screening import screening_of
-from pipeline.unfinished import identity, read_state, write_state
+from pipeline.unfinished import identity
 from stages.contracts import Bytes, Float32s, Floats, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.committee import Committee, Rules
-from stages.detector.detectors import Kind, kind_of, learn
+from stages.detector.detectors import Kind, kind_of
+from stages.detector.model import SCALE
 from stages.detector.network import Network, Shape
 from stages.detector.operating import (
     OperatingPoint,
@@ -39,14 +51,7 @@ from stages.detector.operating import (
     threshold_for_rate,
 )
 from stages.detector.selection import choose
-from stages.detector.training import (
-    EpochReport,
-    LabelledClips,
-    State,
-    TrainingConfig,
-    likeness,
-    score,
-)
+from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
 from stages.errors import ModelMismatchError, UsageError
 from stages.lithography.process import load_process, process_of
 from stages.scores import NetworkScorer, score_rasters
@@ -79,8 +84,6 @@ SEED_STEP = 1000
 EXAMPLES = 32
 """Hotspots whose pictures are kept, so that a finding can be shown beside the nearest."""
 
-Say = Callable[[str], None]
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -101,7 +104,7 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
-class _Learnt:
+class _Judges:
     """Networks that judge together, and what they say of clips that they did not learn from."""
 
     networks: list[Network]
@@ -118,14 +121,12 @@ def train_model(
     *,
     validation: Sequence[Path] = (),
     say: Say = lambda text: None,
-    threads: int = 1,
-    device: str = "cpu",
+    machine: Machine = ALONE,
 ) -> dict[str, Any]:
     """Train on `datasets`, write the checkpoint to `out`, return its figures.
 
     Beside it a picture of the losses, epoch by epoch, is drawn. Of datasets that are divided, the
-    training clips are used, for validation too; the test clips never are. The weights depend on
-    `threads`, as the order of sums does, but not on the load.
+    training clips are used, for validation too; the test clips never are.
 
     Raises
     ------
@@ -141,16 +142,17 @@ def train_model(
             f"checkpoint {out} cannot be written: {out.parent} is no directory; make it, or "
             "choose another --out"
         )
-    learnt = [load_dataset(path).part("train", recipe.protocol) for path in datasets]
+    loaded = [load_dataset(path).part("train", recipe.protocol) for path in datasets]
     held = [load_dataset(path).part("train", recipe.protocol) for path in validation]
-    first = alike(learnt + held)
+    first = alike(loaded + held)
     settings = first.provenance.get("process_settings", {})
     process = process_of(settings) if settings else load_process(first.process)
-    patterns = patterns_of(learnt)
+    patterns = patterns_of(loaded)
     few = not held and int((patterns.hot > 0).sum()) < FEW_HOTSPOTS
     keep_freed_memory()
+    source = Source(tuple(datasets), recipe.protocol, PARTS)
     work = _Training(
-        out, recipe, first.spec, process.symmetries, few, learnt + held, threads, device, say
+        out, recipe, first.spec, process.symmetries, few, loaded + held, source, machine, say
     )
     screening = None
     if few:
@@ -161,20 +163,24 @@ def train_model(
         made = _validated(work, training, checked)
         point = _point(work, made, few, recipe.false_alarm_rate)
         if work.kind.together:
-            detector = NetworkScorer(Committee(made.networks, made.rules), work.spec, device)
+            detector = NetworkScorer(
+                Committee(made.networks, made.rules), work.spec, machine.device
+            )
             learnt_from = training, score_rasters(training.raster, detector).score
             screening = screening_of(
                 work.screen, learnt_from, (made.checked, made.scores), point.threshold
             )
+    first_shape, *other_shapes = (network.config for network in made.networks)
     model = checkpoint.Checkpoint(
         weights=Committee(made.networks, made.rules).cpu().state_dict(),
-        config=made.networks[0].config,
+        config=first_shape,
+        others=tuple(other_shapes) if any(one != first_shape for one in other_shapes) else (),
         raster=first.spec,
         layers=tuple(f"metal {name}" for name in first.layers),
         process=first.process,
         operating_point=point,
         provenance={
-            "trained_on": [dataset.provenance for dataset in learnt],
+            "trained_on": [dataset.provenance for dataset in loaded],
             "validated_on": [dataset.provenance for dataset in held] or "patterns set apart",
             "trained_on_layers": list(first.layers),
             "measured_on": f"{int(made.checked.clips.sum()):,} validation clips",
@@ -190,45 +196,59 @@ def train_model(
     )
     checkpoint.save(out, model)
     draw_curves(work.history, out.with_suffix(".png"))
-    work.unfinished.unlink(missing_ok=True)
+    forget(work.folder)
     return {"model": str(out), "digest": model.digest, **asdict(point)}
 
 
 class _Training:
-    """The networks of one checkpoint, learnt one after the other; a stopped one goes on."""
+    """The networks of one checkpoint; a stopped training goes on."""
 
     def __init__(
-        self,
-        out: Path,
-        recipe: Recipe,
-        spec: RasterSpec,
-        symmetries: int,
-        few: bool,
-        datasets: Sequence[Dataset],
-        threads: int,
-        device: str,
-        say: Say,
-    ) -> None:
+        self, out: Path, recipe: Recipe, spec: RasterSpec, symmetries: int, few: bool,
+        datasets: Sequence[Dataset], source: Source, given: Machine, say: Say,
+    ) -> None:  # fmt: skip
         self.kind, self.name = kind_of(recipe.detector), recipe.detector
         self.shape = self.kind.shape(spec, **recipe.shape)
+        self._apart = self.shape
+        if few and self.kind.together and not recipe.start:
+            self._apart = self.kind.shape(spec, **(few_shape(spec) | recipe.shape))
         usual: dict[str, Any] = {"quarter_turns": symmetries == 8}
         if few:
             usual |= FEW_TRAINING | {"rim_px": spec.clip_px // 20 if self.kind.together else 0}
         self._usual, self._asked = usual, recipe.training
         self.config = self._settings(self.kind)
-        self.spec, self.symmetries, self.threads, self.say = spec, symmetries, threads, say
-        self.device = device
-        self.unfinished = out.with_name(out.name + ".training")
+        self.spec, self.symmetries, self.source = spec, symmetries, source
+        self.machine, self.say = given, say
+        self.folder = out.with_name(out.name + ".training")
         self.history: list[list[dict[str, Any]]] = []
         start = _start(recipe.start, self.name, self.shape, spec) if recipe.start else None
         self._start = start.weights if start else None
         begun = start.digest if start else ""
-        digest = identity(datasets, [self.name, asdict(self.config), str(self.shape), begun])
-        self._kept = read_state(self.unfinished, f"{digest} threads {threads}")
+        settings = [self.name, asdict(self.config), str(self._apart), begun, given.threads]
+        self._digest = identity(datasets, settings)
         self._number = 0
 
     def _settings(self, kind: Kind) -> TrainingConfig:
         return TrainingConfig(**(self._usual | kind.training | self._asked))
+
+    def _lesson(self, what: str, *, screen: bool = False) -> Lesson:
+        """Return the lesson of the next network, or of a screen; each begins otherwise."""
+        name = "screen" if screen else self.name
+        kind = kind_of(name)
+        settings, number = self._settings(kind), self._number
+        self._number += 1
+        # From every second network the rims of half of its pictures are hidden, and every second
+        # pools the middle of the core apart: four have all combinations (decision 9).
+        shape = self._apart if (number + number // 2) % 2 == 0 else self.shape
+        config = replace(
+            settings, seed=settings.seed + SEED_STEP * number,
+            epochs=settings.epochs * (SCREEN_EPOCHS if screen else 1),
+            rim_px=settings.rim_px * (number % 2),
+        )  # fmt: skip
+        return Lesson(
+            what, name, kind.shape(self.spec) if screen else shape, config,
+            self.folder / str(number), self._digest, self.machine, None if screen else self._start,
+        )  # fmt: skip
 
     def learn(
         self,
@@ -238,42 +258,25 @@ class _Training:
         *,
         screen: bool = False,
     ) -> Network:
-        """Return the next network, or a screen, learnt from `clips`; each begins otherwise."""
-        torch.set_num_threads(self.threads)
-        name = "screen" if screen else self.name
-        kind, begin = kind_of(name), None if screen else self._start
-        shape = kind.shape(self.spec) if screen else self.shape
-        settings = self._settings(kind)
-        number, done = self._number, self._kept["done"]
-        self._number += 1
-        # From every second network the rims of half of its pictures are hidden (decision 9).
-        config = replace(
-            settings, seed=settings.seed + SEED_STEP * number,
-            epochs=settings.epochs * (SCREEN_EPOCHS if screen else 1),
-            rim_px=settings.rim_px * (number % 2),
-        )  # fmt: skip
+        """Return the next network, or a screen, learnt from `clips`."""
+        made = learnt(self._lesson(what, screen=screen), clips, validation, self.say)
+        self.history.append(made.history)
+        return made.network
 
-        def on_epoch(report: EpochReport, state: State) -> None:
-            self.say(_words(what, report, config))
-            self._kept["state"] = state
-            write_state(self.unfinished, self._kept)
-
-        if number < len(done):
-            network = kind.network(shape)
-            network.load_state_dict(done[number]["weights"])
-            self.history.append(done[number]["history"])
-            return network.eval().to(self.device)
-        trained = learn(
-            name, shape, clips, validation, config, on_epoch, self._kept["state"], begin,
-            self.device,
-        )  # fmt: skip
-        history = [asdict(report) for report in trained.history]
-        self.history.append(history)
-        if history:  # what learns in no time is not kept
-            weights = trained.detector.state_dict()
-            self._kept |= {"done": [*done, {"weights": weights, "history": history}], "state": None}
-            write_state(self.unfinished, self._kept)
-        return trained.detector
+    def learn_all(self, patterns: Patterns, left_out: Sequence[int | None]) -> list[Network]:
+        """Return the next networks, each learnt from all parts of the patterns but one, or all."""
+        whole = itertools.count(1)
+        lessons = [
+            (self._lesson(
+                f"all, network {next(whole)}  " if part is None else f"all but part {part + 1}  "
+            ), part)
+            for part in left_out
+        ]  # fmt: skip
+        # What keeps a library, not weights, learns in less time than a process takes to start.
+        workers = self.machine.workers if self.kind.together else 1
+        made = learnt_side_by_side(lessons, patterns, self.source, workers, self.say)
+        self.history += [one.history for one in made]
+        return [one.network for one in made]
 
     def screen(self, clips: LabelledClips) -> Network:
         """Return a screen, learnt from `clips`."""
@@ -287,8 +290,16 @@ class _Training:
             cold = quick[patterns.hot == 0]
             cut = np.quantile(cold, [1 - DOUBTFUL_SHARE]) if len(cold) else np.zeros(1)
             rules = replace(rules, careful_from=float(_logit(cut)[0]))
-        scorer = NetworkScorer(Committee([network], rules), self.spec, self.device)
+        scorer = NetworkScorer(Committee([network], rules), self.spec, self.machine.device)
         return score_rasters(patterns.raster, scorer).score, rules
+
+
+def few_shape(spec: RasterSpec) -> dict[str, Any]:
+    """Return what the shape of a network is, where hotspots are few.
+
+    They were marked by hand or by a tool, in the middle of their clips, and few cannot teach that.
+    """
+    return {"centres_px": (spec.core_px // 2, SCALE)}
 
 
 def _start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoint.Checkpoint:
@@ -320,7 +331,7 @@ def _start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoi
     return replace(model, weights=weights, rules=None)
 
 
-def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Learnt:
+def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Judges:
     """Learn from some patterns, judge others.
 
     One look is all that a clip gets: eight orientations of the doubtful take as long as all else,
@@ -328,10 +339,10 @@ def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Learn
     """
     network = work.learn("", training.labelled(), judged(checked).labelled())
     rules = Rules(1, work.symmetries)
-    return _calibrated(_Learnt([network], rules, checked, score(network, checked.raster)))
+    return _calibrated(_Judges([network], rules, checked, score(network, checked.raster)))
 
 
-def _calibrated(made: _Learnt) -> _Learnt:
+def _calibrated(made: _Judges) -> _Judges:
     """Make the scores probabilities of clips as they come in validation."""
     logits = _logit(made.scores)
     scale, shift = calibration(logits, made.checked.hot, made.checked.clips)
@@ -339,32 +350,29 @@ def _calibrated(made: _Learnt) -> _Learnt:
     return replace(made, rules=replace(made.rules, scale=scale, shift=shift), scores=scores)
 
 
-def _folded(work: _Training, patterns: Patterns) -> _Learnt:
+def _folded(work: _Training, patterns: Patterns) -> _Judges:
     """Judge some parts of the patterns by what learnt from the others; then learn from all.
 
     With few hotspots none can be spared, and a threshold that is set on a handful is chance. All
     that learnt judge together in the end (L. Breiman: "Bagging predictors", 1996).
     """
-    part = parts_of(patterns, PARTS)
+    part, together = parts_of(patterns, PARTS), work.kind.together
+    whole = [None] * (WHOLE if together else 1)
+    made = work.learn_all(patterns, [*range(JUDGED), *whole])
+    parts, whole_made = made[:JUDGED], made[JUDGED:]
     scores = np.empty(len(patterns), np.float32)
-    parts, cuts = [], []
-    for number in range(JUDGED):
+    cuts = []
+    for number, network in enumerate(parts):
         mine = part == number
-        parts.append(work.learn(f"all but part {number + 1}  ", patterns.some(~mine).labelled()))
-        scores[mine], rules = work.judge(parts[-1], patterns.some(mine))
+        scores[mine], rules = work.judge(network, patterns.some(mine))
         cuts.append(rules.careful_from)
-    together = work.kind.together
-    whole = [
-        work.learn(f"all, network {number + 1}  ", patterns.labelled())
-        for number in range(WHOLE if together else 1)
-    ]
-    networks = [*reversed(whole), *(parts if together else ())]  # the first has the quick look
+    networks = [*reversed(whole_made), *(parts if together else ())]  # the first has the quick look
     rules = Rules(len(networks), work.symmetries, min(cuts))
     checked = part < JUDGED
-    return _calibrated(_Learnt(networks, rules, patterns.some(checked), scores[checked]))
+    return _calibrated(_Judges(networks, rules, patterns.some(checked), scores[checked]))
 
 
-def _point(work: _Training, made: _Learnt, few: bool, rate: float) -> OperatingPoint:
+def _point(work: _Training, made: _Judges, few: bool, rate: float) -> OperatingPoint:
     """Return the operating point on the clips that were not learnt from."""
     scores, labels = np.repeat(made.scores, made.checked.clips), labels_of(made.checked)
     # Rounded, so that the last digit of a score, which hangs on how it is summed, decides nothing.
@@ -390,13 +398,3 @@ def _logit(scores: npt.NDArray[Any]) -> Floats:
     share = np.clip(np.asarray(scores, np.float64), 1e-12, 1 - 1e-7)
     logits: Floats = np.log(share / (1 - share))
     return logits
-
-
-def _words(what: str, report: EpochReport, config: TrainingConfig) -> str:
-    words = f"{what}epoch {report.epoch}/{config.epochs}  loss {report.loss:.4f}"
-    if report.pr_auc is None:
-        return words
-    return (
-        f"{words}  validation: PR AUC {report.pr_auc:.4f}, {report.false_alarms} false alarms at "
-        f"recall {report.recall:.4f}"
-    )

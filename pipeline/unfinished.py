@@ -24,7 +24,7 @@ def identity(datasets: Sequence[Dataset], settings: list[Any]) -> str:
 
 
 def read_state(path: Path, digest: str) -> dict[str, Any]:
-    """Return what a stopped training left: networks that are done, and the state of the next.
+    """Return what a stopped training left of a network: its weights when done, else its state.
 
     Raises
     ------
@@ -32,17 +32,19 @@ def read_state(path: Path, digest: str) -> dict[str, Any]:
         When it was on what has another digest.
     """
     if not path.exists():
-        return {"identity": digest, "done": [], "state": None}
+        return {"identity": digest, "weights": None, "history": [], "state": None}
     kept: dict[str, Any] = torch.load(path, weights_only=True)
     if kept["identity"] != digest:
         raise RunMismatchError(
-            f"{path} was left by a training on other data or settings; remove it to start anew"
+            f"{path.parent} was left by a training on other data or settings; remove it to start "
+            "anew"
         )
     return kept
 
 
 def write_state(path: Path, content: dict[str, Any]) -> None:
     """Keep what a training has come to; a kill leaves the old or the new."""
+    path.parent.mkdir(exist_ok=True)
     part = path.with_name(path.name + ".part")
     torch.save(content, part)
     os.replace(part, path)

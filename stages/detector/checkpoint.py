@@ -13,7 +13,6 @@ import os
 import pickle
 import zipfile
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -43,6 +42,7 @@ class Checkpoint:
     weights: dict[str, Tensor]
     """State dict of `Detector`, on the CPU."""
     config: Shape
+    """Of the first that judges; of all, unless `others` tells."""
     raster: RasterSpec
     """The picture it was trained on, and must be given."""
     layers: tuple[str, ...]
@@ -61,6 +61,8 @@ class Checkpoint:
     """Which of `stages.detector.detectors.DETECTORS` it is."""
     rules: Rules | None = None
     """How several of them judge together; None of one alone."""
+    others: tuple[Shape, ...] = ()
+    """Configs of all that judge but the first, where they are not of its shape."""
     examples: Tensor | None = None
     """(k, layers, h, w) uint8, canonical pictures of hotspots that it learnt from."""
     screening: Screening | None = None
@@ -89,9 +91,10 @@ class Checkpoint:
 
     def detector(self) -> Network:
         """Return the network with these weights, for training on; see `Network.for_inference`."""
-        make = partial(kind_of(self.name).network, self.config)
-        rules = self.rules
-        detector = Committee([make() for _ in range(rules.members)], rules) if rules else make()
+        make, rules = kind_of(self.name).network, self.rules
+        others = self.others or (self.config,) * ((rules.members if rules else 1) - 1)
+        members = [make(config) for config in (self.config, *others)]
+        detector = Committee(members, rules) if rules else members[0]
         detector.load_state_dict(self.weights)
         return detector.eval()
 
@@ -132,6 +135,7 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(
         weights=content["weights"],
         config=kind_of(name).config_of(about["config"]),
+        others=tuple(kind_of(name).config_of(config) for config in about.get("others", ())),
         raster=RasterSpec(**about["raster"]),
         layers=tuple(about["layers"]),
         process=about["process"],
@@ -194,7 +198,7 @@ def find(name_or_path: str) -> Path:
 
 
 def _content(checkpoint: Checkpoint) -> dict[str, Any]:
-    about = {
+    about: dict[str, Any] = {
         "detector": checkpoint.name,
         "rules": asdict(checkpoint.rules) if checkpoint.rules else None,
         "config": asdict(cast(Any, checkpoint.config)),
@@ -206,6 +210,8 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         "process_settings": checkpoint.process_settings,
         "opc": checkpoint.opc,
     }
+    if checkpoint.others:
+        about["others"] = [asdict(cast(Any, config)) for config in checkpoint.others]
     tensors = dict(checkpoint.weights)
     if checkpoint.screening is not None:
         about["screening"] = checkpoint.screening.about()

@@ -33,6 +33,9 @@ class DetectorConfig:
     """Channels of the picture."""
     core_px: int = 0
     """Side of the core, whose features are pooled apart as well; 0 pools the whole clip only."""
+    centres_px: tuple[int, ...] = ()
+    """Sides of squares in the middle of the core that are pooled apart once more: for clips that
+    are centred on what they are marked for."""
     stem: int = 48
     """Channels after the stem."""
     fine: tuple[int, ...] = (48,)
@@ -119,7 +122,8 @@ class Detector(Network):
         blocks = [block(*pair, config.attention) for pair in itertools.pairwise(widths)]
         self.fine = nn.Sequential(*blocks[: len(config.fine)])
         self.coarse = nn.Sequential(*blocks[len(config.fine) :])
-        pooled = (4 if config.core_px else 2) * widths[-1]
+        self.sides = tuple(side for side in (config.core_px, *config.centres_px) if side)
+        pooled = 2 * (1 + len(self.sides)) * widths[-1]
         self.embed = nn.Linear(pooled, config.embedding)
         self.verdict = nn.Linear(pooled, 1)
 
@@ -137,10 +141,8 @@ class Detector(Network):
         return Judgement(logit, embedding, self._taken_from_branches())
 
     def _pooled(self, x: Tensor) -> Tensor:
-        """Return the features of clips, (n, 2 coarse), or 4 with the core."""
-        x = self.features(x)
-        parts = core_places(x, self.config.core_px)
-        return torch.cat([p for x in parts for p in (x.mean((2, 3)), x.amax((2, 3)))], 1)
+        """Return the features of clips, (n, 2 coarse), as many more of the core and its centre."""
+        return pooled_apart(self.features(x), *self.sides)
 
     def likeness(self, x: Tensor) -> Tensor:
         """Return the pooled features, unit norm: the embedding draws all hotspots to one point."""
@@ -166,9 +168,9 @@ class Detector(Network):
         """
         x = self.features(x)
         self._taken_from_branches()
-        adds, core = torch.zeros_like(x[:, :1]), self.config.core_px
+        adds = torch.zeros_like(x[:, :1])
         weights = self.verdict.weight.view(-1, 2, x.shape[1])
-        parts = zip(core_places(x, core), core_places(adds, core), weights, strict=True)
+        parts = zip(squares(x, *self.sides), squares(adds, *self.sides), weights, strict=True)
         for part, place, (average, maximum) in parts:
             n, _, h, w = part.shape
             mean = torch.einsum("nchw,c->nhw", part, average) / (h * w)
@@ -177,23 +179,27 @@ class Detector(Network):
         return adds[:, 0]
 
 
-def core_places(x: Tensor, core_px: int) -> list[Tensor]:
-    """Return features (n, c, h, w), and those of the places that the core, if any, reaches into."""
-    if not core_px:
-        return [x]
-    rows, columns = (_inner(places, core_px) for places in x.shape[2:])
-    return [x, x[:, :, rows, columns]]
+def pooled_apart(x: Tensor, *sides_px: int) -> Tensor:
+    """Return averages and maxima of features (n, c, h, w) and of each square's, (n, 2 c parts)."""
+    parts = squares(x, *sides_px)
+    return torch.cat([p for part in parts for p in (part.mean((2, 3)), part.amax((2, 3)))], 1)
 
 
-def _inner(places: int, core_px: int) -> slice:
-    """Return the places of a row of features that the core reaches into.
+def squares(x: Tensor, *sides_px: int) -> list[Tensor]:
+    """Return features (n, c, h, w), and those of the places that each square reaches into."""
+    inner = [[_inner(places, side) for places in x.shape[2:]] for side in sides_px]
+    return [x, *(x[:, :, rows, columns] for rows, columns in inner)]
+
+
+def _inner(places: int, side_px: int) -> slice:
+    """Return the places of a row of features that a square in the middle reaches into.
 
     Examples
     --------
     >>> _inner(8, 32), _inner(11, 40), _inner(8, 30)
     (slice(2, 6, None), slice(3, 8, None), slice(2, 6, None))
     """
-    margin = max(places * SCALE - core_px, 0) // (2 * SCALE)
+    margin = max(places * SCALE - side_px, 0) // (2 * SCALE)
     return slice(margin, places - margin)
 
 

@@ -11,11 +11,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.model import SCALE, core_places
+from stages.detector.model import SCALE, pooled_apart
 from stages.detector.network import Convolution, Judgement, Network
 
 
@@ -77,12 +76,12 @@ class Screen(Network):
         self.blocks = nn.Sequential(
             Convolution(config.width, config.width, 3), Convolution(config.width, config.width, 3)
         )
-        self.verdict = nn.Linear((4 if config.core_px else 2) * config.width, 1)
+        self.sides = (config.core_px,) if config.core_px else ()
+        self.verdict = nn.Linear(2 * (1 + len(self.sides)) * config.width, 1)
 
     def forward(self, x: Tensor) -> Judgement:
         """Judge clips, (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8."""
         x = self.blocks(self.stem(x))  # (n, width, h/8, w/8)
-        pooled = [pool for part in core_places(x, self.config.core_px)
-                  for pool in (part.mean((2, 3)), part.amax((2, 3)))]  # fmt: skip
-        logit = self.verdict(torch.cat(pooled, 1)).squeeze(1)
-        return Judgement(logit, F.normalize(pooled[0], eps=1e-6))
+        pooled = pooled_apart(x, *self.sides)
+        average = pooled[:, : self.config.width]
+        return Judgement(self.verdict(pooled).squeeze(1), F.normalize(average, eps=1e-6))

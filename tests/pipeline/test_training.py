@@ -11,10 +11,11 @@ import zarr
 
 from pipeline.dataset_file import load_dataset
 from pipeline.learning import Patterns, split
+from pipeline.lessons import Machine
 from pipeline.screening import SCREEN_LOSS
 from pipeline.training import JUDGED, PARTS, WHOLE, Recipe, train_model
 from stages.detector import checkpoint
-from stages.errors import ModelMismatchError, RunMismatchError, UsageError
+from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError
 from stages.scores import score_rasters, scorer_of
 
 QUICK = {"epochs": 2, "steps": 2, "batch": 8}
@@ -105,6 +106,8 @@ def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     model = checkpoint.load(tmp_path / "m.pt")
     assert model.rules is not None
     assert model.rules.members == len(networks)
+    middles = [bool(network.config.centres_px) for network in model.detector().members]
+    assert middles == [True, False, True, False]
     judged = model.operating_point.clips / len(load_dataset(labelled))
     assert judged == pytest.approx(JUDGED / PARTS, rel=0.2)
     assert model.operating_point.false_alarm_rate <= 0.1
@@ -117,6 +120,44 @@ def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     for stopped_at in (networks[1], networks[3]):  # noqa: B007 - `stop` reads it
         with pytest.raises(KeyboardInterrupt):
             train_model([labelled], out, recipe, say=stop)
+    assert train_model([labelled], out, recipe)["digest"] == whole["digest"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "m.png", "m.pt", "stopped.png", "stopped.pt"
+    ]  # fmt: skip
+
+
+def test_side_by_side_the_same_is_learnt(labelled: Path, tmp_path: Path) -> None:
+    """In other processes, after a stop too, and whoever was stopped: all that is said is heard."""
+    recipe = Recipe(training=QUICK, false_alarm_rate=0.1)
+    alone: list[str] = []
+    whole = train_model([labelled], tmp_path / "m.pt", recipe, say=alone.append)
+
+    def stop(text: str) -> None:
+        if text.startswith("all but part 2"):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "beside.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train_model([labelled], out, recipe, say=stop)
+    said: list[str] = []
+    made = train_model([labelled], out, recipe, say=said.append, machine=Machine(workers=2))
+    assert made["digest"] == whole["digest"]
+    assert sorted(said) == sorted(line for line in alone if not line.startswith("all but part 1"))
+    assert not out.with_name("beside.pt.training").exists()
+
+
+def test_what_fails_beside_is_said_and_the_rest_is_kept(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(training=QUICK, false_alarm_rate=0.1)
+    out = tmp_path / "m.pt"
+    (tmp_path / "m.pt.training").mkdir()
+    (tmp_path / "m.pt.training" / "1.part").mkdir()  # the second network cannot keep anything
+    with pytest.raises(IncompleteError, match=r"all but part 2 was not learnt: .*--workers 1"):
+        train_model([labelled], out, recipe, machine=Machine(workers=2))
+    assert not out.exists()
+    (tmp_path / "m.pt.training" / "1.part").rmdir()
+    whole = train_model([labelled], tmp_path / "whole.pt", recipe)
     assert train_model([labelled], out, recipe)["digest"] == whole["digest"]
 
 

@@ -93,7 +93,13 @@ def test_unknown_attention_is_refused():
 
 
 @pytest.mark.parametrize(
-    "chosen", [{}, {"core_px": 20}, {"inception": False, "attention": "attention_branch"}]
+    "chosen",
+    [
+        {},
+        {"core_px": 20},
+        {"core_px": 20, "centres_px": (10, 8)},
+        {"inception": False, "attention": "attention_branch"},
+    ],
 )
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 48)])
 def test_what_each_place_adds_comes_to_the_verdict(chosen, height, width):
@@ -123,14 +129,17 @@ def test_maxima_add_at_their_place_and_averages_everywhere():
     torch.testing.assert_close(adds, expected)
 
 
-def test_what_is_pooled_of_the_core_comes_from_the_core():
-    detector = used_detector(core_px=32)
+@pytest.mark.parametrize(
+    ("chosen", "first"), [({"core_px": 32}, 2), ({"core_px": 32, "centres_px": (16,)}, 3)]
+)
+def test_what_is_pooled_of_a_square_comes_from_the_square(chosen, first):
+    detector = used_detector(**chosen)
     channels = detector.config.coarse[-1]
     with torch.no_grad():
-        detector.verdict.weight[:, : 2 * channels] = 0  # what is pooled of the whole clip
+        detector.verdict.weight[:, : -2 * channels] = 0  # what is pooled of all around it
         adds = detector.where(blocks(3, 1, 64, 64))
     inner = torch.zeros_like(adds, dtype=torch.bool)
-    inner[:, 2:6, 2:6] = True
+    inner[:, first:-first, first:-first] = True
     assert adds[inner].abs().min() > 0
     assert adds[~inner].abs().max() == 0
 

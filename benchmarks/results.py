@@ -62,8 +62,8 @@ ABLATION: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "focal loss": ({}, {"prediction": "focal"}),
     "biased learning, 0.3": ({}, {"bias": 0.3}),
     "no hard negatives": ({}, {"hard": 0.0}),
-    "middle of the core not pooled apart": ({"centres_px": ()}, {}),
-    "core not pooled apart either": ({"core_px": 0, "centres_px": ()}, {}),
+    "core not pooled apart": ({"core_px": 0}, {}),
+    "middle of the core pooled apart": (few_shape(COARSE), {}),
     "rims seen": ({}, {"rim_px": 0}),
 }
 
@@ -230,8 +230,7 @@ def _ablated(paths: list[Path], name: str, seed: int) -> dict[str, Any]:
         np.concatenate([one.counts()[0] > 0 for one in learnt]),
     )
     config = TrainingConfig(**({"epochs": 2, "batch": 64, "rim_px": 3, "seed": seed} | training))
-    ours = kind_of("attention").shape(COARSE, **(few_shape(COARSE) | shape))
-    network = learn("attention", ours, clips, None, config)
+    network = learn("attention", kind_of("attention").shape(COARSE, **shape), clips, None, config)
     tests = [one.part("test", "scan") for one in sets]
     scores = np.concatenate([score(network.detector, one.raster)[one.pattern] for one in tests])
     labels = np.concatenate([one.label for one in tests])

@@ -113,8 +113,8 @@ def train(
     ] = None,
     false_alarm_rate: Annotated[
         float,
-        typer.Option(help="Share of other clips that sets it where hotspots are few."),
-    ] = 0.001,
+        typer.Option(help="Share of other clips that it surely keeps to, where hotspots are few."),
+    ] = 0.002,
     seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
     workers: Annotated[
         int | None,

@@ -12,7 +12,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,12 @@ from pipeline.learning import Patterns, parts_of, patterns_of
 from pipeline.ledger import Status, UnitOutcome
 from pipeline.memory import keep_freed_memory
 from pipeline.unfinished import read_state, write_state
+from stages.contracts import RasterSpec
+from stages.detector import checkpoint
 from stages.detector.detectors import kind_of, learn
 from stages.detector.network import Network, Shape
 from stages.detector.training import EpochReport, LabelledClips, State, TrainingConfig
-from stages.errors import IncompleteError
+from stages.errors import IncompleteError, ModelMismatchError
 
 Say = Callable[[str], None]
 
@@ -70,6 +72,8 @@ class Lesson:
     machine: Machine
     start: State | None = None
     """Weights to begin with."""
+    left_out: int | None = None
+    """Part of a shared source that it does not learn from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +128,12 @@ def learnt(
 
 
 def learnt_side_by_side(
-    lessons: Sequence[tuple[Lesson, int | None]],
-    patterns: Patterns,
-    source: Source,
-    workers: int,
-    say: Say,
+    lessons: Sequence[Lesson], patterns: Patterns, source: Source, workers: int, say: Say
 ) -> list[Learnt]:
     """Learn from all parts of the patterns but one, or from all.
 
     Parameters
     ----------
-    lessons
-        Each with the part that is left out, if any.
     patterns
         Of `source`, from which other processes take them themselves.
     workers
@@ -149,24 +147,22 @@ def learnt_side_by_side(
         When a lesson's file was left by another training.
     """
     if workers > 1:
-        kept = [read_state(lesson.kept, lesson.digest) for lesson, _ in lessons]
+        kept = [read_state(lesson.kept, lesson.digest) for lesson in lessons]
         open_ones = [one for one, file in zip(lessons, kept, strict=True) if not file["weights"]]
         if open_ones:
             _learn_apart(open_ones, source, workers, say)
-    return [learnt(lesson, _but(patterns, source, part), None, say) for lesson, part in lessons]
+    parts = parts_of(patterns, source.parts)
+    return [
+        learnt(lesson, patterns.some(parts != lesson.left_out).labelled(), None, say)
+        for lesson in lessons
+    ]
 
 
-def _but(patterns: Patterns, source: Source, part: int | None) -> LabelledClips:
-    return patterns.some(parts_of(patterns, source.parts) != part).labelled()
-
-
-def _learn_apart(
-    lessons: Sequence[tuple[Lesson, int | None]], source: Source, workers: int, say: Say
-) -> None:
+def _learn_apart(lessons: Sequence[Lesson], source: Source, workers: int, say: Say) -> None:
     """Learn in processes that leave what they have learnt in the files of the lessons."""
     from distributed.system import MEMORY_LIMIT
 
-    said = lessons[0][0].kept.with_name("said")
+    said = lessons[0].kept.with_name("said")
     said.parent.mkdir(exist_ok=True)
     said.unlink(missing_ok=True)
     task = partial(_learn_one, source, said)
@@ -175,7 +171,7 @@ def _learn_apart(
     share = f"{MEMORY_LIMIT // count // 10**6}MB"
     executor = executor_for(Resources(workers=count, worker_memory=share), imports=[__name__])
     with executor, _listening(said, say):
-        for outcome in executor.run(task, lessons, stage=STAGE, unit_id=_name):
+        for outcome in executor.run(task, lessons, stage=STAGE, unit_id=lambda one: one.what):
             if outcome.status == Status.FAILED:
                 raise IncompleteError(
                     f"{outcome.unit.strip()} was not learnt: {outcome.error}; the same command "
@@ -183,14 +179,11 @@ def _learn_apart(
                 )
 
 
-def _name(lesson: tuple[Lesson, int | None]) -> str:
-    return lesson[0].what
-
-
-def _learn_one(source: Source, said: Path, unit: tuple[Lesson, int | None]) -> UnitOutcome:
-    lesson, part = unit
+def _learn_one(source: Source, said: Path, lesson: Lesson) -> UnitOutcome:
     keep_freed_memory()
-    clips = _but(source.patterns(), source, part)
+    patterns = source.patterns()
+    clips = patterns.some(parts_of(patterns, source.parts) != lesson.left_out).labelled()
+    del patterns  # as large as what is learnt from
 
     def say(text: str) -> None:
         with said.open("a") as file:  # a line is appended whole, whoever else does
@@ -223,6 +216,35 @@ def _listening(said: Path, say: Say) -> Iterator[None]:
     finally:
         over.set()
         listener.join()
+
+
+def begun_with(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoint.Checkpoint:
+    """Return a model to begin with, of one network.
+
+    Raises
+    ------
+    ModelMismatchError
+        When it is another detector, or of another picture.
+    """
+    model = checkpoint.load(checkpoint.find(name))
+    for what, theirs, ours in (
+        ("detector", (model.name, model.config), (detector, shape)),
+        ("raster", model.raster, spec),
+    ):
+        if theirs != ours:
+            raise ModelMismatchError(
+                f"model {name} has {what} {theirs} but this training {ours}; start with another, "
+                "or with none"
+            )
+    weights = model.weights
+    if model.rules:
+        first = "members.0."
+        weights = {
+            key.removeprefix(first): value
+            for key, value in weights.items()
+            if key.startswith(first)
+        }
+    return replace(model, weights=weights, rules=None)
 
 
 def forget(folder: Path) -> None:

@@ -28,6 +28,7 @@ from pipeline.lessons import (
     Machine,
     Say,
     Source,
+    begun_with,
     forget,
     learnt,
     learnt_side_by_side,
@@ -40,7 +41,7 @@ from stages.detector import checkpoint
 from stages.detector.committee import Committee, Rules
 from stages.detector.detectors import Kind, kind_of
 from stages.detector.model import SCALE
-from stages.detector.network import Network, Shape
+from stages.detector.network import Network
 from stages.detector.operating import (
     OperatingPoint,
     calibration,
@@ -52,7 +53,7 @@ from stages.detector.operating import (
 )
 from stages.detector.selection import choose
 from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
-from stages.errors import ModelMismatchError, UsageError
+from stages.errors import UsageError
 from stages.lithography.process import load_process, process_of
 from stages.scores import NetworkScorer, score_rasters
 
@@ -99,8 +100,8 @@ class Recipe:
     """A model whose weights are begun with: of another process, or of simulated labels."""
     protocol: str = "scan"
     """Of marked datasets, learn from the cores, or from their neighbours too."""
-    false_alarm_rate: float = 0.001
-    """Of validation clips, that sets the threshold where hotspots are few."""
+    false_alarm_rate: float = 0.002
+    """That the threshold surely keeps to, on clips not learnt from, where hotspots are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ class _Training:
         self.machine, self.say = given, say
         self.folder = out.with_name(out.name + ".training")
         self.history: list[list[dict[str, Any]]] = []
-        start = _start(recipe.start, self.name, self.shape, spec) if recipe.start else None
+        start = begun_with(recipe.start, self.name, self.shape, spec) if recipe.start else None
         self._start = start.weights if start else None
         begun = start.digest if start else ""
         settings = [self.name, asdict(self.config), str(self._apart), begun, given.threads]
@@ -231,7 +232,7 @@ class _Training:
     def _settings(self, kind: Kind) -> TrainingConfig:
         return TrainingConfig(**(self._usual | kind.training | self._asked))
 
-    def _lesson(self, what: str, *, screen: bool = False) -> Lesson:
+    def _lesson(self, what: str, *, left_out: int | None = None, screen: bool = False) -> Lesson:
         """Return the lesson of the next network, or of a screen; each begins otherwise."""
         name = "screen" if screen else self.name
         kind = kind_of(name)
@@ -248,6 +249,7 @@ class _Training:
         return Lesson(
             what, name, kind.shape(self.spec) if screen else shape, config,
             self.folder / str(number), self._digest, self.machine, None if screen else self._start,
+            left_out,
         )  # fmt: skip
 
     def learn(
@@ -265,13 +267,13 @@ class _Training:
 
     def learn_all(self, patterns: Patterns, left_out: Sequence[int | None]) -> list[Network]:
         """Return the next networks, each learnt from all parts of the patterns but one, or all."""
-        whole = itertools.count(1)
+        number = itertools.count(1)
         lessons = [
-            (self._lesson(
-                f"all, network {next(whole)}  " if part is None else f"all but part {part + 1}  "
-            ), part)
+            self._lesson(f"all, network {next(number)}  ")
+            if part is None
+            else self._lesson(f"all but part {part + 1}  ", left_out=part)
             for part in left_out
-        ]  # fmt: skip
+        ]
         # What keeps a library, not weights, learns in less time than a process takes to start.
         workers = self.machine.workers if self.kind.together else 1
         made = learnt_side_by_side(lessons, patterns, self.source, workers, self.say)
@@ -300,35 +302,6 @@ def few_shape(spec: RasterSpec) -> dict[str, Any]:
     They were marked by hand or by a tool, in the middle of their clips, and few cannot teach that.
     """
     return {"centres_px": (spec.core_px // 2, SCALE)}
-
-
-def _start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoint.Checkpoint:
-    """Return a model to begin with, of one network.
-
-    Raises
-    ------
-    ModelMismatchError
-        When it is another detector, or of another picture.
-    """
-    model = checkpoint.load(checkpoint.find(name))
-    for what, theirs, ours in (
-        ("detector", (model.name, model.config), (detector, shape)),
-        ("raster", model.raster, spec),
-    ):
-        if theirs != ours:
-            raise ModelMismatchError(
-                f"model {name} has {what} {theirs} but this training {ours}; start with another, "
-                "or with none"
-            )
-    weights = model.weights
-    if model.rules:
-        first = "members.0."
-        weights = {
-            key.removeprefix(first): value
-            for key, value in weights.items()
-            if key.startswith(first)
-        }
-    return replace(model, weights=weights, rules=None)
 
 
 def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Judges:

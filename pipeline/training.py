@@ -339,7 +339,8 @@ def _folded(work: _Training, patterns: Patterns) -> _Judges:
         mine = part == number
         scores[mine], rules = work.judge(network, patterns.some(mine))
         cuts.append(rules.careful_from)
-    networks = [*reversed(whole_made), *(parts if together else ())]  # the first has the quick look
+    # The first has the quick look: one that sees the whole core alike.
+    networks = [*whole_made, *(parts if together else ())]
     rules = Rules(len(networks), work.symmetries, min(cuts))
     checked = part < JUDGED
     return _calibrated(_Judges(networks, rules, patterns.some(checked), scores[checked]))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.detector.network import Judgement, Network
@@ -55,12 +56,16 @@ class Committee(Network):
         return judgement._replace(logit=self._calibrated(judgement.logit))
 
     def careful(self, x: Tensor) -> Tensor:
-        """Return the mean log odds over members and orientations, (n,)."""
-        total = torch.zeros(len(x), device=x.device)
+        """Return the log odds of the members' mean probability, (n,).
+
+        Each member's own log odds are the mean over orientations. One that is blind to a kind of
+        hotspot says so with great certainty: in a mean of log odds it would have a veto.
+        M. Stone: "The opinion pool", Annals of Mathematical Statistics 1961.
+        """
+        total = torch.zeros(len(self.members), len(x), device=x.device)
         for turned in orientations(x, self.rules.symmetries):
-            for member in self.members:
-                total = total + member(turned).logit
-        return self._calibrated(total / (len(self.members) * self.rules.symmetries))
+            total = total + torch.stack([member(turned).logit for member in self.members])
+        return pooled(self._calibrated(total / self.rules.symmetries))
 
     def likeness(self, x: Tensor) -> Tensor:
         """Return vectors by which clips are compared, in the eyes of the first member."""
@@ -75,6 +80,13 @@ class Committee(Network):
 
     def _calibrated(self, logit: Tensor) -> Tensor:
         return logit * self.rules.scale + self.rules.shift
+
+
+def pooled(odds: Tensor) -> Tensor:
+    """Return the log odds of the mean of probabilities, (n,), whose log odds are (members, n)."""
+    if len(odds) == 1:
+        return odds[0]
+    return F.logsigmoid(odds).logsumexp(0) - F.logsigmoid(-odds).logsumexp(0)
 
 
 def orientations(x: Tensor, symmetries: int) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ import torch
 
 from stages import scores
 from stages.contracts import RasterSpec
-from stages.detector.committee import Committee, Rules, orientations
+from stages.detector.committee import Committee, Rules, orientations, pooled
 from stages.detector.model import Detector
 from stages.scores import NetworkScorer, score_rasters
 from tests.detectors import SMALL, two_bars
@@ -64,14 +64,24 @@ def test_orientations_are_the_symmetries(symmetries):
 @pytest.mark.parametrize("count", [1, 3])
 @torch.inference_mode()
 def test_careful_is_the_mean_over_members_and_orientations(members, count, symmetries):
-    x = tensor(pictures(10))
-    logits = [one(way).logit for one in members[:count] for way in turned(x, symmetries)]
-    committee = Committee(members[:count], Rules(count, symmetries, 0.0))
-    expected = sum(logits) / (count * symmetries)
-    assert (expected - logits[0]).abs().median() > 0.1
+    """Log odds over orientations, then, calibrated, probabilities over members."""
+    x, scale, shift = tensor(pictures(10)), 0.6, -0.3
+    committee = Committee(members[:count], Rules(count, symmetries, 0.0, scale, shift))
+    ways = turned(x, symmetries)
+    each = [sum(one(way).logit for way in ways) / symmetries for one in members[:count]]
+    expected = (sum((scale * odds + shift).sigmoid() for odds in each) / count).logit()
+    assert (expected - (scale * each[0] + shift)).abs().median() > (0.01 if count > 1 else -1)
     torch.testing.assert_close(committee.careful(x), expected, atol=1e-3, rtol=0)
     folded = committee.for_inference()
     torch.testing.assert_close(folded.careful(x), expected, atol=1e-3, rtol=0)
+
+
+def test_nobody_has_a_veto():
+    """However sure one member is, even past what a probability in float32 can tell."""
+    odds = torch.tensor([[-200.0, 200.0, -3.0], [2.0, 2.0, -3.0]])
+    half = math.log(0.5 * 0.880797 / (1 - 0.5 * 0.880797))
+    more = math.log((1 + 0.880797) / (1 - 0.880797))
+    torch.testing.assert_close(pooled(odds), torch.tensor([half, more, -3.0]), rtol=0, atol=1e-4)
 
 
 @torch.inference_mode()

@@ -113,7 +113,7 @@ def train(
     ] = None,
     false_alarm_rate: Annotated[
         float,
-        typer.Option(help="Share of other clips that it surely keeps to, where hotspots are few."),
+        typer.Option(help="Share of other clips that it is set for, where hotspots are few."),
     ] = 0.002,
     seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
     workers: Annotated[

@@ -101,7 +101,7 @@ class Recipe:
     protocol: str = "scan"
     """Of marked datasets, learn from the cores, or from their neighbours too."""
     false_alarm_rate: float = 0.002
-    """That the threshold surely keeps to, on clips not learnt from, where hotspots are few."""
+    """Of clips not learnt from, that the threshold is set for where hotspots are few."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def train(
     false_alarm_rate: Annotated[
         float,
         typer.Option(help="Share of other clips that it is set for, where hotspots are few."),
-    ] = 0.002,
+    ] = 0.0015,
     seed: Annotated[int, typer.Option(help="Same seed on a CPU, same weights.")] = 0,
     workers: Annotated[
         int | None,

@@ -100,7 +100,7 @@ class Recipe:
     """A model whose weights are begun with: of another process, or of simulated labels."""
     protocol: str = "scan"
     """Of marked datasets, learn from the cores, or from their neighbours too."""
-    false_alarm_rate: float = 0.002
+    false_alarm_rate: float = 0.0015
     """Of clips not learnt from, that the threshold is set for where hotspots are few."""
 
 

@@ -12,15 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, expit
+from scipy.special import expit
 
 from stages.contracts import Float32s, Floats, Int64s
 from stages.errors import UsageError
 
 Bools = npt.NDArray[np.bool_]
-
-CONFIDENCE = 0.95
-"""That a rate of false alarms is kept to by clips like those that a threshold was set on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +67,10 @@ def choose_threshold(scores: Float32s, labels: Bools, recall: float) -> Operatin
 
 
 def threshold_for_rate(scores: Float32s, labels: Bools, rate: float) -> OperatingPoint:
-    """Return the lowest threshold that surely flags at most a share `rate` of the non-hotspots.
+    """Return the lowest threshold that flags at most a share `rate` of the non-hotspots.
 
-    For few hotspots: a share of the others is estimated well where a recall cannot be. Sure is a
-    `CONFIDENCE` that clips like these would keep to the rate; where there are too few to be so
-    sure of any threshold, none of them is flagged. Arguments and errors as `choose_threshold`.
-
-    Notes
-    -----
-    Clopper and Pearson, "The use of confidence or fiducial limits", Biometrika 1934: of n clips,
-    k may be flagged where the upper limit of k of n is at most the rate.
+    For few hotspots: a share of the others is estimated well where a recall cannot be.
+    Arguments and errors as `choose_threshold`.
     """
     cold = np.sort(scores[~labels])[::-1]
     if not 0 <= rate < 1 or not len(cold):
@@ -87,9 +78,7 @@ def threshold_for_rate(scores: Float32s, labels: Bools, rate: float) -> Operatin
             f"the false-alarm rate is {rate} and non-hotspots are {len(cold)}; it must be at least "
             "0 and under 1, and there must be one non-hotspot at least to measure it on"
         )
-    flagged = np.arange(math.floor(rate * len(cold)) + 1)
-    upper = betaincinv(flagged + 1, len(cold) - flagged, CONFIDENCE)
-    last = cold[max(int((upper <= rate).sum()) - 1, 0)]
+    last = cold[min(math.floor(rate * len(cold) + 1e-9), len(cold) - 1)]
     return operating_point(scores, labels, float(np.nextafter(last, np.float32(np.inf))))
 
 

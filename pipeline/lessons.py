@@ -151,11 +151,11 @@ def learnt_side_by_side(
         open_ones = [one for one, file in zip(lessons, kept, strict=True) if not file["weights"]]
         if open_ones:
             _learn_apart(open_ones, source, workers, say)
-    parts = parts_of(patterns, source.parts)
-    return [
-        learnt(lesson, patterns.some(parts != lesson.left_out).labelled(), None, say)
-        for lesson in lessons
-    ]
+    return [learnt(one, _clips_for(one, patterns, source), None, say) for one in lessons]
+
+
+def _clips_for(lesson: Lesson, patterns: Patterns, source: Source) -> LabelledClips:
+    return patterns.some(parts_of(patterns, source.parts) != lesson.left_out).labelled()
 
 
 def _learn_apart(lessons: Sequence[Lesson], source: Source, workers: int, say: Say) -> None:
@@ -181,9 +181,7 @@ def _learn_apart(lessons: Sequence[Lesson], source: Source, workers: int, say: S
 
 def _learn_one(source: Source, said: Path, lesson: Lesson) -> UnitOutcome:
     keep_freed_memory()
-    patterns = source.patterns()
-    clips = patterns.some(parts_of(patterns, source.parts) != lesson.left_out).labelled()
-    del patterns  # as large as what is learnt from
+    clips = _clips_for(lesson, source.patterns(), source)
 
     def say(text: str) -> None:
         with said.open("a") as file:  # a line is appended whole, whoever else does

@@ -73,7 +73,7 @@ class Committee(Network):
         return first.likeness(x)
 
     def where(self, x: Tensor) -> Tensor | None:
-        """Return what each place adds to the log odds, as the mean of the members has it."""
+        """Return what each place adds to a member's log odds, as the mean of the members has it."""
         members = [cast(Network, member) for member in self.members]
         maps = [found for member in members if (found := member.where(x)) is not None]
         return self.rules.scale * torch.stack(maps).mean(0) if maps else None

@@ -21,17 +21,17 @@ import numpy as np
 
 from benchmarks.default_model import measured
 from pipeline.config import Resources
-from pipeline.datasets import label_layout
-from pipeline.evaluation import evaluate_model
-from pipeline.events import Progress
-from pipeline.ingest import read_layout
-from pipeline.lessons import Machine
-from pipeline.training import Recipe, train_model
+from pipeline.datasets.from_simulation import label_layout
+from pipeline.engine.events import Progress
+from pipeline.evaluate.model import evaluate_model
+from pipeline.layout.ingest import read_layout
+from pipeline.train.model import Recipe, train_model
+from pipeline.train.network_jobs import Machine
 from stages.contracts import Box, Layer, RasterSpec
 from stages.detector import checkpoint
+from stages.exports.markers import Drawing, write_drawing
 from stages.geometry.union import merge
-from stages.geometry.walk import query
-from stages.markers import Drawing, write_drawing
+from stages.geometry.window_query import query
 
 CHIP, METAL = "layouts/tt02_user_project_wrapper.gds.gz", Layer(68, 20)
 SHRINK = 45 / 140

@@ -22,14 +22,14 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.machine import machine
-from pipeline.dataset_file import load_dataset
-from pipeline.learning import Patterns, parts_of, patterns_of
-from pipeline.memory import keep_freed_memory
-from pipeline.training import FEW_TRAINING, SEED_STEP, few_shape
+from pipeline.datasets.store import load_dataset
+from pipeline.engine.memory import keep_freed_memory
+from pipeline.train.model import FEW_TRAINING, SEED_STEP, few_shape
+from pipeline.train.training_set import Patterns, parts_of, patterns_of
 from stages.contracts import Floats, RasterSpec
+from stages.detector.catalogue import kind_of, learn
 from stages.detector.committee import Committee, Rules
-from stages.detector.detectors import kind_of, learn
-from stages.detector.operating import pr_auc
+from stages.detector.thresholds import pr_auc
 from stages.detector.training import TrainingConfig, score
 from stages.patterns import located
 from stages.scores import NetworkScorer, score_rasters

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Resources
-from pipeline.datasets import label_layout
-from pipeline.evaluation import evaluate_model
-from pipeline.events import Progress
-from pipeline.lessons import Machine
-from pipeline.training import Recipe, train_model
+from pipeline.datasets.from_simulation import label_layout
+from pipeline.engine.events import Progress
+from pipeline.evaluate.model import evaluate_model
+from pipeline.train.model import Recipe, train_model
+from pipeline.train.network_jobs import Machine
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 

@@ -20,15 +20,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.machine import machine
+from pipeline.cli.options import region
 from pipeline.config import Resources, load_config
-from pipeline.events import Progress
-from pipeline.options import region
-from pipeline.region import simulate_region
-from pipeline.scan import scan
-from pipeline.store import Run, clips_of, read_patterns
+from pipeline.engine.events import Progress
+from pipeline.passes.arrays import Run, clips_of, read_patterns
+from pipeline.scan.scan import scan
+from pipeline.simulate.region import simulate_region
 from stages.contracts import Defect
-from stages.lithography.defects import label_clips
-from stages.lithography.fields import lattice_of
+from stages.lithography.measure.defects import label_clips
+from stages.lithography.optics.fields import lattice_of
 from stages.lithography.process import load_process
 
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"

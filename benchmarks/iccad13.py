@@ -27,10 +27,10 @@ from benchmarks.machine import machine
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.geometry.decompose import decompose
 from stages.geometry.union import merge
-from stages.lithography.contours import Images, band, contours
-from stages.lithography.exposure import Exposure, expose, pixels_of
-from stages.lithography.imaging import image, mask_spectrum
-from stages.lithography.optics import field_of, kernels
+from stages.lithography.measure.contours import Images, band, contours
+from stages.lithography.optics.exposure import Exposure, expose, pixels_of
+from stages.lithography.optics.imaging import image, mask_spectrum
+from stages.lithography.optics.kernels import field_of, kernels
 from stages.lithography.process import Process, process_of
 
 Waves = npt.NDArray[np.complex64]

@@ -20,13 +20,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import machine
-from pipeline.memory import keep_freed_memory
-from pipeline.training import JUDGED, WHOLE
+from pipeline.engine.memory import keep_freed_memory
+from pipeline.train.model import JUDGED, WHOLE
 from stages.contracts import RasterSpec
 from stages.detector.committee import Committee, Rules
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.network import Network
-from stages.detector.screen import Screen, ScreenConfig
+from stages.detector.prefilter import Screen, ScreenConfig
 from stages.scores import BATCH, NetworkScorer, score_rasters
 
 SIDES_PX = (64, 88, 128)

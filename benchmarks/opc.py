@@ -24,15 +24,15 @@ from shapely.plotting import plot_polygon
 
 from benchmarks.ground_truth import CHIP
 from benchmarks.machine import machine
-from pipeline.ingest import open_packed, pack_into
-from pipeline.simulation import target_in
+from pipeline.layout.ingest import open_packed, pack_into
+from pipeline.simulate.tiles import target_in
 from stages.contracts import Box, Defect, Floats, Int64s, Layer, PackedLayout
-from stages.geometry.walk import query
-from stages.lithography.defects import find_defects
-from stages.lithography.fields import clipped, disjoint, halo_nm, lattice_of
-from stages.lithography.opc import correct
-from stages.lithography.placement import edge_errors
-from stages.lithography.prints import printed
+from stages.geometry.window_query import query
+from stages.lithography.correction.opc import correct
+from stages.lithography.correction.placement import edge_errors
+from stages.lithography.measure.defects import find_defects
+from stages.lithography.measure.prints import printed
+from stages.lithography.optics.fields import clipped, disjoint, halo_nm, lattice_of
 from stages.lithography.process import Process, load_process
 
 CLIP_DBU = 2560

@@ -35,15 +35,25 @@ from benchmarks.iccad13 import (
     read_clip,
 )
 from benchmarks.machine import machine
-from pipeline.ingest import open_packed, pack_into
-from pipeline.simulation import target_in
+from pipeline.layout.ingest import open_packed, pack_into
+from pipeline.simulate.tiles import target_in
 from stages.contracts import Box, Floats, Int64s, Layer, PackedLayout
-from stages.lithography.defects import find_defects
-from stages.lithography.fields import clipped, halo_nm, lattice_of
-from stages.lithography.imaging import image, mask_spectrum
-from stages.lithography.optics import Field, Kernels, field_of, kernels
+from stages.lithography.measure.defects import find_defects
+from stages.lithography.optics.fields import clipped, halo_nm, lattice_of
+from stages.lithography.optics.imaging import image, mask_spectrum
+from stages.lithography.optics.kernels import Field, Kernels, field_of, kernels
 from stages.lithography.process import Process, load_process
-from tests.optical import ARFI, DIPOLE, KRF, MAP, QUASAR, abbe, images, real_clips, square_of
+from tests.support.optical import (
+    ARFI,
+    DIPOLE,
+    KRF,
+    MAP,
+    QUASAR,
+    abbe,
+    images,
+    real_clips,
+    square_of,
+)
 
 PLAIN_PX = 2048
 PLAIN_NM = 4

@@ -32,14 +32,14 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.machine import machine
-from pipeline import memory
 from pipeline.config import Resources, ScanConfig, as_dict, load_config
-from pipeline.inspect import open_view
-from pipeline.plan import Job
-from pipeline.scan import scan
-from pipeline.steps import draw_places
-from pipeline.store import Run, clips_of, read_patterns
-from pipeline.view import RunView
+from pipeline.engine import memory
+from pipeline.passes.arrays import Run, clips_of, read_patterns
+from pipeline.passes.job import Job
+from pipeline.passes.units import draw_places
+from pipeline.report.run_view import RunView
+from pipeline.scan.inspect_run import open_view
+from pipeline.scan.scan import scan
 from stages.contracts import Bytes, Float32s, Int64s, Layer
 from stages.detector import checkpoint
 from stages.geometry.coverage import FULL

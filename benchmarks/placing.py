@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
-from pipeline.inspect import open_view
-from pipeline.steps import draw_places
-from pipeline.store import Run
-from stages.pages.pictures import likeliest
+from pipeline.passes.arrays import Run
+from pipeline.passes.units import draw_places
+from pipeline.scan.inspect_run import open_view
+from stages.exports.pages.pictures import likeliest
 from stages.scores import NetworkScorer
 
 PART = 256

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.ingest import pack_into
+from pipeline.layout.ingest import pack_into
 from stages.clips import grid_clips
 from stages.contracts import Box, Layer
 from stages.geometry.union import merge
-from stages.geometry.walk import query
-from stages.lithography.defects import find_defects, label_clips
-from stages.lithography.fields import halo_nm
+from stages.geometry.window_query import query
+from stages.lithography.measure.defects import find_defects, label_clips
+from stages.lithography.optics.fields import halo_nm
 from stages.lithography.process import Process, load_process
 from stages.raster import draw_clips
 

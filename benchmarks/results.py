@@ -26,18 +26,18 @@ import torch
 
 from benchmarks.machine import machine
 from pipeline.config import Resources, load_config
-from pipeline.dataset_file import load_dataset
-from pipeline.evaluation import evaluate_model, measures
-from pipeline.lessons import Machine
-from pipeline.listed import SPEC as EUV
-from pipeline.listed import import_defects
-from pipeline.marked import import_benchmark
-from pipeline.scan import scan
-from pipeline.scan_evaluation import evaluate_scan
-from pipeline.training import Recipe, few_shape, train_model
+from pipeline.datasets.from_defect_list import SPEC as EUV
+from pipeline.datasets.from_defect_list import import_defects
+from pipeline.datasets.from_marker_layers import import_benchmark
+from pipeline.datasets.store import load_dataset
+from pipeline.evaluate.model import evaluate_model, measures
+from pipeline.evaluate.scan import evaluate_scan
+from pipeline.scan.scan import scan
+from pipeline.train.model import Recipe, few_shape, train_model
+from pipeline.train.network_jobs import Machine
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
-from stages.detector.detectors import DETECTORS, kind_of, learn
+from stages.detector.catalogue import DETECTORS, kind_of, learn
 from stages.detector.training import LabelledClips, TrainingConfig, embeddings, score
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"

@@ -18,11 +18,11 @@ import numpy.typing as npt
 import zarr
 
 from pipeline.config import load_config
-from pipeline.ingest import pack_into
-from pipeline.plan import sampling_limits
+from pipeline.layout.ingest import pack_into
+from pipeline.passes.job import sampling_limits
 from stages.clips import RULES, halo_dbu, site_clips
 from stages.contracts import Box, Clips, Int64s, Layer, RasterSpec
-from stages.geometry.walk import query
+from stages.geometry.window_query import query
 from stages.lithography.process import load_process
 from stages.tiles import tiles_of
 

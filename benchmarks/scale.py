@@ -31,16 +31,16 @@ import torch
 
 from benchmarks.machine import machine
 from pipeline.config import Resources, load_config
-from pipeline.estimate import estimate
-from pipeline.ingest import pack_into
-from pipeline.memory import own_mb
-from pipeline.plan import Cut
-from pipeline.steps import clip_tile
-from pipeline.store import Run
+from pipeline.engine.memory import own_mb
+from pipeline.layout.ingest import pack_into
+from pipeline.passes.arrays import Run
+from pipeline.passes.job import Cut
+from pipeline.passes.units import clip_tile
+from pipeline.scan.forecast import estimate
 from stages.contracts import Box, Layer, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig
-from stages.detector.operating import OperatingPoint
+from stages.detector.thresholds import OperatingPoint
 
 DATA = Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / "layouts"
 CHIP = DATA / "tt02_user_project_wrapper.gds.gz"
@@ -76,7 +76,11 @@ class Watched:
                 children = self.process.children(recursive=True)
                 self.driver_mb = max(self.driver_mb, own_mb(self.process.pid))
                 # The reader is a child as well; it is gone before the workers have work.
-                workers = [c for c in children if "pipeline.reader" not in " ".join(c.cmdline())]
+                workers = [
+                    c
+                    for c in children
+                    if "pipeline.layout.reader_process" not in " ".join(c.cmdline())
+                ]
                 self.worker_mb = max([self.worker_mb, *(own_mb(c.pid) for c in workers)])
                 total = sum(_share_mb(p.pid) for p in (self.process, *children))
                 self.together_mb = max(self.together_mb, total)
@@ -98,7 +102,7 @@ def scanned(layout: Path, *arguments: str, workers: int) -> dict[str, Any]:
         started = time.perf_counter()
         with psutil.Popen(
             [
-                sys.executable, "-m", "pipeline.cli", "scan", str(layout), "--out", str(out),
+                sys.executable, "-m", "pipeline.cli.app", "scan", str(layout), "--out", str(out),
                 "--workers", str(workers), "--quiet", *arguments,
             ],
             stdout=subprocess.DEVNULL,

@@ -18,12 +18,12 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.results import alarms_at, put
-from pipeline.dataset_file import Dataset, load_dataset
+from pipeline.datasets.store import Dataset, load_dataset
 from stages.contracts import Int64s
-from stages.detector.detectors import kind_of, learn
+from stages.detector.active_learning import candidates, choose
+from stages.detector.catalogue import kind_of, learn
 from stages.detector.network import Network
-from stages.detector.operating import choose_threshold, pr_auc
-from stages.detector.selection import candidates, choose
+from stages.detector.thresholds import choose_threshold, pr_auc
 from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
 from stages.scores import NetworkScorer, score_rasters
 

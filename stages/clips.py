@@ -23,7 +23,7 @@ from stages.errors import ConfigError
 from stages.geometry.coverage import cover
 from stages.geometry.sites import THINNING_ROUNDS, find_sites, thin_sites
 from stages.geometry.union import merge
-from stages.geometry.walk import polygons_of
+from stages.geometry.window_query import polygons_of
 
 RULES = ("grid", "space", "width", "tip_to_tip", "line_end_to_side", "angle")
 """Why a clip was taken; `Clips.rule` is an index into these."""

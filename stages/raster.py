@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.contracts import Bytes, Int64s, Shapes
-from stages.geometry.bins import cut_to_windows, touched
 from stages.geometry.coverage import draw_window_any_angle, draw_windows
 from stages.geometry.union import merge
-from stages.geometry.walk import polygons_of
+from stages.geometry.window_query import polygons_of
+from stages.geometry.windows import cut_to_windows, touched
 
 
 def draw_clips(

@@ -19,7 +19,7 @@ import torch
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.network import Judgement, Network
-from stages.detector.screen import Screening
+from stages.detector.prefilter import Screening
 from stages.errors import ConfigError, ModelMismatchError
 
 BATCH = 64

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from tests.test_docs import CHECKOUT, script
 
 
 def test_the_page_of_commands_is_up_to_date() -> None:
     page = (CHECKOUT / "docs" / "cli.md").read_text()
-    assert page == script("make_cli").page(), "run: python docs/make_cli.py"
+    assert page == script("make_cli").page(), "run: python docs/tools/make_cli.py"
 
 
 def test_every_command_has_help_that_fits_a_line() -> None:

@@ -14,7 +14,7 @@ PAGES = sorted([CHECKOUT / "README.md", *CHECKOUT.glob("docs/**/*.md")])
 
 
 def script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, CHECKOUT / "docs" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, CHECKOUT / "docs" / "tools" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,7 +24,7 @@ def script(name: str) -> ModuleType:
 
 def test_the_page_of_settings_is_up_to_date() -> None:
     page = (CHECKOUT / "docs" / "config.md").read_text()
-    assert page == script("make_config").page(), "run: python docs/make_config.py"
+    assert page == script("make_config").page(), "run: python docs/tools/make_config.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

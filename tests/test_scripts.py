@@ -10,7 +10,7 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parent.parent
 SCRIPTS = [
     ".".join(path.relative_to(CHECKOUT).with_suffix("").parts)
-    for folder in ("benchmarks", "docs", "sample_layouts")
+    for folder in ("benchmarks", "docs/tools", "sample_layouts")
     for path in sorted((CHECKOUT / folder).glob("*.py"))
 ]
 

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from stages.contracts import RasterSpec
+from stages.detector.catalogue import kind_of
 from stages.detector.committee import Committee, Rules
-from stages.detector.detectors import kind_of
 from stages.detector.network import Network, Shape
-from stages.detector.operating import OperatingPoint
-from stages.detector.screen import ScreenConfig, Screening
+from stages.detector.prefilter import ScreenConfig, Screening
+from stages.detector.thresholds import OperatingPoint
 from stages.errors import UsageError
 
 KIND = "hotscan detector"
@@ -58,7 +58,7 @@ class Checkpoint:
     opc: str = "none"
     """Whether masks were corrected before they were printed, ``none`` or ``model``."""
     name: str = "attention"
-    """Which of `stages.detector.detectors.DETECTORS` it is."""
+    """Which of `stages.detector.catalogue.DETECTORS` it is."""
     rules: Rules | None = None
     """How several of them judge together; None of one alone."""
     others: tuple[Shape, ...] = ()

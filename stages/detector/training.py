@@ -23,7 +23,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from stages.contracts import Bytes, Float32s, Int64s
 from stages.detector.losses import METRIC, PREDICTION
 from stages.detector.network import Judgement, Network
-from stages.detector.operating import Bools, choose_threshold, pr_auc
+from stages.detector.thresholds import Bools, choose_threshold, pr_auc
 from stages.errors import UsageError
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import shapely
 
 from stages.contracts import Bytes, Floats, Int64s
-from stages.geometry.bins import bin_rects, rects_in_window
+from stages.geometry.windows import bin_rects, rects_in_window
 
 FULL = 255
 """Grey level of a pixel that is covered wholly."""

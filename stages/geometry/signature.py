@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.contracts import Int64s, Shapes
-from stages.geometry.bins import bin_rects, cut_to_windows, rects_in_window, touched
 from stages.geometry.symmetry import SYMMETRIES
 from stages.geometry.union import merge
-from stages.geometry.walk import polygons_of
+from stages.geometry.window_query import polygons_of
+from stages.geometry.windows import bin_rects, cut_to_windows, rects_in_window, touched
 
 UInt64s = npt.NDArray[np.uint64]
 

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 
 from stages.contracts import Int64s, Shapes
-from stages.geometry.room import room
+from stages.geometry.growing import room
 
 
 def as_rects(shapes: Shapes, step_dbu: int) -> Int64s:

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 
 from stages.contracts import Int64s
-from stages.geometry.room import room
+from stages.geometry.growing import room
 
 EDGE_COLUMNS = ("x", "y_lo", "y_hi", "side", "convex_lo", "convex_hi")
 """Columns of `edges`; side is +1 where the interior lies at larger x, -1 where at smaller."""

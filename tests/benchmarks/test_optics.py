@@ -10,8 +10,8 @@ import pytest
 
 from benchmarks.optics import covered, small_clips, strips
 from stages.contracts import Box
-from stages.lithography.fields import lattice_of
-from tests.optical import KRF
+from stages.lithography.optics.fields import lattice_of
+from tests.support.optical import KRF
 
 
 def test_pixels_hold_the_covered_share() -> None:

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import cli
+from pipeline.cli import app as cli
 from pipeline.config import Resources
-from pipeline.datasets import label_layout
-from pipeline.store import Run, read_patterns
+from pipeline.datasets.from_simulation import label_layout
+from pipeline.passes.arrays import Run, read_patterns
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig
-from stages.detector.operating import OperatingPoint
-from tests.small_scan import BLOCK, LABELLED_UM, Ended, Hotscan, SmallScan
+from stages.detector.thresholds import OperatingPoint
+from tests.support.small_scan import BLOCK, LABELLED_UM, Ended, Hotscan, SmallScan
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.plan import Cut
+from pipeline.passes.job import Cut
 from stages.clips import (
     RULES,
     SamplingLimits,

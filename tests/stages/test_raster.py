@@ -7,7 +7,7 @@ import pytest
 import shapely
 
 from stages.contracts import Shapes
-from stages.geometry.bins import touched
+from stages.geometry.windows import touched
 from stages.raster import draw_clips
 
 Corners = list[tuple[int, int]]

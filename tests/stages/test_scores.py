@@ -9,8 +9,8 @@ from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
 from stages.detector.model import Detector, DetectorConfig
-from stages.detector.operating import OperatingPoint
-from stages.detector.screen import Screen, ScreenConfig, Screening
+from stages.detector.prefilter import Screen, ScreenConfig, Screening
+from stages.detector.thresholds import OperatingPoint
 from stages.errors import ModelMismatchError
 from stages.scores import NetworkScorer, score_rasters, scorer_of
 

@@ -8,7 +8,7 @@ from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
 from stages.detector.model import Detector, DetectorConfig
-from stages.detector.operating import OperatingPoint
+from stages.detector.thresholds import OperatingPoint
 from stages.errors import UsageError
 
 

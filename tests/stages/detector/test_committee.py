@@ -9,7 +9,7 @@ from stages.contracts import RasterSpec
 from stages.detector.committee import Committee, Rules, orientations, pooled
 from stages.detector.model import Detector
 from stages.scores import NetworkScorer, score_rasters
-from tests.detectors import SMALL, two_bars
+from tests.support.detectors import SMALL, two_bars
 
 RASTER = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 

@@ -7,7 +7,7 @@ import torch
 
 from stages.detector.attention import ATTENTION
 from stages.detector.model import Detector
-from stages.detector.operating import choose_threshold, pr_auc
+from stages.detector.thresholds import choose_threshold, pr_auc
 from stages.detector.training import (
     LabelledClips,
     TrainingConfig,
@@ -20,7 +20,7 @@ from stages.detector.training import (
     without_rims,
 )
 from stages.errors import UsageError
-from tests.detectors import SMALL, two_bars
+from tests.support.detectors import SMALL, two_bars
 
 
 def small():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stages.errors import ConfigError
-from stages.lithography.optics import field_of, kernels, read_kernels
+from stages.lithography.optics.kernels import field_of, kernels, read_kernels
 from stages.lithography.process import (
     SHIPPED,
     Process,

@@ -1,0 +1,107 @@
+"""Draw docs/img/{space,pinch,line_end}.png: where shapes of the sample block fail to print.
+
+Run as ``python -m docs.tools.make_lithography_figures`` from the checkout.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import shapely
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from scipy.ndimage import map_coordinates
+
+from pipeline.layout.ingest import read_layout
+from stages.contracts import Box, Defect, Floats, Int64s, Layer, PackedLayer
+from stages.geometry.union import merge
+from stages.geometry.window_query import query
+from stages.lithography.measure.defects import find_defects
+from stages.lithography.measure.prints import printed
+from stages.lithography.optics.exposure import expose, pixels_of
+from stages.lithography.optics.fields import around, clipped, field_for, halo_nm
+from stages.lithography.process import Process, load_process
+
+CHECKOUT = Path(__file__).parents[2]
+SQUARE = Box(5_000, 5_000, 85_000, 85_000)
+"""Where the places are looked for; the block's database unit is 1 nm."""
+SHOWN = ("space", "pinch", "line_end")
+HALF_NM, STEP_NM = 700, 10
+COLOURS = ("#202020", "#d1495b", "#2e6fb7")
+STYLES: tuple[Literal["dashed", "solid"], ...] = ("dashed", "solid", "solid")
+
+
+def worst(defects: tuple[Defect, ...], kind: str) -> Defect:
+    """Return the most severe defect of a kind."""
+    return max((d for d in defects if d.kind == kind), key=lambda defect: defect.severity)
+
+
+def brightness(target: Int64s, window: Box, process: Process) -> Floats:
+    """Return intensity over the threshold at nominal, every `STEP_NM` of the window."""
+    lattice = around(process, 1.0, window.width)
+    place = window.x_min - lattice.guard_dbu, window.y_min - lattice.guard_dbu
+    field = field_for(lattice, process, 1.0)
+    mask = clipped(target, place, lattice.side_dbu)
+    (nominal,) = expose([mask], field, 1.0, process, process.corners[:1])
+    steps = (np.arange(0, window.width + 1, STEP_NM) + lattice.guard_dbu) / lattice.side_dbu
+    y, x = np.meshgrid(steps * pixels_of(field), steps * pixels_of(field), indexing="ij")
+    values: Floats = map_coordinates(
+        nominal.coef[0], (y, x), order=3, prefilter=False, mode="grid-wrap", output=np.float64
+    )
+    return values / nominal.levels[0]
+
+
+def draw(layer: PackedLayer, defect: Defect, process: Process) -> Figure:
+    """Draw target and image on the left, target and the contours of every corner on the right."""
+    window = Box(*(defect.x_dbu, defect.y_dbu) * 2).grown(HALF_NM)
+    target = merge(query(layer, window.grown(math.ceil(halo_nm(process)))).rects)
+    figure = Figure(figsize=(8, 4.1), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    picture = brightness(target, window, process)
+    shown = (-HALF_NM, HALF_NM, -HALF_NM, HALF_NM)
+    left.imshow(picture, cmap="magma", vmin=0, vmax=3, origin="lower", extent=shown)
+    centred = target - np.array([defect.x_dbu, defect.y_dbu] * 2)
+    boxes = [Rectangle((a, b), c - a, d - b) for a, b, c, d in centred.tolist()]
+    left.add_collection(PatchCollection(boxes, facecolor="none", edgecolor="white", linewidth=0.8))
+    right.add_collection(PatchCollection(boxes, facecolor="#dcdcdc", edgecolor="#dcdcdc"))
+    prints = printed(target, window, 1.0, process).by_corner
+    # Nominal last and dashed: it often hides under the others, or they under it.
+    for corner, colour, style in reversed(list(zip(process.corners, COLOURS, STYLES, strict=True))):
+        for polygon in prints[corner.name]:
+            for ring in (polygon.exterior, *polygon.interiors):
+                outline = shapely.get_coordinates(ring) - (defect.x_dbu, defect.y_dbu)
+                right.plot(*outline.T, color=colour, linestyle=style, linewidth=1.3)
+    right.plot(0, 0, "+", color="#d1495b", markersize=14)
+    left.set_title("drawn shapes on the image at nominal", fontsize=9)
+    right.set_title(f"{defect.kind} at {defect.corner}, severity {defect.severity:.2f}", fontsize=9)
+    lines = [
+        Line2D([], [], color=colour, linestyle=style)
+        for colour, style in zip(COLOURS, STYLES, strict=True)
+    ]
+    right.legend(lines, [corner.name for corner in process.corners], fontsize=8, loc="upper right")
+    for axes in (left, right):
+        axes.set(xlim=shown[:2], ylim=shown[2:], aspect="equal")
+        axes.tick_params(labelsize=7)
+        axes.set_xlabel("nm", fontsize=8)
+    return figure
+
+
+def main() -> None:
+    """Find the worst place of each kind and draw it."""
+    process = load_process("krf130")
+    layer = read_layout(CHECKOUT / "sample_layouts/block.gds.gz", [Layer(68, 20)]).packed[0]
+    near = query(layer, SQUARE.grown(math.ceil(halo_nm(process))))
+    defects = find_defects(merge(near.rects), SQUARE, 1.0, process)
+    folder = CHECKOUT / "docs/img"
+    folder.mkdir(exist_ok=True)
+    for kind in SHOWN:
+        draw(layer, worst(defects, kind), process).savefig(folder / f"{kind}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,247 @@
+"""What the command line prints for people; programs read ``--json``.
+
+in       the plain values that `inspect_run`, `forecast` and a scan return
+out      text
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.engine.events import clock_text
+
+MOST_NAMES = 20
+"""Names that are listed before the rest is only counted."""
+
+Row = Sequence[object]
+
+
+def columns(rows: Iterable[Row], *, indent: str = "") -> str:
+    """Lay rows out in columns, numbers to the right.
+
+    Examples
+    --------
+    >>> print(columns([("layer", "shapes"), ("68/20", 13107), ("67/44", 2)]))
+    layer  shapes
+    68/20  13,107
+    67/44       2
+    """
+    table = [[_cell(value) for value in row] for row in rows]
+    widths = [max(len(text) for text, _ in column) for column in zip(*table, strict=True)]
+    return "\n".join(
+        indent
+        + "  ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for (text, right), width in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in table
+    )
+
+
+def _cell(value: object) -> tuple[str, bool]:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value], False
+    if isinstance(value, int):
+        return f"{value:,}", True
+    return (f"{value:.4g}", True) if isinstance(value, float) else (str(value), False)
+
+
+def facts(values: Mapping[str, object]) -> str:
+    """Return one line for each name, lists and tables as JSON."""
+    width = max((len(name) for name in values), default=0)
+    return "\n".join(
+        f"{name:{width}}  "
+        + (json.dumps(value) if isinstance(value, dict | list) else _cell(value)[0])
+        for name, value in values.items()
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "tile"), counted(1200, "tile")
+    ('1 tile', '1,200 tiles')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def info_text(info: Mapping[str, Any]) -> str:
+    """Return what ``hotscan info`` says of a layout."""
+    tops, extents = info["top_cells"], info["extents_um"]
+    lines = [
+        info["file"],
+        f"database unit  {info['dbu_nm']:g} nm",
+        f"cells          {len(info['cells']):,}, placed by {info['instances']:,} references",
+        "",
+        f"top cell{'s' * (len(tops) != 1)}, size and corners in um",
+        columns((_extent(name, extents[name]) for name in tops[:MOST_NAMES]), indent="  "),
+    ]
+    if len(tops) > MOST_NAMES:
+        lines.append(f"  and {len(tops) - MOST_NAMES:,} more; --json lists them")
+    lines += ["", "layers, with the shapes drawn on each (every cell counted once)"]
+    lines.append(columns(info["layers"].items(), indent="  ") or "  none")
+    lines += [f"warning: {warning}" for warning in info["warnings"]]
+    return "\n".join(lines)
+
+
+def _extent(name: str, box: Sequence[float]) -> Row:
+    x0, y0, x1, y1 = box
+    return name, f"{x1 - x0:g} x {y1 - y0:g}", f"({x0:g}, {y0:g})", f"({x1:g}, {y1:g})"
+
+
+def status_text(status: Mapping[str, Any]) -> str:
+    """Return what ``hotscan status`` says of a run."""
+    units = [("stage", "done", "empty", "failed")]
+    units += [(stage, *counts.values()) for stage, counts in status["units"].items()]
+    hotspots = counted(status["hotspots"], "hotspot")
+    found = f"{hotspots} in " if status["units"]["hotspots"]["done"] else ""
+    lines = [
+        f"{status['run']}: {status['state']}"
+        + (f", run by {status['driver']}" if status["driver"] else ""),
+        f"layout  {status['layout']}",
+        f"so far  {found}{counted(status['clips'], 'clip')} ({status['patterns']:,} distinct)",
+        "",
+        columns(units),
+    ]
+    if status["failed"]:
+        lines += ["", *failures(status["failed"])]
+    if status["next"]:
+        lines += ["", f"go on with: {status['next']}"]
+    return "\n".join(lines)
+
+
+def failures(errors: Mapping[str, str], most: int = 5) -> list[str]:
+    """Return a line for each different error, with the units that met it."""
+    units: dict[str, list[str]] = {}
+    for unit, error in errors.items():
+        units.setdefault(error, []).append(unit)
+    lines = [
+        f"{names[0]}{f' and {len(names) - 1:,} more' * (len(names) > 1)} failed: {error}"
+        for error, names in list(units.items())[:most]
+    ]
+    rest = len(units) - most
+    return lines + [f"and {rest:,} other errors; hotscan status --json lists them"] * (rest > 0)
+
+
+def result_text(
+    run: Path, layout: str, metrics: Mapping[str, Any], errors: Mapping[str, str]
+) -> str:
+    """Return what a scan came to, and where to look."""
+    spent = sum(value for name, value in metrics.items() if name.startswith("seconds_"))
+    lines = [
+        f"{'complete' if metrics['complete'] else 'INCOMPLETE'}: "
+        f"{counted(metrics['hotspots'], 'hotspot')} ({metrics['hotspots_unique']:,} distinct) in "
+        f"{counted(metrics['clips'], 'clip')} ({metrics['patterns']:,} distinct)",
+        f"scanned    {metrics['area_covered_um2']:,.0f} um2, "
+        f"{_share(metrics['coverage_fraction'])} of what was asked for, in {clock_text(spent)}",
+    ]
+    if "hotspots_confirmed" in metrics:
+        line = (
+            f"simulated  {counted(metrics['hotspots_confirmed'], 'hotspot')} fail, "
+            f"{metrics['hotspots_not_simulated']:,} could not be simulated"
+        )
+        if metrics["hotspots_not_asked"]:
+            line += f"; the model is sure of {metrics['hotspots_not_asked']:,} more"
+        lines.append(line)
+    if metrics["warnings"]:
+        lines.append(f"warnings   {metrics['warnings']}; the report lists them")
+    lines += [
+        f"report     {run}/report/index.html (open it in a browser)",
+        f"markers    {run}/report/markers.gds",
+        "KLayout    "
+        + shlex.join(["klayout", "-e", layout, "-m", f"{run}/report/hotspots.lyrdb.gz"]),
+    ]
+    if not metrics["complete"]:
+        lines += [
+            f"{counted(metrics['units_failed'], 'unit')} failed; regions without a verdict: "
+            f"{metrics['regions_not_scanned']:,}",
+            *failures(errors),
+            f"try them again with: hotscan resume {run}",
+        ]
+    return "\n".join(lines)
+
+
+def part_text(run: Path, metrics: Mapping[str, Any], errors: Mapping[str, str]) -> str:
+    """Return what a part of a scan came to, and what is next."""
+    lines = [
+        f"part {metrics['shard']}: {counted(metrics['clips'], 'clip')} "
+        f"({metrics['patterns']:,} distinct) judged, no report yet"
+    ]
+    if metrics["units_failed"]:
+        failed = f"{counted(metrics['units_failed'], 'unit')} failed"
+        lines += [failed, *failures(errors), f"try them again with: hotscan resume {run}"]
+    else:
+        lines.append(f"when all parts are done: hotscan merge {run} PART... --out RUN")
+    return "\n".join(lines)
+
+
+def simulation_text(out: Path, metrics: Mapping[str, Any]) -> str:
+    """Return what a simulation came to, and where to look."""
+    kinds = [
+        (name.removeprefix("defects_"), count)
+        for name, count in metrics.items()
+        if name.startswith("defects_")
+    ]
+    spent = sum(value for name, value in metrics.items() if name.startswith("seconds_"))
+    lines = [
+        f"{'complete' if metrics['complete'] else 'INCOMPLETE'}: "
+        f"{counted(metrics['defects'], 'defect')} in {metrics['area_um2']:,.1f} um2, "
+        f"process {metrics['process']}, opc {metrics['opc']}, in {clock_text(spent)}",
+        *([columns(kinds, indent="  ")] if kinds else []),
+    ]
+    if "band_um2" in metrics:
+        lines.append(f"band       {metrics['band_um2']:,.2f} um2 print at some corners only")
+    lines += [
+        f"page       {out}/index.html (open it in a browser)",
+        f"layout     {out}/simulation.gds",
+        f"table      {out}/defects.csv",
+    ]
+    if not metrics["complete"]:
+        lines.append(
+            f"{counted(metrics['units_failed'], 'tile')} failed; run the same command again"
+        )
+    return "\n".join(lines)
+
+
+def _share(fraction: float) -> str:
+    """Return a share in percent; 100 % only when nothing is missing."""
+    return "100 %" if fraction == 1 else f"{min(fraction, 0.9999):.2%}".replace("%", " %")
+
+
+def plan_text(plan: Mapping[str, Any]) -> str:
+    """Return what ``hotscan plan`` foresees."""
+    return "\n".join(
+        (
+            f"area      {plan['area_um2']:,.0f} um2 in {counted(plan['tiles'], 'tile')} "
+            f"({plan['tiles_sampled']} of them tried)",
+            f"clips     {plan['clips']:,}, of which {plan['patterns']:,} distinct",
+            f"time      {clock_text(plan['seconds'])} with {counted(plan['workers'], 'worker')}: "
+            f"layout {clock_text(plan['seconds_layout'])}, "
+            f"clips {clock_text(plan['seconds_clips'])}, "
+            f"scores {clock_text(plan['seconds_scores'])}",
+            f"memory    {plan['worker_mb']:,} MB each worker, beside the layout that all share",
+            f"disk      {plan['disk_mb']:,.1f} MB",
+        )
+    )
+
+
+def models_text(models: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what ``hotscan models`` says of each model."""
+    if not models:
+        return "no model is installed; train one with: hotscan train"
+    return "\n\n".join(
+        f"{name}\n"
+        f"  for        {model['layers']} of process {model['process']}\n"
+        f"  picture    clip {model['clip_px'] * model['pixel_nm']:g} nm, "
+        f"core {model['core_px'] * model['pixel_nm']:g} nm, pixel {model['pixel_nm']:g} nm\n"
+        f"  measured   recall {model['recall']:.2%}, false-alarm rate "
+        f"{model['false_alarm_rate']:.2%} at threshold {model['threshold']:.4g}\n"
+        f"  digest     {model['digest']}"
+        for name, model in models.items()
+    )

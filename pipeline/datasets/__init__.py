@@ -1,0 +1,1 @@
+"""Datasets of labelled clips, and where they come from."""

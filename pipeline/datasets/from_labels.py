@@ -1,0 +1,161 @@
+"""Labels that come with a layout, made a dataset: what the ways to give them have in common.
+
+in       a layout, the places and labels of its clips
+out      a dataset, see `pipeline.datasets.store`
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.datasets.store import ROLES, SPLITS, write_dataset
+from pipeline.layout import ingest
+from pipeline.passes.arrays import Run
+from pipeline.passes.job import Drawn
+from pipeline.passes.units import draw_places
+from stages.contracts import Bytes, Int64s, Layer, PackedLayout, RasterSpec
+from stages.errors import UsageError
+from stages.lithography.process import Process, load_process
+from stages.patterns import canonical, distinct, keys_of
+
+DRAWN_TOGETHER = 8192
+"""Pictures held at once."""
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The clips of a dataset, without their pictures."""
+
+    x_dbu: Int64s
+    y_dbu: Int64s
+    label: Bools
+    split: Bytes | None
+    role: Bytes
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays of a dataset."""
+        found = {name: getattr(self, name) for name in self.__slots__}
+        return {name: values for name, values in found.items() if values is not None}
+
+    def counts(self) -> dict[str, int]:
+        """Return how many clips there are, for each split by protocol."""
+        core = self.role == ROLES.index("core")
+        hot, cold = self.label, core & ~self.label
+        made = {"clips": len(self), "hotspots": int(hot.sum()), "non_hotspots": int(cold.sum())}
+        for number, split in enumerate(SPLITS if self.split is not None else ()):
+            of = self.split == number
+            made[f"{split}_hotspots"] = int((of & hot).sum())
+            made[f"{split}_non_hotspots"] = int((of & cold).sum())
+            made[f"{split}_non_hotspots_scan"] = int((of & ~hot).sum())
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A layout that was read, to draw clips of."""
+
+    path: Path
+    out: Path
+    metal: tuple[str, ...]
+    process: Process
+    layout: PackedLayout
+    drawn: Drawn
+
+    def write(
+        self,
+        places: Places,
+        about: Mapping[str, Any],
+        columns: Mapping[str, npt.NDArray[Any]] | None = None,
+    ) -> dict[str, Any]:
+        """Draw the clips at `places`, write the dataset, and return what was made.
+
+        Parameters
+        ----------
+        about
+            Where the labels come from.
+        columns
+            More arrays.
+        """
+        keys = _keys(places.x_dbu, places.y_dbu, self.drawn)
+        found = distinct(keys, places.x_dbu, places.y_dbu)
+        made = {**places.counts(), "patterns": len(found.first)}
+        layout = {"name": self.path.name, "sha256": ingest.sha256_of(self.path)}
+        settings = {"process": self.process.name, "process_settings": self.process.as_dict()}
+        write_dataset(
+            self.out,
+            {
+                "process": self.process.name, "layers": self.metal,
+                "splits": SPLITS, "roles": ROLES,
+                "provenance": {"layout": layout, **settings, **about, **made},
+            },
+            {
+                "key": keys[found.first], "pattern": found.pattern, **places.columns(),
+                **(columns or {}),
+            },
+            (places.x_dbu[found.first], places.y_dbu[found.first]),
+            self.drawn,
+        )  # fmt: skip
+        return made
+
+
+@contextmanager
+def opened(
+    path: Path,
+    out: Path,
+    metal: Sequence[str],
+    spec: RasterSpec,
+    process: str,
+    *,
+    markers: Sequence[Layer] = (),
+    cell: str | None = None,
+) -> Iterator[Import]:
+    """Read a layout whose labels are known.
+
+    Parameters
+    ----------
+    markers
+        Layers that are read with the metal: which shapes are in a cell decides where it is laid
+        when all top cells are.
+
+    Raises
+    ------
+    UsageError
+        When `out` exists.
+    LayoutError
+        When the layout cannot be read, or is refused.
+    """
+    if out.exists():
+        raise UsageError(f"dataset {out} exists; choose another --out, or remove it")
+    model = load_process(process)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        layers = [*(Layer.parse(name) for name in metal), *markers]
+        layout = ingest.pack_into(path, Run(Path(folder)).layout, layers, cell)
+        pixel = spec.pixel_dbu(layout.dbu_nm)
+        drawn = Drawn(
+            Path(folder), replace(spec, layers=len(metal)), pixel, spec.core_px * pixel,
+            model.symmetries,
+        )  # fmt: skip
+        yield Import(path, out, tuple(metal), model, layout, drawn)
+
+
+def _keys(x_dbu: Int64s, y_dbu: Int64s, drawn: Drawn) -> Bytes:
+    keys = []
+    for first in range(0, len(x_dbu), DRAWN_TOGETHER):
+        part = slice(first, first + DRAWN_TOGETHER)
+        pictures = draw_places(x_dbu[part], y_dbu[part], drawn)
+        keys.append(keys_of(canonical(pictures, drawn.symmetries)))
+    return np.concatenate(keys)

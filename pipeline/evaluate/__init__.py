@@ -1,0 +1,1 @@
+"""Measuring detectors and scans against known labels."""

@@ -1,0 +1,104 @@
+"""Measuring a scan against the defects that are known of its layout.
+
+in       a finished run, a dataset with the places of defects (listed or simulated)
+out      recall, extras and what they mean for simulation, as one flat object
+promise  only what was scanned and is for test counts
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from pipeline.evaluate.model import interval_of
+from pipeline.passes.arrays import Run, clips_of, read_patterns
+from pipeline.report.run_view import RunView
+from pipeline.scan.inspect_run import open_view
+from stages.contracts import Box, Floats, Int64s
+from stages.errors import RunMismatchError, UsageError
+from stages.geometry.union import merge
+
+
+def evaluate_scan(run_path: Path, dataset_path: Path) -> dict[str, Any]:
+    """Compare the clips that a scan flags with the listed defects of its layout.
+
+    A defect is found when it lies in the core of a flagged clip; a flagged clip without a defect in
+    its core is an extra, the false alarm of region-based detection (R. Chen et al., DAC 2019). They
+    are counted before flagged clips that touch are merged to hotspots, which would hide extras.
+    Of a dataset that is divided, the test half counts, as far as it was scanned.
+
+    Raises
+    ------
+    UsageError
+        When there is no dataset with defects.
+    RunMismatchError
+        When the dataset is of another layout than the run.
+    IncompleteError
+        When the run is not finished.
+    """
+    try:
+        group = zarr.open_group(dataset_path, mode="r")
+        places = [np.asarray(group[f"defect_{axis}_dbu"]) for axis in ("x", "y")]
+        attributes: dict[str, Any] = dict(group.attrs)
+        about = attributes["provenance"]
+    except (FileNotFoundError, KeyError) as error:
+        raise UsageError(
+            f"{dataset_path} holds no defects ({error}); give a dataset that lists them"
+        ) from error
+    run = Run(run_path)
+    view = open_view(run)
+    digests = run.read_about()["layout"]["sha256"], about["layout"]["sha256"]
+    if digests[0] != digests[1]:
+        raise RunMismatchError(
+            f"run {run_path} is of a layout with digest {digests[0]} but {dataset_path} of one "
+            f"with {digests[1]}; give the dataset of the layout that was scanned"
+        )
+    area = view.job.area
+    middle = about.get("test_from_x_dbu", area.x_min)
+    counted = area.intersect(Box(max(middle, area.x_min), area.y_min, area.x_max, area.y_max))
+    if counted is None:
+        raise UsageError(
+            f"run {run_path} scanned nothing of the test half, which begins at x = {middle} dbu; "
+            "scan it with --roi"
+        )
+    defects = np.stack(places, axis=1).astype(float)
+    return _compared(_flagged_cores(view), defects, counted, view.layout.dbu_nm)
+
+
+def _flagged_cores(view: RunView) -> Int64s:
+    """Return the core of each clip that a scan flags, (f, 4) in dbu."""
+    (scores,) = read_patterns(view.run, "score")
+    tiles = [tile.name for tile in view.job.tiles]
+    hot, _, _ = clips_of(view.run, tiles, scores >= view.config.scores.threshold)
+    low = np.stack((hot.x_dbu, hot.y_dbu), axis=1) - view.job.core_dbu // 2
+    return np.concatenate((low, low + view.job.core_dbu), axis=1)
+
+
+def _compared(boxes: Int64s, defects: Floats, area: Box, dbu_nm: float) -> dict[str, Any]:
+    """Return the figures of flagged cores (f, 4) and defects (d, 2) in the part of a layout."""
+    low, high = np.array(area.as_tuple()).reshape(2, 2)
+    within = np.clip(boxes.reshape(-1, 2, 2), low, high).reshape(-1, 4)
+    reported = (within[:, 0] < within[:, 2]) & (within[:, 1] < within[:, 3])
+    boxes, within = boxes[reported], within[reported]
+    past, before = defects >= boxes[:, None, :2], defects < boxes[:, None, 2:]
+    holds = np.all(past & before, axis=2)  # (cores, defects)
+    counted = np.all((defects >= low) & (defects < high), axis=1)
+    known, found = int(counted.sum()), int((np.any(holds, axis=0) & counted).sum())
+    extras = int((~np.any(holds, axis=1)).sum())
+    um2 = (dbu_nm / 1000) ** 2
+    runs = merge(np.ascontiguousarray(within))
+    simulated = int(((runs[:, 2] - runs[:, 0]) * (runs[:, 3] - runs[:, 1])).sum())
+    return {
+        "defects": known,
+        "found": found,
+        **interval_of("recall", found, known),
+        "flagged_clips": len(boxes),
+        "extras": extras,
+        "area_um2": area.area * um2,
+        "extras_per_um2": extras / (area.area * um2),
+        "simulated_um2": simulated * um2,
+        "simulated_share": simulated / area.area,
+    }

@@ -1,0 +1,1 @@
+"""Reading untrusted layout files in a child process."""

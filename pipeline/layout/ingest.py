@@ -1,0 +1,310 @@
+"""Read a layout that nobody vouches for.
+
+in: a GDSII or OASIS file, plain or gzip, told apart by its first bytes
+out: a `PackedLayout` that memory-maps, or what ``hotscan info`` tells
+unit: the file
+promise: it ends, within limits of time and memory, with geometry and a warning for each fault
+that was put right, or with an error that names the file and the fault; a directory of packed
+arrays appears whole or not at all
+
+gdstk dies on some malformed files, so it runs in a child process, and sees a GDSII stream only
+after `stages.layout.gdsii_check` has checked it. OASIS has no such check here: its magic, END
+record and, where the file carries one, its checksum are verified, and the child process takes the
+rest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.layout.reader_process import (
+    BOXES_FILE,
+    INFO_FILE,
+    LAYOUT_FILE,
+    Limits,
+    open_packed,
+    run_reader,
+    started_reader,
+)
+from stages.contracts import Bytes, Int64s, Layer, PackedLayout
+from stages.errors import ConfigError, HotscanError, LayoutError
+from stages.layout.gdsii_check import StreamCheck, load_kernels, without_cuts
+
+if TYPE_CHECKING:
+    from stages.layout.builder import LayoutInfo
+
+__all__ = [
+    "Limits", "open_packed", "pack_into", "read_boxes", "read_info", "read_layout",
+    "require_layout", "scratch_beside", "sha256_of",
+]  # fmt: skip
+
+GDSII_MAGIC = b"\x00\x06\x00\x02"
+OASIS_MAGIC = b"%SEMI-OASIS\r\n"
+GZIP_MAGIC = b"\x1f\x8b"
+DEFAULT_LIMITS = Limits()
+_CHUNK_BYTES = 1 << 20
+_CHECKED_BYTES = 1 << 24  # so much is unpacked before it is checked, meanwhile
+
+
+def read_layout(
+    path: Path,
+    layers: Sequence[Layer],
+    cell: str | None = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    strict: bool = False,
+) -> PackedLayout:
+    """Read a layout and keep no files; arguments and errors as `pack_into`."""
+    with tempfile.TemporaryDirectory() as folder:
+        # The arrays stay mapped after their files are unlinked.
+        return pack_into(path, Path(folder, "l"), layers, cell, limits=limits, strict=strict)
+
+
+def pack_into(
+    path: Path,
+    directory: Path,
+    layers: Sequence[Layer],
+    cell: str | None = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    strict: bool = False,
+) -> PackedLayout:
+    """Read a layout and keep it as arrays in a directory.
+
+    Parameters
+    ----------
+    path
+        GDSII or OASIS, plain or gzip.
+    directory
+        Appears when everything in it is on disk; an earlier packed layout there is replaced.
+    layers
+        In the order of the picture's channels.
+    cell
+        The top cell; None takes the only one.
+    strict
+        Treat a warning as an error.
+
+    Raises
+    ------
+    LayoutError
+        The file cannot be read, is refused, or is over a limit.
+    ConfigError
+        It has no such layer or cell, or `directory` holds something else.
+    """
+    if directory.exists() and not (directory / LAYOUT_FILE).exists():
+        raise ConfigError(f"{directory} exists and is no packed layout; choose another directory")
+    request = {"layers": [str(layer) for layer in layers], "cell": cell}
+    with scratch_beside(directory) as scratch:
+        out, notes = _read(path, scratch, request, limits)
+        record = json.loads((out / LAYOUT_FILE).read_text())
+        record["warnings"] = list(dict.fromkeys((*record["warnings"], *notes)))
+        record |= {"source": path.name, "sha256": sha256_of(path)}
+        (out / LAYOUT_FILE).write_text(json.dumps(record, indent=1) + "\n")
+        packed = open_packed(out)
+        _check_extent(path, packed, limits)
+        _refuse_if_strict(path, packed.warnings, strict)
+        _sync(*out.iterdir(), out)
+        if directory.exists():
+            directory.rename(scratch / "replaced")
+        out.rename(directory)
+    _sync(directory.parent)
+    return open_packed(directory)
+
+
+def read_info(
+    path: Path, *, limits: Limits = DEFAULT_LIMITS, strict: bool = False
+) -> tuple[LayoutInfo, tuple[str, ...]]:
+    """Return cells, tops, layers with counts, extent and dbu of a layout, and the warnings.
+
+    Raises
+    ------
+    LayoutError
+        As `pack_into`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        out, notes = _read(path, Path(folder), {}, limits)
+        _refuse_if_strict(path, notes, strict)
+        info: LayoutInfo = pickle.loads((out / INFO_FILE).read_bytes())
+    return info, notes
+
+
+def read_boxes(
+    path: Path, layers: Sequence[Layer], cell: str | None = None, *, limits: Limits = DEFAULT_LIMITS
+) -> list[Int64s]:
+    """Return the box of each shape of each layer, (n, 4) in dbu: for markers, not for metal.
+
+    Arguments and errors as `pack_into`.
+    """
+    request = {"layers": [str(layer) for layer in layers], "cell": cell, "boxes": True}
+    with tempfile.TemporaryDirectory() as folder:
+        out, _ = _read(path, Path(folder), request, limits)
+        with np.load(out / BOXES_FILE) as boxes:
+            return [boxes[f"arr_{number}"] for number in range(len(layers))]
+
+
+def require_layout(path: Path) -> None:
+    """Refuse a path at which there is no file.
+
+    Raises
+    ------
+    LayoutError
+        It names the path.
+    """
+    if not path.is_file():
+        raise LayoutError(f"layout {path} is not there, or no file; give a GDSII or OASIS file")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the digest of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def scratch_beside(directory: Path) -> Iterator[Path]:
+    """Give a folder on the same disk, so that a rename moves what is in it; a kill's is removed."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    for left_by_a_kill in directory.parent.glob(f".{directory.name}.*.part"):
+        shutil.rmtree(left_by_a_kill, ignore_errors=True)
+    with tempfile.TemporaryDirectory(
+        dir=directory.parent, prefix=f".{directory.name}.", suffix=".part"
+    ) as scratch:
+        yield Path(scratch)
+
+
+def _read(
+    path: Path, scratch: Path, request: dict[str, Any], limits: Limits
+) -> tuple[Path, tuple[str, ...]]:
+    """Check the file and run the reader; return the folder of the answer, and the warnings."""
+    packs = "layers" in request and "boxes" not in request
+    with started_reader(scratch / "reader.log", packs=packs) as reader:
+        file, notes = _check(path, scratch, limits)
+        try:
+            complaints = run_reader(reader, file, scratch / "out", request, limits)
+        except HotscanError as error:
+            also = f" (the file has faults: {'; '.join(notes)})" if notes else ""
+            raise type(error)(f"{path}: {error}{also}") from None
+    # The stream check has named the structures that are missing.
+    more = (line for line in complaints if not (notes and "Missing referenced" in line))
+    return scratch / "out", (*notes, *more)
+
+
+def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, ...]]:
+    """Return an uncompressed file that a reader may have, and the warnings about it."""
+    check = StreamCheck(extent_mm=limits.extent_mm)
+    try:
+        file, head = path, _head(path)
+        if head.startswith(GZIP_MAGIC):
+            file = scratch / path.name
+            # Meanwhile, but not past it: two threads must not compile at once (numba).
+            with ThreadPoolExecutor(1) as beside:
+                beside.submit(load_kernels)
+                for written in _unpack(path, file, limits):
+                    beside.submit(check.see, np.memmap(file, np.uint8, "r", shape=written))
+            head = _head(file)
+    except OSError as error:
+        raise LayoutError(f"{path}: {error.strerror or error}") from error
+    try:
+        if head.startswith(GDSII_MAGIC):
+            return _check_gdsii(file, scratch, check)
+        if head == OASIS_MAGIC:
+            _check_oasis(np.memmap(file, np.uint8, "r"))
+            return file, ()
+        raise LayoutError(
+            f"begins with {head[:8].hex(' ') or 'nothing'}; GDSII begins with "
+            f"{GDSII_MAGIC.hex(' ')}, OASIS with {OASIS_MAGIC[:8].hex(' ')}, gzip with "
+            f"{GZIP_MAGIC.hex(' ')}"
+        )
+    except LayoutError as error:
+        unpacked = " (unpacked)" if file is not path else ""
+        raise LayoutError(f"{path}{unpacked}: {error}; export or fetch it again") from None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(OASIS_MAGIC))
+
+
+def _unpack(path: Path, target: Path, limits: Limits) -> Iterator[int]:
+    """Unpack a file, and yield now and then how many bytes are written."""
+    written = told = 0
+    try:
+        with gzip.open(path, "rb") as source, target.open("wb") as sink:
+            while chunk := source.read(_CHUNK_BYTES):
+                written += len(chunk)
+                if written > limits.unpacked_bytes:
+                    raise LayoutError(
+                        f"{path}: unpacks to more than {limits.unpacked_bytes} bytes; raise the "
+                        "limit (unpacked_bytes) if it is meant to be so large"
+                    )
+                sink.write(chunk)
+                if written - told >= _CHECKED_BYTES:
+                    told = written
+                    sink.flush()
+                    yield told
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise LayoutError(f"{path}: gzip is damaged after {written} bytes: {error}") from error
+
+
+def _check_gdsii(file: Path, scratch: Path, check: StreamCheck) -> tuple[Path, tuple[str, ...]]:
+    data: Bytes = np.memmap(file, np.uint8, "r")
+    report = check.report(data)
+    if not len(report.cuts):
+        return file, report.warnings
+    mended = scratch / f"mended.{file.name}"
+    with mended.open("wb") as sink:
+        for piece in without_cuts(data, report.cuts):
+            piece.tofile(sink)
+    return mended, report.warnings
+
+
+def _check_oasis(data: Bytes) -> None:
+    """Check the END record: type 2, 256 bytes, the last of the file; and what it vouches for.
+
+    Source: SEMI P39, OASIS, section 14; validation scheme 1 is CRC32, 2 is CHECKSUM32.
+    """
+    if len(data) < len(OASIS_MAGIC) + 256 or data[-256] != 2:
+        raise LayoutError("no END record in the last 256 bytes: the file is cut off")
+    scheme, signature = int(data[-5]), int.from_bytes(data[-4:].tobytes(), "little")
+    if scheme == 1 and zlib.crc32(data[:-4].data) != signature:
+        raise LayoutError("the CRC32 in its END record is not that of its bytes: it is damaged")
+    if scheme == 2 and int(data[:-4].sum(dtype=np.uint64)) % 2**32 != signature:
+        raise LayoutError("the CHECKSUM32 in its END record is not that of its bytes")
+
+
+def _check_extent(path: Path, packed: PackedLayout, limits: Limits) -> None:
+    sides = [max(box.width, box.height) for layer in packed.packed if (box := layer.box)]
+    side_mm = max(sides, default=0) * packed.dbu_nm * 1e-6
+    if side_mm > limits.extent_mm:
+        raise LayoutError(
+            f"{path}: cell {packed.top!r} is {side_mm:g} mm long; the limit (extent_mm) is "
+            f"{limits.extent_mm:g} mm: a coordinate or an array is damaged, or the limit too low"
+        )
+
+
+def _refuse_if_strict(path: Path, warnings: Sequence[str], strict: bool) -> None:
+    if strict and warnings:
+        raise LayoutError(f"{path}: a warning is an error under --strict: {'; '.join(warnings)}")
+
+
+def _sync(*paths: Path) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

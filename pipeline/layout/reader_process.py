@@ -1,0 +1,226 @@
+"""The child process that reads a layout, where gdstk may die without taking the scan along.
+
+in: an uncompressed file that has been checked · out: the packed arrays, or what ``hotscan info``
+tells, in a folder · unit: the file
+promise: it ends within its limits, and whatever ends it becomes an error in words
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from stages import errors
+from stages.contracts import Layer, PackedLayer, PackedLayout
+from stages.errors import HotscanError, LayoutError
+
+BOXES_FILE = "boxes.npz"
+INFO_FILE = "info.pickle"
+LAYOUT_FILE = "layout.json"
+_ERROR_FILE = "error.json"
+_CHILD = [sys.executable, "-P", "-m", "pipeline.layout.reader_process"]
+_ARRAYS = tuple(field.name for field in fields(PackedLayer))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What reading one layout may cost."""
+
+    unpacked_bytes: int = 64 << 30
+    """Largest size after decompression."""
+    memory_bytes: int = 8 << 30
+    """Most memory that the reader may take; rectangles need about four times their file."""
+    seconds: float = 1800.0
+    """Longest time that the reader may take."""
+    extent_mm: float = 100.0
+    """Longest side of a shape and of the layout; a reticle field has 33 mm."""
+
+
+@contextmanager
+def started_reader(log: Path, *, packs: bool) -> Iterator[Reader]:
+    """Start the child, which imports what it needs and waits; it does not outlive this.
+
+    Parameters
+    ----------
+    log
+        Where it writes its complaints.
+    packs
+        Whether it will pack a layout, and should load the kernels for that while it waits.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*_CHILD, *["packs"] * packs],
+            env=os.environ | {"PYTHONPATH": python_path},
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield Reader(process, log)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """A child process that waits for a file to read."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def run_reader(
+    reader: Reader, file: Path, out: Path, request: dict[str, Any], limits: Limits
+) -> list[str]:
+    """Have `file` read into the new folder `out`; return gdstk's complaints.
+
+    Parameters
+    ----------
+    reader
+        Has not read anything yet.
+    request
+        ``layers`` and ``cell`` to pack a layout, and ``boxes`` to have only those of its shapes;
+        nothing to describe it.
+
+    Raises
+    ------
+    LayoutError
+        The reader was killed, by a signal or for a limit, or refused the file.
+    ConfigError
+        There is no such layer or cell.
+    """
+    out.mkdir()
+    question = {**request, "file": str(file), "out": str(out)}
+    assert reader.process.stdin is not None
+    with suppress(BrokenPipeError), reader.process.stdin as ask:  # its end tells more than that
+        ask.write(json.dumps(question).encode())
+    code = _watch(reader.process, limits)
+    complaints = reader.log.read_text(errors="replace")
+    if code < 0:
+        raise LayoutError(
+            f"the reader died of {signal.Signals(-code).name}: the file is malformed in a way that "
+            "was not foreseen, or the machine is out of memory"
+        )
+    if (out / _ERROR_FILE).exists():
+        kind, text = json.loads((out / _ERROR_FILE).read_text())
+        raise getattr(errors, kind)(text)
+    if code:
+        raise HotscanError(f"the reader failed:\n{complaints[-2000:]}")
+    lines = (line for line in complaints.splitlines() if line.startswith("[GDSTK]"))
+    return [line.replace("[GDSTK]", "gdstk:") for line in dict.fromkeys(lines)]
+
+
+def open_packed(directory: Path) -> PackedLayout:
+    """Return the layout that was packed into `directory`, memory-mapped.
+
+    Raises
+    ------
+    LayoutError
+        When a file of it is missing or damaged.
+    """
+    try:
+        record = json.loads((directory / LAYOUT_FILE).read_text())
+        layers = tuple(Layer.parse(text) for text in record["layers"])
+        packed = tuple(
+            PackedLayer(**{name: _mapped(directory, number, name) for name in _ARRAYS})
+            for number in range(len(layers))
+        )
+        return PackedLayout(
+            record["top"], record["dbu_nm"], layers, packed, tuple(record["warnings"]),
+            tuple(Layer.parse(text) for text in record["file_layers"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError) as error:
+        raise LayoutError(
+            f"{directory} holds no whole packed layout ({error}); remove it and scan again"
+        ) from error
+
+
+def _array_file(directory: Path, layer: int, name: str) -> Path:
+    return directory / f"{layer}.{name}.npy"
+
+
+def _mapped(directory: Path, layer: int, name: str) -> Any:
+    return np.load(_array_file(directory, layer, name), mmap_mode="r", allow_pickle=False)
+
+
+def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
+    """Wait for the reader and return its exit code; refuse when it passes a limit."""
+    # Watched, not set by setrlimit: gdstk does not check what malloc returns, and spins or dies.
+    process = psutil.Process(reader.pid)
+    end = time.monotonic() + limits.seconds
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return reader.wait(timeout=0.05)
+        if time.monotonic() > end:
+            raise LayoutError(
+                f"not read within {limits.seconds:g} s; raise [reader] seconds in the config "
+                "if it is meant to take so long"
+            )
+        with suppress(psutil.Error):
+            if process.memory_info().rss > limits.memory_bytes:
+                raise LayoutError(
+                    f"reading takes over {limits.memory_bytes / 1e9:.3g} GB of memory; raise "
+                    "[reader] memory_gb in the config if it is meant to be so large"
+                )
+
+
+def _serve(*, packs: bool) -> None:
+    # gdstk stays out of the parent
+    from stages.layout.builder import describe_layout, load_kernels, pack_layout, shape_boxes
+
+    if packs:
+        load_kernels()  # while the file is unpacked and checked
+    question = sys.stdin.read()
+    if not question:
+        return  # nothing to read: the file was refused
+    request = json.loads(question)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    file, out = Path(request["file"]), Path(request["out"])
+    try:
+        if "layers" in request:
+            layers = [Layer.parse(text) for text in request["layers"]]
+            if "boxes" in request:
+                np.savez(out / BOXES_FILE, *shape_boxes(file, layers, request["cell"]))
+            else:
+                _save(out, pack_layout(file, layers, request["cell"]))
+        else:
+            (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file)))
+    except HotscanError as error:
+        (out / _ERROR_FILE).write_text(json.dumps([type(error).__name__, str(error)]))
+
+
+def _save(directory: Path, layout: PackedLayout) -> None:
+    for number, packed in enumerate(layout.packed):
+        for name in _ARRAYS:
+            np.save(_array_file(directory, number, name), getattr(packed, name))
+    record: dict[str, Any] = {
+        "top": layout.top,
+        "dbu_nm": layout.dbu_nm,
+        "layers": [str(layer) for layer in layout.layers],
+        "file_layers": [str(layer) for layer in layout.file_layers],
+        "warnings": list(layout.warnings),
+    }
+    (directory / LAYOUT_FILE).write_text(json.dumps(record))
+
+
+if __name__ == "__main__":
+    _serve(packs="packs" in sys.argv[1:])
+    sys.stderr.flush()
+    os._exit(0)  # what it read is on disk: taking the process down in order costs 0.2 s

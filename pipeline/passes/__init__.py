@@ -1,0 +1,1 @@
+"""The passes over the geometry: cut clips, find distinct pictures, draw and score them."""

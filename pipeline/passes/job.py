@@ -1,0 +1,292 @@
+"""What a scan will do, decided before it does anything.
+
+in       config, model, layout
+out      `Job`: numbers and names only, small enough to travel with every task
+promise  whatever cannot be met is refused here, before a polygon is drawn
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import ScanConfig, load_config
+from pipeline.layout.reader_process import Limits
+from stages.clips import SamplingLimits
+from stages.contracts import Box, Layer, PackedLayout, RasterSpec
+from stages.detector.checkpoint import Checkpoint
+from stages.errors import ConfigError, ModelMismatchError, UsageError
+from stages.lithography.process import Process, load_process, process_of
+from stages.tiles import Tile, tiles_of
+
+OPC = ("none", "model")
+"""How a mask is made: as drawn, or corrected by a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """How clips are drawn."""
+
+    run: Path
+    """The directory that holds the packed layout."""
+    spec: RasterSpec
+    pixel_dbu: int
+    core_dbu: int
+    symmetries: int
+    """How many symmetries of the square the process allows."""
+
+    @property
+    def clip_dbu(self) -> int:
+        """Side of a clip."""
+        return self.spec.clip_px * self.pixel_dbu
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A run to take over from."""
+
+    path: Path
+    area: Box
+    """What it scanned, in dbu."""
+    written_ns: int
+    """When its ledger was last written: tells it from another run that was at its path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut(Drawn):
+    """How an area is cut into clips."""
+
+    tile_dbu: int
+    stride_dbu: int
+    """Step of the grid; 0 when places come from sites."""
+    limits: SamplingLimits | None
+    """What counts as a site; None on the grid."""
+    area: Box
+    """What is scanned, in dbu."""
+    excluded: int
+    """How many layers, after those of the picture, exclude clips."""
+    shared: bool = True
+    """Whether clips that hold the same region are drawn once."""
+    earlier: tuple[Earlier, ...] = ()
+    """Runs whose tiles and scores are taken over, where they are the same."""
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        """Tiles that own every clip whose core reaches into the area."""
+        core = self.core_dbu
+        if 0 < self.stride_dbu < core:  # a core reaches in from a centre half a core outside
+            return tiles_of(self.area.grown(core // 2), self.tile_dbu)
+        reach = Box(
+            self.area.x_min // core * core,
+            self.area.y_min // core * core,
+            -(-self.area.x_max // core) * core,
+            -(-self.area.y_max // core) * core,
+        )
+        return tiles_of(reach, self.tile_dbu)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(Cut):
+    """Everything a task of a scan needs beside its unit."""
+
+    model: Path
+    model_digest: str
+    device: str
+    screened: bool
+    """Whether the model's screen, if it has one, looks first."""
+    shard_patterns: int
+
+
+def process_behind(model: Checkpoint) -> Process:
+    """Return the process whose failures a model was trained on, as it was then.
+
+    Raises
+    ------
+    ConfigError
+        When the model does not hold it, and no process of its name is shipped.
+    """
+    return (
+        process_of(model.process_settings)
+        if model.process_settings
+        else load_process(model.process)
+    )
+
+
+def require_opc(process: Process, opc: str, mask: str | None) -> None:
+    """Refuse a way of making the mask that cannot be met.
+
+    Raises
+    ------
+    UsageError
+        When there is no such way, a drawn mask would be corrected, or the process has no rules
+        for correcting.
+    """
+    if opc not in OPC:
+        raise UsageError(f"--opc {opc} is unknown; choose one of {', '.join(OPC)}")
+    if opc == "model" and mask is not None:
+        raise UsageError(f"--mask {mask} is a mask already; leave out --opc model, or --mask")
+    if opc == "model" and process.opc is None:
+        raise UsageError(f"process {process.name} has no table [opc]; add it, or leave out --opc")
+
+
+def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> ScanConfig:
+    """Put the model's and the process's values where the config leaves them open.
+
+    Raises
+    ------
+    ModelMismatchError
+        When the config asks for another raster than the model was trained on.
+    """
+    spec = model.raster
+    asked = config.raster
+    for name, value in (
+        ("pixel_nm", spec.pixel_nm), ("clip_nm", spec.clip_nm), ("core_nm", spec.core_nm),
+    ):  # fmt: skip
+        wanted = getattr(asked, name)
+        if wanted is not None and abs(wanted - value) > 1e-9 * value:
+            raise ModelMismatchError(
+                f"[raster] {name} is {wanted:g} but model {config.scores.model} was trained at "
+                f"{value:g}; leave it out, or choose a model trained at {wanted:g}"
+            )
+    if not config.layout.layers:
+        raise ConfigError("no layer to scan; give --layer LAYER/DATATYPE, hotscan info lists them")
+    if len(config.layout.layers) != spec.layers:
+        raise ModelMismatchError(
+            f"{len(config.layout.layers)} layers are given ({', '.join(config.layout.layers)}) but "
+            f"model {config.scores.model} takes {spec.layers} ({', '.join(model.layers)}); give "
+            "one --layer for each, in that order"
+        )
+    clips = config.clips.model_dump()
+    if config.clips.mode == "sites":
+        for name in ("space_nm", "width_nm", "tip_to_tip_nm", "line_end_to_side_nm", "line_end_nm"):
+            clips[name] = getattr(config.clips, name) or getattr(process.sampling, name)
+    elif config.clips.stride_nm is None:
+        clips["stride_nm"] = spec.core_nm
+    elif config.clips.stride_nm > spec.core_nm:
+        raise ConfigError(
+            f"[clips] stride_nm is {config.clips.stride_nm:g} but a core is {spec.core_nm:g} nm; "
+            "a larger stride would leave places that no clip answers for"
+        )
+    require_opc(process, config.confirm.opc or model.opc, None)
+    threshold = config.scores.threshold
+    threshold = model.threshold if threshold is None else threshold
+    overrides = {
+        **config.model_dump(mode="json"),
+        "clips": clips,
+        "raster": {"pixel_nm": spec.pixel_nm, "clip_nm": spec.clip_nm, "core_nm": spec.core_nm},
+        "confirm": {**config.confirm.model_dump(), "opc": config.confirm.opc or model.opc},
+        "scores": {
+            **config.scores.model_dump(mode="json"),
+            "threshold": threshold,
+            "screened": _screened(config, model, threshold),
+        },
+    }
+    return load_config(None, overrides)
+
+
+def _screened(config: ScanConfig, model: Checkpoint, threshold: float) -> bool:
+    """Say whether the screen looks first."""
+    holds = model.may_screen(threshold)
+    if config.scores.screened and model.screening is not None and not holds:
+        raise ConfigError(
+            f"[scores] threshold is {threshold:g} but the screen of model {config.scores.model} is "
+            f"for {model.threshold:g} or more; scan with --no-screen into another --out"
+        )
+    return holds and config.scores.screened is not False
+
+
+def make_job(
+    run: Path,
+    config: ScanConfig,
+    layout: PackedLayout,
+    model: Checkpoint,
+    model_path: Path,
+    process: Process,
+) -> Job:
+    """Turn a resolved config into the integers of this layout.
+
+    Raises
+    ------
+    UsageError
+        When a length is no whole number of the layout's database units, or the region of
+        interest holds nothing of the layout.
+    """
+    dbu = layout.dbu_nm
+    pixel = model.raster.pixel_dbu(dbu)
+    core = model.raster.core_px * pixel
+    tile = max(1, round(config.tiles.size_um * 1000 / dbu / core)) * core
+    grid = config.clips.mode == "grid"
+    return Job(
+        run=run,
+        spec=model.raster,
+        pixel_dbu=pixel,
+        core_dbu=core,
+        tile_dbu=tile,
+        stride_dbu=_whole_dbu("stride_nm", config.clips.stride_nm, dbu) if grid else 0,
+        limits=None if grid else sampling_limits(config, dbu),
+        area=scan_area(config, layout),
+        excluded=len(config.layout.exclude),
+        shared=config.tiles.shared,
+        symmetries=process.symmetries,
+        model=model_path,
+        model_digest=model.digest,
+        device=config.scores.device,
+        screened=bool(config.scores.screened),
+        shard_patterns=config.scores.shard_patterns,
+    )
+
+
+def sampling_limits(config: ScanConfig, dbu_nm: float) -> SamplingLimits:
+    """Return the limits of a resolved config in dbu, rounded down."""
+    clips = config.clips
+    return SamplingLimits(
+        *(
+            int((getattr(clips, name) or 0) / dbu_nm + 1e-6)
+            for name in (
+                "space_nm", "width_nm", "tip_to_tip_nm", "line_end_to_side_nm", "line_end_nm",
+            )
+        )
+    )  # fmt: skip
+
+
+def scan_area(config: ScanConfig, layout: PackedLayout) -> Box:
+    """Return the extent of the scanned layers, cut to the region of interest."""
+    extent = layout.extent
+    if config.layout.roi_um is None:
+        return extent
+    x0, y0, x1, y1 = (round(v * 1000 / layout.dbu_nm) for v in config.layout.roi_um)
+    area = extent.intersect(Box(x0, y0, x1, y1))
+    if area is None:
+        um = layout.dbu_nm / 1000
+        raise UsageError(
+            f"--roi {','.join(f'{v:g}' for v in config.layout.roi_um)} um holds nothing of the "
+            "layout, whose layers extend over "
+            f"{','.join(f'{v * um:g}' for v in extent.as_tuple())} um"
+        )
+    return area
+
+
+def _whole_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
+    value_nm = value_nm or 0.0
+    value = round(value_nm / dbu_nm)
+    if value < 1 or abs(value * dbu_nm - value_nm) > 1e-6:
+        raise ConfigError(
+            f"[clips] {name} is {value_nm:g} but the database unit is {dbu_nm:g} nm; "
+            "give a whole number of database units"
+        )
+    return value
+
+
+def reader_limits(config: ScanConfig) -> Limits:
+    """Return what reading the layout may cost."""
+    return Limits(memory_bytes=round(config.reader.memory_gb * 1e9), seconds=config.reader.seconds)
+
+
+def layers_of(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """Return the layers to scan and the layers that exclude, parsed."""
+    scanned = tuple(Layer.parse(name) for name in config.layout.layers)
+    excluded = tuple(Layer.parse(name) for name in config.layout.exclude)
+    both = set(scanned) & set(excluded)
+    if both:
+        raise ConfigError(f"layer {min(both)} is both scanned and excluded; name it once")
+    return scanned, excluded

@@ -1,0 +1,47 @@
+"""Imported by the process that local workers are forked from, so that they begin with everything.
+
+Loading what a worker needs takes seconds, most of it torch; loading the compiled kernels takes
+another half, at their first call. Both happen once, here, while the layout is read. Nothing of
+torch is run: threads that it starts would not survive the fork.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import numpy as np
+
+import pipeline.passes.units  # noqa: F401 - for what it imports
+from stages.clips import grid_clips
+from stages.contracts import Box, PackedLayer
+from stages.geometry.signature import signatures
+from stages.geometry.window_query import query
+from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, copies_at
+from stages.patterns import canonical
+from stages.raster import draw_clips
+
+
+def _packed() -> PackedLayer:
+    """Return a layer with a placed cell, read-only as a mapped one is: kernels tell them apart."""
+    builder = LayerBuilder()
+    wire = np.array([[0, 0, 100, 20], [0, 0, 20, 100]])
+    cell = builder.add_cell("cell", wire, [], NO_PLACEMENTS)
+    builder.add_cell("top", wire, [], copies_at(cell, 0, np.array([[200, 0]])))
+    packed = builder.packed()
+    arrays = {field.name: getattr(packed, field.name) for field in fields(packed)}
+    for array in arrays.values():
+        array.flags.writeable = False
+    return replace(packed, **arrays)
+
+
+def _load_kernels() -> None:
+    """Draw and sign a few clips."""
+    area = Box(0, 0, 320, 160)
+    shapes = [query(_packed(), area)]
+    clips = grid_clips(area, area, 80, 80)
+    left, bottom = clips.x_dbu - 80, clips.y_dbu - 80
+    signatures(shapes, left, bottom, 160, 8)
+    canonical(draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20))
+
+
+_load_kernels()

@@ -1,0 +1,161 @@
+"""One unit of each stage: read, compute, write, say what was done.
+
+The computing is the stages'; here are the files around it. Each function runs in a worker (or in
+the driver, without workers), writes its own file or rows, and returns a few counts.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.layout.ingest import open_packed
+from pipeline.passes.arrays import Run, pattern_rows, shard_rows, write_clips, write_shard
+from pipeline.passes.job import Cut, Drawn, Job
+from pipeline.passes.reuse import clips_of_tile, scores_of
+from stages.clips import grid_clips, halo_dbu, site_clips, without_excluded
+from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayout, Shapes
+from stages.detector import checkpoint
+from stages.errors import RunMismatchError
+from stages.geometry.signature import signatures
+from stages.geometry.window_query import query
+from stages.patterns import KEY_BYTES, canonical, distinct, keys_of
+from stages.raster import draw_clips
+from stages.scores import NetworkScorer, score_rasters, scorer_of
+from stages.tiles import Tile
+
+DRAWN_TOGETHER = 1024
+"""Clips drawn at once: bounds the memory of a tile, whatever its size."""
+
+BLOCK_CLIPS = 16
+"""Side of the blocks, in clips, in which the geometry of scattered clips is read."""
+
+
+@lru_cache(maxsize=2)
+def open_layout(run: Path) -> PackedLayout:
+    """Return the packed layout of a run, opened once in each process."""
+    return open_packed(Run(run).layout)
+
+
+@lru_cache(maxsize=1)
+def _scorer(model: Path, digest: str, device: str, screened: bool) -> NetworkScorer:
+    loaded = checkpoint.load(model)
+    if loaded.digest != digest:
+        raise RunMismatchError(
+            f"model {model} has digest {loaded.digest} here but the scan began with {digest}; "
+            "give every worker the same file"
+        )
+    return scorer_of(loaded, device, screened=screened)
+
+
+def peak_rss_mb() -> float:
+    """Return the most memory that this process has held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
+    """Cut the clips of a tile, draw each, and keep the key of its picture."""
+    started = time.perf_counter()
+    layout = open_layout(job.run)
+    channels = job.spec.layers
+    reach = halo_dbu(job.core_dbu, job.limits) + job.clip_dbu
+    used = layout.packed[: channels + job.excluded]
+    seen = tile.box.grown(reach)
+    shapes = [query(packed, seen) for packed in used]
+    cores = tile.box.grown(job.core_dbu)
+    taken = clips_of_tile(job.earlier, tile.name, cores, seen, job.area, shapes)
+    if taken is not None:
+        clips, keys = taken
+    else:
+        if job.limits is None:
+            clips = grid_clips(tile.box, job.area, job.core_dbu, job.stride_dbu)
+        else:
+            clips = site_clips(shapes[:channels], tile.box, job.area, job.core_dbu, job.limits)
+        clips = without_excluded(clips, shapes[channels:], job.core_dbu)
+        clips, keys = _keyed(clips, shapes[:channels], job)
+    digest = write_clips(Run(job.run).clips(tile.name), clips, keys)
+    return UnitOutcome(
+        stage="clips",
+        unit=tile.name,
+        status=Status.DONE if len(clips) else Status.EMPTY,
+        counts={"clips": len(clips), "taken_over": taken is not None},
+        checksum=digest,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _keyed(clips: Clips, shapes: list[Shapes], job: Cut) -> tuple[Clips, Bytes]:
+    """Return the clips that show anything, with the keys of their pictures."""
+    place = group = np.arange(len(clips))
+    if job.shared:
+        half = job.clip_dbu // 2
+        left, bottom = clips.x_dbu - half, clips.y_dbu - half
+        signed = signatures(shapes, left, bottom, job.clip_dbu, job.symmetries)
+        alike = distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
+        place, group = alike.first, alike.pattern
+    shown, keys = np.zeros(len(place), bool), np.zeros((len(place), KEY_BYTES), np.uint8)
+    for first in range(0, len(place), DRAWN_TOGETHER):
+        part = slice(first, first + DRAWN_TOGETHER)
+        pictures = _drawn(clips.x_dbu[place[part]], clips.y_dbu[place[part]], shapes, job)
+        shown[part] = pictures.any(axis=(1, 2, 3))
+        keys[part][shown[part]] = keys_of(canonical(pictures[shown[part]], job.symmetries))
+    kept = shown[group]
+    return clips.some(kept), keys[group[kept]]
+
+
+def _drawn(x_dbu: Int64s, y_dbu: Int64s, shapes: list[Shapes], job: Drawn) -> Bytes:
+    return draw_clips(shapes, x_dbu, y_dbu, clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu)
+
+
+def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Bytes:
+    """Draw clips that may lie anywhere, as placed, (n, layers, h, w) uint8.
+
+    Their geometry is read block by block, so that clips far apart do not fetch what is between.
+    """
+    layout = open_layout(job.run)
+    pictures = np.empty((len(x_dbu), job.spec.layers, job.spec.clip_px, job.spec.clip_px), np.uint8)
+    for members, box in _blocks(x_dbu, y_dbu, job):
+        shapes = [query(packed, box) for packed in layout.packed[: job.spec.layers]]
+        pictures[members] = _drawn(x_dbu[members], y_dbu[members], shapes, job)
+    return pictures
+
+
+def _blocks(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Iterator[tuple[Int64s, Box]]:
+    side = BLOCK_CLIPS * job.clip_dbu
+    row, column = y_dbu // side, x_dbu // side
+    order = np.lexsort((column, row))
+    new = np.diff(row[order], prepend=row[order][:1] - 1) | np.diff(
+        column[order], prepend=column[order][:1]
+    )
+    for members in np.split(order, np.flatnonzero(new)[1:]):
+        if len(members):
+            x, y = x_dbu[members], y_dbu[members]
+            yield members, Box(x.min(), y.min(), x.max(), y.max()).grown(job.clip_dbu)
+
+
+def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
+    """Draw the pictures of a shard of patterns, score them, and write both."""
+    started = time.perf_counter()
+    run = Run(job.run)
+    rows = shard_rows(shard, job.shard_patterns, patterns)
+    x_dbu, y_dbu, keys = pattern_rows(run, rows, "x_dbu", "y_dbu", "key")
+    pictures = canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
+    scorer = _scorer(job.model, job.model_digest, job.device, job.screened)
+    known, score, embedding = scores_of(job.earlier, keys, scorer.embedding)
+    new = score_rasters(pictures[~known], scorer)
+    score[~known], embedding[~known] = new.score, new.embedding
+    digest = write_shard(run, rows, pictures, score, embedding)
+    return UnitOutcome(
+        stage="scores",
+        unit=f"{shard:05d}",
+        status=Status.DONE,
+        counts={"patterns": len(x_dbu), "taken_over": int(known.sum())},
+        checksum=digest,
+        seconds=time.perf_counter() - started,
+    )

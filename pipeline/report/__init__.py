@@ -1,0 +1,1 @@
+"""What a run gives: metrics, tables, markers, the page."""

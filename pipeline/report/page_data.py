@@ -1,0 +1,131 @@
+"""What the report page of a scan shows, gathered from its run.
+
+in       a run, its metrics, the regions without a verdict
+out      `ReportData`, plain values
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config import ScanConfig
+from pipeline.passes.arrays import read_patterns
+from pipeline.passes.units import draw_places
+from pipeline.report.run_view import MOST_REGIONS, RunView
+from stages.contracts import Bytes, Float32s, Hotspot, Int64s
+from stages.detector.training import likeness
+from stages.exports.pages.report import Alike, ModelCard, NotScanned, ReportData
+from stages.patterns import canonical
+from stages.scores import NetworkScorer
+
+
+def report_data(
+    view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
+) -> ReportData:
+    """Return all that the report page shows."""
+    config, layout, about = view.config, view.layout, view.about
+    (count,) = read_patterns(view.run, "count")
+    at_default = config.scores.threshold == view.model.threshold
+    point = view.model.operating_point
+    pictures = _pictures(view, view.order[: config.report.top])
+    return ReportData(
+        layout=Path(about["layout"]["path"]).name,
+        layout_digest=about["layout"]["sha256"],
+        top=layout.top,
+        dbu_nm=layout.dbu_nm,
+        layers=config.layout.layers,
+        extent=layout.extent,
+        roi=view.job.area if config.layout.roi_um else None,
+        raster=view.job.spec,
+        model=ModelCard(
+            name=config.scores.model,
+            digest=view.model.digest,
+            process=view.model.process,
+            recall=point.recall if at_default else None,
+            false_alarm_rate=point.false_alarm_rate if at_default else None,
+            measured_on=str(view.model.provenance.get("measured_on", "its validation clips")),
+        ),
+        sampling=_sampling_words(config),
+        threshold=float(config.scores.threshold or 0),
+        hotspots=view.hotspots,
+        pictures=pictures,
+        where=_where(view, pictures),
+        alike=_alike(view, pictures),
+        occurrences={spot.pattern: int(count[spot.pattern]) for spot in view.hotspots},
+        clips=metrics["clips"],
+        patterns=metrics["patterns"],
+        clips_not_scored=len([region for region in regions if "not scored" in region.why]),
+        complete=metrics["complete"],
+        coverage_fraction=metrics["coverage_fraction"],
+        area_covered_um2=metrics["area_covered_um2"],
+        not_scanned=regions[:MOST_REGIONS],
+        seconds=about["seconds"],
+        config=config_toml(config),
+        version=about["hotscan"],
+        finished=about.get("finished", ""),
+        warnings=view.warnings,
+        shown=config.report.top,
+        verdicts=view.verdicts,
+        to_simulate=None if view.verdicts is None else frozenset(view.to_simulate),
+        order=view.order,
+        contours=view.contours,
+    )
+
+
+def _pictures(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
+    places: Int64s = np.array([(s.x_dbu, s.y_dbu) for s in shown], np.int64).reshape(-1, 2)
+    drawn = draw_places(places[:, 0], places[:, 1], view.job)
+    return {spot.id: picture for spot, picture in zip(shown, drawn, strict=True)}
+
+
+def _where(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
+    """Return what each place of the shown clips adds to their log odds, by id."""
+    if not pictures:
+        return {}
+    scorer = NetworkScorer(view.detector, view.job.spec)
+    found = scorer.where(np.stack(list(pictures.values())))
+    return {} if found is None else dict(zip(pictures, found, strict=True))
+
+
+def _alike(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Alike]:
+    """Return, for each of the shown hotspots, the nearest that the model learnt from, by id."""
+    examples = view.model.examples
+    if examples is None or not pictures:
+        return {}
+    shown = canonical(np.stack(list(pictures.values())), view.job.symmetries)
+    mine, theirs = (likeness(view.detector, rasters) for rasters in (shown, examples.numpy()))
+    apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
+    nearest = apart.argmin(1)
+    return {
+        number: Alike(examples[at].numpy(), float(apart[row, at]))
+        for row, (number, at) in enumerate(zip(pictures, nearest.tolist(), strict=True))
+    }
+
+
+def _sampling_words(config: ScanConfig) -> str:
+    clips = config.clips
+    if clips.mode == "grid":
+        return f"every clip of a grid of {clips.stride_nm:g} nm that shows any geometry"
+    return (
+        f"clips at spaces up to {clips.space_nm:g} nm, tip to tip up to {clips.tip_to_tip_nm:g} nm,"
+        f" line end to side up to {clips.line_end_to_side_nm:g} nm, and where wires up to "
+        f"{clips.width_nm:g} nm begin or end at wider ones"
+    )
+
+
+def config_toml(config: ScanConfig) -> str:
+    """Return the resolved config as TOML; settings that are not set are left out."""
+    lines = []
+    for table, settings in config.model_dump(mode="json").items():
+        given = {key: value for key, value in settings.items() if value is not None}
+        if given:
+            lines.append(f"[{table}]")
+            # JSON's scalars and lists are TOML's.
+            lines.extend(f"{key} = {json.dumps(value)}" for key, value in given.items())
+            lines.append("")
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""Looking at layouts, runs and models without changing what they say.
+
+in       a layout file, a run directory, or nothing
+out      plain values that the command line prints
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import load_config
+from pipeline.engine.ledger import Ledger, running_driver
+from pipeline.layout.ingest import open_packed, read_info
+from pipeline.passes.arrays import Run
+from pipeline.passes.job import make_job, process_behind
+from pipeline.report import outputs
+from pipeline.report.run_view import RunView
+from stages.detector import checkpoint
+from stages.errors import RunMismatchError
+
+STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
+
+
+def layout_info(path: Path) -> dict[str, Any]:
+    """Return what a layout file holds."""
+    info, warnings = read_info(path)
+    um = {name: [round(v, 6) for v in box] for name, box in info.extents_um.items()}
+    return {
+        "file": str(path),
+        "dbu_nm": info.dbu_nm,
+        "cells": list(info.cells),
+        "instances": info.instances,
+        "top_cells": list(info.top_cells),
+        "extents_um": um,
+        "layers": info.layers,
+        "warnings": list(warnings),
+    }
+
+
+def run_status(path: Path) -> dict[str, Any]:
+    """Return how far the scan in a run directory is, from its ledger."""
+    run = Run(path)
+    about = run.read_about()
+    driver = running_driver(run.ledger)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        totals = {stage: ledger.totals(stage) for stage in STAGES}
+        errors = {
+            f"{stage} {unit}": outcome.error
+            for stage in STAGES
+            for unit, outcome in ledger.failed(stage).items()
+        }
+    state = about["state"]
+    if state == "running" and driver is None:
+        state = "interrupted"  # the driver died without a word
+    return {
+        "run": str(path),
+        "state": state,
+        "driver": driver,
+        "layout": about["layout"]["path"],
+        "units": {
+            stage: {"done": t.done, "empty": t.empty, "failed": t.failed}
+            for stage, t in totals.items()
+        },
+        "clips": int(totals["clips"].counts.get("clips", 0)),
+        "patterns": int(totals["patterns"].counts.get("patterns", 0)),
+        "hotspots": int(totals["hotspots"].counts.get("hotspots", 0)),
+        "failed": errors,
+        "next": next_step(path, state),
+    }
+
+
+def next_step(path: Path, state: str) -> str:
+    """Return the command that a run in this state waits for."""
+    steps = {"complete": "", "part done": f"hotscan merge {path} PART... --out RUN"}
+    return steps.get(state, f"hotscan resume {path}")
+
+
+def open_view(run: Run) -> RunView:
+    """Return a run as its own session saw it.
+
+    Raises
+    ------
+    IncompleteError
+        When the run has not come to its hotspots.
+    RunMismatchError
+        When the model is not the one that the run was made with.
+    """
+    about = run.read_about()
+    hotspots = outputs.read_hotspots(run)
+    config = load_config(None, about["config"])
+    model_path = checkpoint.find(config.scores.model)
+    model = checkpoint.load(model_path)
+    if model.digest != about["model_digest"]:
+        raise RunMismatchError(
+            f"{run.path} was scanned with a model of digest {about['model_digest']}, but "
+            f"{config.scores.model} is now {model.digest}; scan into a new run directory"
+        )
+    layout = open_packed(run.layout)
+    channels = model.raster.layers
+    scanned = replace(layout, layers=layout.layers[:channels], packed=layout.packed[:channels])
+    process = process_behind(model)
+    job = make_job(run.path, config, scanned, model, model_path, process)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        simulated = outputs.read_confirmed(job, config, process, ledger)
+    return RunView(run, job, config, scanned, model, hotspots, about, simulated)
+
+
+def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bool:
+    """Write the hotspots of a run in another format; say whether the run is complete."""
+    view = open_view(Run(path))
+    if marker_layer is not None:
+        markers = view.config.markers.model_copy(update={"layer": marker_layer})
+        view = replace(view, config=view.config.model_copy(update={"markers": markers}))
+    with Ledger(view.run.ledger, read_only=True) as ledger:
+        regions = [region.box for region in outputs.not_scanned(view, ledger)]
+    outputs.export(view, form, out, regions)
+    return bool(view.about["state"] == "complete")
+
+
+def report_again(path: Path) -> dict[str, Any]:
+    """Write the report of a run again and return its metrics."""
+    view = open_view(Run(path))
+    with Ledger(view.run.ledger, read_only=True) as ledger:
+        regions = outputs.not_scanned(view, ledger)
+        metrics = outputs.gather_metrics(view, ledger, regions)
+        outputs.write_report(view, metrics, regions)
+        outputs.write_metrics(view.run, metrics)
+    return metrics
+
+
+def shipped_models() -> dict[str, Any]:
+    """Return the shipped models with what each expects and was measured at."""
+    found = {}
+    for name in checkpoint.shipped():
+        model = checkpoint.load(checkpoint.find(name))
+        found[name] = {
+            "process": model.process,
+            "layers": ", ".join(model.layers),
+            **{key: value for key, value in asdict(model.raster).items() if key != "layers"},
+            **asdict(model.operating_point),
+            "digest": model.digest,
+        }
+    return found

@@ -1,0 +1,1 @@
+"""Lithography simulation of regions and of hotspots, unit by unit."""

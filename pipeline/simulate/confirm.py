@@ -1,0 +1,223 @@
+"""Confirming the hotspots of a scan: the fields that hold clips over the threshold are simulated.
+
+in       the clips over the threshold, the packed layout, the process of the model
+out      per batch of fields a table of defects, so that a stopped scan goes on; `Confirmed`
+promise  a clip fails exactly where it does when its whole region is simulated
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.layout.ingest import sha256_of
+from pipeline.passes.arrays import Run, write_table
+from pipeline.passes.units import open_layout
+from pipeline.simulate.tiles import DEFECTS, corrected, target_in
+from stages.contracts import Box, Clips, Defect, Hotspot, Int64s, Verdict
+from stages.errors import IncompleteError
+from stages.hotspots import members_of
+from stages.lithography.measure.defects import find_defects
+from stages.lithography.optics.fields import Lattice, lattice_of
+from stages.lithography.process import Process
+
+_HOT_CLIPS = "hot_clips.parquet"
+_SCHEMA = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a batch needs beside its number."""
+
+    run: Path
+    """The run directory."""
+    hot_clips: str
+    """Digest of the clips to simulate: another threshold, and they are others."""
+    core_dbu: int
+    process: Process
+    opc: str
+    batch_fields: int
+
+    @property
+    def batches(self) -> range:
+        """The units."""
+        return range(-(-len(_hot(self).fields) // self.batch_fields))
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What the simulation of the clips over the threshold came to."""
+
+    verdicts: dict[int, Verdict]
+    """By id of the hotspot. One with a clip that is not simulated, and no failure in the others,
+    has none."""
+    clips_simulated: int
+    clips_failing: int
+
+
+def to_simulate(hotspots: Sequence[Hotspot], sure: bool) -> list[int]:
+    """Return the ids of the hotspots to simulate: all, or only those for review."""
+    return [spot.id for spot in hotspots if sure or spot.answer == "review"]
+
+
+def write_hot_clips(
+    run: Run, hotspots: Sequence[Hotspot], asked: Sequence[int], clips: Clips, core_dbu: int
+) -> None:
+    """Keep the clips over the threshold, of the hotspots that are asked for, with their ids."""
+    x, y = clips.x_dbu, clips.y_dbu
+    owner = members_of(hotspots, x, y, core_dbu) if len(clips) else x
+    kept = np.isin(owner, asked)
+    write_owned(run, x[kept], y[kept], owner[kept])
+
+
+def write_owned(run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s) -> None:
+    """Keep clips to simulate, (n,), with the number of what each belongs to."""
+    order = np.lexsort((x_dbu, y_dbu))
+    table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=_SCHEMA)
+    write_table(run.path / _HOT_CLIPS, table)
+
+
+def confirmation(
+    run: Run, core_dbu: int, process: Process, opc: str, batch_fields: int
+) -> Confirmation:
+    """Return how the hot clips that a run holds now are simulated."""
+    digest = sha256_of(run.path / _HOT_CLIPS)
+    return Confirmation(run.path, digest, core_dbu, process, opc, batch_fields)
+
+
+def batch_name(batch: int) -> str:
+    """Return the name of a batch's unit."""
+    return f"{batch:05d}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Hot:
+    """The clips over the threshold, and the fields that their cores reach into."""
+
+    x_dbu: Int64s
+    y_dbu: Int64s
+    hotspot: Int64s
+    touched: Int64s
+    """(n, 4, 2) row and column of each clip's fields."""
+    fields: Int64s
+    """(f, 2) row and column of the fields to simulate, by row, then column."""
+
+
+@lru_cache(maxsize=2)
+def _hot(job: Confirmation) -> _Hot:
+    table = pq.read_table(job.run / _HOT_CLIPS)
+    x, y, owner = (table[name].to_numpy() for name in _SCHEMA.names)
+    side, half = _lattice(job).core_dbu, job.core_dbu // 2
+    low_x, high_x = (x - half) // side, (x + half - 1) // side
+    low_y, high_y = (y - half) // side, (y + half - 1) // side
+    rows, columns = (low_y, low_y, high_y, high_y), (low_x, high_x, low_x, high_x)
+    touched = np.stack([np.stack(rows, axis=1), np.stack(columns, axis=1)], axis=2)
+    return _Hot(x, y, owner, touched, np.unique(touched.reshape(-1, 2), axis=0))
+
+
+def _batch(job: Confirmation, number: int) -> list[tuple[int, int]]:
+    """Return row and column of the fields of a batch."""
+    part = slice(number * job.batch_fields, (number + 1) * job.batch_fields)
+    return [(row, column) for row, column in _hot(job).fields[part].tolist()]
+
+
+def _lattice(job: Confirmation) -> Lattice:
+    return lattice_of(job.process, open_layout(job.run).dbu_nm)
+
+
+def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
+    """Simulate a batch of fields and keep what fails in each."""
+    started = time.perf_counter()
+    layout, lattice = open_layout(job.run), _lattice(job)
+    fields = _batch(job, batch)
+    defects: list[Defect] = []
+    for row, column in fields:
+        x, y = column * lattice.core_dbu, row * lattice.core_dbu
+        core = Box(x, y, x + lattice.core_dbu, y + lattice.core_dbu)
+        around, mask = core.grown(lattice.guard_dbu), None
+        if job.opc == "model":
+            target, mask = corrected(layout.packed[0], around, layout.dbu_nm, job.process)
+        else:
+            target = target_in(layout.packed[0], around, layout.dbu_nm, job.process)
+        defects += find_defects(target, core, layout.dbu_nm, job.process, mask)
+    table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
+    digest = write_table(job.run / "confirm" / f"{batch_name(batch)}.parquet", table)
+    return UnitOutcome(
+        "confirm", batch_name(batch), Status.DONE if defects else Status.EMPTY, checksum=digest,
+        counts={"fields": len(fields), "defects": len(defects)},
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def _worst(defects: Sequence[Defect]) -> Defect | None:
+    """Return the defect of highest severity; of equals, the lowest, then the leftmost."""
+    return min(defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu, d.kind), default=None)
+
+
+def read_confirmed(job: Confirmation, finished: Sequence[str]) -> Confirmed:
+    """Return what the simulation says of each hotspot.
+
+    Parameters
+    ----------
+    finished
+        Names of the batches that are simulated.
+    """
+    tables = [DEFECTS.empty_table()]
+    for name in finished:
+        path = job.run / "confirm" / f"{name}.parquet"
+        try:
+            tables.append(pq.read_table(path))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise IncompleteError(
+                f"{path} is finished by the ledger but cannot be read ({error}); "
+                "scan into a new run directory"
+            ) from error
+    by_field: dict[tuple[int, int], list[Defect]] = {}
+    for batch in map(int, finished):
+        by_field |= {field: [] for field in _batch(job, batch)}
+    side = _lattice(job).core_dbu
+    for values in pa.concat_tables(tables).to_pylist():
+        defect = Defect(**values)
+        by_field[defect.y_dbu // side, defect.x_dbu // side].append(defect)
+    return _judged(job, by_field)
+
+
+def _judged(job: Confirmation, by_field: dict[tuple[int, int], list[Defect]]) -> Confirmed:
+    """Bring defects, field by field, to the clips in whose cores they lie, and to hotspots."""
+    hot, half = _hot(job), job.core_dbu // 2
+    failing: dict[int, set[Defect]] = {}
+    open_: set[int] = set()
+    clips_simulated = clips_failing = 0
+    every = zip(
+        hot.x_dbu.tolist(), hot.y_dbu.tolist(), hot.hotspot.tolist(), hot.touched.tolist(),
+        strict=True,
+    )  # fmt: skip
+    for clip_x, clip_y, owner, touched in every:
+        mine = failing.setdefault(owner, set())
+        fields = {(row, column) for row, column in touched}
+        if not fields <= by_field.keys():
+            open_.add(owner)
+        inside = [
+            defect
+            for place in fields & by_field.keys()
+            for defect in by_field[place]
+            if clip_x - half <= defect.x_dbu < clip_x + half
+            and clip_y - half <= defect.y_dbu < clip_y + half
+        ]
+        mine.update(inside)
+        clips_simulated += fields <= by_field.keys()
+        clips_failing += bool(inside)
+    verdicts = {
+        owner: Verdict(len(defects), _worst(list(defects)))
+        for owner, defects in failing.items()
+        if defects or owner not in open_
+    }
+    return Confirmed(verdicts, clips_simulated, clips_failing)

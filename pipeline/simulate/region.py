@@ -1,0 +1,206 @@
+"""``hotscan simulate``: a region, from layout file to defects, contours, drawing and page.
+
+in       a layout file, a process, a region
+out      a directory with ``defects.csv``, ``defects.parquet``, ``simulation.gds``, ``index.html``
+         and ``metrics.json``
+promise  a stopped simulation goes on; one that misses a tile says so
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from pipeline.config import Resources, load_config
+from pipeline.engine.events import Listener
+from pipeline.engine.executors import executor_for
+from pipeline.engine.ledger import Ledger
+from pipeline.engine.session import Session, bind
+from pipeline.layout import ingest
+from pipeline.passes.arrays import open_run_directory, write_table, write_whole
+from pipeline.passes.job import require_opc, scan_area
+from pipeline.passes.units import open_layout
+from pipeline.simulate.tiles import (
+    BAND,
+    DEFECTS,
+    Simulation,
+    geometry,
+    kinds,
+    read_defects,
+    simulate,
+)
+from stages.contracts import Box, Defect, Layer, PackedLayout
+from stages.exports.markers import Drawing, free_layer, write_drawing
+from stages.exports.pages.simulation import PageData, Scene, render_page
+from stages.lithography.measure.prints import printed
+from stages.lithography.optics.fields import disjoint
+from stages.lithography.process import load_process
+
+TILE_UM = 100.0
+"""Side of what is simulated as one unit of work."""
+SCENES = 24
+"""Defects that the page draws."""
+SCENE_NM = 2000.0
+"""Side of what it draws of each."""
+
+
+def simulate_region(
+    layout_path: Path,
+    out: Path,
+    process: str,
+    layer: str,
+    mask: str | None,
+    opc: str,
+    cell: str | None,
+    roi_um: Sequence[float] | None,
+    contours: bool,
+    resources: Resources,
+    listen: Listener,
+) -> dict[str, Any]:
+    """Simulate a region into the directory `out`; return its metrics.
+
+    Raises
+    ------
+    UsageError
+        When the request cannot be met, or `out` is of another one.
+    LayoutError
+        When the layout cannot be read, or is refused.
+    """
+    model = load_process(process)  # once: no edit of its file may reach into a finished part
+    require_opc(model, opc, mask)
+    layers = [Layer.parse(name) for name in (layer, *filter(None, [mask]))]
+    config = load_config(None, {"layout": {"layers": [layer], "cell": cell, "roi_um": roi_um}})
+    ingest.require_layout(layout_path)
+    run = open_run_directory(out)
+    about = bind(run, {
+        "simulation": True,
+        "layout": {"path": str(layout_path.resolve()), "sha256": ingest.sha256_of(layout_path)},
+        "process": model.name, "process_settings": model.as_dict(), "opc": opc,
+        "layer": layer, "mask": mask, "cell": cell, "roi_um": roi_um and list(roi_um),
+        "contours": contours,
+    })  # fmt: skip
+    with Ledger(run.ledger) as ledger, executor_for(resources) as executor:
+        ledger.start_session()
+        session = Session(run, ledger, executor, listen, about)
+
+        def pack() -> dict[str, float]:
+            ingest.pack_into(layout_path, run.layout, layers, cell)
+            return {}
+
+        session.once("layout", pack)
+        layout = open_layout(run.path)
+        job = Simulation(
+            run.path, scan_area(config, layout), round(TILE_UM * 1000 / layout.dbu_nm), model, opc,
+            mask is not None,
+        )  # fmt: skip
+        failed = simulate(session, job, contours=contours)
+        metrics = _write(job, layout, about, ledger, failed)
+        about |= {"state": "complete" if metrics["complete"] else "incomplete"}
+        run.write_about(about)
+    return metrics
+
+
+def _write(
+    job: Simulation, layout: PackedLayout, about: dict[str, Any], ledger: Ledger, failed: int
+) -> dict[str, Any]:
+    """Write what people and tools read."""
+    done = [tile for tile in job.tiles if tile.name in ledger.finished("defects")]
+    missed = [tile.box for tile in job.tiles if tile not in done]
+    defects = read_defects(job, [tile.name for tile in done])
+    um2 = (layout.dbu_nm / 1000) ** 2
+    metrics: dict[str, Any] = {
+        "complete": not failed, "units_failed": failed, "area_um2": job.area.area * um2,
+        "tiles": len(job.tiles), "tiles_simulated": len(done), "process": job.process.name,
+        "opc": job.opc, "corners": len(job.process.corners), "defects": len(defects),
+        **{f"defects_{kind}": count for kind, count in kinds(defects).items()},
+        **{
+            name: round(value, 4)
+            for name, value in ledger.totals("contours").counts.items()
+            if name.endswith("um2") or "_um2_" in name
+        },
+        **{f"seconds_{stage}": spent for stage, spent in about["seconds"].items()},
+    }  # fmt: skip
+    folder = job.run
+    write_table(folder / "defects.parquet",
+                pa.Table.from_pylist([asdict(d) for d in defects], schema=DEFECTS))  # fmt: skip
+    write_whole(folder / "defects.csv", _csv(defects, layout.dbu_nm).encode())
+    _draw(folder / "simulation.gds", job, layout, about, ledger, defects, missed)
+    page = PageData(
+        layout=Path(about["layout"]["path"]).name, dbu_nm=layout.dbu_nm, area=job.area,
+        not_simulated=tuple(missed), defects=defects, scenes=tuple(_scenes(job, layout, defects)),
+        metrics=metrics, process=job.process.name,
+    )  # fmt: skip
+    write_whole(folder / "index.html", render_page(page).encode())
+    write_whole(folder / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
+    return metrics
+
+
+def _csv(defects: Sequence[Defect], dbu_nm: float) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("x_um", "y_um", "kind", "corner", "severity"))
+    for d in defects:
+        um = (round(v * dbu_nm / 1000, 9) for v in (d.x_dbu, d.y_dbu))
+        writer.writerow((*um, d.kind, d.corner, d.severity))
+    return text.getvalue()
+
+
+def _draw(
+    path: Path,
+    job: Simulation,
+    layout: PackedLayout,
+    about: dict[str, Any],
+    ledger: Ledger,
+    defects: Sequence[Defect],
+    missed: Sequence[Box],
+) -> None:
+    """Write target, mask, contours, band and defects as a layout of their own."""
+    number = free_layer(layout.file_layers)
+    names = [corner.name for corner in job.process.corners] + [BAND]
+    datatype = {name: 10 + index for index, name in enumerate(names)}
+    half = round(job.process.min_width_nm / layout.dbu_nm)
+
+    def drawings() -> Iterator[Drawing]:
+        for defect in defects:
+            box = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grown(half)
+            yield Drawing(Layer(number, 0), (box,), f"{defect.kind} {defect.severity:.2f}")
+        yield Drawing(Layer(number, 2), tuple(missed))
+        if not about["contours"]:
+            return
+        finished = ledger.finished("contours")
+        for tile in job.tiles:
+            window = tile.box.intersect(job.area)
+            if tile.name not in finished or window is None:
+                continue
+            target, mask = geometry(job, window)
+            yield Drawing(layout.layers[0], target, within=window)
+            if mask is not None:
+                yield Drawing(Layer(number, 3), disjoint(mask), within=window)
+            table = pq.read_table(job.run / "contours" / f"{tile.name}.parquet")
+            polygons = shapely.from_wkb(table["polygon"].to_numpy(zero_copy_only=False))
+            corner = np.array(table["corner"].to_pylist(), object)
+            for name in names:
+                yield Drawing(Layer(number, datatype[name]), tuple(polygons[corner == name]))
+
+    write_drawing(path, layout.top, layout.dbu_nm, drawings())
+
+
+def _scenes(job: Simulation, layout: PackedLayout, defects: Sequence[Defect]) -> Iterator[Scene]:
+    """Yield pictures of the worst defects."""
+    half = round(SCENE_NM / layout.dbu_nm / 2)
+    worst = sorted(defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu))[:SCENES]
+    for defect in worst:
+        window = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grown(half)
+        target, mask = geometry(job, window)
+        prints = printed(target if mask is None else mask, window, layout.dbu_nm, job.process)
+        yield Scene(window, target, mask, prints, defect)

@@ -1,0 +1,1 @@
+"""Training detectors on datasets."""

@@ -1,0 +1,1 @@
+"""Tables, markers and pages that people and tools read."""

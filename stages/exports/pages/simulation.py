@@ -1,0 +1,118 @@
+"""The page of a simulated region: what fails, where, and what it looks like.
+
+In: `PageData`. Out: one HTML page that needs no network, as text.
+Promise: a region that was not simulated is named; a capped list says that it is capped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from stages.contracts import Box, Defect, Int64s, Prints
+from stages.exports.pages.pictures import place, polygons_path, rects_path
+
+_SIDE = 240.0
+_MAP = 900.0
+_MAP_DOTS = 4000
+_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """A defect and what prints around it."""
+
+    window: Box
+    target: Int64s
+    mask: Int64s | None
+    prints: Prints
+    defect: Defect
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageData:
+    """All that the page shows."""
+
+    layout: str
+    dbu_nm: float
+    area: Box
+    not_simulated: tuple[Box, ...]
+    defects: tuple[Defect, ...]
+    scenes: tuple[Scene, ...]
+    metrics: Mapping[str, Any]
+    process: str
+
+
+def render_page(data: PageData) -> str:
+    """Return the page as HTML."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    um = data.dbu_nm / 1000
+    environment.filters["um"] = lambda value: f"{value * um:.3f}"
+    worst = sorted(data.defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu))
+    return environment.get_template("simulation.html").render(
+        data=data,
+        side=_SIDE,
+        bar_um=0.5,
+        bar=_SIDE * 500 / (data.scenes[0].window.width * data.dbu_nm) if data.scenes else 0,
+        scenes=[_scene(scene) for scene in data.scenes],
+        rows=worst[:_ROWS],
+        map=_map(data, worst[:_MAP_DOTS]),
+    )
+
+
+def _scene(scene: Scene) -> dict[str, Any]:
+    """Return the paths of a picture: what shall print, the mask, and what prints."""
+    window = scene.window
+    at_worst = scene.prints.by_corner.get(scene.defect.corner, ())
+    mask = None
+    if scene.mask is not None:
+        plus, minus = (
+            (scene.mask[:, 4] > 0, scene.mask[:, 4] < 0)
+            if scene.mask.shape[1] == 5
+            else (np.ones(len(scene.mask), bool), np.zeros(len(scene.mask), bool))
+        )
+        mask = (
+            rects_path(scene.mask[plus], window, _SIDE),
+            rects_path(scene.mask[minus], window, _SIDE),
+        )
+    return {
+        "defect": scene.defect,
+        "target": rects_path(scene.target, window, _SIDE),
+        "mask": mask,
+        "band": polygons_path(scene.prints.band, window, _SIDE),
+        "contour": polygons_path(at_worst, window, _SIDE),
+        "at": place(scene.defect.x_dbu, scene.defect.y_dbu, window, _SIDE),
+    }
+
+
+def _map(data: PageData, defects: list[Defect]) -> dict[str, Any]:
+    scale = _MAP / max(data.area.width, data.area.height)
+    area = data.area
+
+    def box(part: Box) -> dict[str, float]:
+        cut = part.intersect(area) or part
+        return {
+            "x": round((cut.x_min - area.x_min) * scale, 1),
+            "y": round((area.y_max - cut.y_max) * scale, 1),
+            "w": round(cut.width * scale, 1),
+            "h": round(cut.height * scale, 1),
+        }
+
+    return {
+        "width": area.width * scale,
+        "height": area.height * scale,
+        "dots": [
+            (round((d.x_dbu - area.x_min) * scale, 1), round((area.y_max - d.y_dbu) * scale, 1))
+            for d in defects
+        ],
+        "missed": [box(part) for part in data.not_simulated],
+    }

@@ -1,0 +1,129 @@
+"""Which rectangles a window holds: look-up by square bins as large as a window."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from stages.contracts import Int64s
+from stages.geometry.growing import room
+
+Bins = tuple[Int64s, Int64s, Int64s]
+"""What `bin_rects` returns."""
+
+
+def cut_to_windows(rects: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> Int64s:
+    """Cut rectangles to the box of all windows: a strap may cross the whole chip."""
+    if not len(left):
+        return rects[:0]
+    low = np.array([left.min(), bottom.min()] * 2)
+    high = np.array([left.max(), bottom.max()] * 2) + size_dbu
+    cut = np.clip(rects, low, high)
+    return cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
+
+
+def touched(boxes: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> npt.NDArray[np.bool_]:
+    """Say which square windows any of the boxes overlaps, (n,) bool."""
+    found = np.zeros(len(left), bool)
+    for x_min, y_min, x_max, y_max in boxes:
+        found |= (
+            (left < x_max)
+            & (left + size_dbu > x_min)
+            & (bottom < y_max)
+            & (bottom + size_dbu > y_min)
+        )
+    return found
+
+
+@numba.njit(cache=True)
+def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
+    """List the rectangles by square bins of `pitch_dbu`.
+
+    Returns
+    -------
+    grid : (4,) int64
+        Lower left corner in dbu, columns and rows of bins.
+    start : (bins + 1,) int64
+    member : (entries,) int64
+        Rectangles of bin `b`, row-major, are ``member[start[b]:start[b + 1]]``.
+    """
+    grid = np.zeros(4, np.int64)
+    if rects.shape[0] == 0:
+        return grid, np.zeros(1, np.int64), np.zeros(0, np.int64)
+    grid[0], grid[1] = rects[:, 0].min(), rects[:, 1].min()
+    grid[2] = (rects[:, 2].max() - grid[0] - 1) // pitch_dbu + 1
+    grid[3] = (rects[:, 3].max() - grid[1] - 1) // pitch_dbu + 1
+    start = np.zeros(grid[2] * grid[3] + 1, np.int64)
+    member = np.zeros(0, np.int64)
+    for filling in range(2):
+        for i in range(rects.shape[0]):
+            for row in range(
+                (rects[i, 1] - grid[1]) // pitch_dbu, (rects[i, 3] - grid[1] - 1) // pitch_dbu + 1
+            ):
+                for column in range(
+                    (rects[i, 0] - grid[0]) // pitch_dbu,
+                    (rects[i, 2] - grid[0] - 1) // pitch_dbu + 1,
+                ):
+                    b = row * grid[2] + column
+                    if filling:
+                        member[start[b]] = i
+                    start[b] += 1
+        if filling:  # every start has moved to its bin's end: move them back
+            start[1:] = start[:-1].copy()
+            start[0] = 0
+        else:
+            ends = np.cumsum(start)
+            member = np.empty(ends[-1], np.int64)
+            start[1:] = ends[:-1]
+            start[0] = 0
+    return grid, start, member
+
+
+@numba.njit(cache=True)
+def rects_in_window(
+    rects: Int64s, bins: Bins, size_dbu: int, x_dbu: int, y_dbu: int, local: Int64s
+) -> tuple[Int64s, int]:
+    """Write what a square window holds of each rectangle to the first rows of `local`.
+
+    Parameters
+    ----------
+    rects : (r, 4) int64
+    bins
+        `bin_rects` of them, of a pitch of one window.
+    size_dbu, x_dbu, y_dbu : int
+        Side and lower left corner of the window.
+    local : (k, 4) int64
+        Made larger where it is too small.
+
+    Returns
+    -------
+    local : (k, 4) int64
+        In dbu from the window's corner.
+    count : int
+        How many rows of it are written.
+    """
+    grid, start, member = bins
+    count = 0
+    column_0 = max((x_dbu - grid[0]) // size_dbu, 0)
+    row_0 = max((y_dbu - grid[1]) // size_dbu, 0)
+    column_1 = min((x_dbu + size_dbu - 1 - grid[0]) // size_dbu, grid[2] - 1)
+    row_1 = min((y_dbu + size_dbu - 1 - grid[1]) // size_dbu, grid[3] - 1)
+    for row in range(row_0, row_1 + 1):
+        for column in range(column_0, column_1 + 1):
+            b = row * grid[2] + column
+            for k in range(start[b], start[b + 1]):
+                r = rects[member[k]]
+                # A rectangle stands in every bin that it touches: it counts in the first.
+                if max((r[0] - grid[0]) // size_dbu, column_0) != column or (
+                    max((r[1] - grid[1]) // size_dbu, row_0) != row
+                ):
+                    continue
+                x_min, y_min = max(r[0] - x_dbu, 0), max(r[1] - y_dbu, 0)
+                x_max, y_max = min(r[2] - x_dbu, size_dbu), min(r[3] - y_dbu, size_dbu)
+                if x_min < x_max and y_min < y_max:
+                    local = room(local, count)
+                    local[count, 0], local[count, 1] = x_min, y_min
+                    local[count, 2], local[count, 3] = x_max, y_max
+                    count += 1
+    return local, count

@@ -1,0 +1,1 @@
+"""Layout files as packed arrays."""

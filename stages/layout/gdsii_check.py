@@ -1,0 +1,249 @@
+"""Check a GDSII record stream before a reader that trusts it sees it.
+
+in: the bytes of an uncompressed GDSII file · out: a `StreamReport`, or `LayoutError`
+unit: the file · promise: what passes has the grammar, the scale and the references that a reader
+may rely on; elements that have no area and mislead readers are named, and listed to be cut out.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+import numpy as np
+
+from stages.contracts import Bytes, Int64s
+from stages.errors import LayoutError
+from stages.layout.gdsii_grammar import (
+    DATA_BYTES,
+    DATA_TYPE,
+    EMPTY_LIBRARY,
+    MUST_HAVE,
+    PLACES,
+    Record,
+    State,
+    names_of,
+)
+from stages.layout.gdsii_names import numbered
+from stages.layout.gdsii_walk import Slot, Walk, begun, walk
+
+LEVELS = 1000
+"""Deepest hierarchy that is read: real ones stay under 50, and readers recurse."""
+
+
+_FAULTS = (
+    "",
+    "a record of {value} bytes; the smallest has 4",
+    "the file ends inside {record}, a record of {value} bytes",
+    "record type 0x{code:02x} does not exist in GDSII",
+    "{record} has data type {value}; it must be {data_type}",
+    "{record} has {value} bytes of data; it must be {data_bytes}",
+    "{record} may not come {place}",
+    "{record} a second time {place}",
+    "no {missing} {place}",
+    "UNITS a second time",
+    "UNITS has a value that is not over 0, so there is no scale",
+    "a structure before UNITS, so there is no scale",
+    "XY with {value} points {place}",
+    "COLROW is {value}; 1 to 32767 are allowed",
+    "MAG is not over 0",
+    "PATHTYPE is {value}; there are 0, 1, 2 and 4",
+    "{value} dbu long {place}; the limit is {limit} dbu (extent_mm): a damaged coordinate",
+    "the file ends without ENDLIB",
+)
+_NOTES = (
+    "",  # a NODE has no geometry: leaving it out loses nothing
+    "left out {n} BOUNDARY or BOX with under three corners, so without area",
+    "left out {n} PATH of one point",
+    "left out {n} PATH without WIDTH, so without area",
+    "closed {n} BOUNDARY or BOX whose last point is not the first",
+    "placed {n} SREF, AREF or TEXT with absolute magnification or rotation as if relative",
+    "rounded {n} AREF whose step is no whole number of dbu",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamReport:
+    """What a stream that may be read is like."""
+
+    dbu_nm: float
+    """Database unit, in nm."""
+    cells: int
+    """Number of structures."""
+    warnings: tuple[str, ...]
+    """Harmless faults, in words for the user."""
+    cuts: Int64s
+    """(n, 2) ``[begin, end)`` in bytes of the elements to leave out when reading."""
+
+
+def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
+    """Check the records of a GDSII file, and the references between its structures.
+
+    Parameters
+    ----------
+    data
+        (n,) the whole uncompressed file.
+    extent_mm
+        Longest side that one element may have; what is longer has a damaged coordinate.
+
+    Raises
+    ------
+    LayoutError
+        With the byte offset, the structure and the fault, where what was meant cannot be known.
+
+    Notes
+    -----
+    GDSII has no checksum: a damaged coordinate, layer or name that is still plausible cannot be
+    told from a meant one.
+    """
+    return StreamCheck(extent_mm=extent_mm).report(data)
+
+
+class StreamCheck:
+    """A check that may begin while the file is still being unpacked; see `check_stream`."""
+
+    def __init__(self, *, extent_mm: float) -> None:
+        self._extent_mm = extent_mm
+        self._walk: Walk = begun()
+
+    def see(self, data: Bytes) -> None:
+        """Check the records that are whole in `data`, the first part of the file, further."""
+        self._walk = walk(_frozen(data), False, self._extent_mm, self._walk)
+
+    def report(self, data: Bytes) -> StreamReport:
+        """Check what is left of `data`, now the whole file."""
+        frozen = _frozen(data)
+        slots, dbu_m, names, cuts, notes = walk(frozen, True, self._extent_mm, self._walk)
+        names, cuts = names[: slots[Slot.NAMES]], cuts[: slots[Slot.CUTS]]
+        if slots[Slot.FAULT]:
+            raise LayoutError(_explain(frozen, slots, names))
+        warnings = [
+            text.format(n=count) + f" (first at byte {first})"
+            for (count, first), text in zip(notes.tolist(), _NOTES, strict=True)
+            if count and text
+        ]
+        placed = _references(frozen, names)
+        warnings += _drop_undefined(placed)
+        _check_depth(placed)
+        end = int(slots[Slot.AT])
+        if frozen[end:].any():
+            warnings.append(f"ignored {len(frozen) - end} bytes after ENDLIB (first at byte {end})")
+        return StreamReport(dbu_m * 1e9, len(placed), tuple(warnings), cuts[:, :2].copy())
+
+
+def _frozen(data: Bytes) -> Bytes:
+    """Return a read-only view, whatever was mapped how: the kernel is compiled once."""
+    frozen = data.view(np.ndarray)
+    frozen.flags.writeable = False
+    return frozen
+
+
+def load_kernels() -> None:
+    """Load what `check_stream` runs, which takes most of a second at its first call."""
+    check_stream(np.frombuffer(EMPTY_LIBRARY, np.uint8))
+
+
+def without_cuts(data: Bytes, cuts: Int64s) -> Iterator[Bytes]:
+    """Yield the pieces of a stream that lie between the cuts of its report, in order."""
+    begin = 0
+    for cut_begin, cut_end in cuts.tolist():
+        yield data[begin:cut_begin]
+        begin = cut_end
+    yield data[begin:]
+
+
+def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
+    at, state = int(slots[Slot.AT]), int(slots[Slot.STATE])
+    code = int(data[at + 2]) if at + 4 <= len(data) else 0
+    size = int(DATA_BYTES[code])
+    missing = names_of(int(MUST_HAVE[state] & ~slots[Slot.SEEN]))
+    text = _FAULTS[slots[Slot.FAULT]].format(
+        value=int(slots[Slot.VALUE]),
+        code=code,
+        record=Record(code).name if DATA_TYPE[code] != 255 else f"0x{code:02x}",
+        data_type=int(DATA_TYPE[code]),
+        data_bytes="a multiple of 8" if size == -8 else size,
+        place=PLACES[state],
+        missing=" or ".join(missing or ["STRING"]),
+        limit=int(slots[Slot.LIMIT]),
+    )
+    cells = names[names[:, 2] < 0]
+    if state < State.CELL or not len(cells):
+        return f"byte {at}: {text}"
+    offset, length, _ = cells[-1].tolist()
+    return f"byte {at} in structure {_shown(data[offset : offset + length].tobytes())}: {text}"
+
+
+def _shown(name: bytes) -> str:
+    return repr(name.rstrip(b"\0").decode("ascii", "backslashreplace"))
+
+
+def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
+    """Return which structures each structure places, and the byte at which it first does."""
+    number, owner = numbered(data, names[:, :2]), np.cumsum(names[:, 2] < 0)
+    whose = np.stack((owner, number, names[:, 2] < 0), axis=1)
+    _, first = np.unique(whose @ (2 * len(names) + 2, 2, 1), return_index=True)
+    names = names[np.sort(first)]  # a structure's references to another are looked at once
+    view = data.data
+    placed: dict[bytes, dict[bytes, int]] = {}
+    begun: dict[bytes, int] = {}
+    here: dict[bytes, int] = {}
+    for offset, length, element in names.tolist():
+        name = bytes(view[offset : offset + length]).rstrip(b"\0")
+        _check_name(name, offset - 4)
+        if element >= 0:
+            here[name] = element
+        elif name in placed:
+            raise LayoutError(
+                f"byte {offset - 4}: structure {_shown(name)} a second time (first at byte "
+                f"{begun[name]}); which one its references mean is unknown"
+            )
+        else:
+            here = placed[name] = {}
+            begun[name] = offset - 4
+    return placed
+
+
+def _check_name(name: bytes, at: int) -> None:
+    if not name:
+        raise LayoutError(f"byte {at}: a name with no characters")
+    try:
+        damaged = min(name.decode("utf-8")) < " "  # a wrong length takes in the next records
+    except UnicodeDecodeError:
+        damaged = True
+    if damaged:
+        raise LayoutError(f"byte {at}: name {_shown(name)} is not text in ASCII or UTF-8")
+
+
+def _drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
+    """Forget the references to what is not in the file, and return the warning for them."""
+    absent: dict[bytes, int] = {}
+    for children in placed.values():
+        for name in [name for name in children if name not in placed]:
+            absent[name] = min(children.pop(name), absent.get(name, sys.maxsize))
+    if not absent:
+        return []
+    first = sorted(absent, key=lambda name: absent[name])
+    shown = ", ".join(_shown(name) for name in first[:5])
+    more = f" and {len(first) - 5} more" * (len(first) > 5)
+    return [
+        f"not in the file, so left out: {shown}{more} (first placed at byte {absent[first[0]]})"
+    ]
+
+
+def _check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
+    levels: dict[bytes, int] = {}
+    try:
+        for name in TopologicalSorter(placed).static_order():
+            levels[name] = 1 + max((levels[child] for child in placed[name]), default=0)
+    except CycleError as error:
+        ring: list[bytes] = error.args[1][::-1]
+        at, shown = placed[ring[0]][ring[1]], " -> ".join(_shown(name) for name in ring)
+        raise LayoutError(f"byte {at}: structures contain themselves: {shown}") from None
+    deepest = max(levels, key=levels.__getitem__, default=b"")
+    if levels.get(deepest, 0) > LEVELS:
+        raise LayoutError(
+            f"structure {_shown(deepest)} is {levels[deepest]} levels deep; the limit is {LEVELS}"
+        )

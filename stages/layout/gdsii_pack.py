@@ -1,0 +1,126 @@
+"""The elements of a GDSII stream put together as packed layers, hierarchy kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stages.contracts import Int64s, PackedLayer
+from stages.geometry.decompose import decompose
+from stages.layout.gdsii_elements import REFERENCE, Elements
+from stages.layout.pack import LayerBuilder, copies_at, starts_of
+
+OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn"))
+PLACE, COUNT = slice(3, 5), slice(5, 7)
+U, V = slice(7, 9), slice(9, 11)
+
+Outlines = Sequence[tuple[int, int, Int64s]]
+"""Structure, layer (an index into those asked for) and corners in dbu of each outlined path."""
+
+
+def placed_by(elements: Elements) -> dict[int, list[int]]:
+    """Return the structures that each structure places, each once."""
+    cells = len(elements.names)
+    known = elements.reference[elements.reference[:, CELL] >= 0]
+    placed: dict[int, list[int]] = {number: [] for number in range(cells)}
+    for pair in np.unique(known[:, OWNER] * cells + known[:, CELL]).tolist():
+        placed[pair // cells].append(pair % cells)
+    return placed
+
+
+def pack_elements(
+    elements: Elements, outlines: Outlines, order: Sequence[int], layer: int
+) -> PackedLayer:
+    """Return one layer of the structures of `order`.
+
+    Parameters
+    ----------
+    elements, outlines
+        What the stream draws, and places; every turn by whole quarters.
+    order
+        Numbers of structures, each after all that it places; the last is the top.
+    layer
+        An index into the layers that the elements were asked of.
+
+    Raises
+    ------
+    LayoutError
+        Coordinates pass 32 bits.
+    """
+    points, starts, owner = _drawn(elements, outlines, layer)
+    rects, drawn_by, others = decompose(points, starts)
+    by_cell = np.argsort(owner[drawn_by], kind="stable")
+    rects, rect_starts = rects[by_cell], _ends(owner[drawn_by][by_cell], len(elements.names))
+    polygons: dict[int, list[Int64s]] = {}
+    for other in others.tolist():
+        corners = points[starts[other] : starts[other + 1]]
+        if len(corners) > 2:  # two enclose nothing
+            polygons.setdefault(int(owner[other]), []).append(corners)
+    placements, placed_by_cell = _placements(elements.reference)
+    placed_starts = _ends(placed_by_cell, len(elements.names))
+    builder = LayerBuilder()
+    numbers = np.full(len(elements.names), -1)
+    for cell in order:
+        placed = placements[slice(*placed_starts[cell : cell + 2])]
+        child = numbers[placed[:, 0]]
+        placed = placed[child >= 0]  # others have nothing on this layer
+        placed[:, 0] = child[child >= 0]
+        own = rects[slice(*rect_starts[cell : cell + 2])]
+        slanted = polygons.get(cell, [])
+        if len(own) or slanted or len(placed) or cell == order[-1]:
+            numbers[cell] = builder.add_cell(elements.names[cell], own, slanted, placed)
+    return builder.packed()
+
+
+def _ends(owner: Int64s, cells: int) -> Int64s:
+    """Return where the rows of each cell begin, and the last end; owners ascend."""
+    return np.searchsorted(owner, np.arange(cells + 1))
+
+
+def _drawn(elements: Elements, outlines: Outlines, layer: int) -> tuple[Int64s, Int64s, Int64s]:
+    """Return the corners of all shapes on a layer, where each begins, and who draws it."""
+    points, starts = elements.point, elements.point_start
+    owner, on = elements.shape[:, 0], elements.shape[:, 1] == layer
+    if not on.all():
+        corners = np.diff(starts)
+        points = points[np.repeat(on, corners)]
+        starts, owner = np.append(0, np.cumsum(corners[on])), owner[on]
+    paths = [(cell, corners) for cell, its_layer, corners in outlines if its_layer == layer]
+    if paths:
+        owner = np.append(owner, [cell for cell, _ in paths])
+        starts = np.append(starts, starts[-1] + starts_of([corners for _, corners in paths])[1:])
+        points = np.concatenate([points, *(corners for _, corners in paths)])
+    return points, starts, owner
+
+
+def _placements(references: Int64s) -> tuple[Int64s, Int64s]:
+    """Return references as `PLACEMENT`, cells by their number in the file, and who places them."""
+    references = references[references[:, CELL] >= 0]
+    count, owner = references[:, COUNT], references[:, OWNER]
+    placed = copies_at(references[:, CELL], references[:, TURN], references[:, PLACE])
+    placed[:, 4:6] = count
+    placed[:, 6:8], left_u = np.divmod(references[:, U], count[:, :1])
+    placed[:, 8:10], left_v = np.divmod(references[:, V], count[:, 1:])
+    stepped = ~(left_u.any(axis=1) | left_v.any(axis=1))
+    if stepped.all():
+        return placed, owner
+    arrays = references[~stepped]
+    places = [_places(array) for array in arrays]
+    copies = [
+        copies_at(array[CELL], array[TURN], place)
+        for array, place in zip(arrays, places, strict=True)
+    ]
+    owners = np.repeat(arrays[:, OWNER], [len(place) for place in places])
+    owner = np.concatenate([owner[stepped], owners])
+    by_cell = np.argsort(owner, kind="stable")
+    return np.concatenate([placed[stepped], *copies])[by_cell], owner[by_cell]
+
+
+def _places(array: Int64s) -> Int64s:
+    """Return the place of each copy of an array whose step is no whole dbu, each rounded."""
+    columns, rows = array[COUNT]
+    across = np.arange(columns)[:, None, None] * array[U] / columns
+    up = np.arange(rows)[None, :, None] * array[V] / rows
+    # As for a shape: half a dbu goes up, and 1e-6 swallows float noise.
+    return np.floor(array[PLACE] + across + up + 0.5 + 1e-6).astype(np.int64).reshape(-1, 2)

@@ -1,0 +1,52 @@
+"""Spatial order and node boxes of a cell's items, as `PackedLayer` describes them."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from stages.contracts import Int64s
+from stages.geometry.window_query import FANOUT
+
+
+@numba.njit(cache=True)
+def spatial_order(boxes: Int64s) -> Int64s:
+    """Return the order that puts neighbours together: strips in x, within a strip by y.
+
+    Sort-Tile-Recursive packing (Leutenegger, Lopez, Edgington: "STR: a simple and efficient
+    algorithm for R-tree packing", ICDE 1997).
+    """
+    n = len(boxes)
+    if n <= FANOUT:
+        return np.arange(n)
+    x, y = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]  # twice the centre
+    order = np.argsort(x, kind="mergesort")
+    strips = int(np.ceil(np.sqrt(n / FANOUT)))
+    per_strip = FANOUT * int(np.ceil(n / FANOUT / strips))
+    for first in range(0, n, per_strip):
+        strip = order[first : first + per_strip].copy()
+        order[first : first + per_strip] = strip[np.argsort(y[strip], kind="mergesort")]
+    return order
+
+
+@numba.njit(cache=True)
+def node_boxes(boxes: Int64s) -> Int64s:
+    """Return the boxes of all nodes over ordered item boxes, level after level, lowest first."""
+    count, level = 0, len(boxes)
+    while level > FANOUT:
+        level = (level + FANOUT - 1) // FANOUT
+        count += level
+    nodes, used = np.empty((count, 4), np.int64), 0
+    below = boxes
+    while len(below) > FANOUT:
+        begin = used
+        for first in range(0, len(below), FANOUT):
+            nodes[used] = below[first]
+            for child in range(first + 1, min(first + FANOUT, len(below))):
+                nodes[used, 0] = min(nodes[used, 0], below[child, 0])
+                nodes[used, 1] = min(nodes[used, 1], below[child, 1])
+                nodes[used, 2] = max(nodes[used, 2], below[child, 2])
+                nodes[used, 3] = max(nodes[used, 3], below[child, 3])
+            used += 1
+        below = nodes[begin:used]
+    return nodes

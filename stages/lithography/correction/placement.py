@@ -1,0 +1,172 @@
+"""Edge placement errors: how far outside a drawn edge its print lies.
+
+in: an image as spline coefficients, places on drawn edges; out: signed distances along the normal.
+promise: the spline itself is followed, not samples of it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from stages.contracts import Box, Float32s, Floats, Int64s
+from stages.geometry.union import edges, transposed
+from stages.lithography.optics.exposure import expose, pixels_of
+from stages.lithography.optics.fields import clipped, field_for, lattice_of
+from stages.lithography.optics.splines import blend
+from stages.lithography.process import Corner, Process
+
+_STEP = 0.25
+"""Distance, in steps of the spline, in which a contour is not crossed twice."""
+_REFINED = 4
+"""Secant steps from there to the contour."""
+
+
+@numba.njit(cache=True)
+def _value(line: Floats, place: float) -> float:
+    """Return the spline with coefficients `line` at a place, 1 is the second coefficient's."""
+    i = int(place)
+    w_0, w_1, w_2, w_3 = blend(place - i)
+    return w_0 * line[i - 1] + w_1 * line[i] + w_2 * line[i + 1] + w_3 * line[i + 2]
+
+
+@numba.njit(cache=True)
+def displacements(
+    coef: Float32s, x: Int64s, y: Int64s, side: Int64s, scale: float, level: float, reach: float
+) -> Floats:
+    """Return how far the contour lies outside vertical edges, in dbu, at most `reach` either way.
+
+    Parameters
+    ----------
+    coef : (n, n) float32
+        Cubic B-spline coefficients of the image, periodic.
+    x, y : (k,) int64
+        Places on edges, in dbu from the field's corner.
+    side : (k,) int64
+        +1 where the drawn interior lies at larger x.
+    scale : float
+        Spline steps in a dbu.
+    level : float
+        What is brighter prints.
+    """
+    n = coef.shape[0]
+    far = reach * scale
+    line = np.empty(2 * int(far + 1) + 6)
+    out = np.empty(len(x))
+    for k in range(len(x)):
+        row = int(np.floor(y[k] * scale))
+        w_0, w_1, w_2, w_3 = blend(y[k] * scale - row)
+        first = int(np.floor(x[k] * scale - far)) - 2
+        for i in range(len(line)):
+            j = (first + i) % n
+            line[i] = (
+                w_0 * coef[(row - 1) % n, j] + w_1 * coef[row % n, j]
+                + w_2 * coef[(row + 1) % n, j] + w_3 * coef[(row + 2) % n, j]
+            )  # fmt: skip
+        edge = x[k] * scale - first
+        here = _value(line, edge) - level
+        outside = here > 0
+        ahead = -side[k] if outside else side[k]
+        gone, there = 0.0, here
+        while gone < far and (there > 0) == outside:
+            near, here = gone, there
+            gone = min(gone + _STEP, far)
+            there = _value(line, edge + ahead * gone) - level
+        if (there > 0) != outside:
+            for _ in range(_REFINED):
+                at = near + (gone - near) * here / (here - there)
+                value = _value(line, edge + ahead * at) - level
+                if (value > 0) == outside:
+                    near, here = at, value
+                else:
+                    gone, there = at, value
+            gone = near + (gone - near) * here / (here - there)
+        out[k] = gone / scale if outside else -gone / scale
+    return out
+
+
+def nominal(process: Process) -> Corner:
+    """Return the corner of dose 1 in focus; the first where there is none."""
+    exact = (each for each in process.corners if each.dose == 1 and each.defocus_nm == 0)
+    return next(exact, process.corners[0])
+
+
+def edge_errors(
+    target: Int64s,
+    window: Box,
+    dbu_nm: float,
+    process: Process,
+    mask: Int64s | None = None,
+    device: str = "cpu",
+) -> tuple[Int64s, Floats]:
+    """Return the edge placement errors of a window at nominal dose and focus.
+
+    They are taken where `find_defects` takes them: on straight edges on lines at every pitch, and
+    in the middle of line ends.
+
+    Parameters
+    ----------
+    target, mask
+        As `find_defects`.
+
+    Returns
+    -------
+    places : (n, 3) int64
+        x and y in dbu, and 1 at a line end.
+    errors_nm : (n,) float64
+        Positive where the print lies outside the target.
+    """
+    lattice = lattice_of(process, dbu_nm)
+    field = field_for(lattice, process, dbu_nm)
+    scale = pixels_of(field) / lattice.side_dbu
+    straight = math.ceil(process.limits.corner_nm / (lattice.pitch_dbu * dbu_nm))
+    line_end = round(process.sampling.line_end_nm / dbu_nm)
+    reach = 2 * max(process.limits.epe_nm, process.limits.line_end_epe_nm) / dbu_nm
+    masks = target if mask is None else mask
+    rows: list[Floats] = [np.empty((0, 4))]
+    for place in lattice.places(window):
+        local, shift = clipped(target, place, lattice.side_dbu), np.array(place)
+        inside = lattice.core_of(place).intersect(window)
+        if inside is None or not len(local):
+            continue
+        (exposure,) = expose(
+            [clipped(masks, place, lattice.side_dbu)], field, dbu_nm, process,
+            [nominal(process)], device,
+        )  # fmt: skip
+        for flip in (False, True):
+            seen = edges(transposed(local) if flip else local)
+            points = sample_points(seen, lattice.pitch_dbu, straight, line_end)
+            xy = points[:, [1, 0]] if flip else points[:, :2]
+            low, high = np.array(inside.as_tuple()).reshape(2, 2) - shift
+            points, xy = (each[((xy >= low) & (xy < high)).all(axis=1)] for each in (points, xy))
+            coef = exposure.coef[0].T if flip else exposure.coef[0]
+            x, y, side = np.ascontiguousarray(points[:, :3].T)
+            errors = displacements(
+                np.ascontiguousarray(coef), x, y, side, scale, exposure.levels[0], reach
+            )
+            rows.append(np.column_stack([xy + shift, points[:, 3], errors * dbu_nm]))
+    every = np.concatenate(rows)
+    return every[:, :3].astype(np.int64), every[:, 3]
+
+
+def sample_points(seen: Int64s, pitch_dbu: int, straight: int, line_end_dbu: int) -> Int64s:
+    """Return where edges, (k, 6), are measured, (n, 4): x, y, side, 1 at the middle of a line end.
+
+    Lines are at ``y = j * pitch_dbu + pitch_dbu // 2``; an edge must cross `straight` more of them
+    either way.
+    """
+    half = pitch_dbu // 2
+    first = -(-(seen[:, 1] - half) // pitch_dbu) + straight
+    count = np.maximum(-(-(seen[:, 2] - half) // pitch_dbu) - straight - first, 0)
+    edge = np.repeat(np.arange(len(seen)), count)
+    line = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
+    on_lines = np.stack(
+        [seen[edge, 0], line * pitch_dbu + half, seen[edge, 3], np.zeros_like(edge)], axis=1
+    )
+    is_end = (seen[:, 4] & seen[:, 5]).astype(bool)
+    ends = seen[is_end & (seen[:, 2] - seen[:, 1] <= line_end_dbu)]
+    middle = (ends[:, 1] + ends[:, 2]) // 2
+    at_ends = np.stack([ends[:, 0], middle, ends[:, 3], np.ones_like(middle)], axis=1)
+    return np.concatenate([on_lines, at_ends])

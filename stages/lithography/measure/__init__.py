@@ -1,0 +1,1 @@
+"""What prints, and where it fails."""

@@ -1,0 +1,163 @@
+"""Defects: where the print differs from the drawn target by more than the process allows.
+
+in: the target's rectangles, and those of the mask where it is another; out: `Defect`.
+unit: a field; promise: a defect of a region depends on the layout and the process alone, not on
+the window asked for.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from stages.contracts import Box, Defect, Floats, Int64s
+from stages.geometry.union import merge, runs_gaps_edges, transposed
+from stages.lithography.measure.connectivity import broken
+from stages.lithography.measure.sections import KINDS, Rules, measure
+from stages.lithography.optics.exposure import Exposure, expose, pixels_of
+from stages.lithography.optics.fields import Lattice, clipped, disjoint, field_for, lattice_of
+from stages.lithography.process import Process
+
+_CELLS = 8
+"""Cells along a side of a core; a defect longer than a cell is reported once per cell."""
+_FAINT = 1e-6
+_REACH = 3
+"""Widths and spaces up to this many times the least are measured."""
+
+Place = tuple[int, int]
+
+
+def find_defects(
+    target: Int64s,
+    window: Box,
+    dbu_nm: float,
+    process: Process,
+    mask: Int64s | None = None,
+    device: str = "cpu",
+) -> tuple[Defect, ...]:
+    """Simulate a window at every corner of the process and return what fails there.
+
+    Parameters
+    ----------
+    target : (n, 4) int64
+        Disjoint rectangles of what shall print, in dbu, complete up to `halo_nm` outside the
+        window.
+    window : Box
+        Defects are returned whose place lies in it, half-open.
+    dbu_nm : float
+        Database unit of the layout.
+    mask : (m, 4) or (m, 5) int64, optional
+        Rectangles of the mask, and what passes there, see `mask_spectrum`; the target by default.
+
+    Returns
+    -------
+    tuple of Defect
+        In order of y, then x, then kind. Failing samples that are near one another and of one
+        kind are one defect, at the place and corner where it is worst.
+    """
+    lattice = lattice_of(process, dbu_nm)
+    field = field_for(lattice, process, dbu_nm)
+    rules = _rules(lattice, pixels_of(field), dbu_nm, process)
+    found: list[Defect] = []
+    for place in lattice.places(window):
+        # One field at a time, and its rectangles cut in one way: sums of the same numbers in
+        # another order would differ in their last digits.
+        local = merge(clipped(target, place, lattice.side_dbu))
+        shown = local if mask is None else disjoint(clipped(mask, place, lattice.side_dbu))
+        if len(local) or len(shown):
+            exposures = expose([shown], field, dbu_nm, process, device=device)
+            rows = np.concatenate([_failures(local, each, rules) for each in exposures])
+            rows[:, 1:3] += place
+            found += _merged(rows, place, lattice, process)
+    inside = (
+        defect
+        for defect in found
+        if window.x_min <= defect.x_dbu < window.x_max
+        and window.y_min <= defect.y_dbu < window.y_max
+    )
+    return tuple(sorted(inside, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind)))
+
+
+def _failures(target: Int64s, exposure: Exposure, rules: Rules) -> Floats:
+    """Return the failing samples of a field: kind, x, y in dbu, index of the corner, severity."""
+    coef, found = exposure.coef[0], []
+    for flip in (False, True):
+        runs, _, edges = runs_gaps_edges(transposed(target) if flip else target, 0)
+        lattice = np.ascontiguousarray(coef.T) if flip else coef
+        rows = measure(lattice, runs, edges, exposure.levels, rules)
+        found.append(rows[:, [0, 2, 1, 3, 4]] if flip else rows)
+        if not flip:
+            joined = broken(coef, runs, exposure.levels, rules)
+            joined[:, 4] -= _FAINT  # where lines see it too, theirs is the exact place
+            found.append(joined)
+    rows = np.concatenate(found)
+    rows[:, 3] = np.array(exposure.corners)[rows[:, 3].astype(int)]
+    return rows
+
+
+def _rules(lattice: Lattice, pixels: int, dbu_nm: float, process: Process) -> Rules:
+    guard, end = lattice.guard_dbu, lattice.guard_dbu + lattice.core_dbu
+    limits = process.limits
+    return Rules(
+        core=(guard, guard, end, end),
+        scale=pixels / lattice.side_dbu,
+        pitch=lattice.pitch_dbu,
+        straight=math.ceil(limits.corner_nm / (lattice.pitch_dbu * dbu_nm)),
+        width=round(_REACH * process.min_width_nm / dbu_nm),
+        space=round(_REACH * process.min_space_nm / dbu_nm),
+        line_end=round(process.sampling.line_end_nm / dbu_nm),
+        pinch_share=limits.pinch_share,
+        space_share=limits.space_share,
+        epe=limits.epe_nm / dbu_nm,
+        line_end_epe=limits.line_end_epe_nm / dbu_nm,
+    )
+
+
+def _merged(rows: Floats, place: Place, lattice: Lattice, process: Process) -> list[Defect]:
+    """Join failing samples of one kind that are near and in one cell; keep the worst of each."""
+    if not len(rows):
+        return []
+    order = np.lexsort((rows[:, 3], rows[:, 1], rows[:, 2], -rows[:, 4]))
+    rows = rows[order]
+    places = rows[:, 1:3]
+    pairs = cKDTree(places).query_pairs(3 * lattice.pitch_dbu, output_type="ndarray")
+    a, b = pairs[:, 0], pairs[:, 1]
+    side = max(1, lattice.core_dbu // (_CELLS * lattice.pitch_dbu)) * lattice.pitch_dbu
+    cell = (places - place - lattice.guard_dbu) // side
+    same = (rows[a, 0] == rows[b, 0]) & (cell[a] == cell[b]).all(axis=1)
+    links = coo_array((np.ones(same.sum()), (a[same], b[same])), shape=(len(rows), len(rows)))
+    _, group = connected_components(links, directed=False)
+    _, worst = np.unique(group, return_index=True)
+    return [
+        Defect(
+            KINDS[int(kind)], int(x), int(y), process.corners[int(corner)].name, round(severity, 4)
+        )
+        for kind, x, y, corner, severity in rows[worst].tolist()
+    ]
+
+
+def label_clips(
+    x_dbu: Int64s, y_dbu: Int64s, core_dbu: int, defects: tuple[Defect, ...]
+) -> npt.NDArray[np.bool_]:
+    """Say of each clip whether a defect lies in its core, ``[centre - core/2, centre + core/2)``.
+
+    Parameters
+    ----------
+    x_dbu, y_dbu : (n,) int64
+        Centres of the clips.
+    core_dbu : int
+        Side of the core.
+    """
+    if not len(x_dbu) or not defects:
+        return np.zeros(len(x_dbu), np.bool_)
+    places = np.array([(defect.x_dbu, defect.y_dbu) for defect in defects], np.float64)
+    # Places are whole, so a half-open box of them is all within (core - 1) / 2 of its middle one.
+    middle = np.stack([x_dbu, y_dbu], axis=1) - core_dbu // 2 + (core_dbu - 1) / 2
+    distance, _ = cKDTree(places).query(middle, p=np.inf, distance_upper_bound=core_dbu / 2)
+    inside: npt.NDArray[np.bool_] = np.isfinite(distance)
+    return inside

@@ -1,0 +1,307 @@
+"""Printed widths, spaces and edges, measured along lines across the drawn shapes.
+
+in: an image as spline coefficients, the drawn runs and edges; out: a row per failing sample.
+unit: one field in one direction; promise: no sample outside the field's core.
+
+A line at every pitch crosses the drawn runs: an interval is a drawn width, what lies between two
+a drawn space. The image along the line is a sum of cubic B-splines, and a contour lies where it
+crosses the threshold. A sample counts only where the drawn edges go on straight for some lines
+either way, since corners round; line ends are measured at their middle.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from stages.contracts import Float32s, Floats, Int64s
+from stages.lithography.optics.splines import blend
+
+KINDS = ("bridge", "open", "pinch", "space", "epe", "line_end", "missing", "extra")
+BRIDGE, OPEN, PINCH, SPACE, EPE, LINE_END, MISSING, EXTRA = range(8)
+FINE = 4
+"""Samples of the profile in a step of the spline."""
+
+
+class Rules(NamedTuple):
+    """What is measured and what fails; lengths in dbu."""
+
+    core: tuple[int, int, int, int]
+    """Box of the places that the field answers for, half-open, from the field's corner."""
+    scale: float
+    """Spline steps in a dbu."""
+    pitch: int
+    """Distance between lines."""
+    straight: int
+    """For how many lines either way an edge must go on."""
+    width: int
+    """Drawn widths up to this are measured."""
+    space: int
+    """Drawn spaces up to this are measured."""
+    line_end: int
+    """Longest edge that is a line end."""
+    pinch_share: float
+    space_share: float
+    epe: float
+    line_end_epe: float
+
+
+@numba.njit(cache=True)
+def _blend(t: float) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    w_0, w_1, w_2, w_3 = blend(t)
+    return np.float32(w_0), np.float32(w_1), np.float32(w_2), np.float32(w_3)
+
+
+@numba.njit(cache=True)
+def _trace(coef: Float32s, row: float, line: Float32s, profile: Float32s) -> None:
+    """Write the image along a row, `FINE` samples a step; the field is periodic."""
+    n = coef.shape[0]
+    k = int(np.floor(row))
+    w_0, w_1, w_2, w_3 = _blend(row - k)
+    a, b, c, d = coef[(k - 1) % n], coef[k % n], coef[(k + 1) % n], coef[(k + 2) % n]
+    for i in range(n):
+        line[i + 1] = w_0 * a[i] + w_1 * b[i] + w_2 * c[i] + w_3 * d[i]
+    line[0], line[n + 1], line[n + 2] = line[n], line[1], line[2]
+    for f in range(FINE):
+        w_0, w_1, w_2, w_3 = _blend(f / FINE)
+        for i in range(n):
+            profile[i * FINE + f] = (
+                w_0 * line[i] + w_1 * line[i + 1] + w_2 * line[i + 2] + w_3 * line[i + 3]
+            )
+
+
+@numba.njit(cache=True)
+def _crossing(profile: Float32s, i: int, level: float) -> float:
+    """Return where the profile crosses `level` between samples i and i + 1, by a parabola."""
+    rise = profile[i + 1] - profile[i]
+    bend = (profile[i + 2] - profile[i + 1] - profile[i] + profile[i - 1]) / 2
+    s = (level - profile[i]) / rise
+    slope = rise + (s - 0.5) * bend
+    if abs(slope) > 0.2 * abs(rise):
+        s -= (profile[i] + s * rise + s * (s - 1) / 2 * bend - level) / slope
+    return i + min(max(s, 0.0), 1.0)
+
+
+@numba.njit(cache=True)
+def _printed(
+    profile: Float32s, lo: float, hi: float, level: float, sign: int, reach: float
+) -> float:
+    """Return the printed extent of a drawn interval, 0 where nothing prints there.
+
+    `sign` is +1 for what is brighter than `level` and -1 for what is darker; the extent is
+    followed for `reach` past the drawn ends. All lengths are in samples of the profile.
+    """
+    best, at = -np.inf, 0
+    for i in range(int(np.ceil(lo)), int(np.floor(hi)) + 1):
+        height = sign * (profile[i] - level)
+        if height > best:
+            best, at = height, i
+    if best <= 0:
+        return 0.0
+    left, right = lo - reach, hi + reach
+    i = at
+    while i > left and sign * (profile[i] - level) > 0:
+        i -= 1
+    if sign * (profile[i] - level) <= 0:
+        left = _crossing(profile, i, level)
+    i = at
+    while i < right and sign * (profile[i] - level) > 0:
+        i += 1
+    if sign * (profile[i] - level) <= 0:
+        right = _crossing(profile, i - 1, level)
+    return right - left
+
+
+@numba.njit(cache=True)
+def _displacement(profile: Float32s, edge: float, side: int, level: float, reach: float) -> float:
+    """Return how far the contour lies outside a drawn edge, at most `reach` either way.
+
+    `side` is +1 where the drawn interior lies at larger coordinates.
+    """
+    i = int(np.floor(edge))
+    here = profile[i] + (edge - i) * (profile[i + 1] - profile[i])
+    outward = here > level
+    step = -side if outward else side
+    if step > 0:
+        while i <= edge + reach and (profile[i + 1] > level) == outward:
+            i += 1
+    else:
+        while i + 1 >= edge - reach and (profile[i] > level) == outward:
+            i -= 1
+    if (profile[i] > level) == (profile[i + 1] > level):
+        return reach if outward else -reach
+    return min(max((edge - _crossing(profile, i, level)) * side, -reach), reach)
+
+
+@numba.njit(cache=True)
+def cross_lines(runs: Int64s, pitch_dbu: int, lines: int) -> tuple[Int64s, Int64s, Int64s]:
+    """Return the intervals of the runs on each line, sorted: start (lines + 1,), x_lo, x_hi.
+
+    Line `j` is at y = j * pitch_dbu + pitch_dbu // 2.
+    """
+    order = np.argsort(runs[:, 0], kind="mergesort")
+    half = pitch_dbu // 2
+    first = np.maximum(-((half - runs[:, 1]) // pitch_dbu), 0)
+    last = np.minimum(-((half - runs[:, 3]) // pitch_dbu), lines)  # the first line not crossed
+    start = np.zeros(lines + 1, np.int64)
+    for i in range(len(runs)):
+        for j in range(first[i], last[i]):
+            start[j + 1] += 1
+    start = np.cumsum(start)
+    used = start[:-1].copy()
+    x_lo, x_hi = np.empty(start[-1], np.int64), np.empty(start[-1], np.int64)
+    for i in order:
+        for j in range(first[i], last[i]):
+            x_lo[used[j]], x_hi[used[j]] = runs[i, 0], runs[i, 2]
+            used[j] += 1
+    return start, x_lo, x_hi
+
+
+@numba.njit(cache=True)
+def _beyond(x_hi: Int64s, low: int, high: int, x: int) -> int:
+    """Return the first interval of ``low..high`` that ends beyond `x`."""
+    while low < high:
+        middle = (low + high) // 2
+        if x_hi[middle] > x:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@numba.njit(cache=True)
+def _straight(
+    start: Int64s, x_lo: Int64s, x_hi: Int64s, j: int, lines: int, a: int, b: int
+) -> tuple[bool, bool, bool, bool]:
+    """Say what of the interval [a, b) of line `j` goes on for `lines` lines up and down.
+
+    Returns
+    -------
+    covered : the interval is metal on all of them
+    clear : it is space on all of them
+    left, right : metal begins at `a` on all of them, ends at `b` on all of them
+    """
+    covered = clear = left = right = True
+    for k in range(max(j - lines, 0), min(j + lines + 1, len(start) - 1)):
+        i = _beyond(x_hi, start[k], start[k + 1], a)
+        there = i < start[k + 1]
+        covered = covered and there and x_lo[i] <= a and x_hi[i] >= b
+        clear = clear and not (there and x_lo[i] < b)
+        left = left and there and x_lo[i] == a
+        i = _beyond(x_hi, start[k], start[k + 1], b - 1)
+        right = right and i < start[k + 1] and x_hi[i] == b
+    return covered, clear, left, right
+
+
+@numba.njit(cache=True)
+def _emit(
+    out: Floats, used: int, kind: int, x: float, y: float, corner: int, severity: float
+) -> tuple[Floats, int]:
+    if used == out.shape[0]:
+        larger = np.empty((2 * used, 5))
+        larger[:used] = out
+        out = larger
+    out[used, 0], out[used, 1], out[used, 2] = kind, np.floor(x), y
+    out[used, 3], out[used, 4] = corner, severity
+    return out, used + 1
+
+
+@numba.njit(cache=True)
+def _check_extent(
+    profile: Float32s, a: int, b: int, y: int, metal: bool, levels: Floats, rules: Rules,
+    out: Floats, used: int,
+) -> tuple[Floats, int]:  # fmt: skip
+    """Measure what prints of a drawn width or space [a, b)."""
+    fine = rules.scale * FINE
+    least = (b - a) * (rules.pinch_share if metal else rules.space_share)
+    sign, gone, narrow = (1, OPEN, PINCH) if metal else (-1, BRIDGE, SPACE)
+    for c in range(len(levels)):
+        printed = _printed(profile, a * fine, b * fine, levels[c], sign, 2 * rules.epe * fine)
+        printed /= fine
+        if printed < least:
+            kind = narrow if printed > 0 else gone
+            out, used = _emit(out, used, kind, (a + b) // 2, y, c, 1 - printed / least)
+    return out, used
+
+
+@numba.njit(cache=True)
+def _check_edge(
+    profile: Float32s, kind: int, edge: int, side: int, y: int, limit: float, levels: Floats,
+    rules: Rules, out: Floats, used: int,
+) -> tuple[Floats, int]:  # fmt: skip
+    """Measure how far from a drawn edge the contour lies."""
+    fine = rules.scale * FINE
+    for c in range(len(levels)):
+        epe = abs(_displacement(profile, edge * fine, side, levels[c], 2 * limit * fine)) / fine
+        if epe > limit:
+            out, used = _emit(out, used, kind, edge, y, c, min(epe / limit - 1, 1.0))
+    return out, used
+
+
+@numba.njit(cache=True)
+def _check_line(
+    profile: Float32s, lines: tuple[Int64s, Int64s, Int64s], j: int, levels: Floats,
+    rules: Rules, out: Floats, used: int,
+) -> tuple[Floats, int]:  # fmt: skip
+    """Measure every drawn width, space and straight edge that line `j` crosses."""
+    start, x_lo, x_hi = lines
+    core_lo, core_hi = rules.core[0], rules.core[2]
+    y = j * rules.pitch + rules.pitch // 2
+    for i in range(start[j], start[j + 1]):
+        a, b = x_lo[i], x_hi[i]
+        if b >= core_lo and a < core_hi:
+            covered, _, left, right = _straight(start, x_lo, x_hi, j, rules.straight, a, b)
+            if covered and b - a <= rules.width and core_lo <= (a + b) // 2 < core_hi:
+                out, used = _check_extent(profile, a, b, y, True, levels, rules, out, used)
+            if left and core_lo <= a < core_hi:
+                out, used = _check_edge(profile, EPE, a, 1, y, rules.epe, levels, rules, out, used)
+            if right and core_lo <= b < core_hi:
+                out, used = _check_edge(profile, EPE, b, -1, y, rules.epe, levels, rules, out, used)
+        if i + 1 < start[j + 1]:
+            a, b = x_hi[i], x_lo[i + 1]
+            if b - a <= rules.space and core_lo <= (a + b) // 2 < core_hi:
+                _, clear, _, _ = _straight(start, x_lo, x_hi, j, rules.straight, a, b)
+                if clear:
+                    out, used = _check_extent(profile, a, b, y, False, levels, rules, out, used)
+    return out, used
+
+
+@numba.njit(cache=True)
+def measure(coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: Rules) -> Floats:
+    """Measure one field along x and return the samples that fail.
+
+    Parameters
+    ----------
+    coef : (n, n) float32
+        Cubic B-spline coefficients of the image, the first at the field's corner.
+    runs, edges : (m, 4), (k, 6) int64
+        From `stages.geometry.union`, in dbu from the field's corner.
+    levels : (c,) float64
+        Intensity at which each corner of the process window prints.
+
+    Returns
+    -------
+    (f, 5) float64
+        Index into `KINDS`, x and y in dbu from the field's corner, index into `levels`, severity.
+    """
+    n = coef.shape[0]
+    count = int(n / rules.scale) // rules.pitch
+    lines = cross_lines(runs, rules.pitch, count)
+    line, profile = np.empty(n + 3, np.float32), np.empty(n * FINE, np.float32)
+    out, used = np.empty((16, 5)), 0
+    for j in range(count):
+        y = j * rules.pitch + rules.pitch // 2
+        if rules.core[1] <= y < rules.core[3] and lines[0][j] < lines[0][j + 1]:
+            _trace(coef, y * rules.scale, line, profile)
+            out, used = _check_line(profile, lines, j, levels, rules, out, used)
+    for e in range(edges.shape[0]):
+        x, y = edges[e, 0], (edges[e, 1] + edges[e, 2]) // 2
+        is_end = edges[e, 4] and edges[e, 5] and edges[e, 2] - edges[e, 1] <= rules.line_end
+        if is_end and rules.core[0] <= x < rules.core[2] and rules.core[1] <= y < rules.core[3]:
+            _trace(coef, y * rules.scale, line, profile)
+            out, used = _check_edge(
+                profile, LINE_END, x, edges[e, 3], y, rules.line_end_epe, levels, rules, out, used
+            )
+    return out[:used]

@@ -1,0 +1,1 @@
+"""From mask to image to resist."""

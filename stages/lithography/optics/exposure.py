@@ -1,0 +1,104 @@
+"""What the resist sees at every corner of the process window, at any place of a field.
+
+in: masks of a batch of fields; out: `Exposure`, splines through the images.
+promise: corners of one focus share one image; a spline has the image's own spectrum.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from stages.contracts import Float32s, Floats, Int64s
+from stages.lithography.optics.imaging import image, mask_spectrum
+from stages.lithography.optics.kernels import Field, kernels
+from stages.lithography.optics.resist import diffused, threshold
+from stages.lithography.process import Corner, Process
+
+_FINER = 2
+"""Spline steps in a step of the image."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposure:
+    """The images of a batch of fields at one focus."""
+
+    coef: Float32s
+    """(b, n, n) cubic B-spline coefficients on a periodic lattice, row 0 at the field's y = 0."""
+    corners: tuple[int, ...]
+    """Indices of the process's corners of this focus."""
+    levels: Floats
+    """(corners,) what is brighter than this prints at each."""
+
+
+def pixels_of(field: Field) -> int:
+    """Return the side of the spline's lattice."""
+    return _FINER * field.pixels
+
+
+def expose(
+    masks: Sequence[Int64s],
+    field: Field,
+    dbu_nm: float,
+    process: Process,
+    corners: Sequence[Corner] | None = None,
+    device: str = "cpu",
+) -> list[Exposure]:
+    """Image masks at the corners of the process, or at some of them.
+
+    Parameters
+    ----------
+    masks : b arrays (r, 4) or (r, 5) int64
+        Rectangles in dbu from the field's corner, and what passes there (1 if not given).
+    """
+    # The image of a real mask, evenly lit, is the same on either side of focus.
+    even = process.even_in_focus
+    by_focus: dict[float, list[int]] = defaultdict(list)
+    for index, corner in enumerate(process.corners):
+        if corners is None or corner in corners:
+            by_focus[abs(corner.defocus_nm) if even else corner.defocus_nm].append(index)
+    level = threshold(process)
+    with torch.inference_mode():
+        spectrum = mask_spectrum(_padded(masks, dbu_nm).to(device), field)
+        return [
+            Exposure(
+                _spline(diffused(image(spectrum, kernels(process, focus, field), field), field,
+                                 process)),
+                tuple(indices),
+                np.array([level / process.corners[index].dose for index in indices]),
+            )
+            for focus, indices in by_focus.items()
+        ]  # fmt: skip
+
+
+def _padded(masks: Sequence[Int64s], dbu_nm: float) -> torch.Tensor:
+    """Stack rectangles of several fields, (b, r, 5) float64 in nm, with empty ones at the end."""
+    longest = max(len(mask) for mask in masks)
+    every = np.zeros((len(masks), longest, 5))
+    for row, mask in zip(every, masks, strict=True):
+        row[: len(mask), :4] = mask[:, :4] * dbu_nm
+        row[: len(mask), 4] = mask[:, 4] if mask.shape[1] == 5 else 1
+    return torch.from_numpy(every)
+
+
+def _spline(intensity: torch.Tensor) -> Float32s:
+    """Return the cubic B-spline coefficients of band-limited images, finer by `_FINER`.
+
+    The spectrum is divided by that of the B-spline, so the spline has the image's own spectrum.
+    """
+    n = intensity.shape[-1]
+    fine, half = n * _FINER, n // 2
+    spectrum = torch.fft.rfft2(intensity, norm="forward")
+    order = torch.fft.fftfreq(n, 1 / n, device=intensity.device)
+    shape = torch.sinc(order / fine) ** 4
+    spectrum = spectrum / (shape[:, None] * shape[: half + 1].abs()[None, :])
+    shape_fine = (*intensity.shape[:-2], fine, fine // 2 + 1)
+    wide = torch.zeros(shape_fine, dtype=spectrum.dtype, device=intensity.device)
+    wide[..., :half, :half] = spectrum[..., :half, :half]
+    wide[..., 1 - half :, :half] = spectrum[..., half + 1 :, :half]
+    coefficients: Float32s = torch.fft.irfft2(wide, s=(fine, fine), norm="forward").cpu().numpy()
+    return coefficients

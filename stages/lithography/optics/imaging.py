@@ -1,0 +1,59 @@
+"""Images of masks, on the smallest grid that holds them exactly.
+
+in: rectangles of square, periodic fields; out: intensity, clear field 1.
+unit: a batch of fields; promise: the clear field images as 1, the dark field as 0.
+
+An image has no frequency over 2 NA / wavelength, so a step of wavelength / (4 NA) samples it
+exactly. The mask is not band-limited: its Fourier coefficients are taken from the rectangles
+themselves, in closed form, and only those that the pupil can pass are ever computed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from stages.lithography.optics.kernels import Field, Kernels
+
+
+def mask_spectrum(rects: torch.Tensor, field: Field) -> torch.Tensor:
+    """Return the Fourier coefficients of a sum of rectangles, exactly.
+
+    Parameters
+    ----------
+    rects : (b, r, 5) float64
+        x_min, y_min, x_max, y_max in nm from the field's corner, and what the mask passes there:
+        1 for disjoint rectangles, -1 for what is cut out of others. Pad with zeros.
+
+    Returns
+    -------
+    (b, 2 band + 1, 2 band + 1) complex64
+        Coefficient 0 is the covered share of the field.
+    """
+    ends = (rects[..., :4] / field.side_nm).to(torch.float32)
+    passes = rects[..., 4:].to(torch.float32)
+    order = torch.arange(field.band + 1, device=rects.device, dtype=torch.float32)
+
+    def transform(lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
+        """Return the coefficients 0..band of the interval [lo, hi), (b, r, band + 1)."""
+        length, middle = (hi - lo)[..., None], ((hi + lo) / 2)[..., None]
+        return torch.polar(length * torch.sinc(order * length), -2 * math.pi * order * middle)
+
+    x, y = transform(ends[..., 0], ends[..., 2]), transform(ends[..., 1], ends[..., 3])
+    both = torch.cat([x[..., 1:].flip(-1).conj(), x], dim=-1)  # (b, r, 2 band + 1)
+    upper = y.transpose(1, 2) @ (both * passes)  # (b, band + 1, 2 band + 1), frequencies y >= 0
+    lower = upper[:, 1:].flip(1, 2).conj()  # the mask is real
+    return torch.cat([lower, upper], dim=1)
+
+
+def image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
+    """Return the intensity of a mask, (b, pixels, pixels) float32, row 0 at the field's y = 0."""
+    n, device = field.pixels, spectrum.device
+    rest = (spectrum.abs().square() * optics.rest.to(device)).sum(dim=(1, 2))
+    intensity = rest[:, None, None].repeat(1, n, n)
+    for kernel in optics.waves.to(device):
+        # Frequency -band goes where 0 belongs: the wave gets a phase, its intensity does not.
+        wave = torch.fft.ifft2(spectrum * kernel, s=(n, n), norm="forward")
+        intensity.addcmul_(wave.real, wave.real).addcmul_(wave.imag, wave.imag)
+    return intensity

@@ -1,0 +1,257 @@
+"""Scalar Hopkins optics: the kernels that turn a mask into an image.
+
+in: a process, a focus, a square periodic field; out: `Kernels`, the clear field images as 1.
+promise: the same kernels from the same process, by whichever worker.
+
+The transmission cross coefficients are decomposed (SOCS) through the Gram matrix of the source
+points: with A the shifted pupils, one row per source point, TCC = A^H A, and the eigenvectors of
+A A^H, which is small, give the kernels. The light of the kernels that are left out is faint and
+even; its mean over the field is known exactly, from the diagonal of what is left of the TCC, and
+is added as a constant.
+
+H. H. Hopkins, Proc. R. Soc. A 217 (1953); N. Cobb, PhD thesis, Berkeley (1998), for SOCS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from stages.contracts import Floats
+from stages.errors import ConfigError
+from stages.lithography.optics.kernel_cache import kept
+from stages.lithography.process import KernelFile, Process, Source
+
+Complexes = npt.NDArray[np.complex64]
+
+GRID_PX = 128
+"""Samples along a side of a field."""
+_RINGS = 24
+"""Source points along its outer radius; light of fewer is coherent again across a field."""
+_VERSION = 2
+"""Of the arithmetic of kernels: those of another version on disk are not used."""
+_FINE = 8
+"""Points along a side of the cell of a source point, to weigh it by the area that is lit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A square, periodic piece of the wafer, sampled as coarsely as the image allows."""
+
+    side_nm: float
+    pixels: int
+    band: int
+    """Highest mask frequency that the pupil passes, in periods per side."""
+
+
+def field_of(process: Process, side_nm: float | None = None) -> Field:
+    """Return a field of `side_nm`, by default of `GRID_PX` samples at the coarsest exact step.
+
+    With kernels of a file the field is theirs.
+
+    Raises
+    ------
+    ConfigError
+        When the kernels of a file are sampled for a field of another side.
+    """
+    if process.kernels is not None:
+        period_nm = process.kernels.period_nm
+        if side_nm is not None and abs(side_nm - period_nm) > 1e-6 * period_nm:
+            raise ConfigError(
+                f"a field of {side_nm:g} nm is asked for, but kernels.file {process.kernels.file} "
+                f"is for {period_nm:g} nm; use the field of the kernels"
+            )
+        band = kernel_band(process.kernels)
+        return Field(period_nm, 4 * band + 4, band)
+    step_nm = process.wavelength_nm / (4 * process.na)
+    if side_nm is None:
+        side_nm = GRID_PX * step_nm
+    pixels = 2 * math.ceil(side_nm / step_nm / 2 - 1e-9)
+    reach = (1 + process.source.sigma_out) * process.na / process.wavelength_nm * side_nm
+    return Field(side_nm, pixels, min(math.floor(reach + 1e-9), pixels // 2 - 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernels:
+    """The optics of one defocus, in the frequency domain; rows are y, -band to band."""
+
+    waves: torch.Tensor
+    """(k, 2 band + 1, 2 band + 1) complex64, most important first."""
+    rest: torch.Tensor
+    """(2 band + 1, 2 band + 1) float32, diagonal of the TCC less that of `waves`."""
+
+
+def source_points(source: Source) -> tuple[Floats, Floats]:
+    """Return the source as points, (s, 2) in shares of the pupil radius, and their weights (s,).
+
+    They are the cells of a square lattice, by y, then x, each where the middle of its light is,
+    which is inside the pupil.
+    """
+    size = 2 * _RINGS * _FINE
+    steps = (np.arange(size) + 0.5) / size * 2 - 1
+    x, y = np.meshgrid(steps * source.sigma_out, steps * source.sigma_out)
+    radius, angle = np.hypot(x, y), np.degrees(np.arctan2(y, x)) - source.axis_deg
+    lit = (radius <= source.sigma_out) & (radius >= source.sigma_in)
+    if source.shape in ("dipole", "quasar"):
+        apart = 180.0 if source.shape == "dipole" else 90.0
+        lit &= np.abs((angle + apart / 2) % apart - apart / 2) <= source.opening_deg / 2 + 1e-9
+    bright = lit.astype(float)
+    if source.map:
+        pixels = np.array(source.map[::-1])
+        at = (np.arange(size) * len(pixels)) // size
+        bright = np.where(radius <= 1, pixels[np.ix_(at, at)], 0.0)
+
+    def by_cell(values: Floats) -> Floats:
+        cells: Floats = values.reshape(2 * _RINGS, _FINE, 2 * _RINGS, _FINE).mean(axis=(1, 3))
+        return cells
+
+    weight = by_cell(bright)
+    chosen = weight > 0
+    points = np.stack([by_cell(bright * at)[chosen] for at in (x, y)], axis=1)
+    return points / weight[chosen, None], weight[chosen] / weight.sum()
+
+
+def _pupil(fx: Floats, fy: Floats, process: Process, defocus_nm: float) -> Floats:
+    """Return the complex pupil at frequencies in 1/nm: a disc with the phase of defocus."""
+    squared = fx**2 + fy**2
+    medium = process.refractive_index / process.wavelength_nm
+    inside = squared <= (process.na / process.wavelength_nm) ** 2
+    path = np.sqrt(np.where(inside, medium**2 - squared, medium**2)) - medium
+    pupil: Floats = np.where(inside, np.exp(2j * np.pi * defocus_nm * path), 0)
+    return pupil
+
+
+@lru_cache(maxsize=32)
+def kernels(process: Process, defocus_nm: float, field: Field) -> Kernels:
+    """Return the fewest SOCS kernels that carry `process.energy`; the clear field images as 1.
+
+    They are kept on disk, see `stages.lithography.optics.kernel_cache`.
+    """
+    if process.kernels is not None:
+        return read_kernels(process.kernels, defocus_nm, field)
+    about = process.as_dict()
+    optics = ("wavelength_nm", "na", "refractive_index", "source", "energy")
+    depends_on = {name: about[name] for name in optics} | {
+        "defocus_nm": defocus_nm, "side_nm": field.side_nm, "band": field.band, "rings": _RINGS,
+        "version": _VERSION,
+    }  # fmt: skip
+    arrays = kept(depends_on, lambda: _decomposed(process, defocus_nm, field))
+    return Kernels(torch.from_numpy(arrays["waves"]), torch.from_numpy(arrays["rest"]))
+
+
+def _decomposed(process: Process, defocus_nm: float, field: Field) -> dict[str, Any]:
+    """Decompose the TCC; where it is real, put two kernels into each complex wave."""
+    rows = _shifted_pupils(process, defocus_nm, field)
+    even_source = process.source.looks_like("half")
+    waves, values = zip(*(_socs(part) for part in _by_parity(rows, even_source)), strict=True)
+    every, order = np.concatenate(values), np.argsort(-np.concatenate(values), kind="stable")
+    share = np.cumsum(every[order]) / every.sum()
+    count = 1 + int(np.searchsorted(share, process.energy))
+    while count < len(every) and every[order[count]] > 0.999 * every[order[count - 1]]:
+        count += 1  # kernels of equal weight are turns of one another: keep the symmetry
+    least = every[order[count - 1]]
+    strong = [wave(int((value >= least).sum())) for wave, value in zip(waves, values, strict=True)]
+    whole = (np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)
+    rest = whole - sum((np.abs(wave) ** 2).sum(axis=0) for wave in strong)
+    if even_source and defocus_nm == 0:
+        # Even kernels of a real TCC make real images of a real mask, odd ones imaginary: two of
+        # them, as real and imaginary part, cost one transform.
+        real = np.concatenate([strong[0], 1j * strong[1]])
+        real = np.concatenate([real, np.zeros_like(real[: len(real) % 2])])
+        strong = [real[0::2] + 1j * real[1::2]]
+    return {
+        "waves": np.concatenate(strong).astype(np.complex64),
+        "rest": np.maximum(rest, 0).astype(np.float32),
+    }
+
+
+def _shifted_pupils(process: Process, defocus_nm: float, field: Field) -> Complexes:
+    """Return A, the pupil as seen from each source point, (s, 2 band + 1, 2 band + 1)."""
+    steps = np.arange(-field.band, field.band + 1) / field.side_nm
+    fx, fy = np.meshgrid(steps, steps)
+    points, weights = source_points(process.source)
+    cutoff = process.na / process.wavelength_nm
+    rows = np.empty((len(points), *fx.shape), np.complex64)
+    for row, (sx, sy), weight in zip(rows, points * cutoff, weights, strict=True):
+        row[:] = math.sqrt(weight) * _pupil(fx + sx, fy + sy, process, defocus_nm)
+    return rows
+
+
+def _by_parity(rows: Complexes, even_source: bool) -> list[Complexes]:
+    """Split A for a source that is even into rows even and odd in frequency.
+
+    The point opposite a source point sees the pupil turned by half; the sum and the difference of
+    the two are even and odd, and of no product with each other.
+    """
+    if not even_source:
+        return [rows]
+    half = rows[: len(rows) // 2]  # points are in order of y, then x: the rest are opposite
+    turned = half[:, ::-1, ::-1]
+    return [(half + turned) / math.sqrt(2), (half - turned) / math.sqrt(2)]
+
+
+def _socs(rows: Complexes) -> tuple[Callable[[int], Complexes], Floats]:
+    """Return a function that makes the strongest kernels of A^H A, and the kernels' weights."""
+    flat = rows.reshape(len(rows), -1)
+    gram = flat @ flat.conj().T
+    values, vectors = np.linalg.eigh(gram if gram.imag.any() else gram.real)
+    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+
+    def strongest(count: int) -> Complexes:
+        waves = vectors[:, :count].conj().T.astype(np.complex64) @ flat
+        return waves.reshape(-1, *rows.shape[1:])
+
+    return strongest, values.astype(np.float64)
+
+
+@lru_cache(maxsize=8)
+def kernel_band(source: KernelFile) -> int:
+    """Return the highest mask frequency of the kernels of a file, in periods per side."""
+    with np.load(source.file) as file:
+        shape = file[source.sets[0].kernels].shape
+    return int(shape[-1]) // 2
+
+
+def read_kernels(source: KernelFile, defocus_nm: float, field: Field) -> Kernels:
+    """Return the kernels of a file, scaled by their weights.
+
+    Raises
+    ------
+    ConfigError
+        When the file has changed, lacks an array, or holds one of another shape.
+    """
+    content = Path(source.file).read_bytes()
+    if hashlib.sha256(content).hexdigest() != source.sha256:
+        raise ConfigError(f"kernels.file {source.file} has changed; begin anew with it")
+    (chosen,) = (each for each in source.sets if each.defocus_nm == defocus_nm)
+    try:
+        with np.load(io.BytesIO(content)) as file:
+            waves, weights = file[chosen.kernels], file[chosen.weights]
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"kernels.file {source.file} cannot be used: {error}") from error
+    side = 2 * field.band + 1
+    if waves.ndim != 3 or waves.shape[1:] != (side, side) or weights.shape != waves.shape[:1]:
+        raise ConfigError(
+            f"kernels.file {source.file}: {chosen.kernels} is {waves.shape} and {chosen.weights} "
+            f"{weights.shape}; they must be (k, {side}, {side}) and (k,)"
+        )
+    waves = np.sqrt(weights)[:, None, None] * waves
+    if source.pixel_nm:
+        # The mask's spectrum is that of its shapes; that of pixels taken at their centres is
+        # larger by this, which belongs to such kernels.
+        angle = np.pi * np.arange(-field.band, field.band + 1) * source.pixel_nm / field.side_nm
+        pixels = 1 / np.sinc(angle / np.pi)
+        waves = waves * (pixels[:, None] * pixels[None, :])
+    rest = np.zeros((side, side), np.float32)
+    return Kernels(torch.from_numpy(waves.astype(np.complex64)), torch.from_numpy(rest))

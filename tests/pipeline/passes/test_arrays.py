@@ -1,0 +1,157 @@
+"""Files appear whole, and a shard belongs to one task."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from pipeline.layout.ingest import sha256_of
+from pipeline.passes.arrays import (
+    Run,
+    create_patterns,
+    open_run_directory,
+    pattern_rows,
+    read_clips,
+    read_patterns,
+    shard_count,
+    shard_rows,
+    write_clips,
+    write_shard,
+    write_whole,
+)  # fmt: skip
+from stages.contracts import Clips, RasterSpec
+from stages.errors import IncompleteError, RunMismatchError, UsageError
+from stages.patterns import Tally
+
+SPEC = RasterSpec(40.0, 8, 4)
+
+
+def some_clips(n: int, seed: int = 0) -> tuple[Clips, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(-(2**40), 2**40, (2, n))
+    keys = rng.integers(0, 256, (n, 16), np.uint8)
+    return Clips(x, y, rng.integers(0, 5, n, np.uint8)), keys
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [5], [3, 0, 700, 1]])
+def test_clips_read_back_tile_after_tile(sizes: list[int], tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    written = [some_clips(n, seed) for seed, n in enumerate(sizes)]
+    names = [f"t{i}" for i in range(len(sizes))]
+    digests = [write_clips(run.clips(n), *w) for n, w in zip(names, written, strict=True)]
+    clips, keys = read_clips(run, names)
+    for field in ("x_dbu", "y_dbu", "rule"):
+        parts = [getattr(c, field) for c, _ in written]
+        assert getattr(clips, field).tolist() == [v for part in parts for v in part.tolist()]
+    assert keys.tolist() == [key for _, part in written for key in part.tolist()]
+    again = [write_clips(run.clips(n), *w) for n, w in zip(names, written, strict=True)]
+    assert digests == again
+
+
+def test_a_clips_file_that_is_gone_or_cut_is_told(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    with pytest.raises(IncompleteError, match=r"t0\.parquet is finished by the ledger but cannot"):
+        read_clips(run, ["t0"])
+    write_clips(run.clips("t0"), *some_clips(9))
+    run.clips("t0").write_bytes(run.clips("t0").read_bytes()[:50])
+    with pytest.raises(IncompleteError, match=r"t0\.parquet is finished by the ledger but cannot"):
+        read_clips(run, ["t0"])
+
+
+@pytest.mark.parametrize("shard", [1, 64, 256, 300, 4096])
+@pytest.mark.parametrize("patterns", [0, 1, 255, 256, 5000])
+def test_shards_own_every_pattern_once(shard: int, patterns: int) -> None:
+    rows = [shard_rows(i, shard, patterns) for i in range(shard_count(shard, patterns))]
+    owned = [row for part in rows for row in range(part.start, part.stop)]
+    assert owned == list(range(patterns))
+    assert all(part.stop - part.start >= min(shard, patterns) for part in rows[:-1])
+
+
+def patterns_of(n: int, shard: int, run: Run) -> Tally:
+    rng = np.random.default_rng(n)
+    found = Tally(
+        key=rng.integers(0, 256, (n, 16), np.uint8),
+        count=rng.integers(1, 9, n),
+        x_dbu=rng.integers(-99, 99, n),
+        y_dbu=rng.integers(-99, 99, n),
+    )
+    halves = np.array_split(np.arange(n), 2)
+    parts = [Tally(**{k: v[half] for k, v in asdict(found).items()}) for half in halves]
+    create_patterns(run, SPEC, 4, shard, n, parts)
+    return found
+
+
+@pytest.mark.parametrize("n", [0, 1, 600])
+def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
+    """In any order; until then a pattern has no score, which is NaN and never 0."""
+    run, shard = Run(tmp_path), 256
+    found = patterns_of(n, shard, run)
+    (score,) = read_patterns(run, "score")
+    assert np.isnan(score).all()
+    rng = np.random.default_rng(1)
+    raster = rng.integers(0, 256, (n, 1, 8, 8), np.uint8)
+    scores, embedding = rng.random(n, np.float32), rng.random((n, 4)).astype(np.float16)
+    for number in reversed(range(shard_count(shard, n))):
+        rows = shard_rows(number, shard, n)
+        write_shard(run, rows, raster[rows], scores[rows], embedding[rows])
+        x, y = pattern_rows(run, rows, "x_dbu", "y_dbu")
+        assert x.tolist() == found.x_dbu[rows].tolist()
+        assert y.tolist() == found.y_dbu[rows].tolist()
+    for name, values in (*asdict(found).items(), ("raster", raster), ("score", scores)):
+        assert np.array_equal(*read_patterns(run, name), values)
+    assert np.array_equal(*read_patterns(run, "embedding"), embedding)
+
+
+def test_patterns_found_anew_replace_the_old(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    patterns_of(600, 256, run)
+    patterns_of(10, 256, run)
+    assert [a.shape for a in read_patterns(run, "count", "raster")] == [(10,), (10, 1, 8, 8)]
+    assert [path.name for path in tmp_path.iterdir()] == ["patterns.zarr"]
+
+
+def test_a_lost_array_is_told(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    zarr.create_group(run.patterns).create_group("score")
+    with pytest.raises(RunMismatchError, match=r"score in .* is no array"):
+        read_patterns(run, "score")
+
+
+def test_a_file_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that dies leaves the old content."""
+    path = tmp_path / "new" / "a.json"
+    write_whole(path, b"old")
+
+    def die(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:1])
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", die)
+        with pytest.raises(OSError, match="disk full"):
+            write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_run_directories(tmp_path: Path) -> None:
+    run = open_run_directory(tmp_path / "a" / "run")
+    run.write_about({"state": "running"})
+    assert open_run_directory(run.path).read_about() == {"state": "running"}
+    (run.path / "run.json").write_text("{")
+    with pytest.raises(UsageError, match=r"run\.json cannot be read"):
+        run.read_about()
+    with pytest.raises(UsageError, match="holds no run"):
+        open_run_directory(tmp_path)
+    with pytest.raises(UsageError, match="cannot be written"):
+        open_run_directory(run.path / "run.json")
+
+
+def test_digest_is_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 3_000_000)
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()

@@ -1,0 +1,50 @@
+"""Clips tallied in ranges and strips, against all of them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.passes.distinct_on_disk import tallied
+from stages.patterns import distinct
+
+
+@pytest.mark.parametrize("together", [1, 3, 300, 10_000])
+@pytest.mark.parametrize("parts", [1, 7])
+@pytest.mark.parametrize("columns", [1, 50, 2000])
+def test_a_divided_tally_is_that_of_all_at_once(
+    together: int, parts: int, columns: int, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(parts)
+    keys = rng.integers(0, 256, (900, 16)).astype(np.uint8)[rng.integers(0, 900, 2000)]
+    place = rng.permutation(2000)
+    x, y = place % columns, place // columns
+    found, order = distinct(keys, x, y), np.array_split(np.arange(2000), parts)
+    rows = ((keys[part], x[part], y[part]) for part in order)
+    tally = tallied(rows, 2000, tmp_path, together=together)
+    strips = list(tally.strips())
+    assert len(tally) == len(found.first)
+    for name, wanted in (
+        ("key", keys[found.first]),
+        ("count", found.count),
+        ("x_dbu", x[found.first]),
+        ("y_dbu", y[found.first]),
+    ):
+        together_again = np.concatenate([getattr(strip, name) for strip in strips])
+        np.testing.assert_array_equal(together_again, wanted)
+
+
+def test_strips_are_small(tmp_path: Path) -> None:
+    """No strip holds more than what is held at once, and a sample of each range."""
+    n = 20_000
+    keys = np.random.default_rng(0).integers(0, 256, (n, 16)).astype(np.uint8)
+    tally = tallied([(keys, np.arange(n), np.arange(n))], n, tmp_path, together=2048)
+    assert len(tally.ranges) == 10
+    assert max(len(strip) for strip in tally.strips()) <= 2048 + 10 * 256
+
+
+def test_nothing_is_tallied(tmp_path: Path) -> None:
+    tally = tallied([], 0, tmp_path)
+    assert len(tally) == sum(map(len, tally.strips())) == 0

@@ -1,0 +1,107 @@
+"""Killed while they simulate, `label`, `simulate` and `scan --confirm` go on to the same bytes."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.small_scan import BLOCK, SmallScan
+
+ROI = "94,94,106,106"  # four tiles meet at 100,100
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is killed: how it is called, where it works, and what it must come to."""
+
+    arguments: Callable[[Path, SmallScan], list[str]]
+    work: Callable[[Path], Path]
+    stage: str
+    answers: Callable[[Path], list[Path]]
+
+
+def _confirm(out: Path, scan: SmallScan) -> list[str]:
+    settings = out.with_suffix(".toml")
+    settings.write_text("[confirm]\nbatch_fields = 1\n[scores]\nthreshold = 0.0\n")
+    roi = ",".join(str(v) for v in (60, 60, 74, 74))
+    return [
+        "scan", str(BLOCK), "--layer", "68/20", "--roi", roi, "--model", str(scan.model),
+        "--confirm", "--config", str(settings),
+    ]  # fmt: skip
+
+
+COMMANDS = {
+    "label": Command(
+        lambda out, scan: ["label", str(BLOCK), "--layer", "68/20", "--roi", ROI],
+        lambda out: out.with_name("out.work"), "defects", lambda out: sorted(out.rglob("*")),
+    ),
+    "simulate": Command(
+        lambda out, scan: [
+            "simulate", str(BLOCK), "--layer", "68/20", "--roi", ROI, "--opc", "model"
+        ],
+        lambda out: out, "mask",
+        lambda out: [out / "defects.csv", out / "defects.parquet", out / "simulation.gds"],
+    ),
+    "confirm": Command(
+        _confirm, lambda out: out, "confirm",
+        lambda out: [out / "hotspots.parquet", out / "report" / "hotspots.csv",
+                     *sorted((out / "confirm").iterdir())],
+    ),
+}  # fmt: skip
+
+
+def rows(ledger: Path, stage: str) -> int:
+    """How many units of a stage a ledger in use holds."""
+    try:
+        with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as db:
+            found = db.execute("SELECT count(*) FROM units WHERE stage = ?", (stage,))
+            return int(found.fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_simulation_goes_on_to_the_same_bytes(
+    name: str, small_scan: SmallScan, tmp_path: Path
+) -> None:
+    command = COMMANDS[name]
+
+    def line(folder: str) -> list[str]:
+        out = tmp_path / folder / "out"
+        out.parent.mkdir(exist_ok=True)
+        arguments = command.arguments(out, small_scan)
+        return [
+            sys.executable, "-m", "pipeline.cli.app", *arguments, "--out", str(out),
+            "--workers", "1", "--quiet",
+        ]  # fmt: skip
+
+    subprocess.run(line("whole"), check=True, capture_output=True)
+    process = subprocess.Popen(line("killed"), stdout=subprocess.DEVNULL)
+    out = tmp_path / "killed" / "out"
+    ledger = command.work(out) / "ledger.sqlite"
+    while rows(ledger, command.stage) < 2 and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -9, "the command ended before it was killed"
+    finished = rows(ledger, command.stage)
+    assert finished >= 2
+    with sqlite3.connect(ledger) as db:
+        before = db.execute("SELECT unit, seconds FROM units WHERE stage = ?", (command.stage,))
+        kept = set(before.fetchall())
+    subprocess.run(line("killed"), check=True, capture_output=True)
+    if ledger.exists():
+        with sqlite3.connect(ledger) as db:
+            after = db.execute("SELECT unit, seconds FROM units WHERE stage = ?", (command.stage,))
+            assert kept <= set(after.fetchall()), "what was finished ran again"
+    whole = tmp_path / "whole" / "out"
+    answers = [path.relative_to(whole) for path in command.answers(whole) if path.is_file()]
+    assert answers
+    for answer in answers:
+        assert (out / answer).read_bytes() == (whole / answer).read_bytes(), answer

@@ -1,0 +1,240 @@
+"""From datasets to a checkpoint, stopped or not."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+
+from pipeline.datasets.store import load_dataset
+from pipeline.train.model import JUDGED, PARTS, WHOLE, Recipe, train_model
+from pipeline.train.network_jobs import Machine
+from pipeline.train.prefilter import SCREEN_LOSS
+from pipeline.train.training_set import Patterns, split
+from stages.detector import checkpoint
+from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError
+from stages.scores import score_rasters, scorer_of
+
+QUICK = {"epochs": 2, "steps": 2, "batch": 8}
+
+
+def train(labelled: Path, out: Path, **changed: object) -> dict[str, object]:
+    recipe = Recipe(training=QUICK | changed)
+    return train_model([labelled], out, recipe, validation=[labelled])
+
+
+def test_a_checkpoint_describes_itself(labelled: Path, tmp_path: Path) -> None:
+    """Its operating point is what counting on the validation clips gives."""
+    said: list[str] = []
+    made = train_model(
+        [labelled],
+        tmp_path / "m.pt",
+        Recipe(training=QUICK),
+        validation=[labelled],
+        say=said.append,
+    )
+    assert [line.split("  ")[0] for line in said] == ["epoch 1/2", "epoch 2/2"]
+    model, dataset = checkpoint.load(tmp_path / "m.pt"), load_dataset(labelled)
+    assert made["digest"] == model.digest
+    assert (model.raster, model.process) == (dataset.spec, "krf130")
+    assert model.provenance["trained_on_layers"] == ["68/20"]
+    point = model.operating_point
+    scored = score_rasters(dataset.raster, scorer_of(checkpoint.load(tmp_path / "m.pt"))).score
+    flagged = scored[dataset.pattern] >= point.threshold
+    assert point.hotspots == dataset.label.sum()
+    assert point.clips == len(dataset)
+    assert point.recall == pytest.approx((flagged & dataset.label).sum() / dataset.label.sum())
+    assert point.false_alarms == (flagged & ~dataset.label).sum()
+    assert point.recall >= 0.99
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.png", "m.pt"]
+
+
+def test_a_stopped_training_goes_on_to_the_same_digest(labelled: Path, tmp_path: Path) -> None:
+    whole = train(labelled, tmp_path / "whole.pt")
+
+    def stop(text: str) -> None:
+        if text.startswith("epoch 2/"):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "stopped.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train_model([labelled], out, Recipe(training=QUICK), validation=[labelled], say=stop)
+    assert not out.exists()
+    with pytest.raises(RunMismatchError, match=r"stopped\.pt\.training was left by a training on"):
+        train(labelled, out, seed=1)
+    assert train(labelled, out)["digest"] == whole["digest"]
+
+
+def test_a_screen_loses_no_more_than_it_may(labelled: Path, tmp_path: Path) -> None:
+    train(labelled, tmp_path / "m.pt", epochs=4, steps=40)
+    model = checkpoint.load(tmp_path / "m.pt")
+    screening = model.screening
+    assert screening is not None
+    assert screening.lost <= SCREEN_LOSS
+    assert 0 < screening.passed <= 1
+    dataset = load_dataset(labelled)  # the training was validated on it, too
+    alone = score_rasters(dataset.raster, scorer_of(model, screened=False)).score
+    behind = score_rasters(dataset.raster, scorer_of(model)).score
+    sent_away = behind == 0
+    assert 1 - sent_away.mean() == pytest.approx(screening.passed, abs=2 / len(dataset.raster))
+    np.testing.assert_array_equal(behind[~sent_away], alone[~sent_away])
+    hot = dataset.counts()[0]
+    lost = hot[sent_away & (alone >= model.threshold)].sum() / hot.sum()
+    assert lost == pytest.approx(screening.lost)
+
+
+def test_the_seed_matters(labelled: Path, tmp_path: Path) -> None:
+    digests = {
+        train(labelled, tmp_path / f"{seed}.pt", epochs=1, seed=seed)["digest"] for seed in (0, 1)
+    }
+    assert len(digests) == 2
+
+
+def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
+    labelled: Path, tmp_path: Path
+) -> None:
+    """And a training that is stopped in any of its networks goes on to the same digest."""
+    said: list[str] = []
+    recipe = Recipe(training=QUICK | {"epochs": 1}, false_alarm_rate=0.1)
+    whole = train_model([labelled], tmp_path / "m.pt", recipe, say=said.append)
+    networks = [f"all but part {number}" for number in range(1, JUDGED + 1)]
+    networks += [f"all, network {number}" for number in range(1, WHOLE + 1)]
+    assert [line.split("  ")[0] for line in said] == networks
+    model = checkpoint.load(tmp_path / "m.pt")
+    assert model.rules is not None
+    assert model.rules.members == len(networks)
+    middles = [bool(network.config.centres_px) for network in model.detector().members]
+    assert middles == [False, True, True, False]
+    judged = model.operating_point.clips / len(load_dataset(labelled))
+    assert judged == pytest.approx(JUDGED / PARTS, rel=0.2)
+    assert model.operating_point.false_alarm_rate <= 0.1
+
+    def stop(text: str) -> None:
+        if text.startswith(stopped_at):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "stopped.pt"
+    for stopped_at in (networks[1], networks[3]):  # noqa: B007 - `stop` reads it
+        with pytest.raises(KeyboardInterrupt):
+            train_model([labelled], out, recipe, say=stop)
+    assert train_model([labelled], out, recipe)["digest"] == whole["digest"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "m.png", "m.pt", "stopped.png", "stopped.pt"
+    ]  # fmt: skip
+
+
+def test_side_by_side_the_same_is_learnt(labelled: Path, tmp_path: Path) -> None:
+    """In other processes, after a stop too, and whoever was stopped: all that is said is heard."""
+    recipe = Recipe(training=QUICK, false_alarm_rate=0.1)
+    alone: list[str] = []
+    whole = train_model([labelled], tmp_path / "m.pt", recipe, say=alone.append)
+
+    def stop(text: str) -> None:
+        if text.startswith("all but part 2"):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "beside.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train_model([labelled], out, recipe, say=stop)
+    said: list[str] = []
+    made = train_model([labelled], out, recipe, say=said.append, machine=Machine(workers=2))
+    assert made["digest"] == whole["digest"]
+    assert sorted(said) == sorted(line for line in alone if not line.startswith("all but part 1"))
+    assert not out.with_name("beside.pt.training").exists()
+
+
+def test_what_fails_beside_is_said_and_the_rest_is_kept(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(training=QUICK, false_alarm_rate=0.1)
+    out = tmp_path / "m.pt"
+    (tmp_path / "m.pt.training").mkdir()
+    (tmp_path / "m.pt.training" / "1.part").mkdir()  # the second network cannot keep anything
+    with pytest.raises(IncompleteError, match=r"all but part 2 was not learnt: .*--workers 1"):
+        train_model([labelled], out, recipe, machine=Machine(workers=2))
+    assert not out.exists()
+    (tmp_path / "m.pt.training" / "1.part").rmdir()
+    whole = train_model([labelled], tmp_path / "whole.pt", recipe)
+    assert train_model([labelled], out, recipe)["digest"] == whole["digest"]
+
+
+@pytest.mark.parametrize("detector", ["exact", "fuzzy", "dct", "binary", "multitask", "density"])
+def test_every_detector_is_trained_by_name(detector: str, labelled: Path, tmp_path: Path) -> None:
+    recipe = Recipe(detector, training=QUICK | {"epochs": 1})
+    made = train_model([labelled], tmp_path / "m.pt", recipe)
+    model = checkpoint.load(tmp_path / "m.pt")
+    assert (model.name, model.digest) == (detector, made["digest"])
+    dataset = load_dataset(labelled)
+    scored = score_rasters(dataset.raster, scorer_of(checkpoint.load(tmp_path / "m.pt"))).score
+    assert len(np.unique(scored)) > 1
+    if detector == "exact":  # it knows what it learnt, and in parts it knew nothing
+        assert np.array_equal(scored >= model.threshold, dataset.counts()[0] > 0)
+        assert model.operating_point.recall == 0
+
+
+def copy_of(labelled: Path, out: Path, **attributes: object) -> Path:
+    """Return a copy of a dataset with other attributes."""
+    source = zarr.open_group(labelled, mode="r")
+    copy = zarr.create_group(out, attributes={**dict(source.attrs), **attributes})
+    for name in ("raster", "key", "pattern", "label"):
+        copy.create_array(name, data=np.asarray(source[name]))
+    return out
+
+
+def test_datasets_that_do_not_go_together(labelled: Path, tmp_path: Path) -> None:
+    other = asdict(load_dataset(labelled).spec) | {"pixel_nm": 20.0}
+    for name, attribute in (("spec", {"raster": other}), ("process", {"process": "arfi45"})):
+        wrong = copy_of(labelled, tmp_path / name, **attribute)
+        with pytest.raises(ModelMismatchError, match=f"datasets differ in {name}: "):
+            train_model([labelled, wrong], tmp_path / "m.pt", Recipe(training=QUICK))
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(
+    labelled: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"m\.pt cannot be written: .*nowhere is no directory"):
+        train(labelled, tmp_path / "nowhere" / "m.pt")
+    with pytest.raises(UsageError, match="no dataset to train on; make one with: hotscan label"):
+        train_model([], tmp_path / "m.pt", Recipe(training=QUICK))
+
+
+def test_only_training_clips_are_learnt_from(labelled: Path, tmp_path: Path) -> None:
+    """The same weights as from a dataset without the test clips."""
+    whole = load_dataset(labelled)
+    rng = np.random.default_rng(2)
+    role, part = (rng.integers(0, 2, len(whole)).astype(np.uint8) for _ in range(2))
+    for protocol, kept in (("scan", part == 0), ("core", (part == 0) & (role == 0))):
+        both = copy_of(labelled, tmp_path / f"{protocol}.both")
+        alone = copy_of(labelled, tmp_path / f"{protocol}.alone")
+        group = zarr.open_group(both)
+        group.create_array("split", data=part)
+        group.create_array("role", data=role)
+        group = zarr.open_group(alone)
+        for name in ("pattern", "label"):
+            group.create_array(name, data=getattr(whole, name)[kept], overwrite=True)
+        used, pattern = np.unique(whole.pattern[kept], return_inverse=True)
+        group.create_array("pattern", data=pattern, overwrite=True)
+        for name in ("raster", "key"):
+            group.create_array(name, data=getattr(whole, name)[used], overwrite=True)
+        digests = {
+            train_model([path], tmp_path / "m.pt", Recipe(training=QUICK, protocol=protocol))[
+                "digest"
+            ]
+            for path in (both, alone)
+        }
+        assert len(digests) == 1
+
+
+@pytest.mark.parametrize(("hot", "apart"), [(1, 1), (8, 1), (9, 2), (17, 3)])
+def test_validation_gets_its_share_of_the_hotspots(hot: int, apart: int) -> None:
+    """An eighth, rounded up, wherever they lie among the patterns."""
+    counts = np.zeros(1000, np.int64)
+    counts[np.random.default_rng(hot).permutation(1000)[:hot]] = 1
+    rasters = np.arange(1000, dtype=np.int64)[:, None].astype(np.uint8)
+    learnt, checked = split(Patterns(rasters, counts, np.ones(1000, np.int64)))
+    assert (checked.hot.sum(), len(checked.hot)) == (apart, apart + -(-(1000 - hot) // 8))
+    assert learnt.hot.sum() + checked.hot.sum() == hot
+    assert len(learnt.hot) + len(checked.hot) == 1000

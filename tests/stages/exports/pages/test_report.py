@@ -1,0 +1,299 @@
+"""The report page: read back as HTML, its pictures decoded, its numbers counted again."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import BytesIO
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from stages.contracts import Box, Hotspot, RasterSpec
+from stages.exports.pages.pictures import likeliest
+from stages.exports.pages.report import Alike, ModelCard, NotScanned, ReportData, render_report
+
+SIDE_DBU = 100_000
+VOID = {"meta", "input", "br", "link", "img", "hr"}
+
+
+def make_spot(number: int, x_dbu: int = 5_000, y_dbu: int = 90_000) -> Hotspot:
+    box = Box(x_dbu, y_dbu, x_dbu, y_dbu).grown(640)
+    group = (number + 2) // 3
+    return Hotspot(
+        number, x_dbu, y_dbu, 1 - number / 10_000, "tip_to_tip", 1, group, f"{group:032x}",
+        group, box,
+    )  # fmt: skip
+
+
+DATA = ReportData(
+    layout="chip <1> & co.gds",
+    layout_digest="sha256:0123",
+    top="TOP<cell>",
+    dbu_nm=1.0,
+    layers=("68/20", "69/20"),
+    extent=Box(0, 0, SIDE_DBU, SIDE_DBU),
+    roi=None,
+    raster=RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32, layers=2),
+    model=ModelCard("krf130-met1", "sha256:4567", "krf130", 0.9612, 0.031, "1,234 unseen clips"),
+    sampling="grid",
+    threshold=0.5,
+    hotspots=tuple(make_spot(n) for n in range(1, 8)),
+    pictures={},
+    occurrences={1: 4321},
+    clips=12_345,
+    patterns=6_789,
+    clips_not_scored=0,
+    complete=True,
+    coverage_fraction=1.0,
+    area_covered_um2=10_000.0,
+    not_scanned=(),
+    seconds={"clips": 61.0, "scores": 14.0},
+    config='[clips]\nmode = "<grid>"\n',
+    version="9.8.7",
+    finished="2026-03-04 17:22 UTC",
+)
+PARTIAL = replace(
+    DATA,
+    complete=False,
+    coverage_fraction=0.99999,
+    clips_not_scored=17,
+    not_scanned=(NotScanned(Box(10_000, 20_000, 30_000, 50_000), "tile 3 <failed>"),),
+)
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and keeps the visible text and every start tag."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.words.append(data)
+
+    def with_class(self, name):
+        return [attrs for _, attrs in self.tags if name in attrs.get("class", "").split()]
+
+
+def test_what_was_found_and_with_what():
+    text = Page(render_report(DATA)).text
+    for words in (
+        "Complete: 7 hotspots in 3 distinct patterns", "chip <1> & co.gds", "TOP<cell>",
+        "68/20, 69/20", "12,345", "6,789", "100 %", "10,000 µm²", "1 min 15 s", "96.1 %", "3.1 %",
+        "krf130-met1", "1,234 unseen clips", "sha256:0123", "sha256:4567", "9.8.7",
+        'mode = "<grid>"', "5.000, 90.000", "4,321 times",
+    ):  # fmt: skip
+        assert words in text, words
+    assert "INCOMPLETE" not in text
+    assert "capped" not in text
+
+
+def test_needs_nothing_from_outside():
+    data = replace(DATA, pictures={1: np.zeros((2, 64, 64), np.uint8)})
+    html = render_report(data)
+    for _, attrs in Page(html).tags:
+        for name in ("src", "href", "data", "action", "srcset", "poster"):
+            assert attrs.get(name, "data:").startswith("data:")
+    assert not re.search(r"@import|url\((?!#)|https?://|fetch\(|import\(", html)
+
+
+def test_same_data_same_page():
+    assert render_report(PARTIAL) == render_report(PARTIAL)
+
+
+class TestIncomplete:
+    def test_is_said_in_title_banner_figures_and_list(self):
+        html = render_report(PARTIAL)
+        page = Page(html)
+        assert re.search(r"<title>INCOMPLETE: ", html)
+        assert [attrs["role"] for attrs in page.with_class("incomplete")] == ["alert"]
+        assert not page.with_class("complete")
+        assert "INCOMPLETE: this is not the whole answer" in page.text
+        assert "hotspots so far" in page.text
+        assert "of an incomplete scan" in page.text
+
+    @pytest.mark.parametrize(
+        "gap",
+        [
+            {"complete": False},
+            {"coverage_fraction": 0.5},
+            {"clips_not_scored": 1},
+            {"not_scanned": PARTIAL.not_scanned},
+        ],
+    )
+    def test_any_one_gap_is_enough(self, gap):
+        page = Page(render_report(replace(DATA, **gap)))
+        assert page.with_class("incomplete")
+        assert not page.with_class("complete")
+
+    def test_names_what_is_missing(self):
+        text = Page(render_report(PARTIAL)).text
+        assert "1 region without a verdict" in text
+        assert "17 clips without a score" in text
+        assert "10.000 30.000 20.000 50.000 tile 3 <failed>" in text
+        assert "99.99 %" in text  # not rounded up to 100
+
+    def test_map_hatches_the_region_with_y_upward(self):
+        page = Page(render_report(PARTIAL))
+        (rect,) = [a for t, a in page.tags if t == "rect" and a.get("fill") == "url(#hatch)"]
+        got = [float(rect[key]) for key in ("x", "y", "width", "height")]
+        assert got == [100, 500, 200, 300]  # of 1000: y from the top is 100 um - 50 um
+
+    def test_without_hotspots_is_still_incomplete(self):
+        text = Page(render_report(replace(PARTIAL, hotspots=()))).text
+        assert "INCOMPLETE" in text
+        assert "0 hotspots found in the rest" in text
+
+    def test_long_list_of_regions_says_that_it_is_capped(self):
+        many = tuple(NotScanned(Box(n, n, n + 1, n + 1), "x") for n in range(5_000))
+        text = Page(render_report(replace(PARTIAL, not_scanned=many))).text
+        assert "capped: 12 of 5,000; all of them are in hotspots.lyrdb.gz" in text
+
+
+class TestNoHotspots:
+    def test_says_what_that_is_worth(self):
+        text = Page(render_report(replace(DATA, hotspots=()))).text
+        assert "no clip reached the threshold of 0.500" in text
+        assert "does not prove that the layout prints" in text
+        assert "misses 3.9 % of the hotspots of 1,234 unseen clips" in text
+        assert "clean" not in text.lower()
+
+    def test_recall_that_was_not_measured_is_not_invented(self):
+        model = replace(DATA.model, recall=None, false_alarm_rate=None)
+        text = Page(render_report(replace(DATA, hotspots=(), model=model))).text
+        assert "recall of this model was not measured" in text
+        assert "not measured recall of model krf130-met1" in text
+
+
+class TestHotspots:
+    def test_capped_list_says_so_and_shows_that_many(self):
+        data = replace(DATA, hotspots=tuple(make_spot(n) for n in range(1, 101)), shown=5)
+        page = Page(render_report(data))
+        assert "capped: showing 5 of 100" in page.text
+        assert [int(card["data-rank"]) for card in page.with_class("card")] == [1, 2, 3, 4, 5]
+        assert "capped: 15 of 34, by best score" in page.text
+
+    def test_dot_is_where_the_hotspot_is(self):
+        page = Page(render_report(replace(DATA, hotspots=(make_spot(1, 25_000, 90_000),))))
+        (dot,) = [attrs for tag, attrs in page.tags if tag == "circle"]
+        assert (float(dot["cx"]), float(dot["cy"])) == (250, 100)
+
+    def test_many_are_shaded(self):
+        spots = tuple(make_spot(n, 1_000 * (n % 100), 90_000) for n in range(1, 2_001))
+        page = Page(render_report(replace(DATA, hotspots=spots)))
+        assert sum(tag == "circle" for tag, _ in page.tags) == 500
+        assert "shading: density of all 2,000" in page.text
+
+    def test_histogram_counts_every_hotspot(self):
+        html = render_report(DATA)
+        assert (
+            sum(int(n) for n in re.findall(r"<title>0\.\d+ to \d\.\d+: (\d+)</title>", html)) == 7
+        )
+
+    @pytest.mark.parametrize(
+        "extent", [Box(0, 0, 1, 1), Box(-5, -5, 10**9, 300), Box(0, 0, 9, 10**9)]
+    )
+    def test_any_shape_of_layout(self, extent):
+        assert "Complete" in Page(render_report(replace(DATA, extent=extent))).text
+
+    def test_region_of_interest(self):
+        page = Page(render_report(replace(DATA, roi=Box(0, 0, 50_000, 25_000))))
+        (rect,) = [attrs for _, attrs in page.tags if attrs.get("stroke-dasharray")]
+        assert [float(rect[key]) for key in ("x", "y", "width", "height")] == [0, 750, 500, 250]
+        assert "whole region of interest was scanned" in page.text
+
+
+class TestPicture:
+    def decoded(self, raster):
+        page = Page(render_report(replace(DATA, pictures={1: raster})))
+        (uri,) = [attrs["href"] for tag, attrs in page.tags if tag == "image"]
+        png = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+        return matplotlib.image.imread(BytesIO(png))  # (row, column, rgba) 0 to 1
+
+    def test_rows_count_up_and_empty_is_transparent(self):
+        raster = np.zeros((1, 64, 64), np.uint8)
+        raster[0, 3, 10] = 255  # fourth row from below
+        picture = self.decoded(raster)
+        assert picture.shape == (64, 64, 4)
+        assert np.argwhere(picture[..., 3] > 0).tolist() == [[64 - 1 - 3, 10]]
+
+    def test_layers_have_their_own_colours_and_cover_sets_opacity(self):
+        raster = np.zeros((2, 64, 64), np.uint8)
+        raster[0, :, :20] = 255
+        raster[0, :, 20:40] = 128
+        raster[1, :, 40:] = 255
+        picture = self.decoded(raster)
+        assert picture[0, 30, 3] == pytest.approx(picture[0, 0, 3] * 128 / 255, abs=0.01)
+        assert np.abs(picture[0, 0, :3] - picture[0, 50, :3]).max() > 0.2
+
+    def test_core_frame_and_scale_bar(self):
+        page = Page(render_report(replace(DATA, pictures={1: np.zeros((2, 64, 64), np.uint8)})))
+        frames = [a for t, a in page.tags if t == "rect" and a.get("vector-effect")]
+        assert [(float(f["x"]), float(f["width"])) for f in frames] == [(16, 32)]
+        assert "500 nm" in page.text  # of a clip of 2560 nm
+
+    def test_without_a_picture(self):
+        assert Page(render_report(DATA)).text.count("no picture") == 7
+
+
+def test_position_keeps_the_digits_of_a_fine_database_unit():
+    data = replace(DATA, dbu_nm=0.25, hotspots=(make_spot(1, 5_001, 90_000),))
+    assert "1.25025,22.50000,2.56" in Page(render_report(data)).text
+
+
+def test_the_nearest_known_hotspot_is_shown_with_its_distance():
+    known = Alike(np.full((2, 64, 64), 255, np.uint8), 0.123)
+    page = Page(render_report(replace(DATA, alike={1: known})))
+    (shown,) = page.with_class("known")
+    assert shown["src"].startswith("data:image/png;base64,")
+    assert "0.12 away" in page.text
+    assert "Nearest known: of the hotspots that the model learnt from" in page.text
+    assert not Page(render_report(DATA)).with_class("known")
+
+
+def test_what_spoke_for_a_hotspot_is_shaded():
+    adds = np.array([[0.0, 0.1], [2.0, 1.0]], np.float32)  # rows upward
+    shown = replace(DATA, pictures={1: np.zeros((2, 64, 64), np.uint8)}, where={1: adds})
+    page = Page(render_report(shown))
+    cells = [tuple(float(c[k]) for k in ("x", "y", "width", "height", "fill-opacity"))
+             for c in page.with_class("warm")]  # fmt: skip
+    assert cells == [(0, 0, 32, 32, 0.5), (32, 0, 32, 32, 0.25)]
+    assert "Red: what spoke for a hotspot" in page.text
+    (cross,) = page.with_class("likeliest")
+    x = 32 + (-(2.0**2) + 1.0**2) / (0.1**2 + 2.0**2 + 1.0**2) * 16 + 0.1**2 / 5.01 * 16
+    assert float(cross["d"].split()[0].removeprefix("M")) == pytest.approx(x - 2, abs=0.05)
+    assert "likeliest at" in page.text
+    cold = Page(render_report(replace(shown, where={1: -adds})))
+    assert cold.with_class("warm") == cold.with_class("likeliest") == []
+
+
+def test_the_likeliest_place_is_in_the_core() -> None:
+    adds = np.zeros((8, 8), np.float32)
+    assert likeliest(adds, 64, 32) is None
+    adds[0, 0] = 9  # in the halo
+    assert likeliest(adds, 64, 32) is None
+    adds[5, 2], adds[5, 3] = 1, 2  # rows upward
+    x, y = likeliest(adds, 64, 32) or (0, 0)
+    assert (x, y) == pytest.approx(((-12 + 4 * -4) / 5, 12))

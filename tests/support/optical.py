@@ -1,0 +1,189 @@
+"""Masks, processes and an Abbe sum: what the tests of the optics share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from stages.contracts import Box, Floats, Int64s, Layer
+from stages.geometry.union import merge
+from stages.geometry.window_query import query
+from stages.layout.builder import pack_layout
+from stages.lithography.optics.imaging import image, mask_spectrum
+from stages.lithography.optics.kernels import Field, field_of, kernels, source_points
+from stages.lithography.process import Process, Source, load_process
+
+Waves = npt.NDArray[np.complex128]
+KRF, ARFI = load_process("krf130"), load_process("arfi45")
+SHIPPED = [KRF, ARFI]
+USUAL = 0.985
+"""Energy of a process that does not state one."""
+_MAP = np.kron(np.array([[1, 0, 2], [0, 0, 0], [2, 0, 1]]), np.ones((3, 3)))
+CIRCULAR = replace(KRF, name="circular", energy=USUAL, source=Source("circular", 0.6))
+QUASAR = replace(KRF, name="quasar", energy=USUAL, source=Source("quasar", 0.85, 0.55, 45, 45))
+DIPOLE = replace(KRF, name="dipole", energy=USUAL, source=Source("dipole", 0.85, 0.55, 60, 30))
+MAP = replace(
+    KRF, name="map", energy=USUAL, source=Source("map", 0.9, map=tuple(map(tuple, _MAP.tolist())))
+)
+OFF_CENTRE = replace(
+    KRF,
+    name="off-centre",
+    energy=USUAL,
+    source=Source("map", 0.8, map=((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0))),
+)
+
+
+def name_of(process: Process) -> str:
+    return process.name
+
+
+def square_of(process: Process, samples: int) -> Field:
+    """Field whose side is no whole number of steps: no frequency lies on a pupil's edge."""
+    return field_of(process, math.floor(samples * process.wavelength_nm / process.na / 4))
+
+
+def tracks(
+    seed: int, rows: int, columns: int, longest: int = 20, gap: int = 1, ties: float = 0.5
+) -> npt.NDArray[np.bool_]:
+    """Random wires on every other row, up to `longest` cells, and ties across, `ties` in a row."""
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros((rows, columns), bool)
+    for row in range(0, rows, 2):
+        x = 0
+        while x < columns:
+            length, space = int(rng.integers(3, longest)), int(rng.integers(gap, 6))
+            drawn[row, x : x + length] = True
+            x += length + space
+    for y, x in rng.integers(0, (rows - 3, columns - 3), (int(rows * ties), 2)):
+        drawn[y : y + 3, x] = True
+    return drawn
+
+
+def runs_of(drawn: npt.NDArray[np.bool_]) -> Int64s:
+    """The cells of each row as disjoint rectangles, in cells."""
+    rects = [
+        (a, row, b, row + 1)
+        for row in range(len(drawn))
+        for a, b in np.flatnonzero(np.diff(drawn[row], prepend=False, append=False)).reshape(-1, 2)
+    ]
+    return np.array(rects, np.int64)
+
+
+def routed(seed: int, side_nm: float, width_nm: float) -> Floats:
+    """Random wires on tracks and ties between them, as disjoint rectangles in nm."""
+    n = int(side_nm // width_nm)
+    return runs_of(tracks(seed, n, n)) * np.float64(width_nm)
+
+
+@lru_cache(maxsize=1)
+def metal_of(path: Path) -> tuple[Int64s, Box]:
+    layout = pack_layout(path, [Layer(68, 20)], None)
+    return merge(query(layout.packed[0], layout.extent).rects), layout.extent
+
+
+def real_clips(
+    shared_data: Callable[[str], Path], side_nm: int, count: int = 20, shrunk: float = 1.0
+) -> list[Floats]:
+    """Squares of a real block's met1 at random places, each with 20 rectangles or more, in nm."""
+    metal, extent = metal_of(shared_data("layouts/tt02_jar_pi.gds"))
+    rng, side = np.random.default_rng(0), side_nm / shrunk
+    clips: list[Floats] = []
+    while len(clips) < count:
+        x = int(rng.integers(extent.x_min, int(extent.x_max - side)))
+        y = int(rng.integers(extent.y_min, int(extent.y_max - side)))
+        near = (metal[:, 0] < x + side) & (metal[:, 2] > x)
+        near &= (metal[:, 1] < y + side) & (metal[:, 3] > y)
+        if near.sum() >= 20:
+            clips.append(np.clip(metal[near] - (x, y, x, y), 0, side) * shrunk)
+    return clips
+
+
+def spectra(masks: Sequence[Floats | Int64s], field: Field) -> torch.Tensor:
+    rects = np.zeros((len(masks), max(map(len, masks)), 5))
+    for row, mask in zip(rects, masks, strict=True):
+        row[: len(mask), :4], row[: len(mask), 4] = mask, 1
+    return mask_spectrum(torch.from_numpy(rects), field)
+
+
+def images(
+    process: Process, defocus_nm: float, masks: Sequence[Floats | Int64s], field: Field
+) -> Floats:
+    """Images of disjoint rectangles in nm, (b, n, n)."""
+    pictures = image(spectra(masks, field), kernels(process, defocus_nm, field), field)
+    return pictures.numpy().astype(np.float64)
+
+
+def imaged(
+    process: Process,
+    defocus_nm: float,
+    rects: Floats | Int64s,
+    field: Field,
+    energy: float | None = None,
+) -> Floats:
+    asked = process if energy is None else replace(process, energy=energy)
+    picture: Floats = images(asked, defocus_nm, [rects], field)[0]
+    return picture
+
+
+def fourier(lo: Floats, hi: Floats, order: Int64s, side_nm: float) -> Waves:
+    """Fourier coefficients of intervals, by the integral of exp(-2 pi i k x) itself."""
+    k = np.where(order == 0, 1, order)
+    ends = [np.exp(-2j * np.pi * np.outer(at, k) / side_nm) for at in (lo, hi)]
+    integral = (ends[0] - ends[1]) / (2j * np.pi * k)
+    integral[:, order == 0] = ((hi - lo) / side_nm)[:, None]
+    return integral
+
+
+def pupils(process: Process, defocus_nm: float, field: Field) -> Waves:
+    """The pupil that each source point sees, (s, n - 1, n - 1), times the root of its weight."""
+    order = np.arange(1 - field.pixels // 2, field.pixels // 2) / field.side_nm
+    cutoff = process.na / process.wavelength_nm
+    medium = process.refractive_index / process.wavelength_nm
+    points, weights = source_points(process.source)
+    seen = np.empty((len(points), len(order), len(order)), complex)
+    for pupil, (sx, sy), weight in zip(seen, points * cutoff, weights, strict=True):
+        f_2 = (order[None, :] + sx) ** 2 + (order[:, None] + sy) ** 2
+        path = np.sqrt(np.maximum(medium**2 - f_2, 0)) - medium
+        phase = np.exp(2j * np.pi * defocus_nm * path)
+        pupil[:] = math.sqrt(weight) * (f_2 <= cutoff**2) * phase
+    return seen
+
+
+def abbe(
+    process: Process, defocus_nm: float, masks: Sequence[Floats | Int64s], field: Field
+) -> Floats:
+    """Sum the coherent images of all source points, in double precision, by definition."""
+    n, side_nm = field.pixels, field.side_nm
+    order = np.arange(1 - n // 2, n // 2)
+    waves = np.stack(
+        [
+            fourier(rects[:, 1], rects[:, 3], order, side_nm).T
+            @ fourier(rects[:, 0], rects[:, 2], order, side_nm)
+            for rects in (np.asarray(mask, np.float64) for mask in masks)
+        ]
+    )
+    intensity, spectrum = np.zeros((len(masks), n, n)), np.zeros((len(masks), n, n), complex)
+    for pupil in pupils(process, defocus_nm, field):
+        # Frequency -(n / 2 - 1) goes where 0 belongs: the wave gets a phase, its intensity not.
+        spectrum[:, : n - 1, : n - 1] = waves * pupil
+        amplitude = np.fft.ifft2(spectrum, norm="forward")
+        intensity += amplitude.real**2 + amplitude.imag**2
+    return intensity
+
+
+def interpolated(picture: Floats, times: int) -> Floats:
+    """A periodic image on a lattice `times` as fine, by its Fourier series: (..., n, n)."""
+    n = picture.shape[-1]
+    order = np.arange(1 - n // 2, n // 2)
+    harmonics = np.fft.fft2(picture, norm="forward")
+    wide = np.zeros((*picture.shape[:-2], times * n, times * n), complex)
+    wide[..., order[:, None], order] = harmonics[..., order[:, None], order]
+    fine: Floats = np.fft.ifft2(wide, norm="forward").real
+    return fine

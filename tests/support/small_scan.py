@@ -1,0 +1,69 @@
+"""A small real scan that several test modules share: a corner of the generated block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Resources, load_config
+from pipeline.passes.shard import Shard
+from pipeline.scan.scan import ScanResult, scan
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+BLOCK = CHECKOUT / "sample_layouts" / "block.gds.gz"
+TINY = CHECKOUT / "sample_layouts" / "tiny.gds"
+ROI_UM = (40.0, 40.0, 100.0, 95.0)
+LABELLED_UM = (45.0, 45.0, 60.0, 60.0)
+
+
+@dataclass(frozen=True)
+class SmallScan:
+    """How to scan a corner of the sample block with the test's model."""
+
+    layout: Path
+    model: Path
+    roi_um: tuple[float, float, float, float] = ROI_UM
+
+    def __call__(
+        self,
+        out: Path,
+        *,
+        workers: int = 0,
+        since: Sequence[Path] = (),
+        shard: Shard | None = None,
+        **tables: dict[str, Any],
+    ) -> ScanResult:
+        config = load_config(
+            None,
+            {
+                **tables,
+                "layout": {"layers": ["68/20"], "roi_um": self.roi_um, **tables.get("layout", {})},
+                "scores": {"model": str(self.model), **tables.get("scores", {})},
+            },
+        )
+        return scan(
+            self.layout, out, config, Resources(workers=workers), lambda event: None,
+            since=since, shard=shard,
+        )  # fmt: skip
+
+    def arguments(self, out: Path) -> list[str]:
+        """The same scan as a command line."""
+        roi = ",".join(str(v) for v in self.roi_um)
+        return [
+            "scan", str(self.layout), "--out", str(out), "--layer", "68/20", "--roi", roi,
+            "--model", str(self.model),
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Hotscan = Callable[..., Ended]

@@ -68,12 +68,12 @@ def main() -> None:
         print(f"trained in {time.monotonic() - started:.0f} s")
     figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])
     alone = evaluate_model(
-        str(model), [sets["test"]], trained_on=[sets["train"]], screened=False
+        str(model), [sets["test"]], trained_on=[sets["train"]], prefiltered=False
     )  # fmt: skip
-    print(json.dumps({"with its screen": figures, "without": alone}, indent=1))
-    screening = checkpoint.load(model).screening
-    if screening is not None:
-        print(f"the screen: {screening.about()}")
+    print(json.dumps({"with its prefilter": figures, "without": alone}, indent=1))
+    prefilter = checkpoint.load(model).prefilter
+    if prefilter is not None:
+        print(f"the prefilter: {prefilter.about()}")
     if asked.ship:
         checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures))
 

@@ -23,7 +23,8 @@ from benchmarks.machine import machine
 from pipeline.cli.options import region
 from pipeline.config import Resources, load_config
 from pipeline.engine.events import Progress
-from pipeline.passes.arrays import Run, clips_of, read_patterns
+from pipeline.engine.run_directory import Run
+from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.scan.scan import scan
 from pipeline.simulate.region import simulate_region
 from stages.contracts import Defect

@@ -26,7 +26,7 @@ from stages.contracts import RasterSpec
 from stages.detector.committee import Committee, Rules
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.network import Network
-from stages.detector.prefilter import Screen, ScreenConfig
+from stages.detector.prefilter import PrefilterConfig, PrefilterNetwork
 from stages.scores import BATCH, NetworkScorer, score_rasters
 
 SIDES_PX = (64, 88, 128)
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8192, help="of each process")
     asked = parser.parse_args()
     print(
-        "| pixels | screen, clips/s | one look, clips/s | GFLOP/s | of the matrix rate "
+        "| pixels | prefilter, clips/s | one look, clips/s | GFLOP/s | of the matrix rate "
         f"| in bfloat16, clips/s | {MEMBERS} networks, eight orientations, clips/s |\n"
         "|---|" + "--:|" * 6
     )
@@ -52,14 +52,14 @@ def main() -> None:
         for side in SIDES_PX:
             rates = {}
             for kind, clips in (
-                ("screen", 4 * asked.clips), ("one", asked.clips), ("half", asked.clips),
+                ("prefilter", 4 * asked.clips), ("one", asked.clips), ("half", asked.clips),
                 ("careful", asked.clips // 16),
             ):  # fmt: skip
                 took = pool.starmap(judged, [(kind, side, clips)] * asked.processes)
                 rates[kind] = sum(clips / seconds for seconds in took)
             speed = rates["one"] * flops(side)
             print(
-                f"| {side} x {side} | {rates['screen']:,.0f} | {rates['one']:,.0f} "
+                f"| {side} x {side} | {rates['prefilter']:,.0f} | {rates['one']:,.0f} "
                 f"| {speed / 1e9:.0f} | {speed / matrix:.0%} | {rates['half']:,.0f} "
                 f"| {rates['careful']:,.0f} |"
             )
@@ -70,11 +70,11 @@ def main() -> None:
 
 
 def network(kind: str, side_px: int) -> Network:
-    """Return a network of drawn weights: a screen, or several of ours."""
+    """Return a network of drawn weights: a prefilter, or several of ours."""
     torch.manual_seed(0)
-    if kind == "screen":
-        return Screen(ScreenConfig(core_px=side_px // 2))
-    rules = Rules(MEMBERS, careful_from=-50.0 if kind == "careful" else math.inf)
+    if kind == "prefilter":
+        return PrefilterNetwork(PrefilterConfig(core_px=side_px // 2))
+    rules = Rules(MEMBERS, ensemble_from=-50.0 if kind == "careful" else math.inf)
     config = DetectorConfig(core_px=side_px // 2)
     return Committee([Detector(config) for _ in range(MEMBERS)], rules)
 

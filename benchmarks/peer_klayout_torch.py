@@ -34,7 +34,8 @@ import torch
 from benchmarks.machine import machine
 from pipeline.config import Resources, ScanConfig, as_dict, load_config
 from pipeline.engine import memory
-from pipeline.passes.arrays import Run, clips_of, read_patterns
+from pipeline.engine.run_directory import Run
+from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.passes.job import Job
 from pipeline.passes.units import draw_places
 from pipeline.report.run_view import RunView
@@ -74,17 +75,17 @@ def main() -> None:
         timed_scan(SAMPLE, Path(folder, "warm"), warm, asked.workers)
         view, metrics = timed_scan(asked.layout, Path(folder, "run"), config, asked.workers)
         rows = [("hotscan, everything on", *spent(metrics), metrics["clips"])]
-        if view.job.screened:
+        if view.job.prefiltered:
             plain = config.model_copy(
-                update={"scores": config.scores.model_copy(update={"screened": False})}
+                update={"scores": config.scores.model_copy(update={"prefilter": False})}
             )
             _, slower = timed_scan(asked.layout, Path(folder, "plain"), plain, asked.workers)
-            rows.append(("without the screen", *spent(slower), slower["clips"]))
+            rows.append(("without the prefilter", *spent(slower), slower["clips"]))
         centres, scores = sampled(view, asked.clips)
         layout_s, rest = metrics["seconds_layout"], "drawing and judging each clip"
-        for name, screened in (("without sharing", True), ("with neither", False)):
-            if screened <= view.job.screened:
-                each = one_by_one(centres, view.job, screened, asked.workers) / len(centres)
+        for name, prefiltered in (("without sharing", True), ("with neither", False)):
+            if prefiltered <= view.job.prefiltered:
+                each = one_by_one(centres, view.job, prefiltered, asked.workers) / len(centres)
                 took = layout_s + each * metrics["clips"]
                 rows.append((name, took, f"{layout_s:.0f} reading, else {rest}", metrics["clips"]))
         peer = Peer.run(asked.layout, Layer.parse(asked.layer), view, centres)
@@ -132,10 +133,10 @@ def sampled(view: RunView, count: int) -> tuple[Int64s, Float32s]:
     return np.stack([clips.x_dbu, clips.y_dbu], axis=1)[chosen], scores[pattern[chosen]]
 
 
-def one_by_one(centres: Int64s, job: Job, screened: bool, workers: int) -> float:
+def one_by_one(centres: Int64s, job: Job, prefiltered: bool, workers: int) -> float:
     """Return how long the workers take to draw and judge clips, none of them shared."""
     parts = [centres[first : first + PART_CLIPS] for first in range(0, len(centres), PART_CLIPS)]
-    task = partial(judge, job=job, screened=screened)
+    task = partial(judge, job=job, prefiltered=prefiltered)
     with ProcessPoolExecutor(workers, get_context("spawn"), memory.keep_freed_memory) as pool:
         list(pool.map(task, [parts[0][:64]] * (2 * workers)))  # the networks are set up
         started = time.perf_counter()
@@ -143,20 +144,20 @@ def one_by_one(centres: Int64s, job: Job, screened: bool, workers: int) -> float
         return time.perf_counter() - started
 
 
-def judge(centres: Int64s, *, job: Job, screened: bool) -> int:
+def judge(centres: Int64s, *, job: Job, prefiltered: bool) -> int:
     """Draw and judge some clips."""
     pictures = draw_places(centres[:, 0].copy(), centres[:, 1].copy(), job)
     pictures = canonical(pictures, job.symmetries)
-    return len(score_rasters(pictures, _scorer(job.model, screened)))
+    return len(score_rasters(pictures, _scorer(job.model, prefiltered)))
 
 
 _SCORERS: dict[tuple[Path, bool], NetworkScorer] = {}
 
 
-def _scorer(model: Path, screened: bool) -> NetworkScorer:
-    if (model, screened) not in _SCORERS:
-        _SCORERS[model, screened] = scorer_of(checkpoint.load(model), screened=screened)
-    return _SCORERS[model, screened]
+def _scorer(model: Path, prefiltered: bool) -> NetworkScorer:
+    if (model, prefiltered) not in _SCORERS:
+        _SCORERS[model, prefiltered] = scorer_of(checkpoint.load(model), prefiltered=prefiltered)
+    return _SCORERS[model, prefiltered]
 
 
 @dataclass(frozen=True)
@@ -207,14 +208,14 @@ def check(peer: Peer, centres: Int64s, scores: Float32s, view: RunView) -> None:
     rounded = np.rint(peer.pictures * FULL).astype(np.uint8)[:, None]
     scorer = NetworkScorer(view.model.detector(), view.job.spec)
     theirs = score_rasters(canonical(rounded, view.job.symmetries), scorer).score
-    judged = scores > 0  # what the screen sent away has no score to compare
+    judged = scores > 0  # what the prefilter sent away has no score to compare
     worst = float(np.abs(theirs - scores)[judged].max())
     if worst > 1e-3:
         raise SystemExit(f"the scores differ by {worst}: the comparison is void")
     lost = (theirs >= view.model.threshold) & ~judged
     print(
         f"pictures agree within half a grey level, scores of {judged.sum():,} clips within "
-        f"{worst:.1g}; the screen sent away {(~judged).sum():,} clips, {lost.sum()} of them over "
+        f"{worst:.1g}; the prefilter rejected {(~judged).sum():,} clips, {lost.sum()} of them over "
         "the threshold"
     )
 

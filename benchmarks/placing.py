@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from pipeline.passes.units import draw_places
 from pipeline.scan.inspect_run import open_view
 from stages.exports.pages.pictures import likeliest

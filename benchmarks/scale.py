@@ -32,8 +32,8 @@ import torch
 from benchmarks.machine import machine
 from pipeline.config import Resources, load_config
 from pipeline.engine.memory import own_mb
+from pipeline.engine.run_directory import Run
 from pipeline.layout.ingest import pack_into
-from pipeline.passes.arrays import Run
 from pipeline.passes.job import Cut
 from pipeline.passes.units import clip_tile
 from pipeline.scan.forecast import estimate
@@ -214,7 +214,7 @@ def drawn(run: Path) -> float:
 def layers(workers: int) -> None:
     """Scan three layers of the whole chip at once, judged by a network of three channels.
 
-    It is not trained (seed 0), so it has no screen, and its verdicts mean nothing: it costs what
+    It is not trained (seed 0), so it has no prefilter, and its verdicts mean nothing: it costs what
     one that is trained costs.
     """
     torch.manual_seed(0)

@@ -137,7 +137,7 @@ class ScoresConfig(Settings):
     """Name of a shipped model, or path of a checkpoint."""
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """Probability from which a clip is a hotspot; the model's own by default."""
-    screened: bool | None = None
+    prefilter: bool | None = None
     """Whether a smaller network sends the certainly cold away first; where that holds by default.
     A model has none, or loses a stated share of its hotspots with it."""
     shard_patterns: Annotated[int, Field(ge=1)] = 4096
@@ -153,7 +153,7 @@ class ConfirmConfig(Settings):
     """Whether the hotspots are simulated with the process of the model."""
     opc: Literal["none", "model"] | None = None
     """Whether the mask is corrected first; as for the labels of the model by default."""
-    sure: bool = True
+    confident: bool = True
     """Whether hotspots that the model is sure of are simulated, too, or only those for review."""
     batch_fields: Annotated[int, Field(ge=1)] = 64
     """Fields, squares of some um, simulated by one task; never changes the answer."""
@@ -211,8 +211,8 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "layout": ("layout.cell", "layout.layers", "layout.exclude", "layout.strict"),
     "clips": ("layout.roi_um", "clips", "raster"),
     "patterns": (),
-    "scores": ("scores.model", "scores.screened"),
-    "hotspots": ("scores.threshold", "confirm.sure"),
+    "scores": ("scores.model", "scores.prefilter"),
+    "hotspots": ("scores.threshold", "confirm.confident"),
     "confirm": ("confirm.enabled", "confirm.opc"),
     "report": ("report", "markers"),
 }

@@ -26,7 +26,7 @@ def find_hotspots(
     keys: Bytes,
     core_dbu: int,
     threshold: float,
-    sure: float | None = None,
+    confident: float | None = None,
 ) -> tuple[Hotspot, ...]:
     """Merge the clips over threshold into ranked hotspots.
 
@@ -50,7 +50,7 @@ def find_hotspots(
         Side of a core, in dbu; even, so that the core has a centre in dbu.
     threshold
         Lowest score that is a hotspot.
-    sure
+    confident
         Lowest score that is one without review; None where there is none.
 
     Returns
@@ -104,7 +104,7 @@ def find_hotspots(
             pattern_key=keys[clip].tobytes().hex(),
             group=group_of.setdefault(int(pattern[clip]), len(group_of) + 1),
             box=Box(*boxes[at].tolist()),
-            answer="hot" if sure is not None and score[clip] >= sure else "review",
+            answer="hot" if confident is not None and score[clip] >= confident else "review",
         )
         for number, (at, clip) in enumerate(zip(rank, best[rank], strict=True), 1)
     )

@@ -19,7 +19,7 @@ import torch
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.network import Judgement, Network
-from stages.detector.prefilter import Screening
+from stages.detector.prefilter import Prefilter
 from stages.errors import ConfigError, ModelMismatchError
 
 BATCH = 64
@@ -49,18 +49,18 @@ class Scorer(Protocol):
     embedding: int
     """Length of its embeddings."""
 
-    cold_below: float
-    """Score of `first_look` under which a pattern is cold; 0 when there is no first look."""
-    careful_from: float
-    """Score from which `score_with_care` is asked, too."""
+    reject_below: float
+    """Score of `prefilter_batch` under which a pattern is cold; 0 when there is no first look."""
+    ensemble_from: float
+    """Score from which `score_ensemble_batch` is asked, too."""
 
-    def first_look(self, rasters: Bytes) -> Float32s:
+    def prefilter_batch(self, rasters: Bytes) -> Float32s:
         """Return (`BATCH`,) scores of exactly `BATCH` pictures, as fast as can be."""
 
     def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
         """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
 
-    def score_with_care(self, rasters: Bytes) -> Float32s:
+    def score_ensemble_batch(self, rasters: Bytes) -> Float32s:
         """Return (`BATCH`,) scores of exactly `BATCH` pictures, however long that takes."""
 
 
@@ -75,24 +75,24 @@ class NetworkScorer:
         detector: Network,
         raster: RasterSpec,
         device: str = "cpu",
-        screening: Screening | None = None,
+        prefilter: Prefilter | None = None,
     ) -> None:
         if device == "cpu":
             torch.set_num_threads(1)
         self.raster = raster
         self.embedding = detector.config.embedding
-        least = detector.careful_from
-        self.careful_from = least if math.isinf(least) else 1 / (1 + math.exp(-least))
+        least = detector.ensemble_from
+        self.ensemble_from = least if math.isinf(least) else 1 / (1 + math.exp(-least))
         self._detector = detector.for_inference().to(device)
         self._device = device
-        self.cold_below = screening.cold_below if screening else 0.0
-        self._screen = screening.network().for_inference().to(device) if screening else None
+        self.reject_below = prefilter.reject_below if prefilter else 0.0
+        self._prefilter = prefilter.network().for_inference().to(device) if prefilter else None
 
-    def first_look(self, rasters: Bytes) -> Float32s:
-        """Return (`BATCH`,) scores of the screen, of exactly `BATCH` pictures."""
-        assert self._screen is not None  # asked only where cold_below is over 0
+    def prefilter_batch(self, rasters: Bytes) -> Float32s:
+        """Return (`BATCH`,) scores of the prefilter, of exactly `BATCH` pictures."""
+        assert self._prefilter is not None  # asked only where reject_below is over 0
         with torch.inference_mode():
-            judged: Judgement = self._screen(self._pictures(rasters))
+            judged: Judgement = self._prefilter(self._pictures(rasters))
             scores: Float32s = judged.logit.float().sigmoid().cpu().numpy()
             return scores
 
@@ -104,7 +104,7 @@ class NetworkScorer:
             embedding = judged.embedding.to(torch.float16)
             return score.cpu().numpy(), embedding.cpu().numpy()
 
-    def score_with_care(self, rasters: Bytes) -> Float32s:
+    def score_ensemble_batch(self, rasters: Bytes) -> Float32s:
         """Return (`BATCH`,) scores of exactly `BATCH` pictures, of all that the detector knows."""
         with torch.inference_mode():
             logit = self._detector.careful(self._pictures(rasters))
@@ -142,17 +142,17 @@ def check_device(device: str) -> None:
 
 
 def scorer_of(
-    model: checkpoint.Checkpoint, device: str = "cpu", *, screened: bool = True
+    model: checkpoint.Checkpoint, device: str = "cpu", *, prefiltered: bool = True
 ) -> NetworkScorer:
-    """Return the detector of a checkpoint, ready on `device`, behind its screen if it has one."""
-    screening = model.screening if screened else None
-    return NetworkScorer(model.detector(), model.raster, device, screening)
+    """Return a checkpoint's detector on `device`, behind its prefilter if it has one."""
+    prefilter = model.prefilter if prefiltered else None
+    return NetworkScorer(model.detector(), model.raster, device, prefilter)
 
 
 def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
     """Score patterns.
 
-    What the screen sends away has the score 0, and 0 for its embedding.
+    What the prefilter sends away has the score 0, and 0 for its embedding.
 
     Parameters
     ----------
@@ -175,16 +175,16 @@ def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
     n = len(rasters)
     score, warm = np.zeros(n, np.float32), np.arange(n)
     embedding = np.zeros((n, detector.embedding), np.float16)
-    if detector.cold_below > 0:
+    if detector.reject_below > 0:
         for rows, batch in _batches(rasters, warm):
-            score[rows] = detector.first_look(batch)[: len(rows)]
-        warm = np.flatnonzero(score >= detector.cold_below)
+            score[rows] = detector.prefilter_batch(batch)[: len(rows)]
+        warm = np.flatnonzero(score >= detector.reject_below)
         score[:] = 0.0
     for rows, batch in _batches(rasters, warm):
         scores, embeddings = detector.score_batch(batch)
         score[rows], embedding[rows] = scores[: len(rows)], embeddings[: len(rows)]
-    for rows, batch in _batches(rasters, np.flatnonzero(score >= detector.careful_from)):
-        score[rows] = detector.score_with_care(batch)[: len(rows)]
+    for rows, batch in _batches(rasters, np.flatnonzero(score >= detector.ensemble_from)):
+        score[rows] = detector.score_ensemble_batch(batch)[: len(rows)]
     return Scores(score, embedding)
 
 

@@ -31,12 +31,12 @@ from pipeline.cli.options import (
     Mode,
     Model,
     Opc,
+    Prefilter,
     Process,
     Quiet,
     Roi,
     RunFolder,
     Scheduler,
-    Screen,
     ShardOf,
     Since,
     Strict,
@@ -79,7 +79,7 @@ def scan(
     worker_memory: WorkerMemory = None,
     device: Device = None,
     threshold: Threshold = None,
-    screen: Screen = None,
+    prefilter: Prefilter = None,
     confirm: Confirm = None,
     opc: Opc = None,
     since: Since = None,
@@ -98,7 +98,18 @@ def scan(
     settings = load_config(
         config,
         overrides(
-            layer, cell, exclude, roi, model, mode, strict, device, threshold, confirm, opc, screen
+            layer,
+            cell,
+            exclude,
+            roi,
+            model,
+            mode,
+            strict,
+            device,
+            threshold,
+            confirm,
+            opc,
+            prefilter,
         ),
     )
     resources = load_resources(
@@ -210,7 +221,7 @@ def plan(
     config: Config = None,
     mode: Mode = None,
     strict: Strict = False,
-    screen: Screen = None,
+    prefilter: Prefilter = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
@@ -223,7 +234,8 @@ def plan(
     from pipeline.scan.forecast import estimate
 
     settings = load_config(
-        config, overrides(layer, cell, exclude, roi, model, mode, strict, None, None, screen=screen)
+        config,
+        overrides(layer, cell, exclude, roi, model, mode, strict, None, None, prefilter=prefilter),
     )
     foreseen = estimate(layout, settings, load_resources({"workers": workers}))
     show(foreseen, as_json, plan_text)

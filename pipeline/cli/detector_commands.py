@@ -14,11 +14,11 @@ from pipeline.cli.options import (
     Layers,
     Mask,
     Opc,
+    Prefilter,
     Process,
     Quiet,
     Roi,
     RunFolder,
-    Screen,
     Threshold,
     Workers,
     region,
@@ -181,7 +181,7 @@ def evaluate(
         float, typer.Option(help="Seconds to simulate a clip; 10 in the papers.")
     ] = 10.0,
     threshold: Threshold = None,
-    screen: Screen = None,
+    prefilter: Prefilter = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a model on labelled clips.
@@ -193,7 +193,7 @@ def evaluate(
 
     measured = evaluate_model(
         model, dataset, trained_on=trained_on or [], threshold=threshold, protocol=protocol,
-        simulation_s=simulation_s, screened=screen is not False,
+        simulation_s=simulation_s, prefiltered=prefilter is not False,
     )  # fmt: skip
     show(measured, as_json, facts)
 

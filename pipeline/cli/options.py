@@ -46,9 +46,11 @@ Device = Annotated[str | None, typer.Option(metavar="cpu|cuda", help="Where the 
 Threshold = Annotated[
     float | None, typer.Option(help="Probability that makes a hotspot; the model's by default.")
 ]
-Screen = Annotated[
+Prefilter = Annotated[
     bool | None,
-    typer.Option("--screen/--no-screen", help="Let a smaller network look first, if there is one."),
+    typer.Option(
+        "--prefilter/--no-prefilter", help="Let a smaller network reject confident negatives first."
+    ),
 ]
 Since = Annotated[
     Path | None,
@@ -88,7 +90,7 @@ def overrides(
     threshold: float | None,
     confirm: bool | None = None,
     opc: str | None = None,
-    screen: bool | None = None,
+    prefilter: bool | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Lay what the command line gave out as config tables."""
     return {
@@ -100,7 +102,12 @@ def overrides(
             "strict": strict or None,
         },
         "clips": {"mode": mode},
-        "scores": {"model": model, "device": device, "threshold": threshold, "screened": screen},
+        "scores": {
+            "model": model,
+            "device": device,
+            "threshold": threshold,
+            "prefilter": prefilter,
+        },
         "confirm": {"enabled": confirm, "opc": opc},
     }
 

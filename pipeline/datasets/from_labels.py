@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.datasets.store import ROLES, SPLITS, write_dataset
+from pipeline.engine.run_directory import Run
 from pipeline.layout import ingest
-from pipeline.passes.arrays import Run
 from pipeline.passes.job import Drawn
 from pipeline.passes.units import draw_places
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout, RasterSpec

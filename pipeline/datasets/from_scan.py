@@ -22,8 +22,9 @@ from pipeline.datasets.store import write_dataset
 from pipeline.engine.events import Listener
 from pipeline.engine.executors import executor_for
 from pipeline.engine.ledger import Ledger
+from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.session import Session, bind
-from pipeline.passes.arrays import Run, open_run_directory, pattern_rows, read_patterns
+from pipeline.passes.arrays import pattern_rows, read_patterns
 from pipeline.passes.job import Drawn, process_behind, require_opc
 from pipeline.scan.inspect_run import open_view
 from pipeline.simulate import confirm

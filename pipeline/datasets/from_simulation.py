@@ -22,9 +22,10 @@ from pipeline.datasets.store import write_dataset
 from pipeline.engine.events import Listener
 from pipeline.engine.executors import executor_for
 from pipeline.engine.ledger import Ledger
+from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.session import STATE, Session, bind
 from pipeline.layout import ingest
-from pipeline.passes.arrays import Run, open_run_directory, read_clips
+from pipeline.passes.arrays import read_clips
 from pipeline.passes.job import Cut, require_opc, scan_area
 from pipeline.passes.units import clip_tile, open_layout
 from pipeline.simulate.tiles import (

@@ -1,4 +1,4 @@
-"""What a process does with the memory that it frees.
+"""What a process holds of memory, and what it does with the memory that it frees.
 
 A network takes and frees megabytes at every layer. Given back to the system and taken again, they
 cost as much in page faults as the arithmetic itself (docs/decisions/0005).
@@ -33,7 +33,13 @@ def own_mb(process: int | str = "self") -> float:
         for line in status.read_text().splitlines():
             if line.startswith("RssAnon"):
                 return int(line.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return peak_rss_mb() * (1 << 20) / 1e6
+
+
+def peak_rss_mb() -> float:
+    """Return the most memory that this process has ever held, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)  # macOS counts bytes
 
 
 def keep_freed_memory() -> None:

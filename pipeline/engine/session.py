@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from pipeline.engine.events import Listener, StageFinished, StageStarted, UnitFinished
 from pipeline.engine.executors import Executor
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.passes.arrays import Run
-from pipeline.passes.units import peak_rss_mb
+from pipeline.engine.memory import peak_rss_mb
+from pipeline.engine.run_directory import Run
 from stages.errors import RunMismatchError
 
 T = TypeVar("T")

@@ -43,7 +43,7 @@ def evaluate_model(
     threshold: float | None = None,
     protocol: str = "core",
     simulation_s: float = SIMULATION_S,
-    screened: bool = True,
+    prefiltered: bool = True,
 ) -> dict[str, Any]:
     """Score the test clips of `datasets` and compare with their labels.
 
@@ -61,8 +61,8 @@ def evaluate_model(
         One of `pipeline.datasets.store.PROTOCOLS`.
     simulation_s
         Time to simulate a clip, in seconds, for ``odst_s``.
-    screened
-        Whether the model's screen looks first, where it has one that holds for the threshold.
+    prefiltered
+        Whether the model's prefilter looks first, where it has one that holds for the threshold.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def evaluate_model(
     path = checkpoint.find(name_or_path)
     model = checkpoint.load(path)
     limit = model.threshold if threshold is None else threshold
-    scorer = scorer_of(model, screened=screened and model.may_screen(limit))
+    scorer = scorer_of(model, prefiltered=prefiltered and model.may_prefilter(limit))
     loaded = [load_dataset(other) for other in datasets]
     known = [load_dataset(other) for other in trained_on]
     divided = [dataset for dataset in loaded if dataset.split is not None]

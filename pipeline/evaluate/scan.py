@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import zarr
 
+from pipeline.engine.run_directory import Run
 from pipeline.evaluate.model import interval_of
-from pipeline.passes.arrays import Run, clips_of, read_patterns
+from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.report.run_view import RunView
 from pipeline.scan.inspect_run import open_view
 from stages.contracts import Box, Floats, Int64s

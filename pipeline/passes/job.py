@@ -92,8 +92,8 @@ class Job(Cut):
     model: Path
     model_digest: str
     device: str
-    screened: bool
-    """Whether the model's screen, if it has one, looks first."""
+    prefiltered: bool
+    """Whether the model's prefilter, if it has one, looks first."""
     shard_patterns: int
 
 
@@ -178,21 +178,21 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
         "scores": {
             **config.scores.model_dump(mode="json"),
             "threshold": threshold,
-            "screened": _screened(config, model, threshold),
+            "prefilter": _prefiltered(config, model, threshold),
         },
     }
     return load_config(None, overrides)
 
 
-def _screened(config: ScanConfig, model: Checkpoint, threshold: float) -> bool:
-    """Say whether the screen looks first."""
-    holds = model.may_screen(threshold)
-    if config.scores.screened and model.screening is not None and not holds:
+def _prefiltered(config: ScanConfig, model: Checkpoint, threshold: float) -> bool:
+    """Say whether the prefilter looks first."""
+    holds = model.may_prefilter(threshold)
+    if config.scores.prefilter and model.prefilter is not None and not holds:
         raise ConfigError(
-            f"[scores] threshold is {threshold:g} but the screen of model {config.scores.model} is "
-            f"for {model.threshold:g} or more; scan with --no-screen into another --out"
+            f"[scores] threshold is {threshold:g} but the prefilter of model {config.scores.model} "
+            f"is for {model.threshold:g} or more; scan with --no-prefilter into another --out"
         )
-    return holds and config.scores.screened is not False
+    return holds and config.scores.prefilter is not False
 
 
 def make_job(
@@ -231,7 +231,7 @@ def make_job(
         model=model_path,
         model_digest=model.digest,
         device=config.scores.device,
-        screened=bool(config.scores.screened),
+        prefiltered=bool(config.scores.prefilter),
         shard_patterns=config.scores.shard_patterns,
     )
 

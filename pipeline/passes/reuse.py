@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from pipeline.config import STAGE_SETTINGS, load_config
 from pipeline.engine.ledger import Ledger
+from pipeline.engine.run_directory import Run
 from pipeline.layout.ingest import open_packed
-from pipeline.passes.arrays import Run, pattern_rows, read_clips, read_patterns
+from pipeline.passes.arrays import pattern_rows, read_clips, read_patterns
 from pipeline.passes.job import Earlier, scan_area
 from stages.contracts import Box, Bytes, Clips, Float32s, PackedLayout, Shapes
 from stages.errors import RunMismatchError

@@ -6,7 +6,6 @@ the driver, without workers), writes its own file or rows, and returns a few cou
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from functools import lru_cache
@@ -15,8 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.engine.run_directory import Run
 from pipeline.layout.ingest import open_packed
-from pipeline.passes.arrays import Run, pattern_rows, shard_rows, write_clips, write_shard
+from pipeline.passes.arrays import (
+    pattern_rows,
+    shard_rows,
+    write_clips,
+    write_shard,
+)
 from pipeline.passes.job import Cut, Drawn, Job
 from pipeline.passes.reuse import clips_of_tile, scores_of
 from stages.clips import grid_clips, halo_dbu, site_clips, without_excluded
@@ -44,19 +49,14 @@ def open_layout(run: Path) -> PackedLayout:
 
 
 @lru_cache(maxsize=1)
-def _scorer(model: Path, digest: str, device: str, screened: bool) -> NetworkScorer:
+def _scorer(model: Path, digest: str, device: str, prefiltered: bool) -> NetworkScorer:
     loaded = checkpoint.load(model)
     if loaded.digest != digest:
         raise RunMismatchError(
             f"model {model} has digest {loaded.digest} here but the scan began with {digest}; "
             "give every worker the same file"
         )
-    return scorer_of(loaded, device, screened=screened)
-
-
-def peak_rss_mb() -> float:
-    """Return the most memory that this process has held, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return scorer_of(loaded, device, prefiltered=prefiltered)
 
 
 def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
@@ -146,7 +146,7 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
     rows = shard_rows(shard, job.shard_patterns, patterns)
     x_dbu, y_dbu, keys = pattern_rows(run, rows, "x_dbu", "y_dbu", "key")
     pictures = canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
-    scorer = _scorer(job.model, job.model_digest, job.device, job.screened)
+    scorer = _scorer(job.model, job.model_digest, job.device, job.prefiltered)
     known, score, embedding = scores_of(job.earlier, keys, scorer.embedding)
     new = score_rasters(pictures[~known], scorer)
     score[~known], embedding[~known] = new.score, new.embedding

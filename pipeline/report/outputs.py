@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from pipeline.config import ScanConfig
 from pipeline.engine.ledger import Ledger
-from pipeline.passes.arrays import Run, clips_of, read_patterns, write_table, write_whole
+from pipeline.engine.memory import peak_rss_mb
+from pipeline.engine.run_directory import Run, write_table, write_whole
+from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.passes.job import Job
-from pipeline.passes.units import peak_rss_mb
 from pipeline.report.page_data import report_data
 from pipeline.report.run_view import MOST_REGIONS, RunView
 from pipeline.simulate import confirm

@@ -14,7 +14,7 @@ from typing import Any
 from shapely import Polygon
 
 from pipeline.config import ScanConfig
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from pipeline.passes.job import Job, process_behind
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import print_window
@@ -96,7 +96,7 @@ class RunView:
     @property
     def to_simulate(self) -> list[int]:
         """Ids of the hotspots that simulation is asked about, where it is asked."""
-        return confirm.to_simulate(self.hotspots, self.config.confirm.sure)
+        return confirm.to_simulate(self.hotspots, self.config.confirm.confident)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ import numpy as np
 
 from pipeline.config import Resources, ScanConfig
 from pipeline.engine.memory import own_mb
+from pipeline.engine.run_directory import Run
 from pipeline.layout import ingest
-from pipeline.passes.arrays import Run, read_clips
+from pipeline.passes.arrays import read_clips
 from pipeline.passes.job import (
     Job,
     layers_of,
@@ -119,7 +120,7 @@ def _seconds_per_pattern(clips: Clips, first: Any, job: Job) -> float:
     if not len(first):
         return 0.0
     some = first[:DRAWN_TOGETHER]
-    scorer = scorer_of(checkpoint.load(job.model), job.device, screened=job.screened)
+    scorer = scorer_of(checkpoint.load(job.model), job.device, prefiltered=job.prefiltered)
     x, y = clips.x_dbu[some], clips.y_dbu[some]
     pictures = canonical(draw_places(x, y, job), job.symmetries)
     score_rasters(pictures[:1], scorer)  # the first batch sets the network up

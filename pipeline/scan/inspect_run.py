@@ -12,8 +12,8 @@ from typing import Any
 
 from pipeline.config import load_config
 from pipeline.engine.ledger import Ledger, running_driver
+from pipeline.engine.run_directory import Run
 from pipeline.layout.ingest import open_packed, read_info
-from pipeline.passes.arrays import Run
 from pipeline.passes.job import make_job, process_behind
 from pipeline.report import outputs
 from pipeline.report.run_view import RunView

@@ -28,17 +28,15 @@ from pipeline.config import (
 from pipeline.engine.events import Listener
 from pipeline.engine.executors import executor_for
 from pipeline.engine.ledger import Ledger, Status
+from pipeline.engine.run_directory import Run, open_run_directory, write_table
 from pipeline.engine.session import Session
 from pipeline.layout import ingest
 from pipeline.passes.arrays import (
-    Run,
     clips_of,
     create_patterns,
-    open_run_directory,
     read_clips_in_parts,
     read_patterns,
     shard_count,
-    write_table,
 )
 from pipeline.passes.distinct_on_disk import tallied
 from pipeline.passes.job import (
@@ -250,7 +248,7 @@ class _Scan(Session):
             self.units("scores", "shards", shards, task, _shard_name)
             if self.about["shard"]:
                 return self.part_done()
-            hotspots = self.found_hotspots(job, config, layout, model.operating_point.sure)
+            hotspots = self.found_hotspots(job, config, layout, model.operating_point.confident)
             if config.confirm.enabled:
                 self.confirmed(job, config, process)
             return self.reported(job, config, layout, model, hotspots)
@@ -298,7 +296,7 @@ class _Scan(Session):
         return int(self.ledger.totals("patterns").counts["patterns"])
 
     def found_hotspots(
-        self, job: Job, config: ScanConfig, layout: PackedLayout, sure: float | None
+        self, job: Job, config: ScanConfig, layout: PackedLayout, confident: float | None
     ) -> tuple[Hotspot, ...]:
         """Merge and rank the clips over threshold."""
         assert config.scores.threshold is not None  # resolve_config put the model's in
@@ -314,9 +312,9 @@ class _Scan(Session):
             over, pattern, keys = clips_of(self.run, self.finished_tiles(job), scores >= threshold)
             spots = find_hotspots(
                 over, pattern, rules=RULES, scores=scores, keys=keys,
-                core_dbu=job.core_dbu, threshold=threshold, sure=sure,
+                core_dbu=job.core_dbu, threshold=threshold, confident=confident,
             )  # fmt: skip
-            asked = confirm.to_simulate(spots, config.confirm.sure)
+            asked = confirm.to_simulate(spots, config.confirm.confident)
             confirm.write_hot_clips(self.run, spots, asked, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
             return {

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.engine.run_directory import Run, write_table
 from pipeline.layout.ingest import sha256_of
-from pipeline.passes.arrays import Run, write_table
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import DEFECTS, corrected, target_in
 from stages.contracts import Box, Clips, Defect, Hotspot, Int64s, Verdict
@@ -63,9 +63,9 @@ class Confirmed:
     clips_failing: int
 
 
-def to_simulate(hotspots: Sequence[Hotspot], sure: bool) -> list[int]:
+def to_simulate(hotspots: Sequence[Hotspot], confident: bool) -> list[int]:
     """Return the ids of the hotspots to simulate: all, or only those for review."""
-    return [spot.id for spot in hotspots if sure or spot.answer == "review"]
+    return [spot.id for spot in hotspots if confident or spot.answer == "review"]
 
 
 def write_hot_clips(

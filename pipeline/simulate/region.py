@@ -25,9 +25,9 @@ from pipeline.config import Resources, load_config
 from pipeline.engine.events import Listener
 from pipeline.engine.executors import executor_for
 from pipeline.engine.ledger import Ledger
+from pipeline.engine.run_directory import open_run_directory, write_table, write_whole
 from pipeline.engine.session import Session, bind
 from pipeline.layout import ingest
-from pipeline.passes.arrays import open_run_directory, write_table, write_whole
 from pipeline.passes.job import require_opc, scan_area
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import (

@@ -20,8 +20,8 @@ import shapely
 from shapely import Polygon
 
 from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.engine.run_directory import Run, write_array, write_table
 from pipeline.engine.session import Session
-from pipeline.passes.arrays import Run, write_array, write_table
 from pipeline.passes.units import open_layout
 from stages.contracts import Box, Defect, Int64s, PackedLayer
 from stages.geometry.staircase import as_rects

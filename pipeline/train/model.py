@@ -33,7 +33,7 @@ from pipeline.train.network_jobs import (
     learnt_side_by_side,
 )
 from pipeline.train.plot import draw_curves
-from pipeline.train.prefilter import screening_of
+from pipeline.train.prefilter import fit_prefilter
 from pipeline.train.resume_state import identity
 from pipeline.train.training_set import (
     Patterns,
@@ -55,9 +55,9 @@ from stages.detector.thresholds import (
     OperatingPoint,
     calibration,
     choose_threshold,
+    confident_threshold,
     operating_point,
     rounded,
-    sure_threshold,
     threshold_for_rate,
 )
 from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
@@ -78,13 +78,13 @@ each by what learnt from all others."""
 WHOLE = 2
 """Networks that learn from all parts, then."""
 
-SURE_PRECISION = 0.95
+CONFIDENT_PRECISION = 0.95
 """Share of hotspots among the clips that are called hot without review."""
 
 DOUBTFUL_SHARE = 0.03
 """Share of the non-hotspots that a quick look leaves for a careful one."""
 
-SCREEN_EPOCHS = 2
+PREFILTER_EPOCHS = 2
 """As many epochs for each of the detector: they are short, and it goes on getting better."""
 
 SEED_STEP = 1000
@@ -163,7 +163,7 @@ def train_model(
     work = _Training(
         out, recipe, first.spec, process.symmetries, few, loaded + held, source, machine, say
     )
-    screening = None
+    prefilter = None
     if few:
         made = _folded(work, patterns)
         point = _point(work, made, few, recipe.false_alarm_rate)
@@ -176,8 +176,8 @@ def train_model(
                 Committee(made.networks, made.rules), work.spec, machine.device
             )
             learnt_from = training, score_rasters(training.raster, detector).score
-            screening = screening_of(
-                work.screen, learnt_from, (made.checked, made.scores), point.threshold
+            prefilter = fit_prefilter(
+                work.prefilter, learnt_from, (made.checked, made.scores), point.threshold
             )
     first_shape, *other_shapes = (network.config for network in made.networks)
     model = checkpoint.Checkpoint(
@@ -201,7 +201,7 @@ def train_model(
         name=recipe.detector,
         rules=made.rules,
         examples=_examples(made.networks[0], patterns.raster[patterns.hot > 0]),
-        screening=screening,
+        prefilter=prefilter,
     )
     checkpoint.save(out, model)
     draw_curves(work.history, out.with_suffix(".png"))
@@ -240,9 +240,9 @@ class _Training:
     def _settings(self, kind: Kind) -> TrainingConfig:
         return TrainingConfig(**(self._usual | kind.training | self._asked))
 
-    def _lesson(self, what: str, *, left_out: int | None = None, screen: bool = False) -> Lesson:
-        """Return the lesson of the next network, or of a screen; each begins otherwise."""
-        name = "screen" if screen else self.name
+    def _lesson(self, what: str, *, left_out: int | None = None, prefilter: bool = False) -> Lesson:
+        """Return the lesson of the next network, or of a prefilter; each begins otherwise."""
+        name = "prefilter" if prefilter else self.name
         kind = kind_of(name)
         settings, number = self._settings(kind), self._number
         self._number += 1
@@ -251,13 +251,13 @@ class _Training:
         shape = self._apart if (number + number // 2) % 2 == 0 else self.shape
         config = replace(
             settings, seed=settings.seed + SEED_STEP * number,
-            epochs=settings.epochs * (SCREEN_EPOCHS if screen else 1),
+            epochs=settings.epochs * (PREFILTER_EPOCHS if prefilter else 1),
             rim_px=settings.rim_px * (number % 2),
         )  # fmt: skip
         return Lesson(
-            what, name, kind.shape(self.spec) if screen else shape, config,
-            self.folder / str(number), self._digest, self.machine, None if screen else self._start,
-            left_out,
+            what, name, kind.shape(self.spec) if prefilter else shape, config,
+            self.folder / str(number), self._digest, self.machine,
+            None if prefilter else self._start, left_out,
         )  # fmt: skip
 
     def learn(
@@ -266,10 +266,10 @@ class _Training:
         clips: LabelledClips,
         validation: LabelledClips | None = None,
         *,
-        screen: bool = False,
+        prefilter: bool = False,
     ) -> Network:
-        """Return the next network, or a screen, learnt from `clips`."""
-        made = learnt(self._lesson(what, screen=screen), clips, validation, self.say)
+        """Return the next network, or a prefilter, learnt from `clips`."""
+        made = learnt(self._lesson(what, prefilter=prefilter), clips, validation, self.say)
         self.history.append(made.history)
         return made.network
 
@@ -288,9 +288,9 @@ class _Training:
         self.history += [one.history for one in made]
         return [one.network for one in made]
 
-    def screen(self, clips: LabelledClips) -> Network:
-        """Return a screen, learnt from `clips`."""
-        return self.learn("screen  ", clips, screen=True)
+    def prefilter(self, clips: LabelledClips) -> Network:
+        """Return a prefilter, learnt from `clips`."""
+        return self.learn("prefilter  ", clips, prefilter=True)
 
     def judge(self, network: Network, patterns: Patterns) -> tuple[Float32s, Rules]:
         """Return what a network says of patterns, and the rules that it does so by."""
@@ -299,7 +299,7 @@ class _Training:
             quick = score(network, patterns.raster)
             cold = quick[patterns.hot == 0]
             cut = np.quantile(cold, [1 - DOUBTFUL_SHARE]) if len(cold) else np.zeros(1)
-            rules = replace(rules, careful_from=float(_logit(cut)[0]))
+            rules = replace(rules, ensemble_from=float(_logit(cut)[0]))
         scorer = NetworkScorer(Committee([network], rules), self.spec, self.machine.device)
         return score_rasters(patterns.raster, scorer).score, rules
 
@@ -346,7 +346,7 @@ def _folded(work: _Training, patterns: Patterns) -> _Judges:
     for number, network in enumerate(parts):
         mine = part == number
         scores[mine], rules = work.judge(network, patterns.some(mine))
-        cuts.append(rules.careful_from)
+        cuts.append(rules.ensemble_from)
     # The first has the quick look: one that sees the whole core alike.
     networks = [*whole_made, *(parts if together else ())]
     rules = Rules(len(networks), work.symmetries, min(cuts))
@@ -364,8 +364,8 @@ def _point(work: _Training, made: _Judges, few: bool, rate: float) -> OperatingP
         point = choose_threshold(scores, labels, work.config.recall)
         threshold = rounded(point.threshold, math.floor)
     point = operating_point(scores, labels, threshold)
-    sure = sure_threshold(scores, labels, SURE_PRECISION)
-    return replace(point, sure=None if sure is None else max(sure, point.threshold))
+    confident = confident_threshold(scores, labels, CONFIDENT_PRECISION)
+    return replace(point, confident=None if confident is None else max(confident, point.threshold))
 
 
 def _examples(network: Network, hotspots: Bytes) -> torch.Tensor:

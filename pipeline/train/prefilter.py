@@ -1,9 +1,9 @@
 """Teaching a small network what a detector comes near to flagging, so that it may look first.
 
 in       what the detector says of the patterns that it learnt from, and of validation patterns
-out      a `Screening`, or None where none is of use
-promise  of the hotspots that the detector flags, a share of `SCREEN_LOSS` at most is sent away, in
-         validation as in training
+out      a `Prefilter`, or None where none is of use
+promise  of the hotspots that the detector flags, the prefilter rejects at most a share of
+         `PREFILTER_LOSS`, in validation as in training
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from scipy.special import expit, logit
 from pipeline.train.training_set import Patterns
 from stages.contracts import Float32s
 from stages.detector.network import Network
-from stages.detector.prefilter import ScreenConfig, Screening
+from stages.detector.prefilter import Prefilter, PrefilterConfig
 from stages.detector.thresholds import rounded
 from stages.detector.training import LabelledClips, score
 
-SCREEN_LOSS = 0.001
-"""Share of the hotspots that a screen may send away, of those that are flagged."""
+PREFILTER_LOSS = 0.001
+"""Share of the hotspots that a prefilter may send away, of those that are flagged."""
 
 NEAR = 0.5
-"""Half of what a screen learns from scores so much of the threshold, or more."""
+"""Half of what a prefilter learns from scores so much of the threshold, or more."""
 
 SOFTENED = 1.5
 """What the log odds over the threshold are divided by: an answer of yes or no says less of a
@@ -34,20 +34,20 @@ pattern than how far it is from either (Hinton, Vinyals, Dean: "Distilling the K
 Network", 2015)."""
 
 
-def screening_of(
+def fit_prefilter(
     learn: Callable[[LabelledClips], Network],
     training: tuple[Patterns, Float32s],
     validation: tuple[Patterns, Float32s],
     threshold: float,
-) -> Screening | None:
-    """Teach a screen, and set the score under which it sends patterns away.
+) -> Prefilter | None:
+    """Teach a prefilter, and set the score under which it sends patterns away.
 
     None where the detector flags nothing, or comes near to flagging everything.
 
     Parameters
     ----------
     learn
-        Returns a screen, learnt from clips.
+        Returns a prefilter, learnt from clips.
     training, validation
         Patterns with the detector's score of each.
     threshold
@@ -66,23 +66,23 @@ def screening_of(
         _may_lose(first[flagged], checked.hot[flagged], checked),
         _may_lose(learnt[scores >= threshold], patterns.hot[scores >= threshold], patterns),
     )
-    cold_below = rounded(min(cuts), math.floor)
-    return Screening(
-        config=cast(ScreenConfig, network.config), weights=network.cpu().state_dict(),
-        cold_below=cold_below,
-        lost=float(checked.hot[flagged & (first < cold_below)].sum() / checked.hot.sum()),
-        passed=float((first >= cold_below).mean()),
+    reject_below = rounded(min(cuts), math.floor)
+    return Prefilter(
+        config=cast(PrefilterConfig, network.config), weights=network.cpu().state_dict(),
+        reject_below=reject_below,
+        lost=float(checked.hot[flagged & (first < reject_below)].sum() / checked.hot.sum()),
+        passed=float((first >= reject_below).mean()),
     )  # fmt: skip
 
 
 def _taught(scores: Float32s, threshold: float) -> Float32s:
-    """Return what a screen learns to answer: one half at the threshold."""
+    """Return what a prefilter learns to answer: one half at the threshold."""
     odds = logit(np.clip(scores.astype(np.float64), 1e-9, 1 - 1e-7)) - logit(threshold)
     taught: Float32s = expit(odds / SOFTENED).astype(np.float32)
     return taught
 
 
 def _may_lose(first: Float32s, hot: np.ndarray, among: Patterns) -> float:
-    """Return the highest score of the screen under which few enough hotspots lie."""
+    """Return the highest score of the prefilter under which few enough hotspots lie."""
     found = np.sort(np.repeat(first, hot))
-    return float(found[math.floor(SCREEN_LOSS * among.hot.sum())]) if len(found) else 1.0
+    return float(found[math.floor(PREFILTER_LOSS * among.hot.sum())]) if len(found) else 1.0

@@ -47,8 +47,8 @@ def candidates(scores: Float32s, threshold: float, count: int) -> Int64s:
             f"--select is {count} but the scan has {len(scores)} patterns; choose from 1 to "
             f"{len(scores)}"
         )
-    surest_last = np.argsort(-uncertainty(scores, threshold), kind="stable")
-    return np.sort(surest_last[: CANDIDATES * count])
+    most_certain_last = np.argsort(-uncertainty(scores, threshold), kind="stable")
+    return np.sort(most_certain_last[: CANDIDATES * count])
 
 
 def choose(

@@ -22,7 +22,7 @@ from stages.detector.baselines.matching import ExactLibrary, FuzzyLibrary, Libra
 from stages.detector.baselines.multitask import MultiTaskConfig, MultiTaskNetwork, weights_of
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.network import Network, Shape
-from stages.detector.prefilter import Screen, ScreenConfig
+from stages.detector.prefilter import PrefilterConfig, PrefilterNetwork
 from stages.detector.training import (
     EpochReport,
     LabelledClips,
@@ -86,7 +86,9 @@ DETECTORS: dict[str, Kind] = {
         MultiTaskConfig, MultiTaskNetwork,
         {**_PLAIN, "metric": "pairwise", "margin": 2.0, "metric_weight": 1.0, "epochs": 4},
     ),
-    "screen": Kind(ScreenConfig, Screen, {**_PLAIN, "learning_rate": 3e-3, "batch": 256}),
+    "prefilter": Kind(
+        PrefilterConfig, PrefilterNetwork, {**_PLAIN, "learning_rate": 3e-3, "batch": 256}
+    ),
     "density": Kind(DensityConfig, DensityTrees),
 }  # fmt: skip
 """Name of each detector, as ``hotscan train --detector`` takes it."""

@@ -23,15 +23,15 @@ from stages.contracts import RasterSpec
 from stages.detector.catalogue import kind_of
 from stages.detector.committee import Committee, Rules
 from stages.detector.network import Network, Shape
-from stages.detector.prefilter import ScreenConfig, Screening
+from stages.detector.prefilter import Prefilter, PrefilterConfig
 from stages.detector.thresholds import OperatingPoint
 from stages.errors import UsageError
 
 KIND = "hotscan detector"
-VERSION = 2
+VERSION = 3
 CONTENT = {"kind", "version", "about", "weights"}
-SCREEN = "screen."
-"""Before the names of the weights of the screen."""
+PREFILTER = "prefilter."
+"""Before the names of the weights of the prefilter."""
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -65,7 +65,7 @@ class Checkpoint:
     """Configs of all that judge but the first, where they are not of its shape."""
     examples: Tensor | None = None
     """(k, layers, h, w) uint8, canonical pictures of hotspots that it learnt from."""
-    screening: Screening | None = None
+    prefilter: Prefilter | None = None
     """A smaller network that looks first; None when there is none."""
 
     def __post_init__(self) -> None:
@@ -80,9 +80,9 @@ class Checkpoint:
         """Score from which a clip is flagged."""
         return self.operating_point.threshold
 
-    def may_screen(self, threshold: float) -> bool:
-        """Say whether the screen may look first: what it loses is known from `threshold` on."""
-        return self.screening is not None and threshold >= self.threshold
+    def may_prefilter(self, threshold: float) -> bool:
+        """Say whether the prefilter may look first: what it loses is known from `threshold` on."""
+        return self.prefilter is not None and threshold >= self.threshold
 
     @property
     def digest(self) -> str:
@@ -146,17 +146,17 @@ def load(path: Path) -> Checkpoint:
         name=name,
         rules=Rules(**about["rules"]) if about.get("rules") else None,
         examples=content.get("examples"),
-        screening=_screening(about.get("screening"), content["weights"]),
+        prefilter=_take_prefilter(about.get("prefilter"), content["weights"]),
     )
 
 
-def _screening(about: dict[str, Any] | None, weights: dict[str, Tensor]) -> Screening | None:
-    """Take the screen out of what was read."""
+def _take_prefilter(about: dict[str, Any] | None, weights: dict[str, Tensor]) -> Prefilter | None:
+    """Take the prefilter out of what was read."""
     if about is None:
         return None
-    names = [name for name in weights if name.startswith(SCREEN)]
-    own = {name.removeprefix(SCREEN): weights.pop(name) for name in names}
-    return Screening(**(about | {"config": ScreenConfig(**about["config"]), "weights": own}))
+    names = [name for name in weights if name.startswith(PREFILTER)]
+    own = {name.removeprefix(PREFILTER): weights.pop(name) for name in names}
+    return Prefilter(**(about | {"config": PrefilterConfig(**about["config"]), "weights": own}))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -213,10 +213,10 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     if checkpoint.others:
         about["others"] = [asdict(cast(Any, config)) for config in checkpoint.others]
     tensors = dict(checkpoint.weights)
-    if checkpoint.screening is not None:
-        about["screening"] = checkpoint.screening.about()
-        own = checkpoint.screening.weights
-        tensors |= {SCREEN + name: value for name, value in own.items()}
+    if checkpoint.prefilter is not None:
+        about["prefilter"] = checkpoint.prefilter.about()
+        own = checkpoint.prefilter.weights
+        tensors |= {PREFILTER + name: value for name, value in own.items()}
     weights = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     content: dict[str, Any] = {
         "kind": KIND, "version": VERSION, "about": json.dumps(about, sort_keys=True),

@@ -29,7 +29,7 @@ class Rules:
     members: int = 1
     symmetries: int = 8
     """Orientations that all mean the same: 8, or 4 where x and y differ."""
-    careful_from: float = math.inf
+    ensemble_from: float = math.inf
     """Least log odds, at a quick look and before the next two, of a clip judged with care."""
     scale: float = 1.0
     shift: float = 0.0
@@ -46,9 +46,9 @@ class Committee(Network):
         self.members = nn.ModuleList(members)
 
     @property
-    def careful_from(self) -> float:
+    def ensemble_from(self) -> float:
         """Least log odds, at a quick look, of a clip that is judged with care."""
-        return self.rules.scale * self.rules.careful_from + self.rules.shift
+        return self.rules.scale * self.rules.ensemble_from + self.rules.shift
 
     def forward(self, x: Tensor) -> Judgement:
         """Judge clips quickly, (n, layers, h, w): by the first member, as they lie."""

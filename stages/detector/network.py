@@ -45,7 +45,7 @@ class Network(nn.Module):
     config: Shape
 
     @property
-    def careful_from(self) -> float:
+    def ensemble_from(self) -> float:
         """Least log odds from which `careful` says more than `forward`."""
         return math.inf
 

@@ -19,7 +19,7 @@ from stages.detector.network import Convolution, Judgement, Network
 
 
 @dataclass(frozen=True, slots=True)
-class ScreenConfig:
+class PrefilterConfig:
     """The shape of the network."""
 
     layers: int = 1
@@ -37,39 +37,39 @@ class ScreenConfig:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Screening:
-    """A screen that was trained, and what it may send away."""
+class Prefilter:
+    """A prefilter that was trained, and what it may send away."""
 
-    config: ScreenConfig
+    config: PrefilterConfig
     weights: dict[str, Tensor]
-    """State dict of `Screen`, on the CPU."""
-    cold_below: float
+    """State dict of `PrefilterNetwork`, on the CPU."""
+    reject_below: float
     """Score under which a clip is cold, whatever the detector would say."""
     lost: float
     """Share of the validation hotspots that the detector flags, and that are sent away."""
     passed: float
     """Share of the validation patterns that are not."""
 
-    def network(self) -> Screen:
+    def network(self) -> PrefilterNetwork:
         """Return the network with these weights."""
-        made = Screen(self.config)
+        made = PrefilterNetwork(self.config)
         made.load_state_dict(self.weights)
         return made.eval()
 
     def about(self) -> dict[str, Any]:
         """Return all but the weights, as plain values."""
         return {
-            "config": asdict(self.config), "cold_below": self.cold_below, "lost": self.lost,
+            "config": asdict(self.config), "reject_below": self.reject_below, "lost": self.lost,
             "passed": self.passed,
         }  # fmt: skip
 
 
-class Screen(Network):
+class PrefilterNetwork(Network):
     """A stem, two convolutions, a verdict."""
 
-    config: ScreenConfig
+    config: PrefilterConfig
 
-    def __init__(self, config: ScreenConfig) -> None:
+    def __init__(self, config: PrefilterConfig) -> None:
         super().__init__()
         self.config = config
         self.stem = Convolution(config.layers, config.width, config.stem_px, stride=SCALE)

@@ -34,7 +34,7 @@ class OperatingPoint:
     """False alarms / clips that are no hotspots."""
     hotspots: int
     clips: int
-    sure: float | None = None
+    confident: float | None = None
     """A clip of at least this score is hot, and from `threshold` on it is for review; None where
     every flagged clip is for review."""
 
@@ -128,7 +128,7 @@ def calibration(logits: Floats, hot: Int64s, clips: Int64s) -> tuple[float, floa
     return float(math.exp(found[0])), float(found[1])
 
 
-def sure_threshold(scores: Float32s, labels: Bools, precision: float) -> float | None:
+def confident_threshold(scores: Float32s, labels: Bools, precision: float) -> float | None:
     """Return the lowest threshold over which a share `precision` of the clips are hotspots.
 
     None where there is none. Arguments as `choose_threshold`.

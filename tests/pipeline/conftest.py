@@ -13,7 +13,8 @@ import torch
 from pipeline.cli import app as cli
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import label_layout
-from pipeline.passes.arrays import Run, read_patterns
+from pipeline.engine.run_directory import Run
+from pipeline.passes.arrays import read_patterns
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig

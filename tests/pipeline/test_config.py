@@ -46,12 +46,12 @@ core_nm = 1280
 model = "models/mine.pt"
 threshold = 0.25
 shard_patterns = 128
-screened = false
+prefilter = false
 device = "cuda:1"
 [confirm]
 enabled = true
 opc = "model"
-sure = false
+confident = false
 batch_fields = 7
 [report]
 top = 5
@@ -175,11 +175,11 @@ FIRST_STAGE = {
     "scores.model": "scores",
     "scores.threshold": "hotspots",
     "scores.shard_patterns": None,
-    "scores.screened": "scores",
+    "scores.prefilter": "scores",
     "scores.device": None,
     "confirm.enabled": "confirm",
     "confirm.opc": "confirm",
-    "confirm.sure": "hotspots",
+    "confirm.confident": "hotspots",
     "confirm.batch_fields": None,
     "report.top": "report",
     "report.contours": "report",

@@ -23,7 +23,7 @@ ClipRow = tuple[int, int, int, int]
 
 
 def find(
-    rows: list[ClipRow], scores: list[float], threshold: float = 0.5, sure: float | None = None
+    rows: list[ClipRow], scores: list[float], threshold: float = 0.5, confident: float | None = None
 ) -> tuple[Hotspot, ...]:
     x, y, rule, pattern = np.array(rows, np.int64).reshape(-1, 4).T
     return find_hotspots(
@@ -34,7 +34,7 @@ def find(
         keys=KEYS[pattern],
         core_dbu=CORE_DBU,
         threshold=threshold,
-        sure=sure,
+        confident=confident,
     )
 
 
@@ -203,4 +203,8 @@ def test_a_score_that_the_model_is_sure_of_is_hot_and_any_other_for_review():
     rows, scores = [(0, 0, 0, 0), (50, 0, 0, 1), (-50, 0, 0, 2)], [0.9, 0.7, 0.5]
     scores += [0.0] * (PATTERNS - len(scores))
     assert [spot.answer for spot in find(rows, scores, 0.5)] == ["review"] * 3
-    assert [spot.answer for spot in find(rows, scores, 0.5, sure=0.65)] == ["hot", "hot", "review"]
+    assert [spot.answer for spot in find(rows, scores, 0.5, confident=0.65)] == [
+        "hot",
+        "hot",
+        "review",
+    ]

@@ -9,7 +9,7 @@ from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
 from stages.detector.model import Detector, DetectorConfig
-from stages.detector.prefilter import Screen, ScreenConfig, Screening
+from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
 from stages.detector.thresholds import OperatingPoint
 from stages.errors import ModelMismatchError
 from stages.scores import NetworkScorer, score_rasters, scorer_of
@@ -22,8 +22,8 @@ class InkDensity:
 
     raster = RASTER
     embedding = 2
-    cold_below = 0.0
-    careful_from = math.inf
+    reject_below = 0.0
+    ensemble_from = math.inf
 
     def __init__(self):
         self.sizes = []
@@ -33,16 +33,16 @@ class InkDensity:
         ink = rasters.mean(axis=(1, 2, 3)) / 255
         return ink.astype(np.float32), np.stack([ink, 1 - ink], 1).astype(np.float16)
 
-    def score_with_care(self, rasters):
+    def score_ensemble_batch(self, rasters):
         raise AssertionError("asked although no score is that high")
 
 
 class Screened(InkDensity):
     """Looks first whether there is any ink on the left, and calls the others cold."""
 
-    cold_below = 0.25
+    reject_below = 0.25
 
-    def first_look(self, rasters):
+    def prefilter_batch(self, rasters):
         self.sizes.append(-len(rasters))
         return rasters[:, :, :, :32].mean(axis=(1, 2, 3)).astype(np.float32) / 255
 
@@ -116,7 +116,7 @@ def test_scores_are_those_of_the_network(network, scorer):
     np.testing.assert_allclose(judged.embedding, embedding, atol=1e-3)
 
 
-def test_what_the_screen_sends_away_is_cold_and_no_more_is_asked_of_it():
+def test_what_the_prefilter_sends_away_is_cold_and_no_more_is_asked_of_it():
     rasters = pictures(200)
     double = Screened()
     judged, whole = score_rasters(rasters, double), score_rasters(rasters, InkDensity())
@@ -139,25 +139,25 @@ def test_pictures_of_another_shape_are_refused(scorer, shape):
 
 def test_a_scorer_is_made_of_a_checkpoint(tmp_path, network, scorer):
     torch.manual_seed(4)
-    screen = Screen(ScreenConfig(core_px=32)).eval()
-    screening = Screening(screen.config, screen.state_dict(), 0.5, 0.0, 0.25)
+    small = PrefilterNetwork(PrefilterConfig(core_px=32)).eval()
+    prefilter = Prefilter(small.config, small.state_dict(), 0.5, 0.0, 0.25)
     point = OperatingPoint(0.5, 0.99, 1, 0.01, 100, 200)
     model = Checkpoint(
         network.state_dict(), network.config, RASTER, ("met1",), "krf130", point, {"seed": 3},
-        screening=screening,
+        prefilter=prefilter,
     )  # fmt: skip
     checkpoint.save(tmp_path / "model.pt", model)
     again = checkpoint.load(tmp_path / "model.pt")
     assert again.digest == model.digest
-    assert again.screening.about() == screening.about()
+    assert again.prefilter.about() == prefilter.about()
     behind = scorer_of(again)
-    assert behind.cold_below == 0.5
+    assert behind.reject_below == 0.5
     looked = torch.from_numpy(pictures(scores.BATCH)).float() / 255
     np.testing.assert_allclose(
-        behind.first_look(pictures(scores.BATCH)),
-        screen(looked).logit.sigmoid().detach().numpy(), atol=1e-6,
+        behind.prefilter_batch(pictures(scores.BATCH)),
+        small(looked).logit.sigmoid().detach().numpy(), atol=1e-6,
     )  # fmt: skip
-    loaded = scorer_of(again, screened=False)
+    loaded = scorer_of(again, prefiltered=False)
     assert loaded.raster == RASTER
     rasters = pictures(9)
     np.testing.assert_array_equal(

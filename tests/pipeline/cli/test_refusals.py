@@ -10,7 +10,7 @@ import gdstk
 import pytest
 import torch
 
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from tests.support.small_scan import BLOCK, TINY, Hotscan, SmallScan
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine.ledger import Ledger
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from tests.pipeline.scan.test_kill import Victim, make_victim, rows, wait_for_rows
 from tests.support.small_scan import SmallScan
 

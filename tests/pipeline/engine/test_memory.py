@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from pipeline.engine import memory
 
 TAKEN_AND_FREED = """
 import resource
@@ -38,3 +41,13 @@ def faults(kept: bool) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries have no mallopt")
 def test_what_is_freed_is_kept() -> None:
     assert faults(kept=True) * 10 < faults(kept=False)
+
+
+@pytest.mark.parametrize(("platform", "counted_in"), [("linux", 1024), ("darwin", 1)])
+def test_the_peak_is_told_in_mib_whatever_the_system_counts_in(
+    monkeypatch: pytest.MonkeyPatch, platform: str, counted_in: int
+) -> None:
+    usage = SimpleNamespace(ru_maxrss=(300 << 20) // counted_in)
+    monkeypatch.setattr(memory.resource, "getrusage", lambda who: usage)
+    monkeypatch.setattr(memory.sys, "platform", platform)
+    assert memory.peak_rss_mb() == 300

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline.engine.run_directory import Run
 from pipeline.evaluate import scan as scan_evaluation
 from pipeline.evaluate.scan import evaluate_scan
-from pipeline.passes.arrays import Run
 from pipeline.scan.inspect_run import open_view
 from stages.contracts import Box
 from stages.errors import RunMismatchError, UsageError

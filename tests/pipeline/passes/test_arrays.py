@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline.engine.run_directory import Run, open_run_directory, write_whole
 from pipeline.layout.ingest import sha256_of
 from pipeline.passes.arrays import (
-    Run,
     create_patterns,
-    open_run_directory,
     pattern_rows,
     read_clips,
     read_patterns,
@@ -22,7 +21,6 @@ from pipeline.passes.arrays import (
     shard_rows,
     write_clips,
     write_shard,
-    write_whole,
 )  # fmt: skip
 from stages.contracts import Clips, RasterSpec
 from stages.errors import IncompleteError, RunMismatchError, UsageError

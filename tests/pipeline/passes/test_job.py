@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import ScanConfig, load_config
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from pipeline.passes.job import (
     Job,
     layers_of,

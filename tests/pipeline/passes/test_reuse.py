@@ -11,7 +11,7 @@ import pytest
 
 import pipeline.passes.units as steps
 from pipeline.config import Resources
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from pipeline.passes.shard import Shard
 from pipeline.scan.scan import merged, resume
 from stages.errors import RunMismatchError, UsageError

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from pipeline.passes.units import draw_places
 from pipeline.report import outputs
 from pipeline.report.page_data import config_toml

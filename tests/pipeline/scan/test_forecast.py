@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Resources, load_config
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from pipeline.scan.forecast import _extrapolated, estimate
 from stages.errors import ConfigError
 from tests.support.small_scan import BLOCK, ROI_UM, SmallScan

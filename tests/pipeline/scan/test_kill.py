@@ -21,7 +21,7 @@ import pytest
 
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from pipeline.scan.scan import resume
 from sample_layouts.block import write_block
 from tests.support.small_scan import SmallScan

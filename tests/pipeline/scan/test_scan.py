@@ -15,7 +15,7 @@ import pytest
 import pipeline.scan.scan as scanning
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from pipeline.report.outputs import read_hotspots
 from pipeline.scan.scan import resume
 from stages.errors import LayoutError, RunMismatchError, UsageError

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger
-from pipeline.passes.arrays import Run
+from pipeline.engine.run_directory import Run
 from pipeline.scan.scan import ScanResult, resume, scan
 from pipeline.simulate import confirm
 from pipeline.simulate.region import simulate_region
@@ -99,7 +99,7 @@ def test_what_the_model_is_sure_of_may_be_left_to_it(small_scan: SmallScan, tmp_
     told = {row["id"]: row for row in rows_of(every)}
     scores = pq.read_table(every.run.hotspots)["score"].to_pylist()
     model = checkpoint.load(small_scan.model)
-    point = replace(model.operating_point, sure=sorted(scores)[len(scores) // 2])
+    point = replace(model.operating_point, confident=sorted(scores)[len(scores) // 2])
     checkpoint.save(tmp_path / "sure.pt", replace(model, operating_point=point))
     asked = {"model": str(tmp_path / "sure.pt"), "threshold": None}
     result = confirmed(small_scan, tmp_path / "run", confirm={"sure": False}, scores=asked, **few)

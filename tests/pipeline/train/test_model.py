@@ -12,7 +12,7 @@ import zarr
 from pipeline.datasets.store import load_dataset
 from pipeline.train.model import JUDGED, PARTS, WHOLE, Recipe, train_model
 from pipeline.train.network_jobs import Machine
-from pipeline.train.prefilter import SCREEN_LOSS
+from pipeline.train.prefilter import PREFILTER_LOSS
 from pipeline.train.training_set import Patterns, split
 from stages.detector import checkpoint
 from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError
@@ -68,22 +68,22 @@ def test_a_stopped_training_goes_on_to_the_same_digest(labelled: Path, tmp_path:
     assert train(labelled, out)["digest"] == whole["digest"]
 
 
-def test_a_screen_loses_no_more_than_it_may(labelled: Path, tmp_path: Path) -> None:
+def test_a_prefilter_loses_no_more_than_it_may(labelled: Path, tmp_path: Path) -> None:
     train(labelled, tmp_path / "m.pt", epochs=4, steps=40)
     model = checkpoint.load(tmp_path / "m.pt")
-    screening = model.screening
-    assert screening is not None
-    assert screening.lost <= SCREEN_LOSS
-    assert 0 < screening.passed <= 1
+    prefilter = model.prefilter
+    assert prefilter is not None
+    assert prefilter.lost <= PREFILTER_LOSS
+    assert 0 < prefilter.passed <= 1
     dataset = load_dataset(labelled)  # the training was validated on it, too
-    alone = score_rasters(dataset.raster, scorer_of(model, screened=False)).score
+    alone = score_rasters(dataset.raster, scorer_of(model, prefiltered=False)).score
     behind = score_rasters(dataset.raster, scorer_of(model)).score
     sent_away = behind == 0
-    assert 1 - sent_away.mean() == pytest.approx(screening.passed, abs=2 / len(dataset.raster))
+    assert 1 - sent_away.mean() == pytest.approx(prefilter.passed, abs=2 / len(dataset.raster))
     np.testing.assert_array_equal(behind[~sent_away], alone[~sent_away])
     hot = dataset.counts()[0]
     lost = hot[sent_away & (alone >= model.threshold)].sum() / hot.sum()
-    assert lost == pytest.approx(screening.lost)
+    assert lost == pytest.approx(prefilter.lost)
 
 
 def test_the_seed_matters(labelled: Path, tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
-"""What a screen is taught, and where it cuts: against what the promise says."""
+"""What a prefilter is taught, and where it cuts: against what the promise says."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-from pipeline.train.prefilter import SCREEN_LOSS, screening_of
+from pipeline.train.prefilter import PREFILTER_LOSS, fit_prefilter
 from pipeline.train.training_set import Patterns
 from stages.detector.network import Judgement, Network
-from stages.detector.prefilter import ScreenConfig
+from stages.detector.prefilter import PrefilterConfig
 from stages.detector.training import LabelledClips, score
 
 THRESHOLD = 0.2
@@ -24,9 +24,9 @@ def judged(seed: int, count: int) -> tuple[Patterns, np.ndarray]:
 
 
 class Brightness(Network):
-    """A screen that scores by how bright a picture is."""
+    """A prefilter that scores by how bright a picture is."""
 
-    config = ScreenConfig()
+    config = PrefilterConfig()
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Brightness(Network):
 
 
 class Teacher:
-    """Stands for a training: keeps what is to be learnt, and returns a screen."""
+    """Stands for a training: keeps what is to be learnt, and returns a prefilter."""
 
     def __init__(self) -> None:
         self.clips: LabelledClips | None = None
@@ -48,9 +48,9 @@ class Teacher:
         return self.network.eval()
 
 
-def test_a_screen_is_taught_how_far_a_pattern_is_from_the_threshold() -> None:
+def test_a_prefilter_is_taught_how_far_a_pattern_is_from_the_threshold() -> None:
     teacher, (patterns, scores) = Teacher(), judged(1, 500)
-    screening_of(teacher, (patterns, scores), judged(2, 300), THRESHOLD)
+    fit_prefilter(teacher, (patterns, scores), judged(2, 300), THRESHOLD)
     assert teacher.clips is not None
     taught = teacher.clips.taught
     assert taught is not None
@@ -62,18 +62,18 @@ def test_a_screen_is_taught_how_far_a_pattern_is_from_the_threshold() -> None:
 def test_no_more_hotspots_are_sent_away_than_promised() -> None:
     training, validation = judged(3, 4000), judged(4, 3000)
     teacher = Teacher()
-    found = screening_of(teacher, training, validation, THRESHOLD)
+    found = fit_prefilter(teacher, training, validation, THRESHOLD)
     assert found is not None
     for patterns, scores in (training, validation):
         first = score(teacher.network, patterns.raster)
-        away = (first < found.cold_below) & (scores >= THRESHOLD)
-        assert patterns.hot[away].sum() <= SCREEN_LOSS * patterns.hot.sum()
+        away = (first < found.reject_below) & (scores >= THRESHOLD)
+        assert patterns.hot[away].sum() <= PREFILTER_LOSS * patterns.hot.sum()
     assert (validation[1] >= THRESHOLD).mean() < found.passed < 0.5  # a third is over it
 
 
-def test_there_is_no_screen_where_nothing_is_flagged() -> None:
+def test_there_is_no_prefilter_where_nothing_is_flagged() -> None:
     patterns, scores = judged(5, 200)
     cold = np.zeros_like(scores)
-    assert screening_of(Teacher(), (patterns, cold), (patterns, cold), THRESHOLD) is None
+    assert fit_prefilter(Teacher(), (patterns, cold), (patterns, cold), THRESHOLD) is None
     hot = np.ones_like(scores)
-    assert screening_of(Teacher(), (patterns, hot), (patterns, hot), THRESHOLD) is None
+    assert fit_prefilter(Teacher(), (patterns, hot), (patterns, hot), THRESHOLD) is None

@@ -84,7 +84,7 @@ def test_every_detector_outlives_its_file(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["attention", "dct"])
 def test_a_committee_outlives_its_file(tmp_path, name):
-    rules = Rules(members=2, symmetries=4, careful_from=-0.5)
+    rules = Rules(members=2, symmetries=4, ensemble_from=-0.5)
     committee = Committee([learnt(name), learnt(name, seed=1)], rules)
     saved, loaded = saved_and_loaded(
         tmp_path / "a.pt", weights=committee.state_dict(), config=committee.config, name=name,
@@ -95,7 +95,7 @@ def test_a_committee_outlives_its_file(tmp_path, name):
     x = tensor(two_bars(9, 3).rasters)
     with torch.inference_mode():
         ours, theirs = saved.detector(), loaded.detector()
-        assert ours.careful_from == theirs.careful_from == -0.5
+        assert ours.ensemble_from == theirs.ensemble_from == -0.5
         assert torch.equal(ours(x).logit, theirs(x).logit)
         assert torch.equal(ours.careful(x), theirs.careful(x))
         torch.testing.assert_close(theirs.careful(x), committee.careful(x))

@@ -89,9 +89,9 @@ def write_harmful_torch(path):
         (lambda path: torch.save({"state_dict": {}}, path), "no hotscan detector"),
         (
             lambda path: torch.save({"kind": checkpoint.KIND, "version": 99}, path),
-            "format 99 but this hotscan reads format 2",
+            "format 99 but this hotscan reads format 3",
         ),
-        (lambda path: torch.save({"kind": checkpoint.KIND, "version": 2}, path), "is damaged"),
+        (lambda path: torch.save({"kind": checkpoint.KIND, "version": 3}, path), "is damaged"),
     ],
 )
 def test_other_files_are_refused_by_name(tmp_path, capsys, write, message):

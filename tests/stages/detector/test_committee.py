@@ -108,10 +108,10 @@ class Counting(NetworkScorer):
 
     asked = 0
 
-    def score_with_care(self, rasters):
+    def score_ensemble_batch(self, rasters):
         assert len(rasters) == scores.BATCH
         self.asked += 1
-        return super().score_with_care(rasters)
+        return super().score_ensemble_batch(rasters)
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +139,9 @@ def test_only_scores_from_careful_from_are_careful(members, verdicts, doubtful):
     np.testing.assert_allclose(judged.embedding, embedding, atol=2e-3)
 
 
-@pytest.mark.parametrize(("careful_from", "batches"), [(math.inf, 0), (-math.inf, 2)])
-def test_no_clip_or_every_clip_may_be_judged_with_care(members, careful_from, batches):
-    scorer = Counting(Committee(members[:1], Rules(1, 4, careful_from)), RASTER)
+@pytest.mark.parametrize(("ensemble_from", "batches"), [(math.inf, 0), (-math.inf, 2)])
+def test_no_clip_or_every_clip_may_be_judged_with_care(members, ensemble_from, batches):
+    scorer = Counting(Committee(members[:1], Rules(1, 4, ensemble_from)), RASTER)
     score_rasters(pictures(100), scorer)
     assert scorer.asked == batches
 
@@ -152,7 +152,8 @@ def test_a_network_alone_is_never_asked_with_care(members):
     judged = score_rasters(rasters, scorer)
     assert scorer.asked == 0
     np.testing.assert_array_equal(
-        scorer.score_with_care(np.resize(rasters, (scores.BATCH, 1, 64, 64)))[:20], judged.score
+        scorer.score_ensemble_batch(np.resize(rasters, (scores.BATCH, 1, 64, 64)))[:20],
+        judged.score,
     )
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.default_model import measured
+from pipeline.cli.progress import Progress
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import label_layout
-from pipeline.engine.events import Progress
 from pipeline.evaluate.model import evaluate_model
 from pipeline.layout.ingest import read_layout
 from pipeline.train.model import Recipe, train_model

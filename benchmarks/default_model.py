@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.cli.progress import Progress
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import label_layout
-from pipeline.engine.events import Progress
 from pipeline.evaluate.model import evaluate_model
 from pipeline.train.model import Recipe, train_model
 from pipeline.train.network_jobs import Machine

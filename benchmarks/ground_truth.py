@@ -20,12 +20,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.machine import machine
-from pipeline.cli.options import region
+from pipeline.cli.options import parse_region
+from pipeline.cli.progress import Progress
 from pipeline.config import Resources, load_config
-from pipeline.engine.events import Progress
 from pipeline.engine.run_directory import Run
+from pipeline.engine.run_record import read_record
 from pipeline.passes.arrays import clips_of, read_patterns
-from pipeline.scan.scan import scan
+from pipeline.passes.scan_settings import ScanSettings
+from pipeline.scan.scan import ScanRequest, scan
 from pipeline.simulate.region import simulate_region
 from stages.contracts import Defect
 from stages.lithography.measure.defects import label_clips
@@ -49,7 +51,7 @@ def main() -> None:
     chip = Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / CHIP
     asked.work.mkdir(parents=True, exist_ok=True)
     resources = Resources(workers=asked.workers)
-    roi = region(asked.roi)
+    roi = parse_region(asked.roi)
     rows: dict[str, Any] = {}
     with Progress() as progress:
         for opc in ("none",) if asked.skip_opc else ("none", "model"):
@@ -63,7 +65,9 @@ def main() -> None:
             "confirm": {"enabled": True, "opc": "none"},
         })  # fmt: skip
         started = time.monotonic()
-        metrics = scan(chip, asked.work / "scan", config, resources, progress).metrics
+        metrics = scan(
+            ScanRequest(layout=chip, out=asked.work / "scan", config=config), resources, progress
+        ).metrics
         scan_s = time.monotonic() - started
     print(machine())
     _print(rows, asked.work, dict(metrics), scan_s)
@@ -117,12 +121,12 @@ def _print(rows: dict[str, Any], work: Path, metrics: dict[str, Any], scan_s: fl
 def _clips(path: Path) -> tuple[Any, ...]:
     """Return centre, whether flagged, and whether confirmed of each clip; and the core in dbu."""
     run = Run(path)
-    about = run.read_about()
+    config = ScanSettings.of(read_record(run)).config
     names = sorted(file.stem for file in (path / "clips").glob("*.parquet"))
     (scores,) = read_patterns(run, "score")
     clips, pattern, _ = clips_of(run, names, np.ones(len(scores), bool))
-    flagged = scores[pattern] >= about["config"]["scores"]["threshold"]
-    core = round(about["config"]["raster"]["core_nm"])  # the chip's database unit is 1 nm
+    flagged = scores[pattern] >= config.scores.threshold
+    core = round(config.raster.core_nm or 0)  # the chip's database unit is 1 nm
     confirmed = flagged & _labels(path / "confirm", clips.x_dbu, clips.y_dbu, core)
     return clips.x_dbu, clips.y_dbu, flagged, confirmed, core
 

@@ -40,7 +40,7 @@ from pipeline.passes.job import Job
 from pipeline.passes.units import draw_places
 from pipeline.report.run_view import RunView
 from pipeline.scan.inspect_run import open_view
-from pipeline.scan.scan import scan
+from pipeline.scan.scan import ScanRequest, scan
 from stages.contracts import Bytes, Float32s, Int64s, Layer
 from stages.detector import checkpoint
 from stages.geometry.coverage import FULL
@@ -111,7 +111,8 @@ def timed_scan(
 def _timed(layout: Path, out: Path, tables: dict[str, Any], workers: int) -> dict[str, Any]:
     config = load_config(None, tables)
     started = time.perf_counter()
-    result = scan(layout, out, config, Resources(workers=workers), lambda event: None)
+    request = ScanRequest(layout=layout, out=out, config=config)
+    result = scan(request, Resources(workers=workers), lambda event: None)
     return dict(result.metrics) | {"wall_s": time.perf_counter() - started}
 
 

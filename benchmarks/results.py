@@ -32,7 +32,7 @@ from pipeline.datasets.from_marker_layers import import_benchmark
 from pipeline.datasets.store import load_dataset
 from pipeline.evaluate.model import evaluate_model, measures
 from pipeline.evaluate.scan import evaluate_scan
-from pipeline.scan.scan import scan
+from pipeline.scan.scan import ScanRequest, scan
 from pipeline.train.model import Recipe, few_shape, train_model
 from pipeline.train.network_jobs import Machine
 from stages.contracts import RasterSpec
@@ -284,7 +284,8 @@ def _scanned(layout: Path, case: str, dataset: Path, model: Path, work: Path) ->
         "scores": {"model": str(model)},
     }  # fmt: skip
     run = work / f"iccad2016-{case}.run"
-    scan(layout, run, load_config(None, settings), Resources(workers=1), lambda event: None)
+    request = ScanRequest(layout=layout, out=run, config=load_config(None, settings))
+    scan(request, Resources(workers=1), lambda event: None)
     return evaluate_scan(run, dataset)
 
 

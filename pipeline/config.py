@@ -1,15 +1,13 @@
 """The settings of a scan, whose tables are named as the stages.
 
 in       a TOML file, and what the command line gave
-out      `ScanConfig`, checked, and per stage a digest of the settings that can change its answer
+out      `ScanConfig`, checked, and per stage the settings that can change its answer
 promise  nothing unknown is ever ignored
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -211,7 +209,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "layout": ("layout.cell", "layout.layers", "layout.exclude", "layout.strict"),
     "clips": ("layout.roi_um", "clips", "raster"),
     "patterns": (),
-    "scores": ("scores.model", "scores.prefilter"),
+    "scores": ("scores.prefilter",),
     "hotspots": ("scores.threshold", "confirm.confident"),
     "confirm": ("confirm.enabled", "confirm.opc"),
     "report": ("report", "markers"),
@@ -260,28 +258,6 @@ def load_resources(given: Mapping[str, Any]) -> Resources:
 def as_dict(config: Settings) -> dict[str, Any]:
     """Return `config` as tables of plain values, as JSON and TOML hold them."""
     return config.model_dump(mode="json")
-
-
-def digest_for(config: ScanConfig, stage: str) -> str:
-    """Return the SHA-256 of the settings that can change the answer of `stage`.
-
-    Those of the stages before it are in it, sizes and devices are not: a new threshold changes
-    only the digests of hotspots and later stages. It covers what is written in `config`: where a
-    None stands for the model's own value, put that value in before.
-
-    Examples
-    --------
-    >>> old, new = ScanConfig(), load_config(None, {"scores": {"threshold": 0.9}})
-    >>> [stage for stage in STAGE_SETTINGS if digest_for(old, stage) != digest_for(new, stage)]
-    ['hotspots', 'confirm', 'report']
-    """
-    order = list(STAGE_SETTINGS)
-    tables = as_dict(config)
-    settings: dict[str, Any] = {}
-    for name in (key for s in order[: order.index(stage) + 1] for key in STAGE_SETTINGS[s]):
-        table, _, key = name.partition(".")
-        settings[name] = tables[table][key] if key else tables[table]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

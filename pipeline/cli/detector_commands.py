@@ -21,7 +21,7 @@ from pipeline.cli.options import (
     RunFolder,
     Threshold,
     Workers,
-    region,
+    parse_region,
 )
 from pipeline.cli.terminal import interruptible, show
 from stages.errors import UsageError
@@ -53,11 +53,11 @@ def label(
 
     Makes a dataset for training and measuring; a stopped labelling goes on where it was.
     """
+    from pipeline.cli.progress import Progress
     from pipeline.cli.text import facts
     from pipeline.config import load_resources
     from pipeline.datasets.from_scan import label_selected
     from pipeline.datasets.from_simulation import label_layout
-    from pipeline.engine.events import Progress
     from stages.contracts import RasterSpec
 
     resources = load_resources({"workers": workers})
@@ -71,7 +71,7 @@ def label(
             made = label_selected(layout, out, select, resources, progress, opc=opc)
         else:
             made = label_layout(
-                layout, out, process, layer or [], cell, region(roi),
+                layout, out, process, layer or [], cell, parse_region(roi),
                 RasterSpec(pixel_nm, clip_px, core_px), stride_nm, resources, progress,
                 opc=opc or "none", mask=mask,
             )  # fmt: skip

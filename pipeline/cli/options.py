@@ -1,20 +1,41 @@
 """The arguments and options that several commands share.
 
 in       the command line
-out      the types that `pipeline.cli.app` annotates its parameters with, and tables of settings
+out      annotated types, options values, and the config and resources they stand for
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from stages.errors import UsageError
 
+if TYPE_CHECKING:
+    from pipeline.config import Resources, ScanConfig
+
+
+def list_models() -> list[str]:
+    """Return the shipped models, for completion."""
+    from stages.detector import checkpoint
+
+    return list(checkpoint.shipped())
+
+
+def list_processes() -> list[str]:
+    """Return the shipped processes, for completion."""
+    from stages.lithography.process import SHIPPED
+
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
 LayoutFile = Annotated[Path, typer.Argument(help="GDSII or OASIS file, plain or gzip.")]
 RunFolder = Annotated[Path, typer.Argument(help="Run directory of a scan.")]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Directory; created when absent.")]
 Layers = Annotated[
     list[str] | None,
     typer.Option("--layer", "-l", metavar="L/D", help="Layer to scan, like 68/20; repeatable."),
@@ -25,16 +46,20 @@ Exclude = Annotated[
     typer.Option(metavar="L/D", help="Layer whose shapes exclude the clips that they cover."),
 ]
 Roi = Annotated[
-    str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Region to scan, in um; all by default.")
+    str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Region, in um; everything by default.")
 ]
-Model = Annotated[str | None, typer.Option(help="Name of a shipped model, or a checkpoint.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="Name of a shipped model, or a checkpoint.", autocompletion=list_models),
+]
 Config = Annotated[Path | None, typer.Option(help="TOML file of settings.")]
 Mode = Annotated[
-    str | None, typer.Option(metavar="grid|sites", help="Every clip, or rule-checked places.")
+    Literal["grid", "sites"] | None,
+    typer.Option(help="Every clip of a grid, or only places that rule checks find."),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse a layout that gives a warning.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Treat layout warnings as errors.")]
 Workers = Annotated[
-    int | None, typer.Option(help="Worker processes; 0 runs in this process. Default 1.")
+    int | None, typer.Option(min=0, help="Worker processes; 0 runs in this process. Default 1.")
 ]
 Scheduler = Annotated[
     str | None, typer.Option("--scheduler-address", help="A running Dask scheduler to use.")
@@ -42,9 +67,12 @@ Scheduler = Annotated[
 WorkerMemory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Memory limit of each worker, like 2GB.")
 ]
-Device = Annotated[str | None, typer.Option(metavar="cpu|cuda", help="Where the model runs.")]
+Device = Annotated[
+    str | None, typer.Option(metavar="cpu|cuda|cuda:N", help="Where the model runs.")
+]
 Threshold = Annotated[
-    float | None, typer.Option(help="Probability that makes a hotspot; the model's by default.")
+    float | None,
+    typer.Option(help="Score from which a clip is a hotspot; the model's by default."),
 ]
 Prefilter = Annotated[
     bool | None,
@@ -52,67 +80,90 @@ Prefilter = Annotated[
         "--prefilter/--no-prefilter", help="Let a smaller network reject confident negatives first."
     ),
 ]
-Since = Annotated[
-    Path | None,
-    typer.Option(metavar="RUN", help="Take over what did not change since an earlier scan."),
-]
-ShardOf = Annotated[
-    str | None, typer.Option("--shard", metavar="I/N", help="Only part I of N, to be merged later.")
-]
 FailOn = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="Exit 1 when there are more than N hotspots.")
 ]
 Confirm = Annotated[
     bool | None,
-    typer.Option("--confirm/--no-confirm", help="Simulate the hotspots, and tell which fail."),
+    typer.Option("--confirm/--no-confirm", help="Simulate the hotspots, and report which fail."),
 ]
 Opc = Annotated[
-    str | None,
-    typer.Option(metavar="none|model", help="Print what is drawn, or correct the mask first."),
+    Literal["none", "model"] | None,
+    typer.Option(help="Simulate the shapes as drawn, or with a corrected mask."),
 ]
 Mask = Annotated[
-    str | None, typer.Option(metavar="L/D", help="Layer of the mask, when it is not what is drawn.")
+    str | None, typer.Option(metavar="L/D", help="Layer of the mask, if not the drawn layer.")
 ]
-Process = Annotated[str, typer.Option(help="Shipped process, or a TOML file.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Process = Annotated[
+    str, typer.Option(help="Shipped process, or a TOML file.", autocompletion=list_processes)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Write hotscan.log into the output directory.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-def overrides(
-    layer: list[str] | None,
-    cell: str | None,
-    exclude: list[str] | None,
-    roi: str | None,
-    model: str | None,
-    mode: str | None,
-    strict: bool,
-    device: str | None,
-    threshold: float | None,
-    confirm: bool | None = None,
-    opc: str | None = None,
-    prefilter: bool | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Lay what the command line gave out as config tables."""
-    return {
-        "layout": {
-            "layers": layer or None,
-            "cell": cell,
-            "exclude": exclude or None,
-            "roi_um": region(roi),
-            "strict": strict or None,
-        },
-        "clips": {"mode": mode},
-        "scores": {
-            "model": model,
-            "device": device,
-            "threshold": threshold,
-            "prefilter": prefilter,
-        },
-        "confirm": {"enabled": confirm, "opc": opc},
-    }
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """How the work is run; never changes the answer."""
+
+    workers: Workers = None
+    scheduler_address: Scheduler = None
+    worker_memory: WorkerMemory = None
+    fail_on: FailOn = None
+    quiet: Quiet = False
+    verbose: Verbose = False
+
+    def resources(self) -> Resources:
+        """Return what the work may use."""
+        from pipeline.config import load_resources
+
+        names = ("workers", "scheduler_address", "worker_memory")
+        return load_resources({name: getattr(self, name) for name in names})
 
 
-def region(roi: str | None) -> tuple[float, ...] | None:
+@dataclass(frozen=True, kw_only=True)
+class SettingsOptions:
+    """What is scanned, and how; laid over a config file."""
+
+    layer: Layers = None
+    cell: Cell = None
+    exclude: Exclude = None
+    roi: Roi = None
+    model: Model = None
+    config: Config = None
+    mode: Mode = None
+    strict: Strict = False
+    device: Device = None
+    threshold: Threshold = None
+    prefilter: Prefilter = None
+    confirm: Confirm = None
+    opc: Opc = None
+
+    def settings(self) -> ScanConfig:
+        """Return the settings of a scan."""
+        from pipeline.config import load_config
+
+        return load_config(self.config, self.tables())
+
+    def tables(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return what was given, as config tables; a None stands for "not given"."""
+        return {
+            "layout": {
+                "layers": self.layer or None, "cell": self.cell, "exclude": self.exclude or None,
+                "roi_um": parse_region(self.roi), "strict": self.strict or None,
+            },
+            "clips": {"mode": self.mode},
+            "scores": {
+                "model": self.model, "device": self.device, "threshold": self.threshold,
+                "prefilter": self.prefilter,
+            },
+            "confirm": {"enabled": self.confirm, "opc": self.opc},
+        }  # fmt: skip
+
+
+def parse_region(roi: str | None) -> tuple[float, ...] | None:
     """Return the four numbers of ``--roi``.
 
     Raises

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.events import clock_text
-
 MOST_NAMES = 20
 """Names that are listed before the rest is only counted."""
 
@@ -69,6 +67,22 @@ def counted(number: int, noun: str) -> str:
     ('1 tile', '1,200 tiles')
     """
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def clock_text(seconds: float) -> str:
+    """Return a length of time as people say it.
+
+    Examples
+    --------
+    >>> clock_text(30.4), clock_text(125), clock_text(7380)
+    ('30 s', '2 min 5 s', '2 h 3 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def info_text(info: Mapping[str, Any]) -> str:
@@ -167,10 +181,12 @@ def result_text(
     return "\n".join(lines)
 
 
-def part_text(run: Path, metrics: Mapping[str, Any], errors: Mapping[str, str]) -> str:
-    """Return what a part of a scan came to, and what is next."""
+def part_text(
+    run: Path, shard: object, metrics: Mapping[str, Any], errors: Mapping[str, str]
+) -> str:
+    """Return what a shard of a scan came to, and what is next."""
     lines = [
-        f"part {metrics['shard']}: {counted(metrics['clips'], 'clip')} "
+        f"part {shard}: {counted(metrics['clips'], 'clip')} "
         f"({metrics['patterns']:,} distinct) judged, no report yet"
     ]
     if metrics["units_failed"]:
@@ -225,6 +241,14 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             f"layout {clock_text(plan['seconds_layout'])}, "
             f"clips {clock_text(plan['seconds_clips'])}, "
             f"scores {clock_text(plan['seconds_scores'])}",
+            *(
+                [
+                    f"simulate  {plan['clips_to_simulate']:,} clips in {plan['fields']:,} fields: "
+                    f"{clock_text(plan['seconds_confirm'])}"
+                ]
+                if "fields" in plan
+                else []
+            ),
             f"memory    {plan['worker_mb']:,} MB each worker, beside the layout that all share",
             f"disk      {plan['disk_mb']:,.1f} MB",
         )

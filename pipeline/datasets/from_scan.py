@@ -20,10 +20,9 @@ from pipeline.config import Resources
 from pipeline.datasets.from_simulation import provenance_of
 from pipeline.datasets.store import write_dataset
 from pipeline.engine.events import Listener
-from pipeline.engine.executors import executor_for
-from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run, open_run_directory
-from pipeline.engine.session import Session, bind
+from pipeline.engine.run_record import RunRecord, State, all_inputs
+from pipeline.engine.session import open_session
 from pipeline.passes.arrays import pattern_rows, read_patterns
 from pipeline.passes.job import Drawn, process_behind, require_opc
 from pipeline.scan.inspect_run import open_view
@@ -66,7 +65,7 @@ def label_selected(
     if out.exists():
         raise UsageError(f"dataset {out} exists; choose another --out, or remove it")
     view = open_view(Run(scan))
-    if view.about["state"] != "complete":
+    if view.record.state != State.COMPLETE:
         raise IncompleteError(f"{scan} is not complete; go on with: hotscan resume {scan}")
     assert view.config.scores.threshold is not None  # resolve_config put the model's in
     process, opc = process_behind(view.model), opc or view.config.confirm.opc or "none"
@@ -80,32 +79,31 @@ def label_selected(
     chosen = choose(score, places, view.config.scores.threshold, count)
     key, x, y = key[chosen], x[chosen], y[chosen]
     run = open_run_directory(out.with_name(out.name + ".work"))
-    about = bind(run, {
-        "layout": view.about["layout"], "process": process.name,
+    wanted = RunRecord(task="select", layout=view.record.layout, settings={
+        "process": process.name,
         "process_settings": process.as_dict(), "opc": opc,
         "layers": list(view.config.layout.layers), "cell": view.config.layout.cell,
         "selected": count, "selected_by": view.model.digest,
     })  # fmt: skip
-    with Ledger(run.ledger) as ledger, executor_for(resources) as executor:
-        ledger.start_session()
-        session = Session(run, ledger, executor, listen, about)
+    with open_session(run, wanted, all_inputs, resources, listen) as session:
+        ledger = session.ledger
 
         def keep() -> dict[str, float]:
             shutil.copytree(view.run.layout, run.layout, dirs_exist_ok=True)
             confirm.write_owned(run, x, y, np.arange(count))
             return {}
 
-        session.once("layout", keep)
+        session.run_once("layout", keep)
         work = confirm.confirmation(
             run, view.job.core_dbu, process, opc, view.config.confirm.batch_fields
         )
         task = partial(confirm.confirm_batch, job=work)
-        session.units("confirm", "batches", work.batches, task, confirm.batch_name)
+        session.run_units("confirm", "batches", work.batches, task, confirm.batch_name)
         failed = ledger.totals("confirm").failed
         if failed:
             raise IncompleteError(f"{failed} batches failed; the same command tries them again")
         found = confirm.read_confirmed(work, sorted(ledger.finished("confirm")))
-    made = _write(out, key, (x, y), found.verdicts, provenance_of(about), view.job)
+    made = _write(out, key, (x, y), found.verdicts, provenance_of(wanted), view.job)
     shutil.rmtree(run.path)
     return made
 

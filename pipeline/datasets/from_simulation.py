@@ -20,10 +20,9 @@ import numpy.typing as npt
 from pipeline.config import Resources, load_config
 from pipeline.datasets.store import write_dataset
 from pipeline.engine.events import Listener
-from pipeline.engine.executors import executor_for
-from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run, open_run_directory
-from pipeline.engine.session import STATE, Session, bind
+from pipeline.engine.run_record import LayoutFile, RunRecord, all_inputs
+from pipeline.engine.session import open_session
 from pipeline.layout import ingest
 from pipeline.passes.arrays import read_clips
 from pipeline.passes.job import Cut, require_opc, scan_area
@@ -88,52 +87,51 @@ def label_layout(
     require_opc(model, opc, mask)
     ingest.require_layout(layout_path)
     run = open_run_directory(out.with_name(out.name + ".work"))
-    about = bind(run, {
-        "layout": {"path": str(layout_path.resolve()), "sha256": ingest.sha256_of(layout_path)},
+    file = LayoutFile(str(layout_path.resolve()), ingest.sha256_of(layout_path))
+    wanted = RunRecord(task="label", layout=file, settings={
         "process": model.name, "process_settings": model.as_dict(), "opc": opc, "mask": mask,
         "layers": list(config.layout.layers), "cell": cell,
         "roi_um": roi_um and list(roi_um), "raster": asdict(spec),
         "stride_nm": stride_nm or spec.core_nm,
     })  # fmt: skip
-    with Ledger(run.ledger) as ledger, executor_for(resources) as executor:
-        ledger.start_session()
-        session = Session(run, ledger, executor, listen, about)
+    with open_session(run, wanted, all_inputs, resources, listen) as session:
+        record, ledger = session.record, session.ledger
 
         def pack() -> dict[str, float]:
             wanted = [Layer.parse(name) for name in (*config.layout.layers, *filter(None, [mask]))]
             ingest.pack_into(layout_path, run.layout, wanted, cell)
             return {}
 
-        session.once("layout", pack)
+        session.run_once("layout", pack)
         layout = open_layout(run.path)
         drawn = replace(layout, layers=layout.layers[: spec.layers],
                         packed=layout.packed[: spec.layers])  # fmt: skip
-        job = _cut(run, about, spec, model, scan_area(config, drawn))
-        session.units("clips", "tiles", job.tiles, partial(clip_tile, job=job), name_of)
+        job = _cut(run, record, spec, model, scan_area(config, drawn))
+        session.run_units("clips", "tiles", job.tiles, partial(clip_tile, job=job), name_of)
         # Cores reach past the area where they hang over its border.
         area = job.area.grown(job.core_dbu)
         simulated = Simulation(run.path, area, job.tile_dbu, model, opc, mask is not None)
         failed = simulate(session, simulated, contours=False) + ledger.totals("clips").failed
         if failed:
             raise IncompleteError(f"{failed} tiles failed; run the same command to try them again")
-        made = _write_dataset(out, run, job, simulated, about)
+        made = _write_dataset(out, run, job, simulated, record)
     shutil.rmtree(run.path)
     return made
 
 
-def _cut(run: Run, about: dict[str, Any], spec: RasterSpec, process: Process, area: Box) -> Cut:
+def _cut(run: Run, record: RunRecord, spec: RasterSpec, process: Process, area: Box) -> Cut:
     dbu = open_layout(run.path).dbu_nm
     pixel = spec.pixel_dbu(dbu)
     core = spec.core_px * pixel
     return Cut(
         run=run.path, spec=spec, pixel_dbu=pixel, core_dbu=core, symmetries=process.symmetries,
         tile_dbu=max(1, round(TILE_UM * 1000 / dbu / core)) * core,
-        stride_dbu=round(about["stride_nm"] / dbu), limits=None, area=area, excluded=0,
+        stride_dbu=round(record.settings["stride_nm"] / dbu), limits=None, area=area, excluded=0,
     )  # fmt: skip
 
 
 def _write_dataset(
-    out: Path, run: Run, job: Cut, simulated: Simulation, about: dict[str, Any]
+    out: Path, run: Run, job: Cut, simulated: Simulation, record: RunRecord
 ) -> dict[str, Any]:
     clips, keys = read_clips(run, [tile.name for tile in job.tiles])
     found = distinct(keys, clips.x_dbu, clips.y_dbu)
@@ -146,10 +144,10 @@ def _write_dataset(
         **{f"defects_{kind}": n for kind, n in kinds(defects).items()},
     }  # fmt: skip
     names = sorted({defect.kind for defect in defects})
-    corners = [corner["name"] for corner in about["process_settings"]["corners"]]
+    corners = [corner["name"] for corner in record.settings["process_settings"]["corners"]]
     attributes = {
-        "process": about["process"], "layers": about["layers"], "kinds": names,
-        "corners": corners, "provenance": {**provenance_of(about), **made},
+        "process": record.settings["process"], "layers": record.settings["layers"], "kinds": names,
+        "corners": corners, "provenance": {**provenance_of(record), **made},
     }  # fmt: skip
     columns: dict[str, npt.NDArray[Any]] = {
         "key": keys[found.first], "pattern": found.pattern, "label": label,
@@ -165,7 +163,7 @@ def _write_dataset(
     return made
 
 
-def provenance_of(about: dict[str, Any]) -> dict[str, Any]:
+def provenance_of(record: RunRecord) -> dict[str, Any]:
     """Return what was labelled, without the places of files on this machine."""
-    layout = {"name": Path(about["layout"]["path"]).name, "sha256": about["layout"]["sha256"]}
-    return {key: about[key] for key in about if key not in STATE} | {"layout": layout}
+    layout = {"name": record.layout.name, "sha256": record.layout.sha256}
+    return {**record.settings, "layout": layout}

@@ -268,7 +268,7 @@ def attempt(task: Callable[[T], UnitOutcome], unit: T, stage: str, name: str) ->
     try:
         outcome = task(unit)
     except Exception as error:
-        outcome = _failure(stage, name, _describe(error))
+        outcome = _failure(stage, name, _describe(error), traceback.format_exc())
     return replace(outcome, seconds=time.perf_counter() - start)
 
 
@@ -280,8 +280,8 @@ def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error} ({place.filename}:{place.lineno} in {place.name})"
 
 
-def _failure(stage: str, name: str, error: str) -> UnitOutcome:
-    return UnitOutcome(stage, name, Status.FAILED, error=error)
+def _failure(stage: str, name: str, error: str, trace: str = "") -> UnitOutcome:
+    return UnitOutcome(stage, name, Status.FAILED, error=error, trace=trace)
 
 
 def _outcome_of(future: Future, stage: str, name: str) -> UnitOutcome | None:
@@ -296,7 +296,7 @@ def _outcome_of(future: Future, stage: str, name: str) -> UnitOutcome | None:
     except (TimeoutError, IncompleteError):
         raise
     except Exception as error:  # the task could not travel, or its worker cannot import it
-        return _failure(stage, name, f"{type(error).__name__}: {error}")
+        return _failure(stage, name, f"{type(error).__name__}: {error}", traceback.format_exc())
     return outcome
 
 

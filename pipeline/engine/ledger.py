@@ -68,6 +68,8 @@ class UnitOutcome:
     """Wall time of the unit; stamped by the executor."""
     error: str = ""
     """Why it failed, in words for the user."""
+    trace: str = ""
+    """The whole traceback of a failure; kept beside the ledger, see `Run.failure_log`."""
 
 
 @dataclass(frozen=True, slots=True)

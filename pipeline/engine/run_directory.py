@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,52 +55,51 @@ class Run:
         """Table of the clips of one tile."""
         return self.path / "clips" / f"{tile}.parquet"
 
-    def read_about(self) -> dict[str, Any]:
-        """Return ``run.json``.
+    @property
+    def record(self) -> Path:
+        """What the run is of, and how far it is."""
+        return self.path / "run.json"
 
-        Raises
-        ------
-        UsageError
-            When the directory holds no run, or its ``run.json`` cannot be read.
-        """
-        try:
-            about: dict[str, Any] = json.loads((self.path / "run.json").read_text())
-        except (FileNotFoundError, NotADirectoryError):
-            raise UsageError(
-                f"{self.path} holds no run (no run.json); give the --out of a scan"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self.path}/run.json cannot be read: {error}") from error
-        return about
+    @property
+    def input(self) -> Path:
+        """The layout, where it was given as an object and not as a file."""
+        return self.path / "input.gds"
 
-    def write_about(self, about: Mapping[str, Any]) -> None:
-        """Write ``run.json``."""
-        write_whole(self.path / "run.json", json.dumps(about, indent=1).encode() + b"\n")
+    def failure_log(self, stage: str, unit: str) -> Path:
+        """Traceback of a unit that failed."""
+        return self.path / "failures" / f"{stage}-{unit}.txt"
 
 
 def open_run_directory(path: Path) -> Run:
-    """Return the run directory at `path`, made when absent.
+    """Return the run directory at `path`, created when absent.
 
     Raises
     ------
     UsageError
-        When it cannot be made or written, or holds something that is no run.
+        When it cannot be created or written, or holds something that is no run.
     """
     run = Run(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        foreign = any(path.iterdir()) and not (path / "run.json").exists()
         (path / ".writable").touch()
         (path / ".writable").unlink()
     except OSError as error:
         raise UsageError(
             f"run directory {path} cannot be written ({error.strerror}); choose another --out"
         ) from error
-    if foreign:
+    if not run.record.exists() and any(_is_foreign(entry.name) for entry in path.iterdir()):
         raise UsageError(
             f"{path} is not empty and holds no run; choose another --out, so that nothing is lost"
         )
     return run
+
+
+def _is_foreign(name: str) -> bool:
+    """Say whether a name is none that a run has before its ``run.json``: a stop may come there."""
+    unfinished = name.startswith(".run.json.") and name.endswith(".tmp")
+    return not (
+        unfinished or name in ("input.gds", "hotscan.log") or name.startswith("ledger.sqlite")
+    )
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -1,73 +1,37 @@
-"""Running stages and keeping their books: the part that a scan and a labelling share.
+"""One driver's work on a run directory: run what is not finished, and keep the books.
 
 in       a stage's units and its task
-out      the ledger's rows, events of progress, seconds per stage
+out      the ledger's rows, progress events, seconds per stage, a traceback for each failure
 promise  a finished unit is not run again; a failed one is tried again in every session
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
+from pipeline.config import Resources
 from pipeline.engine.events import Listener, StageFinished, StageStarted, UnitFinished
-from pipeline.engine.executors import Executor
+from pipeline.engine.executors import Executor, executor_for
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.memory import peak_rss_mb
-from pipeline.engine.run_directory import Run
-from stages.errors import RunMismatchError
+from pipeline.engine.run_directory import Run, write_whole
+from pipeline.engine.run_record import Inputs, RunRecord, State, bind, write_record
 
 T = TypeVar("T")
-
-
-STATE = ("state", "seconds", "peak_rss_mb")
-"""What ``run.json`` holds of the work done, beside what is to be made."""
-
-
-def bind(run: Run, wanted: dict[str, Any]) -> dict[str, Any]:
-    """Begin ``run.json``, or check that it wants the same; return what it holds.
-
-    Raises
-    ------
-    RunMismatchError
-        When something else was begun here; the text names what differs.
-    """
-    wanted = json.loads(json.dumps(wanted))  # tuples become lists, as in the file
-    about = {"state": "running", **wanted, "seconds": {}}
-    if (run.path / "run.json").exists():
-        before = run.read_about()
-        differ = [
-            f"{key} was {before.get(key)!r}, is {wanted.get(key)!r}"
-            for key in sorted((wanted.keys() | before.keys()) - set(STATE))
-            if before.get(key) != wanted.get(key)
-        ]
-        if differ:
-            raise RunMismatchError(
-                f"{run.path} was begun otherwise: {'; '.join(differ)}; choose another --out, or "
-                "remove it to start anew"
-            )
-        about |= {key: before[key] for key in STATE if key in before} | {"state": "running"}
-    run.write_about(about)
-    return about
 
 
 class Session:
     """One driver's work on a run directory."""
 
     def __init__(
-        self,
-        run: Run,
-        ledger: Ledger,
-        executor: Executor,
-        listen: Listener,
-        about: dict[str, Any],
+        self, run: Run, ledger: Ledger, executor: Executor, listen: Listener, record: RunRecord
     ) -> None:
         self.run, self.ledger, self.executor = run, ledger, executor
-        self.listen, self.about = listen, about
+        self.listen, self.record = listen, record
 
-    def once(self, stage: str, work: Callable[[], dict[str, float]]) -> None:
+    def run_once(self, stage: str, work: Callable[[], dict[str, float]]) -> None:
         """Run a stage of one unit in this process, unless it is finished."""
         done = len(self.ledger.finished(stage))
         self.listen(StageStarted(stage, 1, done, "step"))
@@ -78,10 +42,10 @@ class Session:
             self.ledger.record(
                 UnitOutcome(stage, "all", Status.DONE, counts=counts, seconds=seconds)
             )
-            self.timed(stage, seconds)
+            self.add_time(stage, seconds)
         self.listen(StageFinished(stage, 1, 1, seconds=time.monotonic() - started))
 
-    def units(
+    def run_units(
         self,
         stage: str,
         noun: str,
@@ -98,17 +62,63 @@ class Session:
         self.listen(StageStarted(stage, total, done, noun))
         failed = 0
         for outcome in self.executor.run(task, rest, stage=stage, unit_id=name):
-            self.ledger.record(outcome)
+            self._keep(outcome)
             failed += outcome.status == Status.FAILED
             done += 1
             self.listen(UnitFinished(stage, done, total, outcome.counts))
         seconds = time.monotonic() - started
         if rest:
-            self.timed(stage, seconds)
+            self.add_time(stage, seconds)
         self.listen(StageFinished(stage, total, total, failed, seconds))
 
-    def timed(self, stage: str, seconds: float) -> None:
+    def add_time(self, stage: str, seconds: float) -> None:
         """Add to what a stage has cost so far, over all sessions."""
-        spent = self.about["seconds"]
-        spent[stage] = round(spent.get(stage, 0.0) + seconds, 3)
-        self.about["peak_rss_mb"] = max(self.about.get("peak_rss_mb", 0.0), peak_rss_mb())
+        self.record = self.record.add_time(stage, seconds)
+
+    def end(self, state: State) -> None:
+        """Write down how the session ended."""
+        self.record = self.record.end(state)
+        write_record(self.run, self.record)
+
+    def _keep(self, outcome: UnitOutcome) -> None:
+        """Record an outcome; of a failure, the traceback as well."""
+        log = self.run.failure_log(outcome.stage, outcome.unit)
+        if outcome.status == Status.FAILED:
+            write_whole(log, f"{outcome.error}\n\n{outcome.trace}".encode())
+        else:
+            log.unlink(missing_ok=True)
+        self.ledger.record(outcome)
+
+
+@contextmanager
+def open_session(
+    run: Run,
+    wanted: RunRecord,
+    inputs_of: Callable[[RunRecord], Inputs],
+    resources: Resources,
+    listen: Listener,
+    *,
+    recomputed: tuple[str, ...] = (),
+    imports: Sequence[str] = (),
+) -> Iterator[Session]:
+    """Take the ledger, bind the run to what is wanted, start the workers.
+
+    However the session ends, ``run.json`` says so: what is still running at the end was
+    interrupted or has failed.
+
+    Raises
+    ------
+    UsageError
+        When another driver holds the run, or it was begun with other inputs.
+    """
+    with Ledger(run.ledger) as ledger:
+        ledger.start_session()
+        record = bind(run, ledger, wanted, inputs_of, recomputed)
+        with executor_for(resources, imports) as executor:
+            session = Session(run, ledger, executor, listen, record)
+            try:
+                yield session
+            except BaseException as error:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                session.end(State.INTERRUPTED if interrupted else State.FAILED)
+                raise

@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 
 from pipeline.engine.run_directory import Run
+from pipeline.engine.run_record import read_record
 from pipeline.evaluate.model import interval_of
 from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.report.run_view import RunView
@@ -51,7 +52,7 @@ def evaluate_scan(run_path: Path, dataset_path: Path) -> dict[str, Any]:
         ) from error
     run = Run(run_path)
     view = open_view(run)
-    digests = run.read_about()["layout"]["sha256"], about["layout"]["sha256"]
+    digests = read_record(run).layout.sha256, about["layout"]["sha256"]
     if digests[0] != digests[1]:
         raise RunMismatchError(
             f"run {run_path} is of a layout with digest {digests[0]} but {dataset_path} of one "

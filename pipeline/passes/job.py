@@ -42,7 +42,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class ReusableRun:
     """A run to take over from."""
 
     path: Path
@@ -67,7 +67,7 @@ class Cut(Drawn):
     """How many layers, after those of the picture, exclude clips."""
     shared: bool = True
     """Whether clips that hold the same region are drawn once."""
-    earlier: tuple[Earlier, ...] = ()
+    reused: tuple[ReusableRun, ...] = ()
     """Runs whose tiles and scores are taken over, where they are the same."""
 
     @property

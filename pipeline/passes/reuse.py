@@ -1,14 +1,14 @@
-"""What earlier runs know already: tiles that did not change, and scores of pictures.
+"""What earlier runs already know: clips of unchanged tiles, and scores of known pictures.
 
 in       run directories; a tile, or the keys of patterns
 out      clips, or scores and embeddings
-promise  what is taken over is what would have been computed: a tile is unchanged when all that its
-         clips can see is the same region, a score is that of the same picture by the same model
+promise  what is reused is what would have been computed: a tile is unchanged when everything that
+         its clips can see is the same region, a score is that of the same picture by the same model
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config import STAGE_SETTINGS, load_config
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
+from pipeline.engine.run_record import RunRecord, differences, read_record
 from pipeline.layout.ingest import open_packed
 from pipeline.passes.arrays import pattern_rows, read_clips, read_patterns
-from pipeline.passes.job import Earlier, scan_area
+from pipeline.passes.job import ReusableRun, scan_area
+from pipeline.passes.scan_settings import ScanSettings, inputs_of, named_settings
 from stages.contracts import Box, Bytes, Clips, Float32s, PackedLayout, Shapes
 from stages.errors import RunMismatchError
 from stages.geometry.union import merge
@@ -29,12 +30,12 @@ from stages.geometry.window_query import polygons_of, query
 from stages.geometry.windows import cut_to_windows
 from stages.patterns import located
 
-FREE = ("layout.roi_um", "layout.strict", "scores.model")
-"""Settings in which an earlier run may differ; models are compared by what they hold."""
+FREE = ("[layout] roi_um", "[layout] strict", "layout")
+"""Inputs in which a reused run may differ: unchanged tiles and pictures are found one by one."""
 
 
-def earlier_run(path: Path, about: Mapping[str, Any], dbu_nm: float) -> Earlier:
-    """Return a run that may be taken over from, by a run that ``run.json`` tells `about`.
+def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
+    """Return a run whose results a run of `record` may reuse.
 
     Raises
     ------
@@ -43,36 +44,44 @@ def earlier_run(path: Path, about: Mapping[str, Any], dbu_nm: float) -> Earlier:
     RunMismatchError
         When it has another model, settings, tiles or database unit; the text names what differs.
     """
-    before = Run(path).read_about()
-    stages = list(STAGE_SETTINGS)
-    names = {
-        name for stage in stages[: stages.index("scores") + 1] for name in STAGE_SETTINGS[stage]
-    }
-    pairs = [("model", before["model_digest"], about["model_digest"])]
-    for table, settings in about["config"].items():
-        for key, now in settings.items():
-            name = f"{table}.{key}"
-            if ({table, name} & names or name == "tiles.size_um") and name not in FREE:
-                pairs.append((f"[{table}] {key}", before["config"][table].get(key), now))
-    layout = open_packed(Run(path).layout)
-    pairs.append(("database unit", f"{layout.dbu_nm:g} nm", f"{dbu_nm:g} nm"))
-    differ = [f"{name} was {old!r}, is {new!r}" for name, old, new in pairs if old != new]
+    run = Run(path)
+    before = read_record(run)
+    layout = open_packed(run.layout)
+    config = ScanSettings.of(before).config
+    then = {**_reused_inputs(before), "database unit": f"{layout.dbu_nm:g} nm"}
+    now = {**_reused_inputs(record), "database unit": f"{dbu_nm:g} nm"}
+    differ = list(differences(then, now))
     if differ:
         raise RunMismatchError(
-            f"nothing can be taken over from {path}: {'; '.join(differ)}; give a run of the same "
+            f"nothing of {path} can be reused: {'; '.join(differ)}; give a run of the same "
             "settings, or scan without it"
         )
-    config = load_config(None, before["config"])
     count = len(config.layout.layers)
     channels = PackedLayout(
         layout.top, layout.dbu_nm, layout.layers[:count], layout.packed[:count],
     )  # fmt: skip
-    written_ns = Run(path).ledger.stat().st_mtime_ns
-    return Earlier(path.resolve(), scan_area(config, channels), written_ns)
+    written_ns = run.ledger.stat().st_mtime_ns
+    return ReusableRun(path.resolve(), scan_area(config, channels), written_ns)
 
 
-def clips_of_tile(
-    runs: Sequence[Earlier], tile: str, core: Box, seen: Box, area: Box, shapes: Sequence[Shapes]
+def _reused_inputs(record: RunRecord) -> dict[str, Any]:
+    """Return what clips and scores depend on, by name."""
+    inputs = inputs_of(record)
+    stages = list(inputs)
+    chosen: dict[str, Any] = {}
+    for stage in stages[: stages.index("scores") + 1]:
+        chosen |= inputs[stage]
+    tiles = named_settings(record.settings["config"], ("tiles.size_um",))
+    return {name: value for name, value in (chosen | tiles).items() if name not in FREE}
+
+
+def reuse_clips(
+    runs: Sequence[ReusableRun],
+    tile: str,
+    core: Box,
+    seen: Box,
+    area: Box,
+    shapes: Sequence[Shapes],
 ) -> tuple[Clips, Bytes] | None:
     """Return the clips of a tile and their keys, from the first run in which it is the same.
 
@@ -92,13 +101,13 @@ def clips_of_tile(
             continue
         then = [query(packed, seen) for packed in _layout(run).packed]
         if len(then) == len(shapes) and all(
-            _same(old, new, seen) for old, new in zip(then, shapes, strict=True)
+            _is_same_region(old, new, seen) for old, new in zip(then, shapes, strict=True)
         ):
             return read_clips(Run(run.path), [tile])
     return None
 
 
-def _same(old: Shapes, new: Shapes, seen: Box) -> bool:
+def _is_same_region(old: Shapes, new: Shapes, seen: Box) -> bool:
     """Say whether two layers are the same region in a square."""
     left, bottom = np.array([seen.x_min]), np.array([seen.y_min])
     then, now = (merge(cut_to_windows(one.rects, left, bottom, seen.width)) for one in (old, new))
@@ -106,8 +115,8 @@ def _same(old: Shapes, new: Shapes, seen: Box) -> bool:
     return np.array_equal(then, now) and slanted[0] == slanted[1]
 
 
-def scores_of(
-    runs: Sequence[Earlier], keys: Bytes, embedding: int
+def reuse_scores(
+    runs: Sequence[ReusableRun], keys: Bytes, embedding: int
 ) -> tuple[npt.NDArray[np.bool_], Float32s, npt.NDArray[np.float16]]:
     """Return which of (n, 16) `keys` have a score in any of the runs, the scores, and embeddings.
 
@@ -130,18 +139,18 @@ def scores_of(
 
 
 @lru_cache(maxsize=64)
-def _layout(run: Earlier) -> PackedLayout:
+def _layout(run: ReusableRun) -> PackedLayout:
     return open_packed(Run(run.path).layout)
 
 
 @lru_cache(maxsize=64)
-def _finished(run: Earlier) -> frozenset[str]:
+def _finished(run: ReusableRun) -> frozenset[str]:
     with Ledger(Run(run.path).ledger, read_only=True) as ledger:
         return frozenset(ledger.finished("clips"))
 
 
 @lru_cache(maxsize=64)
-def _scored(run: Earlier) -> tuple[Bytes, Float32s]:
+def _scored(run: ReusableRun) -> tuple[Bytes, Float32s]:
     """Return the keys of all patterns, and their scores."""
     if not Run(run.path).patterns.exists():
         return np.empty((0, 16), np.uint8), np.empty(0, np.float32)

@@ -34,7 +34,7 @@ class Shard:
             return cls(int(number), int(of))
         raise UsageError(f"--shard {text!r} is not i/n, part i of n, i from 1 to n")
 
-    def some(self, tiles: Sequence[Tile]) -> tuple[Tile, ...]:
+    def choose(self, tiles: Sequence[Tile]) -> tuple[Tile, ...]:
         """Return the tiles of this part."""
         ends = [len(tiles) * part // self.of for part in (self.number - 1, self.number)]
         return tuple(tiles[slice(*ends)])

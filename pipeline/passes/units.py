@@ -7,7 +7,7 @@ the driver, without workers), writes its own file or rows, and returns a few cou
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from pipeline.passes.arrays import (
     write_shard,
 )
 from pipeline.passes.job import Cut, Drawn, Job
-from pipeline.passes.reuse import clips_of_tile, scores_of
+from pipeline.passes.reuse import reuse_clips, reuse_scores
 from stages.clips import grid_clips, halo_dbu, site_clips, without_excluded
-from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayout, Shapes
+from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayer, PackedLayout, Shapes
 from stages.detector import checkpoint
 from stages.errors import RunMismatchError
 from stages.geometry.signature import signatures
@@ -69,7 +69,7 @@ def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
     seen = tile.box.grown(reach)
     shapes = [query(packed, seen) for packed in used]
     cores = tile.box.grown(job.core_dbu)
-    taken = clips_of_tile(job.earlier, tile.name, cores, seen, job.area, shapes)
+    taken = reuse_clips(job.reused, tile.name, cores, seen, job.area, shapes)
     if taken is not None:
         clips, keys = taken
     else:
@@ -102,32 +102,41 @@ def _keyed(clips: Clips, shapes: list[Shapes], job: Cut) -> tuple[Clips, Bytes]:
     shown, keys = np.zeros(len(place), bool), np.zeros((len(place), KEY_BYTES), np.uint8)
     for first in range(0, len(place), DRAWN_TOGETHER):
         part = slice(first, first + DRAWN_TOGETHER)
-        pictures = _drawn(clips.x_dbu[place[part]], clips.y_dbu[place[part]], shapes, job)
+        pictures = draw_clips(
+            shapes, clips.x_dbu[place[part]], clips.y_dbu[place[part]],
+            clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu,
+        )  # fmt: skip
         shown[part] = pictures.any(axis=(1, 2, 3))
         keys[part][shown[part]] = keys_of(canonical(pictures[shown[part]], job.symmetries))
     kept = shown[group]
     return clips.some(kept), keys[group[kept]]
 
 
-def _drawn(x_dbu: Int64s, y_dbu: Int64s, shapes: list[Shapes], job: Drawn) -> Bytes:
-    return draw_clips(shapes, x_dbu, y_dbu, clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu)
-
-
 def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Bytes:
-    """Draw clips that may lie anywhere, as placed, (n, layers, h, w) uint8.
+    """Draw clips of a run that may lie anywhere, as placed, (n, layers, h, w) uint8."""
+    layers = open_layout(job.run).packed[: job.spec.layers]
+    return draw_scattered(layers, x_dbu, y_dbu, job.spec.clip_px, job.pixel_dbu)
+
+
+def draw_scattered(
+    layers: Sequence[PackedLayer], x_dbu: Int64s, y_dbu: Int64s, clip_px: int, pixel_dbu: int
+) -> Bytes:
+    """Draw clips that may lie anywhere, as placed, (n, layers, clip_px, clip_px) uint8.
 
     Their geometry is read block by block, so that clips far apart do not fetch what is between.
     """
-    layout = open_layout(job.run)
-    pictures = np.empty((len(x_dbu), job.spec.layers, job.spec.clip_px, job.spec.clip_px), np.uint8)
-    for members, box in _blocks(x_dbu, y_dbu, job):
-        shapes = [query(packed, box) for packed in layout.packed[: job.spec.layers]]
-        pictures[members] = _drawn(x_dbu[members], y_dbu[members], shapes, job)
+    pictures = np.empty((len(x_dbu), len(layers), clip_px, clip_px), np.uint8)
+    for members, box in _blocks(x_dbu, y_dbu, clip_px * pixel_dbu):
+        shapes = [query(packed, box) for packed in layers]
+        pictures[members] = draw_clips(
+            shapes, x_dbu[members], y_dbu[members], clip_px=clip_px, pixel_dbu=pixel_dbu
+        )
     return pictures
 
 
-def _blocks(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Iterator[tuple[Int64s, Box]]:
-    side = BLOCK_CLIPS * job.clip_dbu
+def _blocks(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tuple[Int64s, Box]]:
+    """Yield the clips of each block that has any, and a box around all that they see."""
+    side = BLOCK_CLIPS * clip_dbu
     row, column = y_dbu // side, x_dbu // side
     order = np.lexsort((column, row))
     new = np.diff(row[order], prepend=row[order][:1] - 1) | np.diff(
@@ -136,7 +145,7 @@ def _blocks(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Iterator[tuple[Int64s, 
     for members in np.split(order, np.flatnonzero(new)[1:]):
         if len(members):
             x, y = x_dbu[members], y_dbu[members]
-            yield members, Box(x.min(), y.min(), x.max(), y.max()).grown(job.clip_dbu)
+            yield members, Box(x.min(), y.min(), x.max(), y.max()).grown(clip_dbu)
 
 
 def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
@@ -147,7 +156,7 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
     x_dbu, y_dbu, keys = pattern_rows(run, rows, "x_dbu", "y_dbu", "key")
     pictures = canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
     scorer = _scorer(job.model, job.model_digest, job.device, job.prefiltered)
-    known, score, embedding = scores_of(job.earlier, keys, scorer.embedding)
+    known, score, embedding = reuse_scores(job.reused, keys, scorer.embedding)
     new = score_rasters(pictures[~known], scorer)
     score[~known], embedding[~known] = new.score, new.embedding
     digest = write_shard(run, rows, pictures, score, embedding)

@@ -20,6 +20,7 @@ from pipeline.config import ScanConfig
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.memory import peak_rss_mb
 from pipeline.engine.run_directory import Run, write_table, write_whole
+from pipeline.engine.run_record import has_record, read_record
 from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.passes.job import Job
 from pipeline.report.page_data import report_data
@@ -52,8 +53,7 @@ def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
     """
     if not run.hotspots.exists():
         finish = f"finish the scan with: hotscan resume {run.path}"
-        about = run.read_about() if (run.path / "run.json").exists() else {}
-        if shard := about.get("shard"):
+        if has_record(run) and (shard := read_record(run).settings.get("shard")):
             finish = f"it is part {shard}: put the parts together with hotscan merge"
         raise IncompleteError(f"{run.path} has no hotspots yet; {finish}")
     return table_to_hotspots(pq.read_table(run.hotspots))
@@ -142,8 +142,8 @@ def gather_metrics(
         "coverage_fraction": 1 - missed / area,
         "threshold": view.config.scores.threshold,
         "warnings": len(view.warnings),
-        **{f"seconds_{stage}": spent for stage, spent in view.about["seconds"].items()},
-        "peak_rss_mb": round(max(view.about.get("peak_rss_mb", 0.0), peak_rss_mb()), 1),
+        **{f"seconds_{stage}": spent for stage, spent in view.record.seconds.items()},
+        "peak_rss_mb": round(max(view.record.peak_rss_mb, peak_rss_mb()), 1),
     }
 
 
@@ -220,7 +220,7 @@ def _write_markers(view: RunView, path: Path, regions: list[Box], suffix: str) -
 def _lyrdb(view: RunView, regions: list[Box]) -> Iterator[str]:
     return lyrdb(
         view.hotspots, top=view.layout.top, dbu_nm=_dbu(view), core_dbu=view.job.core_dbu,
-        layout=Path(view.about["layout"]["path"]).name, not_scanned=regions[:MOST_REGIONS],
+        layout=view.record.layout.name, not_scanned=regions[:MOST_REGIONS],
         verdicts=view.verdicts,
     )  # fmt: skip
 

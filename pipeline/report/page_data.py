@@ -6,12 +6,11 @@ out      `ReportData`, plain values
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 
 from pipeline.config import ScanConfig
 from pipeline.passes.arrays import read_patterns
@@ -28,14 +27,14 @@ def report_data(
     view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
 ) -> ReportData:
     """Return all that the report page shows."""
-    config, layout, about = view.config, view.layout, view.about
+    config, layout, record = view.config, view.layout, view.record
     (count,) = read_patterns(view.run, "count")
     at_default = config.scores.threshold == view.model.threshold
     point = view.model.operating_point
     pictures = _pictures(view, view.order[: config.report.top])
     return ReportData(
-        layout=Path(about["layout"]["path"]).name,
-        layout_digest=about["layout"]["sha256"],
+        layout=record.layout.name,
+        layout_digest=record.layout.sha256,
         top=layout.top,
         dbu_nm=layout.dbu_nm,
         layers=config.layout.layers,
@@ -64,10 +63,10 @@ def report_data(
         coverage_fraction=metrics["coverage_fraction"],
         area_covered_um2=metrics["area_covered_um2"],
         not_scanned=regions[:MOST_REGIONS],
-        seconds=about["seconds"],
+        seconds=record.seconds,
         config=config_toml(config),
-        version=about["hotscan"],
-        finished=about.get("finished", ""),
+        version=record.hotscan,
+        finished=record.finished,
         warnings=view.warnings,
         shown=config.report.top,
         verdicts=view.verdicts,
@@ -120,12 +119,8 @@ def _sampling_words(config: ScanConfig) -> str:
 
 def config_toml(config: ScanConfig) -> str:
     """Return the resolved config as TOML; settings that are not set are left out."""
-    lines = []
-    for table, settings in config.model_dump(mode="json").items():
-        given = {key: value for key, value in settings.items() if value is not None}
-        if given:
-            lines.append(f"[{table}]")
-            # JSON's scalars and lists are TOML's.
-            lines.extend(f"{key} = {json.dumps(value)}" for key, value in given.items())
-            lines.append("")
-    return "\n".join(lines)
+    tables = {
+        name: {key: value for key, value in settings.items() if value is not None}
+        for name, settings in config.model_dump(mode="json").items()
+    }
+    return tomli_w.dumps({name: table for name, table in tables.items() if table})

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from shapely import Polygon
 
 from pipeline.config import ScanConfig
 from pipeline.engine.run_directory import Run
+from pipeline.engine.run_record import RunRecord
 from pipeline.passes.job import Job, process_behind
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import print_window
@@ -38,8 +38,7 @@ class RunView:
     layout: PackedLayout
     model: Checkpoint
     hotspots: tuple[Hotspot, ...]
-    about: Mapping[str, Any]
-    """What ``run.json`` holds."""
+    record: RunRecord
     simulated: confirm.Confirmed | None = None
     """What simulation says of the hotspots; None when none was to be simulated."""
 
@@ -63,7 +62,7 @@ class RunView:
         """What prints around the worst defects of the worst hotspots."""
         failing = [(spot, defect) for spot in self.order if (defect := self.worst(spot))]
         return [
-            self._printed(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grown(self.job.core_dbu))
+            self.draw_print(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grown(self.job.core_dbu))
             for _, defect in failing[: self.config.report.contours]
         ]
 
@@ -71,7 +70,7 @@ class RunView:
     def contours(self) -> dict[int, Sequence[Polygon]]:
         """Id of each hotspot that the report shows to what prints of its clip."""
         return {
-            spot.id: self._printed(defect, spot.core(self.job.clip_dbu)).contours
+            spot.id: self.draw_print(defect, spot.core(self.job.clip_dbu)).contours
             for spot in self.order[: self.config.report.top]
             if (defect := self.worst(spot))
         }
@@ -81,7 +80,8 @@ class RunView:
         verdict = (self.verdicts or {}).get(spot.id)
         return verdict.worst if verdict else None
 
-    def _printed(self, defect: Defect, window: Box) -> Printed:
+    def draw_print(self, defect: Defect, window: Box) -> Printed:
+        """Return what prints of a window at the corner of a defect."""
         opc = self.config.confirm.opc or "none"
         layer, dbu_nm = self.layout.packed[0], self.layout.dbu_nm
         process = process_behind(self.model)

@@ -1,4 +1,4 @@
-"""What a scan would cost, told from a sample of its tiles before it is run.
+"""What a scan would cost, estimated from a sample of its tiles.
 
 in       layout, config, resources
 out      counts, seconds and bytes, as one flat object
@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -29,18 +32,49 @@ from pipeline.passes.job import (
     resolve_config,
 )
 from pipeline.passes.units import DRAWN_TOGETHER, clip_tile, draw_places
-from stages.contracts import Clips
+from pipeline.simulate import confirm
+from stages.contracts import Bytes, Clips, Int64s, PackedLayout
 from stages.detector import checkpoint
+from stages.lithography.process import Process
 from stages.patterns import canonical, distinct
-from stages.scores import score_rasters, scorer_of
+from stages.scores import NetworkScorer, score_rasters, scorer_of
+from stages.tiles import Tile
+
+T = TypeVar("T")
 
 SAMPLED_TILES = 24
 START_S, REPORT_S, TALLY_S = 5.0, 4.0, 1.5e-6
-"""What a scan takes whatever it scans, its report, and finding the pattern of a clip, in seconds:
-measured on two cores (docs/scale.md)."""
+"""Fixed cost of a scan, of its report, and of finding the pattern of a clip, in seconds: measured
+on two cores (docs/scale.md)."""
 
 PACKED_SHARE = 0.06
 """Bytes on disk of a compressed picture, as a share of its pixels: measured on real met1."""
+
+BLOCK_CLIPS = 24
+"""Side, in cores, of the block of each sampled tile whose clips are scored for ``--confirm``."""
+
+TIMED_FIELDS = 6
+"""Fields that are simulated to time one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What trying some of the tiles has shown."""
+
+    job: Job
+    tiles: tuple[Tile, ...]
+    clips: Clips
+    first: Int64s
+    """A clip of each distinct pattern."""
+    all_clips: int
+    """Estimates for the whole scan."""
+    all_patterns: int
+    tile_s: float
+
+    @property
+    def scale(self) -> float:
+        """By how much the scan is larger than the sample."""
+        return len(self.job.tiles) / len(self.tiles)
 
 
 def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dict[str, Any]:
@@ -58,79 +92,139 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
     model = checkpoint.load(model_path)
     process = process_behind(model)
     config = resolve_config(config, model, process)
-    scanned, excluded = layers_of(config)
+    workers = max(resources.workers, 1)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
-        started = time.perf_counter()
-        layout = ingest.pack_into(
-            layout_path, run.layout, (*scanned, *excluded), config.layout.cell,
-            limits=reader_limits(config), strict=config.layout.strict,
-        )  # fmt: skip
-        layout_s = time.perf_counter() - started
+        layout_s, layout = _timed(partial(_pack, layout_path, run, config))
         job = make_job(run.path, config, layout, model, model_path, process)
-        sampled = _sampled_tiles(job)
-        clip_tile(sampled[0], job=job)  # compiled kernels are built here, not in the time
-        started = time.perf_counter()
-        for tile in sampled:
-            clip_tile(tile, job=job)
-        per_tile_s = (time.perf_counter() - started) / len(sampled)
-        clips, keys = read_clips(run, [tile.name for tile in sampled])
-        found = distinct(keys, clips.x_dbu, clips.y_dbu)
-        half, half_keys = read_clips(run, [tile.name for tile in sampled[::2]])
-        half_patterns = len(distinct(half_keys, half.x_dbu, half.y_dbu).first)
-        per_pattern_s = _seconds_per_pattern(clips, found.first, job)
+        sample = _try_tiles(job)
+        scorer = scorer_of(model, job.device, prefiltered=job.prefiltered)
+        seconds = {
+            "seconds_start": START_S,
+            "seconds_layout": layout_s,
+            "seconds_clips": sample.tile_s * len(job.tiles) / workers,
+            "seconds_patterns": sample.all_clips * TALLY_S,
+            "seconds_scores": _seconds_per_pattern(sample, scorer) * sample.all_patterns / workers,
+            "seconds_report": REPORT_S + sample.all_clips * TALLY_S,
+        }
+        simulated: dict[str, Any] = {}
+        if config.confirm.enabled:
+            simulated, field_s = _forecast_confirm(sample, config, process, scorer)
+            seconds["seconds_confirm"] = field_s * simulated["fields"] / workers
         packed_bytes = sum(layer.nbytes for layer in layout.packed)
-    tiles = len(job.tiles)
-    all_clips = round(len(clips) * tiles / len(sampled))
-    patterns = _extrapolated(len(half), half_patterns, len(clips), len(found.first), all_clips)
-    workers = max(resources.workers, 1)
     pixels = job.spec.layers * job.spec.clip_px**2
-    seconds = {
-        "seconds_start": START_S,
-        "seconds_layout": layout_s,
-        "seconds_clips": per_tile_s * tiles / workers,
-        "seconds_patterns": all_clips * TALLY_S,
-        "seconds_scores": per_pattern_s * patterns / workers,
-        "seconds_report": REPORT_S + all_clips * TALLY_S,
-    }
+    disk = packed_bytes + sample.all_clips * 20 + sample.all_patterns * pixels * PACKED_SHARE
     return {
         "area_um2": job.area.area * (layout.dbu_nm / 1000) ** 2,
-        "tiles": tiles,
-        "tiles_sampled": len(sampled),
-        "clips": all_clips,
-        "patterns": patterns,
+        "tiles": len(job.tiles),
+        "tiles_sampled": len(sample.tiles),
+        "clips": sample.all_clips,
+        "patterns": sample.all_patterns,
+        **simulated,
         "workers": workers,
         **{name: round(value, 1) for name, value in seconds.items()},
         "seconds": round(sum(seconds.values()), 1),
         "worker_mb": round(own_mb()),  # this process did what a worker does
-        "disk_mb": round(
-            (packed_bytes + all_clips * 20 + patterns * pixels * PACKED_SHARE) / 1e6, 1
-        ),
+        "disk_mb": round(disk / 1e6, 1),
     }
 
 
-def _sampled_tiles(job: Job) -> list[Any]:
-    tiles = list(job.tiles)
+def _pack(path: Path, run: Run, config: ScanConfig) -> PackedLayout:
+    scanned, excluded = layers_of(config)
+    return ingest.pack_into(
+        path, run.layout, (*scanned, *excluded), config.layout.cell,
+        limits=reader_limits(config), strict=config.layout.strict,
+    )  # fmt: skip
+
+
+def _try_tiles(job: Job) -> _Sample:
+    """Cut the clips of some tiles, and extrapolate to all."""
+    run = Run(job.run)
     rng = np.random.default_rng(0)
-    chosen = rng.choice(len(tiles), min(SAMPLED_TILES, len(tiles)), replace=False)
-    return [tiles[i] for i in chosen]
+    chosen = rng.choice(len(job.tiles), min(SAMPLED_TILES, len(job.tiles)), replace=False)
+    tiles = tuple(job.tiles[number] for number in chosen)
+    clip_tile(tiles[0], job=job)  # compiled kernels are built here, not in the time
+    spent_s, _ = _timed(lambda: [clip_tile(tile, job=job) for tile in tiles])
+    clips, keys = read_clips(run, [tile.name for tile in tiles])
+    found = distinct(keys, clips.x_dbu, clips.y_dbu)
+    half, half_keys = read_clips(run, [tile.name for tile in tiles[::2]])
+    half_patterns = len(distinct(half_keys, half.x_dbu, half.y_dbu).first)
+    all_clips = round(len(clips) * len(job.tiles) / len(tiles))
+    all_patterns = _extrapolate(len(half), half_patterns, len(clips), len(found.first), all_clips)
+    return _Sample(job, tiles, clips, found.first, all_clips, all_patterns, spent_s / len(tiles))
 
 
-def _seconds_per_pattern(clips: Clips, first: Any, job: Job) -> float:
-    if not len(first):
+def _seconds_per_pattern(sample: _Sample, scorer: NetworkScorer) -> float:
+    if not len(sample.first):
         return 0.0
-    some = first[:DRAWN_TOGETHER]
-    scorer = scorer_of(checkpoint.load(job.model), job.device, prefiltered=job.prefiltered)
-    x, y = clips.x_dbu[some], clips.y_dbu[some]
-    pictures = canonical(draw_places(x, y, job), job.symmetries)
-    score_rasters(pictures[:1], scorer)  # the first batch sets the network up
+    some = sample.first[:DRAWN_TOGETHER]
+    x, y = sample.clips.x_dbu[some], sample.clips.y_dbu[some]
+    score_rasters(_draw(x[:1], y[:1], sample.job), scorer)  # the first batch sets the network up
+    spent_s, _ = _timed(lambda: score_rasters(_draw(x, y, sample.job), scorer))
+    return spent_s / len(some)
+
+
+def _forecast_confirm(
+    sample: _Sample, config: ScanConfig, process: Process, scorer: NetworkScorer
+) -> tuple[dict[str, int], float]:
+    """Return how many clips and fields would be simulated, and the seconds that a field takes.
+
+    In the middle of each sampled tile every clip is scored, so that fields which several hotspots
+    share count once.
+    """
+    job = sample.job
+    inside = _in_blocks(sample)
+    x, y = sample.clips.x_dbu[inside], sample.clips.y_dbu[inside]
+    score = np.concatenate(
+        [np.empty(0, np.float32)]
+        + [
+            score_rasters(_draw(x[part], y[part], job), scorer).score
+            for part in (slice(n, n + DRAWN_TOGETHER) for n in range(0, len(x), DRAWN_TOGETHER))
+        ]
+    )
+    assert config.scores.threshold is not None  # resolve_config put the model's in
+    hot = score >= config.scores.threshold
+    share = len(x) / max(sample.all_clips, 1)
+    if not hot.any():
+        return {"clips_to_simulate": 0, "fields": 0}, 0.0
+    run = Run(job.run)
+    confirm.write_owned(run, x[hot], y[hot], np.arange(int(hot.sum())))
+    opc = config.confirm.opc or "none"
+    work = confirm.confirmation(run, job.core_dbu, process, opc, TIMED_FIELDS)
+    fields = confirm.count_fields(work)
+    confirm.confirm_batch(work.batches[-1], job=work)  # kernels are built here, not in the time
+    spent_s, outcome = _timed(lambda: confirm.confirm_batch(0, job=work))
+    counts = {
+        "clips_to_simulate": round(int(hot.sum()) / share),
+        "fields": round(fields / share),
+    }
+    return counts, spent_s / outcome.counts["fields"]
+
+
+def _in_blocks(sample: _Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which clips lie in the middle of their tile, (n,)."""
+    reach = BLOCK_CLIPS * sample.job.core_dbu // 2
+    inside = np.zeros(len(sample.clips), bool)
+    for tile in sample.tiles:
+        box = tile.box.intersect(sample.job.area) or tile.box
+        x, y = (box.x_min + box.x_max) // 2, (box.y_min + box.y_max) // 2
+        near = np.abs(sample.clips.x_dbu - x) <= reach
+        inside |= near & (np.abs(sample.clips.y_dbu - y) <= reach)
+    return inside
+
+
+def _draw(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Bytes:
+    return canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
+
+
+def _timed(work: Callable[[], T]) -> tuple[float, T]:
     started = time.perf_counter()
-    score_rasters(canonical(draw_places(x, y, job), job.symmetries), scorer)
-    return (time.perf_counter() - started) / len(some)
+    done = work()
+    return time.perf_counter() - started, done
 
 
-def _extrapolated(half: int, half_patterns: int, clips: int, patterns: int, every: int) -> int:
-    """Carry the growth of patterns with clips on to `every` clips."""
+def _extrapolate(half: int, half_patterns: int, clips: int, patterns: int, every: int) -> int:
+    """Return how many patterns `every` clips have, from the growth that two samples show."""
     if patterns == 0 or half in (0, clips):
         return patterns
     power = math.log(patterns / max(half_patterns, 1)) / math.log(clips / half)

@@ -10,11 +10,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import load_config
 from pipeline.engine.ledger import Ledger, running_driver
 from pipeline.engine.run_directory import Run
+from pipeline.engine.run_record import State, read_record
 from pipeline.layout.ingest import open_packed, read_info
 from pipeline.passes.job import make_job, process_behind
+from pipeline.passes.scan_settings import ScanSettings
 from pipeline.report import outputs
 from pipeline.report.run_view import RunView
 from stages.detector import checkpoint
@@ -42,7 +43,7 @@ def layout_info(path: Path) -> dict[str, Any]:
 def run_status(path: Path) -> dict[str, Any]:
     """Return how far the scan in a run directory is, from its ledger."""
     run = Run(path)
-    about = run.read_about()
+    record = read_record(run)
     driver = running_driver(run.ledger)
     with Ledger(run.ledger, read_only=True) as ledger:
         totals = {stage: ledger.totals(stage) for stage in STAGES}
@@ -51,14 +52,14 @@ def run_status(path: Path) -> dict[str, Any]:
             for stage in STAGES
             for unit, outcome in ledger.failed(stage).items()
         }
-    state = about["state"]
-    if state == "running" and driver is None:
-        state = "interrupted"  # the driver died without a word
+    state = record.state
+    if state == State.RUNNING and driver is None:
+        state = State.INTERRUPTED  # the driver died without a word
     return {
         "run": str(path),
         "state": state,
         "driver": driver,
-        "layout": about["layout"]["path"],
+        "layout": record.layout.path,
         "units": {
             stage: {"done": t.done, "empty": t.empty, "failed": t.failed}
             for stage, t in totals.items()
@@ -87,14 +88,15 @@ def open_view(run: Run) -> RunView:
     RunMismatchError
         When the model is not the one that the run was made with.
     """
-    about = run.read_about()
+    record = read_record(run)
+    settings = ScanSettings.of(record)
     hotspots = outputs.read_hotspots(run)
-    config = load_config(None, about["config"])
+    config = settings.config
     model_path = checkpoint.find(config.scores.model)
     model = checkpoint.load(model_path)
-    if model.digest != about["model_digest"]:
+    if model.digest != settings.model_digest:
         raise RunMismatchError(
-            f"{run.path} was scanned with a model of digest {about['model_digest']}, but "
+            f"{run.path} was scanned with a model of digest {settings.model_digest}, but "
             f"{config.scores.model} is now {model.digest}; scan into a new run directory"
         )
     layout = open_packed(run.layout)
@@ -104,7 +106,7 @@ def open_view(run: Run) -> RunView:
     job = make_job(run.path, config, scanned, model, model_path, process)
     with Ledger(run.ledger, read_only=True) as ledger:
         simulated = outputs.read_confirmed(job, config, process, ledger)
-    return RunView(run, job, config, scanned, model, hotspots, about, simulated)
+    return RunView(run, job, config, scanned, model, hotspots, record, simulated)
 
 
 def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bool:
@@ -116,7 +118,7 @@ def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bo
     with Ledger(view.run.ledger, read_only=True) as ledger:
         regions = [region.box for region in outputs.not_scanned(view, ledger)]
     outputs.export(view, form, out, regions)
-    return bool(view.about["state"] == "complete")
+    return bool(view.record.state == State.COMPLETE)
 
 
 def report_again(path: Path) -> dict[str, Any]:

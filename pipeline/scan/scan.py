@@ -1,35 +1,25 @@
 """A scan, from layout file to report: what is finished is kept, what is not is run.
 
-in       layout file, run directory, config, resources
+in       `ScanRequest`, resources
 out      `ScanResult`, and the run directory filled
 promise  a stage whose inputs did not change is not run again; a scan that misses anything says so
 """
 
 from __future__ import annotations
 
-import importlib.metadata
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import (
-    STAGE_SETTINGS,
-    Resources,
-    ScanConfig,
-    as_dict,
-    digest_for,
-    load_config,
-)
+from pipeline.config import Resources, ScanConfig
 from pipeline.engine.events import Listener
-from pipeline.engine.executors import executor_for
-from pipeline.engine.ledger import Ledger, Status
+from pipeline.engine.ledger import Status
 from pipeline.engine.run_directory import Run, open_run_directory, write_table
-from pipeline.engine.session import Session
+from pipeline.engine.run_record import LayoutFile, RunRecord, State, read_record
+from pipeline.engine.session import Session, open_session
 from pipeline.layout import ingest
 from pipeline.passes.arrays import (
     clips_of,
@@ -47,7 +37,8 @@ from pipeline.passes.job import (
     reader_limits,
     resolve_config,
 )
-from pipeline.passes.reuse import earlier_run
+from pipeline.passes.reuse import open_reusable
+from pipeline.passes.scan_settings import ScanSettings, inputs_of
 from pipeline.passes.shard import Shard
 from pipeline.passes.units import clip_tile, score_shard
 from pipeline.report import outputs
@@ -56,17 +47,30 @@ from pipeline.simulate import confirm
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector import checkpoint
-from stages.errors import RunMismatchError
 from stages.exports.markers import free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.scores import check_device
 
-BINDING = ("layout", "clips", "patterns", "scores")
-"""Stages whose settings a run is bound to."""
-REMADE = ("hotspots", "confirm", "report")
-"""Stages that are run again when their settings change."""
+RECOMPUTED = ("scores", "hotspots", "confirm", "report")
+"""Stages that are run again when their inputs change; all others refuse to be continued."""
+AFTER_SCORES = RECOMPUTED[1:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanRequest:
+    """What is to be scanned, and into which directory."""
+
+    layout: Path
+    """GDSII or OASIS file."""
+    out: Path
+    """Run directory; continued where a scan was begun there."""
+    config: ScanConfig
+    since: tuple[Path, ...] = ()
+    """Runs of the same settings: results for what did not change are reused from them."""
+    shard: Shard | None = None
+    """Do only this part of the tiles, up to the scores; `merge` puts the parts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ class ScanResult:
 
     run: Run
     metrics: Mapping[str, Any]
-    """What ``metrics.json`` holds."""
+    """What ``metrics.json`` holds; of a shard, a few counts."""
+    shard: Shard | None = None
+    """The part of the scan that this is; None of a whole one."""
 
     @property
     def complete(self) -> bool:
@@ -83,24 +89,8 @@ class ScanResult:
         return bool(self.metrics["complete"])
 
 
-def scan(
-    layout_path: Path,
-    out: Path,
-    config: ScanConfig,
-    resources: Resources,
-    listen: Listener,
-    *,
-    since: Sequence[Path] = (),
-    shard: Shard | None = None,
-) -> ScanResult:
-    """Scan a layout into a run directory, going on from what is finished there.
-
-    Parameters
-    ----------
-    since
-        Runs of the same settings: what did not change is taken over from them.
-    shard
-        Do only this part of the tiles, up to the scores; `merged` puts the parts together.
+def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanResult:
+    """Scan a layout into a run directory, continuing from what is finished there.
 
     Raises
     ------
@@ -109,171 +99,150 @@ def scan(
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    model_path = checkpoint.find(config.scores.model)
+    model_path = checkpoint.find(request.config.scores.model)
     model = checkpoint.load(model_path)
     process = process_behind(model)
-    config = resolve_config(config, model, process)
+    config = resolve_config(request.config, model, process)
     layers_of(config)  # refused before anything is written
     if resources.scheduler_address is None:
         check_device(config.scores.device)
-    ingest.require_layout(layout_path)
-    for earlier in since:
-        Run(earlier).read_about()  # refused before the long work
-    run = open_run_directory(out)
-    digest = ingest.sha256_of(layout_path)
-    with Ledger(run.ledger) as ledger:
-        ledger.start_session()
-        about, config = _bind(run, ledger, layout_path, digest, config, model.digest)
-        about |= {
-            "since": [str(path.resolve()) for path in since],
-            "shard": str(shard) if shard else None,
-        }
-        run.write_about(about)
-        with executor_for(resources, ["pipeline.passes.preload"]) as executor:
-            session = _Scan(run, ledger, executor, listen, about)
-            return session.scan(layout_path, config, model, model_path)
+    ingest.require_layout(request.layout)
+    for earlier in request.since:
+        read_record(Run(earlier))  # refused before the long work
+    run = open_run_directory(request.out)
+    settings = ScanSettings(keep_sizes(run, config), model.digest, request.since, request.shard)
+    layout = LayoutFile(str(request.layout.resolve()), ingest.sha256_of(request.layout))
+    wanted = RunRecord(task="scan", layout=layout, settings=settings.as_dict())
+    with open_session(
+        run, wanted, inputs_of, resources, listen,
+        recomputed=RECOMPUTED, imports=["pipeline.passes.preload"],
+    ) as session:  # fmt: skip
+        return _Scan(session, settings, model, model_path, process).run_stages(request.layout)
 
 
 def resume(path: Path, resources: Resources, listen: Listener) -> ScanResult:
-    """Go on with the scan of a run directory, with the settings that it began with."""
-    about = Run(path).read_about()
-    layout, shard = Path(about["layout"]["path"]), about.get("shard")
-    config = load_config(None, about["config"])
-    part = Shard.parse(shard) if shard else None
-    earlier = [Path(run) for run in about.get("since", []) if Path(run, "run.json").exists()]
-    return scan(layout, path, config, resources, listen, since=earlier, shard=part)
+    """Continue the scan of a run directory, with the settings that it began with."""
+    record = read_record(Run(path))
+    settings = ScanSettings.of(record)
+    still_there = tuple(run for run in settings.since if Run(run).record.exists())
+    request = ScanRequest(
+        layout=Path(record.layout.path), out=path, config=settings.config, since=still_there,
+        shard=settings.shard,
+    )  # fmt: skip
+    return scan(request, resources, listen)
 
 
-def merged(parts: Sequence[Path], out: Path, resources: Resources, listen: Listener) -> ScanResult:
-    """Put the parts of a scan together, and finish what is missing in them.
+def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listener) -> ScanResult:
+    """Put the shards of a scan together, and finish what is missing in them.
 
     Raises
     ------
     UsageError, LayoutError
         As `scan`, and when the parts do not go together.
     """
-    about = Run(parts[0]).read_about()
-    layout, config = Path(about["layout"]["path"]), load_config(None, about["config"])
-    return scan(layout, out, config, resources, listen, since=parts)
+    record = read_record(Run(parts[0]))
+    request = ScanRequest(
+        layout=Path(record.layout.path), out=out, config=ScanSettings.of(record).config,
+        since=tuple(parts),
+    )  # fmt: skip
+    return scan(request, resources, listen)
 
 
-def _bind(
-    run: Run, ledger: Ledger, layout: Path, digest: str, config: ScanConfig, model_digest: str
-) -> tuple[dict[str, Any], ScanConfig]:
-    """Begin ``run.json``, or check that the run there is of the same layout, model and config."""
-    about: dict[str, Any] = {
-        "hotscan": importlib.metadata.version("hotscan"),
-        "python": platform.python_version(),
-        "state": "running",
-        "layout": {"path": str(layout.resolve()), "sha256": digest},
-        "model_digest": model_digest,
-        "config": as_dict(config),
-        "digests": {stage: digest_for(config, stage) for stage in (*BINDING, *REMADE)},
-        "seconds": {},
-    }
-    if not (run.path / "run.json").exists():
-        run.write_about(about)
-        return about, config
-    before = run.read_about()
-    # What failed before it made anything binds nobody: the corrected command runs in its place.
-    bound = [stage for stage in BINDING if ledger.has(stage)]
-    if "layout" in bound:
-        _refuse_other(run, "layout", before["layout"]["sha256"], digest)
-    if "clips" in bound:
-        _refuse_other(run, "model", before["model_digest"], model_digest)
-    for stage in bound:
-        if before["digests"][stage] != about["digests"][stage]:
-            _refuse_other_settings(run, before["config"], about["config"])
-    for stage in REMADE:
-        if before["digests"][stage] != about["digests"][stage]:
-            ledger.forget(stage)
-    # Sizes never change the answer, but the units of a run are named by them.
-    tables = about["config"] | {"tiles": before["config"]["tiles"]}
-    tables["scores"] |= {"shard_patterns": before["config"]["scores"]["shard_patterns"]}
-    tables["confirm"] |= {"batch_fields": before["config"]["confirm"]["batch_fields"]}
-    about |= {"config": tables, "seconds": before["seconds"]}
-    run.write_about(about)
-    return about, load_config(None, tables)
+def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
+    """Return a config with the sizes that a run began with, if one was begun there.
 
-
-def _refuse_other(run: Run, what: str, before: str, now: str) -> None:
-    if before != now:
-        raise RunMismatchError(
-            f"run directory {run.path} is of another {what}: it began with {before}, this is "
-            f"{now}; choose another --out"
-        )
-
-
-def _refuse_other_settings(run: Run, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    binding = {name for stage in BINDING for name in STAGE_SETTINGS[stage]}
-    changed = [
-        f"[{table}] {key} was {before[table][key]!r}, is {value!r}"
-        for table, settings in now.items()
-        for key, value in settings.items()
-        if {table, f"{table}.{key}"} & binding and before[table].get(key) != value
-    ]
-    raise RunMismatchError(
-        f"run directory {run.path} began with other settings: {'; '.join(changed)}; "
-        "choose another --out"
+    They never change the answer, but the units of the run are named by them.
+    """
+    if not run.record.exists():
+        return config
+    record = read_record(run)
+    if record.task != "scan":
+        return config
+    before = ScanSettings.of(record).config
+    scores = {"shard_patterns": before.scores.shard_patterns}
+    confirming = {"batch_fields": before.confirm.batch_fields}
+    return config.model_copy(
+        update={
+            "tiles": before.tiles,
+            "scores": config.scores.model_copy(update=scores),
+            "confirm": config.confirm.model_copy(update=confirming),
+        }
     )
 
 
-class _Scan(Session):
-    """The stages of a scan."""
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """The stages of one scan."""
 
-    def scan(
-        self, layout_path: Path, config: ScanConfig, model: checkpoint.Checkpoint, model_path: Path
-    ) -> ScanResult:
+    session: Session
+    settings: ScanSettings
+    model: checkpoint.Checkpoint
+    model_path: Path
+    process: Process
+
+    @property
+    def run(self) -> Run:
+        """The run directory."""
+        return self.session.run
+
+    @property
+    def config(self) -> ScanConfig:
+        """The resolved settings."""
+        return self.settings.config
+
+    def run_stages(self, layout_path: Path) -> ScanResult:
         """Run every stage that is not finished."""
-        try:
-            layout = self.ingested(layout_path, config)
-            process = process_behind(model)
-            channels = replace(
-                layout,
-                layers=layout.layers[: model.raster.layers],
-                packed=layout.packed[: model.raster.layers],
-            )
-            job = make_job(self.run.path, config, channels, model, model_path, process)
-            earlier = [Path(path) for path in self.about["since"]]
-            job = replace(
-                job, earlier=tuple(earlier_run(p, self.about, layout.dbu_nm) for p in earlier)
-            )
-            part = Shard.parse(self.about["shard"]) if self.about["shard"] else Shard(1, 1)
-            free_layer(layout.file_layers, config.markers.layer)  # refused before the long work
-            tiles = part.some(job.tiles)
-            self.units("clips", "tiles", tiles, partial(clip_tile, job=job), _tile_name)
-            patterns = self.found_patterns(job, model)
-            shards = range(shard_count(job.shard_patterns, patterns))
-            task = partial(score_shard, job=job, patterns=patterns)
-            self.units("scores", "shards", shards, task, _shard_name)
-            if self.about["shard"]:
-                return self.part_done()
-            hotspots = self.found_hotspots(job, config, layout, model.operating_point.confident)
-            if config.confirm.enabled:
-                self.confirmed(job, config, process)
-            return self.reported(job, config, layout, model, hotspots)
-        except BaseException as error:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            self.about["state"] = "interrupted" if interrupted else "failed"
-            self.run.write_about(self.about)
-            raise
+        layout = self.pack_layout(layout_path)
+        job = self.make_job(layout)
+        shard = self.settings.shard
+        free_layer(layout.file_layers, self.config.markers.layer)  # refused before the long work
+        tiles = shard.choose(job.tiles) if shard else job.tiles
+        self.session.run_units(
+            "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name
+        )
+        patterns = self.find_patterns(job)
+        self.session.run_units(
+            "scores", "shards", range(shard_count(job.shard_patterns, patterns)),
+            partial(score_shard, job=job, patterns=patterns), lambda number: f"{number:05d}",
+        )  # fmt: skip
+        if shard:
+            return self.end_shard(shard)
+        hotspots = self.find_hotspots(job, layout)
+        if self.config.confirm.enabled:
+            work = outputs.confirmation(job, self.config, self.process)
+            task = partial(confirm.confirm_batch, job=work)
+            self.session.run_units("confirm", "batches", work.batches, task, confirm.batch_name)
+        return self.report(job, layout, hotspots)
 
-    def ingested(self, path: Path, config: ScanConfig) -> PackedLayout:
+    def pack_layout(self, path: Path) -> PackedLayout:
         """Pack the layout, once."""
 
         def pack() -> dict[str, float]:
-            scanned, excluded = layers_of(config)
+            scanned, excluded = layers_of(self.config)
             packed = ingest.pack_into(
-                path, self.run.layout, (*scanned, *excluded), config.layout.cell,
-                limits=reader_limits(config), strict=config.layout.strict,
+                path, self.run.layout, (*scanned, *excluded), self.config.layout.cell,
+                limits=reader_limits(self.config), strict=self.config.layout.strict,
             )  # fmt: skip
             return {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
 
-        self.once("layout", pack)
+        self.session.run_once("layout", pack)
         return ingest.open_packed(self.run.layout)
 
-    def found_patterns(self, job: Job, model: checkpoint.Checkpoint) -> int:
+    def make_job(self, layout: PackedLayout) -> Job:
+        """Return what the tasks need; the results of earlier runs are found here."""
+        count = self.model.raster.layers
+        channels = replace(layout, layers=layout.layers[:count], packed=layout.packed[:count])
+        job = make_job(
+            self.run.path, self.config, channels, self.model, self.model_path, self.process
+        )
+        record, dbu_nm = self.session.record, layout.dbu_nm
+        reused = tuple(open_reusable(path, record, dbu_nm) for path in self.settings.since)
+        return replace(job, reused=reused)
+
+    def find_patterns(self, job: Job) -> int:
         """Find the distinct pictures of all clips; return how many there are."""
+        ledger = self.session.ledger
+        clips = int(ledger.totals("clips").counts.get("clips", 0))
 
         def find() -> dict[str, float]:
             parts = read_clips_in_parts(self.run, self.finished_tiles(job))
@@ -281,41 +250,31 @@ class _Scan(Session):
             with ingest.scratch_beside(self.run.patterns) as scratch:
                 found = tallied(rows, clips, scratch)
                 create_patterns(
-                    self.run, job.spec, model.config.embedding, job.shard_patterns, len(found),
-                    found.strips(),
+                    self.run, job.spec, self.model.config.embedding, job.shard_patterns,
+                    len(found), found.strips(),
                 )  # fmt: skip
             return {"patterns": len(found), "clips": clips}
 
-        # More tiles may have succeeded since the patterns were found: then they are found anew.
-        clips = int(self.ledger.totals("clips").counts.get("clips", 0))
-        before = self.ledger.totals("patterns").counts.get("clips", clips)
-        if before != clips:
-            for stage in ("patterns", "scores", *REMADE):
-                self.ledger.forget(stage)
-        self.once("patterns", find)
-        return int(self.ledger.totals("patterns").counts["patterns"])
+        # Tiles that failed before may have succeeded since: then there are more patterns.
+        self._forget_if_grown("patterns", "clips", clips, ("patterns", *RECOMPUTED))
+        self.session.run_once("patterns", find)
+        return int(ledger.totals("patterns").counts["patterns"])
 
-    def found_hotspots(
-        self, job: Job, config: ScanConfig, layout: PackedLayout, confident: float | None
-    ) -> tuple[Hotspot, ...]:
+    def find_hotspots(self, job: Job, layout: PackedLayout) -> tuple[Hotspot, ...]:
         """Merge and rank the clips over threshold."""
-        assert config.scores.threshold is not None  # resolve_config put the model's in
-        threshold = config.scores.threshold
-        # More shards may have been scored since the hotspots were found: then they are found anew.
-        scored = self.ledger.totals("scores").counts.get("patterns", 0)
-        if self.ledger.totals("hotspots").counts.get("scored", scored) != scored:
-            for stage in REMADE:
-                self.ledger.forget(stage)
+        threshold = self.config.scores.threshold
+        assert threshold is not None  # resolve_config put the model's in
+        scored = self.session.ledger.totals("scores").counts.get("patterns", 0)
 
         def find() -> dict[str, float]:
             (scores,) = read_patterns(self.run, "score")
             over, pattern, keys = clips_of(self.run, self.finished_tiles(job), scores >= threshold)
             spots = find_hotspots(
-                over, pattern, rules=RULES, scores=scores, keys=keys,
-                core_dbu=job.core_dbu, threshold=threshold, confident=confident,
+                over, pattern, rules=RULES, scores=scores, keys=keys, core_dbu=job.core_dbu,
+                threshold=threshold, confident=self.model.operating_point.confident,
             )  # fmt: skip
-            asked = confirm.to_simulate(spots, config.confirm.confident)
-            confirm.write_hot_clips(self.run, spots, asked, over, job.core_dbu)
+            chosen = confirm.to_simulate(spots, self.config.confirm.confident)
+            confirm.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
             return {
                 "hotspots": len(spots),
@@ -324,65 +283,57 @@ class _Scan(Session):
                 "scored": scored,
             }
 
-        self.once("hotspots", find)
+        # Shards that failed before may have succeeded since: then there may be more hotspots.
+        self._forget_if_grown("hotspots", "scored", scored, AFTER_SCORES)
+        self.session.run_once("hotspots", find)
         return outputs.read_hotspots(self.run)
 
-    def part_done(self) -> ScanResult:
-        """End the scan of a part."""
-        clips, scores = self.ledger.totals("clips"), self.ledger.totals("scores")
+    def end_shard(self, shard: Shard) -> ScanResult:
+        """End the scan of a shard."""
+        clips = self.session.ledger.totals("clips")
+        scores = self.session.ledger.totals("scores")
         failed = clips.failed + scores.failed
-        self.about["state"] = "incomplete" if failed else "part done"
-        self.run.write_about(self.about)
+        self.session.end(State.INCOMPLETE if failed else State.PART_DONE)
         metrics = {
-            "complete": False, "shard": self.about["shard"], "units_failed": failed,
+            "complete": False, "units_failed": failed,
             "clips": int(clips.counts.get("clips", 0)),
             "patterns": int(scores.counts.get("patterns", 0)),
         }  # fmt: skip
-        return ScanResult(self.run, metrics)
+        return ScanResult(self.run, metrics, shard)
 
-    def confirmed(self, job: Job, config: ScanConfig, process: Process) -> None:
-        """Simulate the clips over threshold."""
-        work = outputs.confirmation(job, config, process)
-        task = partial(confirm.confirm_batch, job=work)
-        self.units("confirm", "batches", work.batches, task, confirm.batch_name)
-
-    def reported(
-        self,
-        job: Job,
-        config: ScanConfig,
-        layout: PackedLayout,
-        model: checkpoint.Checkpoint,
-        hotspots: tuple[Hotspot, ...],
-    ) -> ScanResult:
-        """Write what people and tools read, always: it holds the state of the whole run."""
+    def report(self, job: Job, layout: PackedLayout, hotspots: tuple[Hotspot, ...]) -> ScanResult:
+        """Write what people and tools read, in every session: it shows the state of the run."""
         started = time.monotonic()
-        process = process_behind(model)
-        simulated = outputs.read_confirmed(job, config, process, self.ledger)
-        view = RunView(self.run, job, config, layout, model, hotspots, self.about, simulated)
-        regions = outputs.not_scanned(view, self.ledger)
-        metrics = outputs.gather_metrics(view, self.ledger, regions)
-        self.about["state"] = "complete" if metrics["complete"] else "incomplete"
-        self.about["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+        session = self.session
+        simulated = outputs.read_confirmed(job, self.config, self.process, session.ledger)
+        view = RunView(
+            self.run, job, self.config, layout, self.model, hotspots, session.record, simulated
+        )
+        regions = outputs.not_scanned(view, session.ledger)
+        metrics = outputs.gather_metrics(view, session.ledger, regions)
+        state = State.COMPLETE if metrics["complete"] else State.INCOMPLETE
+        view = replace(view, record=session.record.end(state))
         outputs.write_report(view, metrics, regions)
-        self.timed("report", time.monotonic() - started)
-        metrics |= {"seconds_report": self.about["seconds"]["report"]}
+        session.add_time("report", time.monotonic() - started)
+        metrics |= {"seconds_report": session.record.seconds["report"]}
         outputs.write_metrics(self.run, metrics)
-        self.run.write_about(self.about)
+        session.end(state)
         return ScanResult(self.run, metrics)
 
     def finished_tiles(self, job: Job) -> list[str]:
         """Return the tiles that have clips, in scan order."""
-        done = self.ledger.finished("clips")
+        done = self.session.ledger.finished("clips")
         return [
             tile.name
             for tile in job.tiles
             if tile.name in done and done[tile.name].status == Status.DONE
         ]
 
-
-def _tile_name(tile: Any) -> str:
-    return str(tile.name)
-
-
-def _shard_name(shard: int) -> str:
-    return f"{shard:05d}"
+    def _forget_if_grown(
+        self, stage: str, count: str, now: float, forgotten: tuple[str, ...]
+    ) -> None:
+        """Forget stages when `stage` was computed from another count of inputs than there is."""
+        ledger = self.session.ledger
+        if ledger.totals(stage).counts.get(count, now) != now:
+            for name in forgotten:
+                ledger.forget(name)

@@ -93,6 +93,11 @@ def confirmation(
     return Confirmation(run.path, digest, core_dbu, process, opc, batch_fields)
 
 
+def count_fields(job: Confirmation) -> int:
+    """Return how many fields hold the clips to simulate."""
+    return len(_hot(job).fields)
+
+
 def batch_name(batch: int) -> str:
     """Return the name of a batch's unit."""
     return f"{batch:05d}"

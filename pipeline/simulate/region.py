@@ -23,10 +23,10 @@ import shapely
 
 from pipeline.config import Resources, load_config
 from pipeline.engine.events import Listener
-from pipeline.engine.executors import executor_for
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import open_run_directory, write_table, write_whole
-from pipeline.engine.session import Session, bind
+from pipeline.engine.run_record import LayoutFile, RunRecord, State, all_inputs
+from pipeline.engine.session import open_session
 from pipeline.layout import ingest
 from pipeline.passes.job import require_opc, scan_area
 from pipeline.passes.units import open_layout
@@ -82,36 +82,32 @@ def simulate_region(
     config = load_config(None, {"layout": {"layers": [layer], "cell": cell, "roi_um": roi_um}})
     ingest.require_layout(layout_path)
     run = open_run_directory(out)
-    about = bind(run, {
-        "simulation": True,
-        "layout": {"path": str(layout_path.resolve()), "sha256": ingest.sha256_of(layout_path)},
+    file = LayoutFile(str(layout_path.resolve()), ingest.sha256_of(layout_path))
+    wanted = RunRecord(task="simulate", layout=file, settings={
         "process": model.name, "process_settings": model.as_dict(), "opc": opc,
         "layer": layer, "mask": mask, "cell": cell, "roi_um": roi_um and list(roi_um),
         "contours": contours,
     })  # fmt: skip
-    with Ledger(run.ledger) as ledger, executor_for(resources) as executor:
-        ledger.start_session()
-        session = Session(run, ledger, executor, listen, about)
+    with open_session(run, wanted, all_inputs, resources, listen) as session:
 
         def pack() -> dict[str, float]:
             ingest.pack_into(layout_path, run.layout, layers, cell)
             return {}
 
-        session.once("layout", pack)
+        session.run_once("layout", pack)
         layout = open_layout(run.path)
         job = Simulation(
             run.path, scan_area(config, layout), round(TILE_UM * 1000 / layout.dbu_nm), model, opc,
             mask is not None,
         )  # fmt: skip
         failed = simulate(session, job, contours=contours)
-        metrics = _write(job, layout, about, ledger, failed)
-        about |= {"state": "complete" if metrics["complete"] else "incomplete"}
-        run.write_about(about)
+        metrics = _write(job, layout, session.record, session.ledger, failed)
+        session.end(State.COMPLETE if metrics["complete"] else State.INCOMPLETE)
     return metrics
 
 
 def _write(
-    job: Simulation, layout: PackedLayout, about: dict[str, Any], ledger: Ledger, failed: int
+    job: Simulation, layout: PackedLayout, record: RunRecord, ledger: Ledger, failed: int
 ) -> dict[str, Any]:
     """Write what people and tools read."""
     done = [tile for tile in job.tiles if tile.name in ledger.finished("defects")]
@@ -128,15 +124,15 @@ def _write(
             for name, value in ledger.totals("contours").counts.items()
             if name.endswith("um2") or "_um2_" in name
         },
-        **{f"seconds_{stage}": spent for stage, spent in about["seconds"].items()},
+        **{f"seconds_{stage}": spent for stage, spent in record.seconds.items()},
     }  # fmt: skip
     folder = job.run
     write_table(folder / "defects.parquet",
                 pa.Table.from_pylist([asdict(d) for d in defects], schema=DEFECTS))  # fmt: skip
     write_whole(folder / "defects.csv", _csv(defects, layout.dbu_nm).encode())
-    _draw(folder / "simulation.gds", job, layout, about, ledger, defects, missed)
+    _draw(folder / "simulation.gds", job, layout, record, ledger, defects, missed)
     page = PageData(
-        layout=Path(about["layout"]["path"]).name, dbu_nm=layout.dbu_nm, area=job.area,
+        layout=record.layout.name, dbu_nm=layout.dbu_nm, area=job.area,
         not_simulated=tuple(missed), defects=defects, scenes=tuple(_scenes(job, layout, defects)),
         metrics=metrics, process=job.process.name,
     )  # fmt: skip
@@ -159,7 +155,7 @@ def _draw(
     path: Path,
     job: Simulation,
     layout: PackedLayout,
-    about: dict[str, Any],
+    record: RunRecord,
     ledger: Ledger,
     defects: Sequence[Defect],
     missed: Sequence[Box],
@@ -175,7 +171,7 @@ def _draw(
             box = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grown(half)
             yield Drawing(Layer(number, 0), (box,), f"{defect.kind} {defect.severity:.2f}")
         yield Drawing(Layer(number, 2), tuple(missed))
-        if not about["contours"]:
+        if not record.settings["contours"]:
             return
         finished = ledger.finished("contours")
         for tile in job.tiles:

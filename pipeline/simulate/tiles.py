@@ -72,11 +72,11 @@ def simulate(session: Session, job: Simulation, *, contours: bool) -> int:
     if job.opc == "model":
         stages.insert(0, "mask")
         tiles = tiles_of(_mask_area(job), job.tile_dbu)
-        session.units("mask", "tiles", tiles, partial(correct_tile, job=job), name_of)
-    session.units("defects", "tiles", job.tiles, partial(check_tile, job=job), name_of)
+        session.run_units("mask", "tiles", tiles, partial(correct_tile, job=job), name_of)
+    session.run_units("defects", "tiles", job.tiles, partial(check_tile, job=job), name_of)
     if contours:
         stages.append("contours")
-        session.units("contours", "tiles", job.tiles, partial(print_tile, job=job), name_of)
+        session.run_units("contours", "tiles", job.tiles, partial(print_tile, job=job), name_of)
     return sum(session.ledger.totals(stage).failed for stage in stages)
 
 

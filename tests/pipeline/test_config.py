@@ -8,11 +8,9 @@ import pytest
 from pydantic import BaseModel
 
 from pipeline.config import (
-    STAGE_SETTINGS,
     Resources,
     ScanConfig,
     as_dict,
-    digest_for,
     load_config,
     load_resources,
 )
@@ -149,68 +147,6 @@ def test_files_that_are_not_configs(tmp_path: Path) -> None:
     (tmp_path / "flat.toml").write_text("report = 5\n")
     with pytest.raises(ConfigError, match="report is 5; allowed: "):
         load_config(tmp_path / "flat.toml")
-
-
-# From which stage on a setting changes the answer; None where it never does.
-FIRST_STAGE = {
-    "layout.cell": "layout",
-    "layout.layers": "layout",
-    "layout.exclude": "layout",
-    "layout.strict": "layout",
-    "layout.roi_um": "clips",
-    "reader.memory_gb": None,
-    "reader.seconds": None,
-    "tiles.size_um": None,
-    "tiles.shared": None,
-    "clips.stride_nm": "clips",
-    "clips.mode": "clips",
-    "clips.space_nm": "clips",
-    "clips.width_nm": "clips",
-    "clips.tip_to_tip_nm": "clips",
-    "clips.line_end_to_side_nm": "clips",
-    "clips.line_end_nm": "clips",
-    "raster.pixel_nm": "clips",
-    "raster.clip_nm": "clips",
-    "raster.core_nm": "clips",
-    "scores.model": "scores",
-    "scores.threshold": "hotspots",
-    "scores.shard_patterns": None,
-    "scores.prefilter": "scores",
-    "scores.device": None,
-    "confirm.enabled": "confirm",
-    "confirm.opc": "confirm",
-    "confirm.confident": "hotspots",
-    "confirm.batch_fields": None,
-    "report.top": "report",
-    "report.contours": "report",
-    "markers.layer": "report",
-}
-
-
-def test_a_setting_changes_the_digests_from_its_stage_on(everything: Path) -> None:
-    order = list(STAGE_SETTINGS)
-    given, changed = load_config(everything), as_dict(ScanConfig())
-    for name, stage in FIRST_STAGE.items():
-        table, key = name.split(".")
-        tables = as_dict(given)
-        tables[table][key] = changed[table][key]
-        if key == "stride_nm":
-            tables[table].update(mode="grid", stride_nm=640)
-        other = load_config(None, tables)
-        differs = [s for s in order if digest_for(given, s) != digest_for(other, s)]
-        assert differs == ([] if stage is None else order[order.index(stage) :]), name
-
-
-def test_no_setting_escapes_the_digest_table() -> None:
-    settings = {f"{t}.{key}" for t, keys in as_dict(ScanConfig()).items() for key in keys}
-    assert settings == set(FIRST_STAGE)
-
-
-def test_digests_of_stages_differ() -> None:
-    digests = [digest_for(ScanConfig(), stage) for stage in STAGE_SETTINGS]
-    # Nothing is set between clips and patterns, so these two alone agree.
-    assert len(set(digests)) == len(digests) - 1
-    assert all(len(digest) == 64 for digest in digests)
 
 
 @pytest.mark.parametrize("model", [ScanConfig, Resources])

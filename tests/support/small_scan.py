@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.config import Resources, load_config
 from pipeline.passes.shard import Shard
-from pipeline.scan.scan import ScanResult, scan
+from pipeline.scan.scan import ScanRequest, ScanResult, scan
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BLOCK = CHECKOUT / "sample_layouts" / "block.gds.gz"
@@ -43,10 +43,10 @@ class SmallScan:
                 "scores": {"model": str(self.model), **tables.get("scores", {})},
             },
         )
-        return scan(
-            self.layout, out, config, Resources(workers=workers), lambda event: None,
-            since=since, shard=shard,
-        )  # fmt: skip
+        request = ScanRequest(
+            layout=self.layout, out=out, config=config, since=tuple(since), shard=shard
+        )
+        return scan(request, Resources(workers=workers), lambda event: None)
 
     def arguments(self, out: Path) -> list[str]:
         """The same scan as a command line."""

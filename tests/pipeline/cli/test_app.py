@@ -192,7 +192,7 @@ def test_a_fault_of_the_program_never_looks_like_the_gate(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_names_the_command_that_goes_on(
+def test_an_interrupt_names_the_command_that_resumes(
     number: signal.Signals,
     code: int,
     hotscan: Hotscan,
@@ -205,7 +205,7 @@ def test_an_interrupt_names_the_command_that_goes_on(
     monkeypatch.setattr("pipeline.scan.scan.resume", interrupted)
     ended = hotscan("resume", tmp_path, "--quiet")
     assert ended.code == code
-    assert ended.err == f"interrupted; go on with: hotscan resume {tmp_path}\n"
+    assert ended.err == f"interrupted; resume with: hotscan resume {tmp_path}\n"
 
 
 def test_help_needs_nothing_but_the_program() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pipeline.datasets import from_scan
 from pipeline.datasets.from_scan import label_selected
 from pipeline.datasets.from_simulation import label_layout
 from pipeline.engine.ledger import UnitOutcome
+from pipeline.engine.run_record import State, read_record, write_record
 from pipeline.passes.arrays import read_patterns
 from pipeline.scan.scan import ScanResult
 from pipeline.simulate import confirm
@@ -108,13 +110,13 @@ def test_a_training_takes_what_was_chosen_beside_the_rest(
 
 
 def test_a_scan_that_is_not_complete_is_refused(scanned: ScanResult, tmp_path: Path) -> None:
-    about = scanned.run.read_about()
-    scanned.run.write_about({**about, "state": "incomplete"})
+    record = read_record(scanned.run)
+    write_record(scanned.run, replace(record, state=State.INCOMPLETE))
     try:
         with pytest.raises(IncompleteError, match="is not complete; go on with: hotscan resume"):
             select(scanned, tmp_path / "dataset")
     finally:
-        scanned.run.write_about(about)
+        write_record(scanned.run, record)
 
 
 def test_what_is_there_is_not_overwritten(scanned: ScanResult, chosen: Path) -> None:

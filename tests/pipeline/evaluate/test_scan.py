@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import zarr
 
 from pipeline.engine.run_directory import Run
+from pipeline.engine.run_record import LayoutFile, RunRecord, read_record, write_record
 from pipeline.evaluate import scan as scan_evaluation
 from pipeline.evaluate.scan import evaluate_scan
 from pipeline.scan.inspect_run import open_view
@@ -25,7 +25,7 @@ MIDDLE = 4000
 def run_of(boxes: list[Box], folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run directory of a layout with digest ``a``, and these cores of flagged clips."""
     folder.mkdir()
-    (folder / "run.json").write_text(json.dumps({"layout": {"sha256": "a"}}))
+    write_record(Run(folder), RunRecord(task="scan", layout=LayoutFile("a", "a"), settings={}))
     view = SimpleNamespace(
         job=SimpleNamespace(area=AREA),
         layout=SimpleNamespace(dbu_nm=0.5),
@@ -101,7 +101,7 @@ def test_the_clips_of_a_scan_are_those_that_its_hotspots_were_merged_of(
     spots = open_view(reference).hotspots
     clips = sum(spot.clips for spot in spots)
     places = np.array([(spot.x_dbu, spot.y_dbu) for spot in spots])
-    digest = reference.read_about()["layout"]["sha256"]
+    digest = read_record(reference).layout.sha256
     made = evaluate_scan(reference.path, defects_of(places, tmp_path / "d", digest))
     assert (made["flagged_clips"], made["found"], made["recall"]) == (clips, len(spots), 1.0)
     assert made["extras"] <= clips - len({(spot.x_dbu, spot.y_dbu) for spot in spots})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib.util
 import json
 import sys
@@ -258,3 +259,8 @@ def test_every_error_ends_with_exit_2_or_3(tmp_path: Path) -> None:
     with pytest.raises(HotscanError) as caught:
         read_layout(path, [MET1])
     assert caught.value.exit_code == 3
+
+
+def test_digest_is_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 3_000_000)
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()

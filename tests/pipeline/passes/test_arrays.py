@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,8 +9,7 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.engine.run_directory import Run, open_run_directory, write_whole
-from pipeline.layout.ingest import sha256_of
+from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import (
     create_patterns,
     pattern_rows,
@@ -23,7 +21,7 @@ from pipeline.passes.arrays import (
     write_shard,
 )  # fmt: skip
 from stages.contracts import Clips, RasterSpec
-from stages.errors import IncompleteError, RunMismatchError, UsageError
+from stages.errors import IncompleteError, RunMismatchError
 from stages.patterns import Tally
 
 SPEC = RasterSpec(40.0, 8, 4)
@@ -118,38 +116,3 @@ def test_a_lost_array_is_told(tmp_path: Path) -> None:
     zarr.create_group(run.patterns).create_group("score")
     with pytest.raises(RunMismatchError, match=r"score in .* is no array"):
         read_patterns(run, "score")
-
-
-def test_a_file_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A writer that dies leaves the old content."""
-    path = tmp_path / "new" / "a.json"
-    write_whole(path, b"old")
-
-    def die(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:1])
-        raise OSError("disk full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", die)
-        with pytest.raises(OSError, match="disk full"):
-            write_whole(path, b"new")
-    assert path.read_bytes() == b"old"
-
-
-def test_run_directories(tmp_path: Path) -> None:
-    run = open_run_directory(tmp_path / "a" / "run")
-    run.write_about({"state": "running"})
-    assert open_run_directory(run.path).read_about() == {"state": "running"}
-    (run.path / "run.json").write_text("{")
-    with pytest.raises(UsageError, match=r"run\.json cannot be read"):
-        run.read_about()
-    with pytest.raises(UsageError, match="holds no run"):
-        open_run_directory(tmp_path)
-    with pytest.raises(UsageError, match="cannot be written"):
-        open_run_directory(run.path / "run.json")
-
-
-def test_digest_is_of_the_content(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"x" * 3_000_000)
-    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()

@@ -13,7 +13,7 @@ import pipeline.passes.units as steps
 from pipeline.config import Resources
 from pipeline.engine.run_directory import Run
 from pipeline.passes.shard import Shard
-from pipeline.scan.scan import merged, resume
+from pipeline.scan.scan import merge, resume
 from stages.errors import RunMismatchError, UsageError
 from tests.support.small_scan import Hotscan, SmallScan
 
@@ -118,7 +118,7 @@ def test_parts_put_together_are_the_whole(
         assert resume(path, Resources(workers=0), print).metrics == part.metrics
         if number != missing:
             parts.append(path)
-    whole = merged(parts, tmp_path / "whole", Resources(workers=0), lambda event: None)
+    whole = merge(parts, tmp_path / "whole", Resources(workers=0), lambda event: None)
     assert whole.complete
     tiles = len(list((before / "clips").iterdir()))
     taken = whole.metrics["tiles_taken_over"]
@@ -129,7 +129,7 @@ def test_parts_put_together_are_the_whole(
 def test_every_tile_is_in_one_part() -> None:
     tiles = tuple(range(11))
     for of in (1, 2, 5, 11, 20):
-        parts = [Shard(number, of).some(tiles) for number in range(1, of + 1)]  # type: ignore[arg-type]
+        parts = [Shard(number, of).choose(tiles) for number in range(1, of + 1)]  # type: ignore[arg-type]
         assert [tile for part in parts for tile in part] == list(tiles)
 
 

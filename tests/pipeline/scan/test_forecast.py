@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.config import Resources, load_config
 from pipeline.engine.run_directory import Run
-from pipeline.scan.forecast import _extrapolated, estimate
+from pipeline.scan.forecast import _extrapolate, estimate
 from stages.errors import ConfigError
 from tests.support.small_scan import BLOCK, ROI_UM, SmallScan
 
@@ -41,12 +41,12 @@ def test_counts_are_foreseen_within_half_as_much_again(
 def test_growth_of_patterns_is_carried_on(power: float) -> None:
     """Patterns = clips ** power, sampled at 10,000 and 5,000 clips, at a million."""
     patterns = [round(n**power) for n in (5_000, 10_000, 1_000_000)]
-    foreseen = _extrapolated(5_000, patterns[0], 10_000, patterns[1], 1_000_000)
+    foreseen = _extrapolate(5_000, patterns[0], 10_000, patterns[1], 1_000_000)
     assert foreseen == pytest.approx(patterns[2], rel=0.1)
 
 
 def test_nothing_sampled_is_nothing_foreseen() -> None:
-    assert _extrapolated(0, 0, 0, 0, 0) == 0
+    assert _extrapolate(0, 0, 0, 0, 0) == 0
 
 
 def test_a_plan_refuses_what_the_scan_would(small_scan: SmallScan, tmp_path: Path) -> None:

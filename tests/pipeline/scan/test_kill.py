@@ -22,6 +22,7 @@ import pytest
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
+from pipeline.engine.run_record import State, read_record
 from pipeline.scan.scan import resume
 from sample_layouts.block import write_block
 from tests.support.small_scan import SmallScan
@@ -160,6 +161,6 @@ def test_interrupted_scan_ends_with_its_code_and_resumes(
     wait_for_rows(out, 4, process)
     process.send_signal(number)
     assert process.wait() == code
-    assert Run(out).read_about()["state"] == "interrupted"
+    assert read_record(Run(out)).state == State.INTERRUPTED
     result = resume(out, Resources(workers=0), lambda event: None)
     assert result.run.hotspots.read_bytes() == small_victim.answer

@@ -5,7 +5,9 @@ import re
 
 import pytest
 
-from pipeline.engine.events import Progress, StageFinished, StageStarted, UnitFinished, clock_text
+from pipeline.cli.progress import Progress
+from pipeline.cli.text import clock_text
+from pipeline.engine.events import StageFinished, StageStarted, UnitFinished
 
 
 class Clock:

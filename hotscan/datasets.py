@@ -1,0 +1,154 @@
+"""Datasets of labelled clips: make them, and use them with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+import torch
+import torch.utils.data
+
+from hotscan.inputs import Layoutlike, layout_file
+from hotscan.settings import (
+    PathLike,
+    SessionSettings,
+    progress_of,
+    refuse_unknown,
+    resources,
+)
+
+if TYPE_CHECKING:
+    from stages.contracts import RasterSpec
+
+
+class Dataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Labelled clips, for a `torch.utils.data.DataLoader`.
+
+    An item is a picture, (layers, h, w) float32 area coverage in [0, 1] with row 0 at the lowest
+    y, and a label, a float32 scalar: 1 for a hotspot.
+
+    Parameters
+    ----------
+    path
+        A dataset that `label`, `select` or ``hotscan dataset`` wrote.
+    split
+        ``"train"`` or ``"test"``, of datasets that are divided; others have everything in both.
+    protocol
+        Of marked datasets, the marked cores only, or the cores beside them too.
+
+    Raises
+    ------
+    UsageError
+        When there is none at `path`, or it is not finished.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        *,
+        split: Literal["train", "test"] | None = None,
+        protocol: Literal["core", "scan"] = "scan",
+    ) -> None:
+        from pipeline.datasets.store import load_dataset
+
+        loaded = load_dataset(Path(path))
+        self._clips = loaded if split is None else loaded.part(split, protocol)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        picture = torch.from_numpy(self._clips.raster[self._clips.pattern[index]])
+        return picture.float() / 255, torch.tensor(float(self._clips.label[index]))
+
+    @property
+    def hotspots(self) -> int:
+        """How many of the clips are hotspots."""
+        return int(self._clips.label.sum())
+
+    @property
+    def raster(self) -> RasterSpec:
+        """Pixel, clip and core of the pictures."""
+        return self._clips.spec
+
+    @property
+    def process(self) -> str:
+        """Name of the process that the labels come from."""
+        return self._clips.process
+
+
+class LabelSettings(SessionSettings, total=False):
+    """Keyword arguments of `label`."""
+
+    process: PathLike
+    """Shipped process or TOML file; ``krf130`` by default."""
+    opc: Literal["none", "model"]
+    """Whether the mask is corrected first; ``none`` by default."""
+    mask: str | None
+    """Layer of the mask, if not the drawn layer."""
+    cell: str | None
+    """Top cell; needed when the layout has several."""
+    roi: Sequence[float] | None
+    """Region x0, y0, x1, y1 in um; everything by default."""
+    pixel_nm: float
+    """Side of a pixel; 40 by default."""
+    clip_px: int
+    """Side of a clip, in pixels; 64 by default."""
+    core_px: int
+    """Side of a core, in pixels; 32 by default."""
+    stride_nm: float | None
+    """Step of the grid; one core by default."""
+
+
+def label(
+    layout: Layoutlike,
+    *,
+    layers: str | Sequence[str],
+    out: PathLike,
+    **settings: Unpack[LabelSettings],
+) -> dict[str, Any]:
+    """Label the clips of a layout by full simulation, and write a dataset.
+
+    Parameters
+    ----------
+    layers
+        The first is the target layer, all are drawn.
+    out
+        The dataset; must not exist.
+    **settings
+        See `LabelSettings`.
+
+    Returns
+    -------
+    dict
+        Counts of clips, hotspots, patterns and defects.
+    """
+    from pipeline.datasets.from_simulation import label_layout
+    from stages.contracts import RasterSpec
+
+    refuse_unknown("label", settings, LabelSettings, SessionSettings)
+    path, roi = Path(out), settings.get("roi")
+    spec = RasterSpec(
+        settings.get("pixel_nm", 40.0), settings.get("clip_px", 64), settings.get("core_px", 32)
+    )
+    with progress_of(settings) as listen:
+        return label_layout(
+            layout_file(layout, path.with_name(f"{path.name}.input.gds")), path,
+            str(settings.get("process", "krf130")),
+            [layers] if isinstance(layers, str) else list(layers), settings.get("cell"),
+            None if roi is None else [float(value) for value in roi], spec,
+            settings.get("stride_nm"), resources(settings), listen,
+            opc=settings.get("opc", "none"), mask=settings.get("mask"),
+        )  # fmt: skip
+
+
+def select(
+    run: PathLike, *, out: PathLike, count: int, **session: Unpack[SessionSettings]
+) -> dict[str, Any]:
+    """Label the patterns of a complete scan that teach its model the most, and write a dataset."""
+    from pipeline.datasets.from_scan import label_selected
+
+    refuse_unknown("select", session, SessionSettings)
+    with progress_of(session) as listen:
+        return label_selected(Path(run), Path(out), count, resources(session), listen)

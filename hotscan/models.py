@@ -1,0 +1,118 @@
+"""Detectors: shipped, trained, or your own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypedDict, Unpack
+
+from hotscan.settings import PathLike, refuse_unknown
+
+Protocol = Literal["core", "scan"]
+
+
+def models() -> dict[str, Any]:
+    """Return the shipped models, with what each expects and was measured at."""
+    from pipeline.scan.inspect_run import shipped_models
+
+    return shipped_models()
+
+
+class EvaluateSettings(TypedDict, total=False):
+    """Keyword arguments of `evaluate`."""
+
+    trained_on: Sequence[PathLike]
+    """Datasets that the model was trained on, to tell hotspots it never saw."""
+    protocol: Protocol
+    """Marked cores, or the 3x3 scan around them; ``core`` by default."""
+    threshold: float | None
+    """Score from which a clip is a hotspot; the model's by default."""
+    prefilter: bool
+    """Whether the model's prefilter is used; True by default."""
+    simulation_s: float
+    """Seconds to simulate a clip; 10 by default, as in the papers."""
+
+
+def evaluate(
+    model: PathLike, datasets: PathLike | Sequence[PathLike], **settings: Unpack[EvaluateSettings]
+) -> dict[str, Any]:
+    """Measure a model on labelled datasets: recall, false alarms, simulation saved."""
+    from pipeline.evaluate.model import evaluate_model
+
+    refuse_unknown("evaluate", settings, EvaluateSettings)
+    return evaluate_model(
+        str(model), _paths(datasets),
+        trained_on=[Path(path) for path in settings.get("trained_on", ())],
+        threshold=settings.get("threshold"), protocol=settings.get("protocol", "core"),
+        simulation_s=settings.get("simulation_s", 10.0),
+        prefiltered=settings.get("prefilter", True),
+    )  # fmt: skip
+
+
+def compare(run: PathLike, dataset: PathLike) -> dict[str, Any]:
+    """Measure a scan against the known defects of its layout."""
+    from pipeline.evaluate.scan import evaluate_scan
+
+    return evaluate_scan(Path(run), Path(dataset))
+
+
+class TrainSettings(TypedDict, total=False):
+    """Keyword arguments of `train`."""
+
+    detector: str
+    """Name of a detector; ``attention``, ours, by default."""
+    shape: Mapping[str, Any]
+    """Where its network is not the usual one."""
+    training: Mapping[str, Any]
+    """Where its training is not the usual one: ``epochs``, ``seed``, ``recall``, ..."""
+    start: PathLike | None
+    """Model whose weights are started from."""
+    validation: Sequence[PathLike]
+    """Datasets to validate on; an eighth of the patterns by default."""
+    protocol: Protocol
+    """Of marked datasets, the marked cores only, or the cores beside them too."""
+    false_alarm_rate: float
+    """What the threshold is set for where hotspots are few."""
+    workers: int
+    """Networks that are trained side by side where hotspots are few; 1 by default."""
+    device: str
+    """``cpu`` or ``cuda``."""
+    progress: bool
+    """Whether a line is shown for each epoch; True by default."""
+
+
+def train(
+    datasets: PathLike | Sequence[PathLike], *, out: PathLike, **settings: Unpack[TrainSettings]
+) -> dict[str, Any]:
+    """Train a detector on labelled datasets; a training that was stopped is resumed.
+
+    Returns
+    -------
+    dict
+        The checkpoint's path and digest, its threshold, and what it reaches on validation clips.
+    """
+    from pipeline.train.model import Recipe, train_model
+    from pipeline.train.network_jobs import Machine
+
+    refuse_unknown("train", settings, TrainSettings)
+    start = settings.get("start")
+    recipe = Recipe(
+        settings.get("detector", "attention"), dict(settings.get("shape", {})),
+        dict(settings.get("training", {})), None if start is None else str(start),
+        settings.get("protocol", "scan"), settings.get("false_alarm_rate", 0.0015),
+    )  # fmt: skip
+    shown = settings.get("progress", True)
+    return train_model(
+        _paths(datasets), Path(out), recipe,
+        validation=[Path(path) for path in settings.get("validation", ())],
+        say=(lambda text: print(text, file=sys.stderr)) if shown else (lambda text: None),
+        machine=Machine(settings.get("workers", 1), 1, settings.get("device", "cpu")),
+    )  # fmt: skip
+
+
+def _paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:
+    if isinstance(paths, str | os.PathLike):
+        return [Path(paths)]
+    return [Path(path) for path in paths]

@@ -1,0 +1,267 @@
+"""Scans: start, open, resume, look at, export."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from hotscan.inputs import Layoutlike, layout_file
+from hotscan.pictures import Picture
+from hotscan.settings import (
+    PathLike,
+    ScanSettings,
+    SessionSettings,
+    progress_of,
+    refuse_unknown,
+    resources,
+    scan_config,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.report.run_view import RunView
+    from pipeline.scan.scan import ScanResult
+
+Format = Literal["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"]
+
+
+class ScanArguments(SessionSettings, ScanSettings, total=False):
+    """Keyword arguments of `scan`."""
+
+
+class Run:
+    """A scan in its run directory.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The run directory.
+
+    Raises
+    ------
+    UsageError
+        When the directory holds no run.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        from pipeline.engine.run_directory import Run as RunDirectory
+        from pipeline.engine.run_record import read_record
+
+        self.path = Path(path)
+        self._directory = RunDirectory(self.path)
+        read_record(self._directory)
+
+    def __repr__(self) -> str:
+        return f"<hotscan.Run {str(self.path)!r}: {self.status()['state']}>"
+
+    def status(self) -> dict[str, Any]:
+        """Return how far the scan is: state, units of each stage, what failed."""
+        from pipeline.scan.inspect_run import run_status
+
+        return run_status(self.path)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every place of the area has a verdict."""
+        return bool(self.status()["state"] == "complete")
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds: counts, coverage, seconds.
+
+        Raises
+        ------
+        IncompleteError
+            When the scan has not come to its report.
+        """
+        from stages.errors import IncompleteError
+
+        path = self._directory.report / "metrics.json"
+        if not path.exists():
+            raise IncompleteError(f"{self.path} has no report yet; finish it with run.resume()")
+        values: dict[str, Any] = json.loads(path.read_text())
+        return values
+
+    @property
+    def hotspots(self) -> pa.Table:
+        """The hotspots, a row each, best score first; lengths in dbu, ``dbu_nm`` in the schema.
+
+        Raises
+        ------
+        IncompleteError
+            When the scan has not come to its hotspots.
+        """
+        import pyarrow.parquet as pq
+
+        from pipeline.report.outputs import read_hotspots
+
+        read_hotspots(self._directory)  # says what is missing
+        return pq.read_table(self._directory.hotspots)
+
+    def to_pandas(self) -> Any:
+        """Return the hotspots as a pandas data frame; needs pandas."""
+        return self.hotspots.to_pandas()
+
+    def resume(self, **session: Unpack[SessionSettings]) -> Run:
+        """Continue a scan that was stopped, with the settings that it began with."""
+        from pipeline.scan.scan import resume as resume_scan
+
+        refuse_unknown("resume", session, SessionSettings)
+        with progress_of(session) as listen:
+            resume_scan(self.path, resources(session), listen)
+        return Run(self.path)
+
+    def export(self, format: Format, out: PathLike, *, marker_layer: int | None = None) -> Path:
+        """Write the hotspots for another tool, and return the path; as ``hotscan export``."""
+        from pipeline.scan.inspect_run import export_run
+
+        export_run(self.path, format, Path(out), marker_layer)
+        return Path(out)
+
+    def write_report(self) -> Path:
+        """Write the report again, and return the path of its page."""
+        from pipeline.scan.inspect_run import report_again
+
+        report_again(self.path)
+        return self._directory.report / "index.html"
+
+    def picture(self, hotspot: int) -> Picture:
+        """Return the drawing of a hotspot's clip as SVG: shapes, core and, if simulated, print.
+
+        Parameters
+        ----------
+        hotspot
+            Its id, from 1.
+
+        Raises
+        ------
+        KeyError
+            When there is no such hotspot.
+        """
+        from pipeline.report.hotspot_picture import draw_hotspot
+
+        return Picture(draw_hotspot(self._view, hotspot))
+
+    @cached_property
+    def _view(self) -> RunView:
+        from pipeline.scan.inspect_run import open_view
+
+        return open_view(self._directory)
+
+    def _repr_html_(self) -> str:
+        status = self.status()
+        rows = {"state": status["state"], "layout": status["layout"], "run": str(self.path)}
+        rows |= {name: f"{status[name]:,}" for name in ("clips", "patterns", "hotspots")}
+        if status["state"] in ("complete", "incomplete"):
+            metrics = self.metrics
+            rows["area covered"] = f"{metrics['area_covered_um2']:,.0f} um2"
+            rows["coverage"] = f"{metrics['coverage_fraction']:.2%}"
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td>{html.escape(value)}</td></tr>"
+            for name, value in rows.items()
+        )
+        return f"<table><caption>hotscan scan</caption>{cells}</table>"
+
+
+def scan(
+    layout: Layoutlike,
+    *,
+    out: PathLike,
+    model: PathLike = "krf130-met1",
+    since: PathLike | None = None,
+    shard: str | None = None,
+    **settings: Unpack[ScanArguments],
+) -> Run:
+    """Scan a layout for hotspots; a scan that was stopped in `out` is resumed.
+
+    Parameters
+    ----------
+    layout
+        GDSII or OASIS file, plain or gzip; or a layout object, which is written to `out` first.
+    out
+        Run directory, created when absent.
+    model
+        Name of a shipped model, or a checkpoint.
+    since
+        An earlier run of the same settings, whose results are reused where nothing changed.
+    shard
+        ``"i/n"``: only part i of n, to be put together by `merge`.
+    **settings
+        See `ScanSettings` (``layers``, ``roi``, ``threshold``, ``confirm``, ...) and
+        `SessionSettings` (``workers``, ``progress``, ...).
+
+    Returns
+    -------
+    Run
+        Also of a scan that is incomplete: look at `Run.complete`.
+
+    Raises
+    ------
+    UsageError
+        When the request cannot be met, or `out` is of another layout, model or config.
+    LayoutError
+        When the layout cannot be read, or is refused.
+    """
+    from pipeline.passes.shard import Shard
+    from pipeline.scan.scan import ScanRequest
+    from pipeline.scan.scan import scan as run_scan
+
+    refuse_unknown("scan", settings, ScanSettings, SessionSettings)
+    request = ScanRequest(
+        layout=layout_file(layout, Path(out) / "input.gds"), out=Path(out),
+        config=scan_config(settings, str(model)),
+        since=(Path(since),) if since is not None else (),
+        shard=Shard.parse(shard) if shard else None,
+    )  # fmt: skip
+    with progress_of(settings) as listen:
+        return _run_of(run_scan(request, resources(settings), listen))
+
+
+def merge(parts: Sequence[PathLike], out: PathLike, **session: Unpack[SessionSettings]) -> Run:
+    """Put the shards of a scan together; whatever is missing in them is scanned."""
+    from pipeline.scan.scan import merge as merge_parts
+
+    refuse_unknown("merge", session, SessionSettings)
+    with progress_of(session) as listen:
+        result = merge_parts([Path(part) for part in parts], Path(out), resources(session), listen)
+    return _run_of(result)
+
+
+def open(path: PathLike) -> Run:
+    """Open the run directory of a scan.
+
+    Raises
+    ------
+    UsageError
+        When it holds no run.
+    """
+    return Run(path)
+
+
+class PlanArguments(ScanSettings, total=False):
+    """Keyword arguments of `plan`."""
+
+    workers: int
+    """Worker processes to plan for; 1 by default."""
+
+
+def plan(
+    layout: PathLike, *, model: PathLike = "krf130-met1", **settings: Unpack[PlanArguments]
+) -> dict[str, Any]:
+    """Estimate time, memory and disk of a scan, from a sample of its tiles."""
+    from pipeline.config import load_resources
+    from pipeline.scan.forecast import estimate
+
+    refuse_unknown("plan", settings, PlanArguments, ScanSettings)
+    given = load_resources({"workers": settings.get("workers")})
+    return estimate(Path(layout), scan_config(settings, str(model)), given)
+
+
+def _run_of(result: ScanResult) -> Run:
+    return Run(result.run.path)

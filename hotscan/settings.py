@@ -1,0 +1,145 @@
+"""Keyword arguments that several functions share, and the values that they stand for.
+
+in       what a caller passed
+out      config and resources, the same that the command line builds
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from pipeline.config import Resources, ScanConfig
+    from pipeline.engine.events import Listener
+
+PathLike = str | os.PathLike[str]
+
+
+class SessionSettings(TypedDict, total=False):
+    """How work is run; never changes the answer."""
+
+    workers: int
+    """Worker processes; 0, the default here, runs everything in this process."""
+    scheduler_address: str | None
+    """Address of a running Dask scheduler, instead of own workers."""
+    worker_memory: str | None
+    """Memory of each worker, like ``"2GB"``."""
+    progress: bool
+    """Whether progress is shown on standard error; True by default."""
+
+
+class ScanSettings(TypedDict, total=False):
+    """What is scanned, and how; as the options of ``hotscan scan``."""
+
+    layers: str | Sequence[str]
+    """Layers as ``"layer/datatype"``, in the order of the model's channels."""
+    cell: str | None
+    """Top cell; needed when the layout has several."""
+    exclude: Sequence[str]
+    """Layers whose shapes exclude the clips that they cover."""
+    roi: Sequence[float] | None
+    """Region x0, y0, x1, y1 in um."""
+    mode: Literal["grid", "sites"]
+    """Every clip of a grid, or only places that rule checks find."""
+    threshold: float | None
+    """Score from which a clip is a hotspot; the model's by default."""
+    prefilter: bool | None
+    """Whether a smaller network rejects confident negatives first; where it may, by default."""
+    confirm: bool
+    """Whether the hotspots are simulated."""
+    opc: Literal["none", "model"] | None
+    """Whether they are simulated with a corrected mask; as the model's labels by default."""
+    device: str
+    """``cpu``, ``cuda`` or ``cuda:N``."""
+    strict: bool
+    """Whether layout warnings are errors."""
+    config: PathLike | Mapping[str, Mapping[str, Any]] | None
+    """TOML file, or its tables; what is given beside it goes first."""
+
+
+def scan_config(given: ScanSettings, model: str | None) -> ScanConfig:
+    """Return the settings of a scan.
+
+    Raises
+    ------
+    ConfigError
+        When one is unknown or out of range.
+    """
+    from pipeline.config import load_config
+
+    layers = given.get("layers", ())
+    tables: dict[str, dict[str, Any]] = {
+        "layout": {
+            "layers": [layers] if isinstance(layers, str) else list(layers) or None,
+            "cell": given.get("cell"), "exclude": list(given.get("exclude", ())) or None,
+            "roi_um": _plain(given.get("roi")), "strict": given.get("strict"),
+        },
+        "clips": {"mode": given.get("mode")},
+        "scores": {
+            "model": model, "device": given.get("device"), "threshold": given.get("threshold"),
+            "prefilter": given.get("prefilter"),
+        },
+        "confirm": {"enabled": given.get("confirm"), "opc": given.get("opc")},
+    }  # fmt: skip
+    config = given.get("config")
+    if isinstance(config, Mapping):
+        return load_config(None, _overlaid(config, tables))
+    return load_config(Path(config) if config is not None else None, tables)
+
+
+def _overlaid(
+    config: Mapping[str, Mapping[str, Any]], tables: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    merged = {name: dict(table) for name, table in config.items()}
+    for name, table in tables.items():
+        given = {key: value for key, value in table.items() if value is not None}
+        merged.setdefault(name, {}).update(given)
+    return merged
+
+
+def _plain(roi: Sequence[float] | None) -> list[float] | None:
+    return None if roi is None else [float(value) for value in roi]
+
+
+def resources(given: SessionSettings) -> Resources:
+    """Return what the work may use."""
+    from pipeline.config import load_resources
+
+    workers = given.get("workers", 0)
+    return load_resources(
+        {
+            "workers": workers,
+            "scheduler_address": given.get("scheduler_address"),
+            "worker_memory": given.get("worker_memory"),
+        }
+    )
+
+
+def progress_of(given: SessionSettings) -> AbstractContextManager[Listener]:
+    """Return a context that shows progress: a bar in a terminal, lines elsewhere."""
+    if not given.get("progress", True):
+        return nullcontext(lambda event: None)
+    from pipeline.cli.progress import Progress
+
+    return Progress()
+
+
+def refuse_unknown(function: str, given: Iterable[str], *known: type) -> None:
+    """Refuse keyword arguments that a function does not have.
+
+    Raises
+    ------
+    TypeError
+        It names the nearest that it has.
+    """
+    names = {name for kind in known for name in kind.__annotations__}
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{function}() has no argument {name!r}{hint}")

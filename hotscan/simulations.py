@@ -1,0 +1,115 @@
+"""Lithography simulation of a region."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from hotscan.inputs import Layoutlike, layout_file
+from hotscan.settings import (
+    PathLike,
+    SessionSettings,
+    progress_of,
+    refuse_unknown,
+    resources,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class RegionSettings(SessionSettings, total=False):
+    """Keyword arguments of `simulate`."""
+
+    process: PathLike
+    """Shipped process or TOML file; ``krf130`` by default."""
+    cell: str | None
+    """Top cell; needed when the layout has several."""
+    roi: Sequence[float] | None
+    """Region x0, y0, x1, y1 in um; everything by default."""
+    opc: Literal["none", "model"]
+    """Whether the mask is corrected first; ``none`` by default."""
+    mask: str | None
+    """Layer of the mask, if not the drawn layer."""
+    contours: bool
+    """Whether printed contours are drawn, too; True by default."""
+
+
+class Simulation:
+    """A simulated region in its directory.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The directory, with ``index.html``, ``simulation.gds`` and ``defects.csv``.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"<hotscan.Simulation {str(self.path)!r}: {self.metrics['defects']} defects>"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds: counts of defects, area, seconds."""
+        values: dict[str, Any] = json.loads((self.path / "metrics.json").read_text())
+        return values
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tile was simulated."""
+        return bool(self.metrics["complete"])
+
+    @property
+    def defects(self) -> pa.Table:
+        """The defects, a row each: place in dbu, kind, worst corner, severity."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(self.path / "defects.parquet")
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>"
+            for name, value in self.metrics.items()
+        )
+        return f"<table><caption>hotscan simulation</caption>{rows}</table>"
+
+
+def simulate(
+    layout: Layoutlike, *, layer: str, out: PathLike, **settings: Unpack[RegionSettings]
+) -> Simulation:
+    """Simulate the lithography of a region; one that was stopped in `out` is resumed.
+
+    Parameters
+    ----------
+    layout
+        GDSII or OASIS file; or a layout object, which is written to `out` first.
+    layer
+        The target layer, as ``"layer/datatype"``.
+    out
+        Directory, created when absent.
+    **settings
+        See `RegionSettings`.
+
+    Raises
+    ------
+    UsageError
+        When the request cannot be met, or `out` is of another one.
+    LayoutError
+        When the layout cannot be read, or is refused.
+    """
+    from pipeline.simulate.region import simulate_region
+
+    refuse_unknown("simulate", settings, RegionSettings, SessionSettings)
+    path, roi = Path(out), settings.get("roi")
+    with progress_of(settings) as listen:
+        simulate_region(
+            layout_file(layout, path / "input.gds"), path, str(settings.get("process", "krf130")),
+            layer, settings.get("mask"), settings.get("opc", "none"), settings.get("cell"),
+            None if roi is None else [float(value) for value in roi],
+            settings.get("contours", True), resources(settings), listen,
+        )  # fmt: skip
+    return Simulation(path)

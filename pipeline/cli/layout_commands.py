@@ -1,0 +1,92 @@
+"""The commands on a layout itself: info, validate, simulate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.command import takes
+from pipeline.cli.options import (
+    AsJson,
+    Cell,
+    LayoutFile,
+    Mask,
+    Opc,
+    OutFolder,
+    Process,
+    Roi,
+    SessionOptions,
+    Strict,
+    parse_region,
+)
+from pipeline.cli.terminal import run_session, show
+
+
+def info(layout: LayoutFile, as_json: AsJson = False) -> None:
+    """Show what a layout holds.
+
+    Cells, top cells with their extents, layers with their shapes, and the database unit.
+    """
+    from pipeline.cli.text import info_text
+    from pipeline.scan.inspect_run import layout_info
+
+    show(layout_info(layout), as_json, info_text)
+
+
+def validate(layout: LayoutFile, strict: Strict = False) -> None:
+    """Check that a layout can be read.
+
+    Ends with exit code 3 when it cannot, or when it gives a warning under --strict.
+    """
+    from pipeline.layout.ingest import read_info
+
+    _, warnings = read_info(layout, strict=strict)
+    for warning in warnings:
+        typer.echo(f"warning: {warning}")
+    typer.echo(f"{layout} can be scanned" + (", with the warnings above" * bool(warnings)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateOptions(SessionOptions):
+    """Options of ``hotscan simulate``."""
+
+    layout: LayoutFile
+    out: OutFolder
+    layer: Annotated[str, typer.Option("--layer", "-l", metavar="L/D", help="The target layer.")]
+    process: Process = "krf130"
+    mask: Mask = None
+    opc: Opc = "none"
+    cell: Cell = None
+    roi: Roi = None
+    contours: Annotated[
+        bool, typer.Option("--contours/--no-contours", help="Also draw the printed contours.")
+    ] = True
+
+
+@takes(SimulateOptions)
+def simulate(options: SimulateOptions) -> None:
+    """Simulate the lithography of a region.
+
+    Finds what fails, and draws what prints at every corner of the process window. Run the same
+    command again to resume a simulation that was stopped.
+    """
+    from pipeline.cli.text import simulation_text
+    from pipeline.simulate.region import simulate_region
+
+    metrics = run_session(
+        lambda listen: simulate_region(
+            options.layout, options.out, options.process, options.layer, options.mask,
+            options.opc or "none", options.cell, parse_region(options.roi), options.contours,
+            options.resources(), listen,
+        ),
+        options.out, "the same command", options,
+    )  # fmt: skip
+    typer.echo(simulation_text(options.out, metrics))
+    if not metrics["complete"]:
+        raise typer.Exit(4)
+    if options.fail_on is not None and metrics["defects"] > options.fail_on:
+        over = f"{metrics['defects']} defects are over the gate, --fail-on {options.fail_on}"
+        typer.echo(over, err=True)
+        raise typer.Exit(1)

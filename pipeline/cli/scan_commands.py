@@ -1,0 +1,196 @@
+"""The commands of a scan: scan, resume, merge, plan, status, report, export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipeline.cli.command import takes
+from pipeline.cli.options import (
+    AsJson,
+    LayoutFile,
+    OutFolder,
+    RunFolder,
+    SessionOptions,
+    SettingsOptions,
+)
+from pipeline.cli.terminal import run_session, show
+
+if TYPE_CHECKING:
+    from pipeline.engine.events import Listener
+    from pipeline.scan.scan import ScanResult
+
+Format = Literal["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanOptions(SessionOptions, SettingsOptions):
+    """Options of ``hotscan scan``."""
+
+    layout: LayoutFile
+    out: OutFolder
+    since: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Reuse an earlier scan where nothing changed."),
+    ] = None
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Only part I of N, to be merged later.")
+    ] = None
+
+
+@takes(ScanOptions)
+def scan(options: ScanOptions) -> None:
+    """Scan a layout for hotspots.
+
+    Run the same command again to resume a scan that was stopped.
+    """
+    from pipeline.passes.shard import Shard
+    from pipeline.scan.scan import ScanRequest
+    from pipeline.scan.scan import scan as run_scan
+
+    request = ScanRequest(
+        layout=options.layout, out=options.out, config=options.settings(),
+        since=(options.since,) if options.since else (),
+        shard=Shard.parse(options.shard) if options.shard else None,
+    )  # fmt: skip
+    finish(lambda listen: run_scan(request, options.resources(), listen), options.out, options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeOptions(SessionOptions):
+    """Options of ``hotscan resume``."""
+
+    run: RunFolder
+
+
+@takes(ResumeOptions)
+def resume(options: ResumeOptions) -> None:
+    """Resume a scan that was stopped.
+
+    Its settings are those that it began with.
+    """
+    from pipeline.scan.scan import resume as resume_scan
+
+    finish(
+        lambda listen: resume_scan(options.run, options.resources(), listen), options.run, options
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions(SessionOptions):
+    """Options of ``hotscan merge``."""
+
+    parts: Annotated[list[Path], typer.Argument(help="Run directories of scan --shard.")]
+    out: OutFolder
+
+
+@takes(MergeOptions)
+def merge(options: MergeOptions) -> None:
+    """Put the shards of a scan together.
+
+    Whatever is missing in them is scanned, so that the result is that of one scan.
+    """
+    from pipeline.scan.scan import merge as merge_parts
+
+    finish(
+        lambda listen: merge_parts(options.parts, options.out, options.resources(), listen),
+        options.out,
+        options,
+    )
+
+
+def finish(work: Callable[[Listener], ScanResult], out: Path, options: SessionOptions) -> None:
+    """Run a scan, print its result, and end with its exit code."""
+    from pipeline.cli.text import part_text, result_text
+    from pipeline.scan.inspect_run import run_status
+
+    result = run_session(work, out, f"hotscan resume {out}", options)
+    status, metrics = run_status(out), result.metrics
+    if result.shard is not None:
+        typer.echo(part_text(out, result.shard, metrics, status["failed"]))
+        if metrics["units_failed"]:
+            raise typer.Exit(4)
+        return
+    typer.echo(result_text(out, status["layout"], metrics, status["failed"]))
+    if not metrics["complete"]:
+        raise typer.Exit(4)
+    found = metrics["hotspots"]
+    if "hotspots_confirmed" in metrics:  # what the model is confident of may be left to it
+        found = metrics["hotspots_confirmed"] + metrics["hotspots_not_asked"]
+    if options.fail_on is not None and found > options.fail_on:
+        over = f"{found} hotspots are over the gate, --fail-on {options.fail_on}"
+        typer.echo(over, err=True)
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(SettingsOptions):
+    """Options of ``hotscan plan``."""
+
+    layout: LayoutFile
+    workers: Annotated[int | None, typer.Option(min=0, help="Worker processes to plan for.")] = None
+    as_json: AsJson = False
+
+
+@takes(PlanOptions)
+def plan(options: PlanOptions) -> None:
+    """Estimate time, memory and disk of a scan.
+
+    Clips, distinct clips and costs are extrapolated from a sample of the tiles.
+    """
+    from pipeline.cli.text import plan_text
+    from pipeline.config import load_resources
+    from pipeline.scan.forecast import estimate
+
+    resources = load_resources({"workers": options.workers})
+    show(estimate(options.layout, options.settings(), resources), options.as_json, plan_text)
+
+
+def status(run: RunFolder, as_json: AsJson = False) -> None:
+    """Show scan progress.
+
+    Whether it runs, what is done, and what failed.
+    """
+    from pipeline.cli.text import status_text
+    from pipeline.scan.inspect_run import run_status
+
+    show(run_status(run), as_json, status_text)
+
+
+def report(run: RunFolder) -> None:
+    """Write the report of a scan again."""
+    from pipeline.cli.text import result_text
+    from pipeline.scan.inspect_run import report_again, run_status
+
+    metrics, state = report_again(run), run_status(run)
+    typer.echo(result_text(run, state["layout"], metrics, state["failed"]))
+    if not metrics["complete"]:
+        raise typer.Exit(4)
+
+
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File, or folder for clips.")],
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="Markers, KLayout's report database (gzip), tables, or a GDSII file per clip.",
+        ),
+    ] = "gds",
+    marker_layer: Annotated[
+        int | None, typer.Option(help="Layer of the markers; an unused one by default.")
+    ] = None,
+) -> None:
+    """Write the hotspots of a scan for another tool."""
+    from pipeline.scan.inspect_run import export_run
+
+    complete = export_run(run, form, out, marker_layer)
+    typer.echo(f"wrote {out}")
+    if not complete:
+        typer.echo(f"the scan is not complete; resume it with: hotscan resume {run}", err=True)
+        raise typer.Exit(4)

@@ -1,0 +1,48 @@
+"""The log of a session, by the standard `logging`, under the name ``hotscan``.
+
+in       progress events, and whatever the modules log
+out      ``hotscan.log`` in the output directory, appended to by every session
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.engine.events import Event, StageFinished, StageStarted
+
+LOGGER = logging.getLogger("hotscan")
+FILE = "hotscan.log"
+_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+
+
+@contextmanager
+def log_to(directory: Path) -> Iterator[None]:
+    """Write everything that is logged to a file in `directory`, created when absent."""
+    directory.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(directory / FILE, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(_FORMAT))
+    level = LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.DEBUG)
+    try:
+        yield
+    except BaseException as error:
+        LOGGER.error("ended by %s: %s", type(error).__name__, error)
+        raise
+    finally:
+        LOGGER.setLevel(level)
+        LOGGER.removeHandler(handler)
+        handler.close()
+
+
+def log_event(event: Event) -> None:
+    """Log what a session tells of its progress."""
+    if isinstance(event, StageStarted):
+        LOGGER.info("%s: %d of %d %s done", event.stage, event.done, event.total, event.noun)
+    elif isinstance(event, StageFinished):
+        LOGGER.info("%s: finished in %.1f s, %d failed", event.stage, event.seconds, event.failed)
+    else:
+        LOGGER.debug("%s: %d/%d %s", event.stage, event.done, event.total, dict(event.counts))

@@ -1,0 +1,193 @@
+"""``run.json``: what a run is of, how far it is, and whether it may be continued.
+
+in       what a command asks for, and the record of an earlier session, if there is one
+out      `RunRecord`, frozen; every change is a new record, written whole
+promise  finished work is never mixed with work done under other inputs: stages that may be
+         recomputed are, all others refuse, naming each value before and now
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from pipeline.engine.ledger import Ledger
+from pipeline.engine.memory import peak_rss_mb
+from pipeline.engine.run_directory import Run, write_whole
+from stages.errors import RunMismatchError, UsageError
+
+FORMAT = 2
+"""Version of ``run.json``."""
+
+Inputs = Mapping[str, Mapping[str, Any]]
+"""Per stage, in order: the named values that change its answer and that no earlier stage has."""
+
+
+class State(StrEnum):
+    """How far a run is."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    INCOMPLETE = "incomplete"
+    PART_DONE = "part done"
+    """One shard of a scan is finished; `hotscan merge` puts the shards together."""
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutFile:
+    """The layout that a run is of."""
+
+    path: str
+    """Absolute."""
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """File name, without the folders of this machine."""
+        return Path(self.path).name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What ``run.json`` holds."""
+
+    task: str
+    """The command: ``scan``, ``simulate``, ``label``, ``select``."""
+    layout: LayoutFile
+    settings: Mapping[str, Any]
+    """What else was asked for, each task its own, as JSON has it."""
+    state: State = State.RUNNING
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time spent on each stage, over all sessions."""
+    peak_rss_mb: float = 0.0
+    """Most memory that any session's driver held, in MiB."""
+    finished: str = ""
+    """When the last session ended, UTC."""
+    hotscan: str = importlib.metadata.version("hotscan")
+    python: str = platform.python_version()
+
+    def __post_init__(self) -> None:
+        plain = json.loads(json.dumps(dict(self.settings)))  # tuples become lists, as in the file
+        object.__setattr__(self, "settings", plain)
+
+    def add_time(self, stage: str, seconds: float) -> RunRecord:
+        """Return the record with the cost of a stage added."""
+        spent = dict(self.seconds)
+        spent[stage] = round(spent.get(stage, 0.0) + seconds, 3)
+        return replace(self, seconds=spent, peak_rss_mb=max(self.peak_rss_mb, peak_rss_mb()))
+
+    def end(self, state: State) -> RunRecord:
+        """Return the record of a session that has ended."""
+        return replace(self, state=state, finished=datetime.now(UTC).isoformat(timespec="seconds"))
+
+
+def has_record(run: Run) -> bool:
+    """Return whether a run was begun in the directory."""
+    return run.record.exists()
+
+
+def read_record(run: Run) -> RunRecord:
+    """Return the record of a run.
+
+    Raises
+    ------
+    UsageError
+        When the directory holds no run, or its ``run.json`` cannot be read.
+    """
+    try:
+        values: dict[str, Any] = json.loads(run.record.read_text())
+        version = values.pop("format", None)
+        if version == FORMAT:
+            layout, state = LayoutFile(**values.pop("layout")), State(values.pop("state"))
+            return RunRecord(layout=layout, state=state, **values)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(
+            f"{run.path} holds no run (no run.json); give the --out of a scan"
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(f"{run.record} cannot be read: {error}; use a new --out") from error
+    raise UsageError(
+        f"{run.record} is of format {version}, this hotscan reads {FORMAT}; continue it with the "
+        "hotscan that began it, or use a new --out"
+    )
+
+
+def write_record(run: Run, record: RunRecord) -> None:
+    """Write the record of a run."""
+    values = {"format": FORMAT, **asdict(record)}
+    write_whole(run.record, json.dumps(values, indent=1).encode() + b"\n")
+
+
+def bind(
+    run: Run,
+    ledger: Ledger,
+    wanted: RunRecord,
+    inputs_of: Callable[[RunRecord], Inputs],
+    recomputed: tuple[str, ...] = (),
+) -> RunRecord:
+    """Begin ``run.json``, or check that the run there may be continued; return its record.
+
+    A stage is bound to its inputs once the ledger has a unit of it: what failed before it wrote
+    anything binds nobody, so that a corrected command may take its place.
+
+    Parameters
+    ----------
+    recomputed
+        Stages that forget their units when their inputs changed, instead of refusing.
+
+    Raises
+    ------
+    RunMismatchError
+        When a finished stage had other inputs; the text names each, before and now.
+    """
+    if not has_record(run):
+        write_record(run, wanted)
+        return wanted
+    before = read_record(run)
+    if before.task != wanted.task:
+        raise RunMismatchError(
+            f"{run.path} was begun by hotscan {before.task}, not {wanted.task}; choose another "
+            "--out"
+        )
+    then, now = inputs_of(before), inputs_of(wanted)
+    changed: list[str] = []
+    for stage in now:
+        changed += differences(then.get(stage, {}), now[stage])
+        if not changed or not ledger.has(stage):
+            continue
+        if stage not in recomputed:
+            raise RunMismatchError(
+                f"{run.path} was begun with other inputs: {'; '.join(changed)}; choose another "
+                "--out, or remove it to start over"
+            )
+        ledger.forget(stage)
+    record = replace(wanted, seconds=before.seconds, peak_rss_mb=before.peak_rss_mb)
+    write_record(run, record)
+    return record
+
+
+def all_inputs(record: RunRecord) -> Inputs:
+    """Return all settings as inputs of the first stage: for tasks that recompute nothing."""
+    return {"layout": {"layout": record.layout.sha256, **record.settings}}
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what differs between two sets of named values, in words.
+
+    Examples
+    --------
+    >>> list(differences({"cell": "A", "opc": "none"}, {"cell": "B", "opc": "none"}))
+    ["cell was 'A', is 'B'"]
+    """
+    for name in dict.fromkeys((*before, *now)):
+        if before.get(name) != now.get(name):
+            yield f"{name} was {before.get(name)!r}, is {now.get(name)!r}"

@@ -1,0 +1,73 @@
+"""What a scan was asked for, as its ``run.json`` holds it.
+
+in       a resolved config, a model, the run directories to reuse, a shard
+out      `ScanSettings`, and per stage the inputs that its finished units are bound to
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import STAGE_SETTINGS, ScanConfig, as_dict, load_config
+from pipeline.engine.run_record import Inputs, RunRecord
+from pipeline.passes.shard import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class ScanSettings:
+    """All that a scan depends on beside its layout."""
+
+    config: ScanConfig
+    """Resolved: the model's and the process's values are in it."""
+    model_digest: str
+    since: tuple[Path, ...] = ()
+    """Runs to reuse results of."""
+    shard: Shard | None = None
+    """The part of the tiles to scan; None for all."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "config": as_dict(self.config),
+            "model_digest": self.model_digest,
+            "since": [str(path.resolve()) for path in self.since],
+            "shard": str(self.shard) if self.shard else None,
+        }
+
+    @classmethod
+    def of(cls, record: RunRecord) -> ScanSettings:
+        """Return the settings that a record holds."""
+        values = record.settings
+        return cls(
+            load_config(None, values["config"]),
+            values["model_digest"],
+            tuple(Path(path) for path in values["since"]),
+            Shard.parse(values["shard"]) if values["shard"] else None,
+        )
+
+
+def inputs_of(record: RunRecord) -> Inputs:
+    """Return what each stage of a scan depends on and no earlier one does.
+
+    The model counts by its digest and not by its name; sizes and devices change no answer.
+    """
+    tables = record.settings["config"]
+    inputs = {stage: named_settings(tables, names) for stage, names in STAGE_SETTINGS.items()}
+    inputs["layout"] = {"layout": record.layout.sha256, **inputs["layout"]}
+    inputs["clips"]["model"] = record.settings["model_digest"]
+    return inputs
+
+
+def named_settings(
+    tables: Mapping[str, Mapping[str, Any]], names: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return settings by ``[table] key``; a name is a whole table, or ``table.key``."""
+    chosen = {}
+    for name in names:
+        table, _, key = name.partition(".")
+        for each in [key] if key else tables[table]:
+            chosen[f"[{table}] {each}"] = tables[table].get(each)
+    return chosen

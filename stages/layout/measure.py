@@ -1,0 +1,63 @@
+"""How much a packed layer draws, measured through window queries.
+
+in       a packed layer
+out      the area of its merged region
+promise  the answer does not depend on how the layer is cut into windows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import shapely
+
+from stages.contracts import Box, Int64s, PackedLayer, Shapes
+from stages.geometry.union import merge
+from stages.geometry.window_query import polygons_of, query
+
+WINDOWS = 4096
+"""About as many windows as a layer is cut into at most."""
+
+WINDOW_DBU = 100_000
+"""Least side of a window."""
+
+
+def merged_area(layer: PackedLayer) -> float:
+    """Return the area of a layer in dbu squared, overlaps counted once; whole without slants."""
+    area, slanted = 0, 0.0
+    for window in _windows(layer):
+        shapes = query(layer, window)
+        if len(shapes.point_start) > 1:
+            slanted += _any_angle_area(shapes, window)
+        else:
+            area += int(_areas(merge(_cut(shapes.rects, window))).sum())
+    return area + slanted if slanted else area
+
+
+def _windows(layer: PackedLayer) -> Iterator[Box]:
+    """Yield boxes that cover a layer exactly once."""
+    box = layer.box
+    if box is None:
+        return
+    side = max(WINDOW_DBU, int((box.area / WINDOWS) ** 0.5))
+    for y in range(box.y_min, box.y_max, side):
+        for x in range(box.x_min, box.x_max, side):
+            yield Box(x, y, min(x + side, box.x_max), min(y + side, box.y_max))
+
+
+def _cut(rects: Int64s, window: Box) -> Int64s:
+    x_0, y_0, x_1, y_1 = window.as_tuple()
+    return np.clip(rects, (x_0, y_0, x_0, y_0), (x_1, y_1, x_1, y_1))
+
+
+def _areas(rects: Int64s) -> Int64s:
+    areas: Int64s = (rects[:, 2] - rects[:, 0]) * (rects[:, 3] - rects[:, 1])
+    return areas
+
+
+def _any_angle_area(shapes: Shapes, window: Box) -> float:
+    polygons = [shapely.make_valid(shapely.Polygon(ring)) for ring in polygons_of(shapes)]
+    boxes = shapely.box(*shapes.rects.T) if len(shapes.rects) else np.empty(0, object)
+    region = shapely.union_all([*boxes, *polygons])
+    return float(shapely.area(shapely.intersection(region, shapely.box(*window.as_tuple()))))

@@ -116,11 +116,23 @@ class SessionOptions:
     verbose: Verbose = False
 
     def resources(self) -> Resources:
-        """Return what the work may use."""
+        """Return what the work may use.
+
+        Raises
+        ------
+        UsageError
+            When options exclude each other.
+        """
         from pipeline.config import load_resources
 
         names = ("workers", "scheduler_address", "worker_memory")
-        return load_resources({name: getattr(self, name) for name in names})
+        given = load_resources({name: getattr(self, name) for name in names})
+        if self.scheduler_address is not None and self.workers is not None:
+            raise UsageError("--workers does not apply to --scheduler-address; leave out one")
+        if self.worker_memory is not None and (self.scheduler_address or self.workers == 0):
+            other = "--scheduler-address" if self.scheduler_address else "--workers 0"
+            raise UsageError(f"--worker-memory does not apply to {other}; leave it out")
+        return given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +154,19 @@ class SettingsOptions:
     opc: Opc = None
 
     def settings(self) -> ScanConfig:
-        """Return the settings of a scan."""
+        """Return the settings of a scan.
+
+        Raises
+        ------
+        UsageError
+            When one is unknown, out of range, or cannot apply.
+        """
         from pipeline.config import load_config
 
-        return load_config(self.config, self.tables())
+        config = load_config(self.config, self.tables())
+        if self.opc is not None and not config.confirm.enabled:
+            raise UsageError(f"--opc {self.opc} does not apply without --confirm; add it")
+        return config
 
     def tables(self) -> Mapping[str, Mapping[str, Any]]:
         """Return what was given, as config tables; a None stands for "not given"."""

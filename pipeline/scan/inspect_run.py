@@ -19,7 +19,7 @@ from pipeline.passes.scan_settings import ScanSettings
 from pipeline.report import outputs
 from pipeline.report.run_view import RunView
 from stages.detector import checkpoint
-from stages.errors import RunMismatchError
+from stages.errors import RunMismatchError, UsageError
 
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
 
@@ -110,7 +110,15 @@ def open_view(run: Run) -> RunView:
 
 
 def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bool:
-    """Write the hotspots of a run in another format; say whether the run is complete."""
+    """Write the hotspots of a run in another format; say whether the run is complete.
+
+    Raises
+    ------
+    UsageError
+        When `marker_layer` is given for a format without layers, or is used by the layout.
+    """
+    if marker_layer is not None and form not in ("gds", "oas", "clips"):
+        raise UsageError(f"--marker-layer does not apply to format {form}; leave it out")
     view = open_view(Run(path))
     if marker_layer is not None:
         markers = view.config.markers.model_copy(update={"layer": marker_layer})

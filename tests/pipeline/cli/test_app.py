@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import gdstk
@@ -231,3 +232,18 @@ def test_train_and_evaluate(
     assert measured.code == 0
     assert json.loads(measured.out)["recall"] >= 0.99
     assert "recall" in hotscan("evaluate", model, labelled).out
+
+
+def test_a_log_is_written_where_it_is_asked_for(scan: Hotscan, tmp_path: Path) -> None:
+    assert scan("--verbose").code == 0
+    text = (tmp_path / "run" / "hotscan.log").read_text()
+    assert re.search(r"INFO scores: finished in [\d.]+ s, 0 failed", text)
+    assert "DEBUG clips: 1/1" in text
+    size = len(text)
+    assert scan("--verbose").code == 0
+    assert len((tmp_path / "run" / "hotscan.log").read_text()) > size
+
+
+def test_the_version_is_told(hotscan: Hotscan) -> None:
+    ended = hotscan("--version")
+    assert (ended.code, ended.out) == (0, f"hotscan {version('hotscan')}\n")

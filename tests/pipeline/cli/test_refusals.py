@@ -49,6 +49,12 @@ BEFORE_THE_LAYOUT = [
     (["--fail-on", "-1"], "Invalid value for '--fail-on'"),
     (["--exclude", "68/20"], "layer 68/20 is both scanned and excluded; name it once"),
     (["--colour"], "No such option"),
+    (["--opc", "model"], "--opc model does not apply without --confirm"),
+    (["--worker-memory", "2GB"], "--worker-memory does not apply to --workers 0"),
+    (
+        ["--scheduler-address", "tcp://127.0.0.1:1"],
+        "--workers does not apply to --scheduler-address",
+    ),
 ]
 
 
@@ -207,6 +213,7 @@ def test_exports_that_cannot_be_made(reference: Run, hotscan: Hotscan, tmp_path:
         (["--marker-layer", 69], "marker layer 69 is used by the layout (69/20); choose another"),
         (["--marker-layer", 70000], "marker layer is 70000; it must be from 0 to 65535"),
         (["-o", tmp_path / "file" / "x"], "x cannot be written ("),
+        (["--format", "csv", "--marker-layer", 5], "--marker-layer does not apply to format csv"),
         (["-o", tmp_path / "file", "--format", "clips"], "file cannot be written ("),
     ):
         ended = hotscan("export", reference.path, "-o", tmp_path / "x.gds", *options)

@@ -18,8 +18,9 @@ from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.report.outputs import read_hotspots
 from pipeline.scan.scan import resume
+from stages.detector import checkpoint
 from stages.errors import LayoutError, RunMismatchError, UsageError
-from tests.support.small_scan import SmallScan
+from tests.support.small_scan import BLOCK, SmallScan
 
 WAYS: list[tuple[str, dict[str, Any]]] = [
     ("one worker", {"workers": 1}),
@@ -183,3 +184,32 @@ def test_ledger_knows_empty_tiles_from_unfinished_ones(
         outcomes = ledger.finished("clips").values()
     assert {outcome.status for outcome in outcomes} == {Status.DONE, Status.EMPTY}
     assert result.complete
+
+
+def test_a_lower_threshold_scores_again_what_the_prefilter_rejected(tmp_path: Path) -> None:
+    """The report advises it, so it must work: with a shipped model, which has a prefilter."""
+    small = SmallScan(BLOCK, checkpoint.find("krf130-met1"), (60.0, 60.0, 75.0, 75.0))
+    first = small(tmp_path / "run")
+    lower = {"threshold": 0.001}
+    again = small(tmp_path / "run", scores=lower)
+    fresh = small(tmp_path / "fresh", scores=lower)
+    assert answer(again.run) == answer(fresh.run) != answer(first.run)
+    with Ledger(again.run.ledger, read_only=True) as ledger:
+        assert ledger.times_run()["patterns", "all"] == 1
+    back = small(tmp_path / "run")
+    assert answer(back.run) == answer(first.run)
+
+
+def test_a_failed_unit_keeps_its_traceback(
+    small_scan: SmallScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(scanning, "score_shard", fail_every_third(scanning.score_shard))
+        part = small_scan(tmp_path / "run", scores={"shard_patterns": 256})
+    (log,) = list((part.run.path / "failures").glob("scores-00002.txt"))
+    text = log.read_text()
+    assert text.startswith("RuntimeError: made to fail")
+    assert "Traceback (most recent call last)" in text
+    assert "in sometimes" in text
+    resume(part.run.path, Resources(workers=0), lambda event: None)
+    assert not log.exists()

@@ -2,7 +2,7 @@
 
 in       a TOML file, and what the command line gave
 out      `ScanConfig`, checked, and per stage the settings that can change its answer
-promise  nothing unknown is ever ignored
+promise  an unknown key is always an error
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ReaderConfig(Settings):
 
 
 class TilesConfig(Settings):
-    """How the layout is divided; never changes the answer."""
+    """How the layout is divided into tiles; never changes the answer."""
 
     size_um: Length = 200.0
     """Side of a tile, in um."""
@@ -90,7 +90,7 @@ class TilesConfig(Settings):
 
 
 class ClipsConfig(Settings):
-    """Which places are looked at."""
+    """How clips are sampled."""
 
     mode: Literal["sites", "grid"] = "grid"
     """Every clip at a stride that has any geometry, or only places that a rule check names."""
@@ -129,17 +129,17 @@ class RasterConfig(Settings):
 
 
 class ScoresConfig(Settings):
-    """Who judges the patterns."""
+    """Which model scores the patterns."""
 
     model: Annotated[str, Field(min_length=1)] = "krf130-met1"
     """Name of a shipped model, or path of a checkpoint."""
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """Probability from which a clip is a hotspot; the model's own by default."""
     prefilter: bool | None = None
-    """Whether a smaller network sends the certainly cold away first; where that holds by default.
-    A model has none, or loses a stated share of its hotspots with it."""
+    """Whether a smaller network rejects confident negatives first; where it is valid by default.
+    It loses a stated share of the hotspots; some models have none."""
     shard_patterns: Annotated[int, Field(ge=1)] = 4096
-    """Patterns drawn and judged by one task; never changes the answer."""
+    """Patterns drawn and scored by one task; never changes the answer."""
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     """Where the model runs, cpu, cuda or cuda:N."""
 
@@ -152,9 +152,9 @@ class ConfirmConfig(Settings):
     opc: Literal["none", "model"] | None = None
     """Whether the mask is corrected first; as for the labels of the model by default."""
     confident: bool = True
-    """Whether hotspots that the model is sure of are simulated, too, or only those for review."""
+    """Whether confident hotspots are simulated too, or only those for review."""
     batch_fields: Annotated[int, Field(ge=1)] = 64
-    """Fields, squares of some um, simulated by one task; never changes the answer."""
+    """Fields (squares of a few um) simulated by one task; never changes the answer."""
 
 
 class ReportConfig(Settings):
@@ -195,7 +195,7 @@ class ScanConfig(Settings):
 
 
 class Resources(Settings):
-    """What a scan may use; never changes the answer."""
+    """Workers and their memory; never changes the answer."""
 
     workers: Annotated[int, Field(ge=0)] = 1
     """Worker processes to start; 0 runs every unit in this process."""

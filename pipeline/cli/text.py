@@ -86,7 +86,7 @@ def clock_text(seconds: float) -> str:
 
 
 def info_text(info: Mapping[str, Any]) -> str:
-    """Return what ``hotscan info`` says of a layout."""
+    """Return the text of ``hotscan info``."""
     tops, extents = info["top_cells"], info["extents_um"]
     lines = [
         info["file"],
@@ -110,7 +110,7 @@ def _extent(name: str, box: Sequence[float]) -> Row:
 
 
 def status_text(status: Mapping[str, Any]) -> str:
-    """Return what ``hotscan status`` says of a run."""
+    """Return the text of ``hotscan status``."""
     units = [("stage", "done", "empty", "failed")]
     units += [(stage, *counts.values()) for stage, counts in status["units"].items()]
     hotspots = counted(status["hotspots"], "hotspot")
@@ -126,7 +126,7 @@ def status_text(status: Mapping[str, Any]) -> str:
     if status["failed"]:
         lines += ["", *failures(status["failed"])]
     if status["next"]:
-        lines += ["", f"go on with: {status['next']}"]
+        lines += ["", f"next: {status['next']}"]
     return "\n".join(lines)
 
 
@@ -146,14 +146,14 @@ def failures(errors: Mapping[str, str], most: int = 5) -> list[str]:
 def result_text(
     run: Path, layout: str, metrics: Mapping[str, Any], errors: Mapping[str, str]
 ) -> str:
-    """Return what a scan came to, and where to look."""
+    """Return the result of a scan, and where its files are."""
     spent = sum(value for name, value in metrics.items() if name.startswith("seconds_"))
     lines = [
         f"{'complete' if metrics['complete'] else 'INCOMPLETE'}: "
         f"{counted(metrics['hotspots'], 'hotspot')} ({metrics['hotspots_unique']:,} distinct) in "
         f"{counted(metrics['clips'], 'clip')} ({metrics['patterns']:,} distinct)",
         f"scanned    {metrics['area_covered_um2']:,.0f} um2, "
-        f"{_share(metrics['coverage_fraction'])} of what was asked for, in {clock_text(spent)}",
+        f"{_share(metrics['coverage_fraction'])} of the requested area, in {clock_text(spent)}",
     ]
     if "hotspots_confirmed" in metrics:
         line = (
@@ -161,7 +161,7 @@ def result_text(
             f"{metrics['hotspots_not_simulated']:,} could not be simulated"
         )
         if metrics["hotspots_not_asked"]:
-            line += f"; the model is sure of {metrics['hotspots_not_asked']:,} more"
+            line += f"; {metrics['hotspots_not_asked']:,} more were left to the confident model"
         lines.append(line)
     if metrics["warnings"]:
         lines.append(f"warnings   {metrics['warnings']}; the report lists them")
@@ -184,10 +184,10 @@ def result_text(
 def part_text(
     run: Path, shard: object, metrics: Mapping[str, Any], errors: Mapping[str, str]
 ) -> str:
-    """Return what a shard of a scan came to, and what is next."""
+    """Return the result of a shard, and the next step."""
     lines = [
         f"part {shard}: {counted(metrics['clips'], 'clip')} "
-        f"({metrics['patterns']:,} distinct) judged, no report yet"
+        f"({metrics['patterns']:,} distinct) scored, no report yet"
     ]
     if metrics["units_failed"]:
         failed = f"{counted(metrics['units_failed'], 'unit')} failed"
@@ -198,7 +198,7 @@ def part_text(
 
 
 def simulation_text(out: Path, metrics: Mapping[str, Any]) -> str:
-    """Return what a simulation came to, and where to look."""
+    """Return the result of a simulation, and where its files are."""
     kinds = [
         (name.removeprefix("defects_"), count)
         for name, count in metrics.items()
@@ -231,11 +231,11 @@ def _share(fraction: float) -> str:
 
 
 def plan_text(plan: Mapping[str, Any]) -> str:
-    """Return what ``hotscan plan`` foresees."""
+    """Return the text of ``hotscan plan``."""
     return "\n".join(
         (
             f"area      {plan['area_um2']:,.0f} um2 in {counted(plan['tiles'], 'tile')} "
-            f"({plan['tiles_sampled']} of them tried)",
+            f"({plan['tiles_sampled']} of them sampled)",
             f"clips     {plan['clips']:,}, of which {plan['patterns']:,} distinct",
             f"time      {clock_text(plan['seconds'])} with {counted(plan['workers'], 'worker')}: "
             f"layout {clock_text(plan['seconds_layout'])}, "
@@ -249,14 +249,14 @@ def plan_text(plan: Mapping[str, Any]) -> str:
                 if "fields" in plan
                 else []
             ),
-            f"memory    {plan['worker_mb']:,} MB each worker, beside the layout that all share",
+            f"memory    {plan['worker_mb']:,} MB each worker, plus the shared layout",
             f"disk      {plan['disk_mb']:,.1f} MB",
         )
     )
 
 
 def models_text(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return what ``hotscan models`` says of each model."""
+    """Return the text of ``hotscan models``."""
     if not models:
         return "no model is installed; train one with: hotscan train"
     return "\n\n".join(

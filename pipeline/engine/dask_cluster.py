@@ -1,4 +1,4 @@
-"""Dask itself: the workers of this machine, and a scheduler that is already running.
+"""Dask: workers on this machine, or a scheduler that is already running.
 
 in       resources, or the scheduler's address
 out      a `LocalCluster`, a `Client`
@@ -33,15 +33,14 @@ LOCAL_SETTINGS = {
     "distributed.worker.multiprocessing-method": (
         "forkserver" if sys.platform == "linux" else "spawn"
     ),
-    # Past 80 % of its memory a worker would pause, and with results kept out of Dask wait for
-    # ever: rather let the nanny end it at 95 %, which blames the units it held.
+    # At 80 % of its memory a worker would pause, and since results stay out of Dask it would wait
+    # for ever. Let the nanny end it at 95 % instead, which blames the units that it had.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     # One death may come from outside; at the second the unit is set aside.
     "distributed.scheduler.allowed-failures": 1,
-    # Nobody looks at Dask's profiles; taking them interrupts driver and workers a hundred times a
-    # second.
+    # Dask's profiler, which nobody reads, interrupts driver and workers a hundred times a second.
     "distributed.worker.profile.enabled": False,
     # Dask has its workers give memory back at every chance.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": memory.KEPT_BYTES,
@@ -76,7 +75,7 @@ def _interrupts_held() -> Iterator[None]:
     """Hold Ctrl-C back; threads and processes started meanwhile leave it to this thread for good.
 
     A terminal sends it to every process. Workers that took it would die with a traceback each, and
-    be started anew while the driver closes.
+    be restarted while the driver closes.
     """
     resource_tracker.ensure_running()  # its start, else by the first worker, would end the hold
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

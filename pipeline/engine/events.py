@@ -1,6 +1,6 @@
-"""Progress, as events: what a session tells while it runs.
+"""Progress, as events: what a session reports while it runs.
 
-in       the driver's books
+in       what the driver records
 out      small values, given to a listener
 """
 

@@ -1,9 +1,9 @@
-"""Executors: how the units of a stage are run; the for-loop says what every other one must mean.
+"""Executors: how the units of a stage are run. The for-loop is the reference for all others.
 
 in       a task and its units
 out      one outcome per unit, as they complete
-promise  an error, or the death of a worker, costs its unit and no other; only a request to stop, or
-         a cluster that is gone, ends the loop
+promise  an error, or the death of a worker, fails its unit and no other; only an interrupt or the
+         loss of the cluster ends the loop
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class DaskExecutor:
         Modules that the units need: imported once for all own workers, while the caller may do
         something else.
     patience_s
-        How long to go on without a single worker, in seconds.
+        How long to wait without a single worker, in seconds.
 
     Raises
     ------
@@ -174,7 +174,7 @@ class DaskExecutor:
         trace: TracebackType | None,
     ) -> None:
         starting = self._cluster if self._client is None else None
-        if starting is not None and not starting.exception():  # it was never asked for
+        if starting is not None and not starting.exception():  # no unit was run on it
             self._stack.enter_context(starting.result())
         self._client = self._cluster = None
         self._stack.close()

@@ -1,7 +1,7 @@
-"""The ledger: one row per unit of work, the only truth of what is finished.
+"""The ledger: one row per unit of work, the only record of what is finished.
 
 in       the outcome of each unit, after its data is on disk
-out      what need not be run again
+out      which units need not run again
 promise  a row survives a kill of the driver at any moment
 """
 
@@ -24,7 +24,7 @@ from typing import IO, Self
 
 from stages.errors import UsageError
 
-APPLICATION_ID = 0x6873636E  # "hscn": tells a ledger from any other SQLite file
+APPLICATION_ID = 0x6873636E  # "hscn": marks a SQLite file as a ledger
 VERSION = 1
 
 SCHEMA = f"""
@@ -49,13 +49,13 @@ class Status(StrEnum):
 
     DONE = "DONE"
     EMPTY = "EMPTY"
-    """Nothing to do there, which is an answer and not an error."""
+    """There was nothing to do, which is a result and not an error."""
     FAILED = "FAILED"
 
 
 @dataclass(frozen=True, slots=True)
 class UnitOutcome:
-    """What one unit of work came to."""
+    """The result of one unit of work."""
 
     stage: str
     unit: str
@@ -67,14 +67,14 @@ class UnitOutcome:
     seconds: float = 0.0
     """Wall time of the unit; stamped by the executor."""
     error: str = ""
-    """Why it failed, in words for the user."""
+    """Why it failed, for the user."""
     trace: str = ""
     """The whole traceback of a failure; kept beside the ledger, see `Run.failure_log`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """A stage's units, added up."""
+    """Totals over the units of a stage."""
 
     done: int
     empty: int
@@ -90,9 +90,9 @@ class Ledger:
 
     Every record is a commit of its own in SQLite's write-ahead log with ``synchronous = NORMAL``:
     a committed row outlives a kill of the process, and a power cut loses the last rows at most,
-    never the file. Losing rows is the safe side: those units run again, whereas a ledger that is
-    surer than the unsynced data it speaks of would call lost data finished. A commit costs tens
-    of microseconds, so rows are not batched.
+    never the file. Losing rows is safe, since those units run again; a ledger ahead of its
+    unsynced data would call lost data finished. A commit costs tens of microseconds, so rows are
+    not batched.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Ledger:
         )
 
     def forget(self, stage: str) -> None:
-        """Drop the units of `stage`, whose inputs changed: all of them are to be run anew."""
+        """Drop the units of `stage`, whose inputs changed, so that all of them run again."""
         with self._db:
             self._db.execute("DELETE FROM units WHERE stage = ?", (stage,))
             self._note(stage, "", "FORGOTTEN")

@@ -39,7 +39,7 @@ def log_to(directory: Path) -> Iterator[None]:
 
 
 def log_event(event: Event) -> None:
-    """Log what a session tells of its progress."""
+    """Log a progress event."""
     if isinstance(event, StageStarted):
         LOGGER.info("%s: %d of %d %s done", event.stage, event.done, event.total, event.noun)
     elif isinstance(event, StageFinished):

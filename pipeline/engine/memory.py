@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 KEPT_BYTES = 256 << 20
-"""So much, freed, stays with a worker."""
+"""Freed memory up to this size stays with a worker."""
 
 KEPT_LEARNING_BYTES = 2**31 - 1
-"""The same of a training, which frees a gigabyte at every step; the most that glibc takes."""
+"""The same for training, which frees a gigabyte at every step; the largest that glibc takes."""
 
 MAPPED_BYTES = 32 << 20
-"""From this size on a piece of memory is taken from the system; the most that glibc takes."""
+"""Blocks of this size or more are mapped from the system; the largest that glibc takes."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 
@@ -26,7 +26,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 def own_mb(process: int | str = "self") -> float:
     """Return the memory that a process holds for itself, in MB, so without files that it maps.
 
-    Where the system does not tell it apart, all that this process has held at most.
+    Where the system does not report it, the peak of this process.
     """
     status = Path(f"/proc/{process}/status")
     if status.exists():
@@ -43,7 +43,7 @@ def peak_rss_mb() -> float:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, where its C library can be told so."""
+    """Let this process keep the memory that it frees, where its C library supports it."""
     if sys.platform != "linux":
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none

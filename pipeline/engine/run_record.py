@@ -1,6 +1,6 @@
-"""``run.json``: what a run is of, how far it is, and whether it may be continued.
+"""``run.json``: what a run works on, its state, and whether it may be resumed.
 
-in       what a command asks for, and the record of an earlier session, if there is one
+in       the settings of a command, and the record of an earlier session, if any
 out      `RunRecord`, frozen; every change is a new record, written whole
 promise  finished work is never mixed with work done under other inputs: stages that may be
          recomputed are, all others refuse, naming each value before and now
@@ -64,7 +64,7 @@ class RunRecord:
     """The command: ``scan``, ``simulate``, ``label``, ``select``."""
     layout: LayoutFile
     settings: Mapping[str, Any]
-    """What else was asked for, each task its own, as JSON has it."""
+    """All other settings of the task, as JSON values."""
     state: State = State.RUNNING
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time spent on each stage, over all sessions."""
@@ -91,7 +91,7 @@ class RunRecord:
 
 
 def has_record(run: Run) -> bool:
-    """Return whether a run was begun in the directory."""
+    """Return whether the directory holds a run."""
     return run.record.exists()
 
 
@@ -116,8 +116,8 @@ def read_record(run: Run) -> RunRecord:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"{run.record} cannot be read: {error}; use a new --out") from error
     raise UsageError(
-        f"{run.record} is of format {version}, this hotscan reads {FORMAT}; continue it with the "
-        "hotscan that began it, or use a new --out"
+        f"{run.record} is of format {version}, this hotscan reads {FORMAT}; resume it with the "
+        "hotscan that started it, or use a new --out"
     )
 
 
@@ -134,10 +134,10 @@ def bind(
     inputs_of: Callable[[RunRecord], Inputs],
     recomputed: tuple[str, ...] = (),
 ) -> RunRecord:
-    """Begin ``run.json``, or check that the run there may be continued; return its record.
+    """Start ``run.json``, or check that the run there may be resumed; return its record.
 
     A stage is bound to its inputs once the ledger has a unit of it: what failed before it wrote
-    anything binds nobody, so that a corrected command may take its place.
+    anything does not bind, so that a corrected command can replace it.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def bind(
     before = read_record(run)
     if before.task != wanted.task:
         raise RunMismatchError(
-            f"{run.path} was begun by hotscan {before.task}, not {wanted.task}; choose another "
+            f"{run.path} was started by hotscan {before.task}, not {wanted.task}; choose another "
             "--out"
         )
     then, now = inputs_of(before), inputs_of(wanted)
@@ -166,7 +166,7 @@ def bind(
             continue
         if stage not in recomputed:
             raise RunMismatchError(
-                f"{run.path} was begun with other inputs: {'; '.join(changed)}; choose another "
+                f"{run.path} was started with other inputs: {'; '.join(changed)}; choose another "
                 "--out, or remove it to start over"
             )
         ledger.forget(stage)

@@ -1,4 +1,4 @@
-"""One driver's work on a run directory: run what is not finished, and keep the books.
+"""One driver's work on a run directory: run what is not finished, and record it.
 
 in       a stage's units and its task
 out      the ledger's rows, progress events, seconds per stage, a traceback for each failure
@@ -72,11 +72,11 @@ class Session:
         self.listen(StageFinished(stage, total, total, failed, seconds))
 
     def add_time(self, stage: str, seconds: float) -> None:
-        """Add to what a stage has cost so far, over all sessions."""
+        """Add to the time of a stage, over all sessions."""
         self.record = self.record.add_time(stage, seconds)
 
     def end(self, state: State) -> None:
-        """Write down how the session ended."""
+        """Record how the session ended."""
         self.record = self.record.end(state)
         write_record(self.run, self.record)
 
@@ -103,13 +103,12 @@ def open_session(
 ) -> Iterator[Session]:
     """Take the ledger, bind the run to what is wanted, start the workers.
 
-    However the session ends, ``run.json`` says so: what is still running at the end was
-    interrupted or has failed.
+    ``run.json`` records how the session ends; an exception means interrupted or failed.
 
     Raises
     ------
     UsageError
-        When another driver holds the run, or it was begun with other inputs.
+        When another driver holds the run, or it was started with other inputs.
     """
     with Ledger(run.ledger) as ledger:
         ledger.start_session()

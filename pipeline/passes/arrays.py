@@ -84,7 +84,7 @@ def read_clips_in_parts(run: Run, tiles: list[str]) -> Iterator[tuple[Clips, Byt
 def clips_of(
     run: Run, tiles: list[str], chosen: npt.NDArray[np.bool_]
 ) -> tuple[Clips, Int64s, Bytes]:
-    """Return the clips of some patterns, and the pattern and key of each.
+    """Return the clips of chosen patterns, with the pattern and key of each.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 def pattern_rows(run: Run, rows: slice | Int64s, *names: str) -> tuple[npt.NDArray[Any], ...]:
-    """Return columns of some patterns; ``x_dbu`` and ``y_dbu`` say where each is."""
+    """Return columns of chosen patterns; ``x_dbu`` and ``y_dbu`` are the place of each."""
     group = zarr.open_group(run.patterns, mode="r")
     if isinstance(rows, slice):
         return tuple(np.asarray(_array(group, name)[rows]) for name in names)

@@ -1,4 +1,4 @@
-"""The distinct pictures of a scan, of which no more than a few ranges are held at once.
+"""The distinct pictures of a scan, sorted on disk so that only a few ranges are in memory.
 
 in       keys and centres of clips, part by part
 out      `Tallied`: how many distinct pictures there are, and these in order of first place
@@ -22,7 +22,7 @@ from stages.contracts import Bytes, Int64s
 from stages.patterns import KEY_BYTES, Tally, tally
 
 TOGETHER = 1 << 18
-"""Clips of a range of keys, and pictures of a strip, or so: what is held at once."""
+"""About how many clips of a key range, or pictures of a strip, are in memory at once."""
 
 _ROW = np.dtype(
     [("y_dbu", "i8"), ("x_dbu", "i8"), ("count", "i8"), ("key", "u1", KEY_BYTES)]
@@ -44,7 +44,7 @@ class Tallied:
         return sum(map(len, self.ranges))
 
     def strips(self) -> Iterator[Tally]:
-        """Yield some at a time, by the lowest, then leftmost clip that shows each."""
+        """Yield the pictures strip by strip, ordered by the lowest, then leftmost clip of each."""
         sampled = np.sort(np.concatenate([rows["y_dbu"][::_SAMPLED] for rows in self.ranges]))
         above = sampled[:: max(1, self.together // _SAMPLED)][1:]
         ends = [np.searchsorted(rows["y_dbu"], np.unique(above)) for rows in self.ranges]

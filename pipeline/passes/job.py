@@ -1,8 +1,8 @@
-"""What a scan will do, decided before it does anything.
+"""The job of a scan, decided before any work is done.
 
 in       config, model, layout
 out      `Job`: numbers and names only, small enough to travel with every task
-promise  whatever cannot be met is refused here, before a polygon is drawn
+promise  what cannot be done is refused here, before a polygon is drawn
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from stages.lithography.process import Process, load_process, process_of
 from stages.tiles import Tile, tiles_of
 
 OPC = ("none", "model")
-"""How a mask is made: as drawn, or corrected by a model."""
+"""How the mask is made: as drawn, or with model-based correction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class ReusableRun:
-    """A run to take over from."""
+    """An earlier run whose results may be reused."""
 
     path: Path
     area: Box
     """What it scanned, in dbu."""
     written_ns: int
-    """When its ledger was last written: tells it from another run that was at its path."""
+    """When its ledger was last written: distinguishes it from an older run at the same path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Cut(Drawn):
     shared: bool = True
     """Whether clips that hold the same region are drawn once."""
     reused: tuple[ReusableRun, ...] = ()
-    """Runs whose tiles and scores are taken over, where they are the same."""
+    """Runs whose tiles and scores are reused where nothing changed."""
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -93,7 +93,7 @@ class Job(Cut):
     model_digest: str
     device: str
     prefiltered: bool
-    """Whether the model's prefilter, if it has one, looks first."""
+    """Whether the model's prefilter, if it has one, is used."""
     shard_patterns: int
 
 
@@ -113,13 +113,13 @@ def process_behind(model: Checkpoint) -> Process:
 
 
 def require_opc(process: Process, opc: str, mask: str | None) -> None:
-    """Refuse a way of making the mask that cannot be met.
+    """Refuse a combination of correction and mask that makes no sense.
 
     Raises
     ------
     UsageError
-        When there is no such way, a drawn mask would be corrected, or the process has no rules
-        for correcting.
+        When there is no such correction, a given mask would be corrected, or the process has no
+        correction rules.
     """
     if opc not in OPC:
         raise UsageError(f"--opc {opc} is unknown; choose one of {', '.join(OPC)}")
@@ -130,7 +130,7 @@ def require_opc(process: Process, opc: str, mask: str | None) -> None:
 
 
 def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> ScanConfig:
-    """Put the model's and the process's values where the config leaves them open.
+    """Fill in the model's and the process's values where the config has none.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
 
 
 def _prefiltered(config: ScanConfig, model: Checkpoint, threshold: float) -> bool:
-    """Say whether the prefilter looks first."""
+    """Return whether the prefilter is used."""
     holds = model.may_prefilter(threshold)
     if config.scores.prefilter and model.prefilter is not None and not holds:
         raise ConfigError(

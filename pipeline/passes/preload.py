@@ -1,8 +1,8 @@
-"""Imported by the process that local workers are forked from, so that they begin with everything.
+"""Imported by the process that local workers are forked from, so that they start fully loaded.
 
-Loading what a worker needs takes seconds, most of it torch; loading the compiled kernels takes
-another half, at their first call. Both happen once, here, while the layout is read. Nothing of
-torch is run: threads that it starts would not survive the fork.
+The imports of a worker take seconds, most of it torch; the compiled kernels take another half
+second at their first call. Both happen once, here, while the layout is read. No torch code runs:
+its threads would not survive the fork.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stages.raster import draw_clips
 
 
 def _packed() -> PackedLayer:
-    """Return a layer with a placed cell, read-only as a mapped one is: kernels tell them apart."""
+    """Return a layer with a placed cell, read-only like a mapped one, as kernels see it."""
     builder = LayerBuilder()
     wire = np.array([[0, 0, 100, 20], [0, 0, 20, 100]])
     cell = builder.add_cell("cell", wire, [], NO_PLACEMENTS)

@@ -1,4 +1,4 @@
-"""What a scan was asked for, as its ``run.json`` holds it.
+"""The settings of a scan, as its ``run.json`` holds them.
 
 in       a resolved config, a model, the run directories to reuse, a shard
 out      `ScanSettings`, and per stage the inputs that its finished units are bound to
@@ -18,7 +18,7 @@ from pipeline.passes.shard import Shard
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """All that a scan depends on beside its layout."""
+    """Everything that a scan depends on beside its layout."""
 
     config: ScanConfig
     """Resolved: the model's and the process's values are in it."""

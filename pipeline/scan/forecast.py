@@ -2,7 +2,7 @@
 
 in       layout, config, resources
 out      counts, seconds and bytes, as one flat object
-promise  nothing is kept; the sample is the same for the same layout and config
+promise  leaves no files; the same layout and config give the same sample
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ TIMED_FIELDS = 6
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """What trying some of the tiles has shown."""
+    """Measurements on the sampled tiles."""
 
     job: Job
     tiles: tuple[Tile, ...]
@@ -97,7 +97,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         run = Run(Path(folder))
         layout_s, layout = _timed(partial(_pack, layout_path, run, config))
         job = make_job(run.path, config, layout, model, model_path, process)
-        sample = _try_tiles(job)
+        sample = _sample_tiles(job)
         scorer = scorer_of(model, job.device, prefiltered=job.prefiltered)
         seconds = {
             "seconds_start": START_S,
@@ -137,7 +137,7 @@ def _pack(path: Path, run: Run, config: ScanConfig) -> PackedLayout:
     )  # fmt: skip
 
 
-def _try_tiles(job: Job) -> _Sample:
+def _sample_tiles(job: Job) -> _Sample:
     """Cut the clips of some tiles, and extrapolate to all."""
     run = Run(job.run)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Looking at layouts, runs and models without changing what they say.
+"""Look at layouts, runs and models without changing them.
 
 in       a layout file, a run directory, or nothing
 out      plain values that the command line prints
@@ -41,7 +41,7 @@ def layout_info(path: Path) -> dict[str, Any]:
 
 
 def run_status(path: Path) -> dict[str, Any]:
-    """Return how far the scan in a run directory is, from its ledger."""
+    """Return the progress of the scan in a run directory, from its ledger."""
     run = Run(path)
     record = read_record(run)
     driver = running_driver(run.ledger)
@@ -54,7 +54,7 @@ def run_status(path: Path) -> dict[str, Any]:
         }
     state = record.state
     if state == State.RUNNING and driver is None:
-        state = State.INTERRUPTED  # the driver died without a word
+        state = State.INTERRUPTED  # the driver was killed
     return {
         "run": str(path),
         "state": state,
@@ -73,7 +73,7 @@ def run_status(path: Path) -> dict[str, Any]:
 
 
 def next_step(path: Path, state: str) -> str:
-    """Return the command that a run in this state waits for."""
+    """Return the command to run next in this state."""
     steps = {"complete": "", "part done": f"hotscan merge {path} PART... --out RUN"}
     return steps.get(state, f"hotscan resume {path}")
 
@@ -84,7 +84,7 @@ def open_view(run: Run) -> RunView:
     Raises
     ------
     IncompleteError
-        When the run has not come to its hotspots.
+        When the run has no hotspots yet.
     RunMismatchError
         When the model is not the one that the run was made with.
     """

@@ -1,8 +1,8 @@
-"""A scan, from layout file to report: what is finished is kept, what is not is run.
+"""A scan, from layout file to report: finished stages are kept, the others are run.
 
 in       `ScanRequest`, resources
 out      `ScanResult`, and the run directory filled
-promise  a stage whose inputs did not change is not run again; a scan that misses anything says so
+promise  a stage whose inputs did not change does not run again; an incomplete scan says so
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ AFTER_SCORES = RECOMPUTED[1:]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScanRequest:
-    """What is to be scanned, and into which directory."""
+    """What to scan, and into which directory."""
 
     layout: Path
     """GDSII or OASIS file."""
     out: Path
-    """Run directory; continued where a scan was begun there."""
+    """Run directory; a scan that was started there is resumed."""
     config: ScanConfig
     since: tuple[Path, ...] = ()
     """Runs of the same settings: results for what did not change are reused from them."""
@@ -75,7 +75,7 @@ class ScanRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """What a scan came to."""
+    """The result of a scan."""
 
     run: Run
     metrics: Mapping[str, Any]
@@ -149,7 +149,7 @@ def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listen
 
 
 def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
-    """Return a config with the sizes that a run began with, if one was begun there.
+    """Return a config with the sizes of the run that is there, if any.
 
     They never change the answer, but the units of the run are named by them.
     """

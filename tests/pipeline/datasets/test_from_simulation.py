@@ -107,7 +107,7 @@ def test_a_stopped_labelling_goes_on_to_the_same_dataset(
         with pytest.raises(KeyboardInterrupt):
             label(out)
     assert not out.exists()
-    with pytest.raises(RunMismatchError, match="was begun otherwise"):
+    with pytest.raises(RunMismatchError, match="was started with other inputs"):
         label(out, stride_nm=640.0)
     with Ledger(tmp_path / "stopped.work" / "ledger.sqlite", read_only=True) as ledger:
         assert sorted(ledger.finished("defects")) == sorted(seen[:2])

@@ -142,5 +142,5 @@ def test_another_task_is_refused(tmp_path: Path) -> None:
     run = open_run_directory(tmp_path / "run")
     with Ledger(run.ledger) as ledger:
         bind(run, ledger, record_of(ScanConfig()), inputs_of)
-        with pytest.raises(RunMismatchError, match="begun by hotscan scan, not label"):
+        with pytest.raises(RunMismatchError, match="started by hotscan scan, not label"):
             bind(run, ledger, replace(record_of(ScanConfig()), task="label"), inputs_of)

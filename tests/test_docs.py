@@ -23,7 +23,7 @@ def script(name: str) -> ModuleType:
 
 
 def test_the_page_of_settings_is_up_to_date() -> None:
-    page = (CHECKOUT / "docs" / "config.md").read_text()
+    page = (CHECKOUT / "docs" / "reference" / "config.md").read_text()
     assert page == script("make_config").page(), "run: python docs/tools/make_config.py"
 
 

@@ -1,4 +1,4 @@
-"""Write docs/cli.md: every command with its help, as the program prints it.
+"""Write docs/reference/cli.md: every command with its help, as the program prints it.
 
 Run as ``python docs/tools/make_cli.py``; a test compares the page with the program.
 """
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "cli.md"
+PAGE = Path(__file__).parents[1] / "reference" / "cli.md"
 
 HEADING = """\
 # Command line
@@ -71,7 +71,7 @@ One flat object; names do not change between versions.
 |---|---|
 | `complete` | every place that was asked for has a verdict |
 | `hotspots` | clips over threshold, merged where their cores touch |
-| `hotspots_sure` | of them `hot` without review, see [detectors](detectors.md) |
+| `hotspots_sure` | of them `hot` without review, see [detectors](../explanation/detectors.md) |
 | `hotspots_unique` | different patterns among them |
 | `clips` | clips that show any geometry |
 | `patterns` | different pictures among the clips |
@@ -115,7 +115,7 @@ def help_of(command: str) -> str:
     environment |= {"TERM": "dumb", "PYTHONUTF8": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli.app", *command.split(), "--help"],
-        cwd=PAGE.parent.parent, env=environment, capture_output=True, text=True, check=True,
+        cwd=PAGE.parents[2], env=environment, capture_output=True, text=True, check=True,
         encoding="utf-8",
     )  # fmt: skip
     text = done.stdout.replace("python -m pipeline.cli.app", "hotscan")

@@ -1,4 +1,4 @@
-"""Write docs/config.md from the settings themselves: ``python docs/tools/make_config.py``."""
+"""Write docs/reference/config.md from the settings themselves: ``python docs/tools/make_config.py``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pipeline.config import Resources, ScanConfig
 
-PAGE = Path(__file__).parents[1] / "config.md"
+PAGE = Path(__file__).parents[1] / "reference" / "config.md"
 
 HEAD = """# Settings
 

@@ -1,6 +1,6 @@
-"""Write docs/malformed.md: what hotscan answers to each file of a folder of malformed layouts.
+"""Write docs/reference/malformed.md: what hotscan answers to each file of a folder of malformed layouts.
 
-Run as ``python docs/tools/make_malformed.py FOLDER > docs/malformed.md``.
+Run as ``python docs/tools/make_malformed.py FOLDER > docs/reference/malformed.md``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tables of docs/explanation/results.md: detectors on labelled benchmarks, and what each part is worth.
+"""The tables of docs/explanation/results.md: detectors on benchmarks, and what each part is worth.
 
 python -m benchmarks.results [--work DIR] [--only PART] [--measured] [--write]
 

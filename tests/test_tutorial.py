@@ -1,4 +1,4 @@
-"""The tutorial works: its commands and programs run as they are printed, and the hotspot is gone."""
+"""The tutorial works: its commands and programs run as printed, and the hotspot is gone."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+import hotscan
 from pipeline.passes.arrays import CLIPS_SCHEMA
 from pipeline.simulate.tiles import DEFECTS
 from stages.exports.tables import hotspots_to_table
@@ -87,3 +88,9 @@ def test_faults_of_a_built_site_are_found(html: str, fault: str, tmp_path: Path)
     faults = list(script("check_site").find_faults(tmp_path))
     assert len(faults) == bool(fault)
     assert all(fault in text for text in faults)
+
+
+def test_every_public_name_is_on_the_page_of_the_api() -> None:
+    page = "\n".join(script("mkdocs_hooks").describe_api())
+    missing = [name for name in hotscan.__all__ if not re.search(rf"^::: .*\.{name}$", page, re.M)]
+    assert missing == []

@@ -1,10 +1,14 @@
-"""Hooks of the site: the decision records enter the navigation by themselves, in their order."""
+"""Hooks of the site: pages that fill themselves from the decision records and from `hotscan`."""
 
 from __future__ import annotations
 
-import importlib.util
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+CHECKOUT = Path(__file__).parents[2]
+PLACE = "{{ public names }}"
 
 
 def on_config(config: Any) -> Any:
@@ -18,7 +22,31 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Leave the API reference empty while the package is not there."""
-    if importlib.util.find_spec("hotscan") is None:
-        return markdown.replace("::: hotscan", "")
-    return markdown
+    """Put the public names, module by module, in the place that is marked for them."""
+    if PLACE not in markdown:
+        return markdown
+    return markdown.replace(PLACE, "\n".join(describe_api()))
+
+
+def describe_api() -> Iterator[str]:
+    """Yield Markdown: a heading for each module behind `hotscan`, its names, their arguments."""
+    public = ast.parse((CHECKOUT / "hotscan" / "__init__.py").read_text())
+    # What is imported for the type checker is what is public.
+    (typed,) = (node for node in public.body if isinstance(node, ast.If))
+    for node in sorted(
+        typed.body, key=lambda node: "hotscan.runs" not in ast.unparse(node).split()
+    ):
+        assert isinstance(node, ast.ImportFrom)
+        assert node.module is not None
+        yield from section(node.module, [alias.name for alias in node.names])
+    yield from section("hotscan.settings", [])
+
+
+def section(module: str, names: list[str]) -> Iterator[str]:
+    """Yield the heading of a module, the names, and its classes of keyword arguments."""
+    tree = ast.parse((CHECKOUT / f"{module.replace('.', '/')}.py").read_text())
+    title = (ast.get_docstring(tree) or module).splitlines()[0]
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    yield f"\n## {title.rstrip('.')}\n"
+    for name in [*names, *(name for name in classes if name.endswith("Settings"))]:
+        yield f"::: {module}.{name}\n"

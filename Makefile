@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow check bench model samples clean
+.PHONY: demo test test-slow check docs bench model samples clean
 
 # constraints.txt pins torch: an unpinned install may pull gigabytes of CUDA libraries.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -27,6 +27,16 @@ check: $(VENV)/.ready  ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/.docs  ## the site; fails on a broken link or anchor and on a missing docstring
+	$(BIN)/ruff check --select D1 .
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	$(BIN)/python -m docs.tools.check_site site
+	@echo "open site/index.html"
+
 bench: $(VENV)/.ready  ## benchmarks, run by hand
 	$(BIN)/python -m benchmarks.peer_klayout_torch
 
@@ -37,4 +47,4 @@ samples: $(VENV)/.ready  ## write the sample layouts again
 	$(BIN)/python sample_layouts/make.py
 
 clean:
-	rm -rf demo_run build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf demo_run build site *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8192, help="of each process")
     asked = parser.parse_args()
     print(
-        "| pixels | prefilter, clips/s | one look, clips/s | GFLOP/s | of the matrix rate "
+        "| pixels | prefilter, clips/s | single pass, clips/s | GFLOP/s | share of the matrix rate "
         f"| in bfloat16, clips/s | {MEMBERS} networks, eight orientations, clips/s |\n"
         "|---|" + "--:|" * 6
     )

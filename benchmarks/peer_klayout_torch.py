@@ -121,7 +121,7 @@ def spent(metrics: dict[str, Any]) -> tuple[float, str]:
     parts = {stage: metrics[f"seconds_{stage}"] for stage in STAGES}
     rest = metrics["wall_s"] - sum(parts.values())
     return metrics["wall_s"], ", ".join(
-        f"{value:.1f} {name}" for name, value in (parts | {"starting": rest}).items()
+        f"{value:.1f} {name}" for name, value in (parts | {"startup": rest}).items()
     )
 
 

@@ -1,10 +1,10 @@
-"""The tables of docs/results.md: detectors on labelled benchmarks, and what each part is worth.
+"""The tables of docs/explanation/results.md: detectors on benchmarks, and what each part is worth.
 
 python -m benchmarks.results [--work DIR] [--only PART] [--measured] [--write]
 
 Every row is trained here, on the training windows alone. What is measured is kept in the work
 folder, figure by figure: a stopped run goes on; ``--measured`` leaves out what is not measured yet.
-``--write`` puts the tables into docs/results.md.
+``--write`` puts the tables into docs/explanation/results.md.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from stages.detector import checkpoint
 from stages.detector.catalogue import DETECTORS, kind_of, learn
 from stages.detector.training import LabelledClips, TrainingConfig, embeddings, score
 
-PAGE = Path(__file__).parents[1] / "docs" / "results.md"
+PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "results.md"
 SPEC = RasterSpec(pixel_nm=30.0, clip_px=88, core_px=40)
 DESIGNS = ("4", "5")
 WORKERS = 2
@@ -315,7 +315,7 @@ def picture(work: Work) -> str:
     axes.legend()
     out = PAGE.parent / "img" / "embeddings.png"
     figure.savefig(out, dpi=110)
-    return f"![embeddings of test clips, by t-SNE](img/{out.name})"
+    return f"![embeddings of test clips, by t-SNE](../img/{out.name})"
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def area(workers: int) -> None:
     rows = [scanned(CHIP, "--layer", "68/20", *roi(mm2), workers=workers) for mm2 in (1, 2, 5, 99)]
     mm2, wall = (np.array([row[key] for row in rows]) for key in ("area_um2", "wall_s"))
     slope, start = np.polyfit(mm2 / 1e6, wall, 1)
-    print("| mm2 | clips | patterns | s | from the line | " + " | ".join(STAGES), end=" | ")
+    print("| mm2 | clips | patterns | s | off the fit | " + " | ".join(STAGES), end=" | ")
     print("worker MB | driver MB | all MB |\n|" + "--:|" * (8 + len(STAGES)))
     for row, off in zip(rows, wall / (start + slope * mm2 / 1e6) - 1, strict=True):
         stages = " | ".join(f"{row[f'seconds_{stage}']:.1f}" for stage in STAGES)
@@ -189,7 +189,7 @@ def speedup(workers: int) -> None:
         run = Run(Path(folder))
         pack_into(CHIP, run.layout, [Layer(68, 20)])
         one, two = (min(side_by_side(count, run.path) for _ in range(3)) for count in (1, 2))
-    print(f"| the machine, see below | {2 * one:.1f} | {two:.1f} | {2 * one / two:.2f} |")
+    print(f"| the machine (see below) | {2 * one:.1f} | {two:.1f} | {2 * one / two:.2f} |")
     print("\nThe machine: as many tiles drawn by one process, and by two at a time that")
     print("do not know of each other.")
 
@@ -255,7 +255,7 @@ def plan(workers: int) -> None:
         (CHIP, "68/20"), (DATA / "mpw1_sram_32x256.gds.gz", "68/20"),
         (DATA / "tt02_jar_pi.gds", "68/20"),
     )  # fmt: skip
-    print("| file | | foreseen | measured | factor |\n|---|---|--:|--:|--:|")
+    print("| file | | estimated | measured | factor |\n|---|---|--:|--:|--:|")
     for layout, layer in cases:
         config = load_config(None, {"layout": {"layers": [layer]}})
         foreseen = estimate(layout, config, Resources(workers=workers))

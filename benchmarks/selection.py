@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/krf130-met1"))
     parser.add_argument("--start", type=int, default=2000)
     parser.add_argument("--more", type=int, default=1000)
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
+    parser.add_argument(
+        "--write", action="store_true", help="put the table into docs/explanation/results.md"
+    )
     asked = parser.parse_args()
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         tasks = [(asked.work, asked.start, asked.more, seed) for seed in SEEDS]

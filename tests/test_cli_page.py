@@ -1,4 +1,4 @@
-"""docs/cli.md says what the program says."""
+"""docs/reference/cli.md says what the program says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tests.test_docs import CHECKOUT, script
 
 
 def test_the_page_of_commands_is_up_to_date() -> None:
-    page = (CHECKOUT / "docs" / "cli.md").read_text()
+    page = (CHECKOUT / "docs" / "reference" / "cli.md").read_text()
     assert page == script("make_cli").page(), "run: python docs/tools/make_cli.py"
 
 

@@ -1,4 +1,4 @@
-"""Write docs/config.md from the settings themselves: ``python docs/tools/make_config.py``."""
+"""Write docs/reference/config.md from the settings: ``python docs/tools/make_config.py``."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from pydantic import BaseModel
 
 from pipeline.config import Resources, ScanConfig
 
-PAGE = Path(__file__).parents[1] / "config.md"
+PAGE = Path(__file__).parents[1] / "reference" / "config.md"
 
 HEAD = """# Settings
 
-`hotscan scan --config FILE.toml` reads these; what the command line gives comes first. A key that
-is not here is refused, and the nearest one named. Lengths are in nm or um, as their names say. The
-run keeps the resolved settings in `run.json`.
+`hotscan scan --config FILE.toml` reads these. Options on the command line override the file. An
+unknown key is refused, and the message names the nearest known one. Lengths are in nm or um, as
+their names say. The run keeps the resolved settings in `run.json`.
 
-A run is bound to its settings: going on with others is refused, except for `[scores] threshold`,
-`[report]` and `[markers]`, after which only hotspots and report are made again. `[tiles] size_um`
-and `[scores] shard_patterns` never change the answer; a run keeps those that it began with.
+A run is bound to its settings: resuming with others is refused. The exceptions are `[scores]
+threshold`, `[confirm]`, `[report]` and `[markers]`; changing them reruns only the last stages.
+`[tiles] size_um` and `[scores] shard_patterns` never change the answer, and a run keeps those it
+started with.
 
-    [layout]
-    layers = ["68/20"]
-    roi_um = [0, 0, 500, 500]
+```toml
+[layout]
+layers = ["68/20"]
+roi_um = [0, 0, 500, 500]
 
-    [scores]
-    threshold = 0.5
+[scores]
+threshold = 0.5
+```
 """
 
 
@@ -34,7 +37,8 @@ def table(name: str, model: type[BaseModel]) -> list[str]:
     """Return one table of settings as Markdown."""
     lines = ["", f"## {name}", "", "| key | default | what |", "|---|---|---|"]
     for key, field in model.model_fields.items():
-        lines.append(f"| `{key}` | {shown(field.default)} | {field.description} |")
+        what = " ".join(str(field.description).split())
+        lines.append(f"| `{key}` | {shown(field.default)} | {what} |")
     return lines
 
 

@@ -86,7 +86,7 @@ def train(
         typer.Option(help="Dataset to validate on; an eighth of the patterns by default."),
     ] = None,
     detector: Annotated[
-        str, typer.Option(metavar="NAME", help="What learns; see docs/detectors.md for the names.")
+        str, typer.Option(metavar="NAME", help="What learns; see docs/explanation/detectors.md for the names.")
     ] = "attention",
     attention: Annotated[
         str | None, typer.Option(metavar="NAME", help="Kind of attention, of our detector.")

@@ -45,7 +45,7 @@ T = TypeVar("T")
 SAMPLED_TILES = 24
 START_S, REPORT_S, TALLY_S = 5.0, 4.0, 1.5e-6
 """Fixed cost of a scan, of its report, and of finding the pattern of a clip, in seconds: measured
-on two cores (docs/scale.md)."""
+on two cores (docs/explanation/scale.md)."""
 
 PACKED_SHARE = 0.06
 """Bytes on disk of a compressed picture, as a share of its pixels: measured on real met1."""

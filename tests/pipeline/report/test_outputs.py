@@ -47,7 +47,7 @@ def test_metrics_are_flat_and_stable(reference: Run, view: RunView) -> None:
 
 
 def test_metrics_are_in_the_docs() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "cli.md").read_text()
+    page = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "files.md").read_text()
     stages = {name for name in FIELDS if name.startswith("seconds_")}
     assert [name for name in FIELDS - stages if f"`{name}`" not in page] == []
 

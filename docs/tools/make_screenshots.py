@@ -1,0 +1,98 @@
+"""Make docs/img/report.png and docs/img/neck.png: what the tutorial shows.
+
+Run as ``python -m docs.tools.make_screenshots [FOLDER]``. FOLDER is one in which the tutorial ran;
+without it, the tutorial is run first. The report is opened in Chromium without a window, the neck
+drawn from what ``hotscan simulate`` wrote.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import gdstk
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon as Patch
+from PIL import Image
+
+from docs.tools.run_tutorial import run_tutorial
+from stages.lithography.process import load_process
+
+IMAGES = Path(__file__).parents[1] / "img"
+WIDTH_PX, HEIGHT_PX = 1280, 1370
+COMPACT = "<style>.map svg{max-height:370px}.stack tr:nth-child(n+7){display:none}</style>"
+"""A smaller map and a shorter table of patterns, so that the first hotspots are in the picture."""
+MET1 = 68, 20
+FIRST_CORNER = 10
+"""Datatype of the contours of the first corner in ``simulation.gds``."""
+COLOURS = ("#202020", "#d1495b", "#2e6fb7")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--hide-scrollbars",
+)  # fmt: skip
+
+
+def photograph(page: Path, image: Path) -> None:
+    """Write a picture of the upper part of a report, in 256 colours."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("chromium is not on the PATH; install it, for example: apt-get install chromium")
+    with tempfile.TemporaryDirectory() as scratch:
+        compact, shot = Path(scratch) / "page.html", Path(scratch) / "shot.png"
+        compact.write_text(page.read_text().replace("</head>", f"{COMPACT}</head>"))
+        subprocess.run(
+            [chromium, *FLAGS, f"--user-data-dir={scratch}/profile", f"--screenshot={shot}",
+             f"--window-size={WIDTH_PX},{HEIGHT_PX}", compact.as_uri()],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        Image.open(shot).convert("RGB").quantize(128).save(image, optimize=True)
+
+
+def draw_simulation(axes: Axes, folder: Path, title: str, window: tuple[float, ...]) -> None:
+    """Draw the target of a simulated region, and what prints of it at each corner."""
+    (top,) = gdstk.read_gds(folder / "simulation.gds").top_level()
+    for polygon in top.polygons:
+        if (polygon.layer, polygon.datatype) == MET1:
+            axes.add_patch(Patch(polygon.points, color="#dcdcdc", linewidth=0))
+    for number, colour in enumerate(COLOURS):
+        pieces = [p for p in top.polygons if p.datatype == FIRST_CORNER + number]
+        for polygon in gdstk.boolean(pieces, [], "or"):  # tiles meet inside the window
+            axes.add_patch(Patch(polygon.points, fill=False, edgecolor=colour, linewidth=1.2))
+    x0, y0, x1, y1 = window
+    axes.set(xlim=(x0 + 0.7, x1 - 0.7), ylim=(y0 + 0.7, y1 - 0.7), aspect="equal")
+    axes.set_title(title, fontsize=10)
+    axes.tick_params(labelsize=7)
+    axes.set_xlabel("um", fontsize=8)
+
+
+def draw_neck(folder: Path, image: Path) -> None:
+    """Draw the tutorial's neck before and after the edit."""
+    window = tuple(float(side) for side in (folder / "roi.txt").read_text().split(","))
+    figure = Figure(figsize=(8, 4.3), layout="constrained", dpi=110)
+    before, after = figure.subplots(1, 2)
+    draw_simulation(before, folder / "before", "before: it pinches", window)
+    draw_simulation(after, folder / "after", "after: it prints", window)
+    names = [corner.name for corner in load_process("krf130").corners]
+    lines = [Line2D([], [], color=colour) for colour in COLOURS]
+    after.legend(lines, names, fontsize=8, loc="upper right")
+    figure.savefig(image)
+
+
+def main() -> None:
+    """Run the tutorial and make its pictures."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "tutorial"
+        if not folder.exists():
+            run_tutorial(folder)
+        photograph(folder / "run" / "report" / "index.html", IMAGES / "report.png")
+        draw_neck(folder, IMAGES / "neck.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -86,7 +86,10 @@ def train(
         typer.Option(help="Dataset to validate on; an eighth of the patterns by default."),
     ] = None,
     detector: Annotated[
-        str, typer.Option(metavar="NAME", help="What learns; see docs/explanation/detectors.md for the names.")
+        str,
+        typer.Option(
+            metavar="NAME", help="What to train; docs/explanation/detectors.md has the names."
+        ),
     ] = "attention",
     attention: Annotated[
         str | None, typer.Option(metavar="NAME", help="Kind of attention, of our detector.")

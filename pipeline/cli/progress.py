@@ -26,7 +26,9 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from pipeline.cli.text import clock_text
-from pipeline.engine.events import Event, StageFinished, StageStarted, UnitFinished
+from pipeline.engine.events import DataDamaged, Event, StageFinished, StageStarted, UnitFinished
+
+Step = StageStarted | UnitFinished | StageFinished
 
 
 class Progress:
@@ -61,6 +63,9 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
+        if isinstance(event, DataDamaged):
+            self._warn(f"{event.stage}: {len(event.units)} damaged on disk, computed again")
+            return
         self._pace.follow(event)
         if self._bar is not None:
             self._move_bar(self._bar, event)
@@ -81,7 +86,13 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def _move_bar(self, bar: RichProgress, event: Event) -> None:
+    def _warn(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text)
+        elif self._stream is not None:
+            self._stream.write(f"{text}\n")
+
+    def _move_bar(self, bar: RichProgress, event: Step) -> None:
         if isinstance(event, StageStarted):
             # A bar that is not started pulses: of a single step no share is known.
             bar.add_task(
@@ -95,7 +106,7 @@ class Progress:
             bar.start_task(bar.task_ids[-1])
             bar.update(bar.task_ids[-1], completed=event.done)
 
-    def _write_line(self, stream: TextIO, event: Event) -> None:
+    def _write_line(self, stream: TextIO, event: Step) -> None:
         now = self._pace.clock()
         if isinstance(event, UnitFinished) and now < self._next_line:
             return
@@ -117,7 +128,7 @@ class Pace:
         self._started = StageStarted("", 0)
         self._done = 0
 
-    def follow(self, event: Event) -> None:
+    def follow(self, event: Step) -> None:
         """Take in one event."""
         if isinstance(event, StageStarted):
             self._started, self._started_at = event, self.clock()

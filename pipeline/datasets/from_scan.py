@@ -20,9 +20,10 @@ from pipeline.config import Resources
 from pipeline.datasets.from_simulation import provenance_of
 from pipeline.datasets.store import write_dataset
 from pipeline.engine.events import Listener
+from pipeline.engine.integrity import list_files
 from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import RunRecord, State, all_inputs
-from pipeline.engine.session import open_session
+from pipeline.engine.session import Written, open_session
 from pipeline.passes.arrays import pattern_rows, read_patterns
 from pipeline.passes.job import Drawn, process_behind, require_opc
 from pipeline.scan.inspect_run import open_view
@@ -88,10 +89,10 @@ def label_selected(
     with open_session(run, wanted, all_inputs, resources, listen) as session:
         ledger = session.ledger
 
-        def keep() -> dict[str, float]:
+        def keep() -> Written:
             shutil.copytree(view.run.layout, run.layout, dirs_exist_ok=True)
             confirm.write_owned(run, x, y, np.arange(count))
-            return {}
+            return Written((*list_files(run.path, "layout"), confirm.HOT_CLIPS))
 
         session.run_once("layout", keep)
         work = confirm.confirmation(

@@ -20,9 +20,10 @@ import numpy.typing as npt
 from pipeline.config import Resources, load_config
 from pipeline.datasets.store import write_dataset
 from pipeline.engine.events import Listener
+from pipeline.engine.integrity import list_files
 from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import LayoutFile, RunRecord, all_inputs
-from pipeline.engine.session import open_session
+from pipeline.engine.session import Written, open_session
 from pipeline.layout import ingest
 from pipeline.passes.arrays import read_clips
 from pipeline.passes.job import Cut, require_opc, scan_area
@@ -97,10 +98,10 @@ def label_layout(
     with open_session(run, wanted, all_inputs, resources, listen) as session:
         record, ledger = session.record, session.ledger
 
-        def pack() -> dict[str, float]:
+        def pack() -> Written:
             wanted = [Layer.parse(name) for name in (*config.layout.layers, *filter(None, [mask]))]
             ingest.pack_into(layout_path, run.layout, wanted, cell)
-            return {}
+            return Written(list_files(run.path, "layout"))
 
         session.run_once("layout", pack)
         layout = open_layout(run.path)

@@ -48,5 +48,13 @@ class StageFinished:
     """Wall time of the stage in this session."""
 
 
-Event = StageStarted | UnitFinished | StageFinished
+@dataclass(frozen=True, slots=True)
+class DataDamaged:
+    """Stored data of finished units is not what was written; they run again."""
+
+    stage: str
+    units: tuple[str, ...]
+
+
+Event = DataDamaged | StageStarted | UnitFinished | StageFinished
 Listener = Callable[[Event], None]

@@ -8,30 +8,32 @@ promise  a row survives a kill of the driver at any moment
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import socket
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from stages.errors import UsageError
 
 APPLICATION_ID = 0x6873636E  # "hscn": marks a SQLite file as a ledger
-VERSION = 1
+VERSION = 2
 
 SCHEMA = f"""
 BEGIN;
 CREATE TABLE units (
   stage TEXT, unit TEXT, status TEXT NOT NULL, counts TEXT NOT NULL, checksum TEXT NOT NULL,
-  seconds REAL NOT NULL, error TEXT NOT NULL, PRIMARY KEY (stage, unit)
+  files TEXT NOT NULL, seconds REAL NOT NULL, error TEXT NOT NULL, digest TEXT NOT NULL,
+  PRIMARY KEY (stage, unit)
 ) WITHOUT ROWID;
 CREATE TABLE sessions (session INTEGER PRIMARY KEY, started TEXT NOT NULL, pid INTEGER NOT NULL);
 CREATE TABLE history (
@@ -63,7 +65,9 @@ class UnitOutcome:
     counts: Mapping[str, float] = field(default_factory=dict)
     """What was counted, by name; summed over units in `Ledger.totals`."""
     checksum: str = ""
-    """Digest of what the unit wrote."""
+    """Digest of what the unit wrote, see `pipeline.engine.integrity.seal`."""
+    files: tuple[str, ...] = ()
+    """What the unit wrote, relative to the run directory."""
     seconds: float = 0.0
     """Wall time of the unit; stamped by the executor."""
     error: str = ""
@@ -112,6 +116,8 @@ class Ledger:
         self._session = 0
         self._lock = None if read_only else _take_lock(path)
         try:
+            if not read_only:
+                _set_damaged_aside(path)
             self._db = _connect(path, read_only=read_only)
         except BaseException:
             self._release()
@@ -129,18 +135,15 @@ class Ledger:
 
     def record(self, outcome: UnitOutcome) -> None:
         """Write one unit's outcome, after its data; a later outcome replaces an earlier one."""
+        row = (
+            outcome.stage, outcome.unit, str(outcome.status),
+            json.dumps(dict(outcome.counts), sort_keys=True), outcome.checksum,
+            json.dumps(outcome.files), outcome.seconds, outcome.error,
+        )  # fmt: skip
         with self._db:
             self._db.execute(
-                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    outcome.stage,
-                    outcome.unit,
-                    outcome.status,
-                    json.dumps(dict(outcome.counts), sort_keys=True),
-                    outcome.checksum,
-                    outcome.seconds,
-                    outcome.error,
-                ),
+                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*row, _digest(row)),
             )
             self._note(outcome.stage, outcome.unit, outcome.status)
 
@@ -176,6 +179,11 @@ class Ledger:
         with self._db:
             self._db.execute("DELETE FROM units WHERE stage = ?", (stage,))
             self._note(stage, "", "FORGOTTEN")
+
+    def forget_unit(self, stage: str, unit: str) -> None:
+        """Drop one unit, whose data is damaged, so that it runs again."""
+        with self._db:
+            self._db.execute("DELETE FROM units WHERE stage = ? AND unit = ?", (stage, unit))
 
     def times_run(self) -> dict[tuple[str, str], int]:
         """Return how often each ``(stage, unit)`` came to an end since its stage was forgotten.
@@ -221,18 +229,26 @@ class Ledger:
 
     def _outcomes(self, stage: str, which: str) -> dict[str, UnitOutcome]:
         rows = self._db.execute(
-            "SELECT unit, status, counts, checksum, seconds, error FROM units "
-            f"WHERE stage = ? AND {which} ORDER BY unit",
-            (stage,),
+            f"SELECT * FROM units WHERE stage = ? AND {which} ORDER BY unit", (stage,)
         )
-        return {
-            unit: UnitOutcome(stage, unit, Status(status), json.loads(counts), *rest)
-            for unit, status, counts, *rest in rows
-        }
+        # A row whose digest does not hold is damaged: its unit counts as never run.
+        return {row[1]: _outcome_of(row) for *row, digest in rows if _digest(row) == digest}
 
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.close()
+
+
+def _digest(row: Sequence[object]) -> str:
+    return hashlib.blake2b(json.dumps(list(row)).encode(), digest_size=16).hexdigest()
+
+
+def _outcome_of(row: Sequence[Any]) -> UnitOutcome:
+    stage, unit, status, counts, checksum, files, seconds, error = row
+    return UnitOutcome(
+        stage, unit, Status(status), json.loads(counts), checksum, tuple(json.loads(files)),
+        seconds, error,
+    )  # fmt: skip
 
 
 def running_driver(path: Path) -> str | None:
@@ -294,11 +310,29 @@ def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     except sqlite3.Error as error:
         db.close()
         raise UsageError(
-            f"ledger {path} is damaged or no ledger ({error}); scan into a new run directory"
+            f"ledger {path} is damaged or no ledger ({error}); run the command that began the run "
+            "again: what cannot be read is computed again"
         ) from error
     except BaseException:
         db.close()
         raise
+
+
+def _set_damaged_aside(path: Path) -> None:
+    """Rename a ledger that cannot be read: all units run again, and nothing is lost."""
+    if not path.exists():
+        return
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=30)
+        try:
+            _check(db, path)
+        finally:
+            db.close()
+    except sqlite3.DatabaseError:
+        for suffix in ("", "-wal", "-shm"):
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.rename(path.with_name(f"{path.name}.damaged{suffix}"))
 
 
 def _is_ledger(db: sqlite3.Connection) -> bool:

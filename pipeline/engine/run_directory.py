@@ -5,7 +5,6 @@ A file appears whole or not at all: it is written beside its place, then renamed
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from dataclasses import dataclass
@@ -65,6 +64,10 @@ class Run:
         """The layout, where it was given as an object and not as a file."""
         return self.path / "input.gds"
 
+    def name_of(self, path: Path) -> str:
+        """Return the name of a file, relative to the run directory."""
+        return path.relative_to(self.path).as_posix()
+
     def failure_log(self, stage: str, unit: str) -> Path:
         """Traceback of a unit that failed."""
         return self.path / "failures" / f"{stage}-{unit}.txt"
@@ -110,18 +113,15 @@ def write_whole(path: Path, content: bytes) -> None:
     os.replace(unfinished, path)
 
 
-def write_table(path: Path, table: pa.Table) -> str:
-    """Write a Parquet file and return the digest of its bytes."""
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    content = sink.getvalue().to_pybytes()
-    write_whole(path, content)
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+    write_whole(path, sink.getvalue().to_pybytes())
 
 
-def write_array(path: Path, values: npt.NDArray[Any]) -> str:
-    """Write a NumPy file and return the digest of its bytes."""
+def write_array(path: Path, values: npt.NDArray[Any]) -> None:
+    """Write a NumPy file."""
     sink = io.BytesIO()
     np.save(sink, values)
     write_whole(path, sink.getvalue())
-    return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()

@@ -8,18 +8,55 @@ promise  a finished unit is not run again; a failed one is tried again in every 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pipeline.config import Resources
-from pipeline.engine.events import Listener, StageFinished, StageStarted, UnitFinished
+from pipeline.engine.events import DataDamaged, Listener, StageFinished, StageStarted, UnitFinished
 from pipeline.engine.executors import Executor, executor_for
+from pipeline.engine.integrity import is_intact, seal
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_whole
 from pipeline.engine.run_record import Inputs, RunRecord, State, bind, write_record
+from stages.errors import IncompleteError
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a stage of one unit has done."""
+
+    files: tuple[str, ...] = ()
+    """Relative to the run directory."""
+    counts: Mapping[str, float] = field(default_factory=dict)
+
+
+def list_damaged(run: Run, ledger: Ledger, stage: str) -> list[str]:
+    """Return the finished units of a stage whose files are not what they wrote."""
+    return [
+        unit
+        for unit, outcome in ledger.finished(stage).items()
+        if not is_intact(run.path, outcome.files, outcome.checksum)
+    ]
+
+
+def require_intact(run: Run, ledger: Ledger, *stages: str) -> None:
+    """Refuse to read damaged data.
+
+    Raises
+    ------
+    IncompleteError
+        It names the first damaged unit; resuming the run computes it again.
+    """
+    for stage in stages:
+        if damaged := list_damaged(run, ledger, stage):
+            raise IncompleteError(
+                f"{run.path}: {stage} {damaged[0]} is damaged on disk ({len(damaged)} of this "
+                f"stage are); compute it again with: hotscan resume {run.path}"
+            )
 
 
 class Session:
@@ -31,16 +68,20 @@ class Session:
         self.run, self.ledger, self.executor = run, ledger, executor
         self.listen, self.record = listen, record
 
-    def run_once(self, stage: str, work: Callable[[], dict[str, float]]) -> None:
+    def run_once(self, stage: str, work: Callable[[], Written]) -> None:
         """Run a stage of one unit in this process, unless it is finished."""
+        self._forget_damaged(stage)
         done = len(self.ledger.finished(stage))
         self.listen(StageStarted(stage, 1, done, "step"))
         started = time.monotonic()
         if not done:
-            counts = work()
+            written = work()
+            checksum = seal(self.run.path, written.files)
             seconds = time.monotonic() - started
             self.ledger.record(
-                UnitOutcome(stage, "all", Status.DONE, counts=counts, seconds=seconds)
+                UnitOutcome(
+                    stage, "all", Status.DONE, written.counts, checksum, written.files, seconds
+                )
             )
             self.add_time(stage, seconds)
         self.listen(StageFinished(stage, 1, 1, seconds=time.monotonic() - started))
@@ -55,6 +96,7 @@ class Session:
     ) -> None:
         """Run the units of a stage that are not finished; failed ones are tried again."""
         every = list(units)
+        self._forget_damaged(stage)
         finished = self.ledger.finished(stage)
         rest = [unit for unit in every if name(unit) not in finished]
         done, total = len(every) - len(rest), len(every)
@@ -79,6 +121,14 @@ class Session:
         """Record how the session ended."""
         self.record = self.record.end(state)
         write_record(self.run, self.record)
+
+    def _forget_damaged(self, stage: str) -> None:
+        """Let units run again whose files are not what they wrote."""
+        damaged = list_damaged(self.run, self.ledger, stage)
+        for unit in damaged:
+            self.ledger.forget_unit(stage, unit)
+        if damaged:
+            self.listen(DataDamaged(stage, tuple(damaged)))
 
     def _keep(self, outcome: UnitOutcome) -> None:
         """Record an outcome; of a failure, the traceback as well."""

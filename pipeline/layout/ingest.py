@@ -36,6 +36,7 @@ from pipeline.layout.reader_process import (
     INFO_FILE,
     LAYOUT_FILE,
     Limits,
+    is_packed_file,
     open_packed,
     run_reader,
     started_reader,
@@ -105,7 +106,7 @@ def pack_into(
     ConfigError
         It has no such layer or cell, or `directory` holds something else.
     """
-    if directory.exists() and not (directory / LAYOUT_FILE).exists():
+    if directory.exists() and not all(is_packed_file(entry) for entry in directory.iterdir()):
         raise ConfigError(f"{directory} exists and is no packed layout; choose another directory")
     request = {"layers": [str(layer) for layer in layers], "cell": cell}
     with scratch_beside(directory) as scratch:
@@ -154,6 +155,22 @@ def read_boxes(
         out, _ = _read(path, Path(folder), request, limits)
         with np.load(out / BOXES_FILE) as boxes:
             return [boxes[f"arr_{number}"] for number in range(len(layers))]
+
+
+def require_source(directory: Path, path: Path, sha256: str) -> None:
+    """Refuse a packed layout of another file than the one that was digested before.
+
+    Raises
+    ------
+    LayoutError
+        The file was replaced or written to while it was read.
+    """
+    packed = json.loads((directory / LAYOUT_FILE).read_text())["sha256"]
+    if packed != sha256:
+        raise LayoutError(
+            f"{path} changed while it was read: its digest was {sha256}, then {packed}; run the "
+            "command again once the file is complete"
+        )
 
 
 def require_layout(path: Path) -> None:

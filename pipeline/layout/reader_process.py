@@ -152,6 +152,11 @@ def open_packed(directory: Path) -> PackedLayout:
         ) from error
 
 
+def is_packed_file(path: Path) -> bool:
+    """Return whether a file has the name of one of a packed layout's."""
+    return path.name == LAYOUT_FILE or path.suffix == ".npy"
+
+
 def _array_file(directory: Path, layer: int, name: str) -> Path:
     return directory / f"{layer}.{name}.npy"
 

@@ -5,7 +5,6 @@ One task owns what it writes: a tile its table of clips, a shard its rows of eve
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import BloscCodec
 
+from pipeline.engine.integrity import list_files
 from pipeline.engine.run_directory import Run, write_table
 from stages.contracts import Bytes, Clips, Float32s, Int64s, RasterSpec
 from stages.errors import IncompleteError, RunMismatchError
@@ -30,6 +30,11 @@ CHUNK_PATTERNS = 256
 PART_CLIPS = 1 << 17
 """Clips that a driver holds at once: bounds its memory, however large the chip."""
 
+KNOWN: dict[str, tuple[tuple[int, ...], str]] = {
+    "key": ((KEY_BYTES,), "u1"), "count": ((), "i8"), "x_dbu": ((), "i8"), "y_dbu": ((), "i8"),
+}  # fmt: skip
+"""Columns that hold what is known of each pattern before it is scored: width and type."""
+
 CLIPS_SCHEMA = pa.schema(
     [
         ("x_dbu", pa.int64()),
@@ -40,13 +45,13 @@ CLIPS_SCHEMA = pa.schema(
 )
 
 
-def write_clips(path: Path, clips: Clips, keys: Bytes) -> str:
-    """Write the clips of a tile with the keys of their pictures; return the file's digest."""
+def write_clips(path: Path, clips: Clips, keys: Bytes) -> None:
+    """Write the clips of a tile with the keys of their pictures."""
     key_column = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(KEY_BYTES), len(keys), [None, pa.py_buffer(np.ascontiguousarray(keys))]
     )
     columns = [clips.x_dbu, clips.y_dbu, clips.rule, key_column]
-    return write_table(path, pa.table(columns, schema=CLIPS_SCHEMA))
+    write_table(path, pa.table(columns, schema=CLIPS_SCHEMA))
 
 
 def read_clips(run: Run, tiles: list[str]) -> tuple[Clips, Bytes]:
@@ -118,12 +123,15 @@ def create_patterns(
     shard = -(-shard_patterns // chunk) * chunk
     # A worker reads the rows of its shard, not those of the chip.
     known = {
-        name: group.create_array(name, shape=(n, *width), dtype=dtype, chunks=(shard, *width))
-        for name, width, dtype in (
-            ("key", (KEY_BYTES,), "u1"), ("count", (), "i8"), ("x_dbu", (), "i8"),
-            ("y_dbu", (), "i8"),
+        name: group.create_array(
+            name,
+            shape=(n, *width),
+            dtype=dtype,
+            chunks=(shard, *width),
+            fill_value=np.iinfo(dtype).max,  # no place, no count: never taken for data
         )
-    }  # fmt: skip
+        for name, (width, dtype) in KNOWN.items()
+    }
     row = 0
     for some in found:
         for name, array in known.items():
@@ -165,13 +173,25 @@ def read_patterns(run: Run, *names: str) -> tuple[npt.NDArray[Any], ...]:
     return tuple(np.asarray(_array(group, name)[...]) for name in names)
 
 
-def write_shard(run: Run, rows: slice, raster: Bytes, score: Float32s, embedding: Any) -> str:
-    """Write one shard's pictures and scores; return the digest of the scores."""
+def shard_files(shard: int) -> tuple[str, ...]:
+    """Return the files of a shard's pictures and scores, relative to the run directory."""
+    chunks = ("raster/c/{}/0/0/0", "score/c/{}", "embedding/c/{}/0")
+    return tuple(f"patterns.zarr/{chunk.format(shard)}" for chunk in chunks)
+
+
+def pattern_files(run: Run) -> tuple[str, ...]:
+    """Return the files of what is known of the patterns before they are scored."""
+    known = [f"patterns.zarr/{name}" for name in KNOWN]
+    scored = [f"patterns.zarr/{name}/zarr.json" for name in ("raster", "score", "embedding")]
+    return list_files(run.path, "patterns.zarr/zarr.json", *known, *scored)
+
+
+def write_shard(run: Run, rows: slice, raster: Bytes, score: Float32s, embedding: Any) -> None:
+    """Write one shard's pictures and scores."""
     group = zarr.open_group(run.patterns, mode="r+")
     _array(group, "raster")[rows] = raster
     _array(group, "embedding")[rows] = embedding
     _array(group, "score")[rows] = score
-    return hashlib.blake2b(score.tobytes(), digest_size=16).hexdigest()
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

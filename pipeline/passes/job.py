@@ -50,6 +50,10 @@ class ReusableRun:
     """What it scanned, in dbu."""
     written_ns: int
     """When its ledger was last written: distinguishes it from an older run at the same path."""
+    has_clips: bool = True
+    """Whether its layout is intact, by which unchanged tiles are found."""
+    has_scores: bool = True
+    """Whether its pictures and scores are intact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ promise  what is reused is what would have been computed: a tile is unchanged wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.integrity import is_intact
+from pipeline.engine.ledger import Ledger, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import RunRecord, differences, read_record
+from pipeline.engine.session import list_damaged
 from pipeline.layout.ingest import open_packed
 from pipeline.passes.arrays import pattern_rows, read_clips, read_patterns
 from pipeline.passes.job import ReusableRun, scan_area
@@ -60,8 +62,15 @@ def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
     channels = PackedLayout(
         layout.top, layout.dbu_nm, layout.layers[:count], layout.packed[:count],
     )  # fmt: skip
-    written_ns = run.ledger.stat().st_mtime_ns
-    return ReusableRun(path.resolve(), scan_area(config, channels), written_ns)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        has_clips = not list_damaged(run, ledger, "layout")
+        has_scores = not (
+            list_damaged(run, ledger, "patterns") or list_damaged(run, ledger, "scores")
+        )
+    return ReusableRun(
+        path.resolve(), scan_area(config, channels), run.ledger.stat().st_mtime_ns, has_clips,
+        has_scores,
+    )  # fmt: skip
 
 
 def _reused_inputs(record: RunRecord) -> dict[str, Any]:
@@ -97,7 +106,10 @@ def reuse_clips(
         What is in `seen` now, one per layer.
     """
     for run in runs:
-        if tile not in _finished(run) or core.intersect(area) != core.intersect(run.area):
+        written = _finished(run).get(tile)
+        if written is None or core.intersect(area) != core.intersect(run.area):
+            continue
+        if not is_intact(run.path, written.files, written.checksum):
             continue
         then = [query(packed, seen) for packed in _layout(run).packed]
         if len(then) == len(shapes) and all(
@@ -144,15 +156,18 @@ def _layout(run: ReusableRun) -> PackedLayout:
 
 
 @lru_cache(maxsize=64)
-def _finished(run: ReusableRun) -> frozenset[str]:
+def _finished(run: ReusableRun) -> Mapping[str, UnitOutcome]:
+    """Return the tiles of a run whose clips may be reused, by name."""
+    if not run.has_clips:
+        return {}
     with Ledger(Run(run.path).ledger, read_only=True) as ledger:
-        return frozenset(ledger.finished("clips"))
+        return ledger.finished("clips")
 
 
 @lru_cache(maxsize=64)
 def _scored(run: ReusableRun) -> tuple[Bytes, Float32s]:
     """Return the keys of all patterns, and their scores."""
-    if not Run(run.path).patterns.exists():
+    if not run.has_scores or not Run(run.path).patterns.exists():
         return np.empty((0, 16), np.uint8), np.empty(0, np.float32)
     keys, scores = read_patterns(Run(run.path), "key", "score")
     return keys, scores

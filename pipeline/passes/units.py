@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.engine.integrity import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.layout.ingest import open_packed
 from pipeline.passes.arrays import (
     pattern_rows,
+    shard_files,
     shard_rows,
     write_clips,
     write_shard,
@@ -27,7 +29,7 @@ from pipeline.passes.reuse import reuse_clips, reuse_scores
 from stages.clips import grid_clips, halo_dbu, site_clips, without_excluded
 from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayer, PackedLayout, Shapes
 from stages.detector import checkpoint
-from stages.errors import RunMismatchError
+from stages.errors import IncompleteError, RunMismatchError
 from stages.geometry.signature import signatures
 from stages.geometry.window_query import query
 from stages.patterns import KEY_BYTES, canonical, distinct, keys_of
@@ -79,13 +81,16 @@ def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
             clips = site_clips(shapes[:channels], tile.box, job.area, job.core_dbu, job.limits)
         clips = without_excluded(clips, shapes[channels:], job.core_dbu)
         clips, keys = _keyed(clips, shapes[:channels], job)
-    digest = write_clips(Run(job.run).clips(tile.name), clips, keys)
+    run = Run(job.run)
+    write_clips(run.clips(tile.name), clips, keys)
+    files = (run.name_of(run.clips(tile.name)),)
     return UnitOutcome(
         stage="clips",
         unit=tile.name,
         status=Status.DONE if len(clips) else Status.EMPTY,
         counts={"clips": len(clips), "taken_over": taken is not None},
-        checksum=digest,
+        checksum=seal(run.path, files),
+        files=files,
         seconds=time.perf_counter() - started,
     )
 
@@ -155,16 +160,23 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
     rows = shard_rows(shard, job.shard_patterns, patterns)
     x_dbu, y_dbu, keys = pattern_rows(run, rows, "x_dbu", "y_dbu", "key")
     pictures = canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
+    if not np.array_equal(keys_of(pictures), keys):
+        raise IncompleteError(
+            f"{run.path}: patterns of shard {shard} are not drawn as they were when they were "
+            f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"
+        )
     scorer = _scorer(job.model, job.model_digest, job.device, job.prefiltered)
     known, score, embedding = reuse_scores(job.reused, keys, scorer.embedding)
     new = score_rasters(pictures[~known], scorer)
     score[~known], embedding[~known] = new.score, new.embedding
-    digest = write_shard(run, rows, pictures, score, embedding)
+    write_shard(run, rows, pictures, score, embedding)
+    files = shard_files(shard)
     return UnitOutcome(
         stage="scores",
         unit=f"{shard:05d}",
         status=Status.DONE,
         counts={"patterns": len(x_dbu), "taken_over": int(known.sum())},
-        checksum=digest,
+        checksum=seal(run.path, files),
+        files=files,
         seconds=time.perf_counter() - started,
     )

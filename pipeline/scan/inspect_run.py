@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.engine.ledger import Ledger, running_driver
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State, read_record
+from pipeline.engine.session import require_intact
 from pipeline.layout.ingest import open_packed, read_info
 from pipeline.passes.job import make_job, process_behind
 from pipeline.passes.scan_settings import ScanSettings
@@ -84,12 +85,14 @@ def open_view(run: Run) -> RunView:
     Raises
     ------
     IncompleteError
-        When the run has no hotspots yet.
+        When the run has no hotspots yet, or is damaged on disk.
     RunMismatchError
         When the model is not the one that the run was made with.
     """
     record = read_record(run)
     settings = ScanSettings.of(record)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        require_intact(run, ledger, "layout", "patterns", "scores", "hotspots", "confirm")
     hotspots = outputs.read_hotspots(run)
     config = settings.config
     model_path = checkpoint.find(config.scores.model)

@@ -16,14 +16,22 @@ from typing import Any
 
 from pipeline.config import Resources, ScanConfig
 from pipeline.engine.events import Listener
+from pipeline.engine.integrity import list_files
 from pipeline.engine.ledger import Status
 from pipeline.engine.run_directory import Run, open_run_directory, write_table
-from pipeline.engine.run_record import LayoutFile, RunRecord, State, read_record
-from pipeline.engine.session import Session, open_session
+from pipeline.engine.run_record import (
+    LayoutFile,
+    RunRecord,
+    State,
+    differences,
+    read_record,
+)
+from pipeline.engine.session import Session, Written, open_session
 from pipeline.layout import ingest
 from pipeline.passes.arrays import (
     clips_of,
     create_patterns,
+    pattern_files,
     read_clips_in_parts,
     read_patterns,
     shard_count,
@@ -47,6 +55,7 @@ from pipeline.simulate import confirm
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector import checkpoint
+from stages.errors import RunMismatchError
 from stages.exports.markers import free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
@@ -140,12 +149,34 @@ def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listen
     UsageError, LayoutError
         As `scan`, and when the parts do not go together.
     """
-    record = read_record(Run(parts[0]))
+    first, *others = (read_record(Run(part)) for part in parts)
+    for part, record in zip(parts[1:], others, strict=True):
+        require_same_inputs(parts[0], first, part, record)
+    record = first
     request = ScanRequest(
         layout=Path(record.layout.path), out=out, config=ScanSettings.of(record).config,
         since=tuple(parts),
     )  # fmt: skip
     return scan(request, resources, listen)
+
+
+def require_same_inputs(path: Path, first: RunRecord, other_path: Path, other: RunRecord) -> None:
+    """Refuse to merge shards of different scans.
+
+    Raises
+    ------
+    RunMismatchError
+        When layout, model or a setting differs; the text names each.
+    """
+    then, now = (
+        {name: value for stage in inputs_of(record).values() for name, value in stage.items()}
+        for record in (first, other)
+    )
+    if differ := list(differences(then, now)):
+        raise RunMismatchError(
+            f"{path} and {other_path} are no shards of one scan: {'; '.join(differ)}; scan each "
+            "shard with the same settings"
+        )
 
 
 def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
@@ -217,15 +248,17 @@ class _Scan:
     def pack_layout(self, path: Path) -> PackedLayout:
         """Pack the layout, once."""
 
-        def pack() -> dict[str, float]:
+        def pack() -> Written:
             scanned, excluded = layers_of(self.config)
             packed = ingest.pack_into(
                 path, self.run.layout, (*scanned, *excluded), self.config.layout.cell,
                 limits=reader_limits(self.config), strict=self.config.layout.strict,
             )  # fmt: skip
-            return {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
+            counts = {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
+            return Written(list_files(self.run.path, "layout"), counts)
 
         self.session.run_once("layout", pack)
+        ingest.require_source(self.run.layout, path, self.session.record.layout.sha256)
         return ingest.open_packed(self.run.layout)
 
     def make_job(self, layout: PackedLayout) -> Job:
@@ -244,7 +277,7 @@ class _Scan:
         ledger = self.session.ledger
         clips = int(ledger.totals("clips").counts.get("clips", 0))
 
-        def find() -> dict[str, float]:
+        def find() -> Written:
             parts = read_clips_in_parts(self.run, self.finished_tiles(job))
             rows = ((keys, clips.x_dbu, clips.y_dbu) for clips, keys in parts)
             with ingest.scratch_beside(self.run.patterns) as scratch:
@@ -253,7 +286,7 @@ class _Scan:
                     self.run, job.spec, self.model.config.embedding, job.shard_patterns,
                     len(found), found.strips(),
                 )  # fmt: skip
-            return {"patterns": len(found), "clips": clips}
+            return Written(pattern_files(self.run), {"patterns": len(found), "clips": clips})
 
         # Tiles that failed before may have succeeded since: then there are more patterns.
         self._forget_if_grown("patterns", "clips", clips, ("patterns", *RECOMPUTED))
@@ -266,7 +299,7 @@ class _Scan:
         assert threshold is not None  # resolve_config put the model's in
         scored = self.session.ledger.totals("scores").counts.get("patterns", 0)
 
-        def find() -> dict[str, float]:
+        def find() -> Written:
             (scores,) = read_patterns(self.run, "score")
             over, pattern, keys = clips_of(self.run, self.finished_tiles(job), scores >= threshold)
             spots = find_hotspots(
@@ -276,12 +309,13 @@ class _Scan:
             chosen = confirm.to_simulate(spots, self.config.confirm.confident)
             confirm.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
-            return {
+            counts = {
                 "hotspots": len(spots),
                 "hotspots_unique": len({spot.pattern for spot in spots}),
                 "hot_clips": len(over),
                 "scored": scored,
             }
+            return Written((self.run.name_of(self.run.hotspots), confirm.HOT_CLIPS), counts)
 
         # Shards that failed before may have succeeded since: then there may be more hotspots.
         self._forget_if_grown("hotspots", "scored", scored, AFTER_SCORES)

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.engine.integrity import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_table
 from pipeline.layout.ingest import sha256_of
@@ -29,7 +30,7 @@ from stages.lithography.measure.defects import find_defects
 from stages.lithography.optics.fields import Lattice, lattice_of
 from stages.lithography.process import Process
 
-_HOT_CLIPS = "hot_clips.parquet"
+HOT_CLIPS = "hot_clips.parquet"
 _SCHEMA = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
 
 
@@ -82,14 +83,14 @@ def write_owned(run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s) -> None:
     """Keep clips to simulate, (n,), with the number of what each belongs to."""
     order = np.lexsort((x_dbu, y_dbu))
     table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=_SCHEMA)
-    write_table(run.path / _HOT_CLIPS, table)
+    write_table(run.path / HOT_CLIPS, table)
 
 
 def confirmation(
     run: Run, core_dbu: int, process: Process, opc: str, batch_fields: int
 ) -> Confirmation:
     """Return how the hot clips that a run holds now are simulated."""
-    digest = sha256_of(run.path / _HOT_CLIPS)
+    digest = sha256_of(run.path / HOT_CLIPS)
     return Confirmation(run.path, digest, core_dbu, process, opc, batch_fields)
 
 
@@ -118,7 +119,7 @@ class _Hot:
 
 @lru_cache(maxsize=2)
 def _hot(job: Confirmation) -> _Hot:
-    table = pq.read_table(job.run / _HOT_CLIPS)
+    table = pq.read_table(job.run / HOT_CLIPS)
     x, y, owner = (table[name].to_numpy() for name in _SCHEMA.names)
     side, half = _lattice(job).core_dbu, job.core_dbu // 2
     low_x, high_x = (x - half) // side, (x + half - 1) // side
@@ -154,9 +155,11 @@ def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
             target = target_in(layout.packed[0], around, layout.dbu_nm, job.process)
         defects += find_defects(target, core, layout.dbu_nm, job.process, mask)
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
-    digest = write_table(job.run / "confirm" / f"{batch_name(batch)}.parquet", table)
+    file = f"confirm/{batch_name(batch)}.parquet"
+    write_table(job.run / file, table)
     return UnitOutcome(
-        "confirm", batch_name(batch), Status.DONE if defects else Status.EMPTY, checksum=digest,
+        "confirm", batch_name(batch), Status.DONE if defects else Status.EMPTY,
+        checksum=seal(job.run, (file,)), files=(file,),
         counts={"fields": len(fields), "defects": len(defects)},
         seconds=time.perf_counter() - started,
     )  # fmt: skip

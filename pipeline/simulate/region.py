@@ -23,10 +23,11 @@ import shapely
 
 from pipeline.config import Resources, load_config
 from pipeline.engine.events import Listener
+from pipeline.engine.integrity import list_files
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import open_run_directory, write_table, write_whole
 from pipeline.engine.run_record import LayoutFile, RunRecord, State, all_inputs
-from pipeline.engine.session import open_session
+from pipeline.engine.session import Written, open_session
 from pipeline.layout import ingest
 from pipeline.passes.job import require_opc, scan_area
 from pipeline.passes.units import open_layout
@@ -90,9 +91,9 @@ def simulate_region(
     })  # fmt: skip
     with open_session(run, wanted, all_inputs, resources, listen) as session:
 
-        def pack() -> dict[str, float]:
+        def pack() -> Written:
             ingest.pack_into(layout_path, run.layout, layers, cell)
-            return {}
+            return Written(list_files(run.path, "layout"))
 
         session.run_once("layout", pack)
         layout = open_layout(run.path)

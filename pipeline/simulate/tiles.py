@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import shapely
 from shapely import Polygon
 
+from pipeline.engine.integrity import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_array, write_table
 from pipeline.engine.session import Session
@@ -117,8 +118,8 @@ def correct_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
     around = window.grown(_reach(job, reach_nm(job.process)))
     target = target_in(layout.packed[0], around, layout.dbu_nm, job.process)
     moved = corrections(target, window, layout.dbu_nm, job.process)
-    digest = write_array(job.run / "mask" / f"{tile.name}.npy", moved.astype(np.int32))
-    return _outcome("mask", tile, len(moved), {"rectangles": len(moved)}, digest, started)
+    write_array(job.run / (file := f"mask/{tile.name}.npy"), moved.astype(np.int32))
+    return _outcome("mask", tile, len(moved), {"rectangles": len(moved)}, file, job, started)
 
 
 def corrected(
@@ -182,8 +183,8 @@ def check_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
     dbu_nm = open_layout(job.run).dbu_nm
     defects = find_defects(target, window, dbu_nm, job.process, mask)
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
-    digest = write_table(job.run / "defects" / f"{tile.name}.parquet", table)
-    return _outcome("defects", tile, len(defects), {"defects": len(defects)}, digest, started)
+    write_table(job.run / (file := f"defects/{tile.name}.parquet"), table)
+    return _outcome("defects", tile, len(defects), {"defects": len(defects)}, file, job, started)
 
 
 def print_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
@@ -201,7 +202,7 @@ def print_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
         for polygon in polygons
     ]
     table = pa.Table.from_pylist(rows, schema=CONTOURS)
-    digest = write_table(job.run / "contours" / f"{tile.name}.parquet", table)
+    write_table(job.run / (file := f"contours/{tile.name}.parquet"), table)
     counts = {
         "contours": len(rows),
         "band_um2": sum(polygon.area for polygon in shapes.band) * um2,
@@ -210,15 +211,21 @@ def print_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
             for name, polygons in shapes.by_corner.items()
         },
     }
-    return _outcome("contours", tile, len(rows), counts, digest, started)
+    return _outcome("contours", tile, len(rows), counts, file, job, started)
 
 
 def _outcome(
-    stage: str, tile: Tile, found: int, counts: dict[str, float], digest: str, started: float
+    stage: str,
+    tile: Tile,
+    found: int,
+    counts: dict[str, float],
+    file: str,
+    job: Simulation,
+    started: float,
 ) -> UnitOutcome:
     return UnitOutcome(
-        stage, tile.name, Status.DONE if found else Status.EMPTY, counts=counts, checksum=digest,
-        seconds=time.perf_counter() - started,
+        stage, tile.name, Status.DONE if found else Status.EMPTY, counts=counts,
+        checksum=seal(job.run, (file,)), files=(file,), seconds=time.perf_counter() - started,
     )  # fmt: skip
 
 

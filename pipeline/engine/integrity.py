@@ -1,0 +1,77 @@
+"""Stored files, sealed when they are written and checked when they are read.
+
+in       the files that a unit of work wrote
+out      one digest over their names and bytes, which the ledger keeps
+promise  what is sealed is on disk before its digest is returned; a flipped bit, a missing file and
+         a file in another's place all give another digest
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_PIECE = 1 << 22
+
+
+def seal(folder: Path, files: Sequence[str]) -> str:
+    """Bring files to disk, and return their digest.
+
+    Parameters
+    ----------
+    folder
+        Where the names start, such as the run directory.
+    files
+        Names relative to `folder`; all must be there.
+    """
+    paths = [folder / name for name in files]
+    sync(*paths, *sorted({path.parent for path in paths}))
+    return digest_files(folder, files)
+
+
+def digest_files(folder: Path, files: Iterable[str]) -> str:
+    """Return the digest of files, 32 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        When one cannot be read.
+    """
+    whole = hashlib.blake2b(digest_size=16)
+    for name in files:
+        each = hashlib.blake2b(name.encode(), digest_size=32)
+        with (folder / name).open("rb") as file:
+            while piece := file.read(_PIECE):
+                each.update(piece)
+        whole.update(each.digest())
+    return whole.hexdigest()
+
+
+def is_intact(folder: Path, files: Iterable[str], digest: str) -> bool:
+    """Return whether files are those that `seal` gave `digest` for."""
+    try:
+        return digest_files(folder, files) == digest
+    except OSError:
+        return False
+
+
+def list_files(folder: Path, *parts: str) -> tuple[str, ...]:
+    """Return the names of all files under parts of a folder, in order, relative to the folder."""
+    found = []
+    for part in parts:
+        path = folder / part
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found += [each.relative_to(folder).as_posix() for each in inside if not each.is_dir()]
+    return tuple(found)
+
+
+def sync(*paths: Path) -> None:
+    """Bring files or folders to disk, so that they outlive a power cut."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,169 @@
+"""Stored data that is damaged is noticed, and computed again to the same bytes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.config import Resources
+from pipeline.engine.events import DataDamaged
+from pipeline.engine.run_directory import Run
+from pipeline.scan.inspect_run import open_view
+from pipeline.scan.scan import resume
+from stages.errors import HotscanError, IncompleteError
+from tests.support.small_scan import SmallScan
+
+Damage = Callable[[Path], None]
+SEED = 14
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng([SEED, len(content)])
+    content[rng.integers(len(content))] ^= 1 << int(rng.integers(8))
+    path.write_bytes(bytes(content))
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.fixture(scope="module")
+def scanned(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A confirmed scan of a few tiles and shards."""
+    tables = {
+        "tiles": {"size_um": 30.0}, "scores": {"shard_patterns": 512},
+        "confirm": {"enabled": True}, "layout": {"roi_um": [50.0, 50.0, 80.0, 80.0]},
+    }  # fmt: skip
+    result = small_scan(tmp_path_factory.mktemp("damage") / "run", **tables)
+    assert result.complete
+    assert result.metrics["hotspots"] > 2
+    return result.run.path
+
+
+def one_of_each(run: Path) -> list[str]:
+    """A file of every kind that a run stores and reads again."""
+    kinds: dict[tuple[str, str], str] = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run)
+        if path.is_dir() or name.parts[0] in ("report", "failures", "ledger.sqlite.lock"):
+            continue
+        kind = name.parts[:2] if name.parts[0] in ("layout", "patterns.zarr") else name.parts[:1]
+        kinds[("/".join(kind), path.suffix if path.suffix == ".json" else "")] = name.as_posix()
+    return list(kinds.values())
+
+
+FILES = [
+    "clips", "confirm", "hotspots.parquet", "hot_clips.parquet", "layout", "patterns.zarr/count",
+    "patterns.zarr/embedding", "patterns.zarr/key", "patterns.zarr/raster", "patterns.zarr/score",
+    "patterns.zarr/x_dbu", "patterns.zarr/y_dbu", "patterns.zarr/zarr.json",
+]  # fmt: skip
+
+
+def test_every_kind_of_file_is_tried(scanned: Path) -> None:
+    kinds = {Path(name).parts[0] for name in one_of_each(scanned)}
+    tried = {Path(name).parts[0] for name in FILES} | {"run.json", "ledger.sqlite"}
+    assert kinds == tried
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, remove, truncate])
+@pytest.mark.parametrize("kind", FILES)
+def test_what_is_damaged_is_computed_again(
+    kind: str, damage: Damage, scanned: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scanned, run)
+    files = sorted(p for p in [run / kind, *(run / kind).rglob("*")] if p.is_file())
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    damage(files[-1])
+    noticed = []
+    refused: AbstractContextManager[object] = nullcontext()
+    if kind != "clips":  # which are read by a session alone
+        refused = pytest.raises(IncompleteError, match="hotscan resume")
+    with refused:
+        open_view(Run(run))
+    result = resume(run, Resources(workers=0), noticed.append)
+    assert [event for event in noticed if isinstance(event, DataDamaged)]
+    assert result.complete
+    for path in (files[-1], run / "hotspots.parquet", *run.glob("confirm/*")):
+        assert path.read_bytes() == before[path], path
+
+
+def test_a_table_of_another_tile_is_not_taken(scanned: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scanned, run)
+    first, second = sorted(run.glob("clips/*"))[:2]
+    before = second.read_bytes()
+    shutil.copy(first, second)
+    resume(run, Resources(workers=0), lambda event: None)
+    assert second.read_bytes() == before
+
+
+def test_a_damaged_ledger_is_set_aside(scanned: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scanned, run)
+    ledger, before = run / "ledger.sqlite", (run / "hotspots.parquet").read_bytes()
+    ledger.write_bytes(ledger.read_bytes()[:5000] + b"x" * 3000)
+    assert resume(run, Resources(workers=0), lambda event: None).complete
+    assert (run / "hotspots.parquet").read_bytes() == before
+    assert (run / "ledger.sqlite.damaged").exists()
+
+
+def test_a_damaged_row_of_the_ledger_is_no_row(scanned: Path, tmp_path: Path) -> None:
+    """Whatever bit of it is flipped: the answer is the same, or an error says what is wrong."""
+    ledger = scanned / "ledger.sqlite"
+    content = ledger.read_bytes()
+    rng = np.random.default_rng(SEED)
+    answers = set()
+    for number, place in enumerate(rng.integers(len(content), size=12).tolist()):
+        run = tmp_path / f"{number}"
+        shutil.copytree(scanned, run)
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        (run / "ledger.sqlite").write_bytes(bytes(flipped))
+        with suppress(HotscanError):  # a version that is not ours, say
+            assert resume(run, Resources(workers=0), lambda event: None).complete
+            answers.add((run / "hotspots.parquet").read_bytes())
+    assert answers == {(scanned / "hotspots.parquet").read_bytes()}
+
+
+def test_shards_of_different_scans_are_not_merged(small_scan: SmallScan, tmp_path: Path) -> None:
+    from pipeline.passes.shard import Shard
+    from pipeline.scan.scan import merge
+    from stages.errors import RunMismatchError
+
+    roi = {"layout": {"roi_um": [50.0, 50.0, 60.0, 60.0]}}
+    one = small_scan(tmp_path / "1", shard=Shard(1, 2), **roi)
+    other = small_scan(tmp_path / "2", shard=Shard(2, 2), scores={"threshold": 0.77}, **roi)
+    for parts in ((one, other), (other, one)):
+        with pytest.raises(RunMismatchError, match=r"\[scores\] threshold was 0.\d+, is 0.\d+"):
+            merge([p.run.path for p in parts], tmp_path / "m", Resources(workers=0), print)
+
+
+def test_a_layout_that_changes_while_it_is_read_is_noticed(
+    small_scan: SmallScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.layout import ingest
+    from stages.errors import LayoutError
+
+    layout = tmp_path / "chip.gds.gz"
+    shutil.copy(small_scan.layout, layout)
+    read = ingest._read
+
+    def replaced(*given: object, **more: object) -> object:
+        done = read(*given, **more)  # type: ignore[arg-type]
+        layout.write_bytes(layout.read_bytes() + b"\0")
+        return done
+
+    monkeypatch.setattr(ingest, "_read", replaced)
+    with pytest.raises(LayoutError, match="changed while it was read"):
+        SmallScan(layout, small_scan.model)(tmp_path / "run")

@@ -8,6 +8,7 @@ promise  finished work is never mixed with work done under other inputs: stages 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -90,6 +91,10 @@ class RunRecord:
         return replace(self, state=state, finished=datetime.now(UTC).isoformat(timespec="seconds"))
 
 
+class DamagedRecordError(UsageError):
+    """``run.json`` cannot be read, or is not what was written."""
+
+
 def has_record(run: Run) -> bool:
     """Return whether the directory holds a run."""
     return run.record.exists()
@@ -105,8 +110,11 @@ def read_record(run: Run) -> RunRecord:
     """
     try:
         values: dict[str, Any] = json.loads(run.record.read_text())
-        version = values.pop("format", None)
+        digest, version = values.pop("digest", None), values.get("format")
         if version == FORMAT:
+            if digest != _digest(values):
+                raise ValueError("its digest is not that of its content")
+            del values["format"]
             layout, state = LayoutFile(**values.pop("layout")), State(values.pop("state"))
             return RunRecord(layout=layout, state=state, **values)
     except (FileNotFoundError, NotADirectoryError):
@@ -114,17 +122,36 @@ def read_record(run: Run) -> RunRecord:
             f"{run.path} holds no run (no run.json); give the --out of a scan"
         ) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UsageError(f"{run.record} cannot be read: {error}; use a new --out") from error
+        raise DamagedRecordError(
+            f"{run.record} cannot be read: {error}; run the command that began the run again, "
+            "which then computes everything again"
+        ) from error
     raise UsageError(
         f"{run.record} is of format {version}, this hotscan reads {FORMAT}; resume it with the "
         "hotscan that started it, or use a new --out"
     )
 
 
+def read_readable_record(run: Run) -> RunRecord | None:
+    """Return the record of a run; None when there is none, or it is damaged."""
+    if not has_record(run):
+        return None
+    try:
+        return read_record(run)
+    except DamagedRecordError:
+        return None
+
+
 def write_record(run: Run, record: RunRecord) -> None:
     """Write the record of a run."""
-    values = {"format": FORMAT, **asdict(record)}
+    values = json.loads(json.dumps({"format": FORMAT, **asdict(record)}))
+    values["digest"] = _digest(values)
     write_whole(run.record, json.dumps(values, indent=1).encode() + b"\n")
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True).encode()
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
 def bind(
@@ -149,10 +176,12 @@ def bind(
     RunMismatchError
         When a finished stage had other inputs; the text names each, before and now.
     """
-    if not has_record(run):
+    before = read_readable_record(run)
+    if before is None:  # whatever is finished here may be of other inputs
+        for stage in inputs_of(wanted):
+            ledger.forget(stage)
         write_record(run, wanted)
         return wanted
-    before = read_record(run)
     if before.task != wanted.task:
         raise RunMismatchError(
             f"{run.path} was started by hotscan {before.task}, not {wanted.task}; choose another "

@@ -24,6 +24,7 @@ from pipeline.engine.run_record import (
     RunRecord,
     State,
     differences,
+    read_readable_record,
     read_record,
 )
 from pipeline.engine.session import Session, Written, open_session
@@ -184,10 +185,8 @@ def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
 
     They never change the answer, but the units of the run are named by them.
     """
-    if not run.record.exists():
-        return config
-    record = read_record(run)
-    if record.task != "scan":
+    record = read_readable_record(run)
+    if record is None or record.task != "scan":
         return config
     before = ScanSettings.of(record).config
     scores = {"shard_patterns": before.scores.shard_patterns}

@@ -15,7 +15,7 @@ from pipeline.engine.events import DataDamaged
 from pipeline.engine.run_directory import Run
 from pipeline.scan.inspect_run import open_view
 from pipeline.scan.scan import resume
-from stages.errors import HotscanError, IncompleteError
+from stages.errors import HotscanError, IncompleteError, UsageError
 from tests.support.small_scan import SmallScan
 
 Damage = Callable[[Path], None]
@@ -35,6 +35,10 @@ def remove(path: Path) -> None:
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +171,19 @@ def test_a_layout_that_changes_while_it_is_read_is_noticed(
     monkeypatch.setattr(ingest, "_read", replaced)
     with pytest.raises(LayoutError, match="changed while it was read"):
         SmallScan(layout, small_scan.model)(tmp_path / "run")
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, halve])
+def test_a_damaged_record_is_replaced_by_the_same_command(
+    damage: Damage, small_scan: SmallScan, tmp_path: Path
+) -> None:
+    roi = {"layout": {"roi_um": [50.0, 50.0, 60.0, 60.0]}}
+    run = small_scan(tmp_path / "run", **roi).run
+    before, written_ns = run.hotspots.read_bytes(), run.hotspots.stat().st_mtime_ns
+    damage(run.record)
+    with pytest.raises(UsageError, match=r"run\.json cannot be read"):
+        resume(run.path, Resources(workers=0), lambda event: None)
+    again = small_scan(run.path, **roi)
+    assert again.complete
+    assert run.hotspots.read_bytes() == before
+    assert run.hotspots.stat().st_mtime_ns > written_ns  # nothing finished was trusted

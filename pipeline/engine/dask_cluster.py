@@ -3,7 +3,7 @@
 in       resources, or the scheduler's address
 out      a `LocalCluster`, a `Client`
 promise  workers start from one process that has imported what they need; none of them takes the
-         Ctrl-C that is meant for the driver
+         Ctrl-C that is meant for the driver; nobody else on the machine can reach them
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Resources
 from pipeline.engine import memory
 from stages.errors import UsageError
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, Security
 
 CONNECT_S = 10.0
 """How long a scheduler may take to answer at first, in seconds."""
 
-LOCAL_SETTINGS = {
+LOCAL_SETTINGS: dict[str, Any] = {
     # Workers are forked from a process that has imported what they need: torch is read once.
     # Elsewhere than on Linux, system libraries that torch uses do not survive a fork.
     "distributed.worker.multiprocessing-method": (
@@ -40,6 +40,10 @@ LOCAL_SETTINGS = {
     "distributed.worker.memory.pause": False,
     # One death may come from outside; at the second the unit is set aside.
     "distributed.scheduler.allowed-failures": 1,
+    # The web servers that Dask opens all the same serve nothing.
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.nanny.http.routes": [],
     # Dask's profiler, which nobody reads, interrupts driver and workers a hundred times a second.
     "distributed.worker.profile.enabled": False,
     # Dask has its workers give memory back at every chance.
@@ -49,8 +53,13 @@ LOCAL_SETTINGS = {
 
 
 def local_cluster(resources: Resources, imports: Sequence[str]) -> LocalCluster:
-    """Start workers on this machine, which begin with `imports`; under `LOCAL_SETTINGS`."""
-    from distributed import LocalCluster
+    """Start workers on this machine, which begin with `imports`; under `LOCAL_SETTINGS`.
+
+    Whoever reaches a scheduler can run code as its owner, and any user of the machine reaches its
+    loopback: so every connection needs a certificate made for this cluster, which never touches
+    the disk.
+    """
+    from distributed import LocalCluster, Security
     from distributed.utils import get_mp_context
 
     # At its first call Dask names what it needs itself, in place of what was named before.
@@ -63,6 +72,8 @@ def local_cluster(resources: Resources, imports: Sequence[str]) -> LocalCluster:
             threads_per_worker=1,
             processes=True,
             memory_limit=resources.worker_memory or "auto",
+            protocol="tls://",
+            security=Security.temporary(),
             # No dashboard; but its port is opened all the same, so let it be any free one.
             dashboard_address=None,
             scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
@@ -85,8 +96,13 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def connect(address: str, stack: ExitStack) -> Client:
+def connect(address: str, stack: ExitStack, security: Security | None = None) -> Client:
     """Return a client of the scheduler at `address`, closed with the stack.
+
+    Parameters
+    ----------
+    security
+        Certificates; those that Dask's own configuration names by default.
 
     Raises
     ------
@@ -96,7 +112,7 @@ def connect(address: str, stack: ExitStack) -> Client:
     from distributed import Client
 
     try:
-        return stack.enter_context(Client(address, timeout=CONNECT_S))
+        return stack.enter_context(Client(address, timeout=CONNECT_S, security=security))
     except (OSError, ValueError) as error:
         reason = str(error)
     # Left to a later garbage collection, a client that could not start may be closed while the

@@ -185,7 +185,8 @@ class DaskExecutor:
             if self._cluster is None:
                 raise RuntimeError("DaskExecutor.run was called outside its with block")
             cluster = self._stack.enter_context(self._cluster.result())
-            self._client = connect(str(cluster.scheduler_address), self._stack)
+            address = str(cluster.scheduler_address)
+            self._client = connect(address, self._stack, cluster.security)
         return self._client
 
     def run(

@@ -38,8 +38,7 @@ from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.passes.job import Job
 from pipeline.passes.units import draw_places
-from pipeline.report.run_view import RunView
-from pipeline.scan.inspect_run import open_view
+from pipeline.report.run_view import RunView, open_view
 from pipeline.scan.scan import ScanRequest, scan
 from stages.contracts import Bytes, Float32s, Int64s, Layer
 from stages.detector import checkpoint

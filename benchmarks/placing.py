@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.machine import machine
 from pipeline.engine.run_directory import Run
 from pipeline.passes.units import draw_places
-from pipeline.scan.inspect_run import open_view
+from pipeline.report.run_view import open_view
 from stages.exports.pages.pictures import likeliest
 from stages.scores import NetworkScorer
 

@@ -30,10 +30,10 @@ TORCH = ("stages/scores.py", "stages/detector/", "stages/lithography/")
 GDSTK = ("stages/layout/builder.py", "stages/exports/markers.py")
 
 WRITERS = {
-    "stages/exports/markers.py", "stages/exports/lyrdb.py", "stages/detector/checkpoint.py",
-    "stages/layout/builder.py", "stages/lithography/optics/kernel_cache.py",
+    "stages/detector/checkpoint.py", "stages/layout/builder.py",
+    "stages/lithography/optics/kernel_cache.py",
 }  # fmt: skip
-"""Stages that write a file in somebody's format; all others compute and write nothing."""
+"""Stages that touch files, as the docstring of `stages` says; all others only compute."""
 
 WRITING_METHODS = {
     "write_text", "write_bytes", "write_gds", "write_oas", "mkdir", "makedirs", "unlink", "rename",

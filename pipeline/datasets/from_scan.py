@@ -26,7 +26,7 @@ from pipeline.engine.run_record import RunRecord, State, all_inputs
 from pipeline.engine.session import Written, open_session
 from pipeline.passes.arrays import pattern_rows, read_patterns
 from pipeline.passes.job import Drawn, process_behind, require_opc
-from pipeline.scan.inspect_run import open_view
+from pipeline.report.run_view import open_view
 from pipeline.simulate import confirm
 from stages.contracts import Verdict
 from stages.detector.active_learning import candidates, choose

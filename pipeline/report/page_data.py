@@ -23,7 +23,7 @@ from stages.patterns import canonical
 from stages.scores import NetworkScorer
 
 
-def report_data(
+def gather_page_data(
     view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
 ) -> ReportData:
     """Return all that the report page shows."""

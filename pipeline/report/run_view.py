@@ -1,28 +1,38 @@
-"""A run with all that describes it, as outputs are made of it.
+"""A finished run, opened for reading: what every report, export and comparison starts from.
 
-in       a run directory, and what its session knows
-out      `RunView`: hotspots, verdicts, and what prints around them
+in       a run directory
+out      `RunView`: settings, layout, model, hotspots, verdicts, and the contours around them
+promise  a run is only read, and only with the model that it was scanned with
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import pyarrow.parquet as pq
 from shapely import Polygon
 
 from pipeline.config import ScanConfig
+from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import RunRecord
-from pipeline.passes.job import Job, process_behind
+from pipeline.engine.run_record import RunRecord, has_record, read_record
+from pipeline.engine.session import require_intact
+from pipeline.layout.ingest import open_packed
+from pipeline.passes.job import Job, make_job, process_behind
+from pipeline.passes.scan_settings import ScanSettings
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import print_window
 from stages.contracts import Box, Defect, Hotspot, PackedLayout, Verdict
+from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
 from stages.detector.network import Network
-from stages.exports.markers import Printed
+from stages.errors import IncompleteError, RunMismatchError
+from stages.exports.markers import PrintedArea
+from stages.exports.tables import table_to_hotspots
 from stages.hotspots import worst_first
+from stages.lithography.process import Process
 
 MOST_REGIONS = 10_000
 """Regions without a verdict that are named one by one; their number is always told in full."""
@@ -58,7 +68,7 @@ class RunView:
         return worst_first(self.hotspots, self.verdicts) if self.verdicts else self.hotspots
 
     @cached_property
-    def printed(self) -> list[Printed]:
+    def printed(self) -> list[PrintedArea]:
         """What prints around the worst defects of the worst hotspots."""
         failing = [(spot, defect) for spot in self.order if (defect := self.worst(spot))]
         return [
@@ -80,13 +90,13 @@ class RunView:
         verdict = (self.verdicts or {}).get(spot.id)
         return verdict.worst if verdict else None
 
-    def draw_print(self, defect: Defect, window: Box) -> Printed:
-        """Return what prints of a window at the corner of a defect."""
+    def draw_print(self, defect: Defect, window: Box) -> PrintedArea:
+        """Return target and contours of a window at the corner of a defect."""
         opc = self.config.confirm.opc or "none"
         layer, dbu_nm = self.layout.packed[0], self.layout.dbu_nm
         process = process_behind(self.model)
         target, prints = print_window(layer, window, dbu_nm, process, opc, defect.corner)
-        return Printed(window, target, prints)
+        return PrintedArea(window, target, prints)
 
     @property
     def unconfirmed(self) -> int:
@@ -110,3 +120,69 @@ class RunView:
             f"({', '.join(self.model.layers)} of {self.model.process}); "
             f"{', '.join(self.config.layout.layers)} is judged as if it were that",
         )
+
+
+def open_view(run: Run) -> RunView:
+    """Return a run as its own session saw it.
+
+    Raises
+    ------
+    IncompleteError
+        When the run has no hotspots yet, or is damaged on disk.
+    RunMismatchError
+        When the model is not the one that the run was made with.
+    """
+    record = read_record(run)
+    settings = ScanSettings.of(record)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        require_intact(run, ledger, "layout", "patterns", "scores", "hotspots", "confirm")
+    hotspots = read_hotspots(run)
+    config = settings.config
+    model_path = checkpoint.find(config.scores.model)
+    model = checkpoint.load(model_path)
+    if model.digest != settings.model_digest:
+        raise RunMismatchError(
+            f"{run.path} was scanned with a model of digest {settings.model_digest}, but "
+            f"{config.scores.model} is now {model.digest}; scan into a new run directory"
+        )
+    layout = open_packed(run.layout)
+    channels = model.raster.layers
+    scanned = replace(layout, layers=layout.layers[:channels], packed=layout.packed[:channels])
+    process = process_behind(model)
+    job = make_job(run.path, config, scanned, model, model_path, process)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        simulated = read_confirmed(job, config, process, ledger)
+    return RunView(run, job, config, scanned, model, hotspots, record, simulated)
+
+
+def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
+    """Return the hotspots of a run.
+
+    Raises
+    ------
+    IncompleteError
+        When the run has not come to its hotspots.
+    """
+    if not run.hotspots.exists():
+        finish = f"finish the scan with: hotscan resume {run.path}"
+        if has_record(run) and (shard := read_record(run).settings.get("shard")):
+            finish = f"it is part {shard}: put the parts together with hotscan merge"
+        raise IncompleteError(f"{run.path} has no hotspots yet; {finish}")
+    return table_to_hotspots(pq.read_table(run.hotspots))
+
+
+def make_confirmation(job: Job, config: ScanConfig, process: Process) -> confirm.Confirmation:
+    """Return how hotspots are simulated."""
+    asked = config.confirm
+    assert asked.opc is not None  # resolve_config put the model's in
+    return confirm.confirmation(Run(job.run), job.core_dbu, process, asked.opc, asked.batch_fields)
+
+
+def read_confirmed(
+    job: Job, config: ScanConfig, process: Process, ledger: Ledger
+) -> confirm.Confirmed | None:
+    """Return what simulation says of the hotspots; None when none was to be simulated."""
+    if not config.confirm.enabled:
+        return None
+    finished = sorted(ledger.finished("confirm"))
+    return confirm.read_confirmed(make_confirmation(job, config, process), finished)

@@ -25,7 +25,12 @@ from pipeline.config import Resources, load_config
 from pipeline.engine.events import Listener
 from pipeline.engine.integrity import list_files
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import open_run_directory, write_table, write_whole
+from pipeline.engine.run_directory import (
+    open_run_directory,
+    write_library,
+    write_table,
+    write_whole,
+)
 from pipeline.engine.run_record import LayoutFile, RunRecord, State, all_inputs
 from pipeline.engine.session import Written, open_session
 from pipeline.layout import ingest
@@ -41,7 +46,7 @@ from pipeline.simulate.tiles import (
     simulate,
 )
 from stages.contracts import Box, Defect, Layer, PackedLayout
-from stages.exports.markers import Drawing, free_layer, write_drawing
+from stages.exports.markers import Drawing, build_drawing, find_free_layer
 from stages.exports.pages.simulation import PageData, Scene, render_page
 from stages.lithography.measure.prints import printed
 from stages.lithography.optics.fields import disjoint
@@ -162,7 +167,7 @@ def _draw(
     missed: Sequence[Box],
 ) -> None:
     """Write target, mask, contours, band and defects as a layout of their own."""
-    number = free_layer(layout.file_layers)
+    number = find_free_layer(layout.file_layers)
     names = [corner.name for corner in job.process.corners] + [BAND]
     datatype = {name: 10 + index for index, name in enumerate(names)}
     half = round(job.process.min_width_nm / layout.dbu_nm)
@@ -189,7 +194,7 @@ def _draw(
             for name in names:
                 yield Drawing(Layer(number, datatype[name]), tuple(polygons[corner == name]))
 
-    write_drawing(path, layout.top, layout.dbu_nm, drawings())
+    write_library(path, build_drawing(layout.top, layout.dbu_nm, drawings()))
 
 
 def _scenes(job: Simulation, layout: PackedLayout, defects: Sequence[Defect]) -> Iterator[Scene]:

@@ -21,7 +21,7 @@ import pytest
 from pipeline.cli import app as cli
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
-from pipeline.report.outputs import read_hotspots
+from pipeline.report.run_view import read_hotspots
 from stages.detector import training
 from tests.support.small_scan import BLOCK, CHECKOUT, TINY, Hotscan
 

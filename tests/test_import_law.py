@@ -20,7 +20,7 @@ ROOMS = (
 FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure")}
 """Rooms inside a folder of `stages`, ground floor first."""
 
-FOUNDATION = ("stages.contracts", "stages.errors", "stages.geometry")
+FOUNDATION = ("stages.contracts", "stages.errors", "stages.settings", "stages.geometry")
 """What every stage may import."""
 
 NEIGHBOURS = {"stages/scores.py": ("stages.detector",)}

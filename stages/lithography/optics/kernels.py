@@ -153,7 +153,7 @@ def kernels(process: Process, defocus_nm: float, field: Field) -> Kernels:
 def _decomposed(process: Process, defocus_nm: float, field: Field) -> dict[str, Any]:
     """Decompose the TCC; where it is real, put two kernels into each complex wave."""
     rows = _shifted_pupils(process, defocus_nm, field)
-    even_source = process.source.looks_like("half")
+    even_source = process.source.is_unchanged_when("half")
     waves, values = zip(*(_socs(part) for part in _by_parity(rows, even_source)), strict=True)
     every, order = np.concatenate(values), np.argsort(-np.concatenate(values), kind="stable")
     share = np.cumsum(every[order]) / every.sum()

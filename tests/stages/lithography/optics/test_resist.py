@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from stages.contracts import Floats
-from stages.errors import ConfigError
 from stages.lithography.optics.exposure import expose
 from stages.lithography.optics.kernels import Field, field_of
 from stages.lithography.optics.resist import diffused, threshold
@@ -81,7 +80,7 @@ def test_a_threshold_may_be_given_in_place_of_an_anchor(share: float) -> None:
 @pytest.mark.parametrize("kept", [KRF.anchor, None])
 def test_a_threshold_and_an_anchor_are_both_or_neither_refused(kept: Anchor | None) -> None:
     resist = Resist(threshold=0.3 if kept else 0.0)
-    with pytest.raises(ConfigError, match="one of them"):
+    with pytest.raises(ValueError, match="one of them"):
         replace(KRF, anchor=kept, resist=resist)
 
 

@@ -18,7 +18,8 @@ from stages.contracts import Box
 from stages.errors import UsageError
 from stages.exports.lyrdb import compress_lyrdb, format_lyrdb
 from stages.exports.markers import build_clip, build_markers, find_free_layer, name_clip_file
-from stages.exports.pages.report import NotScanned, render_report
+from stages.exports.pages.report import render_report
+from stages.exports.pages.report_data import NotScanned
 from stages.exports.tables import format_csv, format_json, hotspots_to_table
 from stages.geometry.window_query import query
 

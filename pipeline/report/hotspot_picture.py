@@ -12,7 +12,7 @@ import shapely
 
 from pipeline.report.run_view import RunView
 from stages.contracts import Box, Hotspot, Shapes
-from stages.exports.pages.pictures import place, polygons_path, rects_path
+from stages.exports.pages.pictures import draw_polygons, draw_rects, to_picture
 from stages.geometry.window_query import polygons_of, query
 
 SIDE = 320.0
@@ -56,11 +56,11 @@ def _shapes_path(shapes: Shapes, window: Box) -> str:
     polygons: Sequence[shapely.Polygon] = [
         part for part in inside if isinstance(part, shapely.Polygon)
     ]
-    return rects_path(shapes.rects, window, SIDE) + polygons_path(polygons, window, SIDE)
+    return draw_rects(shapes.rects, window, SIDE) + draw_polygons(polygons, window, SIDE)
 
 
 def _core(core: Box, window: Box) -> str:
-    x, y = place(core.x_min, core.y_max, window, SIDE)
+    x, y = to_picture(core.x_min, core.y_max, window, SIDE)
     side = SIDE * core.width / window.width
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" fill="none" '
@@ -73,8 +73,8 @@ def _print(view: RunView, spot: Hotspot, window: Box) -> list[str]:
     defect = view.worst(spot)
     if defect is None:
         return []
-    path = polygons_path(view.draw_print(defect, window).contours, window, SIDE)
-    x, y = place(defect.x_dbu, defect.y_dbu, window, SIDE)
+    path = draw_polygons(view.draw_print(defect, window).contours, window, SIDE)
+    x, y = to_picture(defect.x_dbu, defect.y_dbu, window, SIDE)
     return [
         f'<path d="{path}" fill="none" stroke="#111" stroke-width="1.2"/>',
         f'<circle cx="{x:g}" cy="{y:g}" r="7" fill="none" stroke="#c02020" stroke-width="2">'

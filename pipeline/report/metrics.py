@@ -19,7 +19,7 @@ from pipeline.engine.run_directory import Run, write_whole
 from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.report.run_view import RunView
 from stages.contracts import Box, Clips
-from stages.exports.pages.report import NotScanned
+from stages.exports.pages.report_data import NotScanned
 
 
 def find_unscored_clips(view: RunView, ledger: Ledger) -> Clips:

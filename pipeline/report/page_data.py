@@ -1,4 +1,4 @@
-"""What the report page of a scan shows, gathered from its run.
+"""Gathering the content of the report page.
 
 in       a run, its metrics, the regions without a verdict
 out      `ReportData`, plain values
@@ -15,10 +15,10 @@ import tomli_w
 from pipeline.config import ScanConfig
 from pipeline.passes.arrays import read_patterns
 from pipeline.passes.units import draw_places
-from pipeline.report.run_view import MOST_REGIONS, RunView
+from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
-from stages.exports.pages.report import Alike, ModelCard, NotScanned, ReportData
+from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
 from stages.patterns import canonical
 from stages.scores import NetworkScorer
 
@@ -26,12 +26,12 @@ from stages.scores import NetworkScorer
 def gather_page_data(
     view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
 ) -> ReportData:
-    """Return all that the report page shows."""
+    """Return the content of the report page."""
     config, layout, record = view.config, view.layout, view.record
     (count,) = read_patterns(view.run, "count")
     at_default = config.scores.threshold == view.model.threshold
     point = view.model.operating_point
-    pictures = _pictures(view, view.order[: config.report.top])
+    pictures = _draw_clips(view, view.order[: config.report.top])
     return ReportData(
         layout=record.layout.name,
         layout_digest=record.layout.sha256,
@@ -47,14 +47,14 @@ def gather_page_data(
             process=view.model.process,
             recall=point.recall if at_default else None,
             false_alarm_rate=point.false_alarm_rate if at_default else None,
-            measured_on=str(view.model.provenance.get("measured_on", "its validation clips")),
+            measured_on=describe_measurement(view.model),
         ),
-        sampling=_sampling_words(config),
+        sampling=_describe_sampling(config),
         threshold=float(config.scores.threshold or 0),
         hotspots=view.hotspots,
         pictures=pictures,
-        where=_where(view, pictures),
-        alike=_alike(view, pictures),
+        evidence=_map_evidence(view, pictures),
+        known=_find_known(view, pictures),
         occurrences={spot.pattern: int(count[spot.pattern]) for spot in view.hotspots},
         clips=metrics["clips"],
         patterns=metrics["patterns"],
@@ -64,7 +64,7 @@ def gather_page_data(
         area_covered_um2=metrics["area_covered_um2"],
         not_scanned=regions[:MOST_REGIONS],
         seconds=record.seconds,
-        config=config_toml(config),
+        config=format_config(config),
         version=record.hotscan,
         finished=record.finished,
         warnings=view.warnings,
@@ -76,13 +76,13 @@ def gather_page_data(
     )
 
 
-def _pictures(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
+def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
     places: Int64s = np.array([(s.x_dbu, s.y_dbu) for s in shown], np.int64).reshape(-1, 2)
     drawn = draw_places(places[:, 0], places[:, 1], view.job)
     return {spot.id: picture for spot, picture in zip(shown, drawn, strict=True)}
 
 
-def _where(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
+def _map_evidence(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
     """Return what each place of the shown clips adds to their log odds, by id."""
     if not pictures:
         return {}
@@ -91,8 +91,8 @@ def _where(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
     return {} if found is None else dict(zip(pictures, found, strict=True))
 
 
-def _alike(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Alike]:
-    """Return, for each of the shown hotspots, the nearest that the model learnt from, by id."""
+def _find_known(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, KnownHotspot]:
+    """Return the most similar hotspot that the model was trained on, by id of the shown ones."""
     examples = view.model.examples
     if examples is None or not pictures:
         return {}
@@ -101,12 +101,12 @@ def _alike(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Alike]:
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)
     return {
-        number: Alike(examples[at].numpy(), float(apart[row, at]))
+        number: KnownHotspot(examples[at].numpy(), float(apart[row, at]))
         for row, (number, at) in enumerate(zip(pictures, nearest.tolist(), strict=True))
     }
 
 
-def _sampling_words(config: ScanConfig) -> str:
+def _describe_sampling(config: ScanConfig) -> str:
     clips = config.clips
     if clips.mode == "grid":
         return f"every clip of a grid of {clips.stride_nm:g} nm that shows any geometry"
@@ -117,7 +117,7 @@ def _sampling_words(config: ScanConfig) -> str:
     )
 
 
-def config_toml(config: ScanConfig) -> str:
+def format_config(config: ScanConfig) -> str:
     """Return the resolved config as TOML; settings that are not set are left out."""
     tables = {
         name: {key: value for key, value in settings.items() if value is not None}

@@ -186,3 +186,8 @@ def read_confirmed(
         return None
     finished = sorted(ledger.finished("confirm"))
     return confirm.read_confirmed(make_confirmation(job, config, process), finished)
+
+
+def describe_measurement(model: Checkpoint) -> str:
+    """Say on which clips the recall and false-alarm rate of a model were measured."""
+    return str(model.provenance.get("measured_on", "its validation clips"))

@@ -16,7 +16,7 @@ from pipeline.engine.run_record import State, read_record
 from pipeline.layout.ingest import read_info
 from pipeline.report.export import export_hotspots, write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
-from pipeline.report.run_view import open_view
+from pipeline.report.run_view import describe_measurement, open_view
 from stages.detector import checkpoint
 from stages.errors import UsageError
 
@@ -118,6 +118,7 @@ def shipped_models() -> dict[str, Any]:
             "layers": ", ".join(model.layers),
             **{key: value for key, value in asdict(model.raster).items() if key != "layers"},
             **asdict(model.operating_point),
+            "measured_on": describe_measurement(model),
             "digest": model.digest,
         }
     return found

@@ -12,7 +12,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from stages.exports.markers import Drawing, build_drawing, find_free_layer
 from stages.exports.pages.simulation import PageData, Scene, render_page
 from stages.lithography.measure.prints import printed
 from stages.lithography.optics.fields import disjoint
-from stages.lithography.process import load_process
+from stages.lithography.process import Process, load_process
 
 TILE_UM = 100.0
 """Side of what is simulated as one unit of work."""
@@ -60,56 +60,79 @@ SCENE_NM = 2000.0
 """Side of what it draws of each."""
 
 
+@dataclass(frozen=True, slots=True)
+class SimulateRequest:
+    """What to simulate, how, and where to."""
+
+    layout: Path
+    """Layout file."""
+    out: Path
+    """Directory to write; it is created when absent."""
+    layer: str
+    """Target layer, as layer/datatype."""
+    process: str = "krf130"
+    """Name of a shipped process, or path of a TOML file."""
+    mask: str | None = None
+    """Layer of the mask, as layer/datatype; None where the mask is the target, or OPC of it."""
+    opc: str = "none"
+    """``none``, or ``model``: the mask is corrected first."""
+    cell: str | None = None
+    """Top cell; needed when the file has several."""
+    roi_um: Sequence[float] | None = None
+    """Region to simulate, x0, y0, x1, y1 in um; the whole extent when not given."""
+    contours: bool = True
+    """Whether the printed contours are written, too."""
+
+
 def simulate_region(
-    layout_path: Path,
-    out: Path,
-    process: str,
-    layer: str,
-    mask: str | None,
-    opc: str,
-    cell: str | None,
-    roi_um: Sequence[float] | None,
-    contours: bool,
-    resources: Resources,
-    listen: Listener,
+    request: SimulateRequest, resources: Resources, listen: Listener
 ) -> dict[str, Any]:
-    """Simulate a region into the directory `out`; return its metrics.
+    """Simulate a region into a directory; return its metrics.
+
+    The same request resumes a simulation that was stopped.
 
     Raises
     ------
     UsageError
-        When the request cannot be met, or `out` is of another one.
+        When the request cannot be met, or the directory belongs to another one.
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    model = load_process(process)  # once: no edit of its file may reach into a finished part
-    require_opc(model, opc, mask)
-    layers = [Layer.parse(name) for name in (layer, *filter(None, [mask]))]
-    config = load_config(None, {"layout": {"layers": [layer], "cell": cell, "roi_um": roi_um}})
-    ingest.require_layout(layout_path)
-    run = open_run_directory(out)
-    file = LayoutFile(str(layout_path.resolve()), ingest.sha256_of(layout_path))
-    wanted = RunRecord(task="simulate", layout=file, settings={
-        "process": model.name, "process_settings": model.as_dict(), "opc": opc,
-        "layer": layer, "mask": mask, "cell": cell, "roi_um": roi_um and list(roi_um),
-        "contours": contours,
+    process = load_process(request.process)  # once: later edits of its file must not get in
+    require_opc(process, request.opc, request.mask)
+    config = load_config(None, {
+        "layout": {"layers": [request.layer], "cell": request.cell, "roi_um": request.roi_um},
     })  # fmt: skip
+    ingest.require_layout(request.layout)
+    run = open_run_directory(request.out)
+    layers = [Layer.parse(name) for name in (request.layer, request.mask) if name]
+    wanted = _make_record(request, process)
     with open_session(run, wanted, all_inputs, resources, listen) as session:
 
         def pack() -> Written:
-            ingest.pack_into(layout_path, run.layout, layers, cell)
+            ingest.pack_into(request.layout, run.layout, layers, request.cell)
             return Written(list_files(run.path, "layout"))
 
         session.run_once("layout", pack)
         layout = open_layout(run.path)
         job = Simulation(
-            run.path, scan_area(config, layout), round(TILE_UM * 1000 / layout.dbu_nm), model, opc,
-            mask is not None,
+            run.path, scan_area(config, layout), round(TILE_UM * 1000 / layout.dbu_nm), process,
+            request.opc, request.mask is not None,
         )  # fmt: skip
-        failed = simulate(session, job, contours=contours)
+        failed = simulate(session, job, contours=request.contours)
         metrics = _write(job, layout, session.record, session.ledger, failed)
         session.end(State.COMPLETE if metrics["complete"] else State.INCOMPLETE)
     return metrics
+
+
+def _make_record(request: SimulateRequest, process: Process) -> RunRecord:
+    """Return the record of a new run: everything that changes its answer."""
+    file = LayoutFile(str(request.layout.resolve()), ingest.sha256_of(request.layout))
+    return RunRecord(task="simulate", layout=file, settings={
+        "process": process.name, "process_settings": process.as_dict(), "opc": request.opc,
+        "layer": request.layer, "mask": request.mask, "cell": request.cell,
+        "roi_um": request.roi_um and list(request.roi_um), "contours": request.contours,
+    })  # fmt: skip
 
 
 def _write(

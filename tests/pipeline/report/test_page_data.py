@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import load_config
 from pipeline.engine.run_directory import Run
-from pipeline.report.page_data import config_toml
+from pipeline.report.page_data import format_config
 from pipeline.report.run_view import RunView, open_view
 
 
@@ -18,5 +18,5 @@ def view(reference: Run) -> RunView:
 
 
 def test_the_config_in_the_report_can_be_used_again(view: RunView) -> None:
-    tables = tomllib.loads(config_toml(view.config))
+    tables = tomllib.loads(format_config(view.config))
     assert load_config(None, tables) == view.config

@@ -31,13 +31,13 @@ from pipeline.scan.scan import ScanRequest, scan
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from stages.contracts import Defect
 from stages.lithography.measure.defects import label_clips
-from stages.lithography.optics.fields import lattice_of
+from stages.lithography.optics.fields import make_lattice
 from stages.lithography.process import load_process
 
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 LAYER, PROCESS, MODEL = "68/20", "krf130", "krf130-met1"
 ROI = "1500,0,1800,3510"
-FIELD_UM2 = (lattice_of(load_process(PROCESS), 1.0).core_dbu / 1000) ** 2
+FIELD_UM2 = (make_lattice(load_process(PROCESS), 1.0).core_dbu / 1000) ** 2
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def find_unscored_clips(view: RunView, ledger: Ledger) -> Clips:
 
 
 def list_unscanned_regions(view: RunView, ledger: Ledger) -> tuple[NotScanned, ...]:
-    """Return every region without a verdict, in the area that was to be scanned."""
+    """Return every region of the scanned area that has no verdict."""
     finished, failed = ledger.finished("clips"), ledger.failed("clips")
     regions = []
     for tile in view.job.tiles:
@@ -59,17 +59,8 @@ def gather_metrics(
     stages = ("clips", "patterns", "scores", "hotspots", "confirm")
     totals = {stage: ledger.totals(stage) for stage in stages}
     failed = totals["clips"].failed + totals["scores"].failed
-    simulated = {}
     if view.simulated is not None:
         failed += totals["confirm"].failed
-        simulated = {
-            "hotspots_confirmed": sum(v.confirmed for v in view.simulated.verdicts.values()),
-            "hotspots_not_simulated": view.unconfirmed,
-            "hotspots_not_asked": len(view.hotspots) - len(view.to_simulate),
-            "clips_simulated": view.simulated.clips_simulated,
-            "clips_confirmed": view.simulated.clips_failing,
-            "fields_simulated": int(totals["confirm"].counts.get("fields", 0)),
-        }
     return {
         "complete": not regions and not failed and not view.unconfirmed,
         "hotspots": len(view.hotspots),
@@ -80,7 +71,7 @@ def gather_metrics(
         "tiles_taken_over": int(totals["clips"].counts.get("taken_over", 0)),
         "patterns_taken_over": int(totals["scores"].counts.get("taken_over", 0)),
         "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
-        **simulated,
+        **_count_simulated(view, int(totals["confirm"].counts.get("fields", 0))),
         "units_failed": failed,
         "regions_not_scanned": len(regions),
         "area_um2": area * um2,
@@ -90,6 +81,20 @@ def gather_metrics(
         "warnings": len(view.warnings),
         **{f"seconds_{stage}": spent for stage, spent in view.record.seconds.items()},
         "peak_rss_mb": round(max(view.record.peak_rss_mb, peak_rss_mb()), 1),
+    }
+
+
+def _count_simulated(view: RunView, fields: int) -> dict[str, int]:
+    """Return the counts of the simulation of the hotspots; none if it was not asked for."""
+    if view.simulated is None:
+        return {}
+    return {
+        "hotspots_confirmed": sum(v.confirmed for v in view.simulated.verdicts.values()),
+        "hotspots_not_simulated": view.unconfirmed,
+        "hotspots_not_asked": len(view.hotspots) - len(view.to_simulate),
+        "clips_simulated": view.simulated.clips_simulated,
+        "clips_confirmed": view.simulated.clips_failing,
+        "fields_simulated": fields,
     }
 
 

@@ -19,7 +19,7 @@ from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
 from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
-from stages.patterns import canonical
+from stages.patterns import canonicalize
 from stages.scores import NetworkScorer
 
 
@@ -29,8 +29,6 @@ def gather_page_data(
     """Return the content of the report page."""
     config, layout, record = view.config, view.layout, view.record
     (count,) = read_patterns(view.run, "count")
-    at_default = config.scores.threshold == view.model.threshold
-    point = view.model.operating_point
     pictures = _draw_clips(view, view.order[: config.report.top])
     return ReportData(
         layout=record.layout.name,
@@ -41,14 +39,7 @@ def gather_page_data(
         extent=layout.extent,
         roi=view.job.area if config.layout.roi_um else None,
         raster=view.job.spec,
-        model=ModelCard(
-            name=config.scores.model,
-            digest=view.model.digest,
-            process=view.model.process,
-            recall=point.recall if at_default else None,
-            false_alarm_rate=point.false_alarm_rate if at_default else None,
-            measured_on=describe_measurement(view.model),
-        ),
+        model=_describe_model(view),
         sampling=_describe_sampling(config),
         threshold=float(config.scores.threshold or 0),
         hotspots=view.hotspots,
@@ -76,6 +67,19 @@ def gather_page_data(
     )
 
 
+def _describe_model(view: RunView) -> ModelCard:
+    at_default = view.config.scores.threshold == view.model.threshold
+    point = view.model.operating_point
+    return ModelCard(
+        name=view.config.scores.model,
+        digest=view.model.digest,
+        process=view.model.process,
+        recall=point.recall if at_default else None,
+        false_alarm_rate=point.false_alarm_rate if at_default else None,
+        measured_on=describe_measurement(view.model),
+    )
+
+
 def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
     places: Int64s = np.array([(s.x_dbu, s.y_dbu) for s in shown], np.int64).reshape(-1, 2)
     drawn = draw_places(places[:, 0], places[:, 1], view.job)
@@ -96,7 +100,7 @@ def _find_known(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Known
     examples = view.model.examples
     if examples is None or not pictures:
         return {}
-    shown = canonical(np.stack(list(pictures.values())), view.job.symmetries)
+    shown = canonicalize(np.stack(list(pictures.values())), view.job.symmetries)
     mine, theirs = (likeness(view.detector, rasters) for rasters in (shown, examples.numpy()))
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)

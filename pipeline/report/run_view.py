@@ -31,16 +31,16 @@ from stages.detector.network import Network
 from stages.errors import IncompleteError, RunMismatchError
 from stages.exports.markers import PrintedArea
 from stages.exports.tables import table_to_hotspots
-from stages.hotspots import worst_first
+from stages.hotspots import sort_worst_first
 from stages.lithography.process import Process
 
 MOST_REGIONS = 10_000
-"""Regions without a verdict that are named one by one; their number is always told in full."""
+"""Regions without a verdict that are listed one by one; their number is always given in full."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run, with all that describes it."""
+    """A run with its settings, layout, model and results."""
 
     run: Run
     job: Job
@@ -50,35 +50,35 @@ class RunView:
     hotspots: tuple[Hotspot, ...]
     record: RunRecord
     simulated: confirm.Confirmed | None = None
-    """What simulation says of the hotspots; None when none was to be simulated."""
+    """Verdicts by simulation; None when simulation was not asked for."""
 
     @cached_property
     def detector(self) -> Network:
-        """The model's network, made once."""
+        """The model's network, loaded once."""
         return self.model.detector()
 
     @property
     def verdicts(self) -> Mapping[int, Verdict] | None:
-        """What simulation says of each hotspot, by id."""
+        """Verdict by simulation of each hotspot, by id."""
         return None if self.simulated is None else self.simulated.verdicts
 
     @cached_property
     def order(self) -> tuple[Hotspot, ...]:
         """The hotspots in the order of the report."""
-        return worst_first(self.hotspots, self.verdicts) if self.verdicts else self.hotspots
+        return sort_worst_first(self.hotspots, self.verdicts) if self.verdicts else self.hotspots
 
     @cached_property
     def printed(self) -> list[PrintedArea]:
-        """What prints around the worst defects of the worst hotspots."""
+        """Target and contours around the worst defects of the worst hotspots."""
         failing = [(spot, defect) for spot in self.order if (defect := self.worst(spot))]
         return [
-            self.draw_print(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grown(self.job.core_dbu))
+            self.draw_print(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grow(self.job.core_dbu))
             for _, defect in failing[: self.config.report.contours]
         ]
 
     @cached_property
     def contours(self) -> dict[int, Sequence[Polygon]]:
-        """Id of each hotspot that the report shows to what prints of its clip."""
+        """Id of each hotspot that the report shows to the contours of its clip."""
         return {
             spot.id: self.draw_print(defect, spot.core(self.job.clip_dbu)).contours
             for spot in self.order[: self.config.report.top]
@@ -86,7 +86,7 @@ class RunView:
         }
 
     def worst(self, spot: Hotspot) -> Defect | None:
-        """Return the worst defect of a hotspot that was simulated."""
+        """Return the worst defect of a hotspot; None if it prints or was not simulated."""
         verdict = (self.verdicts or {}).get(spot.id)
         return verdict.worst if verdict else None
 
@@ -100,17 +100,17 @@ class RunView:
 
     @property
     def unconfirmed(self) -> int:
-        """How many hotspots were to be simulated and are not."""
+        """How many hotspots should have been simulated and were not."""
         return 0 if self.verdicts is None else len(self.to_simulate) - len(self.verdicts)
 
     @property
     def to_simulate(self) -> list[int]:
-        """Ids of the hotspots that simulation is asked about, where it is asked."""
-        return confirm.to_simulate(self.hotspots, self.config.confirm.confident)
+        """Ids of the hotspots to simulate, where simulation is asked for."""
+        return confirm.select_to_simulate(self.hotspots, self.config.confirm.confident)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the reader noticed, and how the layers differ from those the model knows."""
+        """Warnings of the reader, and of layers other than those the model was trained on."""
         trained = tuple(self.model.provenance.get("trained_on_layers", ()))
         if not trained or trained == self.config.layout.layers:
             return self.layout.warnings
@@ -118,19 +118,19 @@ class RunView:
             *self.layout.warnings,
             f"model {self.config.scores.model} was trained on {', '.join(trained)} "
             f"({', '.join(self.model.layers)} of {self.model.process}); "
-            f"{', '.join(self.config.layout.layers)} is judged as if it were that",
+            f"{', '.join(self.config.layout.layers)} is scored as if it were that",
         )
 
 
 def open_view(run: Run) -> RunView:
-    """Return a run as its own session saw it.
+    """Open a run, with the hotspots, verdicts and settings of its last session.
 
     Raises
     ------
     IncompleteError
         When the run has no hotspots yet, or is damaged on disk.
     RunMismatchError
-        When the model is not the one that the run was made with.
+        When the model is not the one that the run was scanned with.
     """
     record = read_record(run)
     settings = ScanSettings.of(record)
@@ -161,7 +161,7 @@ def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
     Raises
     ------
     IncompleteError
-        When the run has not come to its hotspots.
+        When the run has no hotspots yet.
     """
     if not run.hotspots.exists():
         finish = f"finish the scan with: hotscan resume {run.path}"
@@ -172,16 +172,18 @@ def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
 
 
 def make_confirmation(job: Job, config: ScanConfig, process: Process) -> confirm.Confirmation:
-    """Return how hotspots are simulated."""
+    """Return the input of the batches that simulate the hotspots of a run."""
     asked = config.confirm
     assert asked.opc is not None  # resolve_config put the model's in
-    return confirm.confirmation(Run(job.run), job.core_dbu, process, asked.opc, asked.batch_fields)
+    return confirm.make_confirmation(
+        Run(job.run), job.core_dbu, process, asked.opc, asked.batch_fields
+    )
 
 
 def read_confirmed(
     job: Job, config: ScanConfig, process: Process, ledger: Ledger
 ) -> confirm.Confirmed | None:
-    """Return what simulation says of the hotspots; None when none was to be simulated."""
+    """Return the verdicts by simulation; None when simulation was not asked for."""
     if not config.confirm.enabled:
         return None
     finished = sorted(ledger.finished("confirm"))

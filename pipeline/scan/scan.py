@@ -244,7 +244,7 @@ class _Scan:
         if self.config.confirm.enabled:
             work = run_view.make_confirmation(job, self.config, self.process)
             task = partial(confirm.confirm_batch, job=work)
-            self.session.run_units("confirm", "batches", work.batches, task, confirm.batch_name)
+            self.session.run_units("confirm", "batches", work.batches, task, confirm.name_batch)
         return self.report(job, layout, hotspots)
 
     def pack_layout(self, path: Path) -> PackedLayout:
@@ -308,7 +308,7 @@ class _Scan:
                 over, pattern, rules=RULES, scores=scores, keys=keys, core_dbu=job.core_dbu,
                 threshold=threshold, confident=self.model.operating_point.confident,
             )  # fmt: skip
-            chosen = confirm.to_simulate(spots, self.config.confirm.confident)
+            chosen = confirm.select_to_simulate(spots, self.config.confirm.confident)
             confirm.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
             counts = {

@@ -1,9 +1,9 @@
-"""``hotscan simulate``: a region, from layout file to defects, contours, drawing and page.
+"""Simulating a region: from layout file to defects, contours, drawing and page.
 
-in       a layout file, a process, a region
+in       a `SimulateRequest`: a layout file, a process, a region
 out      a directory with ``defects.csv``, ``defects.parquet``, ``simulation.gds``, ``index.html``
          and ``metrics.json``
-promise  a stopped simulation goes on; one that misses a tile says so
+promise  a stopped simulation resumes; one that misses a tile says so
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from pipeline.simulate.tiles import (
     BAND,
     DEFECTS,
     Simulation,
-    geometry,
-    kinds,
+    count_kinds,
     read_defects,
-    simulate,
+    read_geometry,
+    run_simulation,
 )
 from stages.contracts import Box, Defect, Layer, PackedLayout
 from stages.exports.markers import Drawing, build_drawing, find_free_layer
 from stages.exports.pages.simulation import PageData, Scene, render_page
-from stages.lithography.measure.prints import printed
-from stages.lithography.optics.fields import disjoint
+from stages.lithography.measure.prints import simulate_prints
+from stages.lithography.optics.fields import make_disjoint
 from stages.lithography.process import Process, load_process
 
 TILE_UM = 100.0
-"""Side of what is simulated as one unit of work."""
+"""Side of a tile, the unit of work."""
 SCENES = 24
-"""Defects that the page draws."""
+"""Number of defects that the page draws."""
 SCENE_NM = 2000.0
-"""Side of what it draws of each."""
+"""Side of each of these drawings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def simulate_region(
             run.path, scan_area(config, layout), round(TILE_UM * 1000 / layout.dbu_nm), process,
             request.opc, request.mask is not None,
         )  # fmt: skip
-        failed = simulate(session, job, contours=request.contours)
-        metrics = _write(job, layout, session.record, session.ledger, failed)
+        failed = run_simulation(session, job, contours=request.contours)
+        metrics = _write_outputs(job, layout, session.record, session.ledger, failed)
         session.end(State.COMPLETE if metrics["complete"] else State.INCOMPLETE)
     return metrics
 
@@ -135,10 +135,10 @@ def _make_record(request: SimulateRequest, process: Process) -> RunRecord:
     })  # fmt: skip
 
 
-def _write(
+def _write_outputs(
     job: Simulation, layout: PackedLayout, record: RunRecord, ledger: Ledger, failed: int
 ) -> dict[str, Any]:
-    """Write what people and tools read."""
+    """Write tables, drawing, page and metrics; return the metrics."""
     done = [tile for tile in job.tiles if tile.name in ledger.finished("defects")]
     missed = [tile.box for tile in job.tiles if tile not in done]
     defects = read_defects(job, [tile.name for tile in done])
@@ -147,7 +147,7 @@ def _write(
         "complete": not failed, "units_failed": failed, "area_um2": job.area.area * um2,
         "tiles": len(job.tiles), "tiles_simulated": len(done), "process": job.process.name,
         "opc": job.opc, "corners": len(job.process.corners), "defects": len(defects),
-        **{f"defects_{kind}": count for kind, count in kinds(defects).items()},
+        **{f"defects_{kind}": count for kind, count in count_kinds(defects).items()},
         **{
             name: round(value, 4)
             for name, value in ledger.totals("contours").counts.items()
@@ -158,19 +158,19 @@ def _write(
     folder = job.run
     write_table(folder / "defects.parquet",
                 pa.Table.from_pylist([asdict(d) for d in defects], schema=DEFECTS))  # fmt: skip
-    write_whole(folder / "defects.csv", _csv(defects, layout.dbu_nm).encode())
+    write_whole(folder / "defects.csv", _format_csv(defects, layout.dbu_nm).encode())
     _draw(folder / "simulation.gds", job, layout, record, ledger, defects, missed)
     page = PageData(
         layout=record.layout.name, dbu_nm=layout.dbu_nm, area=job.area,
-        not_simulated=tuple(missed), defects=defects, scenes=tuple(_scenes(job, layout, defects)),
-        metrics=metrics, process=job.process.name,
+        not_simulated=tuple(missed), defects=defects, metrics=metrics, process=job.process.name,
+        scenes=tuple(_make_scenes(job, layout, defects)),
     )  # fmt: skip
     write_whole(folder / "index.html", render_page(page).encode())
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
     return metrics
 
 
-def _csv(defects: Sequence[Defect], dbu_nm: float) -> str:
+def _format_csv(defects: Sequence[Defect], dbu_nm: float) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("x_um", "y_um", "kind", "corner", "severity"))
@@ -197,7 +197,7 @@ def _draw(
 
     def drawings() -> Iterator[Drawing]:
         for defect in defects:
-            box = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grown(half)
+            box = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grow(half)
             yield Drawing(Layer(number, 0), (box,), f"{defect.kind} {defect.severity:.2f}")
         yield Drawing(Layer(number, 2), tuple(missed))
         if not record.settings["contours"]:
@@ -207,10 +207,10 @@ def _draw(
             window = tile.box.intersect(job.area)
             if tile.name not in finished or window is None:
                 continue
-            target, mask = geometry(job, window)
+            target, mask = read_geometry(job, window)
             yield Drawing(layout.layers[0], target, within=window)
             if mask is not None:
-                yield Drawing(Layer(number, 3), disjoint(mask), within=window)
+                yield Drawing(Layer(number, 3), make_disjoint(mask), within=window)
             table = pq.read_table(job.run / "contours" / f"{tile.name}.parquet")
             polygons = shapely.from_wkb(table["polygon"].to_numpy(zero_copy_only=False))
             corner = np.array(table["corner"].to_pylist(), object)
@@ -220,12 +220,16 @@ def _draw(
     write_library(path, build_drawing(layout.top, layout.dbu_nm, drawings()))
 
 
-def _scenes(job: Simulation, layout: PackedLayout, defects: Sequence[Defect]) -> Iterator[Scene]:
+def _make_scenes(
+    job: Simulation, layout: PackedLayout, defects: Sequence[Defect]
+) -> Iterator[Scene]:
     """Yield pictures of the worst defects."""
     half = round(SCENE_NM / layout.dbu_nm / 2)
     worst = sorted(defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu))[:SCENES]
     for defect in worst:
-        window = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grown(half)
-        target, mask = geometry(job, window)
-        prints = printed(target if mask is None else mask, window, layout.dbu_nm, job.process)
+        window = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grow(half)
+        target, mask = read_geometry(job, window)
+        prints = simulate_prints(
+            target if mask is None else mask, window, layout.dbu_nm, job.process
+        )
         yield Scene(window, target, mask, prints, defect)

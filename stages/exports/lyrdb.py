@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
-from stages.contracts import Box, Defect, Hotspot, Verdict, um
+from stages.contracts import Box, Defect, Hotspot, Verdict, to_um
 
 SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
 """Lowest score of each category of the report database, highest first."""
@@ -123,7 +123,7 @@ def _list_simulated(
 
 
 def _format_defect(spot: Hotspot, worst: Defect, dbu_nm: float) -> list[str]:
-    around = Box(worst.x_dbu, worst.y_dbu, worst.x_dbu, worst.y_dbu).grown(round(100 / dbu_nm))
+    around = Box(worst.x_dbu, worst.y_dbu, worst.x_dbu, worst.y_dbu).grow(round(100 / dbu_nm))
     return [
         f"[#severity] float: {worst.severity:.4f}",
         f"[#rank] float: {spot.id}",
@@ -185,5 +185,5 @@ def _format_values(spot: Hotspot, group_size: int, dbu_nm: float, core_dbu: int)
 
 
 def _format_box(box: Box, dbu_nm: float) -> str:
-    x_min, y_min, x_max, y_max = (um(edge, dbu_nm) for edge in box.as_tuple())
+    x_min, y_min, x_max, y_max = (to_um(edge, dbu_nm) for edge in box.as_tuple())
     return f"box: ({x_min:.12g},{y_min:.12g};{x_max:.12g},{y_max:.12g})"

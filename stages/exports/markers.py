@@ -18,7 +18,7 @@ import gdstk
 import numpy as np
 from shapely import Polygon
 
-from stages.contracts import Box, Defect, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, um
+from stages.contracts import Box, Defect, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, to_um
 from stages.errors import ConfigError, LayoutError
 
 CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET = range(6)
@@ -117,7 +117,7 @@ def build_markers(
         worst = verdicts[spot.id].worst if verdicts and spot.id in verdicts else None
         if worst is not None:
             at = Box(worst.x_dbu, worst.y_dbu, worst.x_dbu, worst.y_dbu)
-            box = at.grown(round(_DEFECT_NM / 2 / dbu_nm))
+            box = at.grow(round(_DEFECT_NM / 2 / dbu_nm))
             text = f"H{spot.id} {worst.kind} {worst.severity:.2f}"
             cell.add(_make_rectangle(box, dbu_nm, layer, DEFECT))
             _add_label(cell, text, worst, dbu_nm, Layer(layer, DEFECT))
@@ -127,7 +127,7 @@ def build_markers(
 
 
 def _add_label(cell: Any, text: str, at: Hotspot | Defect, dbu_nm: float, layer: Layer) -> None:
-    place = (um(at.x_dbu, dbu_nm), um(at.y_dbu, dbu_nm))
+    place = (to_um(at.x_dbu, dbu_nm), to_um(at.y_dbu, dbu_nm))
     cell.add(gdstk.Label(text, place, layer=layer.layer, texttype=layer.datatype))
 
 
@@ -152,7 +152,7 @@ def _make_rectangle(box: Box, dbu_nm: float, layer: int, datatype: int) -> Any:
             f"box {box.as_tuple()} in dbu does not fit the 32 bits of a GDSII coordinate; "
             "scan a layout or a --roi nearer to the origin"
         )
-    x_min, y_min, x_max, y_max = (um(edge, dbu_nm) for edge in box.as_tuple())
+    x_min, y_min, x_max, y_max = (to_um(edge, dbu_nm) for edge in box.as_tuple())
     return gdstk.rectangle((x_min, y_min), (x_max, y_max), layer=layer, datatype=datatype)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.contracts import Box, Hotspot, Verdict, um
+from stages.contracts import Box, Hotspot, Verdict, to_um
 from stages.errors import LayoutError
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
@@ -133,8 +133,8 @@ def _format_verdict(verdict: Verdict | None, dbu_nm: float) -> dict[str, Any]:
         "defect": worst and worst.kind,
         "corner": worst and worst.corner,
         "severity": worst and worst.severity,
-        "defect_x_um": worst and um(worst.x_dbu, dbu_nm),
-        "defect_y_um": worst and um(worst.y_dbu, dbu_nm),
+        "defect_x_um": worst and to_um(worst.x_dbu, dbu_nm),
+        "defect_y_um": worst and to_um(worst.y_dbu, dbu_nm),
     }
 
 
@@ -143,7 +143,7 @@ def _make_rows(
 ) -> Iterator[dict[str, Any]]:
     for spot in hotspots:
         edges = zip(_SIDES, spot.box.as_tuple(), strict=True)
-        values: dict[str, Any] = {f"{side}_um": um(edge, dbu_nm) for side, edge in edges}
-        values["x_um"], values["y_um"] = um(spot.x_dbu, dbu_nm), um(spot.y_dbu, dbu_nm)
+        values: dict[str, Any] = {f"{side}_um": to_um(edge, dbu_nm) for side, edge in edges}
+        values["x_um"], values["y_um"] = to_um(spot.x_dbu, dbu_nm), to_um(spot.y_dbu, dbu_nm)
         row = {name: values[name] if name in values else getattr(spot, name) for name in COLUMNS}
         yield row if verdicts is None else row | _format_verdict(verdicts.get(spot.id), dbu_nm)

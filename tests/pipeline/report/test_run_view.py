@@ -27,4 +27,4 @@ def test_a_model_of_another_layer_is_told(view: RunView) -> None:
     other = replace(view, model=replace(view.model, provenance={"trained_on_layers": ["69/20"]}))
     (warning,) = other.warnings
     assert "was trained on 69/20" in warning
-    assert "68/20 is judged as if it were that" in warning
+    assert "68/20 is scored as if it were that" in warning

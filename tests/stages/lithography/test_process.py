@@ -13,7 +13,7 @@ import pytest
 
 from stages.detector.checkpoint import find, load, shipped
 from stages.errors import ConfigError
-from stages.lithography.optics.kernels import field_of, kernels, read_kernels
+from stages.lithography.optics.kernels import compute_kernels, make_field, read_kernels
 from stages.lithography.process import (
     SHIPPED,
     Process,
@@ -283,23 +283,23 @@ def with_kernels(folder: Path, text: str = AT_FOCUS, **changed: np.ndarray) -> P
 
 def test_kernels_of_a_file_take_the_place_of_the_optics(tmp_path: Path) -> None:
     process = load_process(with_kernels(tmp_path))
-    field = field_of(process)
+    field = make_field(process)
     assert (field.side_nm, field.band) == (3000, 2)
     assert field.pixels >= 2 * (2 * field.band) + 1, "the image's band is twice the kernels'"
-    optics = kernels(process, 0.0, field)
+    optics = compute_kernels(process, 0.0, field)
     with np.load(tmp_path / "theirs.npz") as file:
         expected = np.sqrt(file["scale"])[:, None, None] * file["focus"]
     np.testing.assert_allclose(optics.waves.numpy(), expected, rtol=1e-6)
     assert not optics.rest.any()
     assert (process.symmetries, process.even_in_focus) == (1, False)
     with pytest.raises(ConfigError, match=r"2000 nm is asked for.*theirs.npz is for 3000 nm"):
-        field_of(process, 2000.0)
+        make_field(process, 2000.0)
 
 
 def refusal(process: Process) -> str:
     assert process.kernels is not None
     with pytest.raises(ConfigError) as caught:
-        read_kernels(process.kernels, 0.0, field_of(process))
+        read_kernels(process.kernels, 0.0, make_field(process))
     return str(caught.value)
 
 
@@ -310,7 +310,7 @@ def test_kernels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "focus is (3, 5, 7)" in refusal(process)
     before = load_process(with_kernels(tmp_path))
     load_process(with_kernels(tmp_path, scale=np.array([9.0, 4, 2])))
-    assert "theirs.npz has changed; begin anew with it" in refusal(before)
+    assert "theirs.npz has changed; start again with the new file" in refusal(before)
     text = AT_FOCUS.replace("defocus_nm = 0", "defocus_nm = 50")
     with pytest.raises(ConfigError, match=r"defocus_nm of corner nominal is 50.*set of kernels"):
         load_process(with_kernels(tmp_path, text))

@@ -22,7 +22,7 @@ VOID = {"meta", "input", "br", "link", "img", "hr"}
 
 
 def make_spot(number: int, x_dbu: int = 5_000, y_dbu: int = 90_000) -> Hotspot:
-    box = Box(x_dbu, y_dbu, x_dbu, y_dbu).grown(640)
+    box = Box(x_dbu, y_dbu, x_dbu, y_dbu).grow(640)
     group = (number + 2) // 3
     return Hotspot(
         number, x_dbu, y_dbu, 1 - number / 10_000, "tip_to_tip", 1, group, f"{group:032x}",

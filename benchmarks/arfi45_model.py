@@ -23,13 +23,14 @@ from benchmarks.default_model import measured
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import label_layout
+from pipeline.engine.run_directory import write_library
 from pipeline.evaluate.model import evaluate_model
 from pipeline.layout.ingest import read_layout
 from pipeline.train.model import Recipe, train_model
 from pipeline.train.network_jobs import Machine
 from stages.contracts import Box, Layer, RasterSpec
 from stages.detector import checkpoint
-from stages.exports.markers import Drawing, write_drawing
+from stages.exports.markers import Drawing, build_drawing
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 
@@ -92,7 +93,7 @@ def shrink(chip: Path, out: Path, strip_um: tuple[float, float, float, float]) -
         *np.array(window.as_tuple())[[[0, 1, 0, 1], [2, 3, 2, 3]]],
     )
     small = merge(np.rint(rects * SHRINK).astype(np.int64))
-    write_drawing(out, "shrunk", layout.dbu_nm, [Drawing(METAL, small)])
+    write_library(out, build_drawing("shrunk", layout.dbu_nm, [Drawing(METAL, small)]))
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from stages.detector.catalogue import kind_of, learn
 from stages.detector.committee import Committee, Rules
 from stages.detector.thresholds import pr_auc
 from stages.detector.training import TrainingConfig, score
-from stages.patterns import located
+from stages.patterns import locate_keys
 from stages.scores import NetworkScorer, score_rasters
 
 RATES = (0.001, 0.002, 0.005)
@@ -97,7 +97,7 @@ def training_clips(paths: list[Path]) -> tuple[Patterns, npt.NDArray[np.bool_], 
     patterns = patterns_of(datasets)
     keys = np.unique(np.concatenate([one.key for one in datasets]), axis=0)  # as `patterns_of`
     cores = [one.part("train", "core").key for one in datasets]
-    core = located(keys, np.unique(np.concatenate(cores), axis=0)) >= 0
+    core = locate_keys(keys, np.unique(np.concatenate(cores), axis=0)) >= 0
     return patterns, core, datasets[0].spec
 
 

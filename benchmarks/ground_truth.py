@@ -28,16 +28,16 @@ from pipeline.engine.run_record import read_record
 from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.scan.scan import ScanRequest, scan
-from pipeline.simulate.region import simulate_region
+from pipeline.simulate.region import SimulateRequest, simulate_region
 from stages.contracts import Defect
 from stages.lithography.measure.defects import label_clips
-from stages.lithography.optics.fields import lattice_of
+from stages.lithography.optics.fields import make_lattice
 from stages.lithography.process import load_process
 
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 LAYER, PROCESS, MODEL = "68/20", "krf130", "krf130-met1"
 ROI = "1500,0,1800,3510"
-FIELD_UM2 = (lattice_of(load_process(PROCESS), 1.0).core_dbu / 1000) ** 2
+FIELD_UM2 = (make_lattice(load_process(PROCESS), 1.0).core_dbu / 1000) ** 2
 
 
 def main() -> None:
@@ -56,10 +56,13 @@ def main() -> None:
     with Progress() as progress:
         for opc in ("none",) if asked.skip_opc else ("none", "model"):
             started = time.monotonic()
-            rows[f"simulated, opc {opc}"] = simulate_region(
-                chip, asked.work / f"truth-{opc}", PROCESS, LAYER, None, opc, None, roi, False,
-                resources, progress,
-            ) | {"wall_s": time.monotonic() - started}  # fmt: skip
+            request = SimulateRequest(
+                chip, asked.work / f"truth-{opc}", LAYER, PROCESS, opc=opc, roi_um=roi,
+                contours=False,
+            )  # fmt: skip
+            rows[f"simulated, opc {opc}"] = simulate_region(request, resources, progress) | {
+                "wall_s": time.monotonic() - started
+            }
         config = load_config(None, {
             "layout": {"layers": [LAYER], "roi_um": roi}, "scores": {"model": MODEL},
             "confirm": {"enabled": True, "opc": "none"},

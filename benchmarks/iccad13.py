@@ -27,10 +27,10 @@ from benchmarks.machine import machine
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.geometry.decompose import decompose
 from stages.geometry.union import merge
-from stages.lithography.measure.contours import Images, band, contours
-from stages.lithography.optics.exposure import Exposure, expose, pixels_of
-from stages.lithography.optics.imaging import image, mask_spectrum
-from stages.lithography.optics.kernels import field_of, kernels
+from stages.lithography.measure.contours import Images, find_band, trace_contours
+from stages.lithography.optics.exposure import Exposure, count_spline_px, expose
+from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.kernels import compute_kernels, make_field
 from stages.lithography.process import Process, process_of
 
 Waves = npt.NDArray[np.complex64]
@@ -164,12 +164,12 @@ def measured(path: Path, process: Process, kernel_file: Path) -> Measured:
     """Image a clip both ways."""
     polygons = read_clip(path)
     rects = as_rects(polygons)
-    field = field_of(process)
+    field = make_field(process)
 
     started = time.perf_counter()
     exposures = expose([rects * round(1 / DBU_NM)], field, DBU_NM, process)
     imaged = time.perf_counter()
-    areas = areas_nm2(exposures, pixels_of(field) / SIDE_NM * DBU_NM)
+    areas = areas_nm2(exposures, count_spline_px(field) / SIDE_NM * DBU_NM)
     contoured = time.perf_counter()
     mask = drawn(polygons)
     plain_started = time.perf_counter()
@@ -177,8 +177,11 @@ def measured(path: Path, process: Process, kernel_file: Path) -> Measured:
     plain_s = time.perf_counter() - plain_started
 
     nm = torch.tensor([[[*rect, 1] for rect in rects.tolist()]], dtype=torch.float64)
-    spectrum = mask_spectrum(nm, field)
-    ours = [on_pixels(image(spectrum, kernels(process, z, field), field)[0]) for _, z in FOCI]
+    spectrum = compute_spectrum(nm, field)
+    ours = [
+        on_pixels(compute_image(spectrum, compute_kernels(process, z, field), field)[0])
+        for _, z in FOCI
+    ]
     by_focus = {z: picture for (_, z), picture in zip(FOCI, plain, strict=True)}
     prints = [by_focus[z] * dose > process.resist.threshold for _, dose, z in WINDOW]
     changing = np.logical_or.reduce(prints) & ~np.logical_and.reduce(prints)
@@ -202,8 +205,8 @@ def areas_nm2(exposures: list[Exposure], scale: float) -> tuple[float, float]:
         for corner, level in zip(exposure.corners, exposure.levels, strict=True)
     }
     every = list(at.values())
-    outer, inner = contours(images, every, "any"), contours(images, every, "all")
-    nominal, between = contours(images, [at[0]]), band(outer, inner)
+    outer, inner = trace_contours(images, every, "any"), trace_contours(images, every, "all")
+    nominal, between = trace_contours(images, [at[0]]), find_band(outer, inner)
     nominal_nm2, band_nm2 = (float(shapely.area(p).sum()) * DBU_NM**2 for p in (nominal, between))
     return nominal_nm2, band_nm2
 

@@ -25,14 +25,19 @@ from shapely.plotting import plot_polygon
 from benchmarks.ground_truth import CHIP
 from benchmarks.machine import machine
 from pipeline.layout.ingest import open_packed, pack_into
-from pipeline.simulate.tiles import target_in
+from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Defect, Floats, Int64s, Layer, PackedLayout
 from stages.geometry.window_query import query
 from stages.lithography.correction.opc import correct
-from stages.lithography.correction.placement import edge_errors
+from stages.lithography.correction.placement import measure_edge_errors
 from stages.lithography.measure.defects import find_defects
-from stages.lithography.measure.prints import printed
-from stages.lithography.optics.fields import clipped, disjoint, halo_nm, lattice_of
+from stages.lithography.measure.prints import simulate_prints
+from stages.lithography.optics.fields import (
+    clip_to_field,
+    compute_halo_nm,
+    make_disjoint,
+    make_lattice,
+)
 from stages.lithography.process import Process, load_process
 
 CLIP_DBU = 2560
@@ -96,22 +101,22 @@ def chosen(layout: PackedLayout, process: Process, count: int) -> tuple[list[Box
         square = Box(x, y, x + SQUARE_DBU, y + SQUARE_DBU)
         target = around(layout, square, process)
         defects += find_defects(target, square, layout.dbu_nm, process)
-    places = [Box(*(d.x_dbu, d.y_dbu) * 2).grown(CLIP_DBU // 2) for d in defects]
+    places = [Box(*(d.x_dbu, d.y_dbu) * 2).grow(CLIP_DBU // 2) for d in defects]
     return places[:count], random
 
 
 def around(layout: PackedLayout, window: Box, process: Process) -> Int64s:
-    reach = int(halo_nm(process) / layout.dbu_nm) + 1
-    return target_in(layout.packed[0], window.grown(reach), layout.dbu_nm, process)
+    reach = int(compute_halo_nm(process) / layout.dbu_nm) + 1
+    return read_target(layout.packed[0], window.grow(reach), layout.dbu_nm, process)
 
 
 def measure(layout: PackedLayout, clip: Box, process: Process) -> Measured:
     """Correct a clip's mask as far as the optics see past it, and measure it with and without."""
-    seen = clip.grown(lattice_of(process, layout.dbu_nm).guard_dbu)
+    seen = clip.grow(make_lattice(process, layout.dbu_nm).guard_dbu)
     target = around(layout, seen, process)
     mask = correct(target, seen, layout.dbu_nm, process)
     (places, drawn), (_, corrected) = (
-        edge_errors(target, clip, layout.dbu_nm, process, each) for each in (None, mask)
+        measure_edge_errors(target, clip, layout.dbu_nm, process, each) for each in (None, mask)
     )
     before, after = (
         len(find_defects(target, clip, layout.dbu_nm, process, each)) for each in (None, mask)
@@ -135,7 +140,8 @@ def report(name: str, rows: list[Measured]) -> None:
 def draw(rows: list[Measured], process: Process, dbu_nm: float) -> None:
     """Draw the clip with most shapes: the target, the mask's outline and what prints."""
     shown = max(
-        rows, key=lambda row: len(clipped(row.target, (row.clip.x_min, row.clip.y_min), CLIP_DBU))
+        rows,
+        key=lambda row: len(clip_to_field(row.target, (row.clip.x_min, row.clip.y_min), CLIP_DBU)),
     )
     defects = find_defects(shown.target, shown.clip, dbu_nm, process)
     corner = max(defects, key=lambda defect: defect.severity).corner
@@ -147,9 +153,9 @@ def draw(rows: list[Measured], process: Process, dbu_nm: float) -> None:
         ("as drawn", "corrected"),
         strict=True,
     ):
-        prints = printed(mask, shown.clip, dbu_nm, process).by_corner
+        prints = simulate_prints(mask, shown.clip, dbu_nm, process).by_corner
         drawn = shapely.union_all(shapely.box(*shown.target.T))
-        outline = shapely.union_all(shapely.box(*disjoint(mask).T))
+        outline = shapely.union_all(shapely.box(*make_disjoint(mask).T))
         for shape, style in (
             (drawn, {"facecolor": "#dcdcdc", "edgecolor": "none"}),
             (outline, {"facecolor": "none", "edgecolor": "#2e6fb7", "linewidth": 0.8}),

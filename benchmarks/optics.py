@@ -36,12 +36,12 @@ from benchmarks.iccad13 import (
 )
 from benchmarks.machine import machine
 from pipeline.layout.ingest import open_packed, pack_into
-from pipeline.simulate.tiles import target_in
+from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Floats, Int64s, Layer, PackedLayout
 from stages.lithography.measure.defects import find_defects
-from stages.lithography.optics.fields import clipped, halo_nm, lattice_of
-from stages.lithography.optics.imaging import image, mask_spectrum
-from stages.lithography.optics.kernels import Field, Kernels, field_of, kernels
+from stages.lithography.optics.fields import clip_to_field, compute_halo_nm, make_lattice
+from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.kernels import Field, Kernels, compute_kernels, make_field
 from stages.lithography.process import Process, load_process
 from tests.support.optical import (
     ARFI,
@@ -74,13 +74,15 @@ def small_clips(count: int, rounds: int) -> None:
     """Time contest clips on the 128 x 128 grid, and plain."""
     kernel_file = (data_folder() / "iccad13_socs_kernels.npz").resolve()
     process = contest_process(kernel_file)
-    small = field_of(process)
+    small = make_field(process)
     field = Field(small.side_nm, 128, small.band)
-    optics = kernels(process, 0.0, small)
+    optics = compute_kernels(process, 0.0, small)
     paths = [data_folder() / "iccad13_clips" / f"M1_test{n % 10 + 1}.glp" for n in range(BATCH)]
     polygons = [read_clip(path) for path in paths]
     rects = stacked([as_rects(each) for each in polygons])
-    ours_s = best_s(lambda: image(mask_spectrum(rects, field), optics, field), rounds) / BATCH
+    ours_s = (
+        best_s(lambda: compute_image(compute_spectrum(rects, field), optics, field), rounds) / BATCH
+    )
     waves, masks = contest_kernels(kernel_file)[0], [drawn(each) for each in polygons[:count]]
     plain_s = np.mean([best_s(partial(plain_image, mask, waves), 1) for mask in masks])
     print("One clip of 2.048 um, one corner, 24 kernels\n")
@@ -108,14 +110,14 @@ def opened(folder: Path) -> PackedLayout:
 def check(folder: Path, process: Process, box: Box) -> int:
     """Return how many defects a part of the region has."""
     layout = opened(folder)
-    around = box.grown(int(halo_nm(process) / layout.dbu_nm) + 1)
-    target = target_in(layout.packed[0], around, layout.dbu_nm, process)
+    around = box.grow(int(compute_halo_nm(process) / layout.dbu_nm) + 1)
+    target = read_target(layout.packed[0], around, layout.dbu_nm, process)
     return len(find_defects(target, box, layout.dbu_nm, process))
 
 
 def strips(region: Box, process: Process, dbu_nm: float) -> list[Box]:
     """Cut a region into rows of fields."""
-    core = lattice_of(process, dbu_nm).core_dbu
+    core = make_lattice(process, dbu_nm).core_dbu
     cuts = [region.y_min, *range((region.y_min // core + 1) * core, region.y_max, core)]
     ends = [*cuts[1:], region.y_max]
     return [
@@ -162,27 +164,27 @@ def plain_um2_s(
     layout: PackedLayout, process: Process, region: Box, clips: int
 ) -> tuple[float, float, int]:
     """Return the area a second, the difference to ours and the kernels of the plain evaluation."""
-    field = field_of(process, float(PLAIN_PX * PLAIN_NM))
+    field = make_field(process, float(PLAIN_PX * PLAIN_NM))
     foci = sorted({abs(corner.defocus_nm) for corner in process.corners})
-    optics = [kernels(process, z, field) for z in foci]
+    optics = [compute_kernels(process, z, field) for z in foci]
     side_dbu = round(field.side_nm / layout.dbu_nm)
     rng, took, worst = np.random.default_rng(0), [], 0.0
     for _ in range(clips):
         x = int(rng.integers(region.x_min, region.x_max - side_dbu + 1))
         y = int(rng.integers(region.y_min, region.y_max - side_dbu + 1))
         box = Box(x, y, x + side_dbu, y + side_dbu)
-        target = target_in(layout.packed[0], box, layout.dbu_nm, process)
-        rects = clipped(target, (x, y), side_dbu) * np.float64(layout.dbu_nm)
+        target = read_target(layout.packed[0], box, layout.dbu_nm, process)
+        rects = clip_to_field(target, (x, y), side_dbu) * np.float64(layout.dbu_nm)
         mask, waves = covered(rects, PLAIN_NM), [for_pixels(each, field) for each in optics]
         started = time.perf_counter()
         plain = [plain_image(mask, each) for each in waves]
         took.append(time.perf_counter() - started)
-        spectrum = mask_spectrum(stacked([rects]), field)
+        spectrum = compute_spectrum(stacked([rects]), field)
         for picture, each in zip(plain, optics, strict=True):
             rest = float((spectrum.abs().square() * each.rest).sum())
-            ours = on_pixels(image(spectrum, each, field)[0]) - rest
+            ours = on_pixels(compute_image(spectrum, each, field)[0]) - rest
             worst = max(worst, float(np.abs(ours - picture).max()))
-    lattice = lattice_of(process, layout.dbu_nm)
+    lattice = make_lattice(process, layout.dbu_nm)
     core_um = (field.side_nm - 2 * lattice.guard_dbu * layout.dbu_nm) / 1000
     return core_um**2 / float(np.mean(took)), worst, sum(len(each.waves) for each in optics)
 
@@ -220,7 +222,7 @@ def accuracy(clips: int) -> None:
             apart = images(process, z, masks, field) - abbe(process, z, masks, field)
             print(
                 f"| {process.name} | {process.source.shape} | {z:g} | {process.energy} "
-                f"| {len(kernels(process, z, field).waves)} | {np.abs(apart).max():.1e} |"
+                f"| {len(compute_kernels(process, z, field).waves)} | {np.abs(apart).max():.1e} |"
             )
     print()
 

@@ -38,13 +38,12 @@ from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.passes.job import Job
 from pipeline.passes.units import draw_places
-from pipeline.report.run_view import RunView
-from pipeline.scan.inspect_run import open_view
+from pipeline.report.run_view import RunView, open_view
 from pipeline.scan.scan import ScanRequest, scan
 from stages.contracts import Bytes, Float32s, Int64s, Layer
 from stages.detector import checkpoint
 from stages.geometry.coverage import FULL
-from stages.patterns import canonical
+from stages.patterns import canonicalize
 from stages.scores import NetworkScorer, score_rasters, scorer_of
 
 SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "block.gds.gz"
@@ -148,7 +147,7 @@ def one_by_one(centres: Int64s, job: Job, prefiltered: bool, workers: int) -> fl
 def judge(centres: Int64s, *, job: Job, prefiltered: bool) -> int:
     """Draw and judge some clips."""
     pictures = draw_places(centres[:, 0].copy(), centres[:, 1].copy(), job)
-    pictures = canonical(pictures, job.symmetries)
+    pictures = canonicalize(pictures, job.symmetries)
     return len(score_rasters(pictures, _scorer(job.model, prefiltered)))
 
 
@@ -208,7 +207,7 @@ def check(peer: Peer, centres: Int64s, scores: Float32s, view: RunView) -> None:
         raise SystemExit(f"the pictures differ by {worst}: the comparison is void")
     rounded = np.rint(peer.pictures * FULL).astype(np.uint8)[:, None]
     scorer = NetworkScorer(view.model.detector(), view.job.spec)
-    theirs = score_rasters(canonical(rounded, view.job.symmetries), scorer).score
+    theirs = score_rasters(canonicalize(rounded, view.job.symmetries), scorer).score
     judged = scores > 0  # what the prefilter sent away has no score to compare
     worst = float(np.abs(theirs - scores)[judged].max())
     if worst > 1e-3:

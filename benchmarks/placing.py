@@ -16,8 +16,8 @@ import numpy as np
 from benchmarks.machine import machine
 from pipeline.engine.run_directory import Run
 from pipeline.passes.units import draw_places
-from pipeline.scan.inspect_run import open_view
-from stages.exports.pages.pictures import likeliest
+from pipeline.report.run_view import open_view
+from stages.exports.pages.pictures import locate_evidence
 from stages.scores import NetworkScorer
 
 PART = 256
@@ -46,7 +46,7 @@ def main() -> None:
         for (spot, defect), adds in zip(part, maps, strict=True):
             assert defect is not None  # it counts one
             off = np.array([defect.x_dbu - spot.x_dbu, defect.y_dbu - spot.y_dbu]) * dbu_nm
-            at = likeliest(adds, raster.clip_px, raster.core_px) or (0.0, 0.0)
+            at = locate_evidence(adds, raster.clip_px, raster.core_px) or (0.0, 0.0)
             centre.append(np.hypot(*off))
             placed.append(np.hypot(*(off - np.array(at) * raster.pixel_nm)))
     print("| distance to the defect, nm | mean | median | 90 % |\n|---|--:|--:|--:|")

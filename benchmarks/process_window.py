@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from pipeline.layout.ingest import pack_into
-from stages.clips import grid_clips
+from stages.clips import place_grid_clips
 from stages.contracts import Box, Layer
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from stages.lithography.measure.defects import find_defects, label_clips
-from stages.lithography.optics.fields import halo_nm
+from stages.lithography.optics.fields import compute_halo_nm
 from stages.lithography.process import Process, load_process
 from stages.raster import draw_clips
 
@@ -67,9 +67,9 @@ def main() -> None:
             y = int(rng.integers(layout.extent.y_min, layout.extent.y_max - SIDE_DBU))
             x, y = x // CORE_DBU * CORE_DBU, y // CORE_DBU * CORE_DBU
             square = Box(x, y, x + SIDE_DBU, y + SIDE_DBU)
-            shapes = query(layout.packed[0], square.grown(int(halo_nm(process)) + 1))
+            shapes = query(layout.packed[0], square.grow(int(compute_halo_nm(process)) + 1))
             target = merge(shapes.rects)
-            grid = grid_clips(square, square, CORE_DBU, CORE_DBU)
+            grid = place_grid_clips(square, square, CORE_DBU, CORE_DBU)
             drawn = draw_clips(
                 [shapes], grid.x_dbu, grid.y_dbu, clip_px=CLIP_PX, pixel_dbu=PIXEL_DBU
             ).any(axis=(1, 2, 3))

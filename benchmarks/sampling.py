@@ -20,11 +20,11 @@ import zarr
 from pipeline.config import load_config
 from pipeline.layout.ingest import pack_into
 from pipeline.passes.job import sampling_limits
-from stages.clips import RULES, halo_dbu, site_clips
+from stages.clips import RULES, compute_halo_dbu, place_site_clips
 from stages.contracts import Box, Clips, Int64s, Layer, RasterSpec
 from stages.geometry.window_query import query
 from stages.lithography.process import load_process
-from stages.tiles import tiles_of
+from stages.tiles import cut_tiles
 
 
 def main() -> None:
@@ -47,9 +47,11 @@ def main() -> None:
         limits = sampling_limits(config, layout.dbu_nm)
         area = Box(*(round(v * 1000 / layout.dbu_nm) for v in about["roi_um"]))
         found = []
-        for tile in tiles_of(area, 78 * core):
-            shapes = [query(p, tile.box.grown(halo_dbu(core, limits))) for p in layout.packed]
-            found.append(site_clips(shapes, tile.box, area, core, limits))
+        for tile in cut_tiles(area, 78 * core):
+            shapes = [
+                query(p, tile.box.grow(compute_halo_dbu(core, limits))) for p in layout.packed
+            ]
+            found.append(place_site_clips(shapes, tile.box, area, core, limits))
     sites = Clips(*(np.concatenate([getattr(c, n) for c in found]) for n in Clips.__slots__))
     x, y = np.asarray(group["defect_x_dbu"]), np.asarray(group["defect_y_dbu"])
     kinds = np.array(attributes["kinds"])[np.asarray(group["defect_kind"])]

@@ -87,10 +87,10 @@ def _window(
 
 def _corner(process: Process, name: str | None) -> Corner:
     from stages.errors import ConfigError
-    from stages.lithography.correction.placement import nominal
+    from stages.lithography.correction.placement import choose_nominal
 
     if name is None:
-        return nominal(process)
+        return choose_nominal(process)
     for corner in process.corners:
         if corner.name == name:
             return corner

@@ -98,7 +98,7 @@ class Run:
         """
         import pyarrow.parquet as pq
 
-        from pipeline.report.outputs import read_hotspots
+        from pipeline.report.run_view import read_hotspots
 
         read_hotspots(self._directory)  # says what is missing
         return pq.read_table(self._directory.hotspots)
@@ -149,7 +149,7 @@ class Run:
 
     @cached_property
     def _view(self) -> RunView:
-        from pipeline.scan.inspect_run import open_view
+        from pipeline.report.run_view import open_view
 
         return open_view(self._directory)
 

@@ -101,15 +101,17 @@ def simulate(
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    from pipeline.simulate.region import simulate_region
+    from pipeline.simulate.region import SimulateRequest, simulate_region
 
     refuse_unknown("simulate", settings, RegionSettings, SessionSettings)
     path, roi = Path(out), settings.get("roi")
     with progress_of(settings) as listen:
-        simulate_region(
-            layout_file(layout, path / "input.gds"), path, str(settings.get("process", "krf130")),
-            layer, settings.get("mask"), settings.get("opc", "none"), settings.get("cell"),
-            None if roi is None else [float(value) for value in roi],
-            settings.get("contours", True), resources(settings), listen,
+        request = SimulateRequest(
+            layout_file(layout, path / "input.gds"), path, layer,
+            process=str(settings.get("process", "krf130")), mask=settings.get("mask"),
+            opc=settings.get("opc", "none"), cell=settings.get("cell"),
+            roi_um=None if roi is None else [float(value) for value in roi],
+            contours=settings.get("contours", True),
         )  # fmt: skip
+        simulate_region(request, resources(settings), listen)
     return Simulation(path)

@@ -7,17 +7,16 @@ promise  an unknown key is always an error
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
 
 from stages.contracts import Layer
 from stages.errors import ConfigError
+from stages.settings import describe_validation_error, format_table_key
 
 Length = Annotated[float, Field(gt=0)]
 Layers = Annotated[tuple[str, ...], Field(strict=False)]
@@ -111,7 +110,7 @@ class ClipsConfig(Settings):
     def _stride_is_of_the_grid(self) -> ClipsConfig:
         if self.stride_nm is not None and self.mode != "grid":
             raise ConfigError(
-                f'[clips] stride_nm is {self.stride_nm:g} but mode is "{self.mode}"; '
+                f'stride_nm is {self.stride_nm:g} but mode is "{self.mode}"; '
                 'only mode "grid" has a stride: set that mode, or leave stride_nm out'
             )
         return self
@@ -275,46 +274,4 @@ def _validated(model: type[M], values: Mapping[str, Any]) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = [_problem(model, details) for details in error.errors()]
-        raise ConfigError("; ".join(problems)) from None
-
-
-def _problem(model: type[BaseModel], details: ErrorDetails) -> str:
-    """Return one of pydantic's findings in our words."""
-    names = [str(part) for part in details["loc"]]
-    key = f"[{names[0]}] {'.'.join(names[1:])}" if len(names) > 1 else names[0]
-    if details["type"] == "extra_forbidden":
-        return f"{key} is not a setting; {_nearest(model, names)}"
-    reason = details.get("ctx", {}).get("error")
-    if isinstance(reason, ConfigError):
-        return str(reason)
-    allowed = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if details["type"] == "string_pattern_mismatch":
-        allowed = _description(model, names) or allowed
-    return f"{key} is {details['input']!r}; allowed: {allowed}"
-
-
-def _description(model: type[BaseModel], names: list[str]) -> str | None:
-    """Return what the code says of a setting."""
-    for name in names[:-1]:
-        table = model.model_fields[name].annotation
-        assert isinstance(table, type)
-        assert issubclass(table, BaseModel)
-        model = table
-    return model.model_fields[names[-1]].description
-
-
-def _nearest(model: type[BaseModel], names: list[str]) -> str:
-    """Return what an unknown name was probably meant to be."""
-    tables = {
-        name: field.annotation.model_fields
-        for name, field in model.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
-    known = tables[names[0]] if len(names) > 1 else model.model_fields
-    if close := difflib.get_close_matches(names[-1], known, n=1):
-        return f"did you mean {close[0]}?"
-    elsewhere = [name for name, fields in tables.items() if names[-1] in fields]
-    if elsewhere:
-        return f"did you mean [{elsewhere[0]}] {names[-1]}?"
-    return f"known are {', '.join(known)}"
+        raise ConfigError(describe_validation_error(model, error, format_table_key)) from None

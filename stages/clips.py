@@ -1,13 +1,13 @@
-"""The windows worth looking at: what the clip sees, and the core that it answers for.
+"""Sampling: the clips to score.
 
-in       the shapes of each layer around a tile, the tile, what to sample
-out      `Clips`: centres and the rule that named each, by y, then x
+in       the shapes of each layer around a tile, the tile, the limits of sampling
+out      `Clips`: centres, and the rule that proposed each, by y, then x
 unit     a tile
 promise  which clips there are depends on the geometry alone, not on the tiles
 
-``grid`` takes every core of a lattice that begins at the layout's origin: exhaustive. ``sites``
-takes the places where a rule check finds risk and puts the clip's centre on the geometry found,
-so that the same local pattern gives the same picture wherever it is placed.
+``grid`` takes every core of a lattice anchored at the layout's origin: it is exhaustive. ``sites``
+takes the places that a rule check flags and centres the clip on the geometry found there, so that
+the same local pattern gives the same raster wherever it is placed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from stages.geometry.union import merge
 from stages.geometry.window_query import polygons_of
 
 RULES = ("grid", "space", "width", "tip_to_tip", "line_end_to_side", "angle")
-"""Why a clip was taken; `Clips.rule` is an index into these."""
+"""The rules that propose clips; `Clips.rule` is an index into these."""
 
 GRID, ANGLE = 0, 5
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingLimits:
-    """What ``sites`` calls risky, in dbu; distances up to and with the limit count."""
+    """Limits of the rule checks of ``sites``, in dbu; a distance equal to its limit counts."""
 
     space: int
     """Between two sides that face each other."""
@@ -59,85 +59,87 @@ class SamplingLimits:
         )
 
 
-def halo_dbu(core_dbu: int, limits: SamplingLimits | None) -> int:
-    """Return how far around a tile the geometry must be known for its clips to be right.
+def compute_halo_dbu(core_dbu: int, limits: SamplingLimits | None) -> int:
+    """Return how far around a tile sampling needs the geometry.
 
-    Drawing the clips needs geometry too: half a clip around each centre.
+    Drawing the clips needs half a clip around each centre as well.
     """
     if limits is None:
         return core_dbu
-    return 2 * THINNING_ROUNDS * _cover_dbu(core_dbu) + int(limits.as_array().max()) + core_dbu
+    return (
+        2 * THINNING_ROUNDS * _compute_cover_dbu(core_dbu) + int(limits.as_array().max()) + core_dbu
+    )
 
 
-def grid_clips(tile: Box, area: Box, core_dbu: int, stride_dbu: int) -> Clips:
+def place_grid_clips(tile: Box, area: Box, core_dbu: int, stride_dbu: int) -> Clips:
     """Return the clip of every lattice core that overlaps `area` and is centred in `tile`.
 
     Parameters
     ----------
     tile, area : Box
-        What the tile owns, and what is to be scanned, in dbu.
+        The part of the layout that the tile owns, and the area to scan, in dbu.
     core_dbu, stride_dbu : int
         Side of a core, step of the lattice (at most one core).
     """
     half = core_dbu // 2
-    columns = _lattice(tile.x_min, tile.x_max, area.x_min, area.x_max, half, stride_dbu)
-    rows = _lattice(tile.y_min, tile.y_max, area.y_min, area.y_max, half, stride_dbu)
+    columns = _place_centres(tile.x_min, tile.x_max, area.x_min, area.x_max, half, stride_dbu)
+    rows = _place_centres(tile.y_min, tile.y_max, area.y_min, area.y_max, half, stride_dbu)
     y, x = (axis.ravel() for axis in np.meshgrid(rows, columns, indexing="ij"))
     return Clips(x, y, np.full(len(x), GRID, np.uint8))
 
 
-def _lattice(low: int, high: int, first: int, last: int, half: int, stride: int) -> Int64s:
+def _place_centres(low: int, high: int, first: int, last: int, half: int, stride: int) -> Int64s:
     """Return the centres ``half + i * stride`` in [low, high) whose core overlaps [first, last)."""
     low, high = max(low, first - half + 1), min(high, last + half)
     return np.arange(-(-(low - half) // stride), -(-(high - half) // stride)) * stride + half
 
 
-def site_clips(
+def place_site_clips(
     shapes: Sequence[Shapes], tile: Box, area: Box, core_dbu: int, limits: SamplingLimits
 ) -> Clips:
-    """Return the clips at risky places of any of the layers, centred in `tile` and `area`.
+    """Return the clips at the sites of any of the layers, centred in `tile` and `area`.
 
-    Polygons that are not rectilinear are beyond the rules: every lattice core that their box
-    overlaps is taken, so that none is passed over.
+    The rules do not apply to polygons that are not rectilinear: every lattice core that their
+    box overlaps is taken, so that none is missed.
 
     Parameters
     ----------
     shapes : sequence of Shapes
         One per layer, everything within `halo_dbu` of the tile.
     tile, area : Box
-        What the tile owns, and what is to be scanned.
+        The part of the layout that the tile owns, and the area to scan.
     core_dbu : int
         Side of a core.
     limits : SamplingLimits
     """
     spacing = core_dbu // 4
     found = [find_sites(layer.rects, limits.as_array(), spacing) for layer in shapes]
-    sites = thin_sites(np.concatenate(found), _cover_dbu(core_dbu))
+    sites = thin_sites(np.concatenate(found), _compute_cover_dbu(core_dbu))
     x, y, rule = sites[:, 0], sites[:, 1], sites[:, 2].astype(np.uint8)
-    angled = _angled_clips(shapes, tile, area, core_dbu)
+    angled = _place_angled_clips(shapes, tile, area, core_dbu)
     x, y = np.concatenate((x, angled.x_dbu)), np.concatenate((y, angled.y_dbu))
     rule = np.concatenate((rule, angled.rule))
     # A lattice core may reach into the area from a centre outside it; a site may not.
-    owned = inside(x, y, tile) & ((rule == ANGLE) | inside(x, y, area))
+    owned = find_inside(x, y, tile) & ((rule == ANGLE) | find_inside(x, y, area))
     x, y, rule = x[owned], y[owned], rule[owned]
     order = np.lexsort((rule, x, y))
     x, y, rule = x[order], y[order], rule[order]
-    # A lattice core may be centred on a site: one clip, and the rule says more than the angle.
+    # A lattice core may be centred on a site: that is one clip, of the site's rule.
     first = np.ones(len(x), bool)
     first[1:] = (x[1:] != x[:-1]) | (y[1:] != y[:-1])
     return Clips(x[first], y[first], rule[first])
 
 
-def _cover_dbu(core_dbu: int) -> int:
-    """Return how far a clip's centre may be from a site that it answers for.
+def _compute_cover_dbu(core_dbu: int) -> int:
+    """Return how far a clip's centre may be from a site that it covers.
 
-    An eighth of the core is left at its rim: a defect lies beside the place that a rule names.
+    An eighth of the core is left as a margin: a defect lies beside the place that a rule flags.
     """
     return core_dbu // 2 - core_dbu // 8
 
 
-def _angled_clips(shapes: Sequence[Shapes], tile: Box, area: Box, core_dbu: int) -> Clips:
-    lattice = grid_clips(tile, area, core_dbu, core_dbu)
+def _place_angled_clips(shapes: Sequence[Shapes], tile: Box, area: Box, core_dbu: int) -> Clips:
+    lattice = place_grid_clips(tile, area, core_dbu, core_dbu)
     taken = np.zeros(len(lattice), bool)
     half = core_dbu // 2
     for layer in shapes:
@@ -153,7 +155,7 @@ def _angled_clips(shapes: Sequence[Shapes], tile: Box, area: Box, core_dbu: int)
     return Clips(x, y, np.full(len(x), ANGLE, np.uint8))
 
 
-def without_excluded(clips: Clips, excluded: Sequence[Shapes], core_dbu: int) -> Clips:
+def drop_excluded(clips: Clips, excluded: Sequence[Shapes], core_dbu: int) -> Clips:
     """Drop the clips whose whole core lies under the rectilinear shapes of `excluded`."""
     if not excluded:
         return clips
@@ -166,11 +168,11 @@ def without_excluded(clips: Clips, excluded: Sequence[Shapes], core_dbu: int) ->
         ],
         bool,
     )
-    return clips.some(kept)
+    return clips.select(kept)
 
 
-def inside(x_dbu: Int64s, y_dbu: Int64s, box: Box) -> npt.NDArray[np.bool_]:
-    """Say which places lie in the half-open `box`, (n,) bool."""
+def find_inside(x_dbu: Int64s, y_dbu: Int64s, box: Box) -> npt.NDArray[np.bool_]:
+    """Find the places that lie in the half-open `box`, (n,) bool."""
     return np.asarray(
         (x_dbu >= box.x_min) & (x_dbu < box.x_max) & (y_dbu >= box.y_min) & (y_dbu < box.y_max)
     )

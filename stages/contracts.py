@@ -1,4 +1,4 @@
-"""Every value that passes between stages.
+"""The values that stages pass to one another.
 
 Frozen and slotted; lengths are integers in database units (``_dbu``) unless the name says
 otherwise; boxes are half-open, ``[x_min, x_max) x [y_min, y_max)``. Pictures are arrays
@@ -24,8 +24,8 @@ Float32s = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
 
-def um(value_dbu: float, dbu_nm: float) -> float:
-    """Return a length in um, without the noise that binary fractions leave past 1e-6 nm."""
+def to_um(value_dbu: float, dbu_nm: float) -> float:
+    """Return a length in um, rounded to 1e-6 nm to drop the noise of binary fractions."""
     return round(value_dbu * dbu_nm / 1000, 9)
 
 
@@ -37,7 +37,7 @@ class Box:
     --------
     >>> Box(0, 0, 10, 10).intersect(Box(10, 0, 20, 10)) is None  # touching is not overlapping
     True
-    >>> Box(0, 0, 10, 10).grown(5)
+    >>> Box(0, 0, 10, 10).grow(5)
     Box(x_min=-5, y_min=-5, x_max=15, y_max=15)
     """
 
@@ -68,7 +68,7 @@ class Box:
         """Area in dbu squared."""
         return self.width * self.height
 
-    def grown(self, by_dbu: int) -> Box:
+    def grow(self, by_dbu: int) -> Box:
         """Return the box with every side moved outward by `by_dbu`."""
         return Box(
             self.x_min - by_dbu, self.y_min - by_dbu, self.x_max + by_dbu, self.y_max + by_dbu
@@ -123,7 +123,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class RasterSpec:
-    """The picture that a detector expects.
+    """The raster that a detector expects.
 
     Examples
     --------
@@ -135,9 +135,9 @@ class RasterSpec:
     pixel_nm: float
     """Side of a pixel, in nm."""
     clip_px: int
-    """Side of the clip (what the detector sees), in pixels; even."""
+    """Side of the clip (the input of the detector), in pixels; even."""
     core_px: int
-    """Side of the core (what the clip answers for), in pixels; even."""
+    """Side of the core (the part that the score is about), in pixels; even."""
     layers: int = 1
     """Number of layers, drawn as channels."""
 
@@ -164,7 +164,7 @@ class RasterSpec:
 
     @property
     def halo_nm(self) -> float:
-        """What the clip sees past its core on each side, in nm."""
+        """Width of the context around the core, in nm."""
         return (self.clip_nm - self.core_nm) / 2
 
     def pixel_dbu(self, dbu_nm: float) -> int:
@@ -174,13 +174,13 @@ class RasterSpec:
         ------
         ConfigError
             When a pixel is not a whole number of dbu: its edges would fall between two
-            coordinates, and equal clips would get unequal pictures.
+            coordinates, and equal clips would get unequal rasters.
         """
         pixel_dbu = round(self.pixel_nm / dbu_nm)
         if pixel_dbu < 1 or abs(pixel_dbu * dbu_nm - self.pixel_nm) > 1e-6 * self.pixel_nm:
             raise ConfigError(
                 f"pixel_nm is {self.pixel_nm:g} but the layout's database unit is {dbu_nm:g} nm; "
-                "a pixel must be a whole number of database units: choose a model with such a pixel"
+                "a pixel must be a whole number of database units: choose another model"
             )
         return pixel_dbu
 
@@ -193,7 +193,7 @@ class PackedLayer:
     reference: -1 means the box itself is the shape (a rectangle), ``-2 - p`` the polygon `p`, and
     ``>= 0`` an instance (placed cell, or array of one). The last cell is the top. Items are in
     spatial order; every 16 of them have a box in ``node_box``, every 16 of those another, and so
-    on, so that a window is found without looking at every item.
+    on, so that a window is found without visiting every item.
     """
 
     item_start: Int64s
@@ -233,7 +233,7 @@ class PackedLayer:
 
 @dataclass(frozen=True, slots=True)
 class PackedLayout:
-    """What a scan knows of a layout file."""
+    """The geometry of a layout file, packed for a scan."""
 
     top: str
     """Name of the top cell that is scanned."""
@@ -244,7 +244,7 @@ class PackedLayout:
     packed: tuple[PackedLayer, ...]
     """The geometry, one per layer."""
     warnings: tuple[str, ...] = ()
-    """What the reader noticed, in words for the user."""
+    """Warnings of the reader, for the user."""
     file_layers: tuple[Layer, ...] = ()
     """Every layer that the file draws on, whether scanned or not."""
 
@@ -255,7 +255,7 @@ class PackedLayout:
         Raises
         ------
         LayoutError
-            When none of the layers has a shape under the top cell.
+            When none of the layers has a shape below the top cell.
         """
         boxes = [box for packed in self.packed if (box := packed.box) is not None]
         if not boxes:
@@ -273,7 +273,7 @@ class PackedLayout:
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """Flat geometry of one layer in one window, overlaps as drawn, in dbu of the top cell."""
+    """Flat geometry of one layer in one window, overlaps not merged, in dbu of the top cell."""
 
     rects: Int64s
     """(n, 4) x_min, y_min, x_max, y_max"""
@@ -285,25 +285,25 @@ class Shapes:
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Places worth looking at, by y, then x."""
+    """The clips to score, by y, then x."""
 
     x_dbu: Int64s
     """(n,) centre of the clip."""
     y_dbu: Int64s
     """(n,) centre of the clip."""
     rule: Bytes
-    """(n,) why: index into `stages.clips.RULES`."""
+    """(n,) the rule that proposed it: index into `stages.clips.RULES`."""
 
     def __len__(self) -> int:
         return len(self.x_dbu)
 
-    def some(self, which: npt.NDArray[np.bool_]) -> Clips:
-        """Return those that a mask, (n,), names."""
+    def select(self, which: npt.NDArray[np.bool_]) -> Clips:
+        """Return the clips of a mask, (n,) bool."""
         return Clips(self.x_dbu[which], self.y_dbu[which], self.rule[which])
 
     @staticmethod
-    def joined(parts: Sequence[Clips]) -> Clips:
-        """Return all parts as one."""
+    def concatenate(parts: Sequence[Clips]) -> Clips:
+        """Return the clips of all parts, in their order."""
         none = np.empty(0, np.int64)
         return Clips(
             np.concatenate([none, *(part.x_dbu for part in parts)]),
@@ -314,7 +314,7 @@ class Clips:
 
 @dataclass(frozen=True, slots=True)
 class Hotspot:
-    """One place to look at: the clips over threshold whose cores touch, shown by the best."""
+    """One hotspot: clips over the threshold whose cores touch, shown by the best of them."""
 
     id: int
     """Rank, 1 is the highest score."""
@@ -324,7 +324,7 @@ class Hotspot:
     score: float
     """Probability of a hotspot, of that clip."""
     rule: str
-    """Why that clip was sampled."""
+    """The rule that proposed that clip."""
     clips: int
     """How many clips were merged into this one."""
     pattern: int
@@ -332,11 +332,11 @@ class Hotspot:
     pattern_key: str
     """Key of that pattern, 32 hexadecimal digits."""
     group: int
-    """Rank of the pattern among the hotspots' patterns, 1 holds the highest score."""
+    """Rank of the pattern among those of the hotspots; 1 has the highest score."""
     box: Box
     """Box of the merged cores, in dbu."""
     answer: str = "review"
-    """``hot`` where the model is sure, ``review`` where simulation should tell."""
+    """``hot`` where the model is confident, ``review`` where simulation should decide."""
 
     def core(self, core_dbu: int) -> Box:
         """Return the core of the clip that shows the hotspot, or another box around its centre.
@@ -348,7 +348,7 @@ class Hotspot:
         """
         if core_dbu < 2 or core_dbu % 2:
             raise ConfigError(f"core_dbu is {core_dbu}; it must be an even number over 0")
-        return Box(self.x_dbu, self.y_dbu, self.x_dbu, self.y_dbu).grown(core_dbu // 2)
+        return Box(self.x_dbu, self.y_dbu, self.x_dbu, self.y_dbu).grow(core_dbu // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,12 +367,12 @@ class Defect:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the simulation of a hotspot came to."""
+    """The result of simulating a hotspot."""
 
     defects: int
-    """How many failures lie in the cores of its clips."""
+    """Number of defects in the cores of its clips."""
     worst: Defect | None
-    """The one of highest severity; None when nothing fails."""
+    """The defect of highest severity; None when nothing fails."""
 
     @property
     def confirmed(self) -> bool:
@@ -382,9 +382,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prints:
-    """What prints of a window, as polygons in dbu."""
+    """The print of a window, as polygons in dbu."""
 
     by_corner: Mapping[str, Sequence[Polygon]]
-    """Name of each corner of the process window to what prints there."""
+    """Name of each corner of the process window to the contours there."""
     band: Sequence[Polygon]
-    """What prints at some corners and not at others: the process variation band."""
+    """The process variation band: what prints at some corners and not at others."""

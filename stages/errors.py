@@ -2,15 +2,15 @@
 
 ```
 HotscanError
-├── UsageError (ValueError)        exit 2   the request cannot be met as it is written
+├── UsageError (ValueError)        exit 2   the request cannot be met as written
 │   ├── ConfigError                         a setting is unknown or out of range
 │   ├── ModelMismatchError                  the model was trained for another raster
 │   └── RunMismatchError                    the run directory is of another layout, model, config
 ├── LayoutError (ValueError)       exit 3   the layout cannot be read, or is refused
-└── IncompleteError (RuntimeError) exit 4   the answer would be partial, and says so
+└── IncompleteError (RuntimeError) exit 4   the result would be partial
 ```
 
-The text of an error names the thing, its value, the limit, and what to do.
+The text of an error names the thing, its value, the limit, and a remedy that works.
 """
 
 
@@ -21,7 +21,7 @@ class HotscanError(Exception):
 
 
 class UsageError(HotscanError, ValueError):
-    """The request cannot be met as it is written."""
+    """The request cannot be met as written."""
 
     exit_code = 2
 
@@ -45,6 +45,6 @@ class LayoutError(HotscanError, ValueError):
 
 
 class IncompleteError(HotscanError, RuntimeError):
-    """The answer would be partial."""
+    """The result would be partial."""
 
     exit_code = 4

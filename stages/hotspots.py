@@ -1,8 +1,9 @@
-"""Hotspots: the clips over threshold, one place each, worst first.
+"""Hotspots: clips over the threshold, merged where their cores touch, by falling score.
 
-In: clips, the pattern of each clip, the score of each pattern. Out: `Hotspot` tuples.
-Unit of work: a whole scan, in time that grows as n log n with the clips over threshold.
-Promise: the answer does not depend on the order of the clips, hence not on tiles or workers.
+in       clips, the pattern of each clip, the score of each pattern
+out      `Hotspot` tuples
+unit     a whole scan; time grows as n log n with the clips over the threshold
+promise  the result does not depend on the order of the clips, hence not on tiles or workers
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def find_hotspots(
 ) -> tuple[Hotspot, ...]:
     """Merge the clips over threshold into ranked hotspots.
 
-    Clips whose cores touch, at an edge or a corner, or overlap are one hotspot. It is shown by its
+    Clips whose cores overlap, or touch at an edge or a corner, are one hotspot. It is shown by its
     clip of highest score; of equals, by the lowest, then the leftmost. A clip whose pattern has
     the score NaN was not scored and is never a hotspot: the caller must count and report those.
 
@@ -41,17 +42,17 @@ def find_hotspots(
     pattern
         (n,) index of each clip's pattern.
     rules
-        Names that ``clips.rule`` counts in.
+        Names of the rules; ``clips.rule`` is an index into them.
     scores
         (patterns,) probability of a hotspot, NaN where not scored.
     keys
-        (n, 16) key of each clip's picture.
+        (n, 16) key of each clip's raster.
     core_dbu
         Side of a core, in dbu; even, so that the core has a centre in dbu.
     threshold
-        Lowest score that is a hotspot.
+        Lowest score of a hotspot.
     confident
-        Lowest score that is one without review; None where there is none.
+        Lowest score of a hotspot that needs no review; None if every hotspot needs it.
 
     Returns
     -------
@@ -68,28 +69,19 @@ def find_hotspots(
     if np.isnan(threshold):
         raise ConfigError("threshold is not a number; give one from 0 to 1")
     score = scores.astype(np.float64)[pattern]  # (n,)
-    hot = np.flatnonzero(score >= threshold)
-    if not len(hot):
+    over = np.flatnonzero(score >= threshold)
+    if not len(over):
         return ()
-    x, y, score = clips.x_dbu[hot], clips.y_dbu[hot], score[hot]
-    pattern, rule, keys = pattern[hot], clips.rule[hot], keys[hot]
+    x, y, score = clips.x_dbu[over], clips.y_dbu[over], score[over]
+    pattern, rule, keys = pattern[over], clips.rule[over], keys[over]
 
     place = merge_touching(x, y, core_dbu)
-    # Two rules may find one centre: the last two keys make the choice independent of the order.
+    # Two rules may propose one centre: the last two keys make the choice independent of order.
     order = np.lexsort((pattern, rule, x, y, -score, place))
     start = np.flatnonzero(np.diff(place[order], prepend=-1))
     best = order[start]
     count = np.diff(start, append=len(order))
-    sorted_x, sorted_y, half = x[order], y[order], core_dbu // 2
-    boxes = np.stack(
-        [
-            np.minimum.reduceat(sorted_x, start) - half,
-            np.minimum.reduceat(sorted_y, start) - half,
-            np.maximum.reduceat(sorted_x, start) + half,
-            np.maximum.reduceat(sorted_y, start) + half,
-        ],
-        axis=1,
-    )  # (places, 4)
+    boxes = _bound_cores(x[order], y[order], start, core_dbu // 2)
     group_of: dict[int, int] = {}
     rank = np.lexsort((x[best], y[best], -score[best]))
     return tuple(
@@ -110,12 +102,25 @@ def find_hotspots(
     )
 
 
-def worst_first(
+def _bound_cores(x_dbu: Int64s, y_dbu: Int64s, start: Int64s, half_dbu: int) -> Int64s:
+    """Return the box of the cores of each hotspot, (places, 4), whose clips begin at `start`."""
+    return np.stack(
+        [
+            np.minimum.reduceat(x_dbu, start) - half_dbu,
+            np.minimum.reduceat(y_dbu, start) - half_dbu,
+            np.maximum.reduceat(x_dbu, start) + half_dbu,
+            np.maximum.reduceat(y_dbu, start) + half_dbu,
+        ],
+        axis=1,
+    )
+
+
+def sort_worst_first(
     hotspots: Sequence[Hotspot], verdicts: Mapping[int, Verdict]
 ) -> tuple[Hotspot, ...]:
-    """Return first the hotspots that fail in simulation, by how much, then those without verdict.
+    """Sort hotspots: first those that fail in simulation, by severity, then those without verdict.
 
-    Those that print come last; of equals, those of higher score come first.
+    Those that print come last; among equals, those of higher score come first.
     """
 
     def rank(spot: Hotspot) -> tuple[int, float, int]:
@@ -128,13 +133,15 @@ def worst_first(
     return tuple(sorted(hotspots, key=rank))
 
 
-def members_of(hotspots: Sequence[Hotspot], x_dbu: Int64s, y_dbu: Int64s, core_dbu: int) -> Int64s:
+def assign_hotspots(
+    hotspots: Sequence[Hotspot], x_dbu: Int64s, y_dbu: Int64s, core_dbu: int
+) -> Int64s:
     """Return the id of the hotspot that each clip over the threshold was merged into, (n,).
 
     Parameters
     ----------
     x_dbu, y_dbu
-        The clips over the threshold that `find_hotspots` made `hotspots` of.
+        The clips over the threshold that `find_hotspots` merged into `hotspots`.
     """
     label = merge_touching(x_dbu, y_dbu, core_dbu)
     place = {(spot.x_dbu, spot.y_dbu): spot.id for spot in hotspots}
@@ -164,10 +171,10 @@ def merge_touching(x_dbu: Int64s, y_dbu: Int64s, core_dbu: int) -> Int64s:
     right, up = x_dbu % core_dbu, y_dbu % core_dbu
     left = core_dbu - 1 - right
     links = [
-        _side_links(cells, cell, right, 1),
-        _side_links(cells, cell, up, width),
-        _corner_links(cells, cell, right, up, width + 1),
-        _corner_links(cells, cell, left, up, width - 1),
+        _link_sides(cells, cell, right, 1),
+        _link_sides(cells, cell, up, width),
+        _link_corners(cells, cell, right, up, width + 1),
+        _link_corners(cells, cell, left, up, width - 1),
     ]
     first, second = np.concatenate(links, axis=1)
     graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(cells), len(cells)))
@@ -175,7 +182,7 @@ def merge_touching(x_dbu: Int64s, y_dbu: Int64s, core_dbu: int) -> Int64s:
     return label[cell]
 
 
-def _side_links(cells: Int64s, cell: Int64s, offset: Int64s, step: int) -> Int64s:
+def _link_sides(cells: Int64s, cell: Int64s, offset: Int64s, step: int) -> Int64s:
     """Link each cell to the one `step` further on where their nearest cores touch.
 
     `offset` is how far each core is into its cell along the step.
@@ -184,12 +191,12 @@ def _side_links(cells: Int64s, cell: Int64s, offset: Int64s, step: int) -> Int64
     start = np.searchsorted(cell[order], np.arange(len(cells)))
     nearest = np.minimum.reduceat(offset[order], start)
     farthest = np.maximum.reduceat(offset[order], start)
-    here, there = _neighbours(cells, np.arange(len(cells)), step)
+    here, there = _find_neighbours(cells, np.arange(len(cells)), step)
     touch = farthest[here] >= nearest[there]
     return np.stack([here[touch], there[touch]])
 
 
-def _corner_links(cells: Int64s, cell: Int64s, across: Int64s, up: Int64s, step: int) -> Int64s:
+def _link_corners(cells: Int64s, cell: Int64s, across: Int64s, up: Int64s, step: int) -> Int64s:
     """Link each cell to the diagonal one `step` further on where any of their cores touch.
 
     A core of the first cell touches one of the second when it is at least as far into its own
@@ -201,7 +208,7 @@ def _corner_links(cells: Int64s, cell: Int64s, across: Int64s, up: Int64s, step:
     # Cells count down in this running maximum, so that none looks past its own end.
     base = (len(cells) - cell[order]) * pitch
     farthest = np.maximum.accumulate((base + up[order])[::-1])[::-1] - base
-    core, there = _neighbours(cells, cell, -step)
+    core, there = _find_neighbours(cells, cell, -step)
     at = np.minimum(np.searchsorted(place, there * pitch + across[core]), len(place) - 1)
     touch = (
         (cell[order][at] == there)
@@ -211,7 +218,7 @@ def _corner_links(cells: Int64s, cell: Int64s, across: Int64s, up: Int64s, step:
     return np.stack([there[touch], cell[core[touch]]])
 
 
-def _neighbours(cells: Int64s, cell: Int64s, step: int) -> tuple[Int64s, Int64s]:
+def _find_neighbours(cells: Int64s, cell: Int64s, step: int) -> tuple[Int64s, Int64s]:
     """Return the positions in `cell` that have an occupied cell at `step`, and those cells."""
     wanted = cells[cell] + step
     at = np.minimum(np.searchsorted(cells, wanted), len(cells) - 1)

@@ -1,11 +1,10 @@
-"""The distinct pictures among the clips: each is judged once, however often it is placed.
+"""Patterns: the distinct rasters among the clips; each is scored once, however often it occurs.
 
-in       pictures, or the keys of pictures in scan order
-out      canonical pictures and their 16-byte keys; the distinct keys in order of first place
+in       rasters, or the keys of rasters in scan order
+out      canonical rasters and their 16-byte keys; the distinct keys in order of first place
 unit     the clips of a tile for keys, all clips for the distinct ones
-promise  two clips share a key when their pictures are equal up to the symmetries that the
-         process allows, and (but for a collision of BLAKE2b-128, odds below 1e-20 on a full
-         chip) only then
+promise  two clips share a key if, and (but for a collision of BLAKE2b-128, odds below 1e-20 on a
+         full chip) only if, their rasters are equal up to the symmetries that the process allows
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from stages.geometry.symmetry import SYMMETRIES, first_of_twins
 KEY_BYTES = 16
 
 
-def canonical(pictures: Bytes, symmetries: int = 8) -> Bytes:
-    """Return each picture turned to the first, in byte order, of its symmetric twins.
+def canonicalize(pictures: Bytes, symmetries: int = 8) -> Bytes:
+    """Return each raster turned to the first, in byte order, of its symmetric twins.
 
     Parameters
     ----------
     pictures : (n, layers, h, w) uint8
-        Square pictures.
+        Square rasters.
     symmetries : {8, 4, 1}
         How many symmetries the process allows, see `SYMMETRIES`.
     """
@@ -37,32 +36,32 @@ def canonical(pictures: Bytes, symmetries: int = 8) -> Bytes:
     return turned
 
 
-def keys_of(pictures: Bytes) -> Bytes:
-    """Return the key of each picture, (n, 16) uint8."""
+def compute_keys(pictures: Bytes) -> Bytes:
+    """Return the key of each raster, (n, 16) uint8."""
     digests = [hashlib.blake2b(picture, digest_size=KEY_BYTES).digest() for picture in pictures]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, KEY_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """The distinct keys, in order of the lowest, then leftmost clip that shows each."""
+    """The distinct keys, in order of the lowest, then leftmost clip that has each."""
 
     first: Int64s
     """(p,) that clip."""
     count: Int64s
-    """(p,) how many clips show it."""
+    """(p,) number of clips that have it."""
     pattern: Int64s
     """(n,) index of each clip's pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What is known of distinct pictures, in order of their first places."""
+    """Counts and places of distinct keys, in order of their first places."""
 
     key: Bytes
     """(p, 16)"""
     count: Int64s
-    """(p,) how many clips show it."""
+    """(p,) number of clips that have it."""
     x_dbu: Int64s
     """(p,) centre of the lowest, then leftmost of them."""
     y_dbu: Int64s
@@ -72,15 +71,15 @@ class Tally:
 
 
 def tally(keys: Bytes, count: Int64s, x_dbu: Int64s, y_dbu: Int64s) -> Tally:
-    """Tally (n, 16) keys of clips, or of pictures that so many clips show, with their centres."""
-    found = distinct(keys, x_dbu, y_dbu)
+    """Sum the counts of equal keys, (n, 16), of clips or of tallies, with their first centres."""
+    found = find_distinct(keys, x_dbu, y_dbu)
     total = np.zeros(len(found.first), np.int64)
     np.add.at(total, found.pattern, count)
     return Tally(keys[found.first], total, x_dbu[found.first], y_dbu[found.first])
 
 
-def located(keys: Bytes, among: Bytes) -> Int64s:
-    """Return where each of (n, 16) `keys` is `among` distinct others, -1 where it is not.
+def locate_keys(keys: Bytes, among: Bytes) -> Int64s:
+    """Return the index of each of (n, 16) `keys` `among` distinct others, -1 if it is absent.
 
     Examples
     --------
@@ -98,10 +97,10 @@ def located(keys: Bytes, among: Bytes) -> Int64s:
     return place[len(among) :]
 
 
-def distinct(keys: Bytes, x_dbu: Int64s, y_dbu: Int64s) -> Distinct:
+def find_distinct(keys: Bytes, x_dbu: Int64s, y_dbu: Int64s) -> Distinct:
     """Find the distinct rows of ``(n, 16)`` keys of clips centred at `x_dbu`, `y_dbu`.
 
-    The order does not depend on that of the clips, hence not on the tiles they come from.
+    The result does not depend on the order of the clips, hence not on the tiles they come from.
     """
     place = np.lexsort((x_dbu, y_dbu))
     halves = np.ascontiguousarray(keys).view(np.uint64)[place]  # (n, 2)

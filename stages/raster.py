@@ -1,9 +1,9 @@
-"""Clips as pictures: exact area coverage, one channel per layer.
+"""Rasters of clips: exact area coverage, one channel per layer.
 
 in       the shapes of each layer around the clips, the clips' centres
 out      (n, layer, row, column) uint8, 255 where a pixel is covered wholly, row 0 at y_min
 unit     the clips of a tile, or of a shard of patterns
-promise  a picture depends on the region inside its clip alone, to the bit
+promise  a raster depends only on the region inside its clip, to the bit
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def _draw_layer(
         boxes = np.array([[*corners.min(axis=0), *corners.max(axis=0)] for corners in polygons])
         for n in np.flatnonzero(touched(boxes, left, bottom, size_dbu)):
             x, y = int(left[n]), int(bottom[n])
-            near = _overlapping(shapes.rects, x, y, size_dbu)
-            reaching = np.flatnonzero(_overlapping(boxes, x, y, size_dbu))
+            near = _find_overlapping(shapes.rects, x, y, size_dbu)
+            reaching = np.flatnonzero(_find_overlapping(boxes, x, y, size_dbu))
             pictures[n] = draw_window_any_angle(
                 shapes.rects[near], [polygons[i] for i in reaching], x, y, pixel_dbu, clip_px
             )
     return pictures
 
 
-def _overlapping(boxes: Int64s, x: int, y: int, size_dbu: int) -> npt.NDArray[np.bool_]:
+def _find_overlapping(boxes: Int64s, x: int, y: int, size_dbu: int) -> npt.NDArray[np.bool_]:
     return np.asarray(
         (boxes[:, 0] < x + size_dbu) & (boxes[:, 2] > x)
         & (boxes[:, 1] < y + size_dbu) & (boxes[:, 3] > y)

@@ -2,9 +2,8 @@
 
 in       the area to scan, the size of a tile
 out      tiles in scan order: rows upward, within a row to the right
-unit     –
-promise  every point of the area lies in exactly one tile; tiles lie on a lattice that begins at
-         the layout's origin, so that one more shape moves none of them
+promise  every point of the area lies in exactly one tile; tiles lie on a lattice anchored at the
+         layout's origin, so that adding a shape moves none of them
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ class Tile:
     name: str
     """Row and column on the lattice, ``r0003_c0012``: the unit's name in the ledger."""
     box: Box
-    """What the tile owns, in dbu; it is read with a halo."""
+    """The part of the layout that the tile owns, in dbu; it is read with a halo."""
 
 
-def tiles_of(area: Box, size_dbu: int) -> tuple[Tile, ...]:
+def cut_tiles(area: Box, size_dbu: int) -> tuple[Tile, ...]:
     """Cover `area` with tiles of side `size_dbu`; those at its border hang over it.
 
     Examples

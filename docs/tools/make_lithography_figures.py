@@ -22,9 +22,14 @@ from stages.contracts import Box, Defect, Floats, Int64s, Layer, PackedLayer
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from stages.lithography.measure.defects import find_defects
-from stages.lithography.measure.prints import printed
-from stages.lithography.optics.exposure import expose, pixels_of
-from stages.lithography.optics.fields import around, clipped, field_for, halo_nm
+from stages.lithography.measure.prints import simulate_prints
+from stages.lithography.optics.exposure import count_spline_px, expose
+from stages.lithography.optics.fields import (
+    clip_to_field,
+    compute_halo_nm,
+    make_lattice_around,
+    make_lattice_field,
+)
 from stages.lithography.process import Process, load_process
 
 CHECKOUT = Path(__file__).parents[2]
@@ -43,13 +48,15 @@ def worst(defects: tuple[Defect, ...], kind: str) -> Defect:
 
 def brightness(target: Int64s, window: Box, process: Process) -> Floats:
     """Return intensity over the threshold at nominal, every `STEP_NM` of the window."""
-    lattice = around(process, 1.0, window.width)
+    lattice = make_lattice_around(process, 1.0, window.width)
     place = window.x_min - lattice.guard_dbu, window.y_min - lattice.guard_dbu
-    field = field_for(lattice, process, 1.0)
-    mask = clipped(target, place, lattice.side_dbu)
+    field = make_lattice_field(lattice, process, 1.0)
+    mask = clip_to_field(target, place, lattice.side_dbu)
     (nominal,) = expose([mask], field, 1.0, process, process.corners[:1])
     steps = (np.arange(0, window.width + 1, STEP_NM) + lattice.guard_dbu) / lattice.side_dbu
-    y, x = np.meshgrid(steps * pixels_of(field), steps * pixels_of(field), indexing="ij")
+    y, x = np.meshgrid(
+        steps * count_spline_px(field), steps * count_spline_px(field), indexing="ij"
+    )
     values: Floats = map_coordinates(
         nominal.coef[0], (y, x), order=3, prefilter=False, mode="grid-wrap", output=np.float64
     )
@@ -58,8 +65,8 @@ def brightness(target: Int64s, window: Box, process: Process) -> Floats:
 
 def draw(layer: PackedLayer, defect: Defect, process: Process) -> Figure:
     """Draw target and image on the left, target and the contours of every corner on the right."""
-    window = Box(*(defect.x_dbu, defect.y_dbu) * 2).grown(HALF_NM)
-    target = merge(query(layer, window.grown(math.ceil(halo_nm(process)))).rects)
+    window = Box(*(defect.x_dbu, defect.y_dbu) * 2).grow(HALF_NM)
+    target = merge(query(layer, window.grow(math.ceil(compute_halo_nm(process)))).rects)
     figure = Figure(figsize=(8, 4.1), layout="constrained")
     left, right = figure.subplots(1, 2)
     picture = brightness(target, window, process)
@@ -69,7 +76,7 @@ def draw(layer: PackedLayer, defect: Defect, process: Process) -> Figure:
     boxes = [Rectangle((a, b), c - a, d - b) for a, b, c, d in centred.tolist()]
     left.add_collection(PatchCollection(boxes, facecolor="none", edgecolor="white", linewidth=0.8))
     right.add_collection(PatchCollection(boxes, facecolor="#dcdcdc", edgecolor="#dcdcdc"))
-    prints = printed(target, window, 1.0, process).by_corner
+    prints = simulate_prints(target, window, 1.0, process).by_corner
     # Nominal last and dashed: it often hides under the others, or they under it.
     for corner, colour, style in reversed(list(zip(process.corners, COLOURS, STYLES, strict=True))):
         for polygon in prints[corner.name]:
@@ -95,7 +102,7 @@ def main() -> None:
     """Find the worst place of each kind and draw it."""
     process = load_process("krf130")
     layer = read_layout(CHECKOUT / "sample_layouts/block.gds.gz", [Layer(68, 20)]).packed[0]
-    near = query(layer, SQUARE.grown(math.ceil(halo_nm(process))))
+    near = query(layer, SQUARE.grow(math.ceil(compute_halo_nm(process))))
     defects = find_defects(merge(near.rects), SQUARE, 1.0, process)
     folder = CHECKOUT / "docs/img"
     folder.mkdir(exist_ok=True)

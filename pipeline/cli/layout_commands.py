@@ -73,14 +73,14 @@ def simulate(options: SimulateOptions) -> None:
     command again to resume a simulation that was stopped.
     """
     from pipeline.cli.text import simulation_text
-    from pipeline.simulate.region import simulate_region
+    from pipeline.simulate.region import SimulateRequest, simulate_region
 
+    request = SimulateRequest(
+        options.layout, options.out, options.layer, options.process, options.mask,
+        options.opc or "none", options.cell, parse_region(options.roi), options.contours,
+    )  # fmt: skip
     metrics = run_session(
-        lambda listen: simulate_region(
-            options.layout, options.out, options.process, options.layer, options.mask,
-            options.opc or "none", options.cell, parse_region(options.roi), options.contours,
-            options.resources(), listen,
-        ),
+        lambda listen: simulate_region(request, options.resources(), listen),
         options.out, "the same command", options,
     )  # fmt: skip
     typer.echo(simulation_text(options.out, metrics))

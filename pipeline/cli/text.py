@@ -163,6 +163,7 @@ def result_text(
         if metrics["hotspots_not_asked"]:
             line += f"; {metrics['hotspots_not_asked']:,} more were left to the confident model"
         lines.append(line)
+    lines.append("recall     not measured on this layout")
     if metrics["warnings"]:
         lines.append(f"warnings   {metrics['warnings']}; the report lists them")
     lines += [
@@ -265,7 +266,8 @@ def models_text(models: Mapping[str, Mapping[str, Any]]) -> str:
         f"  picture    clip {model['clip_px'] * model['pixel_nm']:g} nm, "
         f"core {model['core_px'] * model['pixel_nm']:g} nm, pixel {model['pixel_nm']:g} nm\n"
         f"  measured   recall {model['recall']:.2%}, false-alarm rate "
-        f"{model['false_alarm_rate']:.2%} at threshold {model['threshold']:.4g}\n"
+        f"{model['false_alarm_rate']:.2%} at threshold {model['threshold']:.4g},\n"
+        f"             on {model['measured_on']}\n"
         f"  digest     {model['digest']}"
         for name, model in models.items()
     )

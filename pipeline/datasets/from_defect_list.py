@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.datasets.from_labels import Places, opened
 from pipeline.datasets.store import ROLES, SPLITS
 from pipeline.layout import ingest
-from stages.clips import grid_clips
+from stages.clips import place_grid_clips
 from stages.contracts import Box, Defect, Floats, RasterSpec
 from stages.errors import ConfigError, LayoutError
 from stages.lithography.measure.defects import label_clips
@@ -82,7 +82,7 @@ def import_defects(
 def _grid_places(
     extent: Box, middle_dbu: int, core_dbu: int, stride_dbu: int, defects: Floats
 ) -> Places:
-    clips = grid_clips(extent.grown(core_dbu), extent, core_dbu, stride_dbu)
+    clips = place_grid_clips(extent.grow(core_dbu), extent, core_dbu, stride_dbu)
     named = tuple(Defect("listed", round(x), round(y), "", 0.0) for x, y in defects.tolist())
     label = label_clips(clips.x_dbu, clips.y_dbu, core_dbu, named)
     train = clips.x_dbu + core_dbu // 2 <= middle_dbu

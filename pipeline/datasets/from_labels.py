@@ -24,7 +24,7 @@ from pipeline.passes.units import draw_places
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout, RasterSpec
 from stages.errors import UsageError
 from stages.lithography.process import Process, load_process
-from stages.patterns import canonical, distinct, keys_of
+from stages.patterns import canonicalize, compute_keys, find_distinct
 
 DRAWN_TOGETHER = 8192
 """Pictures held at once."""
@@ -90,7 +90,7 @@ class Import:
             More arrays.
         """
         keys = _keys(places.x_dbu, places.y_dbu, self.drawn)
-        found = distinct(keys, places.x_dbu, places.y_dbu)
+        found = find_distinct(keys, places.x_dbu, places.y_dbu)
         made = {**places.counts(), "patterns": len(found.first)}
         layout = {"name": self.path.name, "sha256": ingest.sha256_of(self.path)}
         settings = {"process": self.process.name, "process_settings": self.process.as_dict()}
@@ -157,5 +157,5 @@ def _keys(x_dbu: Int64s, y_dbu: Int64s, drawn: Drawn) -> Bytes:
     for first in range(0, len(x_dbu), DRAWN_TOGETHER):
         part = slice(first, first + DRAWN_TOGETHER)
         pictures = draw_places(x_dbu[part], y_dbu[part], drawn)
-        keys.append(keys_of(canonical(pictures, drawn.symmetries)))
+        keys.append(compute_keys(canonicalize(pictures, drawn.symmetries)))
     return np.concatenate(keys)

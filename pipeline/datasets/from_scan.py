@@ -26,7 +26,7 @@ from pipeline.engine.run_record import RunRecord, State, all_inputs
 from pipeline.engine.session import Written, open_session
 from pipeline.passes.arrays import pattern_rows, read_patterns
 from pipeline.passes.job import Drawn, process_behind, require_opc
-from pipeline.scan.inspect_run import open_view
+from pipeline.report.run_view import open_view
 from pipeline.simulate import confirm
 from stages.contracts import Verdict
 from stages.detector.active_learning import candidates, choose
@@ -91,15 +91,15 @@ def label_selected(
 
         def keep() -> Written:
             shutil.copytree(view.run.layout, run.layout, dirs_exist_ok=True)
-            confirm.write_owned(run, x, y, np.arange(count))
+            confirm.write_clips_to_simulate(run, x, y, np.arange(count))
             return Written((*list_files(run.path, "layout"), confirm.HOT_CLIPS))
 
         session.run_once("layout", keep)
-        work = confirm.confirmation(
+        work = confirm.make_confirmation(
             run, view.job.core_dbu, process, opc, view.config.confirm.batch_fields
         )
         task = partial(confirm.confirm_batch, job=work)
-        session.run_units("confirm", "batches", work.batches, task, confirm.batch_name)
+        session.run_units("confirm", "batches", work.batches, task, confirm.name_batch)
         failed = ledger.totals("confirm").failed
         if failed:
             raise IncompleteError(f"{failed} batches failed; the same command tries them again")

@@ -30,16 +30,16 @@ from pipeline.passes.job import Cut, require_opc, scan_area
 from pipeline.passes.units import clip_tile, open_layout
 from pipeline.simulate.tiles import (
     Simulation,
-    kinds,
-    name_of,
+    count_kinds,
+    name_tile,
     read_defects,
-    simulate,
+    run_simulation,
 )
 from stages.contracts import Box, Layer, RasterSpec
 from stages.errors import IncompleteError, UsageError
 from stages.lithography.measure.defects import label_clips
 from stages.lithography.process import Process, load_process
-from stages.patterns import distinct
+from stages.patterns import find_distinct
 
 TILE_UM = 100.0
 """Side of what is simulated as one unit of work."""
@@ -108,11 +108,11 @@ def label_layout(
         drawn = replace(layout, layers=layout.layers[: spec.layers],
                         packed=layout.packed[: spec.layers])  # fmt: skip
         job = _cut(run, record, spec, model, scan_area(config, drawn))
-        session.run_units("clips", "tiles", job.tiles, partial(clip_tile, job=job), name_of)
+        session.run_units("clips", "tiles", job.tiles, partial(clip_tile, job=job), name_tile)
         # Cores reach past the area where they hang over its border.
-        area = job.area.grown(job.core_dbu)
+        area = job.area.grow(job.core_dbu)
         simulated = Simulation(run.path, area, job.tile_dbu, model, opc, mask is not None)
-        failed = simulate(session, simulated, contours=False) + ledger.totals("clips").failed
+        failed = run_simulation(session, simulated, contours=False) + ledger.totals("clips").failed
         if failed:
             raise IncompleteError(f"{failed} tiles failed; run the same command to try them again")
         made = _write_dataset(out, run, job, simulated, record)
@@ -135,14 +135,14 @@ def _write_dataset(
     out: Path, run: Run, job: Cut, simulated: Simulation, record: RunRecord
 ) -> dict[str, Any]:
     clips, keys = read_clips(run, [tile.name for tile in job.tiles])
-    found = distinct(keys, clips.x_dbu, clips.y_dbu)
+    found = find_distinct(keys, clips.x_dbu, clips.y_dbu)
     defects = read_defects(simulated, [tile.name for tile in simulated.tiles])
     label = label_clips(clips.x_dbu, clips.y_dbu, job.core_dbu, defects)
     places = clips.x_dbu[found.first], clips.y_dbu[found.first]
     made = {
         "clips": len(clips), "hotspots": int(label.sum()), "patterns": len(found.first),
         "defects": len(defects),
-        **{f"defects_{kind}": n for kind, n in kinds(defects).items()},
+        **{f"defects_{kind}": n for kind, n in count_kinds(defects).items()},
     }  # fmt: skip
     names = sorted({defect.kind for defect in defects})
     corners = [corner["name"] for corner in record.settings["process_settings"]["corners"]]

@@ -29,7 +29,7 @@ from pipeline.passes.job import Drawn
 from pipeline.passes.units import draw_places
 from stages.contracts import Bytes, Int64s, RasterSpec
 from stages.errors import UsageError
-from stages.patterns import canonical
+from stages.patterns import canonicalize
 
 SPLITS = ("train", "test")
 """What a clip is for; without the array, whatever is asked for."""
@@ -160,5 +160,5 @@ def write_dataset(
     for first in range(0, n, SHARD_PATTERNS):
         part = slice(first, first + SHARD_PATTERNS)
         pictures = draw_places(places[0][part], places[1][part], drawn)
-        raster[part] = canonical(pictures, drawn.symmetries)
+        raster[part] = canonicalize(pictures, drawn.symmetries)
     shutil.move(unfinished, out)

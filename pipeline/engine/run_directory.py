@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,10 @@ def _is_foreign(name: str) -> bool:
     )
 
 
+# A fixed date: the bytes of a layout depend on its content alone.
+_NO_DATE = datetime(2000, 1, 1)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a kill, finds the old one or the new one, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,3 +130,14 @@ def write_array(path: Path, values: npt.NDArray[Any]) -> None:
     sink = io.BytesIO()
     np.save(sink, values)
     write_whole(path, sink.getvalue())
+
+
+def write_library(path: Path, library: Any, *, oasis: bool = False) -> None:
+    """Write a ``gdstk.Library`` as GDSII, or as OASIS; the file appears whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if oasis:
+        library.write_oas(str(unfinished))
+    else:
+        library.write_gds(str(unfinished), timestamp=_NO_DATE)
+    os.replace(unfinished, path)

@@ -17,8 +17,7 @@ from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import read_record
 from pipeline.evaluate.model import interval_of
 from pipeline.passes.arrays import clips_of, read_patterns
-from pipeline.report.run_view import RunView
-from pipeline.scan.inspect_run import open_view
+from pipeline.report.run_view import RunView, open_view
 from stages.contracts import Box, Floats, Int64s
 from stages.errors import RunMismatchError, UsageError
 from stages.geometry.union import merge

@@ -22,7 +22,7 @@ from pipeline.engine.integrity import list_files
 from pipeline.engine.run_directory import Run, write_table
 from stages.contracts import Bytes, Clips, Float32s, Int64s, RasterSpec
 from stages.errors import IncompleteError, RunMismatchError
-from stages.patterns import KEY_BYTES, Tally, located
+from stages.patterns import KEY_BYTES, Tally, locate_keys
 
 CHUNK_PATTERNS = 256
 """Pictures read together; a chunk of one would be a file a clip."""
@@ -82,7 +82,7 @@ def read_clips_in_parts(run: Run, tiles: list[str]) -> Iterator[tuple[Clips, Byt
         held += len(part[-1][0])
         if held >= PART_CLIPS or number == len(tiles):
             clips, keys = zip(*part, strict=True)
-            yield Clips.joined(clips), np.concatenate(keys)
+            yield Clips.concatenate(clips), np.concatenate(keys)
             part, held = [], 0
 
 
@@ -98,13 +98,13 @@ def clips_of(
     """
     numbers = np.flatnonzero(chosen)
     (wanted,) = pattern_rows(run, numbers, "key")
-    found = [(Clips.joined([]), numbers[:0], wanted[:0])]
+    found = [(Clips.concatenate([]), numbers[:0], wanted[:0])]
     for clips, keys in read_clips_in_parts(run, tiles) if len(numbers) else ():
-        place = located(keys, wanted)
+        place = locate_keys(keys, wanted)
         among = place >= 0
-        found.append((clips.some(among), numbers[place[among]], keys[among]))
+        found.append((clips.select(among), numbers[place[among]], keys[among]))
     some, pattern, key = zip(*found, strict=True)
-    return Clips.joined(some), np.concatenate(pattern), np.concatenate(key)
+    return Clips.concatenate(some), np.concatenate(pattern), np.concatenate(key)
 
 
 def create_patterns(

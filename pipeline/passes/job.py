@@ -17,7 +17,7 @@ from stages.contracts import Box, Layer, PackedLayout, RasterSpec
 from stages.detector.checkpoint import Checkpoint
 from stages.errors import ConfigError, ModelMismatchError, UsageError
 from stages.lithography.process import Process, load_process, process_of
-from stages.tiles import Tile, tiles_of
+from stages.tiles import Tile, cut_tiles
 
 OPC = ("none", "model")
 """How the mask is made: as drawn, or with model-based correction."""
@@ -79,14 +79,14 @@ class Cut(Drawn):
         """Tiles that own every clip whose core reaches into the area."""
         core = self.core_dbu
         if 0 < self.stride_dbu < core:  # a core reaches in from a centre half a core outside
-            return tiles_of(self.area.grown(core // 2), self.tile_dbu)
+            return cut_tiles(self.area.grow(core // 2), self.tile_dbu)
         reach = Box(
             self.area.x_min // core * core,
             self.area.y_min // core * core,
             -(-self.area.x_max // core) * core,
             -(-self.area.y_max // core) * core,
         )
-        return tiles_of(reach, self.tile_dbu)
+        return cut_tiles(reach, self.tile_dbu)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

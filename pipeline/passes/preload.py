@@ -12,12 +12,12 @@ from dataclasses import fields, replace
 import numpy as np
 
 import pipeline.passes.units  # noqa: F401 - for what it imports
-from stages.clips import grid_clips
+from stages.clips import place_grid_clips
 from stages.contracts import Box, PackedLayer
 from stages.geometry.signature import signatures
 from stages.geometry.window_query import query
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, copies_at
-from stages.patterns import canonical
+from stages.patterns import canonicalize
 from stages.raster import draw_clips
 
 
@@ -38,10 +38,10 @@ def _load_kernels() -> None:
     """Draw and sign a few clips."""
     area = Box(0, 0, 320, 160)
     shapes = [query(_packed(), area)]
-    clips = grid_clips(area, area, 80, 80)
+    clips = place_grid_clips(area, area, 80, 80)
     left, bottom = clips.x_dbu - 80, clips.y_dbu - 80
     signatures(shapes, left, bottom, 160, 8)
-    canonical(draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20))
+    canonicalize(draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20))
 
 
 _load_kernels()

@@ -30,7 +30,7 @@ from stages.errors import RunMismatchError
 from stages.geometry.union import merge
 from stages.geometry.window_query import polygons_of, query
 from stages.geometry.windows import cut_to_windows
-from stages.patterns import located
+from stages.patterns import locate_keys
 
 FREE = ("[layout] roi_um", "[layout] strict", "layout")
 """Inputs in which a reused run may differ: unchanged tiles and pictures are found one by one."""
@@ -142,7 +142,7 @@ def reuse_scores(
     for run in runs:
         known, scores = _scored(run)
         wanted = np.flatnonzero(np.isnan(score))
-        place = located(keys[wanted], known)
+        place = locate_keys(keys[wanted], known)
         wanted, place = wanted[place >= 0], place[place >= 0]
         if len(wanted):
             score[wanted] = scores[place]

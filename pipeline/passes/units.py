@@ -26,13 +26,13 @@ from pipeline.passes.arrays import (
 )
 from pipeline.passes.job import Cut, Drawn, Job
 from pipeline.passes.reuse import reuse_clips, reuse_scores
-from stages.clips import grid_clips, halo_dbu, site_clips, without_excluded
+from stages.clips import compute_halo_dbu, drop_excluded, place_grid_clips, place_site_clips
 from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayer, PackedLayout, Shapes
 from stages.detector import checkpoint
 from stages.errors import IncompleteError, RunMismatchError
 from stages.geometry.signature import signatures
 from stages.geometry.window_query import query
-from stages.patterns import KEY_BYTES, canonical, distinct, keys_of
+from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
 from stages.scores import NetworkScorer, score_rasters, scorer_of
 from stages.tiles import Tile
@@ -66,20 +66,22 @@ def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
     started = time.perf_counter()
     layout = open_layout(job.run)
     channels = job.spec.layers
-    reach = halo_dbu(job.core_dbu, job.limits) + job.clip_dbu
+    reach = compute_halo_dbu(job.core_dbu, job.limits) + job.clip_dbu
     used = layout.packed[: channels + job.excluded]
-    seen = tile.box.grown(reach)
+    seen = tile.box.grow(reach)
     shapes = [query(packed, seen) for packed in used]
-    cores = tile.box.grown(job.core_dbu)
+    cores = tile.box.grow(job.core_dbu)
     taken = reuse_clips(job.reused, tile.name, cores, seen, job.area, shapes)
     if taken is not None:
         clips, keys = taken
     else:
         if job.limits is None:
-            clips = grid_clips(tile.box, job.area, job.core_dbu, job.stride_dbu)
+            clips = place_grid_clips(tile.box, job.area, job.core_dbu, job.stride_dbu)
         else:
-            clips = site_clips(shapes[:channels], tile.box, job.area, job.core_dbu, job.limits)
-        clips = without_excluded(clips, shapes[channels:], job.core_dbu)
+            clips = place_site_clips(
+                shapes[:channels], tile.box, job.area, job.core_dbu, job.limits
+            )
+        clips = drop_excluded(clips, shapes[channels:], job.core_dbu)
         clips, keys = _keyed(clips, shapes[:channels], job)
     run = Run(job.run)
     write_clips(run.clips(tile.name), clips, keys)
@@ -102,7 +104,7 @@ def _keyed(clips: Clips, shapes: list[Shapes], job: Cut) -> tuple[Clips, Bytes]:
         half = job.clip_dbu // 2
         left, bottom = clips.x_dbu - half, clips.y_dbu - half
         signed = signatures(shapes, left, bottom, job.clip_dbu, job.symmetries)
-        alike = distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
+        alike = find_distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
         place, group = alike.first, alike.pattern
     shown, keys = np.zeros(len(place), bool), np.zeros((len(place), KEY_BYTES), np.uint8)
     for first in range(0, len(place), DRAWN_TOGETHER):
@@ -112,9 +114,9 @@ def _keyed(clips: Clips, shapes: list[Shapes], job: Cut) -> tuple[Clips, Bytes]:
             clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu,
         )  # fmt: skip
         shown[part] = pictures.any(axis=(1, 2, 3))
-        keys[part][shown[part]] = keys_of(canonical(pictures[shown[part]], job.symmetries))
+        keys[part][shown[part]] = compute_keys(canonicalize(pictures[shown[part]], job.symmetries))
     kept = shown[group]
-    return clips.some(kept), keys[group[kept]]
+    return clips.select(kept), keys[group[kept]]
 
 
 def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Bytes:
@@ -150,7 +152,7 @@ def _blocks(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tuple[Int64
     for members in np.split(order, np.flatnonzero(new)[1:]):
         if len(members):
             x, y = x_dbu[members], y_dbu[members]
-            yield members, Box(x.min(), y.min(), x.max(), y.max()).grown(clip_dbu)
+            yield members, Box(x.min(), y.min(), x.max(), y.max()).grow(clip_dbu)
 
 
 def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
@@ -159,8 +161,8 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
     run = Run(job.run)
     rows = shard_rows(shard, job.shard_patterns, patterns)
     x_dbu, y_dbu, keys = pattern_rows(run, rows, "x_dbu", "y_dbu", "key")
-    pictures = canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
-    if not np.array_equal(keys_of(pictures), keys):
+    pictures = canonicalize(draw_places(x_dbu, y_dbu, job), job.symmetries)
+    if not np.array_equal(compute_keys(pictures), keys):
         raise IncompleteError(
             f"{run.path}: patterns of shard {shard} are not drawn as they were when they were "
             f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"

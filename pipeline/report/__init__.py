@@ -1,1 +1,1 @@
-"""What a run gives: metrics, tables, markers, the page."""
+"""The results of a run: metrics, tables, markers, the report page."""

@@ -1,7 +1,7 @@
 """The drawing of one hotspot, as SVG.
 
 in       a run, the id of a hotspot
-out      the clip's shapes, its core, what prints of it and where it fails, if it was simulated
+out      the clip's shapes, its core, and, if it was simulated, its contours and worst defect
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shapely
 
 from pipeline.report.run_view import RunView
 from stages.contracts import Box, Hotspot, Shapes
-from stages.exports.pages.pictures import place, polygons_path, rects_path
+from stages.exports.pages.pictures import draw_polygons, draw_rects, to_picture
 from stages.geometry.window_query import polygons_of, query
 
 SIDE = 320.0
@@ -36,11 +36,11 @@ def draw_hotspot(view: RunView, hotspot: int) -> str:
     window, core = spot.core(view.job.clip_dbu), spot.core(view.job.core_dbu)
     layers = view.layout.packed[: view.job.spec.layers]
     parts = [
-        f'<path d="{_shapes_path(query(layer, window), window)}" fill="{colour}" '
+        f'<path d="{_draw_shapes(query(layer, window), window)}" fill="{colour}" '
         'fill-opacity=".55" fill-rule="nonzero"/>'
         for layer, colour in zip(layers, COLOURS * len(layers), strict=False)
     ]
-    parts += [_core(core, window), *_print(view, spot, window)]
+    parts += [_draw_core(core, window), *_draw_print(view, spot, window)]
     title = f"hotspot {spot.id}, score {spot.score:.3f}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE:g} {SIDE:g}" '
@@ -49,18 +49,18 @@ def draw_hotspot(view: RunView, hotspot: int) -> str:
     )
 
 
-def _shapes_path(shapes: Shapes, window: Box) -> str:
+def _draw_shapes(shapes: Shapes, window: Box) -> str:
     cut = shapely.box(*window.as_tuple())
     rings = [shapely.make_valid(shapely.Polygon(ring)) for ring in polygons_of(shapes)]
     inside = shapely.get_parts(shapely.intersection(rings, cut)) if rings else []
     polygons: Sequence[shapely.Polygon] = [
         part for part in inside if isinstance(part, shapely.Polygon)
     ]
-    return rects_path(shapes.rects, window, SIDE) + polygons_path(polygons, window, SIDE)
+    return draw_rects(shapes.rects, window, SIDE) + draw_polygons(polygons, window, SIDE)
 
 
-def _core(core: Box, window: Box) -> str:
-    x, y = place(core.x_min, core.y_max, window, SIDE)
+def _draw_core(core: Box, window: Box) -> str:
+    x, y = to_picture(core.x_min, core.y_max, window, SIDE)
     side = SIDE * core.width / window.width
     return (
         f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" fill="none" '
@@ -68,13 +68,13 @@ def _core(core: Box, window: Box) -> str:
     )
 
 
-def _print(view: RunView, spot: Hotspot, window: Box) -> list[str]:
-    """Return what prints of the clip, and the worst defect, where it was simulated."""
+def _draw_print(view: RunView, spot: Hotspot, window: Box) -> list[str]:
+    """Return the contours of the clip, and its worst defect, if it was simulated."""
     defect = view.worst(spot)
     if defect is None:
         return []
-    path = polygons_path(view.draw_print(defect, window).contours, window, SIDE)
-    x, y = place(defect.x_dbu, defect.y_dbu, window, SIDE)
+    path = draw_polygons(view.draw_print(defect, window).contours, window, SIDE)
+    x, y = to_picture(defect.x_dbu, defect.y_dbu, window, SIDE)
     return [
         f'<path d="{path}" fill="none" stroke="#111" stroke-width="1.2"/>',
         f'<circle cx="{x:g}" cy="{y:g}" r="7" fill="none" stroke="#c02020" stroke-width="2">'

@@ -1,4 +1,4 @@
-"""What the report page of a scan shows, gathered from its run.
+"""Gathering the content of the report page.
 
 in       a run, its metrics, the regions without a verdict
 out      `ReportData`, plain values
@@ -15,23 +15,21 @@ import tomli_w
 from pipeline.config import ScanConfig
 from pipeline.passes.arrays import read_patterns
 from pipeline.passes.units import draw_places
-from pipeline.report.run_view import MOST_REGIONS, RunView
+from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
-from stages.exports.pages.report import Alike, ModelCard, NotScanned, ReportData
-from stages.patterns import canonical
+from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
+from stages.patterns import canonicalize
 from stages.scores import NetworkScorer
 
 
-def report_data(
+def gather_page_data(
     view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
 ) -> ReportData:
-    """Return all that the report page shows."""
+    """Return the content of the report page."""
     config, layout, record = view.config, view.layout, view.record
     (count,) = read_patterns(view.run, "count")
-    at_default = config.scores.threshold == view.model.threshold
-    point = view.model.operating_point
-    pictures = _pictures(view, view.order[: config.report.top])
+    pictures = _draw_clips(view, view.order[: config.report.top])
     return ReportData(
         layout=record.layout.name,
         layout_digest=record.layout.sha256,
@@ -41,20 +39,13 @@ def report_data(
         extent=layout.extent,
         roi=view.job.area if config.layout.roi_um else None,
         raster=view.job.spec,
-        model=ModelCard(
-            name=config.scores.model,
-            digest=view.model.digest,
-            process=view.model.process,
-            recall=point.recall if at_default else None,
-            false_alarm_rate=point.false_alarm_rate if at_default else None,
-            measured_on=str(view.model.provenance.get("measured_on", "its validation clips")),
-        ),
-        sampling=_sampling_words(config),
+        model=_describe_model(view),
+        sampling=_describe_sampling(config),
         threshold=float(config.scores.threshold or 0),
         hotspots=view.hotspots,
         pictures=pictures,
-        where=_where(view, pictures),
-        alike=_alike(view, pictures),
+        evidence=_map_evidence(view, pictures),
+        known=_find_known(view, pictures),
         occurrences={spot.pattern: int(count[spot.pattern]) for spot in view.hotspots},
         clips=metrics["clips"],
         patterns=metrics["patterns"],
@@ -64,7 +55,7 @@ def report_data(
         area_covered_um2=metrics["area_covered_um2"],
         not_scanned=regions[:MOST_REGIONS],
         seconds=record.seconds,
-        config=config_toml(config),
+        config=format_config(config),
         version=record.hotscan,
         finished=record.finished,
         warnings=view.warnings,
@@ -76,13 +67,26 @@ def report_data(
     )
 
 
-def _pictures(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
+def _describe_model(view: RunView) -> ModelCard:
+    at_default = view.config.scores.threshold == view.model.threshold
+    point = view.model.operating_point
+    return ModelCard(
+        name=view.config.scores.model,
+        digest=view.model.digest,
+        process=view.model.process,
+        recall=point.recall if at_default else None,
+        false_alarm_rate=point.false_alarm_rate if at_default else None,
+        measured_on=describe_measurement(view.model),
+    )
+
+
+def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
     places: Int64s = np.array([(s.x_dbu, s.y_dbu) for s in shown], np.int64).reshape(-1, 2)
     drawn = draw_places(places[:, 0], places[:, 1], view.job)
     return {spot.id: picture for spot, picture in zip(shown, drawn, strict=True)}
 
 
-def _where(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
+def _map_evidence(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
     """Return what each place of the shown clips adds to their log odds, by id."""
     if not pictures:
         return {}
@@ -91,22 +95,22 @@ def _where(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
     return {} if found is None else dict(zip(pictures, found, strict=True))
 
 
-def _alike(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Alike]:
-    """Return, for each of the shown hotspots, the nearest that the model learnt from, by id."""
+def _find_known(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, KnownHotspot]:
+    """Return the most similar hotspot that the model was trained on, by id of the shown ones."""
     examples = view.model.examples
     if examples is None or not pictures:
         return {}
-    shown = canonical(np.stack(list(pictures.values())), view.job.symmetries)
+    shown = canonicalize(np.stack(list(pictures.values())), view.job.symmetries)
     mine, theirs = (likeness(view.detector, rasters) for rasters in (shown, examples.numpy()))
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)
     return {
-        number: Alike(examples[at].numpy(), float(apart[row, at]))
+        number: KnownHotspot(examples[at].numpy(), float(apart[row, at]))
         for row, (number, at) in enumerate(zip(pictures, nearest.tolist(), strict=True))
     }
 
 
-def _sampling_words(config: ScanConfig) -> str:
+def _describe_sampling(config: ScanConfig) -> str:
     clips = config.clips
     if clips.mode == "grid":
         return f"every clip of a grid of {clips.stride_nm:g} nm that shows any geometry"
@@ -117,7 +121,7 @@ def _sampling_words(config: ScanConfig) -> str:
     )
 
 
-def config_toml(config: ScanConfig) -> str:
+def format_config(config: ScanConfig) -> str:
     """Return the resolved config as TOML; settings that are not set are left out."""
     tables = {
         name: {key: value for key, value in settings.items() if value is not None}

@@ -1,36 +1,46 @@
-"""A run with all that describes it, as outputs are made of it.
+"""A finished run, opened for reading: what every report, export and comparison starts from.
 
-in       a run directory, and what its session knows
-out      `RunView`: hotspots, verdicts, and what prints around them
+in       a run directory
+out      `RunView`: settings, layout, model, hotspots, verdicts, and the contours around them
+promise  a run is only read, and only with the model that it was scanned with
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import pyarrow.parquet as pq
 from shapely import Polygon
 
 from pipeline.config import ScanConfig
+from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import RunRecord
-from pipeline.passes.job import Job, process_behind
+from pipeline.engine.run_record import RunRecord, has_record, read_record
+from pipeline.engine.session import require_intact
+from pipeline.layout.ingest import open_packed
+from pipeline.passes.job import Job, make_job, process_behind
+from pipeline.passes.scan_settings import ScanSettings
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import print_window
 from stages.contracts import Box, Defect, Hotspot, PackedLayout, Verdict
+from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
 from stages.detector.network import Network
-from stages.exports.markers import Printed
-from stages.hotspots import worst_first
+from stages.errors import IncompleteError, RunMismatchError
+from stages.exports.markers import PrintedArea
+from stages.exports.tables import table_to_hotspots
+from stages.hotspots import sort_worst_first
+from stages.lithography.process import Process
 
 MOST_REGIONS = 10_000
-"""Regions without a verdict that are named one by one; their number is always told in full."""
+"""Regions without a verdict that are listed one by one; their number is always given in full."""
 
 
 @dataclass(frozen=True)
 class RunView:
-    """A run, with all that describes it."""
+    """A run with its settings, layout, model and results."""
 
     run: Run
     job: Job
@@ -40,35 +50,35 @@ class RunView:
     hotspots: tuple[Hotspot, ...]
     record: RunRecord
     simulated: confirm.Confirmed | None = None
-    """What simulation says of the hotspots; None when none was to be simulated."""
+    """Verdicts by simulation; None when simulation was not asked for."""
 
     @cached_property
     def detector(self) -> Network:
-        """The model's network, made once."""
+        """The model's network, loaded once."""
         return self.model.detector()
 
     @property
     def verdicts(self) -> Mapping[int, Verdict] | None:
-        """What simulation says of each hotspot, by id."""
+        """Verdict by simulation of each hotspot, by id."""
         return None if self.simulated is None else self.simulated.verdicts
 
     @cached_property
     def order(self) -> tuple[Hotspot, ...]:
         """The hotspots in the order of the report."""
-        return worst_first(self.hotspots, self.verdicts) if self.verdicts else self.hotspots
+        return sort_worst_first(self.hotspots, self.verdicts) if self.verdicts else self.hotspots
 
     @cached_property
-    def printed(self) -> list[Printed]:
-        """What prints around the worst defects of the worst hotspots."""
+    def printed(self) -> list[PrintedArea]:
+        """Target and contours around the worst defects of the worst hotspots."""
         failing = [(spot, defect) for spot in self.order if (defect := self.worst(spot))]
         return [
-            self.draw_print(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grown(self.job.core_dbu))
+            self.draw_print(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grow(self.job.core_dbu))
             for _, defect in failing[: self.config.report.contours]
         ]
 
     @cached_property
     def contours(self) -> dict[int, Sequence[Polygon]]:
-        """Id of each hotspot that the report shows to what prints of its clip."""
+        """Id of each hotspot that the report shows to the contours of its clip."""
         return {
             spot.id: self.draw_print(defect, spot.core(self.job.clip_dbu)).contours
             for spot in self.order[: self.config.report.top]
@@ -76,31 +86,31 @@ class RunView:
         }
 
     def worst(self, spot: Hotspot) -> Defect | None:
-        """Return the worst defect of a hotspot that was simulated."""
+        """Return the worst defect of a hotspot; None if it prints or was not simulated."""
         verdict = (self.verdicts or {}).get(spot.id)
         return verdict.worst if verdict else None
 
-    def draw_print(self, defect: Defect, window: Box) -> Printed:
-        """Return what prints of a window at the corner of a defect."""
+    def draw_print(self, defect: Defect, window: Box) -> PrintedArea:
+        """Return target and contours of a window at the corner of a defect."""
         opc = self.config.confirm.opc or "none"
         layer, dbu_nm = self.layout.packed[0], self.layout.dbu_nm
         process = process_behind(self.model)
         target, prints = print_window(layer, window, dbu_nm, process, opc, defect.corner)
-        return Printed(window, target, prints)
+        return PrintedArea(window, target, prints)
 
     @property
     def unconfirmed(self) -> int:
-        """How many hotspots were to be simulated and are not."""
+        """How many hotspots should have been simulated and were not."""
         return 0 if self.verdicts is None else len(self.to_simulate) - len(self.verdicts)
 
     @property
     def to_simulate(self) -> list[int]:
-        """Ids of the hotspots that simulation is asked about, where it is asked."""
-        return confirm.to_simulate(self.hotspots, self.config.confirm.confident)
+        """Ids of the hotspots to simulate, where simulation is asked for."""
+        return confirm.select_to_simulate(self.hotspots, self.config.confirm.confident)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the reader noticed, and how the layers differ from those the model knows."""
+        """Warnings of the reader, and of layers other than those the model was trained on."""
         trained = tuple(self.model.provenance.get("trained_on_layers", ()))
         if not trained or trained == self.config.layout.layers:
             return self.layout.warnings
@@ -108,5 +118,78 @@ class RunView:
             *self.layout.warnings,
             f"model {self.config.scores.model} was trained on {', '.join(trained)} "
             f"({', '.join(self.model.layers)} of {self.model.process}); "
-            f"{', '.join(self.config.layout.layers)} is judged as if it were that",
+            f"{', '.join(self.config.layout.layers)} is scored as if it were that",
         )
+
+
+def open_view(run: Run) -> RunView:
+    """Open a run, with the hotspots, verdicts and settings of its last session.
+
+    Raises
+    ------
+    IncompleteError
+        When the run has no hotspots yet, or is damaged on disk.
+    RunMismatchError
+        When the model is not the one that the run was scanned with.
+    """
+    record = read_record(run)
+    settings = ScanSettings.of(record)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        require_intact(run, ledger, "layout", "patterns", "scores", "hotspots", "confirm")
+    hotspots = read_hotspots(run)
+    config = settings.config
+    model_path = checkpoint.find(config.scores.model)
+    model = checkpoint.load(model_path)
+    if model.digest != settings.model_digest:
+        raise RunMismatchError(
+            f"{run.path} was scanned with a model of digest {settings.model_digest}, but "
+            f"{config.scores.model} is now {model.digest}; scan into a new run directory"
+        )
+    layout = open_packed(run.layout)
+    channels = model.raster.layers
+    scanned = replace(layout, layers=layout.layers[:channels], packed=layout.packed[:channels])
+    process = process_behind(model)
+    job = make_job(run.path, config, scanned, model, model_path, process)
+    with Ledger(run.ledger, read_only=True) as ledger:
+        simulated = read_confirmed(job, config, process, ledger)
+    return RunView(run, job, config, scanned, model, hotspots, record, simulated)
+
+
+def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
+    """Return the hotspots of a run.
+
+    Raises
+    ------
+    IncompleteError
+        When the run has no hotspots yet.
+    """
+    if not run.hotspots.exists():
+        finish = f"finish the scan with: hotscan resume {run.path}"
+        if has_record(run) and (shard := read_record(run).settings.get("shard")):
+            finish = f"it is part {shard}: put the parts together with hotscan merge"
+        raise IncompleteError(f"{run.path} has no hotspots yet; {finish}")
+    return table_to_hotspots(pq.read_table(run.hotspots))
+
+
+def make_confirmation(job: Job, config: ScanConfig, process: Process) -> confirm.Confirmation:
+    """Return the input of the batches that simulate the hotspots of a run."""
+    asked = config.confirm
+    assert asked.opc is not None  # resolve_config put the model's in
+    return confirm.make_confirmation(
+        Run(job.run), job.core_dbu, process, asked.opc, asked.batch_fields
+    )
+
+
+def read_confirmed(
+    job: Job, config: ScanConfig, process: Process, ledger: Ledger
+) -> confirm.Confirmed | None:
+    """Return the verdicts by simulation; None when simulation was not asked for."""
+    if not config.confirm.enabled:
+        return None
+    finished = sorted(ledger.finished("confirm"))
+    return confirm.read_confirmed(make_confirmation(job, config, process), finished)
+
+
+def describe_measurement(model: Checkpoint) -> str:
+    """Say on which clips the recall and false-alarm rate of a model were measured."""
+    return str(model.provenance.get("measured_on", "its validation clips"))

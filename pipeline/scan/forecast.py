@@ -36,7 +36,7 @@ from pipeline.simulate import confirm
 from stages.contracts import Bytes, Clips, Int64s, PackedLayout
 from stages.detector import checkpoint
 from stages.lithography.process import Process
-from stages.patterns import canonical, distinct
+from stages.patterns import canonicalize, find_distinct
 from stages.scores import NetworkScorer, score_rasters, scorer_of
 from stages.tiles import Tile
 
@@ -146,9 +146,9 @@ def _sample_tiles(job: Job) -> _Sample:
     clip_tile(tiles[0], job=job)  # compiled kernels are built here, not in the time
     spent_s, _ = _timed(lambda: [clip_tile(tile, job=job) for tile in tiles])
     clips, keys = read_clips(run, [tile.name for tile in tiles])
-    found = distinct(keys, clips.x_dbu, clips.y_dbu)
+    found = find_distinct(keys, clips.x_dbu, clips.y_dbu)
     half, half_keys = read_clips(run, [tile.name for tile in tiles[::2]])
-    half_patterns = len(distinct(half_keys, half.x_dbu, half.y_dbu).first)
+    half_patterns = len(find_distinct(half_keys, half.x_dbu, half.y_dbu).first)
     all_clips = round(len(clips) * len(job.tiles) / len(tiles))
     all_patterns = _extrapolate(len(half), half_patterns, len(clips), len(found.first), all_clips)
     return _Sample(job, tiles, clips, found.first, all_clips, all_patterns, spent_s / len(tiles))
@@ -188,9 +188,9 @@ def _forecast_confirm(
     if not hot.any():
         return {"clips_to_simulate": 0, "fields": 0}, 0.0
     run = Run(job.run)
-    confirm.write_owned(run, x[hot], y[hot], np.arange(int(hot.sum())))
+    confirm.write_clips_to_simulate(run, x[hot], y[hot], np.arange(int(hot.sum())))
     opc = config.confirm.opc or "none"
-    work = confirm.confirmation(run, job.core_dbu, process, opc, TIMED_FIELDS)
+    work = confirm.make_confirmation(run, job.core_dbu, process, opc, TIMED_FIELDS)
     fields = confirm.count_fields(work)
     confirm.confirm_batch(work.batches[-1], job=work)  # kernels are built here, not in the time
     spent_s, outcome = _timed(lambda: confirm.confirm_batch(0, job=work))
@@ -214,7 +214,7 @@ def _in_blocks(sample: _Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:
 
 
 def _draw(x_dbu: Int64s, y_dbu: Int64s, job: Job) -> Bytes:
-    return canonical(draw_places(x_dbu, y_dbu, job), job.symmetries)
+    return canonicalize(draw_places(x_dbu, y_dbu, job), job.symmetries)
 
 
 def _timed(work: Callable[[], T]) -> tuple[float, T]:

@@ -13,14 +13,12 @@ from typing import Any
 from pipeline.engine.ledger import Ledger, running_driver
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State, read_record
-from pipeline.engine.session import require_intact
-from pipeline.layout.ingest import open_packed, read_info
-from pipeline.passes.job import make_job, process_behind
-from pipeline.passes.scan_settings import ScanSettings
-from pipeline.report import outputs
-from pipeline.report.run_view import RunView
+from pipeline.layout.ingest import read_info
+from pipeline.report.export import export_hotspots, write_report
+from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
+from pipeline.report.run_view import describe_measurement, open_view
 from stages.detector import checkpoint
-from stages.errors import RunMismatchError, UsageError
+from stages.errors import UsageError
 
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
 
@@ -79,39 +77,6 @@ def next_step(path: Path, state: str) -> str:
     return steps.get(state, f"hotscan resume {path}")
 
 
-def open_view(run: Run) -> RunView:
-    """Return a run as its own session saw it.
-
-    Raises
-    ------
-    IncompleteError
-        When the run has no hotspots yet, or is damaged on disk.
-    RunMismatchError
-        When the model is not the one that the run was made with.
-    """
-    record = read_record(run)
-    settings = ScanSettings.of(record)
-    with Ledger(run.ledger, read_only=True) as ledger:
-        require_intact(run, ledger, "layout", "patterns", "scores", "hotspots", "confirm")
-    hotspots = outputs.read_hotspots(run)
-    config = settings.config
-    model_path = checkpoint.find(config.scores.model)
-    model = checkpoint.load(model_path)
-    if model.digest != settings.model_digest:
-        raise RunMismatchError(
-            f"{run.path} was scanned with a model of digest {settings.model_digest}, but "
-            f"{config.scores.model} is now {model.digest}; scan into a new run directory"
-        )
-    layout = open_packed(run.layout)
-    channels = model.raster.layers
-    scanned = replace(layout, layers=layout.layers[:channels], packed=layout.packed[:channels])
-    process = process_behind(model)
-    job = make_job(run.path, config, scanned, model, model_path, process)
-    with Ledger(run.ledger, read_only=True) as ledger:
-        simulated = outputs.read_confirmed(job, config, process, ledger)
-    return RunView(run, job, config, scanned, model, hotspots, record, simulated)
-
-
 def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bool:
     """Write the hotspots of a run in another format; say whether the run is complete.
 
@@ -127,8 +92,8 @@ def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bo
         markers = view.config.markers.model_copy(update={"layer": marker_layer})
         view = replace(view, config=view.config.model_copy(update={"markers": markers}))
     with Ledger(view.run.ledger, read_only=True) as ledger:
-        regions = [region.box for region in outputs.not_scanned(view, ledger)]
-    outputs.export(view, form, out, regions)
+        regions = [region.box for region in list_unscanned_regions(view, ledger)]
+    export_hotspots(view, form, out, regions)
     return bool(view.record.state == State.COMPLETE)
 
 
@@ -136,10 +101,10 @@ def report_again(path: Path) -> dict[str, Any]:
     """Write the report of a run again and return its metrics."""
     view = open_view(Run(path))
     with Ledger(view.run.ledger, read_only=True) as ledger:
-        regions = outputs.not_scanned(view, ledger)
-        metrics = outputs.gather_metrics(view, ledger, regions)
-        outputs.write_report(view, metrics, regions)
-        outputs.write_metrics(view.run, metrics)
+        regions = list_unscanned_regions(view, ledger)
+        metrics = gather_metrics(view, ledger, regions)
+        write_report(view, metrics, regions)
+        write_metrics(view.run, metrics)
     return metrics
 
 
@@ -153,6 +118,7 @@ def shipped_models() -> dict[str, Any]:
             "layers": ", ".join(model.layers),
             **{key: value for key, value in asdict(model.raster).items() if key != "layers"},
             **asdict(model.operating_point),
+            "measured_on": describe_measurement(model),
             "digest": model.digest,
         }
     return found

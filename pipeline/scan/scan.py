@@ -50,14 +50,16 @@ from pipeline.passes.reuse import open_reusable
 from pipeline.passes.scan_settings import ScanSettings, inputs_of
 from pipeline.passes.shard import Shard
 from pipeline.passes.units import clip_tile, score_shard
-from pipeline.report import outputs
+from pipeline.report import run_view
+from pipeline.report.export import write_report
+from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView
 from pipeline.simulate import confirm
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector import checkpoint
 from stages.errors import RunMismatchError
-from stages.exports.markers import free_layer
+from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
@@ -225,7 +227,8 @@ class _Scan:
         layout = self.pack_layout(layout_path)
         job = self.make_job(layout)
         shard = self.settings.shard
-        free_layer(layout.file_layers, self.config.markers.layer)  # refused before the long work
+        # Refused here, before the long work.
+        find_free_layer(layout.file_layers, self.config.markers.layer)
         tiles = shard.choose(job.tiles) if shard else job.tiles
         self.session.run_units(
             "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name
@@ -239,9 +242,9 @@ class _Scan:
             return self.end_shard(shard)
         hotspots = self.find_hotspots(job, layout)
         if self.config.confirm.enabled:
-            work = outputs.confirmation(job, self.config, self.process)
+            work = run_view.make_confirmation(job, self.config, self.process)
             task = partial(confirm.confirm_batch, job=work)
-            self.session.run_units("confirm", "batches", work.batches, task, confirm.batch_name)
+            self.session.run_units("confirm", "batches", work.batches, task, confirm.name_batch)
         return self.report(job, layout, hotspots)
 
     def pack_layout(self, path: Path) -> PackedLayout:
@@ -305,7 +308,7 @@ class _Scan:
                 over, pattern, rules=RULES, scores=scores, keys=keys, core_dbu=job.core_dbu,
                 threshold=threshold, confident=self.model.operating_point.confident,
             )  # fmt: skip
-            chosen = confirm.to_simulate(spots, self.config.confirm.confident)
+            chosen = confirm.select_to_simulate(spots, self.config.confirm.confident)
             confirm.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
             counts = {
@@ -319,7 +322,7 @@ class _Scan:
         # Shards that failed before may have succeeded since: then there may be more hotspots.
         self._forget_if_grown("hotspots", "scored", scored, AFTER_SCORES)
         self.session.run_once("hotspots", find)
-        return outputs.read_hotspots(self.run)
+        return run_view.read_hotspots(self.run)
 
     def end_shard(self, shard: Shard) -> ScanResult:
         """End the scan of a shard."""
@@ -338,18 +341,18 @@ class _Scan:
         """Write what people and tools read, in every session: it shows the state of the run."""
         started = time.monotonic()
         session = self.session
-        simulated = outputs.read_confirmed(job, self.config, self.process, session.ledger)
+        simulated = run_view.read_confirmed(job, self.config, self.process, session.ledger)
         view = RunView(
             self.run, job, self.config, layout, self.model, hotspots, session.record, simulated
         )
-        regions = outputs.not_scanned(view, session.ledger)
-        metrics = outputs.gather_metrics(view, session.ledger, regions)
+        regions = list_unscanned_regions(view, session.ledger)
+        metrics = gather_metrics(view, session.ledger, regions)
         state = State.COMPLETE if metrics["complete"] else State.INCOMPLETE
         view = replace(view, record=session.record.end(state))
-        outputs.write_report(view, metrics, regions)
+        write_report(view, metrics, regions)
         session.add_time("report", time.monotonic() - started)
         metrics |= {"seconds_report": session.record.seconds["report"]}
-        outputs.write_metrics(self.run, metrics)
+        write_metrics(self.run, metrics)
         session.end(state)
         return ScanResult(self.run, metrics)
 

@@ -1,1 +1,1 @@
-"""Lithography simulation of regions and of hotspots, unit by unit."""
+"""Lithography simulation of regions and hotspots, unit by unit."""

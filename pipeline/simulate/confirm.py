@@ -1,8 +1,8 @@
-"""Confirming the hotspots of a scan: the fields that hold clips over the threshold are simulated.
+"""Confirming hotspots: simulating the fields that hold clips over the threshold.
 
 in       the clips over the threshold, the packed layout, the process of the model
-out      per batch of fields a table of defects, so that a stopped scan goes on; `Confirmed`
-promise  a clip fails exactly where it does when its whole region is simulated
+out      a table of defects per batch of fields, so that a stopped scan resumes; `Confirmed`
+promise  a clip fails exactly if it fails when its whole region is simulated
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_table
 from pipeline.layout.ingest import sha256_of
 from pipeline.passes.units import open_layout
-from pipeline.simulate.tiles import DEFECTS, corrected, target_in
+from pipeline.simulate.tiles import DEFECTS, correct_window, read_target
 from stages.contracts import Box, Clips, Defect, Hotspot, Int64s, Verdict
 from stages.errors import IncompleteError
-from stages.hotspots import members_of
+from stages.hotspots import assign_hotspots
 from stages.lithography.measure.defects import find_defects
-from stages.lithography.optics.fields import Lattice, lattice_of
+from stages.lithography.optics.fields import Lattice, make_lattice
 from stages.lithography.process import Process
 
 HOT_CLIPS = "hot_clips.parquet"
@@ -36,12 +36,12 @@ _SCHEMA = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", p
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """What a batch needs beside its number."""
+    """The input of every batch."""
 
     run: Path
     """The run directory."""
     hot_clips: str
-    """Digest of the clips to simulate: another threshold, and they are others."""
+    """Digest of the clips to simulate, which depend on the threshold."""
     core_dbu: int
     process: Process
     opc: str
@@ -50,21 +50,21 @@ class Confirmation:
     @property
     def batches(self) -> range:
         """The units."""
-        return range(-(-len(_hot(self).fields) // self.batch_fields))
+        return range(-(-len(_read_hot(self).fields) // self.batch_fields))
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What the simulation of the clips over the threshold came to."""
+    """The result of simulating the clips over the threshold."""
 
     verdicts: dict[int, Verdict]
-    """By id of the hotspot. One with a clip that is not simulated, and no failure in the others,
-    has none."""
+    """By id of the hotspot. A hotspot has none if one of its clips was not simulated and none of
+    the others fails."""
     clips_simulated: int
     clips_failing: int
 
 
-def to_simulate(hotspots: Sequence[Hotspot], confident: bool) -> list[int]:
+def select_to_simulate(hotspots: Sequence[Hotspot], confident: bool) -> list[int]:
     """Return the ids of the hotspots to simulate: all, or only those for review."""
     return [spot.id for spot in hotspots if confident or spot.answer == "review"]
 
@@ -72,41 +72,41 @@ def to_simulate(hotspots: Sequence[Hotspot], confident: bool) -> list[int]:
 def write_hot_clips(
     run: Run, hotspots: Sequence[Hotspot], asked: Sequence[int], clips: Clips, core_dbu: int
 ) -> None:
-    """Keep the clips over the threshold, of the hotspots that are asked for, with their ids."""
+    """Write the clips over the threshold of the hotspots to simulate, with their ids."""
     x, y = clips.x_dbu, clips.y_dbu
-    owner = members_of(hotspots, x, y, core_dbu) if len(clips) else x
+    owner = assign_hotspots(hotspots, x, y, core_dbu) if len(clips) else x
     kept = np.isin(owner, asked)
-    write_owned(run, x[kept], y[kept], owner[kept])
+    write_clips_to_simulate(run, x[kept], y[kept], owner[kept])
 
 
-def write_owned(run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s) -> None:
-    """Keep clips to simulate, (n,), with the number of what each belongs to."""
+def write_clips_to_simulate(run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s) -> None:
+    """Write the clips to simulate, (n,), with the id of the owner of each."""
     order = np.lexsort((x_dbu, y_dbu))
     table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=_SCHEMA)
     write_table(run.path / HOT_CLIPS, table)
 
 
-def confirmation(
+def make_confirmation(
     run: Run, core_dbu: int, process: Process, opc: str, batch_fields: int
 ) -> Confirmation:
-    """Return how the hot clips that a run holds now are simulated."""
+    """Return the input of the batches for the clips that a run holds now."""
     digest = sha256_of(run.path / HOT_CLIPS)
     return Confirmation(run.path, digest, core_dbu, process, opc, batch_fields)
 
 
 def count_fields(job: Confirmation) -> int:
     """Return how many fields hold the clips to simulate."""
-    return len(_hot(job).fields)
+    return len(_read_hot(job).fields)
 
 
-def batch_name(batch: int) -> str:
+def name_batch(batch: int) -> str:
     """Return the name of a batch's unit."""
     return f"{batch:05d}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Hot:
-    """The clips over the threshold, and the fields that their cores reach into."""
+    """The clips over the threshold, and the fields that their cores overlap."""
 
     x_dbu: Int64s
     y_dbu: Int64s
@@ -118,10 +118,10 @@ class _Hot:
 
 
 @lru_cache(maxsize=2)
-def _hot(job: Confirmation) -> _Hot:
+def _read_hot(job: Confirmation) -> _Hot:
     table = pq.read_table(job.run / HOT_CLIPS)
     x, y, owner = (table[name].to_numpy() for name in _SCHEMA.names)
-    side, half = _lattice(job).core_dbu, job.core_dbu // 2
+    side, half = _make_lattice(job).core_dbu, job.core_dbu // 2
     low_x, high_x = (x - half) // side, (x + half - 1) // side
     low_y, high_y = (y - half) // side, (y + half - 1) // side
     rows, columns = (low_y, low_y, high_y, high_y), (low_x, high_x, low_x, high_x)
@@ -129,54 +129,54 @@ def _hot(job: Confirmation) -> _Hot:
     return _Hot(x, y, owner, touched, np.unique(touched.reshape(-1, 2), axis=0))
 
 
-def _batch(job: Confirmation, number: int) -> list[tuple[int, int]]:
+def _list_fields(job: Confirmation, number: int) -> list[tuple[int, int]]:
     """Return row and column of the fields of a batch."""
     part = slice(number * job.batch_fields, (number + 1) * job.batch_fields)
-    return [(row, column) for row, column in _hot(job).fields[part].tolist()]
+    return [(row, column) for row, column in _read_hot(job).fields[part].tolist()]
 
 
-def _lattice(job: Confirmation) -> Lattice:
-    return lattice_of(job.process, open_layout(job.run).dbu_nm)
+def _make_lattice(job: Confirmation) -> Lattice:
+    return make_lattice(job.process, open_layout(job.run).dbu_nm)
 
 
 def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
-    """Simulate a batch of fields and keep what fails in each."""
+    """Simulate a batch of fields and write the defects of each."""
     started = time.perf_counter()
-    layout, lattice = open_layout(job.run), _lattice(job)
-    fields = _batch(job, batch)
+    layout, lattice = open_layout(job.run), _make_lattice(job)
+    fields = _list_fields(job, batch)
     defects: list[Defect] = []
     for row, column in fields:
         x, y = column * lattice.core_dbu, row * lattice.core_dbu
         core = Box(x, y, x + lattice.core_dbu, y + lattice.core_dbu)
-        around, mask = core.grown(lattice.guard_dbu), None
+        around, mask = core.grow(lattice.guard_dbu), None
         if job.opc == "model":
-            target, mask = corrected(layout.packed[0], around, layout.dbu_nm, job.process)
+            target, mask = correct_window(layout.packed[0], around, layout.dbu_nm, job.process)
         else:
-            target = target_in(layout.packed[0], around, layout.dbu_nm, job.process)
+            target = read_target(layout.packed[0], around, layout.dbu_nm, job.process)
         defects += find_defects(target, core, layout.dbu_nm, job.process, mask)
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
-    file = f"confirm/{batch_name(batch)}.parquet"
+    file = f"confirm/{name_batch(batch)}.parquet"
     write_table(job.run / file, table)
     return UnitOutcome(
-        "confirm", batch_name(batch), Status.DONE if defects else Status.EMPTY,
+        "confirm", name_batch(batch), Status.DONE if defects else Status.EMPTY,
         checksum=seal(job.run, (file,)), files=(file,),
         counts={"fields": len(fields), "defects": len(defects)},
         seconds=time.perf_counter() - started,
     )  # fmt: skip
 
 
-def _worst(defects: Sequence[Defect]) -> Defect | None:
+def _find_worst(defects: Sequence[Defect]) -> Defect | None:
     """Return the defect of highest severity; of equals, the lowest, then the leftmost."""
     return min(defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu, d.kind), default=None)
 
 
 def read_confirmed(job: Confirmation, finished: Sequence[str]) -> Confirmed:
-    """Return what the simulation says of each hotspot.
+    """Return the verdict on each hotspot.
 
     Parameters
     ----------
     finished
-        Names of the batches that are simulated.
+        Names of the batches that were simulated.
     """
     tables = [DEFECTS.empty_table()]
     for name in finished:
@@ -185,24 +185,24 @@ def read_confirmed(job: Confirmation, finished: Sequence[str]) -> Confirmed:
             tables.append(pq.read_table(path))
         except (OSError, pa.ArrowInvalid) as error:
             raise IncompleteError(
-                f"{path} is finished by the ledger but cannot be read ({error}); "
+                f"{path} is finished according to the ledger but cannot be read ({error}); "
                 "scan into a new run directory"
             ) from error
     by_field: dict[tuple[int, int], list[Defect]] = {}
     for batch in map(int, finished):
-        by_field |= {field: [] for field in _batch(job, batch)}
-    side = _lattice(job).core_dbu
+        by_field |= {field: [] for field in _list_fields(job, batch)}
+    side = _make_lattice(job).core_dbu
     for values in pa.concat_tables(tables).to_pylist():
         defect = Defect(**values)
         by_field[defect.y_dbu // side, defect.x_dbu // side].append(defect)
-    return _judged(job, by_field)
+    return _judge_hotspots(job, by_field)
 
 
-def _judged(job: Confirmation, by_field: dict[tuple[int, int], list[Defect]]) -> Confirmed:
-    """Bring defects, field by field, to the clips in whose cores they lie, and to hotspots."""
-    hot, half = _hot(job), job.core_dbu // 2
+def _judge_hotspots(job: Confirmation, by_field: dict[tuple[int, int], list[Defect]]) -> Confirmed:
+    """Assign the defects of each field to the clips in whose cores they lie, and to hotspots."""
+    hot, half = _read_hot(job), job.core_dbu // 2
     failing: dict[int, set[Defect]] = {}
-    open_: set[int] = set()
+    incomplete: set[int] = set()
     clips_simulated = clips_failing = 0
     every = zip(
         hot.x_dbu.tolist(), hot.y_dbu.tolist(), hot.hotspot.tolist(), hot.touched.tolist(),
@@ -212,7 +212,7 @@ def _judged(job: Confirmation, by_field: dict[tuple[int, int], list[Defect]]) ->
         mine = failing.setdefault(owner, set())
         fields = {(row, column) for row, column in touched}
         if not fields <= by_field.keys():
-            open_.add(owner)
+            incomplete.add(owner)
         inside = [
             defect
             for place in fields & by_field.keys()
@@ -224,8 +224,8 @@ def _judged(job: Confirmation, by_field: dict[tuple[int, int], list[Defect]]) ->
         clips_simulated += fields <= by_field.keys()
         clips_failing += bool(inside)
     verdicts = {
-        owner: Verdict(len(defects), _worst(list(defects)))
+        owner: Verdict(len(defects), _find_worst(list(defects)))
         for owner, defects in failing.items()
-        if defects or owner not in open_
+        if defects or owner not in incomplete
     }
     return Confirmed(verdicts, clips_simulated, clips_failing)

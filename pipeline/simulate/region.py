@@ -1,9 +1,9 @@
-"""``hotscan simulate``: a region, from layout file to defects, contours, drawing and page.
+"""Simulating a region: from layout file to defects, contours, drawing and page.
 
-in       a layout file, a process, a region
+in       a `SimulateRequest`: a layout file, a process, a region
 out      a directory with ``defects.csv``, ``defects.parquet``, ``simulation.gds``, ``index.html``
          and ``metrics.json``
-promise  a stopped simulation goes on; one that misses a tile says so
+promise  a stopped simulation resumes; one that misses a tile says so
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,12 @@ from pipeline.config import Resources, load_config
 from pipeline.engine.events import Listener
 from pipeline.engine.integrity import list_files
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import open_run_directory, write_table, write_whole
+from pipeline.engine.run_directory import (
+    open_run_directory,
+    write_library,
+    write_table,
+    write_whole,
+)
 from pipeline.engine.run_record import LayoutFile, RunRecord, State, all_inputs
 from pipeline.engine.session import Written, open_session
 from pipeline.layout import ingest
@@ -35,82 +40,105 @@ from pipeline.simulate.tiles import (
     BAND,
     DEFECTS,
     Simulation,
-    geometry,
-    kinds,
+    count_kinds,
     read_defects,
-    simulate,
+    read_geometry,
+    run_simulation,
 )
 from stages.contracts import Box, Defect, Layer, PackedLayout
-from stages.exports.markers import Drawing, free_layer, write_drawing
+from stages.exports.markers import Drawing, build_drawing, find_free_layer
 from stages.exports.pages.simulation import PageData, Scene, render_page
-from stages.lithography.measure.prints import printed
-from stages.lithography.optics.fields import disjoint
-from stages.lithography.process import load_process
+from stages.lithography.measure.prints import simulate_prints
+from stages.lithography.optics.fields import make_disjoint
+from stages.lithography.process import Process, load_process
 
 TILE_UM = 100.0
-"""Side of what is simulated as one unit of work."""
+"""Side of a tile, the unit of work."""
 SCENES = 24
-"""Defects that the page draws."""
+"""Number of defects that the page draws."""
 SCENE_NM = 2000.0
-"""Side of what it draws of each."""
+"""Side of each of these drawings."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulateRequest:
+    """What to simulate, how, and where to."""
+
+    layout: Path
+    """Layout file."""
+    out: Path
+    """Directory to write; it is created when absent."""
+    layer: str
+    """Target layer, as layer/datatype."""
+    process: str = "krf130"
+    """Name of a shipped process, or path of a TOML file."""
+    mask: str | None = None
+    """Layer of the mask, as layer/datatype; None where the mask is the target, or OPC of it."""
+    opc: str = "none"
+    """``none``, or ``model``: the mask is corrected first."""
+    cell: str | None = None
+    """Top cell; needed when the file has several."""
+    roi_um: Sequence[float] | None = None
+    """Region to simulate, x0, y0, x1, y1 in um; the whole extent when not given."""
+    contours: bool = True
+    """Whether the printed contours are written, too."""
 
 
 def simulate_region(
-    layout_path: Path,
-    out: Path,
-    process: str,
-    layer: str,
-    mask: str | None,
-    opc: str,
-    cell: str | None,
-    roi_um: Sequence[float] | None,
-    contours: bool,
-    resources: Resources,
-    listen: Listener,
+    request: SimulateRequest, resources: Resources, listen: Listener
 ) -> dict[str, Any]:
-    """Simulate a region into the directory `out`; return its metrics.
+    """Simulate a region into a directory; return its metrics.
+
+    The same request resumes a simulation that was stopped.
 
     Raises
     ------
     UsageError
-        When the request cannot be met, or `out` is of another one.
+        When the request cannot be met, or the directory belongs to another one.
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    model = load_process(process)  # once: no edit of its file may reach into a finished part
-    require_opc(model, opc, mask)
-    layers = [Layer.parse(name) for name in (layer, *filter(None, [mask]))]
-    config = load_config(None, {"layout": {"layers": [layer], "cell": cell, "roi_um": roi_um}})
-    ingest.require_layout(layout_path)
-    run = open_run_directory(out)
-    file = LayoutFile(str(layout_path.resolve()), ingest.sha256_of(layout_path))
-    wanted = RunRecord(task="simulate", layout=file, settings={
-        "process": model.name, "process_settings": model.as_dict(), "opc": opc,
-        "layer": layer, "mask": mask, "cell": cell, "roi_um": roi_um and list(roi_um),
-        "contours": contours,
+    process = load_process(request.process)  # once: later edits of its file must not get in
+    require_opc(process, request.opc, request.mask)
+    config = load_config(None, {
+        "layout": {"layers": [request.layer], "cell": request.cell, "roi_um": request.roi_um},
     })  # fmt: skip
+    ingest.require_layout(request.layout)
+    run = open_run_directory(request.out)
+    layers = [Layer.parse(name) for name in (request.layer, request.mask) if name]
+    wanted = _make_record(request, process)
     with open_session(run, wanted, all_inputs, resources, listen) as session:
 
         def pack() -> Written:
-            ingest.pack_into(layout_path, run.layout, layers, cell)
+            ingest.pack_into(request.layout, run.layout, layers, request.cell)
             return Written(list_files(run.path, "layout"))
 
         session.run_once("layout", pack)
         layout = open_layout(run.path)
         job = Simulation(
-            run.path, scan_area(config, layout), round(TILE_UM * 1000 / layout.dbu_nm), model, opc,
-            mask is not None,
+            run.path, scan_area(config, layout), round(TILE_UM * 1000 / layout.dbu_nm), process,
+            request.opc, request.mask is not None,
         )  # fmt: skip
-        failed = simulate(session, job, contours=contours)
-        metrics = _write(job, layout, session.record, session.ledger, failed)
+        failed = run_simulation(session, job, contours=request.contours)
+        metrics = _write_outputs(job, layout, session.record, session.ledger, failed)
         session.end(State.COMPLETE if metrics["complete"] else State.INCOMPLETE)
     return metrics
 
 
-def _write(
+def _make_record(request: SimulateRequest, process: Process) -> RunRecord:
+    """Return the record of a new run: everything that changes its answer."""
+    file = LayoutFile(str(request.layout.resolve()), ingest.sha256_of(request.layout))
+    return RunRecord(task="simulate", layout=file, settings={
+        "process": process.name, "process_settings": process.as_dict(), "opc": request.opc,
+        "layer": request.layer, "mask": request.mask, "cell": request.cell,
+        "roi_um": request.roi_um and list(request.roi_um), "contours": request.contours,
+    })  # fmt: skip
+
+
+def _write_outputs(
     job: Simulation, layout: PackedLayout, record: RunRecord, ledger: Ledger, failed: int
 ) -> dict[str, Any]:
-    """Write what people and tools read."""
+    """Write tables, drawing, page and metrics; return the metrics."""
     done = [tile for tile in job.tiles if tile.name in ledger.finished("defects")]
     missed = [tile.box for tile in job.tiles if tile not in done]
     defects = read_defects(job, [tile.name for tile in done])
@@ -119,7 +147,7 @@ def _write(
         "complete": not failed, "units_failed": failed, "area_um2": job.area.area * um2,
         "tiles": len(job.tiles), "tiles_simulated": len(done), "process": job.process.name,
         "opc": job.opc, "corners": len(job.process.corners), "defects": len(defects),
-        **{f"defects_{kind}": count for kind, count in kinds(defects).items()},
+        **{f"defects_{kind}": count for kind, count in count_kinds(defects).items()},
         **{
             name: round(value, 4)
             for name, value in ledger.totals("contours").counts.items()
@@ -130,19 +158,19 @@ def _write(
     folder = job.run
     write_table(folder / "defects.parquet",
                 pa.Table.from_pylist([asdict(d) for d in defects], schema=DEFECTS))  # fmt: skip
-    write_whole(folder / "defects.csv", _csv(defects, layout.dbu_nm).encode())
+    write_whole(folder / "defects.csv", _format_csv(defects, layout.dbu_nm).encode())
     _draw(folder / "simulation.gds", job, layout, record, ledger, defects, missed)
     page = PageData(
         layout=record.layout.name, dbu_nm=layout.dbu_nm, area=job.area,
-        not_simulated=tuple(missed), defects=defects, scenes=tuple(_scenes(job, layout, defects)),
-        metrics=metrics, process=job.process.name,
+        not_simulated=tuple(missed), defects=defects, metrics=metrics, process=job.process.name,
+        scenes=tuple(_make_scenes(job, layout, defects)),
     )  # fmt: skip
     write_whole(folder / "index.html", render_page(page).encode())
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
     return metrics
 
 
-def _csv(defects: Sequence[Defect], dbu_nm: float) -> str:
+def _format_csv(defects: Sequence[Defect], dbu_nm: float) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("x_um", "y_um", "kind", "corner", "severity"))
@@ -162,14 +190,14 @@ def _draw(
     missed: Sequence[Box],
 ) -> None:
     """Write target, mask, contours, band and defects as a layout of their own."""
-    number = free_layer(layout.file_layers)
+    number = find_free_layer(layout.file_layers)
     names = [corner.name for corner in job.process.corners] + [BAND]
     datatype = {name: 10 + index for index, name in enumerate(names)}
     half = round(job.process.min_width_nm / layout.dbu_nm)
 
     def drawings() -> Iterator[Drawing]:
         for defect in defects:
-            box = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grown(half)
+            box = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grow(half)
             yield Drawing(Layer(number, 0), (box,), f"{defect.kind} {defect.severity:.2f}")
         yield Drawing(Layer(number, 2), tuple(missed))
         if not record.settings["contours"]:
@@ -179,25 +207,29 @@ def _draw(
             window = tile.box.intersect(job.area)
             if tile.name not in finished or window is None:
                 continue
-            target, mask = geometry(job, window)
+            target, mask = read_geometry(job, window)
             yield Drawing(layout.layers[0], target, within=window)
             if mask is not None:
-                yield Drawing(Layer(number, 3), disjoint(mask), within=window)
+                yield Drawing(Layer(number, 3), make_disjoint(mask), within=window)
             table = pq.read_table(job.run / "contours" / f"{tile.name}.parquet")
             polygons = shapely.from_wkb(table["polygon"].to_numpy(zero_copy_only=False))
             corner = np.array(table["corner"].to_pylist(), object)
             for name in names:
                 yield Drawing(Layer(number, datatype[name]), tuple(polygons[corner == name]))
 
-    write_drawing(path, layout.top, layout.dbu_nm, drawings())
+    write_library(path, build_drawing(layout.top, layout.dbu_nm, drawings()))
 
 
-def _scenes(job: Simulation, layout: PackedLayout, defects: Sequence[Defect]) -> Iterator[Scene]:
+def _make_scenes(
+    job: Simulation, layout: PackedLayout, defects: Sequence[Defect]
+) -> Iterator[Scene]:
     """Yield pictures of the worst defects."""
     half = round(SCENE_NM / layout.dbu_nm / 2)
     worst = sorted(defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu))[:SCENES]
     for defect in worst:
-        window = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grown(half)
-        target, mask = geometry(job, window)
-        prints = printed(target if mask is None else mask, window, layout.dbu_nm, job.process)
+        window = Box(defect.x_dbu, defect.y_dbu, defect.x_dbu, defect.y_dbu).grow(half)
+        target, mask = read_geometry(job, window)
+        prints = simulate_prints(
+            target if mask is None else mask, window, layout.dbu_nm, job.process
+        )
         yield Scene(window, target, mask, prints, defect)

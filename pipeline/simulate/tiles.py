@@ -1,8 +1,8 @@
-"""Simulating a region: what would print of it, and where that fails, tile by tile.
+"""Simulating a region, tile by tile: OPC, defects, contours.
 
 in       a packed layout, a process, whether the mask is corrected first
-out      per tile: the moves of the mask's edges, the defects, the printed contours
-promise  what a tile says does not depend on tiles or workers; a stopped simulation goes on
+out      per tile: the rectangles that correct the mask, the defects, the printed contours
+promise  the result does not depend on tiles or workers; a stopped simulation resumes
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from stages.contracts import Box, Defect, Int64s, PackedLayer
 from stages.geometry.staircase import as_rects
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
-from stages.lithography.correction.opc import corrections, reach_nm
+from stages.lithography.correction.opc import compute_reach_nm, find_corrections
 from stages.lithography.measure.defects import find_defects
-from stages.lithography.measure.prints import printed
-from stages.lithography.optics.fields import halo_nm
-from stages.lithography.optics.fields import reach_nm as field_reach_nm
+from stages.lithography.measure.prints import simulate_prints
+from stages.lithography.optics.fields import compute_halo_nm
+from stages.lithography.optics.fields import compute_reach_nm as field_reach_nm
 from stages.lithography.process import Process
-from stages.tiles import Tile, tiles_of
+from stages.tiles import Tile, cut_tiles
 
 DEFECTS = pa.schema(
     [
@@ -44,12 +44,12 @@ DEFECTS = pa.schema(
 )  # fmt: skip
 CONTOURS = pa.schema([("corner", pa.string()), ("polygon", pa.binary())])
 BAND = "band"
-"""Name, beside the corners, of what prints at some corners and not at others."""
+"""Name, among the corners, of the process variation band."""
 
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """What is simulated, and how."""
+    """The input of every tile of a simulation."""
 
     run: Path
     """The run directory."""
@@ -59,29 +59,29 @@ class Simulation:
     opc: str
     """``none``, or ``model``: the mask is corrected first."""
     mask: bool = False
-    """Whether the layout's last layer is the mask; the first is what shall print."""
+    """Whether the layout's last layer is the mask; the first is the target."""
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
         """The tiles of the area."""
-        return tiles_of(self.area, self.tile_dbu)
+        return cut_tiles(self.area, self.tile_dbu)
 
 
-def simulate(session: Session, job: Simulation, *, contours: bool) -> int:
+def run_simulation(session: Session, job: Simulation, *, contours: bool) -> int:
     """Run the stages of a simulation that are not finished; return how many units failed."""
     stages = ["defects"]
     if job.opc == "model":
         stages.insert(0, "mask")
-        tiles = tiles_of(_mask_area(job), job.tile_dbu)
-        session.run_units("mask", "tiles", tiles, partial(correct_tile, job=job), name_of)
-    session.run_units("defects", "tiles", job.tiles, partial(check_tile, job=job), name_of)
+        tiles = cut_tiles(_compute_mask_area(job), job.tile_dbu)
+        session.run_units("mask", "tiles", tiles, partial(correct_tile, job=job), name_tile)
+    session.run_units("defects", "tiles", job.tiles, partial(check_tile, job=job), name_tile)
     if contours:
         stages.append("contours")
-        session.run_units("contours", "tiles", job.tiles, partial(print_tile, job=job), name_of)
+        session.run_units("contours", "tiles", job.tiles, partial(print_tile, job=job), name_tile)
     return sum(session.ledger.totals(stage).failed for stage in stages)
 
 
-def name_of(tile: Tile) -> str:
+def name_tile(tile: Tile) -> str:
     """Return the name of a tile's unit."""
     return tile.name
 
@@ -94,106 +94,108 @@ def read_defects(job: Simulation, tiles: Sequence[str]) -> tuple[Defect, ...]:
     return tuple(sorted(rows, key=lambda d: (d.y_dbu, d.x_dbu, d.kind, d.corner)))
 
 
-def target_in(packed: PackedLayer, box: Box, dbu_nm: float, process: Process) -> Int64s:
+def read_target(packed: PackedLayer, box: Box, dbu_nm: float, process: Process) -> Int64s:
     """Return a layer's shapes in a window as disjoint rectangles, slanted edges in fine steps."""
     step = max(1, round(process.wavelength_nm / process.na / 70 / dbu_nm))
     return merge(as_rects(query(packed, box), step))
 
 
-def _mask_area(job: Simulation) -> Box:
-    """Return where the mask is corrected: all that is looked at, to the border of the area."""
-    return job.area.grown(2 * _reach(job, halo_nm(job.process)))
+def _compute_mask_area(job: Simulation) -> Box:
+    """Return the area where the mask is corrected: all that simulating the border needs."""
+    return job.area.grow(2 * _compute_reach_dbu(job, compute_halo_nm(job.process)))
 
 
-def _reach(job: Simulation, length_nm: float) -> int:
+def _compute_reach_dbu(job: Simulation, length_nm: float) -> int:
     return int(length_nm / open_layout(job.run).dbu_nm) + 1
 
 
 def correct_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
-    """Correct the edges of a tile and keep how they moved."""
+    """Correct the mask of a tile and write the rectangles that do so."""
     started = time.perf_counter()
     layout = open_layout(job.run)
-    window = tile.box.intersect(_mask_area(job))
+    window = tile.box.intersect(_compute_mask_area(job))
     assert window is not None  # tiles are those that the area reaches
-    around = window.grown(_reach(job, reach_nm(job.process)))
-    target = target_in(layout.packed[0], around, layout.dbu_nm, job.process)
-    moved = corrections(target, window, layout.dbu_nm, job.process)
+    around = window.grow(_compute_reach_dbu(job, compute_reach_nm(job.process)))
+    target = read_target(layout.packed[0], around, layout.dbu_nm, job.process)
+    moved = find_corrections(target, window, layout.dbu_nm, job.process)
     write_array(job.run / (file := f"mask/{tile.name}.npy"), moved.astype(np.int32))
-    return _outcome("mask", tile, len(moved), {"rectangles": len(moved)}, file, job, started)
+    return _make_outcome("mask", tile, len(moved), {"rectangles": len(moved)}, file, job, started)
 
 
-def corrected(
+def correct_window(
     packed: PackedLayer, window: Box, dbu_nm: float, process: Process
 ) -> tuple[Int64s, Int64s]:
     """Return the target of a window and its corrected mask, as signed rectangles."""
-    reach = int(reach_nm(process) / dbu_nm) + 1
-    target = target_in(packed, window.grown(reach), dbu_nm, process)
-    moved = corrections(target, window, dbu_nm, process)
+    reach = int(compute_reach_nm(process) / dbu_nm) + 1
+    target = read_target(packed, window.grow(reach), dbu_nm, process)
+    moved = find_corrections(target, window, dbu_nm, process)
     return target, np.concatenate([np.insert(target, 4, 1, axis=1), moved])
 
 
 def print_window(
     packed: PackedLayer, window: Box, dbu_nm: float, process: Process, opc: str, corner: str
 ) -> tuple[Int64s, Sequence[Polygon]]:
-    """Return what shall print of a small window, and what prints of it at a corner."""
+    """Return the target of a small window, and its printed contours at a corner."""
     side_nm = max(window.width, window.height) * dbu_nm
-    around = window.grown(int(field_reach_nm(process, side_nm) / dbu_nm) + 1)
+    around = window.grow(int(field_reach_nm(process, side_nm) / dbu_nm) + 1)
     corners = [each for each in process.corners if each.name == corner]
     mask: Int64s
     if opc == "model":
-        target, mask = corrected(packed, around, dbu_nm, process)
+        target, mask = correct_window(packed, around, dbu_nm, process)
     else:
-        target = mask = target_in(packed, around, dbu_nm, process)
-    return target, printed(mask, window, dbu_nm, process, corners).by_corner[corner]
+        target = mask = read_target(packed, around, dbu_nm, process)
+    return target, simulate_prints(mask, window, dbu_nm, process, corners).by_corner[corner]
 
 
-def geometry(job: Simulation, window: Box) -> tuple[Int64s, Int64s | None]:
+def read_geometry(job: Simulation, window: Box) -> tuple[Int64s, Int64s | None]:
     """Return the target and the mask around a window; None where the mask is the target.
 
     Parameters
     ----------
     window
-        In the area, or at most `halo_nm` outside.
+        In the area, or at most `compute_halo_nm` outside.
     """
     layout = open_layout(job.run)
-    around = window.grown(_reach(job, halo_nm(job.process)))
-    target = target_in(layout.packed[0], around, layout.dbu_nm, job.process)
+    around = window.grow(_compute_reach_dbu(job, compute_halo_nm(job.process)))
+    target = read_target(layout.packed[0], around, layout.dbu_nm, job.process)
     if job.mask:
-        return target, target_in(layout.packed[-1], around, layout.dbu_nm, job.process)
+        return target, read_target(layout.packed[-1], around, layout.dbu_nm, job.process)
     if job.opc == "none":
         return target, None
     moves = [
         np.load(job.run / "mask" / f"{tile.name}.npy").astype(np.int64)
-        for tile in tiles_of(around, job.tile_dbu)
+        for tile in cut_tiles(around, job.tile_dbu)
     ]
     return target, np.concatenate([np.insert(target, 4, 1, axis=1), *moves])
 
 
-def _window(tile: Tile, job: Simulation) -> Box:
+def _cut_window(tile: Tile, job: Simulation) -> Box:
     window = tile.box.intersect(job.area)
     assert window is not None  # tiles are those that the area reaches
     return window
 
 
 def check_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
-    """Simulate a tile and keep its defects."""
+    """Simulate a tile and write its defects."""
     started = time.perf_counter()
-    window = _window(tile, job)
-    target, mask = geometry(job, window)
+    window = _cut_window(tile, job)
+    target, mask = read_geometry(job, window)
     dbu_nm = open_layout(job.run).dbu_nm
     defects = find_defects(target, window, dbu_nm, job.process, mask)
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
     write_table(job.run / (file := f"defects/{tile.name}.parquet"), table)
-    return _outcome("defects", tile, len(defects), {"defects": len(defects)}, file, job, started)
+    return _make_outcome(
+        "defects", tile, len(defects), {"defects": len(defects)}, file, job, started
+    )
 
 
 def print_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
-    """Simulate a tile and keep the contours at every corner, and the band between them."""
+    """Simulate a tile and write the contours at every corner, and the band between them."""
     started = time.perf_counter()
-    window = _window(tile, job)
-    target, mask = geometry(job, window)
+    window = _cut_window(tile, job)
+    target, mask = read_geometry(job, window)
     um2 = (open_layout(job.run).dbu_nm / 1000) ** 2
-    shapes = printed(
+    shapes = simulate_prints(
         target if mask is None else mask, window, open_layout(job.run).dbu_nm, job.process
     )
     rows = [
@@ -211,10 +213,10 @@ def print_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
             for name, polygons in shapes.by_corner.items()
         },
     }
-    return _outcome("contours", tile, len(rows), counts, file, job, started)
+    return _make_outcome("contours", tile, len(rows), counts, file, job, started)
 
 
-def _outcome(
+def _make_outcome(
     stage: str,
     tile: Tile,
     found: int,
@@ -229,7 +231,7 @@ def _outcome(
     )  # fmt: skip
 
 
-def kinds(defects: Sequence[Defect]) -> dict[str, int]:
+def count_kinds(defects: Sequence[Defect]) -> dict[str, int]:
     """Return how many defects there are of each kind, most first."""
     names, counts = np.unique([defect.kind for defect in defects] or [""], return_counts=True)
     tally = {str(name): int(n) for name, n in zip(names, counts, strict=True) if name}

@@ -1,1 +1,1 @@
-"""Lithography: what a drawn shape prints as, and where that fails."""
+"""Lithography simulation: images, prints and defects of drawn shapes, and OPC."""

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.optics import covered, small_clips, strips
 from stages.contracts import Box
-from stages.lithography.optics.fields import lattice_of
+from stages.lithography.optics.fields import make_lattice
 from tests.support.optical import KRF
 
 
@@ -27,7 +27,7 @@ def test_pixels_hold_the_covered_share() -> None:
 
 
 def test_strips_cover_the_region_once_and_end_where_fields_do() -> None:
-    region, core = Box(-5000, 1234, 80_000, 61_234), lattice_of(KRF, 1.0).core_dbu
+    region, core = Box(-5000, 1234, 80_000, 61_234), make_lattice(KRF, 1.0).core_dbu
     parts = strips(region, KRF, 1.0)
     assert [part.y_min for part in parts[1:]] == [part.y_max for part in parts[:-1]]
     assert (parts[0].y_min, parts[-1].y_max) == (region.y_min, region.y_max)

@@ -106,7 +106,7 @@ def test_a_saved_config_gives_the_same_settings(everything: Path) -> None:
         ({"tiles": {"size_um": "100"}}, r"\[tiles\] size_um is '100'; allowed: a valid number"),
         ({"tiles": {"size_um": True}}, r"\[tiles\] size_um is True; allowed: a valid number"),
         ({"report": {"top": 3.5}}, r"\[report\] top is 3.5; allowed: a valid integer"),
-        ({"layout": {"layers": "68/20"}}, r"\[layout\] layers is '68/20'; allowed: a valid tuple"),
+        ({"layout": {"layers": "68/20"}}, r"\[layout\] layers is '68/20'; allowed: an array"),
         # out of range
         ({"tiles": {"size_um": 0}}, r"\[tiles\] size_um is 0; allowed: greater than 0"),
         ({"tiles": {"size_um": float("nan")}}, r"\[tiles\] size_um is nan; allowed: a finite"),

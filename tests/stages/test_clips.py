@@ -11,15 +11,15 @@ from pipeline.passes.job import Cut
 from stages.clips import (
     RULES,
     SamplingLimits,
-    grid_clips,
-    halo_dbu,
-    inside,
-    site_clips,
-    without_excluded,
+    compute_halo_dbu,
+    drop_excluded,
+    find_inside,
+    place_grid_clips,
+    place_site_clips,
 )
 from stages.contracts import Box, Clips, Int64s, RasterSpec, Shapes
 from stages.errors import ConfigError
-from stages.tiles import tiles_of
+from stages.tiles import cut_tiles
 
 CORE = 400
 LIMITS = SamplingLimits(space=120, width=100, tip_to_tip=140, line_end_to_side=140, line_end=80)
@@ -71,8 +71,10 @@ class TestGrid:
     ) -> None:
         core, stride = 2 * half, max(2 * half - less, 1)
         area = Box(x, y, x + width, y + height)
-        tiles = tiles_of(area.grown(half), size)
-        found = [row for tile in tiles for row in rows(grid_clips(tile.box, area, core, stride))]
+        tiles = cut_tiles(area.grow(half), size)
+        found = [
+            row for tile in tiles for row in rows(place_grid_clips(tile.box, area, core, stride))
+        ]
         expected = [
             (v, u, 0)
             for v in range(half - 1000 * stride, 1000, stride)
@@ -85,7 +87,7 @@ class TestGrid:
         assert covered >= set(range(area.x_min, area.x_max))
 
     def test_the_lattice_begins_at_the_origin(self) -> None:
-        clips = grid_clips(Box(-8, -8, 8, 8), Box(-8, -8, 8, 8), 4, 4)
+        clips = place_grid_clips(Box(-8, -8, 8, 8), Box(-8, -8, 8, 8), 4, 4)
         assert sorted(set(clips.x_dbu.tolist())) == [-6, -2, 2, 6]
         assert rows(clips) == sorted(rows(clips))
 
@@ -102,8 +104,10 @@ class TestCut:
             symmetries=8, tile_dbu=100 * tile_cores, stride_dbu=stride, limits=None, area=area,
             excluded=0,
         )  # fmt: skip
-        found = [row for tile in cut.tiles for row in rows(grid_clips(tile.box, area, 100, stride))]
-        assert sorted(found) == rows(grid_clips(area.grown(1000), area, 100, stride))
+        found = [
+            row for tile in cut.tiles for row in rows(place_grid_clips(tile.box, area, 100, stride))
+        ]
+        assert sorted(found) == rows(place_grid_clips(area.grow(1000), area, 100, stride))
 
 
 class TestSites:
@@ -111,14 +115,14 @@ class TestSites:
     def test_the_clips_are_the_same_in_any_tiling(self, seed: int, count: int) -> None:
         rects = layout(seed, count)
         area = hull(rects)
-        whole = rows(site_clips([shapes_of(rects)], area, area, CORE, LIMITS))
+        whole = rows(place_site_clips([shapes_of(rects)], area, area, CORE, LIMITS))
         assert len(whole) > 10
         assert whole == sorted(whole)
         for size in (CORE, 3 * CORE, 730):
             found = []
-            for tile in tiles_of(area, size):
-                near = queried(rects, tile.box.grown(halo_dbu(CORE, LIMITS)))
-                found += rows(site_clips([near], tile.box, area, CORE, LIMITS))
+            for tile in cut_tiles(area, size):
+                near = queried(rects, tile.box.grow(compute_halo_dbu(CORE, LIMITS)))
+                found += rows(place_site_clips([near], tile.box, area, CORE, LIMITS))
             assert sorted(found) == whole
 
     def test_a_chain_of_ever_weaker_sites_is_thinned_alike_in_any_tiling(self) -> None:
@@ -130,43 +134,43 @@ class TestSites:
         tall = np.full(len(left), 100)
         rects = np.stack((left, 0 * tall, right, tall), axis=1)
         area = hull(rects)
-        whole = site_clips([shapes_of(rects)], area, area, CORE, LIMITS)
+        whole = place_site_clips([shapes_of(rects)], area, area, CORE, LIMITS)
         assert whole.x_dbu.tolist() == centres[[0, 2, 4, *range(6, len(gaps))]].tolist()
         found = []
-        for tile in tiles_of(area, 50):
-            near = queried(rects, tile.box.grown(halo_dbu(CORE, LIMITS)))
-            found += rows(site_clips([near], tile.box, area, CORE, LIMITS))
+        for tile in cut_tiles(area, 50):
+            near = queried(rects, tile.box.grow(compute_halo_dbu(CORE, LIMITS)))
+            found += rows(place_site_clips([near], tile.box, area, CORE, LIMITS))
         assert sorted(found) == rows(whole)
 
     def test_only_clips_of_tile_and_area_are_returned(self) -> None:
         rects = layout(3, 150)
         tile, area = Box(-500, -500, 500, 500), Box(0, -300, 2000, 900)
-        everywhere = site_clips([shapes_of(rects)], hull(rects), hull(rects), CORE, LIMITS)
+        everywhere = place_site_clips([shapes_of(rects)], hull(rects), hull(rects), CORE, LIMITS)
         both = Box(0, -300, 500, 500)
-        expected = np.array(rows(everywhere))[inside(everywhere.x_dbu, everywhere.y_dbu, both)]
-        found = site_clips([shapes_of(rects)], tile, area, CORE, LIMITS)
+        expected = np.array(rows(everywhere))[find_inside(everywhere.x_dbu, everywhere.y_dbu, both)]
+        found = place_site_clips([shapes_of(rects)], tile, area, CORE, LIMITS)
         assert rows(found) == [tuple(row) for row in expected.tolist()]
         assert len(found) > 0
 
     def test_a_site_on_any_layer_counts(self) -> None:
         pair = [(0, 0, 200, 300), (300, 0, 500, 300)]
         box = Box(-1000, -1000, 1000, 1000)
-        alone = site_clips([shapes_of(pair)], box, box, CORE, LIMITS)
+        alone = place_site_clips([shapes_of(pair)], box, box, CORE, LIMITS)
         assert {RULES[rule] for rule in alone.rule} == {"space"}
-        assert rows(site_clips([shapes_of([]), shapes_of(pair)], box, box, CORE, LIMITS)) == rows(
-            alone
-        )
+        assert rows(
+            place_site_clips([shapes_of([]), shapes_of(pair)], box, box, CORE, LIMITS)
+        ) == rows(alone)
         # One half of the pair on each layer: no layer has the space.
         halves = [shapes_of(pair[:1]), shapes_of(pair[1:])]
-        assert len(site_clips(halves, box, box, CORE, LIMITS)) == 0
+        assert len(place_site_clips(halves, box, box, CORE, LIMITS)) == 0
 
     @pytest.mark.parametrize("size", [400, 1000, 5000])
     def test_angled_polygons_take_the_lattice_cores_of_their_box(self, size: int) -> None:
         area = Box(-100, -100, 1000, 800)
         found = []
-        for tile in tiles_of(area.grown(CORE), size):
+        for tile in cut_tiles(area.grow(CORE), size):
             polygons = shapes_of([], [TRIANGLE])
-            found += rows(site_clips([polygons], tile.box, area, CORE, LIMITS))
+            found += rows(place_site_clips([polygons], tile.box, area, CORE, LIMITS))
         angle = RULES.index("angle")
         expected = [(y, x, angle) for y in (200, 600) for x in (200, 600, 1000)]
         # The cores of [800, 1200) reach into the box, which ends at 900, from outside the area.
@@ -176,15 +180,15 @@ class TestSites:
         """A lattice core of an angled polygon is centred on a space."""
         pair = [(0, 150, 150, 250), (250, 150, 400, 250)]
         box = Box(-2000, -2000, 2000, 2000)
-        space = site_clips([shapes_of(pair)], box, box, CORE, LIMITS)
+        space = place_site_clips([shapes_of(pair)], box, box, CORE, LIMITS)
         assert (200, 200) in {(x, y) for y, x, _ in rows(space)}
-        both = rows(site_clips([shapes_of(pair, [TRIANGLE])], box, box, CORE, LIMITS))
+        both = rows(place_site_clips([shapes_of(pair, [TRIANGLE])], box, box, CORE, LIMITS))
         assert len({(x, y) for y, x, _ in both}) == len(both) > len(space)
         assert (200, 200, RULES.index("space")) in both
 
     def test_nothing_has_no_sites(self) -> None:
         box = Box(0, 0, 1000, 1000)
-        assert len(site_clips([shapes_of([])], box, box, CORE, LIMITS)) == 0
+        assert len(place_site_clips([shapes_of([])], box, box, CORE, LIMITS)) == 0
 
 
 @pytest.mark.parametrize(
@@ -202,8 +206,8 @@ def test_a_core_wholly_under_an_excluded_layer_is_dropped(
     rects: list[tuple[int, ...]], kept: int
 ) -> None:
     clip = Clips(np.array([0]), np.array([0]), np.array([1], np.uint8))
-    assert len(without_excluded(clip, [shapes_of(rects), shapes_of([])], CORE)) == kept
-    assert without_excluded(clip, [], CORE) is clip
+    assert len(drop_excluded(clip, [shapes_of(rects), shapes_of([])], CORE)) == kept
+    assert drop_excluded(clip, [], CORE) is clip
 
 
 def test_a_negative_limit_is_refused_by_name() -> None:
@@ -219,8 +223,8 @@ def test_short_gaps_move_with_the_layout(dx: int, dy: int) -> None:
     )
     box = Box(-2000, -2000, 2000, 2000)
     moved_box = Box(-2000 + dx, -2000 + dy, 2000 + dx, 2000 + dy)
-    expected = rows(site_clips([shapes_of(rects)], box, box, CORE, LIMITS))
+    expected = rows(place_site_clips([shapes_of(rects)], box, box, CORE, LIMITS))
     moved = shapes_of(rects + np.array([dx, dy, dx, dy]))
-    found = rows(site_clips([moved], moved_box, moved_box, CORE, LIMITS))
+    found = rows(place_site_clips([moved], moved_box, moved_box, CORE, LIMITS))
     assert found == [(y + dy, x + dx, rule) for y, x, rule in expected]
     assert len(found) == 2

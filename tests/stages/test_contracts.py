@@ -33,8 +33,8 @@ class TestBox:
 
     @given(boxes(), st.integers(0, 30))
     def test_shrinking_undoes_growing(self, box: Box, by_dbu: int) -> None:
-        assert box.grown(by_dbu).grown(-by_dbu) == box
-        assert box.grown(by_dbu).area == (box.width + 2 * by_dbu) * (box.height + 2 * by_dbu)
+        assert box.grow(by_dbu).grow(-by_dbu) == box
+        assert box.grow(by_dbu).area == (box.width + 2 * by_dbu) * (box.height + 2 * by_dbu)
 
     @pytest.mark.parametrize("corners", [(1, 0, 0, 0), (0, 1, 0, 0)])
     def test_a_box_that_ends_before_it_begins_is_refused(

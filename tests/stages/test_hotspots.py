@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stages.contracts import Box, Clips, Defect, Hotspot, Verdict
 from stages.errors import ConfigError
-from stages.hotspots import find_hotspots, members_of, merge_touching, worst_first
+from stages.hotspots import assign_hotspots, find_hotspots, merge_touching, sort_worst_first
 
 RULES = ("space", "width", "tip")
 CORE_DBU = 20
@@ -60,7 +60,7 @@ def brute_force(rows: list[ClipRow], scores: list[float], threshold: float) -> l
     for number, ((x, y, rule, pattern), place) in enumerate(ranked, 1):
         groups += [] if pattern in groups else [pattern]
         xs, ys = [row[0] for row in place], [row[1] for row in place]
-        box = Box(min(xs), min(ys), max(xs), max(ys)).grown(CORE_DBU // 2)
+        box = Box(min(xs), min(ys), max(xs), max(ys)).grow(CORE_DBU // 2)
         hotspots.append(
             Hotspot(
                 number, x, y, score[pattern], RULES[rule], len(place), pattern,
@@ -176,7 +176,7 @@ def test_every_clip_belongs_to_the_hotspot_it_was_merged_into() -> None:
     spots = find_hotspots(
         clips, pattern, rules=["grid"], scores=scores, keys=keys, core_dbu=100, threshold=0.0
     )
-    owner = members_of(spots, x, y, 100)
+    owner = assign_hotspots(spots, x, y, 100)
     by_id = {spot.id: spot for spot in spots}
     for number, spot in by_id.items():
         mine = owner == number
@@ -196,7 +196,7 @@ def test_what_fails_comes_first_and_what_prints_last() -> None:
         4: Verdict(2, Defect("space", 0, 0, "over", 0.9)),
         5: Verdict(0, None),
     }
-    assert [spot.id for spot in worst_first(spots, verdicts)] == [4, 2, 3, 1, 5]
+    assert [spot.id for spot in sort_worst_first(spots, verdicts)] == [4, 2, 3, 1, 5]
 
 
 def test_a_score_that_the_model_is_sure_of_is_hot_and_any_other_for_review():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.geometry.symmetry import SYMMETRIES
-from stages.patterns import canonical, distinct, keys_of, located
+from stages.patterns import canonicalize, compute_keys, find_distinct, locate_keys
 
 ALLOWED = (8, 4, 1)
 
@@ -33,17 +33,17 @@ class TestCanonical:
         self, symmetries: int, layers: int, side: int
     ) -> None:
         drawn = pictures(40, layers, side)
-        for picture, found in zip(drawn, canonical(drawn, symmetries), strict=True):
+        for picture, found in zip(drawn, canonicalize(drawn, symmetries), strict=True):
             assert found.tobytes() == min(twin.tobytes() for twin in twins(picture, symmetries))
 
     def test_all_twins_share_a_key(self, symmetries: int, layers: int, side: int) -> None:
         for picture in pictures(10, layers, side):
             turned = np.stack(twins(picture, symmetries))
-            assert len(np.unique(keys_of(canonical(turned, symmetries)), axis=0)) == 1
+            assert len(np.unique(compute_keys(canonicalize(turned, symmetries)), axis=0)) == 1
 
     def test_keys_are_equal_only_for_twins(self, symmetries: int, layers: int, side: int) -> None:
         drawn = pictures(60, layers, side, grey=2)
-        keys = keys_of(canonical(drawn, symmetries))
+        keys = compute_keys(canonicalize(drawn, symmetries))
         for i in range(0, len(drawn), 7):
             alike = {twin.tobytes() for twin in twins(drawn[i], symmetries)}
             for j in range(len(drawn)):
@@ -62,7 +62,7 @@ def test_layers_turn_together() -> None:
     corner, other = np.zeros((2, 4, 4), np.uint8), np.zeros((2, 4, 4), np.uint8)
     corner[0, 0, 0] = corner[1, 0, 0] = 255
     other[0, 0, 0] = other[1, 3, 3] = 255
-    keys = keys_of(canonical(np.stack((corner, other))))
+    keys = compute_keys(canonicalize(np.stack((corner, other))))
     assert (keys[0] != keys[1]).any()
 
 
@@ -73,9 +73,9 @@ def test_keys_are_located_among_others() -> None:
     wanted = rng.integers(0, 50, 200)
     strange = rng.integers(0, 256, (9, 16)).astype(np.uint8)
     keys = np.concatenate((known[wanted], strange))
-    assert located(keys, known).tolist() == [*wanted, *[-1] * 9]
-    assert located(keys, known[:0]).tolist() == [-1] * 209
-    assert located(keys[:0], known).tolist() == []
+    assert locate_keys(keys, known).tolist() == [*wanted, *[-1] * 9]
+    assert locate_keys(keys, known[:0]).tolist() == [-1] * 209
+    assert locate_keys(keys[:0], known).tolist() == []
 
 
 class TestDistinct:
@@ -88,7 +88,7 @@ class TestDistinct:
         keys = kinds[rng.integers(0, 12, n)]
         place = rng.permutation(400)[:n]  # no place twice
         x, y = place % 20 - 10, place // 20 - 10
-        found = distinct(keys, x, y)
+        found = find_distinct(keys, x, y)
         expected: dict[bytes, list[int]] = {}
         for clip in sorted(range(n), key=lambda clip: (y[clip], x[clip])):
             expected.setdefault(keys[clip].tobytes(), []).append(clip)
@@ -103,15 +103,15 @@ class TestDistinct:
         keys = rng.integers(0, 2, (200, 16)).astype(np.uint8) * (np.arange(16) < 4)
         keys = keys.astype(np.uint8)
         x, y = np.arange(200) % 14, np.arange(200) // 14
-        found = distinct(keys, x, y)
+        found = find_distinct(keys, x, y)
         order = rng.permutation(200)
-        again = distinct(keys[order], x[order], y[order])
+        again = find_distinct(keys[order], x[order], y[order])
         np.testing.assert_array_equal(order[again.first], found.first)
         np.testing.assert_array_equal(again.count, found.count)
         np.testing.assert_array_equal(again.pattern, found.pattern[order])
 
     def test_no_clips_have_no_patterns(self) -> None:
-        keys = keys_of(np.empty((0, 1, 4, 4), np.uint8))
+        keys = compute_keys(np.empty((0, 1, 4, 4), np.uint8))
         assert keys.shape == (0, 16)
-        found = distinct(keys, np.empty(0, np.int64), np.empty(0, np.int64))
+        found = find_distinct(keys, np.empty(0, np.int64), np.empty(0, np.int64))
         assert len(found.first) == len(found.count) == len(found.pattern) == 0

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from stages.contracts import Box
 from stages.errors import ConfigError
-from stages.tiles import tiles_of
+from stages.tiles import cut_tiles
 
 COORDINATE = st.integers(-60, 60)
 
@@ -19,7 +19,7 @@ def areas(draw: st.DrawFn) -> Box:
 
 @given(areas(), st.integers(1, 40))
 def test_every_place_of_the_area_lies_in_one_tile(area: Box, size_dbu: int) -> None:
-    parts = [tile.box.intersect(area) for tile in tiles_of(area, size_dbu)]
+    parts = [tile.box.intersect(area) for tile in cut_tiles(area, size_dbu)]
     assert all(parts), "a tile holds nothing of the area"
     places = [
         (x, y)
@@ -37,29 +37,29 @@ def test_a_larger_area_moves_no_tile(area: Box, more: Box, size_dbu: int) -> Non
         min(area.x_min, more.x_min), min(area.y_min, more.y_min),
         max(area.x_max, more.x_max), max(area.y_max, more.y_max),
     )  # fmt: skip
-    assert set(tiles_of(area, size_dbu)) <= set(tiles_of(hull, size_dbu))
-    for tile in tiles_of(hull, size_dbu):
+    assert set(cut_tiles(area, size_dbu)) <= set(cut_tiles(hull, size_dbu))
+    for tile in cut_tiles(hull, size_dbu):
         assert tile.box.x_min % size_dbu == tile.box.y_min % size_dbu == 0
 
 
 @given(areas(), st.integers(1, 40))
 def test_names_are_unique_and_order_is_by_rows(area: Box, size_dbu: int) -> None:
-    tiles = tiles_of(area, size_dbu)
+    tiles = cut_tiles(area, size_dbu)
     assert len({tile.name for tile in tiles}) == len(tiles)
     corners = [(tile.box.y_min, tile.box.x_min) for tile in tiles]
     assert corners == sorted(corners)
 
 
 def test_names_stay_unique_past_four_digits() -> None:
-    names = [tile.name for tile in tiles_of(Box(-12_000, 0, 12_000, 1), 1)]
+    names = [tile.name for tile in cut_tiles(Box(-12_000, 0, 12_000, 1), 1)]
     assert len(set(names)) == 24_000
 
 
 def test_an_area_of_no_extent_has_no_tiles() -> None:
-    assert tiles_of(Box(10, 10, 10, 20), 5) == ()
+    assert cut_tiles(Box(10, 10, 10, 20), 5) == ()
 
 
 @pytest.mark.parametrize("size_dbu", [0, -5])
 def test_a_tile_of_no_size_is_refused(size_dbu: int) -> None:
     with pytest.raises(ConfigError, match="at least 1 dbu"):
-        tiles_of(Box(0, 0, 10, 10), size_dbu)
+        cut_tiles(Box(0, 0, 10, 10), size_dbu)

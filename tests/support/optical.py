@@ -16,8 +16,8 @@ from stages.contracts import Box, Floats, Int64s, Layer
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from stages.layout.builder import pack_layout
-from stages.lithography.optics.imaging import image, mask_spectrum
-from stages.lithography.optics.kernels import Field, field_of, kernels, source_points
+from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.kernels import Field, compute_kernels, make_field, sample_source
 from stages.lithography.process import Process, Source, load_process
 
 Waves = npt.NDArray[np.complex128]
@@ -46,7 +46,7 @@ def name_of(process: Process) -> str:
 
 def square_of(process: Process, samples: int) -> Field:
     """Field whose side is no whole number of steps: no frequency lies on a pupil's edge."""
-    return field_of(process, math.floor(samples * process.wavelength_nm / process.na / 4))
+    return make_field(process, math.floor(samples * process.wavelength_nm / process.na / 4))
 
 
 def tracks(
@@ -109,14 +109,16 @@ def spectra(masks: Sequence[Floats | Int64s], field: Field) -> torch.Tensor:
     rects = np.zeros((len(masks), max(map(len, masks)), 5))
     for row, mask in zip(rects, masks, strict=True):
         row[: len(mask), :4], row[: len(mask), 4] = mask, 1
-    return mask_spectrum(torch.from_numpy(rects), field)
+    return compute_spectrum(torch.from_numpy(rects), field)
 
 
 def images(
     process: Process, defocus_nm: float, masks: Sequence[Floats | Int64s], field: Field
 ) -> Floats:
     """Images of disjoint rectangles in nm, (b, n, n)."""
-    pictures = image(spectra(masks, field), kernels(process, defocus_nm, field), field)
+    pictures = compute_image(
+        spectra(masks, field), compute_kernels(process, defocus_nm, field), field
+    )
     return pictures.numpy().astype(np.float64)
 
 
@@ -146,7 +148,7 @@ def pupils(process: Process, defocus_nm: float, field: Field) -> Waves:
     order = np.arange(1 - field.pixels // 2, field.pixels // 2) / field.side_nm
     cutoff = process.na / process.wavelength_nm
     medium = process.refractive_index / process.wavelength_nm
-    points, weights = source_points(process.source)
+    points, weights = sample_source(process.source)
     seen = np.empty((len(points), len(order), len(order)), complex)
     for pupil, (sx, sy), weight in zip(seen, points * cutoff, weights, strict=True):
         f_2 = (order[None, :] + sx) ** 2 + (order[:, None] + sy) ** 2

@@ -1,1 +1,1 @@
-"""Pages: what a person reads of a scan or a simulation, as one offline HTML file each."""
+"""HTML pages of a scan and of a simulation, each one offline file."""

@@ -1,47 +1,54 @@
-"""Pictures of prints: target, mask and contours of a small window, as parts of an SVG.
+"""Pictures of small windows: target, mask and contours as SVG paths, clips as PNG.
 
-In: shapes in dbu, a window. Out: the ``d`` of SVG paths, y downward, in units of the picture.
+in       shapes in dbu and a window; rasters of clips
+out      the ``d`` of SVG paths, y downward, in units of the picture; data URIs
 """
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
 from collections.abc import Iterable
 
 import numpy as np
 import shapely
 
-from stages.contracts import Box, Float32s, Floats, Int64s
+from stages.contracts import Box, Bytes, Float32s, Floats, Int64s
+
+# Blue, ochre, green, plum: distinct to colour-blind readers, visible on white and on black.
+_LAYER_COLOURS = ((62, 124, 186), (217, 160, 40), (46, 150, 110), (168, 92, 160))
 
 
-def rects_path(rects: Int64s, window: Box, side: float) -> str:
-    """Return the path of the rectangles' parts in a window that is drawn `side` units wide."""
+def draw_rects(rects: Int64s, window: Box, side: float) -> str:
+    """Return the path of rectangles, cut to a window that is drawn `side` units wide."""
     x_0, y_0, x_1, y_1 = window.as_tuple()
     cut = np.clip(rects[:, :4], (x_0, y_0, x_0, y_0), (x_1, y_1, x_1, y_1))
     cut = cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
     corners = cut[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-    return "".join(_ring(points.astype(float), window, side) for points in corners)
+    return "".join(_draw_ring(points.astype(float), window, side) for points in corners)
 
 
-def polygons_path(polygons: Iterable[shapely.Polygon], window: Box, side: float) -> str:
+def draw_polygons(polygons: Iterable[shapely.Polygon], window: Box, side: float) -> str:
     """Return the path of polygons with their holes; fill it by the even-odd rule."""
     return "".join(
-        _ring(shapely.get_coordinates(ring)[:-1], window, side)
+        _draw_ring(shapely.get_coordinates(ring)[:-1], window, side)
         for polygon in polygons
         for ring in (polygon.exterior, *polygon.interiors)
     )
 
 
-def place(x_dbu: float, y_dbu: float, window: Box, side: float) -> tuple[float, float]:
+def to_picture(x_dbu: float, y_dbu: float, window: Box, side: float) -> tuple[float, float]:
     """Return a place of the layout in units of the picture."""
     scale = side / window.width
     return round((x_dbu - window.x_min) * scale, 2), round((window.y_max - y_dbu) * scale, 2)
 
 
-def likeliest(adds: Float32s, clip_px: int, core_px: int) -> tuple[float, float] | None:
-    """Return where in the core a verdict comes from, in pixels right of and above its centre.
+def locate_evidence(adds: Float32s, clip_px: int, core_px: int) -> tuple[float, float] | None:
+    """Return where in the core a hotspot is most likely, in pixels right of and above its centre.
 
-    The middle of what speaks for a hotspot there, each place weighed by the square of what it adds
-    to the log odds; None where nothing does.
+    The mean place of the evidence there, weighted by the square of what each place adds to the
+    log odds; None where no place adds anything.
 
     Parameters
     ----------
@@ -61,8 +68,34 @@ def likeliest(adds: Float32s, clip_px: int, core_px: int) -> tuple[float, float]
     return float((weight * x).sum() / total), float((weight * y[:, None]).sum() / total)
 
 
-def _ring(points: Floats, window: Box, side: float) -> str:
+def _draw_ring(points: Floats, window: Box, side: float) -> str:
     """Return a closed path."""
     scale = side / window.width
     drawn = np.round((points - (window.x_min, window.y_max)) * (scale, -scale), 2)
     return "M" + "L".join(f"{x:g} {y:g}" for x, y in drawn.tolist()) + "Z"
+
+
+def encode_png(raster: Bytes) -> str:
+    """Return a picture, (layer, row, column) with rows upward, as a PNG data URI.
+
+    Layers are painted over one another in order; empty pixels are transparent.
+    """
+    _, height, width = raster.shape
+    colour = np.zeros((height, width, 3))
+    alpha = np.zeros((height, width, 1))
+    for index, layer in enumerate(raster):
+        cover = layer[::-1, :, None] / 255 * 0.9
+        alpha_over = cover + alpha * (1 - cover)
+        paint = np.array(_LAYER_COLOURS[index % len(_LAYER_COLOURS)])
+        mixed = paint * cover + colour * alpha * (1 - cover)
+        colour = mixed / np.maximum(alpha_over, 1e-9)
+        alpha = alpha_over
+    rgba = np.concatenate([colour, alpha * 255], axis=2).round().astype(np.uint8)  # (h, w, 4)
+    rows = np.insert(rgba.reshape(height, width * 4), 0, 0, axis=1)  # filter type 0 on each row
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+    return "data:image/png;base64," + base64.b64encode(png).decode()

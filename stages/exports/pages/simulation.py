@@ -1,7 +1,8 @@
-"""The page of a simulated region: what fails, where, and what it looks like.
+"""The page of a simulated region: its defects on a map, in pictures and in a list.
 
-In: `PageData`. Out: one HTML page that needs no network, as text.
-Promise: a region that was not simulated is named; a capped list says that it is capped.
+in       `PageData`
+out      one HTML page that needs no network, as text
+promise  a tile that was not simulated is shown; a capped list says so
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.contracts import Box, Defect, Int64s, Prints
-from stages.exports.pages.pictures import place, polygons_path, rects_path
+from stages.exports.pages.pictures import draw_polygons, draw_rects, to_picture
 
 _SIDE = 240.0
 _MAP = 900.0
@@ -25,7 +26,7 @@ _ROWS = 500
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A defect and what prints around it."""
+    """A defect with the contours around it."""
 
     window: Box
     target: Int64s
@@ -36,7 +37,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PageData:
-    """All that the page shows."""
+    """The content of the page."""
 
     layout: str
     dbu_nm: float
@@ -63,38 +64,32 @@ def render_page(data: PageData) -> str:
         side=_SIDE,
         bar_um=0.5,
         bar=_SIDE * 500 / (data.scenes[0].window.width * data.dbu_nm) if data.scenes else 0,
-        scenes=[_scene(scene) for scene in data.scenes],
+        scenes=[_draw_scene(scene) for scene in data.scenes],
         rows=worst[:_ROWS],
-        map=_map(data, worst[:_MAP_DOTS]),
+        map=_draw_map(data, worst[:_MAP_DOTS]),
     )
 
 
-def _scene(scene: Scene) -> dict[str, Any]:
-    """Return the paths of a picture: what shall print, the mask, and what prints."""
+def _draw_scene(scene: Scene) -> dict[str, Any]:
+    """Return the paths of a picture: target, mask, contours and process variation band."""
     window = scene.window
     at_worst = scene.prints.by_corner.get(scene.defect.corner, ())
     mask = None
     if scene.mask is not None:
-        plus, minus = (
-            (scene.mask[:, 4] > 0, scene.mask[:, 4] < 0)
-            if scene.mask.shape[1] == 5
-            else (np.ones(len(scene.mask), bool), np.zeros(len(scene.mask), bool))
-        )
-        mask = (
-            rects_path(scene.mask[plus], window, _SIDE),
-            rects_path(scene.mask[minus], window, _SIDE),
-        )
+        signed = scene.mask.shape[1] == 5
+        added = scene.mask[:, 4] > 0 if signed else np.ones(len(scene.mask), bool)
+        mask = tuple(draw_rects(scene.mask[part], window, _SIDE) for part in (added, ~added))
     return {
         "defect": scene.defect,
-        "target": rects_path(scene.target, window, _SIDE),
+        "target": draw_rects(scene.target, window, _SIDE),
         "mask": mask,
-        "band": polygons_path(scene.prints.band, window, _SIDE),
-        "contour": polygons_path(at_worst, window, _SIDE),
-        "at": place(scene.defect.x_dbu, scene.defect.y_dbu, window, _SIDE),
+        "band": draw_polygons(scene.prints.band, window, _SIDE),
+        "contour": draw_polygons(at_worst, window, _SIDE),
+        "at": to_picture(scene.defect.x_dbu, scene.defect.y_dbu, window, _SIDE),
     }
 
 
-def _map(data: PageData, defects: list[Defect]) -> dict[str, Any]:
+def _draw_map(data: PageData, defects: list[Defect]) -> dict[str, Any]:
     scale = _MAP / max(data.area.width, data.area.height)
     area = data.area
 

@@ -1,15 +1,16 @@
 """The boundary of a target cut into fragments, and the mask that moved fragments make.
 
-in: disjoint rectangles; out: `Boundary`, and signed rectangles once its fragments have moved.
-promise: a fragment, and how far it may move, depends on the layout near it alone.
+in       disjoint rectangles
+out      `Boundary`, and signed rectangles once its fragments have moved
+promise  a fragment, and how far it may move, depends only on the layout near it
 
 An edge is cut into corner pieces and, between these, pieces of about one length: evenly, or, far
-from the ends of an edge too long to be seen whole, on a lattice from the layout's origin. A line
-end is measured as one; its halves are two fragments, so that none meets more than one corner.
+from the ends of an edge longer than a field, on a lattice from the layout's origin. A line end is
+measured as one; its halves are two fragments, so that none meets more than one corner.
 
-The mask is never traced. A fragment that moves adds a strip to the target, or takes one away.
-Where two fragments meet, with moves a and b, the rectangle that a and b span is counted twice or
-not at all, and is put right by another of weight sign(a b), or -sign(a b) at a concave corner.
+The mask is never traced. A fragment that moves adds a strip to the target, or removes one. Where
+two fragments meet, with moves a and b, the rectangle that a and b span is counted twice or not at
+all; another rectangle of weight sign(a b), or -sign(a b) at a concave corner, corrects that.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class Rules(NamedTuple):
     """How edges are cut, and how far pieces may move; all in dbu."""
 
     corner: int
-    """Length of the pieces next to corners; a step of the boundary below it stays."""
+    """Length of the pieces next to corners; a shorter step of the boundary does not move."""
     fragment: int
-    """Length of the others, about, and pitch of the lattice that cuts long edges."""
+    """Approximate length of the others, and pitch of the lattice that cuts long edges."""
     longest: int
     """Edges up to this are cut evenly."""
     line_end: int
@@ -66,7 +67,7 @@ class Boundary:
     control: Int64s
     """Where along the fragment's edge its error is measured."""
     anchor: Int64s
-    """Where along it lies what decides the owner: the corner that it meets, or its middle."""
+    """Where along it the point lies that decides which field owns it: its corner, or its middle."""
     inward: Int64s
     """Furthest move inward, 0 or more."""
     outward: Int64s
@@ -81,27 +82,27 @@ class Boundary:
     def __len__(self) -> int:
         return len(self.at)
 
-    def points(self, along: Int64s) -> tuple[Int64s, Int64s]:
+    def locate(self, along: Int64s) -> tuple[Int64s, Int64s]:
         """Return x and y of a place on each fragment's line."""
         return (
             np.where(self.horizontal, along, self.at),
             np.where(self.horizontal, self.at, along),
         )
 
-    def owned(self, box: Box) -> Bools:
-        """Say which fragments belong to a box, half-open; both of a corner or neither."""
-        x, y = self.points(self.anchor)
+    def find_owned(self, box: Box) -> Bools:
+        """Find the fragments that a half-open box owns, (n,) bool; both of a corner or neither."""
+        x, y = self.locate(self.anchor)
         return (x >= box.x_min) & (x < box.x_max) & (y >= box.y_min) & (y < box.y_max)
 
-    def touching(self, box: Box) -> Bools:
-        """Say which fragments lie in a box, at least in part."""
-        x_lo, y_lo = self.points(self.low)
-        x_hi, y_hi = self.points(self.high)
+    def find_touching(self, box: Box) -> Bools:
+        """Find the fragments that lie in a box, at least in part, (n,) bool."""
+        x_lo, y_lo = self.locate(self.low)
+        x_hi, y_hi = self.locate(self.high)
         inside = (x_lo <= box.x_max) & (x_hi >= box.x_min)
         return inside & (y_lo <= box.y_max) & (y_hi >= box.y_min)
 
-    def shifted(self, x_dbu: int, y_dbu: int) -> Self:
-        """Return the fragments elsewhere."""
+    def shift(self, x_dbu: int, y_dbu: int) -> Self:
+        """Return the fragments moved by a vector."""
         across = np.where(self.horizontal, y_dbu, x_dbu)
         along = np.where(self.horizontal, x_dbu, y_dbu)
         return replace(
@@ -109,8 +110,8 @@ class Boundary:
             control=self.control + along, anchor=self.anchor + along,
         )  # fmt: skip
 
-    def taken(self, chosen: Int64s) -> Self:
-        """Return some of the fragments, and the corners that both fragments of are among them."""
+    def select(self, chosen: Int64s) -> Self:
+        """Return some of the fragments, and the corners whose fragments are both among them."""
         place = np.full(len(self), -1)
         place[chosen] = np.arange(len(chosen))
         whole = (place[self.upright] >= 0) & (place[self.lying] >= 0)
@@ -122,15 +123,15 @@ class Boundary:
         names = (field.name for field in fields(self) if field.name not in corners)
         return type(self)(**{name: getattr(self, name)[chosen] for name in names}, **corners)
 
-    def rects(self, moves: Int64s, steps: int = 1) -> Int64s:
-        """Return what moves add to the target, (r, 5): rectangles and +1 or -1.
+    def make_rects(self, moves: Int64s, steps: int = 1) -> Int64s:
+        """Return the change of the target that moves make, (r, 5): rectangles and +1 or -1.
 
         Parameters
         ----------
         moves : (n,) int64
             Outward is positive.
         steps
-            The moves and the rectangles are in this part of a dbu.
+            Moves and rectangles are in this fraction of a dbu.
         """
         begin = self.at * steps
         end = begin - self.side * moves
@@ -145,12 +146,12 @@ class Boundary:
         return rects[rects[:, 4] != 0]
 
 
-def boundary_of(target: Int64s, rules: Rules) -> Boundary:
+def cut_boundary(target: Int64s, rules: Rules) -> Boundary:
     """Cut the boundary of disjoint rectangles, (n, 4), into fragments."""
-    vertical, vertical_corners = _along(edges(target), rules)
-    horizontal, horizontal_corners = _along(edges(transposed(target)), rules)
+    vertical, vertical_corners = _cut_along(edges(target), rules)
+    horizontal, horizontal_corners = _cut_along(edges(transposed(target)), rules)
     horizontal_corners = horizontal_corners[:, [1, 0, 3, 2, 4, 5]]
-    upright, lying = _meeting(vertical_corners, horizontal_corners)
+    upright, lying = _match_corners(vertical_corners, horizontal_corners)
     lies = np.arange(len(vertical) + len(horizontal)) >= len(vertical)
     at, low, high, side, control, anchor, inward, outward = np.concatenate([vertical, horizontal]).T
     return Boundary(
@@ -161,7 +162,7 @@ def boundary_of(target: Int64s, rules: Rules) -> Boundary:
     )  # fmt: skip
 
 
-def _along(boundary: Int64s, rules: Rules) -> tuple[Int64s, Int64s]:
+def _cut_along(boundary: Int64s, rules: Rules) -> tuple[Int64s, Int64s]:
     """Cut the edges of one direction.
 
     Returns
@@ -173,9 +174,9 @@ def _along(boundary: Int64s, rules: Rules) -> tuple[Int64s, Int64s]:
         convex corner and empty at a concave one; +1 if convex, -1 if concave; the fragment.
     """
     boundary = boundary[np.argsort(boundary[:, 0], kind="stable")]
-    pieces = _cut(boundary, rules)
-    inward, outward = _limits(boundary, pieces, rules).T
-    pieces, inward, outward = _halved(pieces, inward, outward)
+    pieces = _cut_edges(boundary, rules)
+    inward, outward = _limit_moves(boundary, pieces, rules).T
+    pieces, inward, outward = _halve(pieces, inward, outward)
     edge, low, high, ends, control = pieces.T
     x, side = boundary[edge, 0], boundary[edge, 3]
     anchor = np.where(ends == LOW, low, np.where(ends == HIGH, high, (low + high) // 2))
@@ -187,7 +188,7 @@ def _along(boundary: Int64s, rules: Rules) -> tuple[Int64s, Int64s]:
     return fragments, np.stack([x[met], anchor[met], side[met] * turn, quadrant, turn, met], axis=1)
 
 
-def _halved(pieces: Int64s, inward: Int64s, outward: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+def _halve(pieces: Int64s, inward: Int64s, outward: Int64s) -> tuple[Int64s, Int64s, Int64s]:
     """Cut the pieces that meet two corners in the middle."""
     double = np.flatnonzero(pieces[:, 3] == LOW + HIGH)
     second = pieces[double]
@@ -200,7 +201,7 @@ def _halved(pieces: Int64s, inward: Int64s, outward: Int64s) -> tuple[Int64s, In
     )
 
 
-def _meeting(vertical: Int64s, horizontal: Int64s) -> tuple[Int64s, Int64s]:
+def _match_corners(vertical: Int64s, horizontal: Int64s) -> tuple[Int64s, Int64s]:
     """Match the corners of vertical fragments with those of horizontal ones, by row."""
     both = np.concatenate([vertical[:, :4], horizontal[:, :4]])
     if not len(both):
@@ -213,7 +214,7 @@ def _meeting(vertical: Int64s, horizontal: Int64s) -> tuple[Int64s, Int64s]:
 
 
 @numba.njit(cache=True)
-def _cut(boundary: Int64s, rules: Rules) -> Int64s:
+def _cut_edges(boundary: Int64s, rules: Rules) -> Int64s:
     """Cut edges into pieces, (p, 5): edge, low, high, ends, control."""
     corner, fragment = rules.corner, rules.fragment
     most = 0
@@ -257,12 +258,12 @@ def _cut(boundary: Int64s, rules: Rules) -> Int64s:
 
 
 @numba.njit(cache=True)
-def _limits(boundary: Int64s, pieces: Int64s, rules: Rules) -> Int64s:
+def _limit_moves(boundary: Int64s, pieces: Int64s, rules: Rules) -> Int64s:
     """Return how far each piece may move inward and outward, (p, 2).
 
-    Two edges that face each other share what their distance, the larger of that in x and that in
-    y, exceeds the least width or space by. Near a corner the other edge's corner piece must not
-    become too narrow: a convex one inward, a concave one outward.
+    Two edges that face each other share the excess of their distance, the larger of that in x and
+    that in y, over the least width or space. Near a corner the corner piece of the other edge
+    must not become too narrow: a convex one inward, a concave one outward.
     """
     x = boundary[:, 0]
     reach = max(rules.width, rules.space) + 2 * rules.move

@@ -1,12 +1,15 @@
-"""Model-based optical proximity correction: the mask whose nominal print has the target's edges.
+"""Model-based optical proximity correction: a mask whose nominal print has the target's edges.
 
-in: the target's rectangles around a window; out: signed rectangles that make the mask of it.
-unit: a field; promise: the mask at a place depends on the layout and the process alone, not on
-the window asked for, nor on the order or cutting of the rectangles.
+in       the target's rectangles around a window
+out      signed rectangles that turn the target into the mask
+unit     a field
+promise  the mask at a place depends on the layout and the process alone, not on the window
+         requested, nor on the order of the rectangles or how they are cut
 
-The fragments of a field's boundary move against their edge placement errors, a share at a time,
-while the field is imaged anew; in the end they are rounded to whole dbu. A field answers for the
-fragments that its core owns, see `fragments`. Slanted edges, which come as fine steps, stay.
+The fragments of a field's boundary move against their edge placement errors, by a share of each at
+a time, and the field is imaged again; at the end the moves are rounded to whole dbu. A field
+corrects the fragments that its core owns, see `fragments`. Slanted edges, which are represented by
+fine steps, do not move.
 
 N. Cobb, PhD thesis, University of California, Berkeley (1998).
 """
@@ -20,61 +23,67 @@ import numpy as np
 
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.errors import ConfigError
-from stages.lithography.correction.fragments import Bools, Boundary, Rules, boundary_of
-from stages.lithography.correction.placement import displacements, nominal
-from stages.lithography.correction.scatter_bars import scatter_bars
-from stages.lithography.optics.exposure import expose, pixels_of
-from stages.lithography.optics.fields import Lattice, clipped, field_for, halo_nm, lattice_of
+from stages.lithography.correction.fragments import Bools, Boundary, Rules, cut_boundary
+from stages.lithography.correction.placement import choose_nominal, measure_displacements
+from stages.lithography.correction.scatter_bars import place_scatter_bars
+from stages.lithography.optics.exposure import count_spline_px, expose
+from stages.lithography.optics.fields import (
+    Lattice,
+    clip_to_field,
+    compute_halo_nm,
+    make_lattice,
+    make_lattice_field,
+)
 from stages.lithography.optics.kernels import Field
 from stages.lithography.process import Opc, Process
 
 _BATCH = 16
-"""Fields that an accelerator images together; a core does best with one."""
+"""Fields that an accelerator images together; on a CPU core one at a time is fastest."""
 _FROZEN = 0.25
-"""Share of a field's guard, from its border, in which nothing moves: the image is wrong there."""
+"""Share of a field's guard, from its border, where nothing moves: the image is wrong there."""
 _STEPS = 16
-"""Moves are imaged in this part of a dbu, and rounded in the end: they settle without jitter."""
+"""Fractions of a dbu in which moves are imaged before the final rounding, so that they settle."""
 
 Place = tuple[int, int]
 
 
-def reach_nm(process: Process) -> float:
+def compute_reach_nm(process: Process) -> float:
     """Return how far past a window its correction needs the target, in nm."""
-    return halo_nm(process)
+    return compute_halo_nm(process)
 
 
 def correct(
     target: Int64s, window: Box, dbu_nm: float, process: Process, device: str = "cpu"
 ) -> Int64s:
-    """Return a mask that is corrected in a window, and the target elsewhere.
+    """Return a mask that is corrected in a window, and equals the target elsewhere.
 
-    Parameters and errors as `corrections`.
+    Parameters and errors as `find_corrections`.
 
     Returns
     -------
     (m, 5) int64
-        Signed rectangles, see `mask_spectrum`: x_min, y_min, x_max, y_max in dbu and +1 or -1.
+        Signed rectangles, see `compute_spectrum`: x_min, y_min, x_max, y_max in dbu and +1 or -1.
         Their sum is 1 on the mask and 0 off it.
     """
-    changes = corrections(target, window, dbu_nm, process, device)
+    changes = find_corrections(target, window, dbu_nm, process, device)
     return np.concatenate([np.insert(target, 4, 1, axis=1), changes])
 
 
-def corrections(
+def find_corrections(
     target: Int64s, window: Box, dbu_nm: float, process: Process, device: str = "cpu"
 ) -> Int64s:
-    """Return what OPC adds to the target, and takes away from it, in a window.
+    """Return the rectangles that OPC adds to the target, and removes from it, in a window.
 
-    Each piece belongs to one place: those of windows that tile an area are those of the area.
+    Each belongs to one place: the rectangles of windows that tile an area are those of the area.
 
     Parameters
     ----------
     target : (n, 4) int64
-        Disjoint rectangles of what shall print, in dbu, complete up to `reach_nm` outside the
+        Disjoint rectangles of the target, in dbu, complete up to `compute_reach_nm` outside the
         window.
     window : Box
-        Fragments are moved that are anchored in it, half-open: at the corner that they meet, or
-        at their middle. They reach past it by half their length and the furthest move.
+        Fragments move that are anchored in this half-open box: by the corner that they meet, or
+        by their middle. They reach past it by half their length and the furthest move.
     dbu_nm : float
         Database unit of the layout; the mask's edges lie on whole dbu.
 
@@ -88,32 +97,32 @@ def corrections(
     ConfigError
         When the process has no `opc`, or one whose lengths contradict each other.
     """
-    opc = _opc_of(process)
-    lattice = lattice_of(process, dbu_nm)
-    rules = rules_of(process, dbu_nm)
-    near = _seen_from(window.grown(math.ceil(reach_nm(process) / dbu_nm)), target)
-    boundary = boundary_of(near, rules)
-    bars = scatter_bars(boundary, near, rules, opc, dbu_nm)
+    opc = _require_opc(process)
+    lattice = make_lattice(process, dbu_nm)
+    rules = make_rules(process, dbu_nm)
+    near = _select_near(window.grow(math.ceil(compute_reach_nm(process) / dbu_nm)), target)
+    boundary = cut_boundary(near, rules)
+    bars = place_scatter_bars(boundary, near, rules, opc, dbu_nm)
     mask = np.concatenate([np.insert(near, 4, 1, axis=1), np.insert(bars, 4, 1, axis=1)])
-    field = field_for(lattice, process, dbu_nm)
+    field = make_lattice_field(lattice, process, dbu_nm)
     moves = np.zeros(len(boundary), np.int64)
-    places, together = lattice.places(window), 1 if device == "cpu" else _BATCH
+    places, together = lattice.list_places(window), 1 if device == "cpu" else _BATCH
     for first in range(0, len(places), together):
         batch = places[first : first + together]
-        views = [_view(mask, boundary, place, lattice) for place in batch]
+        views = [_make_view(mask, boundary, place, lattice) for place in batch]
         views = [view for view in views if len(view.members)]
         for view, moved in zip(
-            views, _settled(views, field, lattice, dbu_nm, process, device), strict=True
+            views, _move_fragments(views, field, lattice, dbu_nm, process, device), strict=True
         ):
             moves[view.members[view.owned]] = moved[view.owned]
-    chosen = np.flatnonzero(boundary.owned(window))
+    chosen = np.flatnonzero(boundary.find_owned(window))
     x, y = (bars[:, axis] + bars[:, axis + 2] >> 1 for axis in (0, 1))
     mine = (x >= window.x_min) & (x < window.x_max) & (y >= window.y_min) & (y < window.y_max)
-    changes = boundary.taken(chosen).rects(moves[chosen])
+    changes = boundary.select(chosen).make_rects(moves[chosen])
     return np.concatenate([changes, np.insert(bars[mine], 4, 1, axis=1)])
 
 
-def rules_of(process: Process, dbu_nm: float) -> Rules:
+def make_rules(process: Process, dbu_nm: float) -> Rules:
     """Return the lengths that cut and limit fragments, in dbu.
 
     Raises
@@ -121,9 +130,9 @@ def rules_of(process: Process, dbu_nm: float) -> Rules:
     ConfigError
         When the process has no `opc`, or one whose lengths contradict each other.
     """
-    opc = _opc_of(process)
+    opc = _require_opc(process)
     least_nm = max(opc.min_mask_width_nm, opc.min_mask_space_nm)
-    guard = lattice_of(process, dbu_nm).guard_dbu
+    guard = make_lattice(process, dbu_nm).guard_dbu
     for name, value, least in (
         ("corner_nm", opc.corner_nm, least_nm),
         ("fragment_nm", opc.fragment_nm, 2 * least_nm),
@@ -149,20 +158,22 @@ def rules_of(process: Process, dbu_nm: float) -> Rules:
     )
 
 
-def _opc_of(process: Process) -> Opc:
+def _require_opc(process: Process) -> Opc:
     if process.opc is None:
-        raise ConfigError(f"process {process.name} has no table opc; add it, or correct no mask")
+        raise ConfigError(
+            f"process {process.name} has no table opc; add it, or do not correct the mask"
+        )
     return process.opc
 
 
-def _seen_from(box: Box, rects: Int64s) -> Int64s:
+def _select_near(box: Box, rects: Int64s) -> Int64s:
     near = (rects[:, 0] < box.x_max) & (rects[:, 2] > box.x_min)
     return rects[near & (rects[:, 1] < box.y_max) & (rects[:, 3] > box.y_min)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """What a field sees."""
+    """The fragments of one field."""
 
     mask: Int64s
     """(r, 5) before fragments move, in steps from the field's corner."""
@@ -172,40 +183,46 @@ class _View:
     boundary: Boundary
     """These fragments, from the field's corner."""
     owned: Bools
-    """Which of them the field answers for."""
+    """Which of them the field corrects."""
     free: Bools
     """Which of them move."""
 
-    def moved(self, moves: Floats, lattice: Lattice) -> Int64s:
+    def move_mask(self, moves: Floats, lattice: Lattice) -> Int64s:
         """Return the mask after moves in dbu, (r, 5) in steps."""
-        changes = self.boundary.rects(np.rint(moves * _STEPS).astype(np.int64), _STEPS)
-        return np.concatenate([self.mask, clipped(changes, (0, 0), lattice.side_dbu * _STEPS)])
+        changes = self.boundary.make_rects(np.rint(moves * _STEPS).astype(np.int64), _STEPS)
+        return np.concatenate(
+            [self.mask, clip_to_field(changes, (0, 0), lattice.side_dbu * _STEPS)]
+        )
 
-    def errors(self, coef: Float32s, scale: float, level: float, reach: float) -> Floats:
+    def measure_errors(self, coef: Float32s, scale: float, level: float, reach: float) -> Floats:
         """Return the edge placement error at each control point, in dbu."""
-        x, y = self.boundary.points(self.boundary.control)
+        x, y = self.boundary.locate(self.boundary.control)
         lies, side = self.boundary.horizontal, self.boundary.side
         errors, turned = np.empty(len(lies)), np.ascontiguousarray(coef.T)
-        errors[~lies] = displacements(coef, x[~lies], y[~lies], side[~lies], scale, level, reach)
-        errors[lies] = displacements(turned, y[lies], x[lies], side[lies], scale, level, reach)
+        errors[~lies] = measure_displacements(
+            coef, x[~lies], y[~lies], side[~lies], scale, level, reach
+        )
+        errors[lies] = measure_displacements(
+            turned, y[lies], x[lies], side[lies], scale, level, reach
+        )
         return errors
 
 
-def _view(mask: Int64s, boundary: Boundary, place: Place, lattice: Lattice) -> _View:
+def _make_view(mask: Int64s, boundary: Boundary, place: Place, lattice: Lattice) -> _View:
     x, y = place
     side = lattice.side_dbu
-    members = np.flatnonzero(boundary.touching(Box(x, y, x + side, y + side)))
-    seen = boundary.taken(members)
-    owned = seen.owned(lattice.core_of(place))
-    seen = seen.shifted(-x, -y)
+    members = np.flatnonzero(boundary.find_touching(Box(x, y, x + side, y + side)))
+    seen = boundary.select(members)
+    owned = seen.find_owned(lattice.locate_core(place))
+    seen = seen.shift(-x, -y)
     margin = int(_FROZEN * lattice.guard_dbu)
-    x_at, y_at = seen.points(seen.control)
+    x_at, y_at = seen.locate(seen.control)
     free = (np.minimum(x_at, y_at) >= margin) & (np.maximum(x_at, y_at) < side - margin)
     steps = np.array([_STEPS, _STEPS, _STEPS, _STEPS, 1])
-    return _View(clipped(mask, place, side) * steps, place, members, seen, owned, free)
+    return _View(clip_to_field(mask, place, side) * steps, place, members, seen, owned, free)
 
 
-def _settled(
+def _move_fragments(
     views: list[_View],
     field: Field,
     lattice: Lattice,
@@ -213,16 +230,18 @@ def _settled(
     process: Process,
     device: str,
 ) -> list[Int64s]:
-    """Return how far the fragments of each field have moved when the iterations are over."""
-    opc = _opc_of(process)
+    """Return how far the fragments of each field have moved after all iterations."""
+    opc = _require_opc(process)
     reach = 2 * opc.max_move_nm / dbu_nm
-    scale = pixels_of(field) / lattice.side_dbu
+    scale = count_spline_px(field) / lattice.side_dbu
     moves = [np.zeros(len(view.members)) for view in views]
     for _ in range(opc.iterations if views else 0):
-        masks = [view.moved(moved, lattice) for view, moved in zip(views, moves, strict=True)]
-        (exposure,) = expose(masks, field, dbu_nm / _STEPS, process, [nominal(process)], device)
+        masks = [view.move_mask(moved, lattice) for view, moved in zip(views, moves, strict=True)]
+        (exposure,) = expose(
+            masks, field, dbu_nm / _STEPS, process, [choose_nominal(process)], device
+        )
         for coef, view, moved in zip(exposure.coef, views, moves, strict=True):
-            errors = view.errors(coef, scale, exposure.levels[0], reach)
+            errors = view.measure_errors(coef, scale, exposure.levels[0], reach)
             moved -= opc.damping * np.where(view.free, errors, 0)
             np.clip(moved, -view.boundary.inward, view.boundary.outward, out=moved)
     return [np.rint(moved).astype(np.int64) for moved in moves]

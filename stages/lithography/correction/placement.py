@@ -1,7 +1,8 @@
 """Edge placement errors: how far outside a drawn edge its print lies.
 
-in: an image as spline coefficients, places on drawn edges; out: signed distances along the normal.
-promise: the spline itself is followed, not samples of it.
+in       an image as spline coefficients, places on drawn edges
+out      signed distances along the normal
+promise  contours are located on the spline itself, not on samples of it
 """
 
 from __future__ import annotations
@@ -13,19 +14,19 @@ import numpy as np
 
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.geometry.union import edges, transposed
-from stages.lithography.optics.exposure import expose, pixels_of
-from stages.lithography.optics.fields import clipped, field_for, lattice_of
+from stages.lithography.optics.exposure import count_spline_px, expose
+from stages.lithography.optics.fields import clip_to_field, make_lattice, make_lattice_field
 from stages.lithography.optics.splines import blend
 from stages.lithography.process import Corner, Process
 
 _STEP = 0.25
-"""Distance, in steps of the spline, in which a contour is not crossed twice."""
+"""Distance, in steps of the spline, within which no contour is crossed twice."""
 _REFINED = 4
 """Secant steps from there to the contour."""
 
 
 @numba.njit(cache=True)
-def _value(line: Floats, place: float) -> float:
+def _evaluate(line: Floats, place: float) -> float:
     """Return the spline with coefficients `line` at a place, 1 is the second coefficient's."""
     i = int(place)
     w_0, w_1, w_2, w_3 = blend(place - i)
@@ -33,7 +34,7 @@ def _value(line: Floats, place: float) -> float:
 
 
 @numba.njit(cache=True)
-def displacements(
+def measure_displacements(
     coef: Float32s, x: Int64s, y: Int64s, side: Int64s, scale: float, level: float, reach: float
 ) -> Floats:
     """Return how far the contour lies outside vertical edges, in dbu, at most `reach` either way.
@@ -49,7 +50,7 @@ def displacements(
     scale : float
         Spline steps in a dbu.
     level : float
-        What is brighter prints.
+        Intensity above which it prints.
     """
     n = coef.shape[0]
     far = reach * scale
@@ -66,18 +67,18 @@ def displacements(
                 + w_2 * coef[(row + 1) % n, j] + w_3 * coef[(row + 2) % n, j]
             )  # fmt: skip
         edge = x[k] * scale - first
-        here = _value(line, edge) - level
+        here = _evaluate(line, edge) - level
         outside = here > 0
         ahead = -side[k] if outside else side[k]
         gone, there = 0.0, here
         while gone < far and (there > 0) == outside:
             near, here = gone, there
             gone = min(gone + _STEP, far)
-            there = _value(line, edge + ahead * gone) - level
+            there = _evaluate(line, edge + ahead * gone) - level
         if (there > 0) != outside:
             for _ in range(_REFINED):
                 at = near + (gone - near) * here / (here - there)
-                value = _value(line, edge + ahead * at) - level
+                value = _evaluate(line, edge + ahead * at) - level
                 if (value > 0) == outside:
                     near, here = at, value
                 else:
@@ -87,13 +88,13 @@ def displacements(
     return out
 
 
-def nominal(process: Process) -> Corner:
-    """Return the corner of dose 1 in focus; the first where there is none."""
+def choose_nominal(process: Process) -> Corner:
+    """Return the corner of dose 1 in focus; the first corner if there is none."""
     exact = (each for each in process.corners if each.dose == 1 and each.defocus_nm == 0)
     return next(exact, process.corners[0])
 
 
-def edge_errors(
+def measure_edge_errors(
     target: Int64s,
     window: Box,
     dbu_nm: float,
@@ -103,7 +104,7 @@ def edge_errors(
 ) -> tuple[Int64s, Floats]:
     """Return the edge placement errors of a window at nominal dose and focus.
 
-    They are taken where `find_defects` takes them: on straight edges on lines at every pitch, and
+    They are measured where `find_defects` measures: on straight edges on lines at every pitch, and
     in the middle of line ends.
 
     Parameters
@@ -118,32 +119,32 @@ def edge_errors(
     errors_nm : (n,) float64
         Positive where the print lies outside the target.
     """
-    lattice = lattice_of(process, dbu_nm)
-    field = field_for(lattice, process, dbu_nm)
-    scale = pixels_of(field) / lattice.side_dbu
+    lattice = make_lattice(process, dbu_nm)
+    field = make_lattice_field(lattice, process, dbu_nm)
+    scale = count_spline_px(field) / lattice.side_dbu
     straight = math.ceil(process.limits.corner_nm / (lattice.pitch_dbu * dbu_nm))
     line_end = round(process.sampling.line_end_nm / dbu_nm)
     reach = 2 * max(process.limits.epe_nm, process.limits.line_end_epe_nm) / dbu_nm
     masks = target if mask is None else mask
     rows: list[Floats] = [np.empty((0, 4))]
-    for place in lattice.places(window):
-        local, shift = clipped(target, place, lattice.side_dbu), np.array(place)
-        inside = lattice.core_of(place).intersect(window)
+    for place in lattice.list_places(window):
+        local, shift = clip_to_field(target, place, lattice.side_dbu), np.array(place)
+        inside = lattice.locate_core(place).intersect(window)
         if inside is None or not len(local):
             continue
         (exposure,) = expose(
-            [clipped(masks, place, lattice.side_dbu)], field, dbu_nm, process,
-            [nominal(process)], device,
+            [clip_to_field(masks, place, lattice.side_dbu)], field, dbu_nm, process,
+            [choose_nominal(process)], device,
         )  # fmt: skip
         for flip in (False, True):
             seen = edges(transposed(local) if flip else local)
-            points = sample_points(seen, lattice.pitch_dbu, straight, line_end)
+            points = choose_sample_points(seen, lattice.pitch_dbu, straight, line_end)
             xy = points[:, [1, 0]] if flip else points[:, :2]
             low, high = np.array(inside.as_tuple()).reshape(2, 2) - shift
             points, xy = (each[((xy >= low) & (xy < high)).all(axis=1)] for each in (points, xy))
             coef = exposure.coef[0].T if flip else exposure.coef[0]
             x, y, side = np.ascontiguousarray(points[:, :3].T)
-            errors = displacements(
+            errors = measure_displacements(
                 np.ascontiguousarray(coef), x, y, side, scale, exposure.levels[0], reach
             )
             rows.append(np.column_stack([xy + shift, points[:, 3], errors * dbu_nm]))
@@ -151,7 +152,7 @@ def edge_errors(
     return every[:, :3].astype(np.int64), every[:, 3]
 
 
-def sample_points(seen: Int64s, pitch_dbu: int, straight: int, line_end_dbu: int) -> Int64s:
+def choose_sample_points(seen: Int64s, pitch_dbu: int, straight: int, line_end_dbu: int) -> Int64s:
     """Return where edges, (k, 6), are measured, (n, 4): x, y, side, 1 at the middle of a line end.
 
     Lines are at ``y = j * pitch_dbu + pitch_dbu // 2``; an edge must cross `straight` more of them

@@ -1,11 +1,12 @@
 """Scatter bars by rule: lines too thin to print, beside edges that stand alone.
 
-in: the boundary of a target; out: rectangles of the mask.
-promise: a bar depends on the layout near it alone.
+in       the boundary of a target
+out      rectangles of the mask
+promise  a bar depends only on the layout near it
 
-Every fragment that meets no corner asks for a bar in front of it; those of one edge join. One
-that is too near to the target is not made, nor one too near to another that goes first, made or
-not: so no bar can decide over bars far away.
+Every fragment that meets no corner proposes a bar in front of it; the bars of one edge join. A bar
+too near to the target is dropped, and so is one too near to a proposal of higher rank, even if
+that was dropped itself: so no bar can affect bars far away.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from stages.lithography.correction.fragments import Boundary, Rules
 from stages.lithography.process import Opc
 
 
-def scatter_bars(
+def place_scatter_bars(
     boundary: Boundary, target: Int64s, rules: Rules, opc: Opc, dbu_nm: float
 ) -> Int64s:
     """Return scatter bars, (n, 4) disjoint rectangles in dbu.
@@ -40,26 +41,31 @@ def scatter_bars(
     ):
         if value < least:
             raise ConfigError(
-                f"opc.{name} is {value:g}, against the rules of the mask: min_mask_width_nm, and "
+                f"opc.{name} is {value:g}, which breaks the mask rules: min_mask_width_nm, and "
                 f"min_mask_space_nm past max_move_nm; it must be at least {least:g}"
             )
     wide, distance = round(opc.bar_nm / dbu_nm), round(opc.bar_distance_nm / dbu_nm)
     chosen = np.flatnonzero((boundary.anchor > boundary.low) & (boundary.anchor < boundary.high))
     order = (boundary.low, boundary.at, boundary.side, boundary.horizontal)
-    asks = boundary.taken(chosen[np.lexsort([column[chosen] for column in order])])
-    near, far = asks.at - asks.side * distance, asks.at - asks.side * (distance + wide)
-    bars = np.stack([np.minimum(near, far), asks.low, np.maximum(near, far), asks.high], axis=1)
-    bars[asks.horizontal] = bars[asks.horizontal][:, [1, 0, 3, 2]]
-    shut, _ = _nearer(bars, target, rules.space + rules.move)
+    proposers = boundary.select(chosen[np.lexsort([column[chosen] for column in order])])
+    near, far = (
+        proposers.at - proposers.side * distance,
+        proposers.at - proposers.side * (distance + wide),
+    )
+    bars = np.stack(
+        [np.minimum(near, far), proposers.low, np.maximum(near, far), proposers.high], axis=1
+    )
+    bars[proposers.horizontal] = bars[proposers.horizontal][:, [1, 0, 3, 2]]
+    shut, _ = _find_near_pairs(bars, target, rules.space + rules.move)
     free = np.setdiff1d(np.arange(len(bars)), shut)
-    bars, asks = bars[free], asks.taken(free)
-    later, first = _nearer(bars, bars, rules.space)
-    line = np.stack([asks.horizontal, asks.side, asks.at], axis=1)
+    bars, proposers = bars[free], proposers.select(free)
+    later, first = _find_near_pairs(bars, bars, rules.space)
+    line = np.stack([proposers.horizontal, proposers.side, proposers.at], axis=1)
     apart = (first < later) & (line[first] != line[later]).any(axis=1)
     return np.delete(bars, later[apart], axis=0)
 
 
-def _nearer(rects: Int64s, others: Int64s, space: int) -> tuple[Int64s, Int64s]:
+def _find_near_pairs(rects: Int64s, others: Int64s, space: int) -> tuple[Int64s, Int64s]:
     """Return the pairs whose distances in x and in y are both under `space`."""
     tree = shapely.STRtree(shapely.box(*others.T))
     grown = rects + np.array([1 - space, 1 - space, space - 1, space - 1])

@@ -1,1 +1,1 @@
-"""What prints, and where it fails."""
+"""Measuring prints: contours, widths, connectivity, defects."""

@@ -1,8 +1,9 @@
-"""Aerial images of polygons, sampled where they are asked for.
+"""Aerial images of polygons, sampled on a grid.
 
-in: polygons of the mask in nm, a window, a process, one corner of its process window
-out: what the resist sees, dose included, and the level from which it prints
-promise: the image at a place does not depend on the window asked for
+in       polygons of the mask in nm, a window, a process, one corner of its process window
+out      the intensity, dose included, and the threshold above which it prints
+unit     a window
+promise  the image at a place does not depend on the window requested
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from scipy.ndimage import map_coordinates
 from stages.contracts import Box, Float32s, Floats, Int64s, Shapes
 from stages.geometry.staircase import as_rects
 from stages.geometry.union import merge
-from stages.lithography.optics.exposure import expose, pixels_of
-from stages.lithography.optics.fields import clipped, field_for, lattice_of
+from stages.lithography.optics.exposure import count_spline_px, expose
+from stages.lithography.optics.fields import clip_to_field, make_lattice, make_lattice_field
 from stages.lithography.process import Corner, Process
 
 _DBU_NM = 0.1
@@ -35,7 +36,7 @@ def image_window(
     Parameters
     ----------
     rings_nm
-        Each (corners, 2); they may overlap. What is not given is dark.
+        Each (corners, 2); they may overlap. The rest of the mask is dark.
     window_nm
         x0, y0, x1, y1 of the samples, which are `step_nm` apart from the corner x0, y0.
 
@@ -44,26 +45,26 @@ def image_window(
     intensity : (rows, columns) float32
         Row 0 at the lowest y; the clear field at dose 1 is 1.
     threshold : float
-        What is brighter prints.
+        Intensity above which it prints.
     x_nm, y_nm : (columns,), (rows,)
     """
     x_nm = np.arange(window_nm[0], window_nm[2] + 1e-9, step_nm)
     y_nm = np.arange(window_nm[1], window_nm[3] + 1e-9, step_nm)
     mask = _rectangles(rings_nm, process)
-    lattice = lattice_of(process, _DBU_NM)
-    field = field_for(lattice, process, _DBU_NM)
-    scale = pixels_of(field) / lattice.side_dbu
+    lattice = make_lattice(process, _DBU_NM)
+    field = make_lattice_field(lattice, process, _DBU_NM)
+    scale = count_spline_px(field) / lattice.side_dbu
     x, y = x_nm / _DBU_NM, y_nm / _DBU_NM
     window = Box(*(int(v) for v in np.floor((x[0], y[0], x[-1] + 1, y[-1] + 1))))
     intensity, level = np.empty((len(y), len(x)), np.float32), 0.0
-    for place in lattice.places(window):
-        core = lattice.core_of(place)
+    for place in lattice.list_places(window):
+        core = lattice.locate_core(place)
         columns = np.flatnonzero((x >= core.x_min) & (x < core.x_max))
         rows = np.flatnonzero((y >= core.y_min) & (y < core.y_max))
         if not len(columns) or not len(rows):
             continue
         (exposure,) = expose(
-            [clipped(mask, place, lattice.side_dbu)], field, _DBU_NM, process, [corner]
+            [clip_to_field(mask, place, lattice.side_dbu)], field, _DBU_NM, process, [corner]
         )
         level = float(exposure.levels[0]) * corner.dose
         at = np.meshgrid(

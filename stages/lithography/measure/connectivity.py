@@ -1,15 +1,17 @@
-"""Failures of connection, which no line across a shape sees.
+"""Failures of connectivity, which measurements along a line do not find.
 
-in: an image as spline coefficients, the drawn runs; out: a row per place where it fails.
-unit: one field; promise: no place outside the field's core.
+in       an image as spline coefficients, the drawn runs
+out      a row per place where connectivity fails
+unit     one field
+promise  no place outside the field's core
 
-What is drawn and what prints are two partitions of one lattice, twice as fine as the spline's:
-drawn shapes and printed pieces. Inside a piece the shapes that it touches spread at one pace, and
-where two meet is a bridge; a piece that nothing spreads in is extra. Inside a shape the pieces
-spread likewise: two meet at an open, and a shape that nothing spreads in is missing.
+Drawn shapes and printed pieces are two partitions of one lattice, twice as fine as the spline's.
+Inside a piece the shapes that it touches grow at equal speed, and where two meet is a bridge; a
+piece that no shape touches is extra. Inside a shape the pieces grow likewise: where two meet is an
+open, and a shape that no piece touches is missing.
 
-What is connected outside the field alone counts as apart. Shapes that touch at a corner alone may
-print either way: they are one shape for a bridge and two for an open.
+Shapes that are connected only outside the field count as separate. Shapes that touch only at a
+corner may print either way: they count as one shape for a bridge and as two for an open.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ _FINER = 2
 """Lattice steps in a step of the spline."""
 
 
-def broken(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules) -> Floats:
-    """Compare the connections of what prints in a field with those of what is drawn.
+def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules) -> Floats:
+    """Compare the connectivity of the print of a field with that of the drawn shapes.
 
     Parameters
     ----------
@@ -41,10 +43,10 @@ def broken(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules) -> Floats
     -------
     (f, 5) float64
         Index into `sections.KINDS`, x and y in dbu from the field's corner, index into `levels`,
-        severity, which is 1. A failure that is spread over an area has many rows.
+        severity, which is 1. A failure that covers an area has many rows.
     """
-    values, scale = _finer(coef), rules.scale * _FINER
-    kind, point, corner = _compared(values, runs, levels, scale).T
+    values, scale = _refine(coef), rules.scale * _FINER
+    kind, point, corner = _compare(values, runs, levels, scale).T
     y, x = (np.floor(each / scale) for each in divmod(point, len(values)))
     rows = np.stack([kind, x, y, corner, np.ones(len(kind))], axis=1)
     x_min, y_min, x_max, y_max = rules.core
@@ -52,27 +54,27 @@ def broken(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules) -> Floats
 
 
 @numba.njit(cache=True)
-def _finer(coef: Float32s) -> Float32s:
+def _refine(coef: Float32s) -> Float32s:
     """Return the periodic spline on the finer lattice, (2 n, 2 n)."""
     n = coef.shape[0]
     lines = np.empty((_FINER * n, n), np.float32)
     for j in range(n):
         a, b, c, d = coef[j - 1], coef[j], coef[(j + 1) % n], coef[(j + 2) % n]
         for i in range(n):
-            lines[2 * j, i], lines[2 * j + 1, i] = _knot_and_next(a[i], b[i], c[i], d[i])
+            lines[2 * j, i], lines[2 * j + 1, i] = _evaluate_knot_and_next(a[i], b[i], c[i], d[i])
     values = np.empty((_FINER * n, _FINER * n), np.float32)
     w = np.empty(n + 3, np.float32)
     for j in range(_FINER * n):
         w[0], w[1 : n + 1], w[n + 1 :] = lines[j, n - 1], lines[j], lines[j, :2]
         for i in range(n):
-            values[j, 2 * i], values[j, 2 * i + 1] = _knot_and_next(
+            values[j, 2 * i], values[j, 2 * i + 1] = _evaluate_knot_and_next(
                 w[i], w[i + 1], w[i + 2], w[i + 3]
             )
     return values
 
 
 @numba.njit(cache=True)
-def _knot_and_next(
+def _evaluate_knot_and_next(
     a: np.float32, b: np.float32, c: np.float32, d: np.float32
 ) -> tuple[np.float32, np.float32]:
     """Return the spline on the knot of `b`, and halfway to the next."""
@@ -81,7 +83,7 @@ def _knot_and_next(
 
 
 @numba.njit(cache=True)
-def _root(parent: Int32s, i: int) -> int:
+def _find_root(parent: Int32s, i: int) -> int:
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -89,7 +91,7 @@ def _root(parent: Int32s, i: int) -> int:
 
 
 @numba.njit(cache=True)
-def _shapes(runs: Int64s) -> tuple[Int32s, Int32s]:
+def _join_shapes(runs: Int64s) -> tuple[Int32s, Int32s]:
     """Return the shape of each run, from 1: by common edges, and by common corners as well."""
     whole = np.arange(len(runs)).astype(np.int32)
     joined = whole.copy()
@@ -103,19 +105,19 @@ def _shapes(runs: Int64s) -> tuple[Int32s, Int32s]:
                 break
             overlap = min(runs[i, 2], runs[j, 2]) - max(runs[i, 0], runs[j, 0])
             if overlap > 0:
-                whole[_root(whole, i)] = _root(whole, j)
+                whole[_find_root(whole, i)] = _find_root(whole, j)
             if overlap >= 0:
-                joined[_root(joined, i)] = _root(joined, j)
+                joined[_find_root(joined, i)] = _find_root(joined, j)
     for i in range(len(runs)):
-        whole[i], joined[i] = _root(whole, i), _root(joined, i)
+        whole[i], joined[i] = _find_root(whole, i), _find_root(joined, i)
     return whole + np.int32(1), joined + np.int32(1)
 
 
 @numba.njit(cache=True)
-def _points(low: int, high: int, scale: float, size: int) -> tuple[int, int, bool]:
+def _find_points(low: int, high: int, scale: float, size: int) -> tuple[int, int, bool]:
     """Return the lattice points in [low, high) off the border, and whether there are any.
 
-    Where there are none it is the one nearest to the middle.
+    If there are none, the point nearest to the middle is returned.
     """
     first, last = int(np.ceil(low * scale)), int(np.ceil(high * scale))
     holds = first < last
@@ -126,25 +128,25 @@ def _points(low: int, high: int, scale: float, size: int) -> tuple[int, int, boo
 
 
 @numba.njit(cache=True)
-def _middle(run: Int64s, scale: float, size: int) -> int:
-    """Return the middle one of a run's points, in the flattened lattice."""
-    x_0, x_1, _ = _points(run[0], run[2], scale, size)
-    y_0, y_1, _ = _points(run[1], run[3], scale, size)
+def _find_middle(run: Int64s, scale: float, size: int) -> int:
+    """Return the middle point of a run, in the flattened lattice."""
+    x_0, x_1, _ = _find_points(run[0], run[2], scale, size)
+    y_0, y_1, _ = _find_points(run[1], run[3], scale, size)
     return (y_0 + y_1) // 2 * size + (x_0 + x_1) // 2
 
 
 @numba.njit(cache=True)
-def _drawn(runs: Int64s, shape_of: Int32s, scale: float, size: int) -> Int32s:
+def _draw_shapes(runs: Int64s, shape_of: Int32s, scale: float, size: int) -> Int32s:
     """Return the shape at each point, 0 where nothing is drawn and along the border.
 
-    What is thinner than a step takes the points nearest to it, if no other run has them; two
-    shapes have a point between them, however near they are.
+    A run thinner than a step takes the points nearest to it, if no other run has them; two shapes
+    have a point between them, however close they are.
     """
     at = np.zeros((size, size), np.int32)
     for thin in (False, True):
         for i in range(len(runs)):
-            x_0, x_1, x_holds = _points(runs[i, 0], runs[i, 2], scale, size)
-            y_0, y_1, y_holds = _points(runs[i, 1], runs[i, 3], scale, size)
+            x_0, x_1, x_holds = _find_points(runs[i, 0], runs[i, 2], scale, size)
+            y_0, y_1, y_holds = _find_points(runs[i, 1], runs[i, 3], scale, size)
             if (x_holds and y_holds) != thin:
                 for row in at[y_0:y_1]:
                     for x in range(x_0, x_1):
@@ -157,15 +159,15 @@ def _drawn(runs: Int64s, shape_of: Int32s, scale: float, size: int) -> Int32s:
                 break
             apart = max(runs[i, 0], runs[j, 0]) - min(runs[i, 2], runs[j, 2])
             if apart <= near and shape_of[i] != shape_of[j]:
-                _part(at, runs[i], shape_of[j], scale)
+                _separate(at, runs[i], shape_of[j], scale)
     return at
 
 
 @numba.njit(cache=True)
-def _part(at: Int32s, run: Int64s, other: int, scale: float) -> None:
-    """Take the points next to a run away from another shape."""
-    x_0, x_1, _ = _points(run[0], run[2], scale, len(at))
-    y_0, y_1, _ = _points(run[1], run[3], scale, len(at))
+def _separate(at: Int32s, run: Int64s, other: int, scale: float) -> None:
+    """Clear the points of another shape that are next to a run."""
+    x_0, x_1, _ = _find_points(run[0], run[2], scale, len(at))
+    y_0, y_1, _ = _find_points(run[1], run[3], scale, len(at))
     for y in range(y_0 - 1, y_1 + 1):
         for x in range(x_0 - 1, x_1 + 1):
             if at[y, x] == other:
@@ -173,17 +175,17 @@ def _part(at: Int32s, run: Int64s, other: int, scale: float) -> None:
 
 
 @numba.njit(cache=True)
-def _label(values: Float32s, level: float, labels: Int32s) -> None:
-    """Write a number for each piece that prints, from 1; 0 is dark, and so is the border.
+def _label_pieces(values: Float32s, level: float, labels: Int32s) -> None:
+    """Write the number of the printed piece at each point, from 1; 0 is dark, and so is the border.
 
-    Points are connected to the four next to them, and across a diagonal where the middle prints.
+    Points are connected to their four neighbours, and across a diagonal where its middle prints.
     """
     size = values.shape[0]
     spans, parent = np.empty((size, 3), np.int64), np.empty(size * size // 2, np.int32)
     used = before = 0
     for y in range(1, size - 1):
         start, near = used, before
-        spans, used = _spans(values[y], y, np.float32(level), spans, used)
+        spans, used = _find_spans(values[y], y, np.float32(level), spans, used)
         for i in range(start, used):
             parent[i] = i
             first, last = spans[i, 1], spans[i, 2]
@@ -193,20 +195,20 @@ def _label(values: Float32s, level: float, labels: Int32s) -> None:
             while other < start and spans[other, 1] <= last:
                 a, b = spans[other, 1], spans[other, 2]
                 corner = first if b == first else last  # where the two touch at a corner alone
-                if (a < last and first < b) or _saddle(values, y, corner) > level:
-                    parent[_root(parent, other)] = _root(parent, i)
+                if (a < last and first < b) or _interpolate_saddle(values, y, corner) > level:
+                    parent[_find_root(parent, other)] = _find_root(parent, i)
                 other += 1
         before = start
     labels[:] = 0
     for i in range(used):
-        labels[spans[i, 0], spans[i, 1] : spans[i, 2]] = _root(parent, i) + 1
+        labels[spans[i, 0], spans[i, 1] : spans[i, 2]] = _find_root(parent, i) + 1
 
 
 @numba.njit(cache=True)
-def _spans(
+def _find_spans(
     row: Float32s, y: int, level: np.float32, spans: Int64s, used: int
 ) -> tuple[Int64s, int]:
-    """Append what prints of a row: the row, the first point and that past the last."""
+    """Append the printed spans of a row: the row, the first point, and the one past the last."""
     end = len(row) - 1
     x = 1
     while x < end:
@@ -223,7 +225,7 @@ def _spans(
 
 
 @numba.njit(cache=True)
-def _saddle(values: Float32s, y: int, x: int) -> float:
+def _interpolate_saddle(values: Float32s, y: int, x: int) -> float:
     """Return the image in the middle of a cell of the lattice, its upper right at (y, x).
 
     It is interpolated by cubics: the mean of the four corners is off where the image bends more
@@ -238,7 +240,7 @@ def _saddle(values: Float32s, y: int, x: int) -> float:
 
 @numba.njit(cache=True)
 def _spread(medium: Int32s, source: Int32s, free: Int64s, around: Int64s, owner: Int32s) -> Int64s:
-    """Let the sources spread at one pace, each within its medium; return where two meet.
+    """Grow the sources at equal speed, each within its medium; return where two meet.
 
     All are lattices, flattened; `free` are the points of a medium without a source, and there
     `owner` is written, 0 where no source reaches.
@@ -273,7 +275,7 @@ def _spread(medium: Int32s, source: Int32s, free: Int64s, around: Int64s, owner:
 
 
 @numba.njit(cache=True)
-def _free(medium: Int32s, source: Int32s) -> Int64s:
+def _find_free(medium: Int32s, source: Int32s) -> Int64s:
     """Return the points of a medium that hold no source."""
     points, used = np.empty(len(medium), np.int64), 0
     for k in range(len(medium)):
@@ -284,10 +286,10 @@ def _free(medium: Int32s, source: Int32s) -> Int64s:
 
 
 @numba.njit(cache=True)
-def _peaks(values: Float32s, points: Int64s, around: Int64s, owner: Int32s) -> Int64s:
+def _find_peaks(values: Float32s, points: Int64s, around: Int64s, owner: Int32s) -> Int64s:
     """Return the brightest points of the lines along which owners meet, of those next to them.
 
-    There a bridge is widest, and an open nearest to being none.
+    There a bridge is widest, and an open is closest to closing.
     """
     owner[points] = -1
     peaks = np.empty(len(points), np.int64)
@@ -318,32 +320,32 @@ def _emit(out: Int64s, used: int, kind: int, k: int, c: int) -> tuple[Int64s, in
 
 
 @numba.njit(cache=True)
-def _compared(values: Float32s, runs: Int64s, levels: Floats, scale: float) -> Int64s:
+def _compare(values: Float32s, runs: Int64s, levels: Floats, scale: float) -> Int64s:
     """Return the kind, the point and the index of the level of every failure."""
     size = values.shape[0]
     around = np.array([-1, 1, -size, size, -size - 1, -size + 1, size - 1, size + 1])
-    by_edge, by_corner = _shapes(runs)
-    whole = joined = _drawn(runs, by_edge, scale, size).ravel()
+    by_edge, by_corner = _join_shapes(runs)
+    whole = joined = _draw_shapes(runs, by_edge, scale, size).ravel()
     if (by_edge != by_corner).any():
-        joined = _drawn(runs, by_corner, scale, size).ravel()
+        joined = _draw_shapes(runs, by_corner, scale, size).ravel()
     flat, owner = values.ravel(), np.zeros(size * size, np.int32)
     labels = np.zeros((size, size), np.int32)
     pieces = labels.ravel()
     out, used = np.empty((16, 3), np.int64), 0
     for c in range(len(levels)):
-        _label(values, levels[c], labels)
+        _label_pieces(values, levels[c], labels)
         owner[:] = 0
-        outside = _free(pieces, joined)
-        for k in _peaks(flat, _spread(pieces, joined, outside, around, owner), around, owner):
+        outside = _find_free(pieces, joined)
+        for k in _find_peaks(flat, _spread(pieces, joined, outside, around, owner), around, owner):
             out, used = _emit(out, used, BRIDGE, k, c)
         for k in outside:
             if owner[k] == 0 and _is_ridge(flat, k, size):
                 out, used = _emit(out, used, EXTRA, k, c)
-        unprinted = _free(whole, pieces)
-        for k in _peaks(flat, _spread(whole, pieces, unprinted, around, owner), around, owner):
+        unprinted = _find_free(whole, pieces)
+        for k in _find_peaks(flat, _spread(whole, pieces, unprinted, around, owner), around, owner):
             out, used = _emit(out, used, OPEN, k, c)
         for i in range(len(runs)):
-            k = _middle(runs[i], scale, size)
+            k = _find_middle(runs[i], scale, size)
             if whole[k] == by_edge[i] and pieces[k] == 0 and owner[k] == 0:
                 out, used = _emit(out, used, MISSING, k, c)
     return out[:used]

@@ -1,8 +1,10 @@
 """Printed contours: where images cross the level at which the resist prints.
 
-in: the images of fields that tile a window; out: polygons in dbu of the layout.
-unit: a window; promise: a vertex lies where the splines cross the level, to a tenth of a nm or so,
-before it is put on whole dbu; the fields leave no seam.
+in       the images of fields that tile a window
+out      polygons in dbu of the layout
+unit     a window
+promise  a vertex lies where the splines cross the level, within about a tenth of a nm, before it
+         is rounded to whole dbu; there is no seam between fields
 """
 
 from __future__ import annotations
@@ -26,71 +28,73 @@ _FINER = 4
 """Lattice steps, along which contours are first traced, in a step of the spline."""
 _NEWTON_STEPS = 2
 _SLACK_DBU = 0.3
-"""How far a vertex that is dropped may lie from the outline."""
+"""Largest distance from the outline of a vertex that is dropped."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """What prints of the fields that tile a window, row after row."""
+    """The images of the fields that tile a window, row after row."""
 
     cores: Sequence[Box]
-    """What each field answers for, cut to the window."""
+    """The core of each field, cut to the window."""
     places: Sequence[tuple[int, int]]
     """The corner of each field, in dbu."""
     coef: Sequence[Sequence[Float32s]]
-    """Of each field the spline of each focus, see `Exposure`; none where nothing is drawn."""
+    """Splines of each field, one per focus, see `Exposure`; none where nothing is drawn."""
     scale: float
     """Spline steps in a dbu."""
 
 
 Condition = Sequence[tuple[int, float]]
-"""Corners of the process: focus, and the level that prints."""
+"""Corners of the process: index of the focus, and the level above which it prints."""
 
 
-def contours(images: Images, at: Condition, where: Literal["any", "all"] = "any") -> list[Polygon]:
-    """Return what prints at any, or at all, of some corners, as polygons in whole dbu."""
-    x = _axis(images, "x_min", "x_max")
-    y = _axis(images, "y_min", "y_max")
+def trace_contours(
+    images: Images, at: Condition, where: Literal["any", "all"] = "any"
+) -> list[Polygon]:
+    """Return the contours of the print at any, or at all, of some corners, in whole dbu."""
+    x = _make_axis(images, "x_min", "x_max")
+    y = _make_axis(images, "y_min", "y_max")
     values = np.zeros((len(y), len(x)))
     for core, place, coef in zip(images.cores, images.places, images.coef, strict=True):
         if len(coef):
             columns = slice(*np.searchsorted(x, (core.x_min, core.x_max + 0.5)))
             rows = slice(*np.searchsorted(y, (core.y_min, core.y_max + 0.5)))
-            across = _weights((x[columns] - place[0]) * images.scale, len(coef[0]))
-            up = _weights((y[rows] - place[1]) * images.scale, len(coef[0]))
+            across = _compute_weights((x[columns] - place[0]) * images.scale, len(coef[0]))
+            up = _compute_weights((y[rows] - place[1]) * images.scale, len(coef[0]))
             parts = [up @ coef[focus] @ across.T / level for focus, level in at]
-            values[rows, columns] = _chosen(parts, where)
+            values[rows, columns] = _combine(parts, where)
     lines = contourpy.contour_generator(x, y, values, fill_type=contourpy.FillType.OuterOffset)
     points, offsets = cast(tuple[list[Floats], list[Int64s]], lines.filled(1.0, np.inf))
     if not points:
         return []
-    moved = _on_level(np.concatenate(points), images, at, where, (x[0], y[0], x[-1], y[-1]))
+    moved = _move_to_level(np.concatenate(points), images, at, where, (x[0], y[0], x[-1], y[-1]))
     first = np.cumsum([0, *map(len, points)])
     polygons = []
     for start, ends in zip(first, offsets, strict=False):
         outer, *holes = (moved[start + a : start + b] for a, b in pairwise(ends))
         polygons.append(Polygon(outer, holes))
     fewer = shapely.simplify(np.array(polygons, object), _SLACK_DBU)
-    return _polygons(shapely.set_precision(shapely.make_valid(fewer), 1.0))
+    return _split_polygons(shapely.set_precision(shapely.make_valid(fewer), 1.0))
 
 
-def band(outer: Sequence[Polygon], inner: Sequence[Polygon]) -> list[Polygon]:
-    """Return what lies between what prints at any corner and what prints at all of them."""
+def find_band(outer: Sequence[Polygon], inner: Sequence[Polygon]) -> list[Polygon]:
+    """Return the process variation band: what prints at any corner less what prints at all."""
     tree = shapely.STRtree(inner)
     cut = [
         shapely.difference(polygon, shapely.union_all([inner[i] for i in tree.query(polygon)]))
         for polygon in outer
     ]
-    return _polygons(shapely.set_precision(np.array(cut, object), 1.0))
+    return _split_polygons(shapely.set_precision(np.array(cut, object), 1.0))
 
 
-def _polygons(shapes: Sequence[shapely.Geometry]) -> list[Polygon]:
+def _split_polygons(shapes: Sequence[shapely.Geometry]) -> list[Polygon]:
     parts = shapely.get_parts(shapely.get_parts(shapes))
     return [part for part in parts if isinstance(part, Polygon) and not part.is_empty]
 
 
-def _axis(images: Images, low: str, high: str) -> Floats:
-    """Return the places of a mosaic's lattice: even in each field, with its borders among them."""
+def _make_axis(images: Images, low: str, high: str) -> Floats:
+    """Return the lattice along one axis: evenly spaced in each field, field borders included."""
     spans = sorted({(getattr(core, low), getattr(core, high)) for core in images.cores})
     parts = [
         np.linspace(a, b, max(1, math.ceil((b - a) * images.scale * _FINER)), endpoint=False)
@@ -100,14 +104,14 @@ def _axis(images: Images, low: str, high: str) -> Floats:
     return places
 
 
-def _chosen(values: Sequence[Floats], where: str) -> Floats:
-    """Return by how many times its level the least, or the most, bright corner prints."""
+def _combine(values: Sequence[Floats], where: str) -> Floats:
+    """Return the intensity over its level at the brightest, or the darkest, corner."""
     chosen: Floats = np.max(values, axis=0) if where == "any" else np.min(values, axis=0)
     return chosen
 
 
-def _weights(places: Floats, size: int) -> Floats:
-    """Return the matrix that takes coefficients to values at `places`, in steps of the spline."""
+def _compute_weights(places: Floats, size: int) -> Floats:
+    """Return the matrix from coefficients to values at `places`, in steps of the spline."""
     first = np.floor(places).astype(int)
     weights = np.zeros((len(places), size))
     for offset, part in enumerate(blend.py_func(places - first), -1):
@@ -115,26 +119,26 @@ def _weights(places: Floats, size: int) -> Floats:
     return weights
 
 
-def _on_level(
+def _move_to_level(
     points: Floats,
     images: Images,
     at: Condition,
     where: str,
     limits: tuple[float, float, float, float],
 ) -> Floats:
-    """Move vertices along the gradient onto the level; those on the window's edge stay."""
+    """Move vertices along the gradient onto the level; those on the window's edge do not move."""
     low, high = np.array(limits[:2]), np.array(limits[2:])
     inside = ((points > low) & (points < high)).all(axis=1)
     moved = points.copy()
     free = points[inside]
-    field = _field_of(free, images)
+    field = _locate_field(free, images)
     delta = 0.25 / images.scale
     for _ in range(_NEWTON_STEPS):
-        height = _height(free, field, images, at, where) - 1
+        height = _compute_height(free, field, images, at, where) - 1
         slope = np.stack(
             [
-                _height(free + d, field, images, at, where)
-                - _height(free - d, field, images, at, where)
+                _compute_height(free + d, field, images, at, where)
+                - _compute_height(free - d, field, images, at, where)
                 for d in ((delta, 0.0), (0.0, delta))
             ],
             axis=1,
@@ -147,7 +151,7 @@ def _on_level(
     return moved
 
 
-def _field_of(points: Floats, images: Images) -> Int64s:
+def _locate_field(points: Floats, images: Images) -> Int64s:
     """Return the field whose core holds each point."""
     rights = np.array(sorted({core.x_max for core in images.cores}))
     tops = np.array(sorted({core.y_max for core in images.cores}))
@@ -157,8 +161,10 @@ def _field_of(points: Floats, images: Images) -> Int64s:
     return field
 
 
-def _height(points: Floats, field: Int64s, images: Images, at: Condition, where: str) -> Floats:
-    """Return by how many times the level a place prints."""
+def _compute_height(
+    points: Floats, field: Int64s, images: Images, at: Condition, where: str
+) -> Floats:
+    """Return the intensity over its level at each point."""
     height = np.zeros(len(points))
     for index in np.unique(field):
         mine = field == index
@@ -172,5 +178,5 @@ def _height(points: Floats, field: Int64s, images: Images, at: Condition, where:
                 )
                 for focus in {focus for focus, _ in at}
             }  # fmt: skip
-            height[mine] = _chosen([every[focus] / level for focus, level in at], where)
+            height[mine] = _combine([every[focus] / level for focus, level in at], where)
     return height

@@ -1,8 +1,9 @@
 """Defects: where the print differs from the drawn target by more than the process allows.
 
-in: the target's rectangles, and those of the mask where it is another; out: `Defect`.
-unit: a field; promise: a defect of a region depends on the layout and the process alone, not on
-the window asked for.
+in       the target's rectangles, and those of the mask if it is not the target
+out      `Defect` tuples
+unit     a field
+promise  a defect depends on the layout and the process alone, not on the window requested
 """
 
 from __future__ import annotations
@@ -17,10 +18,16 @@ from scipy.spatial import cKDTree
 
 from stages.contracts import Box, Defect, Floats, Int64s
 from stages.geometry.union import merge, runs_gaps_edges, transposed
-from stages.lithography.measure.connectivity import broken
+from stages.lithography.measure.connectivity import find_breaks
 from stages.lithography.measure.sections import KINDS, Rules, measure
-from stages.lithography.optics.exposure import Exposure, expose, pixels_of
-from stages.lithography.optics.fields import Lattice, clipped, disjoint, field_for, lattice_of
+from stages.lithography.optics.exposure import Exposure, count_spline_px, expose
+from stages.lithography.optics.fields import (
+    Lattice,
+    clip_to_field,
+    make_disjoint,
+    make_lattice,
+    make_lattice_field,
+)
 from stages.lithography.process import Process
 
 _CELLS = 8
@@ -40,40 +47,43 @@ def find_defects(
     mask: Int64s | None = None,
     device: str = "cpu",
 ) -> tuple[Defect, ...]:
-    """Simulate a window at every corner of the process and return what fails there.
+    """Simulate a window at every corner of the process and return its defects.
 
     Parameters
     ----------
     target : (n, 4) int64
-        Disjoint rectangles of what shall print, in dbu, complete up to `halo_nm` outside the
+        Disjoint rectangles of the target, in dbu, complete up to `compute_halo_nm` outside the
         window.
     window : Box
         Defects are returned whose place lies in it, half-open.
     dbu_nm : float
         Database unit of the layout.
     mask : (m, 4) or (m, 5) int64, optional
-        Rectangles of the mask, and what passes there, see `mask_spectrum`; the target by default.
+        Rectangles of the mask, and the transmission there, see `compute_spectrum`; the target by
+        default.
 
     Returns
     -------
     tuple of Defect
-        In order of y, then x, then kind. Failing samples that are near one another and of one
-        kind are one defect, at the place and corner where it is worst.
+        By y, then x, then kind. Failing samples of one kind that are near one another are one
+        defect, at the place and corner where it is worst.
     """
-    lattice = lattice_of(process, dbu_nm)
-    field = field_for(lattice, process, dbu_nm)
-    rules = _rules(lattice, pixels_of(field), dbu_nm, process)
+    lattice = make_lattice(process, dbu_nm)
+    field = make_lattice_field(lattice, process, dbu_nm)
+    rules = _make_rules(lattice, count_spline_px(field), dbu_nm, process)
     found: list[Defect] = []
-    for place in lattice.places(window):
-        # One field at a time, and its rectangles cut in one way: sums of the same numbers in
-        # another order would differ in their last digits.
-        local = merge(clipped(target, place, lattice.side_dbu))
-        shown = local if mask is None else disjoint(clipped(mask, place, lattice.side_dbu))
+    for place in lattice.list_places(window):
+        # One field at a time, with its rectangles in canonical form: the same sums in another
+        # order would differ in their last digits.
+        local = merge(clip_to_field(target, place, lattice.side_dbu))
+        shown = (
+            local if mask is None else make_disjoint(clip_to_field(mask, place, lattice.side_dbu))
+        )
         if len(local) or len(shown):
             exposures = expose([shown], field, dbu_nm, process, device=device)
-            rows = np.concatenate([_failures(local, each, rules) for each in exposures])
+            rows = np.concatenate([_find_failures(local, each, rules) for each in exposures])
             rows[:, 1:3] += place
-            found += _merged(rows, place, lattice, process)
+            found += _merge_near(rows, place, lattice, process)
     inside = (
         defect
         for defect in found
@@ -83,7 +93,7 @@ def find_defects(
     return tuple(sorted(inside, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind)))
 
 
-def _failures(target: Int64s, exposure: Exposure, rules: Rules) -> Floats:
+def _find_failures(target: Int64s, exposure: Exposure, rules: Rules) -> Floats:
     """Return the failing samples of a field: kind, x, y in dbu, index of the corner, severity."""
     coef, found = exposure.coef[0], []
     for flip in (False, True):
@@ -92,15 +102,15 @@ def _failures(target: Int64s, exposure: Exposure, rules: Rules) -> Floats:
         rows = measure(lattice, runs, edges, exposure.levels, rules)
         found.append(rows[:, [0, 2, 1, 3, 4]] if flip else rows)
         if not flip:
-            joined = broken(coef, runs, exposure.levels, rules)
-            joined[:, 4] -= _FAINT  # where lines see it too, theirs is the exact place
-            found.append(joined)
+            breaks = find_breaks(coef, runs, exposure.levels, rules)
+            breaks[:, 4] -= _FAINT  # where a line finds it as well, its place is the exact one
+            found.append(breaks)
     rows = np.concatenate(found)
     rows[:, 3] = np.array(exposure.corners)[rows[:, 3].astype(int)]
     return rows
 
 
-def _rules(lattice: Lattice, pixels: int, dbu_nm: float, process: Process) -> Rules:
+def _make_rules(lattice: Lattice, pixels: int, dbu_nm: float, process: Process) -> Rules:
     guard, end = lattice.guard_dbu, lattice.guard_dbu + lattice.core_dbu
     limits = process.limits
     return Rules(
@@ -118,8 +128,8 @@ def _rules(lattice: Lattice, pixels: int, dbu_nm: float, process: Process) -> Ru
     )
 
 
-def _merged(rows: Floats, place: Place, lattice: Lattice, process: Process) -> list[Defect]:
-    """Join failing samples of one kind that are near and in one cell; keep the worst of each."""
+def _merge_near(rows: Floats, place: Place, lattice: Lattice, process: Process) -> list[Defect]:
+    """Merge failing samples of one kind that are near and in one cell; keep the worst of each."""
     if not len(rows):
         return []
     order = np.lexsort((rows[:, 3], rows[:, 1], rows[:, 2], -rows[:, 4]))
@@ -144,7 +154,7 @@ def _merged(rows: Floats, place: Place, lattice: Lattice, process: Process) -> l
 def label_clips(
     x_dbu: Int64s, y_dbu: Int64s, core_dbu: int, defects: tuple[Defect, ...]
 ) -> npt.NDArray[np.bool_]:
-    """Say of each clip whether a defect lies in its core, ``[centre - core/2, centre + core/2)``.
+    """Return which clips have a defect in their core, ``[centre - core/2, centre + core/2)``.
 
     Parameters
     ----------

@@ -1,8 +1,10 @@
-"""What prints of a window: contours at every corner, and the band between them.
+"""The print of a window: contours at every corner, and the process variation band.
 
-in: the mask around a window; out: `Prints`, polygons in dbu.
-unit: a window; promise: where it is larger than the core of a field it is cut into the fields that
-tile the plane, else it is imaged in one field of its own.
+in       the mask around a window
+out      `Prints`, polygons in dbu
+unit     a window
+promise  a window larger than the core of a field is cut into the fields that tile the plane; a
+         smaller one is imaged in one field of its own
 """
 
 from __future__ import annotations
@@ -10,13 +12,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stages.contracts import Box, Float32s, Int64s, Prints
-from stages.lithography.measure.contours import Images, band, contours
-from stages.lithography.optics.exposure import expose, pixels_of
-from stages.lithography.optics.fields import around, clipped, disjoint, field_for, lattice_of
+from stages.lithography.measure.contours import Images, find_band, trace_contours
+from stages.lithography.optics.exposure import count_spline_px, expose
+from stages.lithography.optics.fields import (
+    clip_to_field,
+    make_disjoint,
+    make_lattice,
+    make_lattice_around,
+    make_lattice_field,
+)
 from stages.lithography.process import Corner, Process
 
 
-def printed(
+def simulate_prints(
     mask: Int64s,
     window: Box,
     dbu_nm: float,
@@ -24,36 +32,39 @@ def printed(
     corners: Sequence[Corner] | None = None,
     device: str = "cpu",
 ) -> Prints:
-    """Return what prints of a window at every corner, or at some.
+    """Return the contours of a window at every corner, or at some.
 
     Parameters
     ----------
     mask : (m, 4) or (m, 5) int64
-        Rectangles of the mask, in dbu, and what passes there; complete up to `halo_nm` outside
-        the window.
+        Rectangles of the mask, in dbu, and the transmission there; complete up to
+        `compute_halo_nm` outside the window.
     """
     side = max(window.width, window.height)
-    lattice = lattice_of(process, dbu_nm)
-    places, cores = lattice.places(window), [window]
+    lattice = make_lattice(process, dbu_nm)
+    places, cores = lattice.list_places(window), [window]
     if side <= lattice.core_dbu:
-        lattice = around(process, dbu_nm, side)
+        lattice = make_lattice_around(process, dbu_nm, side)
         pitch, guard = lattice.pitch_dbu, lattice.guard_dbu
         places = [(window.x_min // pitch * pitch - guard, window.y_min // pitch * pitch - guard)]
     else:
-        cores = [core for p in places if (core := lattice.core_of(p).intersect(window))]
-    field = field_for(lattice, process, dbu_nm)
+        cores = [core for p in places if (core := lattice.locate_core(p).intersect(window))]
+    field = make_lattice_field(lattice, process, dbu_nm)
     coef: list[list[Float32s]] = []
     at: dict[str, tuple[int, float]] = {}
     for place in places:
-        shown = disjoint(clipped(mask, place, lattice.side_dbu))
+        shown = make_disjoint(clip_to_field(mask, place, lattice.side_dbu))
         exposures = expose([shown], field, dbu_nm, process, corners, device)
         for focus, exposure in enumerate(exposures):
             for corner, level in zip(exposure.corners, exposure.levels.tolist(), strict=True):
                 at[process.corners[corner].name] = focus, level
         coef.append([each.coef[0] for each in exposures])
-    images = Images(cores, places, coef, pixels_of(field) / lattice.side_dbu)
-    by_corner = {name: contours(images, [at[name]]) for name in at}
+    images = Images(cores, places, coef, count_spline_px(field) / lattice.side_dbu)
+    by_corner = {name: trace_contours(images, [at[name]]) for name in at}
     if len(at) == 1:
         return Prints(by_corner, [])
     every = list(at.values())
-    return Prints(by_corner, band(contours(images, every, "any"), contours(images, every, "all")))
+    return Prints(
+        by_corner,
+        find_band(trace_contours(images, every, "any"), trace_contours(images, every, "all")),
+    )

@@ -1,11 +1,13 @@
 """Printed widths, spaces and edges, measured along lines across the drawn shapes.
 
-in: an image as spline coefficients, the drawn runs and edges; out: a row per failing sample.
-unit: one field in one direction; promise: no sample outside the field's core.
+in       an image as spline coefficients, the drawn runs and edges
+out      a row per failing sample
+unit     one field in one direction
+promise  no sample outside the field's core
 
-A line at every pitch crosses the drawn runs: an interval is a drawn width, what lies between two
-a drawn space. The image along the line is a sum of cubic B-splines, and a contour lies where it
-crosses the threshold. A sample counts only where the drawn edges go on straight for some lines
+A line at every pitch crosses the drawn runs: an interval is a drawn width, the gap between two a
+drawn space. The image along the line is a sum of cubic B-splines, and a contour lies where it
+crosses the threshold. A sample counts only where the drawn edges continue straight for some lines
 either way, since corners round; line ends are measured at their middle.
 """
 
@@ -26,16 +28,16 @@ FINE = 4
 
 
 class Rules(NamedTuple):
-    """What is measured and what fails; lengths in dbu."""
+    """What to measure, and the limits of failure; lengths in dbu."""
 
     core: tuple[int, int, int, int]
-    """Box of the places that the field answers for, half-open, from the field's corner."""
+    """Core of the field, half-open, from the field's corner."""
     scale: float
     """Spline steps in a dbu."""
     pitch: int
     """Distance between lines."""
     straight: int
-    """For how many lines either way an edge must go on."""
+    """For how many lines either way an edge must continue."""
     width: int
     """Drawn widths up to this are measured."""
     space: int
@@ -46,6 +48,16 @@ class Rules(NamedTuple):
     space_share: float
     epe: float
     line_end_epe: float
+
+
+class Line(NamedTuple):
+    """The image along one line."""
+
+    profile: Float32s
+    """`FINE` samples in a step of the spline."""
+    y: int
+    levels: Floats
+    """(c,) intensity above which each corner of the process window prints."""
 
 
 @numba.njit(cache=True)
@@ -73,7 +85,7 @@ def _trace(coef: Float32s, row: float, line: Float32s, profile: Float32s) -> Non
 
 
 @numba.njit(cache=True)
-def _crossing(profile: Float32s, i: int, level: float) -> float:
+def _find_crossing(profile: Float32s, i: int, level: float) -> float:
     """Return where the profile crosses `level` between samples i and i + 1, by a parabola."""
     rise = profile[i + 1] - profile[i]
     bend = (profile[i + 2] - profile[i + 1] - profile[i] + profile[i - 1]) / 2
@@ -85,7 +97,7 @@ def _crossing(profile: Float32s, i: int, level: float) -> float:
 
 
 @numba.njit(cache=True)
-def _printed(
+def _measure_extent(
     profile: Float32s, lo: float, hi: float, level: float, sign: int, reach: float
 ) -> float:
     """Return the printed extent of a drawn interval, 0 where nothing prints there.
@@ -105,17 +117,19 @@ def _printed(
     while i > left and sign * (profile[i] - level) > 0:
         i -= 1
     if sign * (profile[i] - level) <= 0:
-        left = _crossing(profile, i, level)
+        left = _find_crossing(profile, i, level)
     i = at
     while i < right and sign * (profile[i] - level) > 0:
         i += 1
     if sign * (profile[i] - level) <= 0:
-        right = _crossing(profile, i - 1, level)
+        right = _find_crossing(profile, i - 1, level)
     return right - left
 
 
 @numba.njit(cache=True)
-def _displacement(profile: Float32s, edge: float, side: int, level: float, reach: float) -> float:
+def _measure_displacement(
+    profile: Float32s, edge: float, side: int, level: float, reach: float
+) -> float:
     """Return how far the contour lies outside a drawn edge, at most `reach` either way.
 
     `side` is +1 where the drawn interior lies at larger coordinates.
@@ -132,7 +146,7 @@ def _displacement(profile: Float32s, edge: float, side: int, level: float, reach
             i -= 1
     if (profile[i] > level) == (profile[i + 1] > level):
         return reach if outward else -reach
-    return min(max((edge - _crossing(profile, i, level)) * side, -reach), reach)
+    return min(max((edge - _find_crossing(profile, i, level)) * side, -reach), reach)
 
 
 @numba.njit(cache=True)
@@ -160,7 +174,7 @@ def cross_lines(runs: Int64s, pitch_dbu: int, lines: int) -> tuple[Int64s, Int64
 
 
 @numba.njit(cache=True)
-def _beyond(x_hi: Int64s, low: int, high: int, x: int) -> int:
+def _find_beyond(x_hi: Int64s, low: int, high: int, x: int) -> int:
     """Return the first interval of ``low..high`` that ends beyond `x`."""
     while low < high:
         middle = (low + high) // 2
@@ -172,10 +186,10 @@ def _beyond(x_hi: Int64s, low: int, high: int, x: int) -> int:
 
 
 @numba.njit(cache=True)
-def _straight(
+def _check_straight(
     start: Int64s, x_lo: Int64s, x_hi: Int64s, j: int, lines: int, a: int, b: int
 ) -> tuple[bool, bool, bool, bool]:
-    """Say what of the interval [a, b) of line `j` goes on for `lines` lines up and down.
+    """Check how the interval [a, b) of line `j` continues for `lines` lines up and down.
 
     Returns
     -------
@@ -185,12 +199,12 @@ def _straight(
     """
     covered = clear = left = right = True
     for k in range(max(j - lines, 0), min(j + lines + 1, len(start) - 1)):
-        i = _beyond(x_hi, start[k], start[k + 1], a)
+        i = _find_beyond(x_hi, start[k], start[k + 1], a)
         there = i < start[k + 1]
         covered = covered and there and x_lo[i] <= a and x_hi[i] >= b
         clear = clear and not (there and x_lo[i] < b)
         left = left and there and x_lo[i] == a
-        i = _beyond(x_hi, start[k], start[k + 1], b - 1)
+        i = _find_beyond(x_hi, start[k], start[k + 1], b - 1)
         right = right and i < start[k + 1] and x_hi[i] == b
     return covered, clear, left, right
 
@@ -210,61 +224,62 @@ def _emit(
 
 @numba.njit(cache=True)
 def _check_extent(
-    profile: Float32s, a: int, b: int, y: int, metal: bool, levels: Floats, rules: Rules,
-    out: Floats, used: int,
-) -> tuple[Floats, int]:  # fmt: skip
-    """Measure what prints of a drawn width or space [a, b)."""
+    line: Line, a: int, b: int, metal: bool, rules: Rules, out: Floats, used: int
+) -> tuple[Floats, int]:
+    """Measure the printed extent of a drawn width or space [a, b)."""
     fine = rules.scale * FINE
     least = (b - a) * (rules.pinch_share if metal else rules.space_share)
     sign, gone, narrow = (1, OPEN, PINCH) if metal else (-1, BRIDGE, SPACE)
-    for c in range(len(levels)):
-        printed = _printed(profile, a * fine, b * fine, levels[c], sign, 2 * rules.epe * fine)
+    reach = 2 * rules.epe * fine
+    for c in range(len(line.levels)):
+        printed = _measure_extent(line.profile, a * fine, b * fine, line.levels[c], sign, reach)
         printed /= fine
         if printed < least:
             kind = narrow if printed > 0 else gone
-            out, used = _emit(out, used, kind, (a + b) // 2, y, c, 1 - printed / least)
+            out, used = _emit(out, used, kind, (a + b) // 2, line.y, c, 1 - printed / least)
     return out, used
 
 
 @numba.njit(cache=True)
 def _check_edge(
-    profile: Float32s, kind: int, edge: int, side: int, y: int, limit: float, levels: Floats,
-    rules: Rules, out: Floats, used: int,
-) -> tuple[Floats, int]:  # fmt: skip
+    line: Line, kind: int, edge: int, side: int, rules: Rules, out: Floats, used: int
+) -> tuple[Floats, int]:
     """Measure how far from a drawn edge the contour lies."""
     fine = rules.scale * FINE
-    for c in range(len(levels)):
-        epe = abs(_displacement(profile, edge * fine, side, levels[c], 2 * limit * fine)) / fine
+    limit = rules.line_end_epe if kind == LINE_END else rules.epe
+    reach = 2 * limit * fine
+    for c in range(len(line.levels)):
+        outside = _measure_displacement(line.profile, edge * fine, side, line.levels[c], reach)
+        epe = abs(outside) / fine
         if epe > limit:
-            out, used = _emit(out, used, kind, edge, y, c, min(epe / limit - 1, 1.0))
+            out, used = _emit(out, used, kind, edge, line.y, c, min(epe / limit - 1, 1.0))
     return out, used
 
 
 @numba.njit(cache=True)
 def _check_line(
-    profile: Float32s, lines: tuple[Int64s, Int64s, Int64s], j: int, levels: Floats,
-    rules: Rules, out: Floats, used: int,
+    line: Line, crossed: tuple[Int64s, Int64s, Int64s], j: int, rules: Rules, out: Floats,
+    used: int,
 ) -> tuple[Floats, int]:  # fmt: skip
     """Measure every drawn width, space and straight edge that line `j` crosses."""
-    start, x_lo, x_hi = lines
+    start, x_lo, x_hi = crossed
     core_lo, core_hi = rules.core[0], rules.core[2]
-    y = j * rules.pitch + rules.pitch // 2
     for i in range(start[j], start[j + 1]):
         a, b = x_lo[i], x_hi[i]
         if b >= core_lo and a < core_hi:
-            covered, _, left, right = _straight(start, x_lo, x_hi, j, rules.straight, a, b)
+            covered, _, left, right = _check_straight(start, x_lo, x_hi, j, rules.straight, a, b)
             if covered and b - a <= rules.width and core_lo <= (a + b) // 2 < core_hi:
-                out, used = _check_extent(profile, a, b, y, True, levels, rules, out, used)
+                out, used = _check_extent(line, a, b, True, rules, out, used)
             if left and core_lo <= a < core_hi:
-                out, used = _check_edge(profile, EPE, a, 1, y, rules.epe, levels, rules, out, used)
+                out, used = _check_edge(line, EPE, a, 1, rules, out, used)
             if right and core_lo <= b < core_hi:
-                out, used = _check_edge(profile, EPE, b, -1, y, rules.epe, levels, rules, out, used)
+                out, used = _check_edge(line, EPE, b, -1, rules, out, used)
         if i + 1 < start[j + 1]:
             a, b = x_hi[i], x_lo[i + 1]
             if b - a <= rules.space and core_lo <= (a + b) // 2 < core_hi:
-                _, clear, _, _ = _straight(start, x_lo, x_hi, j, rules.straight, a, b)
+                _, clear, _, _ = _check_straight(start, x_lo, x_hi, j, rules.straight, a, b)
                 if clear:
-                    out, used = _check_extent(profile, a, b, y, False, levels, rules, out, used)
+                    out, used = _check_extent(line, a, b, False, rules, out, used)
     return out, used
 
 
@@ -288,20 +303,19 @@ def measure(coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: 
     """
     n = coef.shape[0]
     count = int(n / rules.scale) // rules.pitch
-    lines = cross_lines(runs, rules.pitch, count)
-    line, profile = np.empty(n + 3, np.float32), np.empty(n * FINE, np.float32)
+    crossed = cross_lines(runs, rules.pitch, count)
+    row, profile = np.empty(n + 3, np.float32), np.empty(n * FINE, np.float32)
     out, used = np.empty((16, 5)), 0
     for j in range(count):
         y = j * rules.pitch + rules.pitch // 2
-        if rules.core[1] <= y < rules.core[3] and lines[0][j] < lines[0][j + 1]:
-            _trace(coef, y * rules.scale, line, profile)
-            out, used = _check_line(profile, lines, j, levels, rules, out, used)
+        if rules.core[1] <= y < rules.core[3] and crossed[0][j] < crossed[0][j + 1]:
+            _trace(coef, y * rules.scale, row, profile)
+            out, used = _check_line(Line(profile, y, levels), crossed, j, rules, out, used)
     for e in range(edges.shape[0]):
         x, y = edges[e, 0], (edges[e, 1] + edges[e, 2]) // 2
         is_end = edges[e, 4] and edges[e, 5] and edges[e, 2] - edges[e, 1] <= rules.line_end
         if is_end and rules.core[0] <= x < rules.core[2] and rules.core[1] <= y < rules.core[3]:
-            _trace(coef, y * rules.scale, line, profile)
-            out, used = _check_edge(
-                profile, LINE_END, x, edges[e, 3], y, rules.line_end_epe, levels, rules, out, used
-            )
+            _trace(coef, y * rules.scale, row, profile)
+            line = Line(profile, y, levels)
+            out, used = _check_edge(line, LINE_END, x, edges[e, 3], rules, out, used)
     return out[:used]

@@ -1,1 +1,1 @@
-"""From mask to image to resist."""
+"""Imaging: from mask to image to resist."""

@@ -1,7 +1,9 @@
-"""What the resist sees at every corner of the process window, at any place of a field.
+"""Exposure: the image at every corner of the process window, at any place of a field.
 
-in: masks of a batch of fields; out: `Exposure`, splines through the images.
-promise: corners of one focus share one image; a spline has the image's own spectrum.
+in       masks of a batch of fields
+out      `Exposure`, splines through the images, and the levels above which they print
+unit     a batch of fields
+promise  corners of one focus share one image; a spline has the spectrum of its image
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import numpy as np
 import torch
 
 from stages.contracts import Float32s, Floats, Int64s
-from stages.lithography.optics.imaging import image, mask_spectrum
-from stages.lithography.optics.kernels import Field, kernels
-from stages.lithography.optics.resist import diffused, threshold
+from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.kernels import Field, compute_kernels
+from stages.lithography.optics.resist import compute_threshold, diffuse
 from stages.lithography.process import Corner, Process
 
 _FINER = 2
@@ -32,10 +34,10 @@ class Exposure:
     corners: tuple[int, ...]
     """Indices of the process's corners of this focus."""
     levels: Floats
-    """(corners,) what is brighter than this prints at each."""
+    """(corners,) intensity above which the resist prints at each."""
 
 
-def pixels_of(field: Field) -> int:
+def count_spline_px(field: Field) -> int:
     """Return the side of the spline's lattice."""
     return _FINER * field.pixels
 
@@ -53,30 +55,28 @@ def expose(
     Parameters
     ----------
     masks : b arrays (r, 4) or (r, 5) int64
-        Rectangles in dbu from the field's corner, and what passes there (1 if not given).
+        Rectangles in dbu from the field's corner, and the transmission there (1 if not given).
     """
-    # The image of a real mask, evenly lit, is the same on either side of focus.
+    # With an even source, a real mask has the same image on either side of focus.
     even = process.even_in_focus
     by_focus: dict[float, list[int]] = defaultdict(list)
     for index, corner in enumerate(process.corners):
         if corners is None or corner in corners:
             by_focus[abs(corner.defocus_nm) if even else corner.defocus_nm].append(index)
-    level = threshold(process)
+    level = compute_threshold(process)
     with torch.inference_mode():
-        spectrum = mask_spectrum(_padded(masks, dbu_nm).to(device), field)
-        return [
-            Exposure(
-                _spline(diffused(image(spectrum, kernels(process, focus, field), field), field,
-                                 process)),
-                tuple(indices),
-                np.array([level / process.corners[index].dose for index in indices]),
-            )
-            for focus, indices in by_focus.items()
-        ]  # fmt: skip
+        spectrum = compute_spectrum(_pad(masks, dbu_nm).to(device), field)
+        exposures = []
+        for focus, indices in by_focus.items():
+            intensity = compute_image(spectrum, compute_kernels(process, focus, field), field)
+            levels = np.array([level / process.corners[index].dose for index in indices])
+            coef = _fit_spline(diffuse(intensity, field, process))
+            exposures.append(Exposure(coef, tuple(indices), levels))
+        return exposures
 
 
-def _padded(masks: Sequence[Int64s], dbu_nm: float) -> torch.Tensor:
-    """Stack rectangles of several fields, (b, r, 5) float64 in nm, with empty ones at the end."""
+def _pad(masks: Sequence[Int64s], dbu_nm: float) -> torch.Tensor:
+    """Stack rectangles of several fields, (b, r, 5) float64 in nm, padded with empty ones."""
     longest = max(len(mask) for mask in masks)
     every = np.zeros((len(masks), longest, 5))
     for row, mask in zip(every, masks, strict=True):
@@ -85,10 +85,10 @@ def _padded(masks: Sequence[Int64s], dbu_nm: float) -> torch.Tensor:
     return torch.from_numpy(every)
 
 
-def _spline(intensity: torch.Tensor) -> Float32s:
+def _fit_spline(intensity: torch.Tensor) -> Float32s:
     """Return the cubic B-spline coefficients of band-limited images, finer by `_FINER`.
 
-    The spectrum is divided by that of the B-spline, so the spline has the image's own spectrum.
+    The spectrum is divided by that of the B-spline, so that the spline has the image's spectrum.
     """
     n = intensity.shape[-1]
     fine, half = n * _FINER, n // 2

@@ -1,11 +1,13 @@
-"""Images of masks, on the smallest grid that holds them exactly.
+"""Images of masks, on the coarsest grid that holds them exactly.
 
-in: rectangles of square, periodic fields; out: intensity, clear field 1.
-unit: a batch of fields; promise: the clear field images as 1, the dark field as 0.
+in       rectangles of square, periodic fields
+out      intensity, as a share of the clear field
+unit     a batch of fields
+promise  the clear field has intensity 1, the dark field 0
 
 An image has no frequency over 2 NA / wavelength, so a step of wavelength / (4 NA) samples it
-exactly. The mask is not band-limited: its Fourier coefficients are taken from the rectangles
-themselves, in closed form, and only those that the pupil can pass are ever computed.
+exactly. The mask is not band-limited: its Fourier coefficients are computed from the rectangles in
+closed form, and only those that the pupil passes.
 """
 
 from __future__ import annotations
@@ -17,14 +19,14 @@ import torch
 from stages.lithography.optics.kernels import Field, Kernels
 
 
-def mask_spectrum(rects: torch.Tensor, field: Field) -> torch.Tensor:
+def compute_spectrum(rects: torch.Tensor, field: Field) -> torch.Tensor:
     """Return the Fourier coefficients of a sum of rectangles, exactly.
 
     Parameters
     ----------
     rects : (b, r, 5) float64
-        x_min, y_min, x_max, y_max in nm from the field's corner, and what the mask passes there:
-        1 for disjoint rectangles, -1 for what is cut out of others. Pad with zeros.
+        x_min, y_min, x_max, y_max in nm from the field's corner, and the transmission there:
+        1 for disjoint rectangles, -1 for those cut out of others. Pad with zeros.
 
     Returns
     -------
@@ -47,13 +49,13 @@ def mask_spectrum(rects: torch.Tensor, field: Field) -> torch.Tensor:
     return torch.cat([lower, upper], dim=1)
 
 
-def image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
+def compute_image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
     """Return the intensity of a mask, (b, pixels, pixels) float32, row 0 at the field's y = 0."""
     n, device = field.pixels, spectrum.device
     rest = (spectrum.abs().square() * optics.rest.to(device)).sum(dim=(1, 2))
     intensity = rest[:, None, None].repeat(1, n, n)
     for kernel in optics.waves.to(device):
-        # Frequency -band goes where 0 belongs: the wave gets a phase, its intensity does not.
+        # Frequency -band is put in the place of 0: that gives the wave a phase, not an intensity.
         wave = torch.fft.ifft2(spectrum * kernel, s=(n, n), norm="forward")
         intensity.addcmul_(wave.real, wave.real).addcmul_(wave.imag, wave.imag)
     return intensity

@@ -1,7 +1,9 @@
-"""Kernels kept on disk, so that they are made once per machine and not once per process.
+"""A cache of kernels on disk: they are computed once per machine, not once per process.
 
-in: what the kernels depend on, and how to make them; out: the arrays.
-promise: a file appears whole or not at all; one that cannot be read or written is done without.
+in       everything that the kernels depend on, and a function that computes them
+out      the arrays
+promise  a file appears whole or not at all; if it cannot be read or written, the kernels are
+         computed and used all the same
 """
 
 from __future__ import annotations
@@ -21,30 +23,30 @@ import numpy.typing as npt
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 
-def folder() -> Path:
-    """Return where kernels are kept: ``HOTSCAN_CACHE``, else the user's cache."""
+def cache_folder() -> Path:
+    """Return the folder of the cache: ``HOTSCAN_CACHE``, else the user's cache folder."""
     asked = os.environ.get("HOTSCAN_CACHE")
     if asked:
         return Path(asked)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotscan"
 
 
-def kept(depends_on: object, make: Callable[[], Arrays]) -> Arrays:
-    """Return the arrays of `make`, from disk where they were made before.
+def load_or_compute(depends_on: object, compute: Callable[[], Arrays]) -> Arrays:
+    """Return the arrays of `compute`, from disk if they were computed before.
 
     Parameters
     ----------
     depends_on : plain values
-        Everything that the arrays depend on, the version of the code that makes them included.
+        Everything that the arrays depend on, including the version of the code that computes them.
     """
     text = json.dumps(depends_on, sort_keys=True).encode()
-    path = folder() / f"kernels-{hashlib.blake2b(text, digest_size=16).hexdigest()}.npz"
+    path = cache_folder() / f"kernels-{hashlib.blake2b(text, digest_size=16).hexdigest()}.npz"
     try:
         with path.open("rb") as stream, np.load(stream) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile):
         pass  # not there, or damaged: zipfile calls some damage encryption, a RuntimeError
-    arrays = make()
+    arrays = compute()
     unfinished = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

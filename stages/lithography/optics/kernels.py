@@ -1,12 +1,13 @@
 """Scalar Hopkins optics: the kernels that turn a mask into an image.
 
-in: a process, a focus, a square periodic field; out: `Kernels`, the clear field images as 1.
-promise: the same kernels from the same process, by whichever worker.
+in       a process, a focus, a square periodic field
+out      `Kernels`, scaled such that the clear field has intensity 1
+promise  every worker computes the same kernels from the same process
 
 The transmission cross coefficients are decomposed (SOCS) through the Gram matrix of the source
 points: with A the shifted pupils, one row per source point, TCC = A^H A, and the eigenvectors of
-A A^H, which is small, give the kernels. The light of the kernels that are left out is faint and
-even; its mean over the field is known exactly, from the diagonal of what is left of the TCC, and
+A A^H, which is small, give the kernels. The intensity of the kernels that are left out is low and
+nearly uniform; its mean over the field follows exactly from the diagonal of the remaining TCC, and
 is added as a constant.
 
 H. H. Hopkins, Proc. R. Soc. A 217 (1953); N. Cobb, PhD thesis, Berkeley (1998), for SOCS.
@@ -30,7 +31,7 @@ import torch
 
 from stages.contracts import Floats
 from stages.errors import ConfigError
-from stages.lithography.optics.kernel_cache import kept
+from stages.lithography.optics.kernel_cache import load_or_compute
 from stages.lithography.process import KernelFile, Process, Source
 
 Complexes = npt.NDArray[np.complex64]
@@ -38,16 +39,16 @@ Complexes = npt.NDArray[np.complex64]
 GRID_PX = 128
 """Samples along a side of a field."""
 _RINGS = 24
-"""Source points along its outer radius; light of fewer is coherent again across a field."""
+"""Source points along its outer radius; with fewer, the source is coherent across a field."""
 _VERSION = 2
-"""Of the arithmetic of kernels: those of another version on disk are not used."""
+"""Of the computation of kernels: cached kernels of another version are not used."""
 _FINE = 8
-"""Points along a side of the cell of a source point, to weigh it by the area that is lit."""
+"""Points along a side of the cell of a source point, to weight it by the lit area."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A square, periodic piece of the wafer, sampled as coarsely as the image allows."""
+    """A square, periodic piece of the wafer, sampled at the coarsest step that is exact."""
 
     side_nm: float
     pixels: int
@@ -55,10 +56,10 @@ class Field:
     """Highest mask frequency that the pupil passes, in periods per side."""
 
 
-def field_of(process: Process, side_nm: float | None = None) -> Field:
+def make_field(process: Process, side_nm: float | None = None) -> Field:
     """Return a field of `side_nm`, by default of `GRID_PX` samples at the coarsest exact step.
 
-    With kernels of a file the field is theirs.
+    Where the kernels come from a file, the field is that of the file.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def field_of(process: Process, side_nm: float | None = None) -> Field:
                 f"a field of {side_nm:g} nm is asked for, but kernels.file {process.kernels.file} "
                 f"is for {period_nm:g} nm; use the field of the kernels"
             )
-        band = kernel_band(process.kernels)
+        band = read_kernel_band(process.kernels)
         return Field(period_nm, 4 * band + 4, band)
     step_nm = process.wavelength_nm / (4 * process.na)
     if side_nm is None:
@@ -92,10 +93,10 @@ class Kernels:
     """(2 band + 1, 2 band + 1) float32, diagonal of the TCC less that of `waves`."""
 
 
-def source_points(source: Source) -> tuple[Floats, Floats]:
+def sample_source(source: Source) -> tuple[Floats, Floats]:
     """Return the source as points, (s, 2) in shares of the pupil radius, and their weights (s,).
 
-    They are the cells of a square lattice, by y, then x, each where the middle of its light is,
+    They are the cells of a square lattice, by y, then x, each at the centroid of its brightness,
     which is inside the pupil.
     """
     size = 2 * _RINGS * _FINE
@@ -122,8 +123,8 @@ def source_points(source: Source) -> tuple[Floats, Floats]:
     return points / weight[chosen, None], weight[chosen] / weight.sum()
 
 
-def _pupil(fx: Floats, fy: Floats, process: Process, defocus_nm: float) -> Floats:
-    """Return the complex pupil at frequencies in 1/nm: a disc with the phase of defocus."""
+def _compute_pupil(fx: Floats, fy: Floats, process: Process, defocus_nm: float) -> Floats:
+    """Return the complex pupil at frequencies in 1/nm: a disc with the phase of a defocus."""
     squared = fx**2 + fy**2
     medium = process.refractive_index / process.wavelength_nm
     inside = squared <= (process.na / process.wavelength_nm) ** 2
@@ -133,10 +134,10 @@ def _pupil(fx: Floats, fy: Floats, process: Process, defocus_nm: float) -> Float
 
 
 @lru_cache(maxsize=32)
-def kernels(process: Process, defocus_nm: float, field: Field) -> Kernels:
-    """Return the fewest SOCS kernels that carry `process.energy`; the clear field images as 1.
+def compute_kernels(process: Process, defocus_nm: float, field: Field) -> Kernels:
+    """Return the fewest SOCS kernels that carry `process.energy`; the clear field has intensity 1.
 
-    They are kept on disk, see `stages.lithography.optics.kernel_cache`.
+    They are cached on disk, see `stages.lithography.optics.kernel_cache`.
     """
     if process.kernels is not None:
         return read_kernels(process.kernels, defocus_nm, field)
@@ -146,20 +147,22 @@ def kernels(process: Process, defocus_nm: float, field: Field) -> Kernels:
         "defocus_nm": defocus_nm, "side_nm": field.side_nm, "band": field.band, "rings": _RINGS,
         "version": _VERSION,
     }  # fmt: skip
-    arrays = kept(depends_on, lambda: _decomposed(process, defocus_nm, field))
+    arrays = load_or_compute(depends_on, lambda: _decompose(process, defocus_nm, field))
     return Kernels(torch.from_numpy(arrays["waves"]), torch.from_numpy(arrays["rest"]))
 
 
-def _decomposed(process: Process, defocus_nm: float, field: Field) -> dict[str, Any]:
-    """Decompose the TCC; where it is real, put two kernels into each complex wave."""
-    rows = _shifted_pupils(process, defocus_nm, field)
-    even_source = process.source.looks_like("half")
-    waves, values = zip(*(_socs(part) for part in _by_parity(rows, even_source)), strict=True)
+def _decompose(process: Process, defocus_nm: float, field: Field) -> dict[str, Any]:
+    """Decompose the TCC; where it is real, combine two kernels into each complex wave."""
+    rows = _shift_pupils(process, defocus_nm, field)
+    even_source = process.source.is_unchanged_when("half")
+    waves, values = zip(
+        *(_decompose_rows(part) for part in _split_by_parity(rows, even_source)), strict=True
+    )
     every, order = np.concatenate(values), np.argsort(-np.concatenate(values), kind="stable")
     share = np.cumsum(every[order]) / every.sum()
     count = 1 + int(np.searchsorted(share, process.energy))
     while count < len(every) and every[order[count]] > 0.999 * every[order[count - 1]]:
-        count += 1  # kernels of equal weight are turns of one another: keep the symmetry
+        count += 1  # kernels of equal weight are rotations of one another: keep the symmetry
     least = every[order[count - 1]]
     strong = [wave(int((value >= least).sum())) for wave, value in zip(waves, values, strict=True)]
     whole = (np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)
@@ -176,23 +179,23 @@ def _decomposed(process: Process, defocus_nm: float, field: Field) -> dict[str, 
     }
 
 
-def _shifted_pupils(process: Process, defocus_nm: float, field: Field) -> Complexes:
-    """Return A, the pupil as seen from each source point, (s, 2 band + 1, 2 band + 1)."""
+def _shift_pupils(process: Process, defocus_nm: float, field: Field) -> Complexes:
+    """Return A, the pupil shifted by each source point, (s, 2 band + 1, 2 band + 1)."""
     steps = np.arange(-field.band, field.band + 1) / field.side_nm
     fx, fy = np.meshgrid(steps, steps)
-    points, weights = source_points(process.source)
+    points, weights = sample_source(process.source)
     cutoff = process.na / process.wavelength_nm
     rows = np.empty((len(points), *fx.shape), np.complex64)
     for row, (sx, sy), weight in zip(rows, points * cutoff, weights, strict=True):
-        row[:] = math.sqrt(weight) * _pupil(fx + sx, fy + sy, process, defocus_nm)
+        row[:] = math.sqrt(weight) * _compute_pupil(fx + sx, fy + sy, process, defocus_nm)
     return rows
 
 
-def _by_parity(rows: Complexes, even_source: bool) -> list[Complexes]:
-    """Split A for a source that is even into rows even and odd in frequency.
+def _split_by_parity(rows: Complexes, even_source: bool) -> list[Complexes]:
+    """Split A of an even source into rows that are even and odd in frequency.
 
-    The point opposite a source point sees the pupil turned by half; the sum and the difference of
-    the two are even and odd, and of no product with each other.
+    The point opposite a source point sees the pupil rotated by 180 degrees; the sum and the
+    difference of the two are even and odd, and orthogonal to each other.
     """
     if not even_source:
         return [rows]
@@ -201,8 +204,8 @@ def _by_parity(rows: Complexes, even_source: bool) -> list[Complexes]:
     return [(half + turned) / math.sqrt(2), (half - turned) / math.sqrt(2)]
 
 
-def _socs(rows: Complexes) -> tuple[Callable[[int], Complexes], Floats]:
-    """Return a function that makes the strongest kernels of A^H A, and the kernels' weights."""
+def _decompose_rows(rows: Complexes) -> tuple[Callable[[int], Complexes], Floats]:
+    """Return a function that computes the strongest kernels of A^H A, and all their weights."""
     flat = rows.reshape(len(rows), -1)
     gram = flat @ flat.conj().T
     values, vectors = np.linalg.eigh(gram if gram.imag.any() else gram.real)
@@ -216,7 +219,7 @@ def _socs(rows: Complexes) -> tuple[Callable[[int], Complexes], Floats]:
 
 
 @lru_cache(maxsize=8)
-def kernel_band(source: KernelFile) -> int:
+def read_kernel_band(source: KernelFile) -> int:
     """Return the highest mask frequency of the kernels of a file, in periods per side."""
     with np.load(source.file) as file:
         shape = file[source.sets[0].kernels].shape
@@ -233,7 +236,7 @@ def read_kernels(source: KernelFile, defocus_nm: float, field: Field) -> Kernels
     """
     content = Path(source.file).read_bytes()
     if hashlib.sha256(content).hexdigest() != source.sha256:
-        raise ConfigError(f"kernels.file {source.file} has changed; begin anew with it")
+        raise ConfigError(f"kernels.file {source.file} has changed; start again with the new file")
     (chosen,) = (each for each in source.sets if each.defocus_nm == defocus_nm)
     try:
         with np.load(io.BytesIO(content)) as file:

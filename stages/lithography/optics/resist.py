@@ -1,6 +1,9 @@
-"""Resist: what is brighter than a threshold prints, after diffusion has blurred it.
+"""Resist: diffusion blurs the image, and what is brighter than a threshold prints.
 
-The threshold is not typed in: it is the intensity at the edge of the anchor's lines, so that at
+in       images of a batch of fields, a process
+out      blurred images; the threshold
+
+The threshold is calibrated: it is the intensity at the edge of the anchor's lines, so that at
 nominal dose and focus the anchor prints to size. The drawn shapes are the clear part of the mask
 and print as metal where intensity times dose is over the threshold (a constant-threshold model).
 """
@@ -12,13 +15,13 @@ from functools import lru_cache
 
 import torch
 
-from stages.lithography.optics.imaging import image, mask_spectrum
-from stages.lithography.optics.kernels import GRID_PX, Field, field_of, kernels
+from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.kernels import GRID_PX, Field, compute_kernels, make_field
 from stages.lithography.process import Process
 
 
-def diffused(intensity: torch.Tensor, field: Field, process: Process) -> torch.Tensor:
-    """Blur images, (b, n, n), by the Gaussian of the resist."""
+def diffuse(intensity: torch.Tensor, field: Field, process: Process) -> torch.Tensor:
+    """Blur images, (b, n, n), with the Gaussian of the resist."""
     sigma_nm = process.resist.diffusion_nm
     if not sigma_nm:
         return intensity
@@ -31,19 +34,21 @@ def diffused(intensity: torch.Tensor, field: Field, process: Process) -> torch.T
 
 
 @lru_cache(maxsize=32)
-def threshold(process: Process) -> float:
-    """Return the intensity, in shares of the clear field, over which the resist prints."""
+def compute_threshold(process: Process) -> float:
+    """Return the intensity above which the resist prints, as a share of the clear field."""
     if process.anchor is None:
         return process.resist.threshold
     line_nm, pitch_nm = process.anchor.line_nm, process.anchor.line_nm + process.anchor.space_nm
     coarsest_nm = GRID_PX * process.wavelength_nm / (4 * process.na)
     lines = max(1, math.floor(coarsest_nm / pitch_nm))
-    field = field_of(process, lines * pitch_nm)
+    field = make_field(process, lines * pitch_nm)
     rects = torch.zeros(1, lines, 5, dtype=torch.float64)
     rects[..., 4] = 1
     rects[0, :, 0] = torch.arange(lines) * pitch_nm
     rects[0, :, 2] = rects[0, :, 0] + line_nm
     rects[0, :, 3] = field.side_nm
-    printed = image(mask_spectrum(rects, field), kernels(process, 0.0, field), field)
+    printed = compute_image(
+        compute_spectrum(rects, field), compute_kernels(process, 0.0, field), field
+    )
     # The first line begins at x = 0, which is a sample: no interpolation is needed.
-    return float(diffused(printed, field, process)[0, 0, 0])
+    return float(diffuse(printed, field, process)[0, 0, 0])

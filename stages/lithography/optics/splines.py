@@ -1,4 +1,4 @@
-"""The cubic B-splines that images are kept as, see `stages.lithography.optics.exposure`."""
+"""The cubic B-splines that represent images, see `stages.lithography.optics.exposure`."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import pytest
 from pipeline.cli import app as cli
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
-from pipeline.report.outputs import read_hotspots
+from pipeline.report.run_view import read_hotspots
 from stages.detector import training
 from tests.support.small_scan import BLOCK, CHECKOUT, TINY, Hotscan
 
@@ -176,7 +176,7 @@ def test_info_and_validate(hotscan: Hotscan) -> None:
     assert (ended.code, ended.out) == (0, f"{TINY} can be scanned\n")
 
 
-def test_a_fault_of_the_program_never_looks_like_the_gate(
+def test_a_fault_of_the_program_never_is_unchanged_when_the_gate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Python's own exit code is 1, which says: complete, and over the gate."""

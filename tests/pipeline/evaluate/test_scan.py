@@ -14,7 +14,7 @@ from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import LayoutFile, RunRecord, read_record, write_record
 from pipeline.evaluate import scan as scan_evaluation
 from pipeline.evaluate.scan import evaluate_scan
-from pipeline.scan.inspect_run import open_view
+from pipeline.report.run_view import open_view
 from stages.contracts import Box
 from stages.errors import RunMismatchError, UsageError
 

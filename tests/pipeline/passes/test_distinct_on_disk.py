@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.passes.distinct_on_disk import tallied
-from stages.patterns import distinct
+from stages.patterns import find_distinct
 
 
 @pytest.mark.parametrize("together", [1, 3, 300, 10_000])
@@ -21,7 +21,7 @@ def test_a_divided_tally_is_that_of_all_at_once(
     keys = rng.integers(0, 256, (900, 16)).astype(np.uint8)[rng.integers(0, 900, 2000)]
     place = rng.permutation(2000)
     x, y = place % columns, place // columns
-    found, order = distinct(keys, x, y), np.array_split(np.arange(2000), parts)
+    found, order = find_distinct(keys, x, y), np.array_split(np.arange(2000), parts)
     rows = ((keys[part], x[part], y[part]) for part in order)
     tally = tallied(rows, 2000, tmp_path, together=together)
     strips = list(tally.strips())

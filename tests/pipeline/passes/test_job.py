@@ -18,7 +18,7 @@ from pipeline.passes.job import (
     resolve_config,
     sampling_limits,
 )
-from pipeline.scan.inspect_run import open_view
+from pipeline.report.run_view import open_view
 from stages.contracts import Box, PackedLayout
 from stages.detector import checkpoint
 from stages.errors import ConfigError, ModelMismatchError, UsageError

@@ -16,7 +16,7 @@ import pipeline.scan.scan as scanning
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
-from pipeline.report.outputs import read_hotspots
+from pipeline.report.run_view import read_hotspots
 from pipeline.scan.scan import resume
 from stages.detector import checkpoint
 from stages.errors import LayoutError, RunMismatchError, UsageError

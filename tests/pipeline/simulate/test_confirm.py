@@ -15,7 +15,7 @@ from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
 from pipeline.scan.scan import ScanResult, resume, scan
 from pipeline.simulate import confirm
-from pipeline.simulate.region import simulate_region
+from pipeline.simulate.region import SimulateRequest, simulate_region
 from stages.contracts import Defect
 from stages.detector import checkpoint
 from tests.support.small_scan import BLOCK, Hotscan, SmallScan
@@ -72,10 +72,8 @@ def test_what_fails_is_what_fails_in_the_whole_region(
     reference: ScanResult, tmp_path: Path
 ) -> None:
     grown = (ROI_UM[0] - 2, ROI_UM[1] - 2, ROI_UM[2] + 2, ROI_UM[3] + 2)
-    simulate_region(
-        BLOCK, tmp_path / "whole", "krf130", "68/20", None, "none", None, grown, False,
-        Resources(workers=0), lambda event: None,
-    )  # fmt: skip
+    request = SimulateRequest(BLOCK, tmp_path / "whole", "68/20", roi_um=grown, contours=False)
+    simulate_region(request, Resources(workers=0), lambda event: None)
     rows = pq.read_table(tmp_path / "whole" / "defects.parquet").to_pylist()
     defects = [Defect(**row) for row in rows]
     hot = pq.read_table(reference.run.path / "hot_clips.parquet").to_pydict()

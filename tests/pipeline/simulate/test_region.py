@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from pipeline.config import Resources
 from pipeline.simulate import region
 from pipeline.simulate import tiles as simulation
-from pipeline.simulate.region import simulate_region
+from pipeline.simulate.region import SimulateRequest, simulate_region
 from stages.errors import RunMismatchError, UsageError
 from tests.support.small_scan import BLOCK, Hotscan
 
@@ -22,12 +23,10 @@ ROI_UM = (50.0, 50.0, 68.0, 62.0)
 
 
 def simulated(out: Path, *, workers: int = 0, **changed: Any) -> dict[str, Any]:
-    asked: dict[str, Any] = {"opc": "none", "mask": None, "contours": False, "roi_um": ROI_UM}
-    asked |= changed
+    request = SimulateRequest(BLOCK, out, "68/20", contours=False, roi_um=ROI_UM)
     return simulate_region(
-        BLOCK, out, "krf130", "68/20", asked["mask"], asked["opc"], None, asked["roi_um"],
-        asked["contours"], Resources(workers=workers), lambda event: None,
-    )  # fmt: skip
+        replace(request, **changed), Resources(workers=workers), lambda event: None
+    )
 
 
 @pytest.fixture(scope="module")

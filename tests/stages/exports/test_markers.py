@@ -14,23 +14,24 @@ import pyarrow.parquet as pq
 import pytest
 from shapely import Polygon
 
+from pipeline.engine.run_directory import write_library
 from stages.contracts import Box, Defect, Hotspot, Layer, Shapes, Verdict
 from stages.errors import ConfigError, LayoutError
-from stages.exports.lyrdb import lyrdb, write_lyrdb_gz
+from stages.exports.lyrdb import compress_lyrdb, format_lyrdb
 from stages.exports.markers import (
     CONTOUR,
     DEFECT,
     TARGET,
-    Printed,
-    clip_file_name,
-    free_layer,
-    write_clips,
-    write_markers,
+    PrintedArea,
+    build_clip,
+    build_markers,
+    find_free_layer,
+    name_clip_file,
 )
 from stages.exports.tables import (
     COLUMNS,
-    hotspots_csv,
-    hotspots_json,
+    format_csv,
+    format_json,
     hotspots_to_table,
     table_to_hotspots,
 )
@@ -60,7 +61,8 @@ SPOTS = (
 
 def write(path, spots=SPOTS, dbu_nm=1.0, **changes):
     options = {"top": TOP, "core_dbu": CORE_DBU, "layer": LAYER, "not_scanned": NOT_SCANNED}
-    write_markers(path, spots, dbu_nm=dbu_nm, **(options | changes))
+    library = build_markers(spots, dbu_nm=dbu_nm, **(options | changes))
+    write_library(path, library, oasis=path.suffix == ".oas")
     return path
 
 
@@ -122,30 +124,30 @@ def test_odd_core_is_refused(tmp_path):
 
 class TestFreeLayer:
     def test_default_is_the_highest_that_every_tool_reads(self):
-        assert free_layer([]) == 255
-        assert free_layer([Layer(255, 9), Layer(254, 0), Layer(1, 0)]) == 253
-        assert free_layer([Layer(number, 0) for number in range(1, 256)]) == 256
+        assert find_free_layer([]) == 255
+        assert find_free_layer([Layer(255, 9), Layer(254, 0), Layer(1, 0)]) == 253
+        assert find_free_layer([Layer(number, 0) for number in range(1, 256)]) == 256
 
     def test_a_free_one_is_granted(self):
-        assert free_layer([Layer(68, 20)], asked=69) == 69
+        assert find_free_layer([Layer(68, 20)], asked=69) == 69
 
     def test_a_used_one_is_refused_by_name(self):
         with pytest.raises(ConfigError, match=r"68 is used by the layout \(68/16, 68/20\).*255"):
-            free_layer(iter([Layer(68, 20), Layer(68, 16)]), asked=68)
+            find_free_layer(iter([Layer(68, 20), Layer(68, 16)]), asked=68)
 
     @pytest.mark.parametrize("asked", [-1, 65536])
     def test_no_layer_number(self, asked):
         with pytest.raises(ConfigError, match=f"marker layer is {asked}"):
-            free_layer([], asked=asked)
+            find_free_layer([], asked=asked)
 
 
 def load_rdb(tmp_path, spots=SPOTS, dbu_nm=1.0, not_scanned=NOT_SCANNED, verdicts=None):
     path = tmp_path / "hotspots.lyrdb.gz"
-    text = lyrdb(
+    text = format_lyrdb(
         spots, top=TOP, dbu_nm=dbu_nm, core_dbu=CORE_DBU, layout="a <b> & c.gds",
         not_scanned=not_scanned, verdicts=verdicts,
     )  # fmt: skip
-    write_lyrdb_gz(path, text)
+    path.write_bytes(compress_lyrdb(text))
     database = krdb.ReportDatabase("loaded")
     database.load(str(path))
     return database
@@ -230,16 +232,15 @@ class TestReportDatabase:
             "hotspot.score_0_to_50": 99,
         }  # fmt: skip
 
-    def test_gzip_holds_no_time(self, tmp_path):
-        path = tmp_path / "x.gz"
-        write_lyrdb_gz(path, "text")
-        assert path.read_bytes()[4:8] == bytes(4)
-        assert gzip.decompress(path.read_bytes()) == b"text"
+    def test_gzip_holds_no_time(self):
+        packed = compress_lyrdb("text")
+        assert packed[4:8] == bytes(4)
+        assert gzip.decompress(packed) == b"text"
 
 
 class TestTables:
     def test_csv(self):
-        rows = list(csv.DictReader(io.StringIO(hotspots_csv(SPOTS, 0.25))))
+        rows = list(csv.DictReader(io.StringIO(format_csv(SPOTS, 0.25))))
         assert list(rows[0]) == list(COLUMNS)
         assert [(float(row["x_um"]), float(row["y_um"])) for row in rows] == [
             (spot.x_dbu * 0.25 / 1000, spot.y_dbu * 0.25 / 1000) for spot in SPOTS
@@ -247,7 +248,7 @@ class TestTables:
         assert [row["score"] for row in rows] == ["0.999000", "0.973000", "0.610000"]
 
     def test_json_has_the_same_columns_and_values(self):
-        rows = json.loads(hotspots_json(SPOTS, 0.1))
+        rows = json.loads(format_json(SPOTS, 0.1))
         assert list(rows[0]) == list(COLUMNS)
         assert rows[1]["score"] == SPOTS[1].score
         assert rows[1]["x_max_um"] == pytest.approx(SPOTS[1].box.x_max * 1e-4)
@@ -271,12 +272,12 @@ class TestClips:
     SPOT = make_spot(7, 10_000, -5_000, 0.8)
 
     def written(self, tmp_path, shapes):
-        count = write_clips(
-            tmp_path, [(self.SPOT, {Layer(68, 20): shapes})],
+        library = build_clip(
+            self.SPOT, {Layer(68, 20): shapes},
             dbu_nm=1.0, core_dbu=CORE_DBU, clip_dbu=self.CLIP_DBU, core_layer=LAYER,
         )  # fmt: skip
-        assert count == 1
-        return load(tmp_path / "H0007_10000_-5000.gds")
+        write_library(tmp_path / "clip.gds", library)
+        return load(tmp_path / "clip.gds")
 
     def test_geometry_is_cut_at_the_clip(self, tmp_path):
         rects = np.array([
@@ -300,7 +301,7 @@ class TestClips:
         assert [(i.layer, i.datatype) for i in layout.layer_infos()] == [(LAYER, 0)]
 
     def test_names_sort_by_rank(self):
-        names = [clip_file_name(spot) for spot in SPOTS]
+        names = [name_clip_file(spot) for spot in SPOTS]
         assert names == ["H0001_12345_-6789.gds", "H0002_0_0.gds", "H0003_-1000001_33.gds"]
 
 
@@ -332,7 +333,9 @@ class TestSimulated:
         )
         target = np.array([[11_000, -6_950, 12_350, -6_250], [0, 0, 10, 10]])
         path = write(
-            tmp_path / "markers.gds", verdicts=VERDICTS, printed=[Printed(window, target, [ring])]
+            tmp_path / "markers.gds",
+            verdicts=VERDICTS,
+            printed=[PrintedArea(window, target, [ring])],
         )
         layout = kdb.Layout()
         layout.read(str(path))

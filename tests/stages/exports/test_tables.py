@@ -10,8 +10,8 @@ from stages.contracts import Box, Defect, Hotspot, Verdict
 from stages.exports.tables import (
     COLUMNS,
     VERDICT_COLUMNS,
-    hotspots_csv,
-    hotspots_json,
+    format_csv,
+    format_json,
     hotspots_to_table,
 )
 
@@ -22,7 +22,7 @@ VERDICTS = {1: Verdict(3, Defect("pinch", 1100, -480, "under", 0.25)), 2: Verdic
 
 
 def test_the_three_answers_are_told_apart() -> None:
-    rows = list(csv.DictReader(io.StringIO(hotspots_csv(SPOTS, 0.5, VERDICTS))))
+    rows = list(csv.DictReader(io.StringIO(format_csv(SPOTS, 0.5, VERDICTS))))
     assert list(rows[0]) == [*COLUMNS, *VERDICT_COLUMNS]
     told = [{name: row[name] for name in VERDICT_COLUMNS} for row in rows]
     assert told[0] == {
@@ -34,7 +34,7 @@ def test_the_three_answers_are_told_apart() -> None:
 
 
 def test_every_form_says_the_same() -> None:
-    rows = json.loads(hotspots_json(SPOTS, 0.5, VERDICTS))
+    rows = json.loads(format_json(SPOTS, 0.5, VERDICTS))
     table = hotspots_to_table(SPOTS, 0.5, VERDICTS)
     for name in VERDICT_COLUMNS:
         assert table[name].to_pylist() == [row[name] for row in rows]
@@ -42,5 +42,5 @@ def test_every_form_says_the_same() -> None:
 
 
 def test_without_simulation_there_are_no_such_columns() -> None:
-    assert next(csv.reader(io.StringIO(hotspots_csv(SPOTS, 1.0)))) == list(COLUMNS)
+    assert next(csv.reader(io.StringIO(format_csv(SPOTS, 1.0)))) == list(COLUMNS)
     assert not set(VERDICT_COLUMNS) & set(hotspots_to_table(SPOTS, 1.0).column_names)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import re
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from stages.detector.checkpoint import find, load, shipped
 from stages.errors import ConfigError
-from stages.lithography.optics.kernels import field_of, kernels, read_kernels
+from stages.lithography.optics.kernels import compute_kernels, make_field, read_kernels
 from stages.lithography.process import (
     SHIPPED,
     Process,
@@ -51,24 +54,36 @@ def test_a_path_that_is_not_there_is_named() -> None:
 
 WRONG = [
     # what is put in the place of what, and what the error must say
-    ("na = 0.70", "nA = 0.70", "unknown key nA; did you mean na?"),
-    ("epe_nm = 38", "epe = 38", "unknown key limits.epe; did you mean epe_nm?"),
-    ("dose = 1.04", "doze = 1.04", "unknown key corners[1].doze; did you mean dose?"),
-    ("na = 0.70", 'na = "0.70"', "na is '0.70'; it must be a number"),
-    ("na = 0.70", "na = true", "na is True; it must be a number"),
-    ('name = "krf130"', "name = 130", "name is 130; it must be text"),
-    ("na = 0.70", "na = 1.0", "na is 1.0; it must be under refractive_index"),
-    ("na = 0.70", "na = nan", "na is nan; it must be a number"),
-    ("na = 0.70", "na = inf", "na is inf; it must be a number"),
-    ("wavelength_nm = 248", "wavelength_nm = 0", "wavelength_nm is 0.0; it must be over 0"),
-    ("sigma_out = 0.75", "sigma_out = 1.1", "source.sigma_out is 1.1; it must be over 0, at most"),
-    ("sigma_in = 0.45", "sigma_in = 0.75", "source.sigma_in is 0.75; it must be from 0 to"),
-    ('shape = "annular"', 'shape = "ring"', "source.shape is ring; it must be a known source"),
-    ('shape = "annular"', 'shape = "circular"', "0 for a circular source"),
-    ("pinch_share = 0", "pinch_share = 1", "limits.pinch_share is 1."),
-    ("dose = 0.96", "dose = -1", "corners[2].dose is -1.0; it must be over 0"),
-    ('name = "over"', 'name = "under"', "it must be of different names"),
-    ("[sampling]", "[other]", "unknown key other"),
+    ("na = 0.70", "nA = 0.70", "nA is not a setting; did you mean na?"),
+    ("epe_nm = 38", "epe = 38", "limits.epe is not a setting; did you mean epe_nm?"),
+    ("dose = 1.04", "doze = 1.04", "corners[1].doze is not a setting; did you mean dose?"),
+    ("na = 0.70", 'na = "0.70"', "na is '0.70'; allowed: a valid number"),
+    ("na = 0.70", "na = true", "na is True; allowed: a valid number"),
+    ('name = "krf130"', "name = 130", "name is 130; allowed: a valid string"),
+    ("na = 0.70", "na = 1.0", "na is 1.0; allowed: less than refractive_index"),
+    ("na = 0.70", "na = nan", "na is nan; allowed: a finite number"),
+    ("na = 0.70", "na = inf", "na is inf; allowed: a finite number"),
+    ("wavelength_nm = 248", "wavelength_nm = 0", "wavelength_nm is 0; allowed: greater than 0"),
+    (
+        "sigma_out = 0.75",
+        "sigma_out = 1.1",
+        "source.sigma_out is 1.1; allowed: less than or eq",
+    ),
+    ("sigma_in = 0.45", "sigma_in = 0.75", "source.sigma_in is 0.75; allowed: less than sigma_out"),
+    (
+        'shape = "annular"',
+        'shape = "ring"',
+        "source.shape is 'ring'; allowed: 'circular',",
+    ),
+    (
+        'shape = "annular"',
+        'shape = "circular"',
+        "sigma_in is 0.45; allowed: 0 for a circ",
+    ),
+    ("pinch_share = 0", "pinch_share = 1", "limits.pinch_share is 1.69; allowed: less than 1"),
+    ("dose = 0.96", "dose = -1", "corners[2].dose is -1; allowed: greater than 0"),
+    ('name = "over"', 'name = "under"', "allowed: different names"),
+    ("[sampling]", "[other]", "other is not a setting; known are name, wavelength_nm"),
     ("na = 0.70", "", "na is missing; add it"),
     ("line_end_nm = 180", "", "sampling.line_end_nm is missing; add it"),
     ("na = 0.70", "na = ", "is not TOML"),
@@ -121,12 +136,16 @@ min_mask_width_nm = 80
 min_mask_space_nm = 80
 """
 WRONG_OPC = [
-    ("iterations = 8", "iterations = 8.5", "opc.iterations is 8.5; it must be a whole number"),
-    ("iterations = 8", "iterations = inf", "opc.iterations is inf; it must be a whole number"),
-    ("iterations = 8", "iterations = 0", "opc.iterations is 0; it must be over 0"),
-    ("damping = 0.5", "damping = 1.5", "opc.damping is 1.5; it must be over 0, at most 1"),
+    ("iterations = 8", "iterations = 8.5", "opc.iterations is 8.5; allowed: a valid integer"),
+    ("iterations = 8", "iterations = inf", "opc.iterations is inf; allowed: a valid integer"),
+    ("iterations = 8", "iterations = 0", "opc.iterations is 0; allowed: greater than 0"),
+    ("damping = 0.5", "damping = 1.5", "opc.damping is 1.5; allowed: less than or equal to 1"),
     ("fragment_nm = 120", "", "opc.fragment_nm is missing; add it"),
-    ("corner_nm = 60", "corner_nm = 60\nbar_nm = -1", "opc.bar_nm is -1.0; it must be 0 or more"),
+    (
+        "corner_nm = 60",
+        "corner_nm = 60\nbar_nm = -1",
+        "opc.bar_nm is -1; allowed: greater than or",
+    ),
 ]
 
 
@@ -145,7 +164,7 @@ def test_what_is_wrong_with_opc_is_said(tmp_path: Path, before: str, after: str,
 def test_a_table_in_place_of_an_array_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(re.sub(r"\[\[corners\]\][^\[]*", "", KRF) + "[corners]\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"corners is {}; it must be an array"):
+    with pytest.raises(ConfigError, match=r"corners is {}; allowed: an array"):
         load_process(path)
 
 
@@ -192,13 +211,13 @@ def test_symmetries_of_a_map(rows: Rows, expected: int) -> None:
 
 
 WRONG_MAPS = [
-    ("[[1, 0], [0]]", "source.map is of sides [1, 2]; it must be square"),
-    ("[[1, 0]]", "source.map is of sides [1, 2]; it must be square"),
-    ("[[1, -0.5], [0, 0]]", "source.map is -0.5; it must be nowhere under 0"),
-    ("[[0, 0], [0, 0]]", "source.map is dark; it must be lit somewhere"),
-    ("[]", "source.map is (); it must be given for a map only"),
-    ("[[1, true], [0, 0]]", "source.map[0][1] is True; it must be a number"),
-    ("[1, 0]", "source.map[0] is 1; it must be an array"),
+    ("[[1, 0], [0]]", "source.map is of sides [1, 2]; allowed: a square"),
+    ("[[1, 0]]", "source.map is of sides [1, 2]; allowed: a square"),
+    ("[[1, -0.5], [0, 0]]", "source.map[0][1] is -0.5; allowed: greater than or equal to 0"),
+    ("[[0, 0], [0, 0]]", "source.map is dark; allowed: light somewhere"),
+    ("[]", "source.map is (); allowed: with shape map only"),
+    ("[[1, true], [0, 0]]", "source.map[0][1] is True; allowed: a valid number"),
+    ("[1, 0]", "source.map[0] is 1; allowed: an array"),
 ]
 
 
@@ -213,8 +232,24 @@ def test_a_wrong_map_is_refused_by_name(tmp_path: Path, rows: str, said: str) ->
 
 
 def test_a_map_of_another_shape_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"map is .* given for a map only"):
+    with pytest.raises(ValueError, match=r"map is .* with shape map only"):
         Source("annular", 0.8, 0.5, map=((1.0,),))
+
+
+def test_a_copy_in_another_process_is_equal() -> None:
+    """Workers get the process pickled, and key their caches with it."""
+    process = load_process("krf130")
+    copy = pickle.loads(pickle.dumps(process))
+    assert (copy, hash(copy)) == (process, hash(process))
+    with pytest.raises(FrozenInstanceError):
+        copy.na = 0.5
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_settings_in_a_shipped_model_read_back_unchanged(name: str) -> None:
+    settings = load(find(name)).process_settings
+    read_back = process_of(settings).as_dict()
+    assert json.dumps(read_back, sort_keys=True) == json.dumps(settings, sort_keys=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -248,23 +283,23 @@ def with_kernels(folder: Path, text: str = AT_FOCUS, **changed: np.ndarray) -> P
 
 def test_kernels_of_a_file_take_the_place_of_the_optics(tmp_path: Path) -> None:
     process = load_process(with_kernels(tmp_path))
-    field = field_of(process)
+    field = make_field(process)
     assert (field.side_nm, field.band) == (3000, 2)
     assert field.pixels >= 2 * (2 * field.band) + 1, "the image's band is twice the kernels'"
-    optics = kernels(process, 0.0, field)
+    optics = compute_kernels(process, 0.0, field)
     with np.load(tmp_path / "theirs.npz") as file:
         expected = np.sqrt(file["scale"])[:, None, None] * file["focus"]
     np.testing.assert_allclose(optics.waves.numpy(), expected, rtol=1e-6)
     assert not optics.rest.any()
     assert (process.symmetries, process.even_in_focus) == (1, False)
     with pytest.raises(ConfigError, match=r"2000 nm is asked for.*theirs.npz is for 3000 nm"):
-        field_of(process, 2000.0)
+        make_field(process, 2000.0)
 
 
 def refusal(process: Process) -> str:
     assert process.kernels is not None
     with pytest.raises(ConfigError) as caught:
-        read_kernels(process.kernels, 0.0, field_of(process))
+        read_kernels(process.kernels, 0.0, make_field(process))
     return str(caught.value)
 
 
@@ -275,7 +310,7 @@ def test_kernels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "focus is (3, 5, 7)" in refusal(process)
     before = load_process(with_kernels(tmp_path))
     load_process(with_kernels(tmp_path, scale=np.array([9.0, 4, 2])))
-    assert "theirs.npz has changed; begin anew with it" in refusal(before)
+    assert "theirs.npz has changed; start again with the new file" in refusal(before)
     text = AT_FOCUS.replace("defocus_nm = 0", "defocus_nm = 50")
     with pytest.raises(ConfigError, match=r"defocus_nm of corner nominal is 50.*set of kernels"):
         load_process(with_kernels(tmp_path, text))

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 
 from stages.contracts import Box, Hotspot, RasterSpec
-from stages.exports.pages.pictures import likeliest
-from stages.exports.pages.report import Alike, ModelCard, NotScanned, ReportData, render_report
+from stages.exports.pages.pictures import locate_evidence
+from stages.exports.pages.report import render_report
+from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
 
 SIDE_DBU = 100_000
 VOID = {"meta", "input", "br", "link", "img", "hr"}
 
 
 def make_spot(number: int, x_dbu: int = 5_000, y_dbu: int = 90_000) -> Hotspot:
-    box = Box(x_dbu, y_dbu, x_dbu, y_dbu).grown(640)
+    box = Box(x_dbu, y_dbu, x_dbu, y_dbu).grow(640)
     group = (number + 2) // 3
     return Hotspot(
         number, x_dbu, y_dbu, 1 - number / 10_000, "tip_to_tip", 1, group, f"{group:032x}",
@@ -130,7 +131,7 @@ class TestIncomplete:
         assert re.search(r"<title>INCOMPLETE: ", html)
         assert [attrs["role"] for attrs in page.with_class("incomplete")] == ["alert"]
         assert not page.with_class("complete")
-        assert "INCOMPLETE: this is not the whole answer" in page.text
+        assert "INCOMPLETE: the list of hotspots is partial" in page.text
         assert "hotspots so far" in page.text
         assert "of an incomplete scan" in page.text
 
@@ -177,14 +178,30 @@ class TestNoHotspots:
         text = Page(render_report(replace(DATA, hotspots=()))).text
         assert "no clip reached the threshold of 0.500" in text
         assert "does not prove that the layout prints" in text
-        assert "misses 3.9 % of the hotspots of 1,234 unseen clips" in text
         assert "clean" not in text.lower()
 
     def test_recall_that_was_not_measured_is_not_invented(self):
         model = replace(DATA.model, recall=None, false_alarm_rate=None)
         text = Page(render_report(replace(DATA, hotspots=(), model=model))).text
-        assert "recall of this model was not measured" in text
-        assert "not measured recall of model krf130-met1" in text
+        assert "Recall on this layout is not measured" in text
+        assert "recall at this threshold was not measured elsewhere either" in text
+        assert "measured not at this threshold" in text
+
+
+class TestHonesty:
+    """A rate that was measured elsewhere is never given as this layout's."""
+
+    @pytest.mark.parametrize("hotspots", [DATA.hotspots, ()], ids=["found", "none"])
+    def test_a_rate_comes_with_the_clips_it_was_measured_on(self, hotspots):
+        text = Page(render_report(replace(DATA, hotspots=hotspots))).text
+        assert "Recall on this layout is not measured" in text
+        assert "not measured recall on this layout" in text  # among the figures
+        assert "recall of 96.1 % was measured on 1,234 unseen clips, not on this layout" in text
+        for rate in ("96.1 %", "3.1 %"):
+            assert text.count(rate) > 0
+            for said in re.finditer(re.escape(rate), text):
+                assert "not on this layout" in text[said.end() : said.end() + 90]
+        assert not re.search(r"(finds|misses|found) [0-9.]+ %", text)
 
 
 class TestHotspots:
@@ -264,36 +281,36 @@ def test_position_keeps_the_digits_of_a_fine_database_unit():
 
 
 def test_the_nearest_known_hotspot_is_shown_with_its_distance():
-    known = Alike(np.full((2, 64, 64), 255, np.uint8), 0.123)
-    page = Page(render_report(replace(DATA, alike={1: known})))
+    known = KnownHotspot(np.full((2, 64, 64), 255, np.uint8), 0.123)
+    page = Page(render_report(replace(DATA, known={1: known})))
     (shown,) = page.with_class("known")
     assert shown["src"].startswith("data:image/png;base64,")
-    assert "0.12 away" in page.text
-    assert "Nearest known: of the hotspots that the model learnt from" in page.text
+    assert "at distance 0.12" in page.text
+    assert "Nearest known: of the hotspots that the model was trained on" in page.text
     assert not Page(render_report(DATA)).with_class("known")
 
 
-def test_what_spoke_for_a_hotspot_is_shaded():
+def test_the_evidence_for_a_hotspot_is_shaded():
     adds = np.array([[0.0, 0.1], [2.0, 1.0]], np.float32)  # rows upward
-    shown = replace(DATA, pictures={1: np.zeros((2, 64, 64), np.uint8)}, where={1: adds})
+    shown = replace(DATA, pictures={1: np.zeros((2, 64, 64), np.uint8)}, evidence={1: adds})
     page = Page(render_report(shown))
     cells = [tuple(float(c[k]) for k in ("x", "y", "width", "height", "fill-opacity"))
-             for c in page.with_class("warm")]  # fmt: skip
+             for c in page.with_class("evidence")]  # fmt: skip
     assert cells == [(0, 0, 32, 32, 0.5), (32, 0, 32, 32, 0.25)]
-    assert "Red: what spoke for a hotspot" in page.text
-    (cross,) = page.with_class("likeliest")
+    assert "Red: the evidence for a hotspot" in page.text
+    (cross,) = page.with_class("likely")
     x = 32 + (-(2.0**2) + 1.0**2) / (0.1**2 + 2.0**2 + 1.0**2) * 16 + 0.1**2 / 5.01 * 16
     assert float(cross["d"].split()[0].removeprefix("M")) == pytest.approx(x - 2, abs=0.05)
-    assert "likeliest at" in page.text
-    cold = Page(render_report(replace(shown, where={1: -adds})))
-    assert cold.with_class("warm") == cold.with_class("likeliest") == []
+    assert "most likely at" in page.text
+    negative = Page(render_report(replace(shown, evidence={1: -adds})))
+    assert negative.with_class("evidence") == negative.with_class("likely") == []
 
 
-def test_the_likeliest_place_is_in_the_core() -> None:
+def test_the_most_likely_place_is_in_the_core() -> None:
     adds = np.zeros((8, 8), np.float32)
-    assert likeliest(adds, 64, 32) is None
+    assert locate_evidence(adds, 64, 32) is None
     adds[0, 0] = 9  # in the halo
-    assert likeliest(adds, 64, 32) is None
+    assert locate_evidence(adds, 64, 32) is None
     adds[5, 2], adds[5, 3] = 1, 2  # rows upward
-    x, y = likeliest(adds, 64, 32) or (0, 0)
+    x, y = locate_evidence(adds, 64, 32) or (0, 0)
     assert (x, y) == pytest.approx(((-12 + 4 * -4) / 5, 12))

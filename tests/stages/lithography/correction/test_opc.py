@@ -14,12 +14,17 @@ import shapely
 from stages.contracts import Box, Int64s
 from stages.errors import ConfigError
 from stages.geometry.union import edges, merge, transposed
-from stages.lithography.correction.fragments import Boundary, boundary_of
-from stages.lithography.correction.opc import correct, corrections, reach_nm, rules_of
-from stages.lithography.correction.placement import displacements, edge_errors
-from stages.lithography.correction.scatter_bars import scatter_bars
+from stages.lithography.correction.fragments import Boundary, cut_boundary
+from stages.lithography.correction.opc import (
+    compute_reach_nm,
+    correct,
+    find_corrections,
+    make_rules,
+)
+from stages.lithography.correction.placement import measure_displacements, measure_edge_errors
+from stages.lithography.correction.scatter_bars import place_scatter_bars
 from stages.lithography.measure.defects import find_defects
-from stages.lithography.optics.fields import disjoint, lattice_of
+from stages.lithography.optics.fields import make_disjoint, make_lattice
 from stages.lithography.process import Opc, load_process
 from tests.support.optical import runs_of, tracks
 
@@ -29,9 +34,9 @@ OPC = Opc(
 )  # fmt: skip
 KRF = replace(load_process("krf130"), opc=OPC)
 QUICK = replace(KRF, opc=replace(OPC, iterations=2))
-RULES = rules_of(KRF, 1.0)
-CORE = lattice_of(KRF, 1.0).core_dbu
-REACH = round(reach_nm(KRF)) + 1
+RULES = make_rules(KRF, 1.0)
+CORE = make_lattice(KRF, 1.0).core_dbu
+REACH = round(compute_reach_nm(KRF)) + 1
 
 
 def without_touching(full: npt.NDArray[np.bool_]) -> None:
@@ -144,14 +149,14 @@ def moved_polygons(target: Int64s, boundary: Boundary, moves: Int64s) -> shapely
 @pytest.mark.parametrize("seed", range(4))
 def test_the_mask_is_that_of_moved_polygons(seed: int, step: int) -> None:
     target = shapes(seed, cells=14, step=step)
-    boundary = boundary_of(target, RULES._replace(move=20))
+    boundary = cut_boundary(target, RULES._replace(move=20))
     rng = np.random.default_rng(seed)
     moves = rng.integers(-boundary.inward, boundary.outward, endpoint=True)
     assert len(np.unique(moves)) > 20
-    mask = signed(target, boundary.rects(moves))
+    mask = signed(target, boundary.make_rects(moves))
     assert set(np.unique(winding(mask))) == {0, 1}
     expected = moved_polygons(target, boundary, moves)
-    assert polygon_of(disjoint(mask)).symmetric_difference(expected).area == 0
+    assert polygon_of(make_disjoint(mask)).symmetric_difference(expected).area == 0
 
 
 def region(rects: Int64s) -> kdb.Region:
@@ -165,14 +170,14 @@ def region(rects: Int64s) -> kdb.Region:
 @pytest.mark.parametrize("seed", range(3))
 def test_the_furthest_moves_keep_the_rules_of_the_mask(seed: int, cell: int, step: int) -> None:
     target = shapes(seed, cell=cell, step=step, touching=False)
-    boundary = boundary_of(target, RULES)
+    boundary = cut_boundary(target, RULES)
     rng = np.random.default_rng(seed)
     # Of each fragment one of its limits, or none: the roughest mask there is.
     limits = np.stack([-boundary.inward, boundary.outward, np.zeros_like(boundary.at)])
     measured = np.stack([boundary.horizontal, boundary.at, boundary.side, boundary.control])
     _, alike = np.unique(measured, axis=1, return_inverse=True)  # the halves of a line end
     moves = limits[rng.integers(0, 3, len(boundary))[alike], np.arange(len(boundary))]
-    mask = disjoint(signed(target, boundary.rects(moves)))
+    mask = make_disjoint(signed(target, boundary.make_rects(moves)))
     assert np.count_nonzero(moves) > 50
     for shown in (region(target), region(mask)):
         assert shown.width_check(RULES.width).is_empty()
@@ -181,7 +186,7 @@ def test_the_furthest_moves_keep_the_rules_of_the_mask(seed: int, cell: int, ste
 
 def test_fragments_cover_what_is_no_jog_and_halves_are_measured_in_the_middle() -> None:
     target = shapes(1, cell=430, step=20, touching=False)
-    boundary = boundary_of(target, RULES)
+    boundary = cut_boundary(target, RULES)
     assert not (boundary.inward < 0).any()
     assert not (boundary.outward < 0).any()
     assert max(boundary.inward.max(), boundary.outward.max()) == RULES.move
@@ -197,37 +202,37 @@ def test_fragments_cover_what_is_no_jog_and_halves_are_measured_in_the_middle() 
 def test_a_slanted_edge_in_fine_steps_stays() -> None:
     steps = np.arange(0, 2000, 5)
     stairs = np.stack([0 * steps, steps, 3000 - steps, steps + 5], axis=1)
-    boundary = boundary_of(merge(stairs), RULES)
-    x, y = boundary.points(boundary.control)
+    boundary = cut_boundary(merge(stairs), RULES)
+    x, y = boundary.locate(boundary.control)
     assert len(boundary) > 0
     assert not ((x > 1010) & (x < 2990) & (y > 10) & (y < 1990)).any()
 
 
 SQUARE = Box(CORE - 3000, CORE - 2000, CORE + 2500, CORE + 3000)  # four fields meet in it
-WIRES = wires(3, SQUARE.grown(REACH + 300))
+WIRES = wires(3, SQUARE.grow(REACH + 300))
 
 
 def test_windows_that_tile_an_area_have_its_corrections() -> None:
-    whole = corrections(seen(WIRES, SQUARE.grown(REACH)), SQUARE, 1.0, QUICK)
+    whole = find_corrections(seen(WIRES, SQUARE.grow(REACH)), SQUARE, 1.0, QUICK)
     assert len(whole) > 1000
     x, y = SQUARE.x_min + 1234, CORE
     parts = [
         Box(SQUARE.x_min, SQUARE.y_min, x, y), Box(x, SQUARE.y_min, SQUARE.x_max, y),
         Box(SQUARE.x_min, y, x, SQUARE.y_max), Box(x, y, SQUARE.x_max, SQUARE.y_max),
     ]  # fmt: skip
-    apart = [corrections(seen(WIRES, part.grown(REACH)), part, 1.0, QUICK) for part in parts]
+    apart = [find_corrections(seen(WIRES, part.grow(REACH)), part, 1.0, QUICK) for part in parts]
     assert rows(np.concatenate(apart)) == rows(whole)
 
 
 def test_order_and_cutting_of_the_rectangles_do_not_matter() -> None:
     window = Box(CORE - 900, CORE - 900, CORE, CORE)
-    whole = corrections(WIRES, window, 1.0, QUICK)
+    whole = find_corrections(WIRES, window, 1.0, QUICK)
     middle = (WIRES[:, 0] + WIRES[:, 2]) // 2
     left, right = WIRES.copy(), WIRES.copy()
     left[:, 2] = right[:, 0] = middle
     cut = np.random.default_rng(0).permutation(np.concatenate([right, left]))
     assert len(whole) > 50
-    assert rows(corrections(cut, window, 1.0, QUICK)) == rows(whole)
+    assert rows(find_corrections(cut, window, 1.0, QUICK)) == rows(whole)
 
 
 def test_a_shift_by_whole_fields_shifts_the_corrections() -> None:
@@ -235,9 +240,9 @@ def test_a_shift_by_whole_fields_shifts_the_corrections() -> None:
     dx, dy = int(fields) * CORE, -2 * int(fields) * CORE
     window = Box(CORE - 900, CORE - 900, CORE, CORE)
     moved = Box(window.x_min + dx, window.y_min + dy, window.x_max + dx, window.y_max + dy)
-    there = corrections(WIRES + np.array([dx, dy, dx, dy]), moved, 1.0, QUICK)
+    there = find_corrections(WIRES + np.array([dx, dy, dx, dy]), moved, 1.0, QUICK)
     assert rows(there - np.array([dx, dy, dx, dy, 0])) == rows(
-        corrections(WIRES, window, 1.0, QUICK)
+        find_corrections(WIRES, window, 1.0, QUICK)
     )
 
 
@@ -245,16 +250,16 @@ def test_an_empty_target_has_an_empty_mask() -> None:
     nothing = np.empty((0, 4), np.int64)
     mask = correct(nothing, SQUARE, 1.0, QUICK)
     assert mask.shape == (0, 5)
-    assert disjoint(mask).shape == (0, 4)
+    assert make_disjoint(mask).shape == (0, 4)
 
 
 def test_a_corrected_mask_prints_nearer_to_the_target_and_keeps_the_rules() -> None:
     window = Box(0, 0, 4000, 4000)
-    target = wires(5, window.grown(2 * REACH))
-    mask = correct(target, window.grown(1500), 1.0, KRF)
+    target = wires(5, window.grow(2 * REACH))
+    mask = correct(target, window.grow(1500), 1.0, KRF)
     assert set(np.unique(winding(mask))) == {0, 1}
-    places, drawn = edge_errors(target, window, 1.0, KRF)
-    again, corrected = edge_errors(target, window, 1.0, KRF, mask)
+    places, drawn = measure_edge_errors(target, window, 1.0, KRF)
+    again, corrected = measure_edge_errors(target, window, 1.0, KRF, mask)
     np.testing.assert_array_equal(places, again)
     for is_end, gain in ((0, 8), (1, 3)):
         chosen = places[:, 2] == is_end
@@ -263,7 +268,7 @@ def test_a_corrected_mask_prints_nearer_to_the_target_and_keeps_the_rules() -> N
     before = find_defects(target, window, 1.0, KRF)
     after = find_defects(target, window, 1.0, KRF, mask)
     assert len(before) > 5 * len(after)
-    shown, inside = region(disjoint(mask)), kdb.Box(*window.as_tuple())
+    shown, inside = region(make_disjoint(mask)), kdb.Box(*window.as_tuple())
     for found in (shown.width_check(RULES.width), shown.space_check(RULES.space)):
         assert not any(pair.bbox().inside(inside) for pair in found.each())
 
@@ -272,11 +277,11 @@ def test_the_anchor_has_no_error_and_needs_no_correction() -> None:
     window = Box(0, 0, 2000, 2000)
     x = np.arange(-REACH // 350 - 40, REACH // 350 + 80) * 350
     lines = np.stack([x, 0 * x - 2 * REACH, x + 140, 0 * x + 2 * REACH], axis=1)
-    places, errors = edge_errors(lines, window, 1.0, KRF)
+    places, errors = measure_edge_errors(lines, window, 1.0, KRF)
     assert len(places) > 500
     assert (places[:, 2] == 0).all()
     assert np.abs(errors).max() < 0.5
-    assert len(corrections(lines, window, 1.0, QUICK)) == 0
+    assert len(find_corrections(lines, window, 1.0, QUICK)) == 0
 
 
 def test_displacements_are_those_of_a_cosine() -> None:
@@ -287,11 +292,11 @@ def test_displacements_are_those_of_a_cosine() -> None:
     level, half = 0.4, np.arccos(0.4) / k  # prints within `half` of each multiple of the period
     inner = np.array([16 - 3, 16 - 2, 32 - 4, 48 - 1]) / scale
     x, y = inner.astype(np.int64), np.array([0, 77, 500, 1279])
-    left = displacements(coef, x, y, np.ones(4, np.int64), scale, level, 100.0)
+    left = measure_displacements(coef, x, y, np.ones(4, np.int64), scale, level, 100.0)
     expected = (inner * scale - (np.array([16, 16, 32, 48]) - half)) / scale
     np.testing.assert_allclose(left, expected, atol=0.05)
     # The same places as right edges see the right flank, further than the reach.
-    right = displacements(coef, x, y, -np.ones(4, np.int64), scale, level, 10.0)
+    right = measure_displacements(coef, x, y, -np.ones(4, np.int64), scale, level, 10.0)
     np.testing.assert_array_equal(right, np.where(expected > 0, 10.0, -10.0))
 
 
@@ -300,8 +305,8 @@ def test_scatter_bars_stand_where_there_is_room(space: int) -> None:
     opc = replace(OPC, bar_nm=60, bar_distance_nm=180)
     y = np.arange(4) * (300 + space)
     target = np.stack([0 * y, y, 0 * y + 4000, y + 300], axis=1)
-    boundary = boundary_of(target, RULES)
-    bars = scatter_bars(boundary, target, RULES, opc, 1.0)
+    boundary = cut_boundary(target, RULES)
+    bars = place_scatter_bars(boundary, target, RULES, opc, 1.0)
     lines = merge(bars)
     lines = lines[(lines[:, 0] > 0) & (lines[:, 2] < 4000)]
     between = [((lines[:, 1] > a) & (lines[:, 3] < b)).sum() for a, b in pairwise(y)]
@@ -316,7 +321,7 @@ def test_scatter_bars_stand_where_there_is_room(space: int) -> None:
 def test_scatter_bars_keep_the_rules_of_the_mask_anywhere(seed: int) -> None:
     opc = replace(OPC, bar_nm=60, bar_distance_nm=150)
     target = shapes(seed, cells=12, cell=600)
-    bars = scatter_bars(boundary_of(target, RULES), target, RULES, opc, 1.0)
+    bars = place_scatter_bars(cut_boundary(target, RULES), target, RULES, opc, 1.0)
     assert len(bars) > 10
     assert len(merge(bars)) < len(bars), "those of one edge join"
     assert polygon_of(bars).area == ((bars[:, 2] - bars[:, 0]) * (bars[:, 3] - bars[:, 1])).sum()
@@ -329,10 +334,10 @@ def test_windows_share_out_the_bars() -> None:
     barred = replace(QUICK, opc=replace(QUICK.opc or OPC, bar_nm=60, bar_distance_nm=150))
     target = shapes(0, cells=40, cell=600)
     window = Box(9000, 9000, 13_000, 13_000)
-    whole = corrections(target, window, 1.0, barred)
-    assert len(whole) > len(corrections(target, window, 1.0, QUICK))
+    whole = find_corrections(target, window, 1.0, barred)
+    assert len(whole) > len(find_corrections(target, window, 1.0, QUICK))
     halves = [Box(9000, 9000, 11_111, 13_000), Box(11_111, 9000, 13_000, 13_000)]
-    apart = [corrections(target, half, 1.0, barred) for half in halves]
+    apart = [find_corrections(target, half, 1.0, barred) for half in halves]
     assert rows(np.concatenate(apart)) == rows(whole)
 
 
@@ -352,9 +357,9 @@ def test_lengths_that_contradict_each_other_are_refused(
 ) -> None:
     wrong = replace(KRF, opc=replace(OPC, **lengths))
     with pytest.raises(ConfigError, match=said):
-        corrections(WIRES, SQUARE, 1.0, wrong)
+        find_corrections(WIRES, SQUARE, 1.0, wrong)
 
 
 def test_a_process_without_opc_corrects_no_mask() -> None:
     with pytest.raises(ConfigError, match="krf130 has no table opc"):
-        corrections(WIRES, SQUARE, 1.0, replace(KRF, opc=None))
+        find_corrections(WIRES, SQUARE, 1.0, replace(KRF, opc=None))

@@ -11,12 +11,12 @@ from scipy.sparse.csgraph import connected_components
 
 from stages.contracts import Box, Defect, Float32s, Floats, Int64s
 from stages.geometry.union import merge
-from stages.lithography.measure.connectivity import broken
+from stages.lithography.measure.connectivity import find_breaks
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.measure.sections import KINDS, Rules
-from stages.lithography.optics.fields import lattice_of
-from stages.lithography.optics.kernels import field_of
-from stages.lithography.optics.resist import threshold
+from stages.lithography.optics.fields import make_lattice
+from stages.lithography.optics.kernels import make_field
+from stages.lithography.optics.resist import compute_threshold
 from stages.lithography.process import Corner
 from tests.support.optical import KRF, imaged
 
@@ -121,7 +121,7 @@ def pairs_of(owners: Int64s, within: Int64s) -> dict[int, set[int]]:
 def test_failures_are_those_of_the_graph_of_all_points(seed: int) -> None:
     coef, runs = blobs(seed), squares(seed)
     levels = np.array([-0.3, 0.4])
-    rows = broken(coef, runs, levels, EVERYWHERE)
+    rows = find_breaks(coef, runs, levels, EVERYWHERE)
     assert (rows[:, 4] == 1).all()
     shapes = drawn_shapes(runs)
     told_of = dict.fromkeys(KINDS, 0)
@@ -144,7 +144,9 @@ def test_failures_are_those_of_the_graph_of_all_points(seed: int) -> None:
 
 
 def test_the_random_cases_have_failures_of_every_kind() -> None:
-    kinds = [broken(blobs(s), squares(s), np.array([-0.3, 0.4]), EVERYWHERE) for s in range(12)]
+    kinds = [
+        find_breaks(blobs(s), squares(s), np.array([-0.3, 0.4]), EVERYWHERE) for s in range(12)
+    ]
     assert {KINDS[int(kind)] for kind in np.concatenate(kinds)[:, 0]} == {
         "bridge", "open", "missing", "extra",
     }  # fmt: skip
@@ -152,13 +154,13 @@ def test_the_random_cases_have_failures_of_every_kind() -> None:
 
 def test_only_places_in_the_half_open_core_are_told() -> None:
     coef, runs, levels = blobs(1), squares(1), np.array([0.0])
-    every = broken(coef, runs, levels, EVERYWHERE)
+    every = find_breaks(coef, runs, levels, EVERYWHERE)
     x, y = (int(v) for v in every[len(every) // 2, 1:3])
     for core in ((x, y, SIDE, SIDE), (0, 0, x, y), (x - 3, y - 3, x + 1, y + 1)):
         inside = (every[:, 1] >= core[0]) & (every[:, 1] < core[2])
         inside &= (every[:, 2] >= core[1]) & (every[:, 2] < core[3])
         assert inside.any()
-        got = broken(coef, runs, levels, EVERYWHERE._replace(core=core))
+        got = find_breaks(coef, runs, levels, EVERYWHERE._replace(core=core))
         np.testing.assert_array_equal(got, every[inside])
 
 
@@ -186,13 +188,13 @@ def corners_apart(gap: int) -> Rects:
 
 def brightness(rects: Rects, x_nm: float, y_nm: float) -> float:
     """Return the image at nominal focus, in shares of the threshold, from its harmonics."""
-    side = lattice_of(KRF, 1.0).side_dbu
-    field = field_of(KRF, side)
+    side = make_lattice(KRF, 1.0).side_dbu
+    field = make_field(KRF, side)
     coarse = imaged(KRF, 0.0, np.array(rects) + side // 2, field)
     order = np.arange(1 - field.pixels // 2, field.pixels // 2)
     harmonics = np.fft.fft2(coarse, norm="forward")[np.ix_(order, order)]
     across, up = (np.exp(2j * np.pi * order * (v + side // 2) / side) for v in (x_nm, y_nm))
-    return float((up @ harmonics @ across).real / threshold(KRF))
+    return float((up @ harmonics @ across).real / compute_threshold(KRF))
 
 
 # Off the border of fields: a place is known to a step, and each field may see it beyond its own.
@@ -268,5 +270,5 @@ def test_shapes_joined_outside_the_window_are_apart_where_their_gap_prints_clear
 @pytest.mark.parametrize("reach", range(1, 60, 7))
 def test_what_only_reaches_into_the_guard_of_a_field_is_not_missing(reach: int) -> None:
     # The field of the box begins a guard before it: of the plate it sees a sliver.
-    begins = WINDOW.x_min // 39 * 39 - lattice_of(KRF, 1.0).guard_dbu
+    begins = WINDOW.x_min // 39 * 39 - make_lattice(KRF, 1.0).guard_dbu
     assert find([(-5000, -400, begins + reach, 400), (200, -400, 1200, 400)]) == []

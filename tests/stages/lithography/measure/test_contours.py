@@ -12,10 +12,10 @@ from shapely import Polygon
 from shapely.geometry import box
 
 from stages.contracts import Box, Float32s, Floats
-from stages.lithography.measure.contours import Images, band, contours
-from stages.lithography.optics.exposure import Exposure, expose, pixels_of
-from stages.lithography.optics.fields import clipped, field_for, lattice_of
-from stages.lithography.optics.kernels import field_of
+from stages.lithography.measure.contours import Images, find_band, trace_contours
+from stages.lithography.optics.exposure import Exposure, count_spline_px, expose
+from stages.lithography.optics.fields import clip_to_field, make_lattice, make_lattice_field
+from stages.lithography.optics.kernels import make_field
 from tests.support.optical import KRF, imaged, routed
 
 DBU_NM = 0.01
@@ -35,7 +35,7 @@ def fringes(share: float, phase: float = 0.0) -> Float32s:
 
 def alone(coef: Float32s, window: Box, scale: float, level: float) -> list[Polygon]:
     """What prints of one image whose field begins at the origin."""
-    return contours(Images([window], [(0, 0)], [[coef]], scale), [(0, level)])
+    return trace_contours(Images([window], [(0, 0)], [[coef]], scale), [(0, level)])
 
 
 def area_nm2(polygons: list[Polygon]) -> float:
@@ -70,13 +70,13 @@ def test_two_beams_print_lines_where_the_cosine_says(level: float, turned: bool)
 
 def routed_image(process_side_nm: float = 3000.0) -> tuple[Floats, Exposure, float]:
     """A mask of random wires, its image on the coarse grid, and what the resist sees of it."""
-    field = field_of(KRF, process_side_nm)
+    field = make_field(KRF, process_side_nm)
     rects = routed(5, process_side_nm, 150)
     coarse = imaged(KRF, 0.0, rects, field)
     (exposure,) = expose(
         [np.round(rects / DBU_NM).astype(np.int64)], field, DBU_NM, KRF, KRF.corners[:1]
     )
-    return coarse, exposure, pixels_of(field) / (process_side_nm / DBU_NM)
+    return coarse, exposure, count_spline_px(field) / (process_side_nm / DBU_NM)
 
 
 def harmonics_of(coarse: Floats) -> Floats:
@@ -150,7 +150,7 @@ def blobs(gain: float) -> Float32s:
 def test_fields_leave_no_seam(parts: int) -> None:
     images, window = tiled(0.0, parts)
     one = Images([window], [(0, 0)], [[blobs(1)]], images.scale)
-    cut, whole = contours(images, [(0, 1.0)]), contours(one, [(0, 1.0)])
+    cut, whole = trace_contours(images, [(0, 1.0)]), trace_contours(one, [(0, 1.0)])
     assert len(cut) == len(whole) > 5
     apart = shapely.symmetric_difference(shapely.union_all(cut), shapely.union_all(whole))
     # The lattices differ and so do the chords, by a share of a nm.
@@ -162,15 +162,15 @@ def test_fields_leave_no_seam(parts: int) -> None:
 
 def test_fields_that_differ_a_little_still_leave_no_sliver() -> None:
     images, _ = tiled(0.002, 2)
-    polygons = contours(images, [(0, 1.0)])
-    same = contours(tiled(0.0, 2)[0], [(0, 1.0)])
+    polygons = trace_contours(images, [(0, 1.0)])
+    same = trace_contours(tiled(0.0, 2)[0], [(0, 1.0)])
     assert len(polygons) == len(same)
     assert min(polygon.area for polygon in polygons) > 0.5 * min(p.area for p in same)
 
 
 def test_polygons_are_whole_valid_apart_and_in_the_window() -> None:
     images, window = tiled(0.001, 3)
-    polygons = contours(images, [(0, 1.1)])
+    polygons = trace_contours(images, [(0, 1.1)])
     assert all(polygon.is_valid and polygon.area > 0 for polygon in polygons)
     points = np.concatenate([shapely.get_coordinates(polygon) for polygon in polygons])
     np.testing.assert_array_equal(points, np.round(points))
@@ -188,7 +188,7 @@ def test_any_and_all_of_two_corners_are_the_wider_and_the_narrower(where: Where)
     at = [(0, 1.2), (1, 1.2)]
     halves = {each: math.acos(0.2 / each) for each in (0.7, 0.4)}
     half = max(halves.values()) if where == "any" else min(halves.values())
-    covered = sum(polygon.area for polygon in contours(images, at, where)) / window.area
+    covered = sum(polygon.area for polygon in trace_contours(images, at, where)) / window.area
     assert abs(covered - half / math.pi) < 1e-4
 
 
@@ -196,11 +196,11 @@ def test_the_band_is_the_union_less_the_intersection() -> None:
     images, _ = tiled(0.0, 2)
     levels = (0.9, 1.0, 1.15)
     at = [(0, level) for level in levels]
-    each = [shapely.union_all(contours(images, [corner])) for corner in at]
+    each = [shapely.union_all(trace_contours(images, [corner])) for corner in at]
     expected = shapely.difference(
         shapely.union_all(each), shapely.intersection_all(np.array(each, object))
     )
-    found = band(contours(images, at, "any"), contours(images, at, "all"))
+    found = find_band(trace_contours(images, at, "any"), trace_contours(images, at, "all"))
     apart = shapely.symmetric_difference(shapely.union_all(found), expected)
     assert expected.area > 0
     assert apart.area < 1e-3 * expected.area
@@ -208,9 +208,9 @@ def test_the_band_is_the_union_less_the_intersection() -> None:
 
 def test_one_corner_has_no_band_and_darkness_no_contour() -> None:
     images, _ = tiled(0.0, 2)
-    once = contours(images, [(0, 1.0)])
-    assert band(once, once) == []
-    assert contours(images, [(0, 99.0)]) == []
+    once = trace_contours(images, [(0, 1.0)])
+    assert find_band(once, once) == []
+    assert trace_contours(images, [(0, 99.0)]) == []
     window = Box(10_000, 13_000, 190_000, 187_000)
     (all_of_it,) = alone(fringes(0.7), window, images.scale, 0.2)
     assert all_of_it.area == window.area
@@ -220,28 +220,28 @@ def test_where_nothing_is_drawn_nothing_prints() -> None:
     images, _ = tiled(0.0, 2)
     empty = Images(images.cores, images.places, [[], *images.coef[1:]], images.scale)
     dark = images.cores[0]
-    found = shapely.union_all(contours(empty, [(0, 1.0)]))
+    found = shapely.union_all(trace_contours(empty, [(0, 1.0)]))
     assert not found.is_empty
-    assert found.intersection(box(*dark.grown(-3000).as_tuple())).is_empty
+    assert found.intersection(box(*dark.grow(-3000).as_tuple())).is_empty
 
 
 def test_real_fields_meet_at_their_cores() -> None:
-    lattice = lattice_of(KRF, 1.0)
-    field = field_for(lattice, KRF, 1.0)
+    lattice = make_lattice(KRF, 1.0)
+    field = make_lattice_field(lattice, KRF, 1.0)
     window = Box(lattice.core_dbu - 1200, 300, lattice.core_dbu + 1200, 2700)
     rects = np.round(routed(2, 2 * lattice.core_dbu, 160)).astype(np.int64)
-    places = lattice.places(window)
-    exposures = expose([clipped(rects, place, lattice.side_dbu) for place in places], field, 1.0,
-                       KRF, KRF.corners[:1])  # fmt: skip
-    cores = [core for place in places if (core := lattice.core_of(place).intersect(window))]
+    places = lattice.list_places(window)
+    local = [clip_to_field(rects, place, lattice.side_dbu) for place in places]
+    exposures = expose(local, field, 1.0, KRF, KRF.corners[:1])
+    cores = [core for place in places if (core := lattice.locate_core(place).intersect(window))]
     coef = [[exposures[0].coef[index]] for index in range(len(places))]
-    scale = pixels_of(field) / lattice.side_dbu
+    scale = count_spline_px(field) / lattice.side_dbu
     level = float(exposures[0].levels[0])
     at = [(0, level)]
-    together = shapely.union_all(contours(Images(cores, places, coef, scale), at))
+    together = shapely.union_all(trace_contours(Images(cores, places, coef, scale), at))
     across = box(lattice.core_dbu - 60, 300, lattice.core_dbu + 60, 2700)
     apart = [
-        shapely.union_all(contours(Images([core], [place], [mine], scale), at))
+        shapely.union_all(trace_contours(Images([core], [place], [mine], scale), at))
         for core, place, mine in zip(cores, places, coef, strict=True)
     ]
     assert len(apart) == 2

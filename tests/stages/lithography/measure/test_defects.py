@@ -9,9 +9,9 @@ import pytest
 
 from stages.contracts import Box, Defect, Floats, Int64s
 from stages.lithography.measure.defects import find_defects, label_clips
-from stages.lithography.optics.fields import halo_nm, lattice_of
-from stages.lithography.optics.kernels import field_of
-from stages.lithography.optics.resist import threshold
+from stages.lithography.optics.fields import compute_halo_nm, make_lattice
+from stages.lithography.optics.kernels import make_field
+from stages.lithography.optics.resist import compute_threshold
 from stages.lithography.process import Corner
 from tests.support.optical import KRF, imaged, runs_of, tracks
 
@@ -90,7 +90,7 @@ def test_a_neck_fails_at_less_light_and_a_gap_at_more() -> None:
 def across(rects: Rects, row_dbu: int, corner: Corner) -> tuple[Floats, Floats]:
     """Places in nm along y = `row_dbu` and what the image is there, in shares of the threshold."""
     side = 11_300
-    field = field_of(KRF, side)
+    field = make_field(KRF, side)
     local = np.clip(np.array(rects) + side // 2, 0, side)
     coarse = imaged(KRF, corner.defocus_nm, local, field)
     n = field.pixels
@@ -100,7 +100,7 @@ def across(rects: Rects, row_dbu: int, corner: Corner) -> tuple[Floats, Floats]:
     x, y = (places + side / 2) / side, (row_dbu + side / 2) / side
     row = np.exp(2j * np.pi * y * order) @ harmonics
     intensity = (np.exp(2j * np.pi * np.outer(x, order)) @ row).real
-    return places, intensity * corner.dose / threshold(KRF)
+    return places, intensity * corner.dose / compute_threshold(KRF)
 
 
 def test_severity_is_that_of_the_interpolated_image() -> None:
@@ -139,7 +139,7 @@ def wires(seed: int, box: Box, step: int = 130) -> Int64s:
 
 
 SQUARE = Box(-3000, 2000, 9000, 13_000)
-WIRES = wires(7, SQUARE.grown(round(halo_nm(KRF)) + 200))
+WIRES = wires(7, SQUARE.grow(round(compute_halo_nm(KRF)) + 200))
 
 
 def test_a_window_in_four_has_the_defects_of_the_whole() -> None:
@@ -151,10 +151,10 @@ def test_a_window_in_four_has_the_defects_of_the_whole() -> None:
         Box(SQUARE.x_min, SQUARE.y_min, x, y), Box(x, SQUARE.y_min, SQUARE.x_max, y),
         Box(SQUARE.x_min, y, x, SQUARE.y_max), Box(x, y, SQUARE.x_max, SQUARE.y_max),
     ]  # fmt: skip
-    reach = round(halo_nm(KRF)) + 1
+    reach = round(compute_halo_nm(KRF)) + 1
     apart: list[Defect] = []
     for part in parts:
-        seen = part.grown(reach)
+        seen = part.grow(reach)
         inside = (WIRES[:, 0] < seen.x_max) & (WIRES[:, 2] > seen.x_min)
         inside &= (WIRES[:, 1] < seen.y_max) & (WIRES[:, 3] > seen.y_min)
         apart += find(WIRES[inside], part)
@@ -173,7 +173,7 @@ def test_order_and_cutting_of_the_rectangles_do_not_matter() -> None:
 
 @pytest.mark.parametrize("steps", [(3, -2), (-1, 0)])
 def test_a_shift_by_whole_fields_shifts_the_defects(steps: tuple[int, int]) -> None:
-    dx, dy = (lattice_of(KRF, 1.0).core_dbu * step for step in steps)
+    dx, dy = (make_lattice(KRF, 1.0).core_dbu * step for step in steps)
     moved = Box(SQUARE.x_min + dx, SQUARE.y_min + dy, SQUARE.x_max + dx, SQUARE.y_max + dy)
     expected = [
         replace(defect, x_dbu=defect.x_dbu + dx, y_dbu=defect.y_dbu + dy)
@@ -210,7 +210,7 @@ def test_defects_lie_in_the_half_open_window() -> None:
 
 
 def test_lines_lie_at_the_same_places_of_the_layout_in_every_field() -> None:
-    pitch = lattice_of(KRF, 1.0).pitch_dbu
+    pitch = make_lattice(KRF, 1.0).pitch_dbu
     along = [defect for defect in find(WIRES, SQUARE) if defect.kind in ("pinch", "space", "epe")]
     assert len(along) > 5
     for defect in along:

@@ -14,9 +14,9 @@ from scipy.ndimage import map_coordinates
 from stages.contracts import Float32s, Floats, Int64s
 from stages.geometry.union import runs_gaps_edges
 from stages.lithography.measure.sections import Rules, measure
-from stages.lithography.optics.exposure import Exposure, expose, pixels_of
+from stages.lithography.optics.exposure import Exposure, count_spline_px, expose
 from stages.lithography.optics.kernels import Field
-from stages.lithography.optics.resist import threshold
+from stages.lithography.optics.resist import compute_threshold
 from stages.lithography.process import Corner, Process
 from tests.support.optical import (
     ARFI,
@@ -93,7 +93,7 @@ def test_the_spline_reads_what_lies_between_samples(
     exact = interpolated(images(process, 0.0, [clip * DBU_NM for clip in clips], field), TIMES)
     spline = np.stack([between(coef, TIMES // 2) for coef in exposure.coef])
     assert np.abs(exact - spline).max() < 1e-3, "under what the kernels leave out"
-    step_nm, level = field.side_nm / field.pixels / TIMES, threshold(process)
+    step_nm, level = field.side_nm / field.pixels / TIMES, compute_threshold(process)
     moved = np.concatenate(
         [
             displacement_nm(*pair, level, step_nm, process)
@@ -132,8 +132,9 @@ def measured_widths(exposure: Exposure, rects: Int64s, field: Field, level: floa
     runs, _, edges = runs_gaps_edges(rects, 0)
     share = 100.0  # far more than prints: every width is reported, as a share of this
     rules = Rules(
-        core=(0, 0, side, side), scale=pixels_of(field) / side, pitch=400, straight=1, width=2000,
-        space=0, line_end=0, pinch_share=share, space_share=0.5, epe=900.0, line_end_epe=900.0,
+        core=(0, 0, side, side), scale=count_spline_px(field) / side, pitch=400, straight=1,
+        width=2000, space=0, line_end=0, pinch_share=share, space_share=0.5,
+        epe=900.0, line_end_epe=900.0,
     )  # fmt: skip
     rows = measure(exposure.coef[0], runs, edges, np.array([level]), rules)
     drawn = 1400
@@ -150,7 +151,7 @@ def test_widths_are_read_along_lines_as_exactly() -> None:
         + [[middle + 9003, 0, middle + 10403, middle]]
     )
     (exposure,) = expose([rects], field, DBU_NM, KRF, KRF.corners[:1])
-    level = threshold(KRF)
+    level = compute_threshold(KRF)
     rows = measured_widths(exposure, rects, field, level)
     picture = interpolated(imaged(KRF, 0.0, rects * DBU_NM, field), 1)
     order = np.arange(1 - field.pixels // 2, field.pixels // 2)
@@ -186,7 +187,7 @@ def test_corners_share_the_images_of_one_focus(source: Process) -> None:
             expected = imaged(process, CORNERS[corner].defocus_nm, mask[0] * DBU_NM, field)
             on_samples = between(exposure.coef[0], 1)[::2, ::2]
             assert np.abs(on_samples - expected).max() < 0.004  # the spline's, away from contours
-            assert math.isclose(level * CORNERS[corner].dose, threshold(process))
+            assert math.isclose(level * CORNERS[corner].dose, compute_threshold(process))
     (some,) = expose(mask, field, DBU_NM, process, (CORNERS[2],))
     assert some.corners == (2,)
     np.testing.assert_array_equal(some.coef, exposures[-1].coef)

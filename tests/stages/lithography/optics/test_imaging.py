@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from stages.contracts import Floats
-from stages.lithography.optics.imaging import image, mask_spectrum
-from stages.lithography.optics.kernels import field_of, kernels
+from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.kernels import compute_kernels, make_field
 from stages.lithography.process import Process
 from tests.support.optical import (
     ARFI,
@@ -31,7 +31,7 @@ from tests.support.optical import (
 
 def test_a_spectrum_is_that_of_a_finely_drawn_mask() -> None:
     pixels, side_nm = 512, 5120.0
-    field = field_of(KRF, side_nm)
+    field = make_field(KRF, side_nm)
     passes = np.zeros((pixels, pixels))
     rects = (routed(4, pixels, 14) + np.array([3, 5, 3, 5])).clip(0, pixels).astype(int)
     weight = np.random.default_rng(0).choice([1.0, -1.0, 0.25], len(rects))
@@ -44,7 +44,7 @@ def test_a_spectrum_is_that_of_a_finely_drawn_mask() -> None:
     box = np.sinc(order / pixels) * np.exp(-1j * np.pi * order / pixels)
     expected = np.fft.fft2(passes, norm="forward")[np.ix_(order, order)] * np.outer(box, box)
     rows = np.concatenate([rects * (side_nm / pixels), weight[:, None]], axis=1)
-    got = mask_spectrum(torch.from_numpy(rows[None]), field)[0].numpy()
+    got = compute_spectrum(torch.from_numpy(rows[None]), field)[0].numpy()
     assert np.abs(got - expected).max() < 1e-6
     assert abs(got[field.band, field.band] - passes.mean()) < 1e-6
 
@@ -55,7 +55,9 @@ def test_what_is_cut_out_again_is_not_there() -> None:
     pieces = np.array(
         [[500, 500, 1000, 2500, 1], [1500, 500, 2500, 2500, 1], [1000, 500, 1500, 800, 1]], float
     )
-    one, other = (mask_spectrum(torch.from_numpy(rects[None]), field) for rects in (whole, pieces))
+    one, other = (
+        compute_spectrum(torch.from_numpy(rects[None]), field) for rects in (whole, pieces)
+    )
     assert (one - other).abs().max() < 1e-6
     assert one.abs().max() > 0.1
 
@@ -119,10 +121,10 @@ def test_a_finer_grid_shows_the_same_image(
     coarse = square_of(process, 48)
     asked = process if energy is None else replace(process, energy=energy)
     mask = [routed(8, coarse.side_nm, process.min_width_nm)]
-    optics = kernels(asked, process.corners[1].defocus_nm, coarse)
+    optics = compute_kernels(asked, process.corners[1].defocus_nm, coarse)
     fine = replace(coarse, pixels=3 * coarse.pixels)
     picture, finer = (
-        image(spectra(mask, field), optics, field)[0].numpy() for field in (coarse, fine)
+        compute_image(spectra(mask, field), optics, field)[0].numpy() for field in (coarse, fine)
     )
     assert np.abs(interpolated(picture, 3) - finer).max() < limit
     assert np.ptp(finer) > 0.5

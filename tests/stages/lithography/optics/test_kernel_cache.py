@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from stages.lithography.optics import kernel_cache as cache
-from stages.lithography.optics.kernel_cache import kept
-from stages.lithography.optics.kernels import field_of, kernels
+from stages.lithography.optics.kernel_cache import load_or_compute
+from stages.lithography.optics.kernels import compute_kernels, make_field
 from stages.lithography.process import Process, Source
 from tests.support.optical import DIPOLE, KRF
 
@@ -38,9 +38,9 @@ class Made:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HOTSCAN_CACHE", str(tmp_path / "kept"))
-    kernels.cache_clear()
+    compute_kernels.cache_clear()
     yield tmp_path / "kept"
-    kernels.cache_clear()
+    compute_kernels.cache_clear()
 
 
 def assert_same(arrays: cache.Arrays) -> None:
@@ -53,19 +53,19 @@ def assert_same(arrays: cache.Arrays) -> None:
 def test_a_second_call_reads_what_the_first_wrote(folder: Path) -> None:
     make = Made()
     for _ in range(2):
-        assert_same(kept({"na": 0.7, "map": ((1.0, 0.5),)}, make))
+        assert_same(load_or_compute({"na": 0.7, "map": ((1.0, 0.5),)}, make))
     assert make.times == 1
     assert len(list(folder.iterdir())) == 1, "nothing unfinished is left"
-    kept({"na": 0.8, "map": ((1.0, 0.5),)}, make)
-    kept({"na": 0.7, "map": ((0.5, 1.0),)}, make)
+    load_or_compute({"na": 0.8, "map": ((1.0, 0.5),)}, make)
+    load_or_compute({"na": 0.7, "map": ((0.5, 1.0),)}, make)
     assert make.times == 3
-    assert_same(kept({"map": ((1.0, 0.5),), "na": 0.7}, make))
+    assert_same(load_or_compute({"map": ((1.0, 0.5),), "na": 0.7}, make))
     assert make.times == 3, "the order of what it depends on does not matter"
 
 
 def test_a_file_cut_short_or_damaged_is_made_again(folder: Path) -> None:
     make = Made()
-    kept(1, make)
+    load_or_compute(1, make)
     (path,) = folder.iterdir()
     good = path.read_bytes()
     damaged = [good[:size] for size in (0, 1, len(good) // 2, len(good) - 1)]
@@ -73,13 +73,13 @@ def test_a_file_cut_short_or_damaged_is_made_again(folder: Path) -> None:
         damaged.append(good[:at] + bytes([good[at] ^ 0x21]) + good[at + 1 :])
     for content in damaged:
         path.write_bytes(content)
-        assert_same(kept(1, make))
-        assert_same(kept(1, make))
+        assert_same(load_or_compute(1, make))
+        assert_same(load_or_compute(1, make))
     assert make.times > len(damaged) / 4, "most damage is noticed; the rest does no harm"
     for content in damaged[:4]:
         path.write_bytes(content)
         before = make.times
-        kept(1, make)
+        load_or_compute(1, make)
         assert make.times == before + 1
         assert path.read_bytes() == good
 
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_is_done_without(
     monkeypatch.setenv("HOTSCAN_CACHE", str(tmp_path / where))
     make = Made()
     for _ in range(2):
-        assert_same(kept(1, make))
+        assert_same(load_or_compute(1, make))
     assert make.times == 2
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cache.np, "savez", half)
-    assert_same(kept(1, Made()))
+    assert_same(load_or_compute(1, Made()))
     assert list(folder.iterdir()) == []
 
 
@@ -119,33 +119,33 @@ OTHERS = [
 
 
 def test_no_kernels_are_those_of_other_optics(folder: Path, tmp_path: Path) -> None:
-    field = replace(field_of(KRF, 1500.0), band=8)
+    field = replace(make_field(KRF, 1500.0), band=8)
     asked: list[tuple[Process, float]] = [(each, 0.0) for each in (KRF, *OTHERS)]
     asked += [(KRF, z) for z in (50.0, 50.5, -50.0)]
     asked.append((replace(KRF, refractive_index=1.1), 50.0))
-    made = [kernels(*each, field) for each in asked]
-    wider = kernels(KRF, 0.0, replace(field, side_nm=1600.0))
+    made = [compute_kernels(*each, field) for each in asked]
+    wider = compute_kernels(KRF, 0.0, replace(field, side_nm=1600.0))
     files = len(list(folder.iterdir()))
     assert files == len(asked) + 1
     for i, one in enumerate(made):
         for other in (*made[:i], wider):
             same = one.waves.shape == other.waves.shape
             assert not same or not torch.equal(one.waves, other.waves)
-    kernels.cache_clear()
+    compute_kernels.cache_clear()
     for each, before in zip(asked, made, strict=True):
-        again = kernels(*each, field)
+        again = compute_kernels(*each, field)
         assert torch.equal(again.waves, before.waves)
         assert torch.equal(again.rest, before.rest)
     alike = replace(KRF, name="mine", min_width_nm=100.0, corners=KRF.corners[:1])
-    assert torch.equal(kernels(alike, 0.0, field).waves, made[0].waves)
+    assert torch.equal(compute_kernels(alike, 0.0, field).waves, made[0].waves)
     assert len(list(folder.iterdir())) == files, "limits and corners are no part of the optics"
 
 
 def test_where_kernels_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/of/user")
     monkeypatch.setenv("HOTSCAN_CACHE", "/asked/for")
-    assert cache.folder() == Path("/asked/for")
+    assert cache.cache_folder() == Path("/asked/for")
     monkeypatch.setenv("HOTSCAN_CACHE", "")
-    assert cache.folder() == Path("/of/user/hotscan")
+    assert cache.cache_folder() == Path("/of/user/hotscan")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.folder() == Path.home() / ".cache" / "hotscan"
+    assert cache.cache_folder() == Path.home() / ".cache" / "hotscan"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stages.contracts import Floats
-from stages.lithography.optics.kernels import field_of, kernels, source_points
+from stages.lithography.optics.kernels import compute_kernels, make_field, sample_source
 from stages.lithography.process import Process, Source
 from tests.support.optical import (
     ARFI,
@@ -62,7 +62,7 @@ def test_the_kernels_that_are_kept_suffice_on_real_clips(
 @pytest.mark.parametrize("defocus_nm", [0, 100])
 def test_packed_kernels_image_as_the_decomposition(process: Process, defocus_nm: float) -> None:
     field = square_of(process, 24)
-    optics, rects = kernels(process, defocus_nm, field), routed(5, field.side_nm, 140)
+    optics, rects = compute_kernels(process, defocus_nm, field), routed(5, field.side_nm, 140)
     inner = slice(field.pixels // 2 - 1 - field.band, field.pixels // 2 + field.band)
     shifted = pupils(process, defocus_nm, field)[:, inner, inner]
     side = shifted.shape[1]
@@ -129,7 +129,7 @@ def grating(
     process: Process, pitch_nm: float, defocus_nm: float = 0.0, lines: int = 4, duty: float = 0.5
 ) -> Waves:
     """Image along x of lines and spaces, a line's centre at 0, as Fourier coefficients."""
-    field = field_of(process, lines * pitch_nm)
+    field = make_field(process, lines * pitch_nm)
     x = np.arange(lines + 1)[:, None] * pitch_nm + [-duty * pitch_nm / 2, duty * pitch_nm / 2]
     x = np.clip(x, 0, field.side_nm)
     rects = np.stack([x[:, 0], x[:, 0] * 0, x[:, 1], x[:, 0] * 0 + field.side_nm], axis=1)
@@ -220,7 +220,7 @@ IDS = [f"{source.shape} {source.opening_deg:g}" for source in SOURCES]
 
 @pytest.mark.parametrize("source", SOURCES, ids=IDS)
 def test_source_points_have_the_moments_of_the_source(source: Source) -> None:
-    points, weights = source_points(source)
+    points, weights = sample_source(source)
     assert abs(weights.sum() - 1) < 1e-12
     np.testing.assert_allclose(weights @ points, 0, atol=1e-12)
     np.testing.assert_allclose(points, -points[::-1], atol=1e-12)
@@ -258,14 +258,14 @@ def test_a_map_of_an_annulus_is_an_annulus() -> None:
 def test_rows_of_a_map_read_from_the_top() -> None:
     rows = np.zeros((5, 5))
     rows[1, 4] = 1  # second row from the top, last column
-    points, weights = source_points(Source("map", 0.5, map=tuple(map(tuple, rows.tolist()))))
+    points, weights = sample_source(Source("map", 0.5, map=tuple(map(tuple, rows.tolist()))))
     np.testing.assert_allclose(weights @ points, (0.4, 0.2), atol=0.01)
     half = np.abs(points - weights @ points).max(axis=0)
     np.testing.assert_allclose(half, 0.1, atol=0.02)
 
 
 def test_what_a_map_lights_outside_the_pupil_is_dark() -> None:
-    points, weights = source_points(Source("map", 1.0, map=((1.0,),)))
+    points, weights = sample_source(Source("map", 1.0, map=((1.0,),)))
     assert np.hypot(*points.T).max() < 1
     assert abs(weights @ (points**2).sum(axis=1) - 0.5) < 0.01, "a disc of radius 1"
 
@@ -273,7 +273,7 @@ def test_what_a_map_lights_outside_the_pupil_is_dark() -> None:
 @pytest.mark.parametrize("process", [*SHIPPED, DIPOLE], ids=name_of)
 def test_a_field_samples_the_image_often_enough(process: Process) -> None:
     for side_nm in (None, 1000.0, 3333.3):
-        field = field_of(process, side_nm)
+        field = make_field(process, side_nm)
         assert field.side_nm / field.pixels <= process.wavelength_nm / (4 * process.na) * (1 + 1e-9)
         reach = (1 + process.source.sigma_out) * process.na / process.wavelength_nm
         passed = math.floor(reach * field.side_nm + 1e-9)

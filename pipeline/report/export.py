@@ -1,0 +1,119 @@
+"""The files that a run writes for people and other tools: the report, and one file of a format.
+
+in       a `RunView`, its metrics, the regions without a verdict
+out      the files of ``RUN/report``, or one file (or folder) of one of `FORMATS`
+promise  every file can be written again from the run directory, and appears whole or not at all
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.engine.run_directory import write_library, write_table, write_whole
+from pipeline.report.page_data import gather_page_data
+from pipeline.report.run_view import MOST_REGIONS, RunView
+from stages.contracts import Box
+from stages.errors import UsageError
+from stages.exports.lyrdb import compress_lyrdb, format_lyrdb
+from stages.exports.markers import build_clip, build_markers, find_free_layer, name_clip_file
+from stages.exports.pages.report import render_report
+from stages.exports.pages.report_data import NotScanned
+from stages.exports.tables import format_csv, format_json, hotspots_to_table
+from stages.geometry.window_query import query
+
+FORMATS = ("gds", "oas", "lyrdb", "csv", "json", "parquet", "clips")
+
+
+def write_report(
+    view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
+) -> None:
+    """Write the page, the tables and the markers of a run."""
+    folder = view.run.report
+    folder.mkdir(exist_ok=True)
+    page = render_report(gather_page_data(view, metrics, regions))
+    write_whole(folder / "index.html", page.encode())
+    for name, form in (
+        ("hotspots.csv", "csv"), ("hotspots.lyrdb.gz", "lyrdb"), ("markers.gds", "gds"),
+    ):  # fmt: skip
+        export_hotspots(view, form, folder / name, [region.box for region in regions])
+
+
+def export_hotspots(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
+    """Write the hotspots of a run in one of `FORMATS`.
+
+    Parameters
+    ----------
+    path
+        The file; the folder for ``clips``.
+    regions
+        The regions without a verdict.
+
+    Raises
+    ------
+    UsageError
+        When there is no such format, or `path` cannot be written.
+    """
+    if form not in FORMATS:
+        raise UsageError(f"format {form!r} is unknown; choose one of {', '.join(FORMATS)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(view, form, path, regions)
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror}); choose another --out"
+        ) from error
+
+
+def _write(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
+    table = view.hotspots, view.layout.dbu_nm, view.verdicts
+    if form == "csv":
+        write_whole(path, format_csv(*table).encode())
+    elif form == "json":
+        write_whole(path, format_json(*table).encode())
+    elif form == "parquet":
+        write_table(path, hotspots_to_table(*table))
+    elif form == "lyrdb":
+        write_whole(path, compress_lyrdb(_format_lyrdb(view, regions)))
+    elif form == "clips":
+        _write_clips(view, path)
+    else:
+        write_library(path, _build_markers(view, regions), oasis=form == "oas")
+
+
+def _choose_marker_layer(view: RunView) -> int:
+    return find_free_layer(view.layout.file_layers, view.config.markers.layer)
+
+
+def _build_markers(view: RunView, regions: list[Box]) -> Any:
+    return build_markers(
+        view.hotspots, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
+        core_dbu=view.job.core_dbu, layer=_choose_marker_layer(view),
+        not_scanned=regions[:MOST_REGIONS], verdicts=view.verdicts, printed=view.printed,
+    )  # fmt: skip
+
+
+def _format_lyrdb(view: RunView, regions: list[Box]) -> Iterator[str]:
+    return format_lyrdb(
+        view.hotspots, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
+        core_dbu=view.job.core_dbu, layout=view.record.layout.name,
+        not_scanned=regions[:MOST_REGIONS], verdicts=view.verdicts,
+    )  # fmt: skip
+
+
+def _write_clips(view: RunView, folder: Path) -> None:
+    """Write one GDSII file per hotspot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    layout, core_layer = view.layout, _choose_marker_layer(view)
+    for spot in view.hotspots:
+        window = spot.core(view.job.clip_dbu)
+        shapes = {
+            layer: query(packed, window)
+            for layer, packed in zip(layout.layers, layout.packed, strict=True)
+        }
+        library = build_clip(
+            spot, shapes, dbu_nm=layout.dbu_nm, core_dbu=view.job.core_dbu,
+            clip_dbu=view.job.clip_dbu, core_layer=core_layer,
+        )  # fmt: skip
+        write_library(folder / name_clip_file(spot), library)

@@ -1,0 +1,103 @@
+"""The regions that a run has no verdict for, and the figures of ``metrics.json``.
+
+in       a run directory and its ledger
+out      `NotScanned` regions; one flat object of numbers
+promise  every place that was asked for and has no verdict is counted and named
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.engine.ledger import Ledger
+from pipeline.engine.memory import peak_rss_mb
+from pipeline.engine.run_directory import Run, write_whole
+from pipeline.passes.arrays import clips_of, read_patterns
+from pipeline.report.run_view import RunView
+from stages.contracts import Box, Clips
+from stages.exports.pages.report_data import NotScanned
+
+
+def find_unscored_clips(view: RunView, ledger: Ledger) -> Clips:
+    """Return the clips whose pattern has no score."""
+    finished = ledger.finished("clips")
+    tiles = [tile.name for tile in view.job.tiles if tile.name in finished]
+    (scores,) = read_patterns(view.run, "score")
+    return clips_of(view.run, tiles, np.isnan(scores))[0]
+
+
+def list_unscanned_regions(view: RunView, ledger: Ledger) -> tuple[NotScanned, ...]:
+    """Return every region of the scanned area that has no verdict."""
+    finished, failed = ledger.finished("clips"), ledger.failed("clips")
+    regions = []
+    for tile in view.job.tiles:
+        box = tile.box.intersect(view.job.area)
+        if tile.name not in finished and box is not None:
+            why = failed[tile.name].error if tile.name in failed else "not run"
+            regions.append(NotScanned(box, why))
+    lost = find_unscored_clips(view, ledger)
+    half = view.job.core_dbu // 2
+    for x, y in zip(lost.x_dbu.tolist(), lost.y_dbu.tolist(), strict=True):
+        core = Box(x - half, y - half, x + half, y + half).intersect(view.job.area)
+        if core is not None:
+            regions.append(NotScanned(core, "its pattern was not scored"))
+    return tuple(regions)
+
+
+def gather_metrics(
+    view: RunView, ledger: Ledger, regions: tuple[NotScanned, ...]
+) -> dict[str, Any]:
+    """Return the flat, stable content of ``metrics.json``."""
+    area = view.job.area.area
+    # Cores of neighbouring clips may overlap: their sum bounds the area without a verdict.
+    missed = min(sum(region.box.area for region in regions), area)
+    um2 = (view.layout.dbu_nm / 1000) ** 2
+    stages = ("clips", "patterns", "scores", "hotspots", "confirm")
+    totals = {stage: ledger.totals(stage) for stage in stages}
+    failed = totals["clips"].failed + totals["scores"].failed
+    if view.simulated is not None:
+        failed += totals["confirm"].failed
+    return {
+        "complete": not regions and not failed and not view.unconfirmed,
+        "hotspots": len(view.hotspots),
+        "hotspots_sure": sum(spot.answer == "hot" for spot in view.hotspots),
+        "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
+        "clips": int(totals["clips"].counts.get("clips", 0)),
+        "patterns": int(totals["patterns"].counts.get("patterns", 0)),
+        "tiles_taken_over": int(totals["clips"].counts.get("taken_over", 0)),
+        "patterns_taken_over": int(totals["scores"].counts.get("taken_over", 0)),
+        "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
+        **_count_simulated(view, int(totals["confirm"].counts.get("fields", 0))),
+        "units_failed": failed,
+        "regions_not_scanned": len(regions),
+        "area_um2": area * um2,
+        "area_covered_um2": (area - missed) * um2,
+        "coverage_fraction": 1 - missed / area,
+        "threshold": view.config.scores.threshold,
+        "warnings": len(view.warnings),
+        **{f"seconds_{stage}": spent for stage, spent in view.record.seconds.items()},
+        "peak_rss_mb": round(max(view.record.peak_rss_mb, peak_rss_mb()), 1),
+    }
+
+
+def _count_simulated(view: RunView, fields: int) -> dict[str, int]:
+    """Return the counts of the simulation of the hotspots; none if it was not asked for."""
+    if view.simulated is None:
+        return {}
+    return {
+        "hotspots_confirmed": sum(v.confirmed for v in view.simulated.verdicts.values()),
+        "hotspots_not_simulated": view.unconfirmed,
+        "hotspots_not_asked": len(view.hotspots) - len(view.to_simulate),
+        "clips_simulated": view.simulated.clips_simulated,
+        "clips_confirmed": view.simulated.clips_failing,
+        "fields_simulated": fields,
+    }
+
+
+def write_metrics(run: Run, metrics: Mapping[str, Any]) -> None:
+    """Write ``metrics.json``."""
+    write_whole(run.report / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")

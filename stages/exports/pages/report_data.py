@@ -1,0 +1,118 @@
+"""The content of the report page of a scan, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+from shapely import Polygon
+
+from stages.contracts import Box, Bytes, Float32s, Hotspot, RasterSpec, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """The model of the scan, and what it was measured at elsewhere."""
+
+    name: str
+    digest: str
+    process: str
+    """Name of the process whose printing failures the network was trained on."""
+    recall: float | None
+    """Share of the hotspots of `measured_on` found at this threshold; None: not measured."""
+    false_alarm_rate: float | None
+    """Share of the other clips there flagged at this threshold; None: not measured."""
+    measured_on: str
+    """The clips that the two rates were measured on, in words; never those of this layout."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotScanned:
+    """A region without a verdict."""
+
+    box: Box
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHotspot:
+    """A hotspot that the model was trained on."""
+
+    picture: Bytes
+    """(layer, row, column), rows upward, turned as patterns are."""
+    distance: float
+    """Between its features and those of the hotspot of the scan: 0 if equal, at most 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """The content of the page."""
+
+    layout: str
+    """Name of the layout file."""
+    layout_digest: str
+    top: str
+    dbu_nm: float
+    layers: tuple[str, ...]
+    """Names of the layers, in the order of the pictures' channels."""
+    extent: Box
+    """Box of the chosen layers."""
+    roi: Box | None
+    """The requested region; None for the whole extent."""
+    raster: RasterSpec
+    model: ModelCard
+    sampling: str
+    """How clips were chosen, in words."""
+    threshold: float
+    hotspots: tuple[Hotspot, ...]
+    """By rank."""
+    pictures: Mapping[int, Bytes]
+    """Id of a hotspot to the raster of its clip as placed, (layer, row, column), rows upward."""
+    occurrences: Mapping[int, int]
+    """Index of a pattern to the number of clips in the scan that are that pattern."""
+    clips: int
+    patterns: int
+    clips_not_scored: int
+    complete: bool
+    coverage_fraction: float
+    """Share of the requested area that was scanned."""
+    area_covered_um2: float
+    not_scanned: tuple[NotScanned, ...]
+    seconds: Mapping[str, float]
+    """Stage to elapsed seconds, in order of the stages."""
+    config: str
+    """The resolved configuration, as TOML."""
+    version: str
+    """Of hotscan."""
+    finished: str
+    """When the scan ended, in words."""
+    warnings: tuple[str, ...] = ()
+    shown: int = 30
+    """Most hotspots to show with a picture."""
+    verdicts: Mapping[int, Verdict] | None = None
+    """Verdict by simulation of each hotspot, by id; None when simulation was not asked for."""
+    to_simulate: Set[int] | None = None
+    """Ids of the hotspots that were to be simulated; all when `verdicts` are and this is not."""
+    order: tuple[Hotspot, ...] | None = None
+    """The hotspots in the order of their pictures; by rank by default."""
+    contours: Mapping[int, Sequence[Polygon]] = field(default_factory=dict)
+    """Id of a shown hotspot to its printed contours at the corner of its worst defect, in dbu."""
+    evidence: Mapping[int, Float32s] = field(default_factory=dict)
+    """Id of a shown hotspot to what each place adds to its log odds, (row, column), rows upward."""
+    known: Mapping[int, KnownHotspot] = field(default_factory=dict)
+    """Id of a shown hotspot to the most similar one that the model was trained on."""
+
+    @property
+    def not_simulated(self) -> int:
+        """How many hotspots should have been simulated and were not."""
+        if self.verdicts is None:
+            return 0
+        asked = self.hotspots if self.to_simulate is None else self.to_simulate
+        return len(asked) - len(self.verdicts)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the page may say "complete": any gap outweighs `complete`."""
+        gaps = self.not_scanned or self.clips_not_scored or self.coverage_fraction < 1
+        gaps = gaps or self.not_simulated
+        return self.complete and not gaps

@@ -15,7 +15,7 @@ import typer
 
 from pipeline.cli import layout_commands, scan_commands
 from pipeline.cli.dataset_commands import dataset
-from pipeline.cli.detector_commands import compare, evaluate, label, train
+from pipeline.cli.detector_commands import compare, evaluate, label, select, train
 from pipeline.cli.options import AsJson
 from pipeline.cli.terminal import show
 from stages.errors import HotscanError
@@ -63,7 +63,7 @@ def models(as_json: AsJson = False) -> None:
 for command in (
     scan_commands.scan, scan_commands.resume, scan_commands.merge, scan_commands.plan,
     scan_commands.status, scan_commands.export, scan_commands.report,
-    layout_commands.info, layout_commands.validate, models, label, layout_commands.simulate,
+    layout_commands.info, layout_commands.validate, models, label, select, layout_commands.simulate,
     train, evaluate, compare,
 ):  # fmt: skip
     app.command()(command)

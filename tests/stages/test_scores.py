@@ -12,7 +12,7 @@ from stages.detector.model import Detector, DetectorConfig
 from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
 from stages.detector.thresholds import OperatingPoint
 from stages.errors import ModelMismatchError
-from stages.scores import NetworkScorer, score_rasters, scorer_of
+from stages.scores import NetworkScorer, build_scorer, score_rasters
 
 RASTER = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 
@@ -150,14 +150,14 @@ def test_a_scorer_is_made_of_a_checkpoint(tmp_path, network, scorer):
     again = checkpoint.load(tmp_path / "model.pt")
     assert again.digest == model.digest
     assert again.prefilter.about() == prefilter.about()
-    behind = scorer_of(again)
+    behind = build_scorer(again)
     assert behind.reject_below == 0.5
     looked = torch.from_numpy(pictures(scores.BATCH)).float() / 255
     np.testing.assert_allclose(
         behind.prefilter_batch(pictures(scores.BATCH)),
         small(looked).logit.sigmoid().detach().numpy(), atol=1e-6,
     )  # fmt: skip
-    loaded = scorer_of(again, prefiltered=False)
+    loaded = build_scorer(again, prefiltered=False)
     assert loaded.raster == RASTER
     rasters = pictures(9)
     np.testing.assert_array_equal(

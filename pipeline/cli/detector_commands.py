@@ -238,3 +238,37 @@ def compare(
     from pipeline.evaluate.scan import evaluate_scan
 
     show(evaluate_scan(run, dataset), as_json, facts)
+
+
+models = typer.Typer(help="List the models that come with hotscan, or export one.")
+
+
+@models.callback(invoke_without_command=True)
+def list_models(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the models that come with hotscan, or export one.
+
+    The list gives their measured recall and false alarms.
+    """
+    from pipeline.cli.text import models_text
+    from pipeline.scan.inspect_run import shipped_models
+
+    if context.invoked_subcommand is None:
+        show(shipped_models(), as_json, models_text)
+
+
+@models.command()
+def export(
+    model: Annotated[str, typer.Argument(help="Name of a shipped model, or a checkpoint.")],
+    onnx: Annotated[Path, typer.Option("--onnx", metavar="FILE", help="ONNX file to write.")],
+    pictures: Annotated[
+        str, typer.Option(metavar="float|uint8", help="Input in [0, 1], or up to 255.")
+    ] = "float",
+) -> None:
+    """Export a model to ONNX.
+
+    The file gives calibrated probability and embedding, and is checked before it is written.
+    """
+    from pipeline.cli.text import facts
+    from pipeline.train.export_model import ExportRequest, export_model
+
+    typer.echo(facts(export_model(ExportRequest(model=model, onnx=onnx, pictures=pictures))))

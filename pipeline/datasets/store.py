@@ -8,8 +8,8 @@ the distinct pictures, in the canonical orientation, and ``pattern``, ``x_dbu``,
 ``label`` (n,) of every clip: the index of its picture, its centre, whether it is a hotspot.
 Datasets from marker layers add ``split`` and ``role`` per clip, indices into `SPLITS` and `ROLES`.
 Datasets from simulation or from a defect list add ``defect_x_dbu``, ``defect_y_dbu`` (d,) and what
-is known of each defect. The attributes are the raster, the process whose symmetries apply, the layers and
-the provenance.
+is known of each defect. The attributes are the raster, the process whose symmetries apply, the
+layers and the provenance.
 """
 
 from __future__ import annotations

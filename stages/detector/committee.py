@@ -62,7 +62,7 @@ class Committee(Network):
         of hotspot is very confident that it is none: a mean of log odds would give it a veto.
         M. Stone: "The opinion pool", Annals of Mathematical Statistics 1961.
         """
-        total = torch.zeros(len(self.members), len(x), device=x.device)
+        total = torch.zeros(len(self.members), x.shape[0], device=x.device)
         for turned in turn(x, self.rules.symmetries):
             total = total + torch.stack([member(turned).logit for member in self.members])
         return pool_probabilities(self._calibrate(total / self.rules.symmetries))

@@ -114,7 +114,7 @@ class ModuleNetwork(Network):
         return Prediction(logit, F.normalize(embedding.float(), eps=1e-6))
 
 
-def read_output(output: object, count: int) -> tuple[Tensor, Tensor | None]:
+def read_output(output: Any, count: int) -> tuple[Tensor, Tensor | None]:
     """Return logits (n,) and embeddings (n, e), or None, from what a module returned.
 
     Raises

@@ -149,9 +149,7 @@ def test_what_the_scan_decides_is_refused(
     given = ("--count", "5", "--out", tmp_path / "d")
     ended = hotscan("select", scanned.run.path, *given, *option)
     assert ended.code == 2
-    assert f"No such option '{option[0]}'" in ended.err.replace(
-        "No such option: --", "No such option '--"
-    )
+    assert f"No such option: {option[0]}" in ended.err
     assert not (tmp_path / "d").exists()
 
 

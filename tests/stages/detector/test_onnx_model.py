@@ -100,7 +100,7 @@ def test_a_wrong_export_is_refused(
         onnx_model._verify(content, exported, torch.from_numpy(two_bars(9, 3).rasters))
     monkeypatch.setattr(onnx_model, "run_onnx", lambda *given: [np.array([np.nan])] * 2)
     with pytest.raises(IncompleteError, match="probability is nan off"):
-        onnx_model._verify(content, exported, torch.from_numpy(two_bars(1, 3).rasters))
+        onnx_model._verify(content, exported, torch.from_numpy(two_bars(9, 3).rasters))
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

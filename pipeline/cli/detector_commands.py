@@ -244,7 +244,7 @@ models = typer.Typer(help="List the models that come with hotscan, or export one
 
 
 @models.callback(invoke_without_command=True)
-def list_models(context: typer.Context, as_json: AsJson = False) -> None:
+def show_models(context: typer.Context, as_json: AsJson = False) -> None:
     """List the models that come with hotscan, or export one.
 
     The list gives their measured recall and false alarms.

@@ -143,7 +143,8 @@ def _make_cut(session: Session, spec: RasterSpec, process: Process, area: Box) -
         run=session.run.path, spec=spec, pixel_dbu=pixel, core_dbu=core,
         symmetries=process.symmetries,
         tile_dbu=max(1, round(TILE_UM * 1000 / dbu / core)) * core,
-        stride_dbu=round(session.record.settings["stride_nm"] / dbu), limits=None, area=area, excluded=0,
+        stride_dbu=round(session.record.settings["stride_nm"] / dbu), limits=None, area=area,
+        excluded=0,
     )  # fmt: skip
 
 

@@ -95,10 +95,10 @@ def test_every_place_of_the_layout_is_in_a_core(layout: Path, tmp_path: Path) ->
     ("rows", "header", "message"),
     [
         ((), "def,id,category,x,y", "lists no defect"),
-        (("id,0,7,1,nan",), "def,id,category,x,y", "one without a place"),
-        (("id,0,7,1",), "def,id,category,x,y", "is no list of defects"),
-        (("1,2",), "left,right", "is no list of defects"),
-        (("1,two",), "x,y", "is no list of defects"),
+        (("id,0,7,1,nan",), "def,id,category,x,y", "one without a position"),
+        (("id,0,7,1",), "def,id,category,x,y", "is not a list of defects"),
+        (("1,2",), "left,right", "is not a list of defects"),
+        (("1,two",), "x,y", "is not a list of defects"),
     ],
 )
 def test_what_is_no_list_of_defects_is_refused(

@@ -22,11 +22,11 @@ import numpy as np
 from benchmarks.default_model import measured
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources
-from pipeline.datasets.from_simulation import label_layout
+from pipeline.datasets.from_simulation import LabelRequest, label_layout
 from pipeline.engine.run_directory import write_library
-from pipeline.evaluate.model import evaluate_model
+from pipeline.evaluate.model import EvaluateRequest, evaluate_model
 from pipeline.layout.ingest import read_layout
-from pipeline.train.model import Recipe, train_model
+from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
 from stages.contracts import Box, Layer, RasterSpec
 from stages.detector import checkpoint
@@ -65,20 +65,21 @@ def main() -> None:
             shrink(chip, shrunk, strip)
         if not sets[name].exists():
             with Progress() as progress:
-                label_layout(
-                    shrunk, sets[name], "arfi45", [str(METAL)], None, None, SPEC, stride_nm,
-                    Resources(workers=asked.workers), progress, opc="model",
-                )  # fmt: skip
+                label_layout(LabelRequest(
+                    layout=shrunk, out=sets[name], process="arfi45", layers=(str(METAL),),
+                    spec=SPEC, stride_nm=stride_nm, opc="model",
+                ), Resources(workers=asked.workers), progress)  # fmt: skip
     model = asked.work / "arfi45.pt"
     if not model.exists():
         started = time.monotonic()
-        recipe = Recipe(training={"epochs": EPOCHS, "recall": RECALL, "seed": SEED})
-        train_model(
-            [sets["train"]], model, recipe, validation=[sets["validation"]], say=print,
-            machine=Machine(threads=THREADS),
-        )  # fmt: skip
+        train_model(TrainRequest(
+            datasets=(sets["train"],), out=model, validation=(sets["validation"],),
+            training={"epochs": EPOCHS, "recall": RECALL, "seed": SEED},
+        ), Machine(threads=THREADS), print)  # fmt: skip
         print(f"trained in {time.monotonic() - started:.0f} s")
-    figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])
+    figures = evaluate_model(EvaluateRequest(
+        model=str(model), datasets=(sets["test"],), trained_on=(sets["train"],)
+    ))  # fmt: skip
     print(json.dumps(figures, indent=1))
     if asked.ship:
         checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures))

@@ -24,10 +24,11 @@ import torch
 from benchmarks.machine import machine
 from pipeline.datasets.store import load_dataset
 from pipeline.engine.memory import keep_freed_memory
-from pipeline.train.model import FEW_TRAINING, SEED_STEP, few_shape
-from pipeline.train.training_set import Patterns, parts_of, patterns_of
+from pipeline.train.committee import few_shape
+from pipeline.train.model import FEW_TRAINING
+from pipeline.train.training_set import Patterns, assign_parts, merge_datasets
 from stages.contracts import Floats, RasterSpec
-from stages.detector.catalogue import kind_of, learn
+from stages.detector.catalogue import FitRequest, find_kind, fit
 from stages.detector.committee import Committee, Rules
 from stages.detector.thresholds import pr_auc
 from stages.detector.training import TrainingConfig, score
@@ -35,6 +36,9 @@ from stages.patterns import locate_keys
 from stages.scores import NetworkScorer, score_rasters
 
 RATES = (0.001, 0.002, 0.005)
+SEED_STEP = 1000
+"""From the seed of one network to that of the next, as `COMMITTEE` has it."""
+
 DOUBTFUL = 0.05
 """Share of the non-hotspots that are judged in all orientations; a quick look does for others."""
 
@@ -53,7 +57,7 @@ def main() -> None:
     parser.add_argument("--shape", nargs="*", default=[], help="of DetectorConfig, as name=value")
     asked = parser.parse_args()
     patterns, core, spec = training_clips(asked.datasets)
-    part = parts_of(patterns, asked.parts)
+    part = assign_parts(patterns, asked.parts)
     tasks = [
         (
             patterns,
@@ -75,7 +79,7 @@ def main() -> None:
             odds[part == number] = found[at * asked.judged + number]
     if len(rows) > 1:
         rows["the mean of these"] = np.mean(list(rows.values()), axis=0)
-    hot = patterns.hot[seen] > 0
+    hot = patterns.hotspots[seen] > 0
     cold_cores = core[seen] & ~hot
     print(f"{hot.sum()} hotspots, {(~hot).sum():,} others, {cold_cores.sum():,} of them cores")
     print("\n| | scan | area | core | area |\n|---|--:|--:|--:|--:|")
@@ -93,10 +97,10 @@ def values(chosen: list[str]) -> dict[str, Any]:
 
 def training_clips(paths: list[Path]) -> tuple[Patterns, npt.NDArray[np.bool_], RasterSpec]:
     """Return the distinct training clips, which of them are marked cores, and their raster."""
-    datasets = [load_dataset(path).part("train") for path in paths]
-    patterns = patterns_of(datasets)
-    keys = np.unique(np.concatenate([one.key for one in datasets]), axis=0)  # as `patterns_of`
-    cores = [one.part("train", "core").key for one in datasets]
+    datasets = [load_dataset(path).subset("train") for path in paths]
+    patterns = merge_datasets(datasets)
+    keys = np.unique(np.concatenate([one.key for one in datasets]), axis=0)  # as `merge_datasets`
+    cores = [one.subset("train", "core").key for one in datasets]
     core = locate_keys(keys, np.unique(np.concatenate(cores), axis=0)) >= 0
     return patterns, core, datasets[0].spec
 
@@ -112,12 +116,13 @@ def judged_alone(
     torch.set_num_threads(1)
     keep_freed_memory()
     config = TrainingConfig(**(FEW_TRAINING | settings))
-    shape = kind_of("attention").shape(spec, **(few_shape(spec) | chosen))
-    network = learn("attention", shape, patterns.some(~mine).labelled(), None, config).detector
-    some = patterns.some(mine)
+    shape = find_kind("attention").shape(spec, **(few_shape(spec) | chosen))
+    request = FitRequest("attention", shape, config)
+    network = fit(request, patterns.select(~mine).to_clips(), None).detector
+    some = patterns.select(mine)
     quick = score(network, some.raster)
-    cut = float(np.quantile(quick[some.hot == 0], 1 - DOUBTFUL))
-    ensemble_from = min(cut, float(quick[some.hot > 0].min()))
+    cut = float(np.quantile(quick[some.hotspots == 0], 1 - DOUBTFUL))
+    ensemble_from = min(cut, float(quick[some.hotspots > 0].min()))
     rules = Rules(ensemble_from=float(np.log(ensemble_from / (1 - ensemble_from))))
     scorer = NetworkScorer(Committee([network], rules), spec)
     scores = np.clip(score_rasters(some.raster, scorer).score.astype(np.float64), 1e-12, 1 - 1e-9)

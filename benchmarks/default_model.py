@@ -19,9 +19,9 @@ from typing import Any
 
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources
-from pipeline.datasets.from_simulation import label_layout
-from pipeline.evaluate.model import evaluate_model
-from pipeline.train.model import Recipe, train_model
+from pipeline.datasets.from_simulation import LabelRequest, label_layout
+from pipeline.evaluate.model import EvaluateRequest, evaluate_model
+from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
@@ -50,26 +50,25 @@ def main() -> None:
     for name, (roi, stride) in STRIPS_UM.items():
         if not sets[name].exists():
             with Progress() as progress:
-                label_layout(
-                    chip, sets[name], "krf130", ["68/20"], None, roi, SPEC, stride,
-                    Resources(workers=asked.workers), progress,
-                )  # fmt: skip
+                label_layout(LabelRequest(
+                    layout=chip, out=sets[name], layers=("68/20",), roi_um=roi, spec=SPEC,
+                    stride_nm=stride,
+                ), Resources(workers=asked.workers), progress)  # fmt: skip
     model = asked.work / "krf130-met1.pt"
     if not model.exists():
         started = time.monotonic()
-        # The core is not pooled apart: with so many hotspots that was no gain (decision 11).
-        recipe = Recipe(
-            shape={"core_px": 0}, training={"epochs": EPOCHS, "recall": RECALL, "seed": SEED}
-        )
-        train_model(
-            [sets["train"]], model, recipe, validation=[sets["validation"]], say=print,
-            machine=Machine(threads=THREADS),
-        )  # fmt: skip
+        # The core is not pooled separately: with so many hotspots that was no gain (decision 11).
+        train_model(TrainRequest(
+            datasets=(sets["train"],), out=model, validation=(sets["validation"],),
+            shape={"core_px": 0},
+            training={"epochs": EPOCHS, "recall": RECALL, "seed": SEED},
+        ), Machine(threads=THREADS), print)  # fmt: skip
         print(f"trained in {time.monotonic() - started:.0f} s")
-    figures = evaluate_model(str(model), [sets["test"]], trained_on=[sets["train"]])
-    alone = evaluate_model(
-        str(model), [sets["test"]], trained_on=[sets["train"]], prefiltered=False
-    )  # fmt: skip
+    request = EvaluateRequest(
+        model=str(model), datasets=(sets["test"],), trained_on=(sets["train"],)
+    )
+    figures = evaluate_model(request)
+    alone = evaluate_model(replace(request, prefiltered=False))
     print(json.dumps({"with its prefilter": figures, "without": alone}, indent=1))
     prefilter = checkpoint.load(model).prefilter
     if prefilter is not None:

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import machine
 from pipeline.engine.memory import keep_freed_memory
-from pipeline.train.model import JUDGED, WHOLE
+from pipeline.train.committee import COMMITTEE
 from stages.contracts import RasterSpec
 from stages.detector.committee import Committee, Rules
 from stages.detector.model import Detector, DetectorConfig
@@ -30,7 +30,7 @@ from stages.detector.prefilter import PrefilterConfig, PrefilterNetwork
 from stages.scores import BATCH, NetworkScorer, score_rasters
 
 SIDES_PX = (64, 88, 128)
-MEMBERS = JUDGED + WHOLE
+MEMBERS = len(COMMITTEE)
 MATRIX = 2048
 
 

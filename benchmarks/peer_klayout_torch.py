@@ -44,7 +44,7 @@ from stages.contracts import Bytes, Float32s, Int64s, Layer
 from stages.detector import checkpoint
 from stages.geometry.coverage import FULL
 from stages.patterns import canonicalize
-from stages.scores import NetworkScorer, score_rasters, scorer_of
+from stages.scores import NetworkScorer, build_scorer, score_rasters
 
 SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "block.gds.gz"
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "report")
@@ -156,7 +156,7 @@ _SCORERS: dict[tuple[Path, bool], NetworkScorer] = {}
 
 def _scorer(model: Path, prefiltered: bool) -> NetworkScorer:
     if (model, prefiltered) not in _SCORERS:
-        _SCORERS[model, prefiltered] = scorer_of(checkpoint.load(model), prefiltered=prefiltered)
+        _SCORERS[model, prefiltered] = build_scorer(checkpoint.load(model), prefiltered=prefiltered)
     return _SCORERS[model, prefiltered]
 
 

@@ -40,7 +40,7 @@ def main() -> None:
     for first in range(0, len(found), PART):
         part = found[first : first + PART]
         x, y = (np.array([getattr(s, name) for s, _ in part]) for name in ("x_dbu", "y_dbu"))
-        maps = scorer.where(draw_places(x, y, view.job))
+        maps = scorer.activation_map(draw_places(x, y, view.job))
         if maps is None:
             raise SystemExit("this detector does not tell where its verdicts come from")
         for (spot, defect), adds in zip(part, maps, strict=True):

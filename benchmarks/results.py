@@ -27,18 +27,19 @@ import torch
 from benchmarks.machine import machine
 from pipeline.config import Resources, load_config
 from pipeline.datasets.from_defect_list import SPEC as EUV
-from pipeline.datasets.from_defect_list import import_defects
+from pipeline.datasets.from_defect_list import DefectListRequest, import_defects
 from pipeline.datasets.from_marker_layers import import_benchmark
 from pipeline.datasets.store import load_dataset
-from pipeline.evaluate.model import evaluate_model, measures
+from pipeline.evaluate.model import EvaluateRequest, compute_figures, evaluate_model
 from pipeline.evaluate.scan import evaluate_scan
 from pipeline.scan.scan import ScanRequest, scan
-from pipeline.train.model import Recipe, few_shape, train_model
+from pipeline.train.committee import few_shape
+from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
-from stages.detector.catalogue import DETECTORS, kind_of, learn
-from stages.detector.training import LabelledClips, TrainingConfig, embeddings, score
+from stages.detector.catalogue import DETECTORS, FitRequest, find_kind, fit
+from stages.detector.training import LabelledClips, TrainingConfig, embed, score
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "results.md"
 SPEC = RasterSpec(pixel_nm=30.0, clip_px=88, core_px=40)
@@ -152,8 +153,10 @@ def rows(work: Work) -> str:
             for number in numbers:
                 core, wide = (
                     work.kept(f"{name}-{on}.{number}.{protocol}", partial(
-                        evaluate_model, str(model), [sets[number]], protocol=protocol,
-                        trained_on=[sets[other] for other in numbers],
+                        evaluate_model, EvaluateRequest(
+                            model=str(model), datasets=(sets[number],), protocol=protocol,
+                            trained_on=tuple(sets[other] for other in numbers),
+                        ),
                     ))
                     for protocol in ("core", "scan")
                 )  # fmt: skip
@@ -185,9 +188,12 @@ def trained(
     """Train a detector, with all defaults where `training` does not say otherwise."""
     started = time.monotonic()
     made = train_model(
-        [sets[number] for number in numbers], model, Recipe(name, training=training or {}),
-        machine=Machine(workers=WORKERS),
-        say=lambda text: print(name, text, flush=True),
+        TrainRequest(
+            datasets=tuple(sets[number] for number in numbers), out=model, detector=name,
+            training=training or {},
+        ),
+        Machine(workers=WORKERS),
+        lambda text: print(name, text, flush=True),
     )  # fmt: skip
     return {"seconds": time.monotonic() - started, **made}
 
@@ -224,17 +230,18 @@ def _ablated(paths: list[Path], name: str, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     shape, training = ABLATION[name]
     sets = [load_dataset(path) for path in paths]
-    learnt = [one.part("train", "scan") for one in sets]
+    learnt = [one.subset("train", "scan") for one in sets]
     clips = LabelledClips(
         np.concatenate([one.raster for one in learnt]),
         np.concatenate([one.counts()[0] > 0 for one in learnt]),
     )
     config = TrainingConfig(**({"epochs": 2, "batch": 64, "rim_px": 3, "seed": seed} | training))
-    network = learn("attention", kind_of("attention").shape(COARSE, **shape), clips, None, config)
-    tests = [one.part("test", "scan") for one in sets]
+    request = FitRequest("attention", find_kind("attention").shape(COARSE, **shape), config)
+    network = fit(request, clips, None)
+    tests = [one.subset("test", "scan") for one in sets]
     scores = np.concatenate([score(network.detector, one.raster)[one.pattern] for one in tests])
     labels = np.concatenate([one.label for one in tests])
-    found = measures(scores, labels, None, 0.5)
+    found = compute_figures(scores, labels, None, 0.5)
     return found | {"needed": alarms_at(scores, labels, 0.99)}
 
 
@@ -252,10 +259,10 @@ def regions(work: Work) -> str:
     for case in ("2", "3"):
         sets[case] = work.folder / f"iccad2016-{case}"
         if not sets[case].exists():
-            import_defects(
-                folder / f"testcase{case}.oas", folder / f"test{case}.csv", sets[case], EUV,
-                metal=["1000/0"], process="arfi45",
-            )  # fmt: skip
+            import_defects(DefectListRequest(
+                layout=folder / f"testcase{case}.oas", defects=folder / f"test{case}.csv",
+                out=sets[case], metal=("1000/0",),
+            ))  # fmt: skip
     model = work.folder / "iccad2016.pt"
     lines = [
         "| case | defects | found | recall | extras | extras per um2 | area simulated |",
@@ -300,10 +307,10 @@ def picture(work: Work) -> str:
     model = checkpoint.load(path)
     places, labels = [], []
     for number in DESIGNS:
-        test = load_dataset(work.design(number, SPEC)).part("test", "core")
+        test = load_dataset(work.design(number, SPEC)).subset("test", "core")
         cold = np.random.default_rng(0).permutation(np.flatnonzero(~test.label))[:600]
         chosen = np.concatenate([np.flatnonzero(test.label), cold])
-        places.append(embeddings(model.detector(), test.raster[test.pattern[chosen]]))
+        places.append(embed(model.detector(), test.raster[test.pattern[chosen]]))
         labels.append(test.label[chosen])
     plane = TSNE(random_state=0, perplexity=30).fit_transform(np.concatenate(places))
     hot = np.concatenate(labels)

@@ -20,8 +20,8 @@ from benchmarks.machine import machine
 from benchmarks.results import alarms_at, put
 from pipeline.datasets.store import Dataset, load_dataset
 from stages.contracts import Int64s
-from stages.detector.active_learning import candidates, choose
-from stages.detector.catalogue import kind_of, learn
+from stages.detector.active_learning import choose, preselect
+from stages.detector.catalogue import FitRequest, find_kind, fit
 from stages.detector.network import Network
 from stages.detector.thresholds import choose_threshold, pr_auc
 from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
@@ -69,13 +69,13 @@ def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[fl
     hot = pool.counts()[0] > 0
     order = np.random.default_rng(seed).permutation(len(hot))
     first, rest = order[:start], np.sort(order[start:])
-    shape = kind_of("attention").shape(pool.spec)
+    shape = find_kind("attention").shape(pool.spec)
     found = {}
 
     def measured(name: str, which: Int64s) -> Network:
         config = TrainingConfig(epochs=EPOCHS, batch=BATCH, seed=seed)
         clips = LabelledClips(pool.raster[which], hot[which])
-        network = learn("attention", shape, clips, None, config).detector
+        network = fit(FitRequest("attention", shape, config), clips, None).detector
         found[name] = (float(hot[which].sum()), *_on(network, test))
         return network
 
@@ -83,10 +83,10 @@ def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[fl
     scores = score_rasters(pool.raster[rest], NetworkScorer(network, pool.spec))
     known = score(network, pool.raster[first])
     threshold = choose_threshold(known, hot[first], 0.99).threshold
-    doubtful = candidates(scores.score, threshold, more)
+    doubtful = preselect(scores.score, threshold, more)
     places = likeness(network, pool.raster[rest[doubtful]])
     chosen = doubtful[choose(scores.score[doubtful], places, threshold, more)]
-    measured("with clips that --select chose", np.concatenate([first, rest[chosen]]))
+    measured("with clips that hotscan select chose", np.concatenate([first, rest[chosen]]))
     measured("with clips chosen by chance", order[: start + more])
     return found
 

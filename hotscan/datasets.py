@@ -53,7 +53,7 @@ class Dataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         from pipeline.datasets.store import load_dataset
 
         loaded = load_dataset(Path(path))
-        self._clips = loaded if split is None else loaded.part(split, protocol)
+        self._clips = loaded if split is None else loaded.subset(split, protocol)
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -124,7 +124,7 @@ def label(
     dict
         Counts of clips, hotspots, patterns and defects.
     """
-    from pipeline.datasets.from_simulation import label_layout
+    from pipeline.datasets.from_simulation import LabelRequest, label_layout
     from stages.contracts import RasterSpec
 
     refuse_unknown("label", settings, LabelSettings, SessionSettings)
@@ -133,22 +133,24 @@ def label(
         settings.get("pixel_nm", 40.0), settings.get("clip_px", 64), settings.get("core_px", 32)
     )
     with progress_of(settings) as listen:
-        return label_layout(
-            layout_file(layout, path.with_name(f"{path.name}.input.gds")), path,
-            str(settings.get("process", "krf130")),
-            [layers] if isinstance(layers, str) else list(layers), settings.get("cell"),
-            None if roi is None else [float(value) for value in roi], spec,
-            settings.get("stride_nm"), resources(settings), listen,
-            opc=settings.get("opc", "none"), mask=settings.get("mask"),
+        request = LabelRequest(
+            layout=layout_file(layout, path.with_name(f"{path.name}.input.gds")), out=path,
+            layers=(layers,) if isinstance(layers, str) else tuple(layers),
+            process=str(settings.get("process", "krf130")), opc=settings.get("opc", "none"),
+            mask=settings.get("mask"), cell=settings.get("cell"),
+            roi_um=None if roi is None else tuple(float(value) for value in roi), spec=spec,
+            stride_nm=settings.get("stride_nm"),
         )  # fmt: skip
+        return label_layout(request, resources(settings), listen)
 
 
 def select(
     run: PathLike, *, out: PathLike, count: int, **session: Unpack[SessionSettings]
 ) -> dict[str, Any]:
-    """Label the patterns of a complete scan that teach its model the most, and write a dataset."""
-    from pipeline.datasets.from_scan import label_selected
+    """Label the clips of a complete scan that would improve its model most; write a dataset."""
+    from pipeline.datasets.from_scan import SelectRequest, select_clips
 
     refuse_unknown("select", session, SessionSettings)
     with progress_of(session) as listen:
-        return label_selected(Path(run), Path(out), count, resources(session), listen)
+        request = SelectRequest(run=Path(run), out=Path(out), count=count)
+        return select_clips(request, resources(session), listen)

@@ -39,16 +39,16 @@ def evaluate(
     model: PathLike, datasets: PathLike | Sequence[PathLike], **settings: Unpack[EvaluateSettings]
 ) -> dict[str, Any]:
     """Measure a model on labelled datasets: recall, false alarms, simulation saved."""
-    from pipeline.evaluate.model import evaluate_model
+    from pipeline.evaluate.model import EvaluateRequest, evaluate_model
 
     refuse_unknown("evaluate", settings, EvaluateSettings)
-    return evaluate_model(
-        str(model), _paths(datasets),
-        trained_on=[Path(path) for path in settings.get("trained_on", ())],
+    return evaluate_model(EvaluateRequest(
+        model=str(model), datasets=_paths(datasets),
+        trained_on=tuple(Path(path) for path in settings.get("trained_on", ())),
         threshold=settings.get("threshold"), protocol=settings.get("protocol", "core"),
         simulation_s=settings.get("simulation_s", 10.0),
         prefiltered=settings.get("prefilter", True),
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def compare(run: PathLike, dataset: PathLike) -> dict[str, Any]:
@@ -93,26 +93,26 @@ def train(
     dict
         The checkpoint's path and digest, its threshold, and what it reaches on validation clips.
     """
-    from pipeline.train.model import Recipe, train_model
+    from pipeline.train.model import TrainRequest, train_model
     from pipeline.train.network_jobs import Machine
 
     refuse_unknown("train", settings, TrainSettings)
     start = settings.get("start")
-    recipe = Recipe(
-        settings.get("detector", "attention"), dict(settings.get("shape", {})),
-        dict(settings.get("training", {})), None if start is None else str(start),
-        settings.get("protocol", "scan"), settings.get("false_alarm_rate", 0.0015),
+    request = TrainRequest(
+        datasets=_paths(datasets), out=Path(out),
+        validation=tuple(Path(path) for path in settings.get("validation", ())),
+        detector=settings.get("detector", "attention"), shape=dict(settings.get("shape", {})),
+        training=dict(settings.get("training", {})), start=None if start is None else str(start),
+        protocol=settings.get("protocol", "scan"),
+        false_alarm_rate=settings.get("false_alarm_rate", 0.0015),
     )  # fmt: skip
+    machine = Machine(settings.get("workers", 1), 1, settings.get("device", "cpu"))
     shown = settings.get("progress", True)
-    return train_model(
-        _paths(datasets), Path(out), recipe,
-        validation=[Path(path) for path in settings.get("validation", ())],
-        say=(lambda text: print(text, file=sys.stderr)) if shown else (lambda text: None),
-        machine=Machine(settings.get("workers", 1), 1, settings.get("device", "cpu")),
-    )  # fmt: skip
+    log = (lambda text: print(text, file=sys.stderr)) if shown else (lambda text: None)
+    return train_model(request, machine, log)
 
 
-def _paths(paths: PathLike | Sequence[PathLike]) -> list[Path]:
+def _paths(paths: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
     if isinstance(paths, str | os.PathLike):
-        return [Path(paths)]
-    return [Path(path) for path in paths]
+        return (Path(paths),)
+    return tuple(Path(path) for path in paths)

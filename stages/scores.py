@@ -1,14 +1,16 @@
 """Score patterns.
 
 In: pictures of patterns. Out: hotspot probability and embedding of each. Unit: a shard of
-patterns. Promise: a pattern's score does not depend on what else is in the shard, nor on its place
-in it: every batch has the same padded size, so that a pattern always meets the same arithmetic.
+patterns. Promise: the score of a pattern depends neither on the other patterns of the shard nor on
+its position among them: every batch has the same padded size, so that the arithmetic is the same.
+A score that is not a number is an error, never an answer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,10 +19,10 @@ import numpy.typing as npt
 import torch
 
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
-from stages.detector import checkpoint
-from stages.detector.network import Judgement, Network
+from stages.detector.network import Network, Prediction, limit_threads
 from stages.detector.prefilter import Prefilter
-from stages.errors import ConfigError, ModelMismatchError
+from stages.detector.user_model import ScanModel
+from stages.errors import ConfigError, IncompleteError, ModelMismatchError
 
 BATCH = 64
 """Pictures scored at once; at 64 x 64 pixels their features fit a core's cache."""
@@ -30,12 +32,12 @@ Float16s = npt.NDArray[np.float16]
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What a detector says of patterns, in their order."""
+    """The output of a detector for patterns, in their order."""
 
     score: Float32s
     """(n,) hotspot probability."""
     embedding: Float16s
-    """(n, e) of unit norm; alike patterns are near."""
+    """(n, e) of unit norm; similar patterns are close."""
 
     def __len__(self) -> int:
         return len(self.score)
@@ -50,24 +52,25 @@ class Scorer(Protocol):
     """Length of its embeddings."""
 
     reject_below: float
-    """Score of `prefilter_batch` under which a pattern is cold; 0 when there is no first look."""
+    """Score of `prefilter_batch` below which a pattern is rejected; 0 without a prefilter."""
     ensemble_from: float
-    """Score from which `score_ensemble_batch` is asked, too."""
+    """Score of `score_batch` from which `score_ensemble_batch` decides."""
 
     def prefilter_batch(self, rasters: Bytes) -> Float32s:
-        """Return (`BATCH`,) scores of exactly `BATCH` pictures, as fast as can be."""
+        """Return (`BATCH`,) scores of the prefilter for exactly `BATCH` pictures."""
 
     def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
         """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
 
     def score_ensemble_batch(self, rasters: Bytes) -> Float32s:
-        """Return (`BATCH`,) scores of exactly `BATCH` pictures, however long that takes."""
+        """Return (`BATCH`,) scores of the ensemble for exactly `BATCH` pictures."""
 
 
 class NetworkScorer:
-    """A detector made ready for scoring.
+    """A detector prepared for scoring.
 
-    On a CPU it keeps torch to one thread: parallel running is by processes.
+    On a CPU it computes on one thread, as parallelism is by processes, and leaves the number of
+    threads of the process as it is.
     """
 
     def __init__(
@@ -77,51 +80,55 @@ class NetworkScorer:
         device: str = "cpu",
         prefilter: Prefilter | None = None,
     ) -> None:
-        if device == "cpu":
-            torch.set_num_threads(1)
         self.raster = raster
         self.embedding = detector.config.embedding
-        least = detector.ensemble_from
-        self.ensemble_from = least if math.isinf(least) else 1 / (1 + math.exp(-least))
+        logit = detector.ensemble_from
+        self.ensemble_from = logit if math.isinf(logit) else 1 / (1 + math.exp(-logit))
         self._detector = detector.for_inference().to(device)
         self._device = device
         self.reject_below = prefilter.reject_below if prefilter else 0.0
         self._prefilter = prefilter.network().for_inference().to(device) if prefilter else None
 
     def prefilter_batch(self, rasters: Bytes) -> Float32s:
-        """Return (`BATCH`,) scores of the prefilter, of exactly `BATCH` pictures."""
-        assert self._prefilter is not None  # asked only where reject_below is over 0
-        with torch.inference_mode():
-            judged: Judgement = self._prefilter(self._pictures(rasters))
-            scores: Float32s = judged.logit.float().sigmoid().cpu().numpy()
+        """Return (`BATCH`,) scores of the prefilter for exactly `BATCH` pictures."""
+        assert self._prefilter is not None  # called only where reject_below is over 0
+        with _inference():
+            prediction: Prediction = self._prefilter(self._to_pictures(rasters))
+            scores: Float32s = prediction.logit.float().sigmoid().cpu().numpy()
             return scores
 
     def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
         """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
-        with torch.inference_mode():
-            judged: Judgement = self._detector(self._pictures(rasters))
-            score = judged.logit.float().sigmoid()  # a half where it is run in halves
-            embedding = judged.embedding.to(torch.float16)
+        with _inference():
+            prediction: Prediction = self._detector(self._to_pictures(rasters))
+            score = prediction.logit.float().sigmoid()  # float16 where it runs in half precision
+            embedding = prediction.embedding.to(torch.float16)
             return score.cpu().numpy(), embedding.cpu().numpy()
 
     def score_ensemble_batch(self, rasters: Bytes) -> Float32s:
-        """Return (`BATCH`,) scores of exactly `BATCH` pictures, of all that the detector knows."""
-        with torch.inference_mode():
-            logit = self._detector.careful(self._pictures(rasters))
+        """Return (`BATCH`,) scores of the ensemble for exactly `BATCH` pictures."""
+        with _inference():
+            logit = self._detector.ensemble_logit(self._to_pictures(rasters))
             scores: Float32s = logit.float().sigmoid().cpu().numpy()
             return scores
 
-    def where(self, rasters: Bytes) -> Float32s | None:
-        """Return what each place of pictures adds to their log odds, (n, rows, columns).
+    def activation_map(self, rasters: Bytes) -> Float32s | None:
+        """Return the contribution of each place to the log odds, (n, rows, columns).
 
-        None when the detector cannot tell.
+        None when the detector has no such map.
         """
-        with torch.inference_mode():
-            found = self._detector.where(self._pictures(rasters))
-            return None if found is None else found.cpu().numpy()
+        with _inference():
+            maps = self._detector.activation_map(self._to_pictures(rasters))
+            return None if maps is None else maps.cpu().numpy()
 
-    def _pictures(self, rasters: Bytes) -> torch.Tensor:
+    def _to_pictures(self, rasters: Bytes) -> torch.Tensor:
         return torch.from_numpy(rasters).to(self._device, torch.float32).div_(255)
+
+
+@contextmanager
+def _inference() -> Iterator[None]:
+    with torch.inference_mode(), limit_threads(1):
+        yield
 
 
 def check_device(device: str) -> None:
@@ -130,7 +137,7 @@ def check_device(device: str) -> None:
     Raises
     ------
     ConfigError
-        When torch cannot put anything there.
+        When torch cannot use it.
     """
     try:
         torch.empty(0, device=device)
@@ -141,10 +148,10 @@ def check_device(device: str) -> None:
         ) from error
 
 
-def scorer_of(
-    model: checkpoint.Checkpoint, device: str = "cpu", *, prefiltered: bool = True
+def build_scorer(
+    model: ScanModel, device: str = "cpu", *, prefiltered: bool = True
 ) -> NetworkScorer:
-    """Return a checkpoint's detector on `device`, behind its prefilter if it has one."""
+    """Return the detector of a model on `device`, with its prefilter if it has one."""
     prefilter = model.prefilter if prefiltered else None
     return NetworkScorer(model.detector(), model.raster, device, prefilter)
 
@@ -152,7 +159,7 @@ def scorer_of(
 def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
     """Score patterns.
 
-    What the prefilter sends away has the score 0, and 0 for its embedding.
+    A pattern that the prefilter rejects gets the score 0 and a zero embedding.
 
     Parameters
     ----------
@@ -164,7 +171,9 @@ def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
     Raises
     ------
     ModelMismatchError
-        When the pictures are not of the shape that the detector was trained on.
+        When the pictures have another shape than those that the detector was trained on.
+    IncompleteError
+        When a score or an embedding is not finite.
     """
     spec = detector.raster
     if rasters.shape[1:] != (spec.layers, spec.clip_px, spec.clip_px):
@@ -173,23 +182,36 @@ def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
             f"on {(spec.layers, spec.clip_px, spec.clip_px)}; draw clips with the model's raster"
         )
     n = len(rasters)
-    score, warm = np.zeros(n, np.float32), np.arange(n)
+    score, passed = np.zeros(n, np.float32), np.arange(n)
     embedding = np.zeros((n, detector.embedding), np.float16)
     if detector.reject_below > 0:
-        for rows, batch in _batches(rasters, warm):
+        for rows, batch in _batches(rasters, passed):
             score[rows] = detector.prefilter_batch(batch)[: len(rows)]
-        warm = np.flatnonzero(score >= detector.reject_below)
+        _require_finite(score, "prefilter")
+        passed = np.flatnonzero(score >= detector.reject_below)
         score[:] = 0.0
-    for rows, batch in _batches(rasters, warm):
+    for rows, batch in _batches(rasters, passed):
         scores, embeddings = detector.score_batch(batch)
         score[rows], embedding[rows] = scores[: len(rows)], embeddings[: len(rows)]
+    _require_finite(score, "detector")
+    _require_finite(embedding, "detector's embedding")
     for rows, batch in _batches(rasters, np.flatnonzero(score >= detector.ensemble_from)):
         score[rows] = detector.score_ensemble_batch(batch)[: len(rows)]
+    _require_finite(score, "ensemble")
     return Scores(score, embedding)
 
 
+def _require_finite(values: npt.NDArray[np.floating], name: str) -> None:
+    finite = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+    if not finite.all():
+        raise IncompleteError(
+            f"the {name} is not finite for {int((~finite).sum())} of {len(values)} patterns; "
+            "check the weights of the model, or use another model"
+        )
+
+
 def _batches(rasters: Bytes, which: Int64s) -> Iterator[tuple[Int64s, Bytes]]:
-    """Yield rows and their pictures, `BATCH` at a time; the last are filled up with others."""
+    """Yield rows and their pictures, `BATCH` at a time; the last batch is padded with others."""
     batch = np.zeros((BATCH, *rasters.shape[1:]), np.uint8)
     for start in range(0, len(which), BATCH):
         rows = which[start : start + BATCH]

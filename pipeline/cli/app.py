@@ -15,9 +15,7 @@ import typer
 
 from pipeline.cli import layout_commands, scan_commands
 from pipeline.cli.dataset_commands import dataset
-from pipeline.cli.detector_commands import compare, evaluate, label, train
-from pipeline.cli.options import AsJson
-from pipeline.cli.terminal import show
+from pipeline.cli.detector_commands import compare, evaluate, label, models, select, train
 from stages.errors import HotscanError
 
 app = typer.Typer(
@@ -49,25 +47,15 @@ def common(
     """Scan a full GDSII or OASIS layout for lithography hotspots."""
 
 
-def models(as_json: AsJson = False) -> None:
-    """List the shipped models.
-
-    With their measured recall and false alarms.
-    """
-    from pipeline.cli.text import models_text
-    from pipeline.scan.inspect_run import shipped_models
-
-    show(shipped_models(), as_json, models_text)
-
-
 for command in (
     scan_commands.scan, scan_commands.resume, scan_commands.merge, scan_commands.plan,
     scan_commands.status, scan_commands.export, scan_commands.report,
-    layout_commands.info, layout_commands.validate, models, label, layout_commands.simulate,
+    layout_commands.info, layout_commands.validate, label, select, layout_commands.simulate,
     train, evaluate, compare,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(dataset, name="dataset")
+app.add_typer(models, name="models")
 
 
 def main() -> None:

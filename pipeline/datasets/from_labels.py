@@ -1,6 +1,6 @@
-"""Labels that come with a layout, made a dataset: what the ways to give them have in common.
+"""Datasets from layouts that come with labels: the part that all label formats share.
 
-in       a layout, the places and labels of its clips
+in       a layout, and the position and label of each clip
 out      a dataset, see `pipeline.datasets.store`
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.datasets.store import ROLES, SPLITS, write_dataset
+from pipeline.datasets.store import ROLES, SHARD_PATTERNS, SPLITS, write_dataset
 from pipeline.engine.run_directory import Run
 from pipeline.layout import ingest
 from pipeline.passes.job import Drawn
@@ -26,15 +26,12 @@ from stages.errors import UsageError
 from stages.lithography.process import Process, load_process
 from stages.patterns import canonicalize, compute_keys, find_distinct
 
-DRAWN_TOGETHER = 8192
-"""Pictures held at once."""
-
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """The clips of a dataset, without their pictures."""
+    """The clips of a dataset without their pictures."""
 
     x_dbu: Int64s
     y_dbu: Int64s
@@ -47,25 +44,28 @@ class Places:
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays of a dataset."""
-        found = {name: getattr(self, name) for name in self.__slots__}
-        return {name: values for name, values in found.items() if values is not None}
+        arrays = {name: getattr(self, name) for name in self.__slots__}
+        return {name: values for name, values in arrays.items() if values is not None}
 
     def counts(self) -> dict[str, int]:
-        """Return how many clips there are, for each split by protocol."""
+        """Return the numbers of clips, hotspots and non-hotspots, per split and protocol."""
         core = self.role == ROLES.index("core")
-        hot, cold = self.label, core & ~self.label
-        made = {"clips": len(self), "hotspots": int(hot.sum()), "non_hotspots": int(cold.sum())}
+        hotspot, negative = self.label, core & ~self.label
+        counts = {
+            "clips": len(self), "hotspots": int(hotspot.sum()),
+            "non_hotspots": int(negative.sum()),
+        }  # fmt: skip
         for number, split in enumerate(SPLITS if self.split is not None else ()):
-            of = self.split == number
-            made[f"{split}_hotspots"] = int((of & hot).sum())
-            made[f"{split}_non_hotspots"] = int((of & cold).sum())
-            made[f"{split}_non_hotspots_scan"] = int((of & ~hot).sum())
-        return made
+            own = self.split == number
+            counts[f"{split}_hotspots"] = int((own & hotspot).sum())
+            counts[f"{split}_non_hotspots"] = int((own & negative).sum())
+            counts[f"{split}_non_hotspots_scan"] = int((own & ~hotspot).sum())
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
-class Import:
-    """A layout that was read, to draw clips of."""
+class LabelledLayout:
+    """A packed layout whose labels are known."""
 
     path: Path
     out: Path
@@ -80,18 +80,18 @@ class Import:
         about: Mapping[str, Any],
         columns: Mapping[str, npt.NDArray[Any]] | None = None,
     ) -> dict[str, Any]:
-        """Draw the clips at `places`, write the dataset, and return what was made.
+        """Draw the clips at `places`, write the dataset, and return its counts.
 
         Parameters
         ----------
         about
-            Where the labels come from.
+            Where the labels come from, for the provenance.
         columns
-            More arrays.
+            Additional arrays.
         """
-        keys = _keys(places.x_dbu, places.y_dbu, self.drawn)
+        keys = _compute_keys(places.x_dbu, places.y_dbu, self.drawn)
         found = find_distinct(keys, places.x_dbu, places.y_dbu)
-        made = {**places.counts(), "patterns": len(found.first)}
+        counts = {**places.counts(), "patterns": len(found.first)}
         layout = {"name": self.path.name, "sha256": ingest.sha256_of(self.path)}
         settings = {"process": self.process.name, "process_settings": self.process.as_dict()}
         write_dataset(
@@ -99,7 +99,7 @@ class Import:
             {
                 "process": self.process.name, "layers": self.metal,
                 "splits": SPLITS, "roles": ROLES,
-                "provenance": {"layout": layout, **settings, **about, **made},
+                "provenance": {"layout": layout, **settings, **about, **counts},
             },
             {
                 "key": keys[found.first], "pattern": found.pattern, **places.columns(),
@@ -108,11 +108,11 @@ class Import:
             (places.x_dbu[found.first], places.y_dbu[found.first]),
             self.drawn,
         )  # fmt: skip
-        return made
+        return counts
 
 
 @contextmanager
-def opened(
+def read_labelled_layout(
     path: Path,
     out: Path,
     metal: Sequence[str],
@@ -121,14 +121,14 @@ def opened(
     *,
     markers: Sequence[Layer] = (),
     cell: str | None = None,
-) -> Iterator[Import]:
-    """Read a layout whose labels are known.
+) -> Iterator[LabelledLayout]:
+    """Read and pack a layout whose labels are known.
 
     Parameters
     ----------
     markers
-        Layers that are read with the metal: which shapes are in a cell decides where it is laid
-        when all top cells are.
+        Layers that are read together with the metal: with several top cells side by side, the
+        position of each depends on the extent of its shapes.
 
     Raises
     ------
@@ -149,13 +149,13 @@ def opened(
             Path(folder), replace(spec, layers=len(metal)), pixel, spec.core_px * pixel,
             model.symmetries,
         )  # fmt: skip
-        yield Import(path, out, tuple(metal), model, layout, drawn)
+        yield LabelledLayout(path, out, tuple(metal), model, layout, drawn)
 
 
-def _keys(x_dbu: Int64s, y_dbu: Int64s, drawn: Drawn) -> Bytes:
+def _compute_keys(x_dbu: Int64s, y_dbu: Int64s, drawn: Drawn) -> Bytes:
     keys = []
-    for first in range(0, len(x_dbu), DRAWN_TOGETHER):
-        part = slice(first, first + DRAWN_TOGETHER)
+    for first in range(0, len(x_dbu), SHARD_PATTERNS):
+        part = slice(first, first + SHARD_PATTERNS)
         pictures = draw_places(x_dbu[part], y_dbu[part], drawn)
         keys.append(compute_keys(canonicalize(pictures, drawn.symmetries)))
     return np.concatenate(keys)

@@ -1,14 +1,15 @@
-"""``hotscan label --select``: of a scan, the clips whose simulation teaches its model the most.
+"""``hotscan select``: a dataset of the clips of a scan whose labels help its model most.
 
-in       a complete scan, how many clips
-out      a dataset of those clips, labelled by simulating the fields that they lie in
-promise  the same scan, the same clips; a label is that of a full simulation
+in       a complete scan, a number of clips
+out      a dataset of those clips, labelled by simulating the fields around them
+promise  the same scan gives the same clips; a label equals that of a full simulation
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,115 +18,127 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.config import Resources
-from pipeline.datasets.from_simulation import provenance_of
+from pipeline.datasets.from_simulation import make_provenance, require_new, work_directory
 from pipeline.datasets.store import write_dataset
 from pipeline.engine.events import Listener
 from pipeline.engine.integrity import list_files
 from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import RunRecord, State, all_inputs
-from pipeline.engine.session import Written, open_session
+from pipeline.engine.session import Session, Written, open_session
 from pipeline.passes.arrays import pattern_rows, read_patterns
 from pipeline.passes.job import Drawn, process_behind, require_opc
-from pipeline.report.run_view import open_view
+from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate import confirm
-from stages.contracts import Verdict
-from stages.detector.active_learning import candidates, choose
+from stages.contracts import Bytes, Int64s, Verdict
+from stages.detector.active_learning import choose, preselect
 from stages.detector.training import likeness
-from stages.errors import IncompleteError, UsageError
+from stages.errors import IncompleteError
+from stages.lithography.process import Process
 
 
-def label_selected(
-    scan: Path,
-    out: Path,
-    count: int,
-    resources: Resources,
-    listen: Listener,
-    *,
-    opc: str | None = None,
-) -> dict[str, Any]:
-    """Label the patterns of a scan that its model would learn the most from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelectRequest:
+    """A number of clips of a scan to label by simulation.
 
-    Parameters
-    ----------
-    scan
-        Run directory of a complete scan.
-    out
-        The dataset to make; add it to what the model was trained on.
-    count
-        How many patterns; of each the first place is simulated.
-    opc
-        As for `pipeline.datasets.from_simulation.label_layout`; that of the scan when None.
+    Process, OPC, layers and picture are those of the scan.
+    """
+
+    run: Path
+    """Run directory of a complete scan."""
+    out: Path
+    """The dataset to write; train on it together with the model's own training data."""
+    count: int
+    """Number of distinct clips; of each, the first occurrence is simulated."""
+
+
+def select_clips(request: SelectRequest, resources: Resources, listen: Listener) -> dict[str, Any]:
+    """Label the clips of a scan that help its model most; return the dataset's counts.
 
     Raises
     ------
     UsageError
-        When `out` exists, or the scan has no such number of patterns.
+        When the dataset exists, or the scan has fewer distinct clips than requested.
     IncompleteError
         When the scan is not complete, or a field could not be simulated.
     """
-    if out.exists():
-        raise UsageError(f"dataset {out} exists; choose another --out, or remove it")
-    view = open_view(Run(scan))
+    require_new(request.out)
+    view = open_view(Run(request.run))
     if view.record.state != State.COMPLETE:
-        raise IncompleteError(f"{scan} is not complete; go on with: hotscan resume {scan}")
-    assert view.config.scores.threshold is not None  # resolve_config put the model's in
-    process, opc = process_behind(view.model), opc or view.config.confirm.opc or "none"
+        raise IncompleteError(
+            f"{request.run} is not complete; resume it with: hotscan resume {request.run}"
+        )
+    process, opc = process_behind(view.model), view.config.confirm.opc
+    assert opc is not None  # the resolved config holds the scan's own
     require_opc(process, opc, None)
-    (scores,) = read_patterns(view.run, "score")
-    rows = candidates(scores, view.config.scores.threshold, count)
-    key, x, y, raster, score = pattern_rows(
-        view.run, rows, "key", "x_dbu", "y_dbu", "raster", "score"
-    )
-    places = likeness(view.model.detector(), raster)
-    chosen = choose(score, places, view.config.scores.threshold, count)
-    key, x, y = key[chosen], x[chosen], y[chosen]
-    run = open_run_directory(out.with_name(out.name + ".work"))
+    key, places = _choose(view, request.count)
     wanted = RunRecord(task="select", layout=view.record.layout, settings={
         "process": process.name,
         "process_settings": process.as_dict(), "opc": opc,
         "layers": list(view.config.layout.layers), "cell": view.config.layout.cell,
-        "selected": count, "selected_by": view.model.digest,
+        "selected": request.count, "selected_by": view.model.digest,
     })  # fmt: skip
+    run = open_run_directory(work_directory(request.out))
     with open_session(run, wanted, all_inputs, resources, listen) as session:
-        ledger = session.ledger
-
-        def keep() -> Written:
-            shutil.copytree(view.run.layout, run.layout, dirs_exist_ok=True)
-            confirm.write_clips_to_simulate(run, x, y, np.arange(count))
-            return Written((*list_files(run.path, "layout"), confirm.HOT_CLIPS))
-
-        session.run_once("layout", keep)
-        work = confirm.make_confirmation(
-            run, view.job.core_dbu, process, opc, view.config.confirm.batch_fields
-        )
-        task = partial(confirm.confirm_batch, job=work)
-        session.run_units("confirm", "batches", work.batches, task, confirm.name_batch)
-        failed = ledger.totals("confirm").failed
-        if failed:
-            raise IncompleteError(f"{failed} batches failed; the same command tries them again")
-        found = confirm.read_confirmed(work, sorted(ledger.finished("confirm")))
-    made = _write(out, key, (x, y), found.verdicts, provenance_of(wanted), view.job)
+        verdicts = _simulate(session, view, places, process, opc)
+    provenance = make_provenance(wanted)
+    counts = _write(request.out, key, places, verdicts, provenance, view.job)
     shutil.rmtree(run.path)
-    return made
+    return counts
+
+
+def _choose(view: RunView, count: int) -> tuple[Bytes, tuple[Int64s, Int64s]]:
+    """Return the keys of the chosen patterns and where the first clip of each is, x and y."""
+    threshold = view.config.scores.threshold
+    assert threshold is not None  # the resolved config holds the model's own
+    (scores,) = read_patterns(view.run, "score")
+    rows = preselect(scores, threshold, count)
+    key, x, y, raster, score = pattern_rows(
+        view.run, rows, "key", "x_dbu", "y_dbu", "raster", "score"
+    )
+    features = likeness(view.model.detector(), raster)
+    chosen = choose(score, features, threshold, count)
+    return key[chosen], (x[chosen], y[chosen])
+
+
+def _simulate(
+    session: Session, view: RunView, places: tuple[Int64s, Int64s], process: Process, opc: str
+) -> Mapping[int, Verdict]:
+    """Simulate the fields around clips, and return the verdict on each."""
+
+    def copy_layout() -> Written:
+        shutil.copytree(view.run.layout, session.run.layout, dirs_exist_ok=True)
+        confirm.write_clips_to_simulate(session.run, *places, np.arange(len(places[0])))
+        return Written((*list_files(session.run.path, "layout"), confirm.HOT_CLIPS))
+
+    session.run_once("layout", copy_layout)
+    job = confirm.make_confirmation(
+        session.run, view.job.core_dbu, process, opc, view.config.confirm.batch_fields
+    )
+    task = partial(confirm.confirm_batch, job=job)
+    session.run_units("confirm", "batches", job.batches, task, confirm.name_batch)
+    failed = session.ledger.totals("confirm").failed
+    if failed:
+        raise IncompleteError(f"{failed} batches failed; run the same command to retry them")
+    return confirm.read_confirmed(job, sorted(session.ledger.finished("confirm"))).verdicts
 
 
 def _write(
     out: Path,
-    key: npt.NDArray[np.uint8],
-    places: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    key: Bytes,
+    places: tuple[Int64s, Int64s],
     verdicts: Mapping[int, Verdict],
     provenance: dict[str, Any],
     drawn: Drawn,
 ) -> dict[str, Any]:
     label = np.array([verdicts[number].confirmed for number in range(len(key))])
-    made = {"clips": len(key), "hotspots": int(label.sum()), "patterns": len(key)}
+    counts = {"clips": len(key), "hotspots": int(label.sum()), "patterns": len(key)}
     attributes = {
         "process": provenance["process"], "layers": provenance["layers"],
-        "provenance": {**provenance, **made},
+        "provenance": {**provenance, **counts},
     }  # fmt: skip
     columns: dict[str, npt.NDArray[Any]] = {
         "key": key, "pattern": np.arange(len(key)), "label": label,
         "x_dbu": places[0], "y_dbu": places[1],
     }  # fmt: skip
     write_dataset(out, attributes, columns, places, drawn)
-    return made
+    return counts

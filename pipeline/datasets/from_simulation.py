@@ -1,15 +1,14 @@
-"""``hotscan label``: clips labelled by simulating a layout, made a dataset.
+"""``hotscan label``: a dataset of clips that are labelled by lithography simulation.
 
 in       a layout, a process, a region
-out      a dataset: pictures of the distinct clips, and place and label of every clip
-promise  each label comes from a full simulation of the region; a stopped labelling goes on
+out      a dataset: pictures of the distinct clips, and position and label of every clip
+promise  every label comes from a full simulation of the region; a stopped run can be resumed
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,17 +22,17 @@ from pipeline.engine.events import Listener
 from pipeline.engine.integrity import list_files
 from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import LayoutFile, RunRecord, all_inputs
-from pipeline.engine.session import Written, open_session
+from pipeline.engine.session import Session, Written, open_session
 from pipeline.layout import ingest
 from pipeline.passes.arrays import read_clips
 from pipeline.passes.job import Cut, require_opc, scan_area
 from pipeline.passes.units import clip_tile, open_layout
+from pipeline.simulate.region import TILE_UM
 from pipeline.simulate.tiles import (
     Simulation,
     count_kinds,
     name_tile,
     read_defects,
-    run_simulation,
 )
 from stages.contracts import Box, Layer, RasterSpec
 from stages.errors import IncompleteError, UsageError
@@ -41,94 +40,126 @@ from stages.lithography.measure.defects import label_clips
 from stages.lithography.process import Process, load_process
 from stages.patterns import find_distinct
 
-TILE_UM = 100.0
-"""Side of what is simulated as one unit of work."""
+SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
+"""The picture that clips get by default."""
 
 
-def label_layout(
-    layout_path: Path,
-    out: Path,
-    process: str,
-    layers: Sequence[str],
-    cell: str | None,
-    roi_um: Sequence[float] | None,
-    spec: RasterSpec,
-    stride_nm: float | None,
-    resources: Resources,
-    listen: Listener,
-    *,
-    opc: str = "none",
-    mask: str | None = None,
-) -> dict[str, Any]:
-    """Simulate a region and write its labelled clips to `out`; return what was made.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRequest:
+    """A region whose clips are labelled by simulation."""
 
-    Parameters
-    ----------
-    layers
-        What shall print; the first is simulated, all are drawn.
-    opc
-        ``model`` to correct the mask before it is printed, ``none`` to print what is drawn.
-    mask
-        Layer of the mask, where the layout holds one.
+    layout: Path
+    out: Path
+    """The dataset to write."""
+    layers: tuple[str, ...]
+    """Target layers as layer/datatype; the first is simulated, all are drawn."""
+    process: str = "krf130"
+    """Name of a shipped process, or a TOML file."""
+    opc: str = "none"
+    """``model`` corrects the mask before simulation, ``none`` simulates what is drawn."""
+    mask: str | None = None
+    """Layer of the mask, where the layout contains one."""
+    cell: str | None = None
+    """Top cell; None takes the only one."""
+    roi_um: tuple[float, ...] | None = None
+    """Region x0, y0, x1, y1 in um; None for the whole layout."""
+    spec: RasterSpec = SPEC
+    stride_nm: float | None = None
+    """Step of the grid; one core by default."""
+
+
+def label_layout(request: LabelRequest, resources: Resources, listen: Listener) -> dict[str, Any]:
+    """Simulate a region and write a dataset of its labelled clips; return the dataset's counts.
 
     Raises
     ------
     UsageError
-        When `out` exists, no layer is given, or a stopped labelling there was of another kind.
+        When the dataset exists, no layer is given, or the request cannot be met.
+    RunMismatchError
+        When a stopped run with this `out` had other settings.
+    IncompleteError
+        When a tile failed.
     """
-    if out.exists():
-        raise UsageError(f"dataset {out} exists; choose another --out, or remove it")
-    config = load_config(
-        None, {"layout": {"layers": list(layers) or None, "cell": cell, "roi_um": roi_um}}
-    )
-    if not config.layout.layers:
+    out, mask = request.out, request.mask
+    require_new(out)
+    config = load_config(None, {"layout": {
+        "layers": list(request.layers) or None, "cell": request.cell, "roi_um": request.roi_um,
+    }})  # fmt: skip
+    layers = config.layout.layers
+    if not layers:
         raise UsageError("no layer to label; give --layer LAYER/DATATYPE")
-    spec = replace(spec, layers=len(config.layout.layers))
-    model = load_process(process)  # once: no edit of its file may reach into the labels
-    require_opc(model, opc, mask)
-    ingest.require_layout(layout_path)
-    run = open_run_directory(out.with_name(out.name + ".work"))
-    file = LayoutFile(str(layout_path.resolve()), ingest.sha256_of(layout_path))
+    spec = replace(request.spec, layers=len(layers))
+    process = load_process(request.process)  # read once: a later edit must not reach the labels
+    require_opc(process, request.opc, mask)
+    ingest.require_layout(request.layout)
+    file = LayoutFile(str(request.layout.resolve()), ingest.sha256_of(request.layout))
     wanted = RunRecord(task="label", layout=file, settings={
-        "process": model.name, "process_settings": model.as_dict(), "opc": opc, "mask": mask,
-        "layers": list(config.layout.layers), "cell": cell,
-        "roi_um": roi_um and list(roi_um), "raster": asdict(spec),
-        "stride_nm": stride_nm or spec.core_nm,
+        "process": process.name, "process_settings": process.as_dict(), "opc": request.opc,
+        "mask": mask, "layers": list(layers), "cell": request.cell,
+        "roi_um": request.roi_um and list(request.roi_um), "raster": asdict(spec),
+        "stride_nm": request.stride_nm or spec.core_nm,
     })  # fmt: skip
+    run = open_run_directory(work_directory(out))
     with open_session(run, wanted, all_inputs, resources, listen) as session:
-        record, ledger = session.record, session.ledger
 
         def pack() -> Written:
-            wanted = [Layer.parse(name) for name in (*config.layout.layers, *filter(None, [mask]))]
-            ingest.pack_into(layout_path, run.layout, wanted, cell)
+            read = [Layer.parse(name) for name in (*layers, *filter(None, [mask]))]
+            ingest.pack_into(request.layout, run.layout, read, request.cell)
             return Written(list_files(run.path, "layout"))
 
         session.run_once("layout", pack)
         layout = open_layout(run.path)
         drawn = replace(layout, layers=layout.layers[: spec.layers],
                         packed=layout.packed[: spec.layers])  # fmt: skip
-        job = _cut(run, record, spec, model, scan_area(config, drawn))
-        session.run_units("clips", "tiles", job.tiles, partial(clip_tile, job=job), name_tile)
-        # Cores reach past the area where they hang over its border.
-        area = job.area.grow(job.core_dbu)
-        simulated = Simulation(run.path, area, job.tile_dbu, model, opc, mask is not None)
-        failed = run_simulation(session, simulated, contours=False) + ledger.totals("clips").failed
-        if failed:
-            raise IncompleteError(f"{failed} tiles failed; run the same command to try them again")
-        made = _write_dataset(out, run, job, simulated, record)
+        job = _make_cut(session, spec, process, scan_area(config, drawn))
+        counts = _simulate_and_write(session, job, process, out)
     shutil.rmtree(run.path)
-    return made
+    return counts
 
 
-def _cut(run: Run, record: RunRecord, spec: RasterSpec, process: Process, area: Box) -> Cut:
-    dbu = open_layout(run.path).dbu_nm
+def require_new(out: Path) -> None:
+    """Refuse to overwrite a dataset.
+
+    Raises
+    ------
+    UsageError
+        When `out` exists.
+    """
+    if out.exists():
+        raise UsageError(f"dataset {out} exists; choose another --out, or remove it")
+
+
+def work_directory(out: Path) -> Path:
+    """Return where the run behind a dataset keeps its files until the dataset is written."""
+    return out.with_name(out.name + ".work")
+
+
+def _make_cut(session: Session, spec: RasterSpec, process: Process, area: Box) -> Cut:
+    dbu = open_layout(session.run.path).dbu_nm
     pixel = spec.pixel_dbu(dbu)
     core = spec.core_px * pixel
     return Cut(
-        run=run.path, spec=spec, pixel_dbu=pixel, core_dbu=core, symmetries=process.symmetries,
+        run=session.run.path, spec=spec, pixel_dbu=pixel, core_dbu=core,
+        symmetries=process.symmetries,
         tile_dbu=max(1, round(TILE_UM * 1000 / dbu / core)) * core,
-        stride_dbu=round(record.settings["stride_nm"] / dbu), limits=None, area=area, excluded=0,
+        stride_dbu=round(session.record.settings["stride_nm"] / dbu), limits=None, area=area,
+        excluded=0,
     )  # fmt: skip
+
+
+def _simulate_and_write(session: Session, job: Cut, process: Process, out: Path) -> dict[str, Any]:
+    """Cut the clips, simulate the area, and write the dataset."""
+    session.run_units("clips", "tiles", job.tiles, partial(clip_tile, job=job), name_tile)
+    settings = session.record.settings
+    # Cores extend past the area where they cross its border.
+    area = job.area.grow(job.core_dbu)
+    has_mask = settings["mask"] is not None
+    simulated = Simulation(session.run.path, area, job.tile_dbu, process, settings["opc"], has_mask)
+    failed = run_simulation(session, simulated, contours=False)
+    failed += session.ledger.totals("clips").failed
+    if failed:
+        raise IncompleteError(f"{failed} tiles failed; run the same command to retry them")
+    return _write_dataset(out, session.run, job, simulated, session.record)
 
 
 def _write_dataset(
@@ -139,7 +170,7 @@ def _write_dataset(
     defects = read_defects(simulated, [tile.name for tile in simulated.tiles])
     label = label_clips(clips.x_dbu, clips.y_dbu, job.core_dbu, defects)
     places = clips.x_dbu[found.first], clips.y_dbu[found.first]
-    made = {
+    counts = {
         "clips": len(clips), "hotspots": int(label.sum()), "patterns": len(found.first),
         "defects": len(defects),
         **{f"defects_{kind}": n for kind, n in count_kinds(defects).items()},
@@ -147,8 +178,8 @@ def _write_dataset(
     names = sorted({defect.kind for defect in defects})
     corners = [corner["name"] for corner in record.settings["process_settings"]["corners"]]
     attributes = {
-        "process": record.settings["process"], "layers": record.settings["layers"], "kinds": names,
-        "corners": corners, "provenance": {**provenance_of(record), **made},
+        "process": record.settings["process"], "layers": record.settings["layers"],
+        "kinds": names, "corners": corners, "provenance": {**make_provenance(record), **counts},
     }  # fmt: skip
     columns: dict[str, npt.NDArray[Any]] = {
         "key": keys[found.first], "pattern": found.pattern, "label": label,
@@ -161,10 +192,10 @@ def _write_dataset(
         "defect_corner": np.array([corners.index(d.corner) for d in defects], np.uint8),
     }  # fmt: skip
     write_dataset(out, attributes, columns, places, job)
-    return made
+    return counts
 
 
-def provenance_of(record: RunRecord) -> dict[str, Any]:
-    """Return what was labelled, without the places of files on this machine."""
+def make_provenance(record: RunRecord) -> dict[str, Any]:
+    """Return the settings of a run without its progress or local paths."""
     layout = {"name": record.layout.name, "sha256": record.layout.sha256}
     return {**record.settings, "layout": layout}

@@ -1,15 +1,15 @@
-"""Labelled clips as a file: written whole or not at all, read for training and measuring.
+"""The dataset file: labelled clips, written atomically, read for training and evaluation.
 
 in       a dataset: pictures of the distinct clips, and the label of every clip
-out      the same in memory, or the part of it that a training or a protocol is about
+out      the same in memory, or the subset that a training run or a protocol uses
 
 A dataset is a Zarr group with the arrays ``raster`` (p, layer, h, w) uint8 and ``key`` (p, 16) of
-the distinct pictures, turned to the first of their symmetric twins, and ``pattern``, ``x_dbu``,
-``y_dbu``, ``label`` (n,) of every clip: its picture, its centre, whether it is a hotspot. Marked
-layouts add, for each clip, ``split`` and ``role``, indices into `SPLITS` and `ROLES`. Simulated
-ones, and those from a list of defects, add ``defect_x_dbu``, ``defect_y_dbu`` (d,) and what is
-known of each defect. The attributes are the raster, the process whose symmetries hold, the layers
-and where it all comes from.
+the distinct pictures, in the canonical orientation, and ``pattern``, ``x_dbu``, ``y_dbu``,
+``label`` (n,) of every clip: the index of its picture, its centre, whether it is a hotspot.
+Datasets from marker layers add ``split`` and ``role`` per clip, indices into `SPLITS` and `ROLES`.
+Datasets from simulation or from a defect list add ``defect_x_dbu``, ``defect_y_dbu`` (d,) and what
+is known of each defect. The attributes are the raster, the process whose symmetries apply, the
+layers and the provenance.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ from stages.errors import UsageError
 from stages.patterns import canonicalize
 
 SPLITS = ("train", "test")
-"""What a clip is for; without the array, whatever is asked for."""
+"""What a clip is for; a dataset without the array may be used for both."""
 
 ROLES = ("core", "neighbour")
-"""Centred on what was labelled, or one core beside it; without the array, every clip is a core."""
+"""Centred on a labelled core, or one core beside it; without the array, every clip is a core."""
 
 PROTOCOLS = ("core", "scan")
-"""Which clips count: those centred on labelled cores, or their eight neighbours too."""
+"""Which clips count: those centred on labelled cores, or also their eight neighbours."""
 
 SHARD_PATTERNS = 8192
+"""Pictures in one shard of the file; also how many are drawn at once, which bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,40 +66,47 @@ class Dataset:
     role: Bytes | None = None
     """(n,) index into `ROLES`."""
 
+    @property
+    def opc(self) -> str:
+        """Whether the masks were corrected before simulation, ``none`` or ``model``."""
+        return str(self.provenance.get("opc", "none"))
+
     def __len__(self) -> int:
         return len(self.label)
 
     def counts(self) -> tuple[Int64s, Int64s]:
-        """Return how many clips of each picture are hotspots, and how many there are, (p,)."""
-        every = np.bincount(self.pattern, minlength=len(self.raster))
-        hot = np.bincount(self.pattern[self.label], minlength=len(self.raster))
-        return hot, every
+        """Return the number of hotspots and the number of clips of each picture, (p,) each."""
+        clips = np.bincount(self.pattern, minlength=len(self.raster))
+        hotspots = np.bincount(self.pattern[self.label], minlength=len(self.raster))
+        return hotspots, clips
 
-    def part(self, split: str, protocol: str = "scan") -> Dataset:
+    def subset(self, split: str, protocol: str = "scan") -> Dataset:
         """Return the clips of one of `SPLITS` that count in one of `PROTOCOLS`.
 
         Raises
         ------
         UsageError
-            When there is no such protocol, or the dataset has no clip in that part.
+            When there is no such protocol, or no clip of the dataset is in the subset.
         """
         if protocol not in PROTOCOLS:
             raise UsageError(f"protocol is {protocol!r}; it must be {' or '.join(PROTOCOLS)}")
-        kept = np.ones(len(self), bool)
+        chosen = np.ones(len(self), bool)
         if self.split is not None:
-            kept &= self.split == SPLITS.index(split)
+            chosen &= self.split == SPLITS.index(split)
         if self.role is not None and protocol == "core":
-            kept &= self.role == ROLES.index("core")
-        if not kept.any():
-            raise UsageError(f"the dataset of {self.layers} has no {split} clip; give another one")
-        if kept.all():
+            chosen &= self.role == ROLES.index("core")
+        if not chosen.any():
+            raise UsageError(
+                f"the dataset of {self.layers} has no {split} clip; give another dataset"
+            )
+        if chosen.all():
             return self
-        used, pattern = np.unique(self.pattern[kept], return_inverse=True)
+        used, pattern = np.unique(self.pattern[chosen], return_inverse=True)
         return replace(
             self, raster=self.raster[used], key=self.key[used], pattern=pattern,
-            label=self.label[kept],
-            split=None if self.split is None else self.split[kept],
-            role=None if self.role is None else self.role[kept],
+            label=self.label[chosen],
+            split=None if self.split is None else self.split[chosen],
+            role=None if self.role is None else self.role[chosen],
         )  # fmt: skip
 
 
@@ -108,12 +116,12 @@ def load_dataset(path: Path) -> Dataset:
     Raises
     ------
     UsageError
-        When there is none at `path`, or it is not finished.
+        When `path` holds no finished dataset.
     """
     try:
         group = zarr.open_group(path, mode="r")
         arrays = {name: np.asarray(group[name]) for name in ("raster", "key", "pattern", "label")}
-        more = {name: np.asarray(group[name]) for name in ("split", "role") if name in group}
+        optional = {name: np.asarray(group[name]) for name in ("split", "role") if name in group}
         about: dict[str, Any] = dict(group.attrs)
     except (FileNotFoundError, KeyError) as error:
         raise UsageError(
@@ -122,7 +130,7 @@ def load_dataset(path: Path) -> Dataset:
         ) from error
     return Dataset(
         **arrays,
-        **more,
+        **optional,
         spec=RasterSpec(**about["raster"]),
         process=about["process"],
         layers=tuple(about["layers"]),
@@ -137,14 +145,14 @@ def write_dataset(
     places: tuple[Int64s, Int64s],
     drawn: Drawn,
 ) -> None:
-    """Write a dataset to `out`, which appears when everything is in it.
+    """Write a dataset to `out`, which appears only once it is complete.
 
     Parameters
     ----------
     attributes, columns
-        All attributes but ``raster``, all arrays but ``raster``.
+        All attributes except ``raster``, all arrays except ``raster``.
     places : (p,), (p,)
-        x and y of a clip of each distinct picture, which is drawn from the packed layout.
+        x and y of one clip of each distinct picture; the pictures are drawn from the packed layout.
     """
     unfinished = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)

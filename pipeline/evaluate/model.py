@@ -1,15 +1,16 @@
-"""Measuring a model on labelled clips.
+"""Evaluating a model on labelled clips.
 
 in       a model, datasets
-out      recall, false alarms and what they mean for simulation, as one flat object
-promise  every clip that the protocol counts is counted; clips for training never are
+out      recall, false alarms and the simulation they cause, as one flat object
+promise  every clip of the protocol is counted; training clips never are
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,64 +22,60 @@ from stages.contracts import Float32s
 from stages.detector import checkpoint
 from stages.detector.thresholds import pr_auc
 from stages.errors import ModelMismatchError
-from stages.scores import score_rasters, scorer_of
+from stages.scores import build_scorer, score_rasters
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
-"""Shares of the non-hotspots that may be flagged."""
+"""False-alarm rates that recall is given at."""
 
 SIMULATION_S = 10.0
-"""Simulating a clip, in the papers of the field; ours is faster: give what was measured."""
+"""Time to simulate a clip in the literature; ours is faster: give a measured one."""
 
 NORMAL_95 = 1.959964
-"""Quantile of the normal distribution that leaves 2.5 % above."""
+"""97.5 % quantile of the normal distribution."""
 
 Bools = npt.NDArray[np.bool_]
 
 
-def evaluate_model(
-    name_or_path: str,
-    datasets: Sequence[Path],
-    *,
-    trained_on: Sequence[Path] = (),
-    threshold: float | None = None,
-    protocol: str = "core",
-    simulation_s: float = SIMULATION_S,
-    prefiltered: bool = True,
-) -> dict[str, Any]:
-    """Score the test clips of `datasets` and compare with their labels.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateRequest:
+    """A model to evaluate."""
 
-    Parameters
-    ----------
-    datasets
-        Of those that are divided, the test clips count; of others, all.
-    trained_on
-        Datasets that the model was trained on: recall is then also given for the hotspots whose
-        picture, in any of the process's symmetries, does not occur among their training clips.
-        Without any, the training clips of those of `datasets` that are divided.
-    threshold
-        Score that flags a clip; the model's own by default.
-    protocol
-        One of `pipeline.datasets.store.PROTOCOLS`.
-    simulation_s
-        Time to simulate a clip, in seconds, for ``odst_s``.
-    prefiltered
-        Whether the model's prefilter looks first, where it has one that holds for the threshold.
+    model: str
+    """Name of a shipped model, or path of a checkpoint."""
+    datasets: tuple[Path, ...]
+    """Datasets to evaluate on: the test clips of those that are divided, all clips of others."""
+    trained_on: tuple[Path, ...] = ()
+    """Datasets that the model was trained on: recall is then also given for the hotspots whose
+    picture, in any orientation, does not occur among their training clips. Without any, the
+    training clips of those of `datasets` that are divided."""
+    threshold: float | None = None
+    """Score from which a clip is flagged; the model's own by default."""
+    protocol: str = "core"
+    """One of `pipeline.datasets.store.PROTOCOLS`."""
+    simulation_s: float = SIMULATION_S
+    """Time to simulate a clip, in seconds, for ``odst_s``."""
+    prefiltered: bool = True
+    """Whether the model's prefilter is used, where it has one that is valid for the threshold."""
+
+
+def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
+    """Score the test clips of datasets and compare with their labels.
 
     Raises
     ------
     ModelMismatchError
         When a dataset has another raster than the model.
     """
-    path = checkpoint.find(name_or_path)
-    model = checkpoint.load(path)
-    limit = model.threshold if threshold is None else threshold
-    scorer = scorer_of(model, prefiltered=prefiltered and model.may_prefilter(limit))
-    loaded = [load_dataset(other) for other in datasets]
-    known = [load_dataset(other) for other in trained_on]
+    model = checkpoint.load(checkpoint.find(request.model))
+    limit = model.threshold if request.threshold is None else request.threshold
+    prefiltered = request.prefiltered and model.may_prefilter(limit)
+    scorer = build_scorer(model, prefiltered=prefiltered)
+    loaded = [load_dataset(path) for path in request.datasets]
+    known = [load_dataset(path) for path in request.trained_on]
     divided = [dataset for dataset in loaded if dataset.split is not None]
-    seen = _keys(dataset.part("train", "core") for dataset in known or divided)
+    seen = _collect_keys(dataset.subset("train", "core") for dataset in known or divided)
     scores, labels, new, seconds = [], [], [], 0.0
-    for dataset in (one.part("test", protocol) for one in loaded):
+    for dataset in (one.subset("test", request.protocol) for one in loaded):
         if dataset.spec != model.raster:
             raise ModelMismatchError(
                 f"the dataset's raster is {dataset.spec} but the model's is {model.raster}; "
@@ -90,31 +87,30 @@ def evaluate_model(
         labels.append(dataset.label)
         unseen = np.array([key.tobytes() not in seen for key in dataset.key], bool)
         new.append(unseen[dataset.pattern])
-    made = measures(
+    figures = compute_figures(
         np.concatenate(scores), np.concatenate(labels),
         np.concatenate(new) if known or divided else None, limit,
     )  # fmt: skip
     return {
-        "protocol": protocol,
-        **made,
+        "protocol": request.protocol,
+        **figures,
         "detection_s": seconds,
-        "simulation_s_per_clip": simulation_s,
-        "odst_s": made["flagged_share"] * made["clips"] * simulation_s + seconds,
+        "simulation_s_per_clip": request.simulation_s,
+        "odst_s": figures["flagged_share"] * figures["clips"] * request.simulation_s + seconds,
     }
 
 
-def _keys(datasets: Iterable[Dataset]) -> set[bytes]:
+def _collect_keys(datasets: Iterable[Dataset]) -> set[bytes]:
     return {key.tobytes() for dataset in datasets for key in dataset.key}
 
 
-def measures(
+def compute_figures(
     scores: Float32s, labels: Bools, unseen: Bools | None, threshold: float
 ) -> dict[str, Any]:
     """Return the figures of scored and labelled clips.
 
-    Each share that is estimated from few hotspots has the ends of its 95 % confidence interval
-    beside it, as ``_low`` and ``_high``: how far the share of another such sample may lie, at the
-    same threshold.
+    Each share that is estimated from few hotspots comes with the limits of its 95 % confidence
+    interval, as ``_low`` and ``_high``, at a fixed threshold.
 
     Parameters
     ----------
@@ -124,51 +120,52 @@ def measures(
         Whether the clip's picture is new to the model.
     """
     flagged = scores >= threshold
-    hot, cold = int(labels.sum()), int((~labels).sum())
+    hotspots, negatives = int(labels.sum()), int((~labels).sum())
     found, false_alarms = int((flagged & labels).sum()), int((flagged & ~labels).sum())
-    flagged_share = (found + false_alarms) / max(hot + cold, 1)
-    made: dict[str, Any] = {
-        "clips": hot + cold,
-        "hotspots": hot,
-        "non_hotspots": cold,
-        "hotspot_share": hot / max(hot + cold, 1),
+    flagged_share = (found + false_alarms) / max(hotspots + negatives, 1)
+    figures: dict[str, Any] = {
+        "clips": hotspots + negatives,
+        "hotspots": hotspots,
+        "non_hotspots": negatives,
+        "hotspot_share": hotspots / max(hotspots + negatives, 1),
         "threshold": threshold,
-        **interval_of("recall", found, hot),
+        **estimate_share("recall", found, hotspots),
         "false_alarms": false_alarms,
-        "false_alarm_rate": false_alarms / max(cold, 1),
+        "false_alarm_rate": false_alarms / max(negatives, 1),
         "precision": found / max(found + false_alarms, 1),
         "flagged_share": flagged_share,
         "simulated_share": flagged_share,
-        "pr_auc": pr_auc(scores, labels) if hot else None,
+        "pr_auc": pr_auc(scores, labels) if hotspots else None,
     }
     for rate in RATES:
-        # The least score that flags at most this share of the others.
+        # Scores above `limit` give at most this false-alarm rate.
         others = np.sort(scores[~labels])[::-1]
-        allowed = min(math.floor(rate * cold + 1e-9), cold - 1)  # 0.29 * 100 is 28.999999999999996
-        limit = others[allowed] if cold else -math.inf
-        made |= interval_of(f"recall_at_{rate:g}", int((scores[labels] > limit).sum()), hot)
+        allowed = math.floor(rate * negatives + 1e-9)  # 0.29 * 100 is 28.999999999999996
+        limit = others[min(allowed, negatives - 1)] if negatives else -math.inf
+        above = int((scores[labels] > limit).sum())
+        figures |= estimate_share(f"recall_at_{rate:g}", above, hotspots)
     if unseen is not None:
         fresh = labels & unseen
-        made["hotspots_unseen"] = int(fresh.sum())
-        made |= interval_of("recall_unseen", int((flagged & fresh).sum()), int(fresh.sum()))
-    return made
+        figures["hotspots_unseen"] = int(fresh.sum())
+        figures |= estimate_share("recall_unseen", int((flagged & fresh).sum()), int(fresh.sum()))
+    return figures
 
 
-def interval_of(name: str, part: int, whole: int) -> dict[str, float | None]:
-    """Return a share and the ends of its interval, as ``_low`` and ``_high``; None of nothing."""
-    low, high = wilson(part, whole) if whole else (None, None)
+def estimate_share(name: str, part: int, whole: int) -> dict[str, float | None]:
+    """Return a share and its interval, as ``_low`` and ``_high``; None where `whole` is 0."""
+    low, high = compute_interval(part, whole) if whole else (None, None)
     share = part / whole if whole else None
     return {name: share, f"{name}_low": low, f"{name}_high": high}
 
 
-def wilson(part: int, whole: int) -> tuple[float, float]:
+def compute_interval(part: int, whole: int) -> tuple[float, float]:
     """Return the 95 % score interval of a share (E. B. Wilson, JASA 1927).
 
     It holds for few samples and for shares near 1, where the normal interval does not.
 
     Examples
     --------
-    >>> [round(end, 4) for end in wilson(41, 41)]
+    >>> [round(end, 4) for end in compute_interval(41, 41)]
     [0.9143, 1.0]
     """
     share, z2 = part / whole, NORMAL_95**2

@@ -1,8 +1,8 @@
-"""Measuring a scan against the defects that are known of its layout.
+"""Evaluating a scan against the known defects of its layout.
 
-in       a finished run, a dataset with the places of defects (listed or simulated)
-out      recall, extras and what they mean for simulation, as one flat object
-promise  only what was scanned and is for test counts
+in       a finished run, a dataset with the positions of defects (listed or simulated)
+out      recall, extras and the simulation they cause, as one flat object
+promise  only what was scanned and is not for training counts
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import zarr
 
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import read_record
-from pipeline.evaluate.model import interval_of
+from pipeline.evaluate.model import estimate_share
 from pipeline.passes.arrays import clips_of, read_patterns
 from pipeline.report.run_view import RunView, open_view
 from stages.contracts import Box, Floats, Int64s
@@ -24,17 +24,17 @@ from stages.geometry.union import merge
 
 
 def evaluate_scan(run_path: Path, dataset_path: Path) -> dict[str, Any]:
-    """Compare the clips that a scan flags with the listed defects of its layout.
+    """Compare the clips that a scan flags with the known defects of its layout.
 
     A defect is found when it lies in the core of a flagged clip; a flagged clip without a defect in
     its core is an extra, the false alarm of region-based detection (R. Chen et al., DAC 2019). They
-    are counted before flagged clips that touch are merged to hotspots, which would hide extras.
-    Of a dataset that is divided, the test half counts, as far as it was scanned.
+    are counted before touching clips are merged into hotspots, which would hide extras. Of a
+    dataset that is divided, the test half counts, as far as it was scanned.
 
     Raises
     ------
     UsageError
-        When there is no dataset with defects.
+        When the dataset does not list defects, or nothing of the test half was scanned.
     RunMismatchError
         When the dataset is of another layout than the run.
     IncompleteError
@@ -66,20 +66,20 @@ def evaluate_scan(run_path: Path, dataset_path: Path) -> dict[str, Any]:
             "scan it with --roi"
         )
     defects = np.stack(places, axis=1).astype(float)
-    return _compared(_flagged_cores(view), defects, counted, view.layout.dbu_nm)
+    return _compare(_find_flagged_cores(view), defects, counted, view.layout.dbu_nm)
 
 
-def _flagged_cores(view: RunView) -> Int64s:
-    """Return the core of each clip that a scan flags, (f, 4) in dbu."""
+def _find_flagged_cores(view: RunView) -> Int64s:
+    """Return the core of each flagged clip, (f, 4) in dbu."""
     (scores,) = read_patterns(view.run, "score")
     tiles = [tile.name for tile in view.job.tiles]
-    hot, _, _ = clips_of(view.run, tiles, scores >= view.config.scores.threshold)
-    low = np.stack((hot.x_dbu, hot.y_dbu), axis=1) - view.job.core_dbu // 2
+    flagged, _, _ = clips_of(view.run, tiles, scores >= view.config.scores.threshold)
+    low = np.stack((flagged.x_dbu, flagged.y_dbu), axis=1) - view.job.core_dbu // 2
     return np.concatenate((low, low + view.job.core_dbu), axis=1)
 
 
-def _compared(boxes: Int64s, defects: Floats, area: Box, dbu_nm: float) -> dict[str, Any]:
-    """Return the figures of flagged cores (f, 4) and defects (d, 2) in the part of a layout."""
+def _compare(boxes: Int64s, defects: Floats, area: Box, dbu_nm: float) -> dict[str, Any]:
+    """Return the figures of flagged cores (f, 4) and defects (d, 2) in a part of a layout."""
     low, high = np.array(area.as_tuple()).reshape(2, 2)
     within = np.clip(boxes.reshape(-1, 2, 2), low, high).reshape(-1, 4)
     reported = (within[:, 0] < within[:, 2]) & (within[:, 1] < within[:, 3])
@@ -95,7 +95,7 @@ def _compared(boxes: Int64s, defects: Floats, area: Box, dbu_nm: float) -> dict[
     return {
         "defects": known,
         "found": found,
-        **interval_of("recall", found, known),
+        **estimate_share("recall", found, known),
         "flagged_clips": len(boxes),
         "extras": extras,
         "area_um2": area.area * um2,

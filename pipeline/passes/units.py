@@ -34,7 +34,7 @@ from stages.geometry.signature import signatures
 from stages.geometry.window_query import query
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
-from stages.scores import NetworkScorer, score_rasters, scorer_of
+from stages.scores import NetworkScorer, build_scorer, score_rasters
 from stages.tiles import Tile
 
 DRAWN_TOGETHER = 1024
@@ -58,7 +58,7 @@ def _scorer(model: Path, digest: str, device: str, prefiltered: bool) -> Network
             f"model {model} has digest {loaded.digest} here but the scan began with {digest}; "
             "give every worker the same file"
         )
-    return scorer_of(loaded, device, prefiltered=prefiltered)
+    return build_scorer(loaded, device, prefiltered=prefiltered)
 
 
 def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:

@@ -91,7 +91,7 @@ def _map_evidence(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Flo
     if not pictures:
         return {}
     scorer = NetworkScorer(view.detector, view.job.spec)
-    found = scorer.where(np.stack(list(pictures.values())))
+    found = scorer.activation_map(np.stack(list(pictures.values())))
     return {} if found is None else dict(zip(pictures, found, strict=True))
 
 

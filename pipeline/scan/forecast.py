@@ -37,7 +37,7 @@ from stages.contracts import Bytes, Clips, Int64s, PackedLayout
 from stages.detector import checkpoint
 from stages.lithography.process import Process
 from stages.patterns import canonicalize, find_distinct
-from stages.scores import NetworkScorer, score_rasters, scorer_of
+from stages.scores import NetworkScorer, build_scorer, score_rasters
 from stages.tiles import Tile
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         layout_s, layout = _timed(partial(_pack, layout_path, run, config))
         job = make_job(run.path, config, layout, model, model_path, process)
         sample = _sample_tiles(job)
-        scorer = scorer_of(model, job.device, prefiltered=job.prefiltered)
+        scorer = build_scorer(model, job.device, prefiltered=job.prefiltered)
         seconds = {
             "seconds_start": START_S,
             "seconds_layout": layout_s,

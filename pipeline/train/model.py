@@ -1,382 +1,307 @@
 """Training a detector on labelled datasets, from files to a checkpoint.
 
-in       datasets, a recipe
-out      a checkpoint that says what it was trained on and what it reaches on validation clips
-promise  a stopped training goes on where it was; on a CPU, the same seed gives the same weights
+in       datasets, the settings of a training
+out      a checkpoint that records what it was trained on and its figures on held-out clips
+promise  a stopped training can be resumed; on a CPU, the same seed gives the same weights
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.special import expit
 
 from pipeline.datasets.store import Dataset, load_dataset
 from pipeline.engine.memory import keep_freed_memory
-from pipeline.train.network_jobs import (
-    ALONE,
-    Lesson,
-    Machine,
-    Say,
-    Source,
-    begun_with,
-    forget,
-    learnt,
-    learnt_side_by_side,
+from pipeline.train.committee import (
+    PARTS,
+    FittedDetector,
+    Plan,
+    few_shape,
+    fit_committee,
+    fit_prefilter_network,
+    fit_single,
 )
+from pipeline.train.network_jobs import ONE_CORE, Log, Machine, Source
 from pipeline.train.plot import draw_curves
 from pipeline.train.prefilter import fit_prefilter
-from pipeline.train.resume_state import identity
+from pipeline.train.resume_state import compute_identity, discard_state
 from pipeline.train.training_set import (
     Patterns,
-    alike,
-    judged,
-    labels_of,
-    parts_of,
-    patterns_of,
-    split,
+    merge_datasets,
+    require_same_kind,
+    split_patterns,
 )
-from stages.contracts import Bytes, Float32s, Floats, RasterSpec
+from stages.contracts import Bytes, Float32s, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.active_learning import choose
-from stages.detector.catalogue import Kind, kind_of
-from stages.detector.committee import Committee, Rules
-from stages.detector.model import SCALE
-from stages.detector.network import Network
+from stages.detector.catalogue import find_kind
+from stages.detector.network import Network, Shape
+from stages.detector.prefilter import Prefilter
 from stages.detector.thresholds import (
+    Bools,
     OperatingPoint,
-    calibration,
+    choose_confident_threshold,
     choose_threshold,
-    confident_threshold,
-    operating_point,
-    rounded,
-    threshold_for_rate,
+    choose_threshold_for_rate,
+    measure_threshold,
+    round_share,
 )
-from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
-from stages.errors import UsageError
-from stages.lithography.process import load_process, process_of
+from stages.detector.training import LabelledClips, likeness
+from stages.errors import ModelMismatchError, UsageError
+from stages.lithography.process import Process, load_process, process_of
 from stages.scores import NetworkScorer, score_rasters
 
 FEW_HOTSPOTS = 2000
-"""With fewer patterns of hotspots none is spared for validation: see `_folded`."""
+"""With fewer distinct hotspots none is reserved for validation: see `fit_committee`."""
 
 FEW_TRAINING = {"epochs": 8, "batch": 64}
-"""How long, then: each network is one of several."""
-
-PARTS, JUDGED = 5, 2
-"""Where hotspots are few: into how many parts clips are divided, and how many of these are judged,
-each by what learnt from all others."""
-
-WHOLE = 2
-"""Networks that learn from all parts, then."""
+"""Length of a training with few hotspots: each network is one of several."""
 
 CONFIDENT_PRECISION = 0.95
-"""Share of hotspots among the clips that are called hot without review."""
-
-DOUBTFUL_SHARE = 0.03
-"""Share of the non-hotspots that a quick look leaves for a careful one."""
-
-PREFILTER_EPOCHS = 2
-"""As many epochs for each of the detector: they are short, and it goes on getting better."""
-
-SEED_STEP = 1000
-"""From the seed of one network to that of the next."""
+"""Share of hotspots among the clips that are reported as hotspots without review."""
 
 EXAMPLES = 32
-"""Hotspots whose pictures are kept, so that a finding can be shown beside the nearest."""
+"""Hotspots whose pictures a checkpoint keeps, for a report to show the nearest to a finding."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What is trained, and how."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRequest:
+    """A detector to train."""
 
+    datasets: tuple[Path, ...]
+    """Datasets to train on. Of those that are divided, the test clips are never used."""
+    out: Path
+    """The checkpoint to write; a picture of the losses is drawn beside it."""
+    validation: tuple[Path, ...] = ()
+    """Datasets to validate on; without any, a part of the training patterns is held out."""
     detector: str = "attention"
     """One of `stages.detector.catalogue.DETECTORS`."""
     shape: dict[str, Any] = field(default_factory=dict)
-    """Where its config is not the usual one."""
+    """Where the shape of the network differs from the default of the detector."""
     training: dict[str, Any] = field(default_factory=dict)
-    """Where the training is not the usual one of the detector; see `TrainingConfig`."""
+    """Where the training differs from the default of the detector; see `TrainingConfig`."""
     start: str | None = None
-    """A model whose weights are begun with: of another process, or of simulated labels."""
+    """Model to initialise the weights from: of another process, or trained on simulated labels."""
     protocol: str = "scan"
-    """Of marked datasets, learn from the cores, or from their neighbours too."""
+    """Of marked datasets, train on the cores (``core``), or on their neighbours too."""
     false_alarm_rate: float = 0.0015
-    """Of clips not learnt from, that the threshold is set for where hotspots are few."""
+    """On held-out clips; sets the threshold where hotspots are few."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Judges:
-    """Networks that judge together, and what they say of clips that they did not learn from."""
+class _TrainingData:
+    """The datasets of a training in memory."""
 
-    networks: list[Network]
-    rules: Rules
-    checked: Patterns
-    scores: Float32s
-    """Of each of the patterns."""
+    training: list[Dataset]
+    validation: list[Dataset]
+    first: Dataset
+    process: Process
+
+    @property
+    def process_settings(self) -> dict[str, Any]:
+        settings: dict[str, Any] = self.first.provenance.get("process_settings", {})
+        return settings
 
 
 def train_model(
-    datasets: Sequence[Path],
-    out: Path,
-    recipe: Recipe,
-    *,
-    validation: Sequence[Path] = (),
-    say: Say = lambda text: None,
-    machine: Machine = ALONE,
+    request: TrainRequest, machine: Machine = ONE_CORE, log: Log = lambda text: None
 ) -> dict[str, Any]:
-    """Train on `datasets`, write the checkpoint to `out`, return its figures.
-
-    Beside it a picture of the losses, epoch by epoch, is drawn. Of datasets that are divided, the
-    training clips are used, for validation too; the test clips never are.
+    """Train a detector, write its checkpoint, and return its figures.
 
     Raises
     ------
     UsageError
-        When a dataset cannot be read, or holds no hotspot.
+        When a dataset cannot be read, or contains no hotspot.
     ModelMismatchError
-        When the datasets differ in raster or process.
+        When the datasets differ in raster, process or OPC.
     RunMismatchError
-        When a stopped training of `out` had other data or settings.
+        When a stopped training of this checkpoint had other data or settings.
     """
-    if not out.parent.is_dir():
+    folder = request.out.parent
+    if not folder.is_dir():
         raise UsageError(
-            f"checkpoint {out} cannot be written: {out.parent} is no directory; make it, or "
-            "choose another --out"
+            f"checkpoint {request.out} cannot be written: {folder} is not a directory; create it, "
+            "or choose another --out"
         )
-    loaded = [load_dataset(path).part("train", recipe.protocol) for path in datasets]
-    held = [load_dataset(path).part("train", recipe.protocol) for path in validation]
-    first = alike(loaded + held)
-    settings = first.provenance.get("process_settings", {})
-    process = process_of(settings) if settings else load_process(first.process)
-    patterns = patterns_of(loaded)
-    few = not held and int((patterns.hot > 0).sum()) < FEW_HOTSPOTS
+    data = _load(request)
+    patterns = merge_datasets(data.training)
+    few = not data.validation and int((patterns.hotspots > 0).sum()) < FEW_HOTSPOTS
     keep_freed_memory()
-    source = Source(tuple(datasets), recipe.protocol, PARTS)
-    work = _Training(
-        out, recipe, first.spec, process.symmetries, few, loaded + held, source, machine, say
-    )
+    plan = _make_plan(request, data, machine, few=few)
     prefilter = None
     if few:
-        made = _folded(work, patterns)
-        point = _point(work, made, few, recipe.false_alarm_rate)
+        fitted = fit_committee(plan, patterns, log)
+        point = _choose_point(fitted, partial(_by_rate, request.false_alarm_rate))
     else:
-        training, checked = (patterns, patterns_of(held)) if held else split(patterns)
-        made = _validated(work, training, checked)
-        point = _point(work, made, few, recipe.false_alarm_rate)
-        if work.kind.together:
-            detector = NetworkScorer(
-                Committee(made.networks, made.rules), work.spec, machine.device
+        training, checked = (
+            (patterns, merge_datasets(data.validation))
+            if data.validation
+            else split_patterns(patterns)
+        )
+        fitted = fit_single(plan, training, checked, log)
+        point = _choose_point(fitted, partial(_by_recall, plan.settings_of(plan.kind).recall))
+        if plan.kind.together:
+            fitted, prefilter = _add_prefilter(plan, fitted, training, point.threshold, log)
+    model = _assemble(request, data, plan, fitted, point, prefilter,
+                      _choose_examples(fitted.networks[0], patterns))  # fmt: skip
+    checkpoint.save(request.out, model)
+    draw_curves(fitted.history, request.out.with_suffix(".png"))
+    discard_state(plan.folder)
+    return {"model": str(request.out), "digest": model.digest, **asdict(point)}
+
+
+def _load(request: TrainRequest) -> _TrainingData:
+    training, validation = (
+        [load_dataset(path).subset("train", request.protocol) for path in paths]
+        for paths in (request.datasets, request.validation)
+    )
+    first = require_same_kind(training + validation)
+    settings = first.provenance.get("process_settings", {})
+    process = process_of(settings) if settings else load_process(first.process)
+    return _TrainingData(training, validation, first, process)
+
+
+def _make_plan(request: TrainRequest, data: _TrainingData, machine: Machine, *, few: bool) -> Plan:
+    kind, spec = find_kind(request.detector), data.first.spec
+    centre_shape = request.shape
+    if few and kind.together and not request.start:
+        centre_shape = few_shape(spec) | request.shape
+    usual: dict[str, Any] = {"quarter_turns": data.process.symmetries == 8}
+    if few:
+        usual |= FEW_TRAINING | {"rim_px": spec.clip_px // 20 if kind.together else 0}
+    start = None
+    if request.start:
+        start = _load_start(
+            request.start, request.detector, kind.shape(spec, **request.shape), spec
+        )
+    plan = Plan(
+        detector=request.detector, spec=spec, symmetries=data.process.symmetries,
+        shape=request.shape, centre_shape=centre_shape, usual=usual, requested=request.training,
+        folder=request.out.with_name(request.out.name + ".training"), identity="",
+        machine=machine, source=Source(request.datasets, request.protocol, PARTS),
+        start=start.weights if start else None,
+    )  # fmt: skip
+    settings = [
+        request.detector, asdict(plan.settings_of(kind)), str(kind.shape(spec, **centre_shape)),
+        start.digest if start else "", machine.threads,
+    ]  # fmt: skip
+    return replace(plan, identity=compute_identity(data.training, data.validation, settings))
+
+
+def _load_start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoint.Checkpoint:
+    """Return a model to initialise from, as a single network.
+
+    Raises
+    ------
+    ModelMismatchError
+        When its detector or raster is another.
+    """
+    model = checkpoint.load(checkpoint.find(name))
+    for what, theirs, ours in (
+        ("detector", (model.name, model.config), (detector, shape)),
+        ("raster", model.raster, spec),
+    ):
+        if theirs != ours:
+            raise ModelMismatchError(
+                f"model {name} has {what} {theirs} but this training has {ours}; start from "
+                "another model, or leave out --start"
             )
-            learnt_from = training, score_rasters(training.raster, detector).score
-            prefilter = fit_prefilter(
-                work.prefilter, learnt_from, (made.checked, made.scores), point.threshold
-            )
-    first_shape, *other_shapes = (network.config for network in made.networks)
-    model = checkpoint.Checkpoint(
-        weights=Committee(made.networks, made.rules).cpu().state_dict(),
+    if not model.rules:
+        return model
+    first = "members.0."
+    weights = {
+        key.removeprefix(first): value
+        for key, value in model.weights.items()
+        if key.startswith(first)
+    }
+    return replace(model, weights=weights, rules=None)
+
+
+def _add_prefilter(
+    plan: Plan, fitted: FittedDetector, training: Patterns, threshold: float, log: Log
+) -> tuple[FittedDetector, Prefilter | None]:
+    """Fit a prefilter to the scores of a detector, and add its training to the history."""
+    scorer = NetworkScorer(fitted.committee(), plan.spec, plan.machine.device)
+    scores = score_rasters(training.raster, scorer).score
+    history = list(fitted.history)
+
+    def fit(clips: LabelledClips) -> Network:
+        one = fit_prefilter_network(plan, clips, log)
+        history.append(one.history)
+        return one.network
+
+    prefilter = fit_prefilter(fit, (training, scores), (fitted.held_out, fitted.scores), threshold)
+    return replace(fitted, history=history), prefilter
+
+
+def _assemble(
+    request: TrainRequest,
+    data: _TrainingData,
+    plan: Plan,
+    fitted: FittedDetector,
+    point: OperatingPoint,
+    prefilter: Prefilter | None,
+    examples: torch.Tensor,
+) -> checkpoint.Checkpoint:
+    first_shape, *other_shapes = (network.config for network in fitted.networks)
+    provenance = {
+        "trained_on": [dataset.provenance for dataset in data.training],
+        "validated_on": [dataset.provenance for dataset in data.validation] or "patterns set apart",
+        "trained_on_layers": list(data.first.layers),
+        "measured_on": f"{int(fitted.held_out.clips.sum()):,} validation clips",
+        "training": asdict(plan.settings_of(plan.kind)),
+        "epochs": fitted.history,
+    }
+    return checkpoint.Checkpoint(
+        weights=fitted.committee().cpu().state_dict(),
         config=first_shape,
         others=tuple(other_shapes) if any(one != first_shape for one in other_shapes) else (),
-        raster=first.spec,
-        layers=tuple(f"metal {name}" for name in first.layers),
-        process=first.process,
+        raster=data.first.spec,
+        layers=tuple(f"metal {name}" for name in data.first.layers),
+        process=data.first.process,
         operating_point=point,
-        provenance={
-            "trained_on": [dataset.provenance for dataset in loaded],
-            "validated_on": [dataset.provenance for dataset in held] or "patterns set apart",
-            "trained_on_layers": list(first.layers),
-            "measured_on": f"{int(made.checked.clips.sum()):,} validation clips",
-            "training": asdict(work.config),
-            "epochs": work.history,
-        },
-        process_settings=settings,
-        opc=first.provenance.get("opc", "none"),
-        name=recipe.detector,
-        rules=made.rules,
-        examples=_examples(made.networks[0], patterns.raster[patterns.hot > 0]),
+        provenance=provenance,
+        process_settings=data.process_settings,
+        opc=data.first.opc,
+        name=request.detector,
+        rules=fitted.rules,
+        examples=examples,
         prefilter=prefilter,
     )
-    checkpoint.save(out, model)
-    draw_curves(work.history, out.with_suffix(".png"))
-    forget(work.folder)
-    return {"model": str(out), "digest": model.digest, **asdict(point)}
 
 
-class _Training:
-    """The networks of one checkpoint; a stopped training goes on."""
-
-    def __init__(
-        self, out: Path, recipe: Recipe, spec: RasterSpec, symmetries: int, few: bool,
-        datasets: Sequence[Dataset], source: Source, given: Machine, say: Say,
-    ) -> None:  # fmt: skip
-        self.kind, self.name = kind_of(recipe.detector), recipe.detector
-        self.shape = self.kind.shape(spec, **recipe.shape)
-        self._apart = self.shape
-        if few and self.kind.together and not recipe.start:
-            self._apart = self.kind.shape(spec, **(few_shape(spec) | recipe.shape))
-        usual: dict[str, Any] = {"quarter_turns": symmetries == 8}
-        if few:
-            usual |= FEW_TRAINING | {"rim_px": spec.clip_px // 20 if self.kind.together else 0}
-        self._usual, self._asked = usual, recipe.training
-        self.config = self._settings(self.kind)
-        self.spec, self.symmetries, self.source = spec, symmetries, source
-        self.machine, self.say = given, say
-        self.folder = out.with_name(out.name + ".training")
-        self.history: list[list[dict[str, Any]]] = []
-        start = begun_with(recipe.start, self.name, self.shape, spec) if recipe.start else None
-        self._start = start.weights if start else None
-        begun = start.digest if start else ""
-        settings = [self.name, asdict(self.config), str(self._apart), begun, given.threads]
-        self._digest = identity(datasets, settings)
-        self._number = 0
-
-    def _settings(self, kind: Kind) -> TrainingConfig:
-        return TrainingConfig(**(self._usual | kind.training | self._asked))
-
-    def _lesson(self, what: str, *, left_out: int | None = None, prefilter: bool = False) -> Lesson:
-        """Return the lesson of the next network, or of a prefilter; each begins otherwise."""
-        name = "prefilter" if prefilter else self.name
-        kind = kind_of(name)
-        settings, number = self._settings(kind), self._number
-        self._number += 1
-        # From every second network the rims of half of its pictures are hidden, and every second
-        # pools the middle of the core apart: four have all combinations (decision 9).
-        shape = self._apart if (number + number // 2) % 2 == 0 else self.shape
-        config = replace(
-            settings, seed=settings.seed + SEED_STEP * number,
-            epochs=settings.epochs * (PREFILTER_EPOCHS if prefilter else 1),
-            rim_px=settings.rim_px * (number % 2),
-        )  # fmt: skip
-        return Lesson(
-            what, name, kind.shape(self.spec) if prefilter else shape, config,
-            self.folder / str(number), self._digest, self.machine,
-            None if prefilter else self._start, left_out,
-        )  # fmt: skip
-
-    def learn(
-        self,
-        what: str,
-        clips: LabelledClips,
-        validation: LabelledClips | None = None,
-        *,
-        prefilter: bool = False,
-    ) -> Network:
-        """Return the next network, or a prefilter, learnt from `clips`."""
-        made = learnt(self._lesson(what, prefilter=prefilter), clips, validation, self.say)
-        self.history.append(made.history)
-        return made.network
-
-    def learn_all(self, patterns: Patterns, left_out: Sequence[int | None]) -> list[Network]:
-        """Return the next networks, each learnt from all parts of the patterns but one, or all."""
-        number = itertools.count(1)
-        lessons = [
-            self._lesson(f"all, network {next(number)}  ")
-            if part is None
-            else self._lesson(f"all but part {part + 1}  ", left_out=part)
-            for part in left_out
-        ]
-        # What keeps a library, not weights, learns in less time than a process takes to start.
-        workers = self.machine.workers if self.kind.together else 1
-        made = learnt_side_by_side(lessons, patterns, self.source, workers, self.say)
-        self.history += [one.history for one in made]
-        return [one.network for one in made]
-
-    def prefilter(self, clips: LabelledClips) -> Network:
-        """Return a prefilter, learnt from `clips`."""
-        return self.learn("prefilter  ", clips, prefilter=True)
-
-    def judge(self, network: Network, patterns: Patterns) -> tuple[Float32s, Rules]:
-        """Return what a network says of patterns, and the rules that it does so by."""
-        rules = Rules(1, self.symmetries)
-        if self.kind.together:
-            quick = score(network, patterns.raster)
-            cold = quick[patterns.hot == 0]
-            cut = np.quantile(cold, [1 - DOUBTFUL_SHARE]) if len(cold) else np.zeros(1)
-            rules = replace(rules, ensemble_from=float(_logit(cut)[0]))
-        scorer = NetworkScorer(Committee([network], rules), self.spec, self.machine.device)
-        return score_rasters(patterns.raster, scorer).score, rules
-
-
-def few_shape(spec: RasterSpec) -> dict[str, Any]:
-    """Return what the shape of a network is, where hotspots are few.
-
-    They were marked by hand or by a tool, in the middle of their clips, and few cannot teach that.
-    """
-    return {"centres_px": (spec.core_px // 2, SCALE)}
-
-
-def _validated(work: _Training, training: Patterns, checked: Patterns) -> _Judges:
-    """Learn from some patterns, judge others.
-
-    One look is all that a clip gets: eight orientations of the doubtful take as long as all else,
-    and with many hotspots to learn from they spare few false alarms (docs/decisions/0011).
-    """
-    network = work.learn("", training.labelled(), judged(checked).labelled())
-    rules = Rules(1, work.symmetries)
-    return _calibrated(_Judges([network], rules, checked, score(network, checked.raster)))
-
-
-def _calibrated(made: _Judges) -> _Judges:
-    """Make the scores probabilities of clips as they come in validation."""
-    logits = _logit(made.scores)
-    scale, shift = calibration(logits, made.checked.hot, made.checked.clips)
-    scores = expit(scale * logits + shift).astype(np.float32)
-    return replace(made, rules=replace(made.rules, scale=scale, shift=shift), scores=scores)
-
-
-def _folded(work: _Training, patterns: Patterns) -> _Judges:
-    """Judge some parts of the patterns by what learnt from the others; then learn from all.
-
-    With few hotspots none can be spared, and a threshold that is set on a handful is chance. All
-    that learnt judge together in the end (L. Breiman: "Bagging predictors", 1996).
-    """
-    part, together = parts_of(patterns, PARTS), work.kind.together
-    whole = [None] * (WHOLE if together else 1)
-    made = work.learn_all(patterns, [*range(JUDGED), *whole])
-    parts, whole_made = made[:JUDGED], made[JUDGED:]
-    scores = np.empty(len(patterns), np.float32)
-    cuts = []
-    for number, network in enumerate(parts):
-        mine = part == number
-        scores[mine], rules = work.judge(network, patterns.some(mine))
-        cuts.append(rules.ensemble_from)
-    # The first has the quick look: one that sees the whole core alike.
-    networks = [*whole_made, *(parts if together else ())]
-    rules = Rules(len(networks), work.symmetries, min(cuts))
-    checked = part < JUDGED
-    return _calibrated(_Judges(networks, rules, patterns.some(checked), scores[checked]))
-
-
-def _point(work: _Training, made: _Judges, few: bool, rate: float) -> OperatingPoint:
-    """Return the operating point on the clips that were not learnt from."""
-    scores, labels = np.repeat(made.scores, made.checked.clips), labels_of(made.checked)
-    # Rounded, so that the last digit of a score, which hangs on how it is summed, decides nothing.
-    if few:
-        threshold = rounded(threshold_for_rate(scores, labels, rate).threshold, math.ceil)
-    else:
-        point = choose_threshold(scores, labels, work.config.recall)
-        threshold = rounded(point.threshold, math.floor)
-    point = operating_point(scores, labels, threshold)
-    confident = confident_threshold(scores, labels, CONFIDENT_PRECISION)
+def _choose_point(
+    fitted: FittedDetector, choose_limit: Callable[[Float32s, Bools], float]
+) -> OperatingPoint:
+    """Return the operating point on the held-out clips."""
+    scores = np.repeat(fitted.scores, fitted.held_out.clips)
+    labels = fitted.held_out.expand_labels()
+    point = measure_threshold(scores, labels, choose_limit(scores, labels))
+    confident = choose_confident_threshold(scores, labels, CONFIDENT_PRECISION)
     return replace(point, confident=None if confident is None else max(confident, point.threshold))
 
 
-def _examples(network: Network, hotspots: Bytes) -> torch.Tensor:
-    """Return hotspots that lie far apart in the eyes of a network, (at most `EXAMPLES`, ...)."""
-    place = likeness(network, hotspots)
-    alike_in_doubt = np.full(len(hotspots), 0.5, np.float32)
-    chosen = choose(alike_in_doubt, place, 0.5, min(EXAMPLES, len(hotspots)))
+# Both are rounded, so that the last digit of a score, which depends on the order of a sum, decides
+# nothing.
+def _by_rate(rate: float, scores: Float32s, labels: Bools) -> float:
+    return round_share(choose_threshold_for_rate(scores, labels, rate).threshold, math.ceil)
+
+
+def _by_recall(recall: float, scores: Float32s, labels: Bools) -> float:
+    return round_share(choose_threshold(scores, labels, recall).threshold, math.floor)
+
+
+def _choose_examples(network: Network, patterns: Patterns) -> torch.Tensor:
+    """Return pictures of hotspots that differ most to a network, (at most `EXAMPLES`, ...)."""
+    hotspots: Bytes = patterns.raster[patterns.hotspots > 0]
+    features = likeness(network, hotspots)
+    equally_uncertain = np.full(len(hotspots), 0.5, np.float32)
+    chosen = choose(equally_uncertain, features, 0.5, min(EXAMPLES, len(hotspots)))
     return torch.from_numpy(np.ascontiguousarray(hotspots[np.sort(chosen)]))
-
-
-def _logit(scores: npt.NDArray[Any]) -> Floats:
-    share = np.clip(np.asarray(scores, np.float64), 1e-12, 1 - 1e-7)
-    logits: Floats = np.log(share / (1 - share))
-    return logits

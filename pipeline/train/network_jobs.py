@@ -1,23 +1,21 @@
-"""Learning the networks of a checkpoint, side by side where there are several.
+"""Training the networks of a checkpoint, in parallel where there are several.
 
-in       lessons: what each network learns from, and how
-out      networks, with how their training went
-promise  neither how many learn at once nor an interruption changes a weight: each has a process, a
-         seed and a file of its own, and on a CPU the same seed gives the same weights
+in       jobs: what each network is trained on, and how
+out      networks with their training history
+promise  neither the number of processes nor an interruption changes a weight: each job has its own
+         process, seed and state file, and on a CPU the same seed gives the same weights
 """
 
 from __future__ import annotations
 
-import shutil
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pipeline.config import Resources
 from pipeline.datasets.store import load_dataset
@@ -25,21 +23,20 @@ from pipeline.engine.executors import executor_for
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.train.resume_state import read_state, write_state
-from pipeline.train.training_set import Patterns, parts_of, patterns_of
-from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.catalogue import kind_of, learn
-from stages.detector.network import Network, Shape
+from pipeline.train.training_set import Patterns, assign_parts, merge_datasets
+from stages.detector.catalogue import FitRequest, find_kind, fit
+from stages.detector.network import Network, Shape, limit_threads
 from stages.detector.training import EpochReport, LabelledClips, State, TrainingConfig
-from stages.errors import IncompleteError, ModelMismatchError
+from stages.errors import IncompleteError
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
+"""Takes a line of progress."""
 
 STAGE = "train"
-"""What learning is called among the units of executors."""
+"""The stage of training among the units of executors."""
 
-LISTEN_S = 0.5
-"""How often what the others say is passed on, in seconds."""
+POLL_S = 0.5
+"""How often the progress of other processes is read, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,214 +44,186 @@ class Machine:
     """What a training may use of a machine."""
 
     workers: int = 1
-    """Networks that learn side by side, where hotspots are few; no weight depends on it."""
+    """Networks that are trained in parallel, where there are several; no weight depends on it."""
     threads: int = 1
-    """Of each network; the weights depend on it, as the order of sums does."""
+    """Threads of each network; the weights depend on it, as the order of sums does."""
     device: str = "cpu"
 
 
-ALONE = Machine()
+ONE_CORE = Machine()
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """How one network learns."""
+class NetworkJob:
+    """How one network is trained."""
 
-    what: str
-    """Said before each epoch."""
+    name: str
+    """Names the network in progress messages and in its state file."""
     detector: str
     shape: Shape
     config: TrainingConfig
-    kept: Path
-    """Holds its state until the checkpoint is written."""
-    digest: str
-    """Of everything that the weights depend on."""
+    folder: Path
+    """Holds the state of all jobs until the checkpoint is written."""
+    identity: str
+    """Digest of everything that the weights depend on."""
     machine: Machine
     start: State | None = None
-    """Weights to begin with."""
+    """Weights to initialise from."""
     left_out: int | None = None
-    """Part of a shared source that it does not learn from."""
+    """Part of the patterns that it is not trained on."""
+
+    @property
+    def state_file(self) -> Path:
+        """Where the state of the network is kept."""
+        return self.folder / (re.sub(r"\W+", "_", self.name) or "network")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where patterns come from that several lessons share."""
+    """Where the patterns that several jobs share are read from."""
 
     datasets: tuple[Path, ...]
     protocol: str
     parts: int
-    """Into how many parts they are divided."""
+    """Number of parts that the patterns are divided into."""
 
-    def patterns(self) -> Patterns:
-        """Return them all."""
-        loaded = [load_dataset(path).part("train", self.protocol) for path in self.datasets]
-        return patterns_of(loaded)
+    def read(self) -> Patterns:
+        """Return all patterns."""
+        loaded = [load_dataset(path).subset("train", self.protocol) for path in self.datasets]
+        return merge_datasets(loaded)
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
-    """A network, and how its training went."""
+class FittedNetwork:
+    """A network and its training history."""
 
     network: Network
     history: list[dict[str, Any]]
     """An `EpochReport` for each epoch."""
 
 
-def learnt(
-    lesson: Lesson, clips: LabelledClips, validation: LabelledClips | None, say: Say
-) -> Learnt:
-    """Learn; a lesson that was stopped goes on, one that is over is read from its file."""
-    torch.set_num_threads(lesson.machine.threads)
-    kept = read_state(lesson.kept, lesson.digest)
-    if kept["weights"] is not None:
-        network = kind_of(lesson.detector).network(lesson.shape)
-        network.load_state_dict(kept["weights"])
-        return Learnt(network.eval().to(lesson.machine.device), kept["history"])
+def run_job(
+    job: NetworkJob, clips: LabelledClips, validation: LabelledClips | None, log: Log
+) -> FittedNetwork:
+    """Train a network; a stopped job is resumed, a finished one is read from its state file."""
+    content = read_state(job.state_file, job.identity)
+    if content["weights"] is not None:
+        network = find_kind(job.detector).network(job.shape)
+        network.load_state_dict(content["weights"])
+        return FittedNetwork(network.eval().to(job.machine.device), content["history"])
 
     def on_epoch(report: EpochReport, state: State) -> None:
-        say(_words(lesson.what, report, lesson.config))
-        kept["state"] = state
-        write_state(lesson.kept, kept)
+        log(_describe_epoch(job, report))
+        content["state"] = state
+        write_state(job.state_file, content)
 
-    trained = learn(
-        lesson.detector, lesson.shape, clips, validation, lesson.config, on_epoch, kept["state"],
-        lesson.start, lesson.machine.device,
-    )  # fmt: skip
-    history = [asdict(report) for report in trained.history]
-    if history:  # what learns in no time is not kept
-        weights = trained.detector.state_dict()
-        write_state(lesson.kept, kept | {"weights": weights, "history": history, "state": None})
-    return Learnt(trained.detector, history)
+    request = FitRequest(job.detector, job.shape, job.config, job.start, job.machine.device)
+    with limit_threads(job.machine.threads):
+        fitted = fit(request, clips, validation, on_epoch=on_epoch, state=content["state"])
+    history = [asdict(report) for report in fitted.history]
+    if history:  # a detector without epochs takes no time worth saving
+        weights = fitted.detector.state_dict()
+        write_state(
+            job.state_file, content | {"weights": weights, "history": history, "state": None}
+        )
+    return FittedNetwork(fitted.detector, history)
 
 
-def learnt_side_by_side(
-    lessons: Sequence[Lesson], patterns: Patterns, source: Source, workers: int, say: Say
-) -> list[Learnt]:
-    """Learn from all parts of the patterns but one, or from all.
+def run_jobs(
+    jobs: Sequence[NetworkJob], patterns: Patterns, source: Source, workers: int, log: Log
+) -> list[FittedNetwork]:
+    """Train each network on all parts of the patterns, or on all but one.
 
     Parameters
     ----------
     patterns
-        Of `source`, from which other processes take them themselves.
+        Those of `source`, from which worker processes read them themselves.
     workers
-        Processes; with 0 or 1 they learn here, one after the other.
+        Processes; with 0 or 1 the networks are trained in this process, one after the other.
 
     Raises
     ------
     IncompleteError
-        When a network was not learnt, each time it was tried.
+        When a job failed each time it was tried.
     RunMismatchError
-        When a lesson's file was left by another training.
+        When a state file was left by another training.
     """
     if workers > 1:
-        kept = [read_state(lesson.kept, lesson.digest) for lesson in lessons]
-        open_ones = [one for one, file in zip(lessons, kept, strict=True) if not file["weights"]]
-        if open_ones:
-            _learn_apart(open_ones, source, workers, say)
-    return [learnt(one, _clips_for(one, patterns, source), None, say) for one in lessons]
+        states = [read_state(job.state_file, job.identity) for job in jobs]
+        unfinished = [job for job, state in zip(jobs, states, strict=True) if not state["weights"]]
+        if unfinished:
+            _run_in_processes(unfinished, source, workers, log)
+    return [run_job(job, _take_clips(job, patterns, source), None, log) for job in jobs]
 
 
-def _clips_for(lesson: Lesson, patterns: Patterns, source: Source) -> LabelledClips:
-    return patterns.some(parts_of(patterns, source.parts) != lesson.left_out).labelled()
+def _take_clips(job: NetworkJob, patterns: Patterns, source: Source) -> LabelledClips:
+    return patterns.select(assign_parts(patterns, source.parts) != job.left_out).to_clips()
 
 
-def _learn_apart(lessons: Sequence[Lesson], source: Source, workers: int, say: Say) -> None:
-    """Learn in processes that leave what they have learnt in the files of the lessons."""
+def _run_in_processes(jobs: Sequence[NetworkJob], source: Source, workers: int, log: Log) -> None:
+    """Train in worker processes, which leave the networks in the state files of their jobs."""
     from distributed.system import MEMORY_LIMIT
 
-    said = lessons[0].kept.with_name("said")
-    said.parent.mkdir(exist_ok=True)
-    said.unlink(missing_ok=True)
-    task = partial(_learn_one, source, said)
-    count = min(workers, len(lessons))
-    # Theirs is the whole machine, not a core's share of it: there may be many more cores.
+    progress = jobs[0].folder / "progress"
+    progress.parent.mkdir(exist_ok=True)
+    progress.unlink(missing_ok=True)
+    task = partial(_run_in_worker, source, progress)
+    count = min(workers, len(jobs))
+    # They share the whole machine: by default each would get one core's share of the memory.
     share = f"{MEMORY_LIMIT // count // 10**6}MB"
     executor = executor_for(Resources(workers=count, worker_memory=share), imports=[__name__])
-    with executor, _listening(said, say):
-        for outcome in executor.run(task, lessons, stage=STAGE, unit_id=lambda one: one.what):
+    with executor, _follow(progress, log):
+        for outcome in executor.run(task, jobs, stage=STAGE, unit_id=lambda job: job.name):
             if outcome.status == Status.FAILED:
                 raise IncompleteError(
-                    f"{outcome.unit.strip()} was not learnt: {outcome.error}; the same command "
-                    "goes on, with --workers 1 in this process"
+                    f"training of {outcome.unit!r} failed: {outcome.error}; run the same command "
+                    "to resume, with --workers 1 to train in one process"
                 )
 
 
-def _learn_one(source: Source, said: Path, lesson: Lesson) -> UnitOutcome:
+def _run_in_worker(source: Source, progress: Path, job: NetworkJob) -> UnitOutcome:
     keep_freed_memory()
-    clips = _clips_for(lesson, source.patterns(), source)
+    clips = _take_clips(job, source.read(), source)
 
-    def say(text: str) -> None:
-        with said.open("a") as file:  # a line is appended whole, whoever else does
+    def log(text: str) -> None:
+        with progress.open("a") as file:  # one line is appended atomically
             file.write(text + "\n")
 
-    learnt(lesson, clips, None, say)
-    return UnitOutcome(STAGE, lesson.what, Status.DONE)
+    run_job(job, clips, None, log)
+    return UnitOutcome(STAGE, job.name, Status.DONE)
 
 
 @contextmanager
-def _listening(said: Path, say: Say) -> Iterator[None]:
-    """Pass on what is written into a file while it is, line by line."""
-    over = threading.Event()
+def _follow(progress: Path, log: Log) -> Iterator[None]:
+    """Pass on the lines of a file while they are being written."""
+    done = threading.Event()
 
-    def listen() -> None:
-        heard = 0
+    def follow() -> None:
+        passed_on = 0
         while True:
-            last = over.wait(LISTEN_S)
-            lines = said.read_text().splitlines() if said.exists() else []
-            for line in lines[heard:]:
-                say(line)
-            heard = len(lines)
+            last = done.wait(POLL_S)
+            lines = progress.read_text().splitlines() if progress.exists() else []
+            for line in lines[passed_on:]:
+                log(line)
+            passed_on = len(lines)
             if last:
                 return
 
-    listener = threading.Thread(target=listen)
-    listener.start()
+    thread = threading.Thread(target=follow)
+    thread.start()
     try:
         yield
     finally:
-        over.set()
-        listener.join()
+        done.set()
+        thread.join()
 
 
-def begun_with(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoint.Checkpoint:
-    """Return a model to begin with, of one network.
-
-    Raises
-    ------
-    ModelMismatchError
-        When it is another detector, or of another picture.
-    """
-    model = checkpoint.load(checkpoint.find(name))
-    for what, theirs, ours in (
-        ("detector", (model.name, model.config), (detector, shape)),
-        ("raster", model.raster, spec),
-    ):
-        if theirs != ours:
-            raise ModelMismatchError(
-                f"model {name} has {what} {theirs} but this training {ours}; start with another, "
-                "or with none"
-            )
-    weights = model.weights
-    if model.rules:
-        first = "members.0."
-        weights = {
-            key.removeprefix(first): value
-            for key, value in weights.items()
-            if key.startswith(first)
-        }
-    return replace(model, weights=weights, rules=None)
-
-
-def forget(folder: Path) -> None:
-    """Remove what lessons kept, once the checkpoint is written."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _words(what: str, report: EpochReport, config: TrainingConfig) -> str:
-    words = f"{what}epoch {report.epoch}/{config.epochs}  loss {report.loss:.4f}"
+def _describe_epoch(job: NetworkJob, report: EpochReport) -> str:
+    name = f"{job.name}  " if job.name else ""
+    text = f"{name}epoch {report.epoch}/{job.config.epochs}  loss {report.loss:.4f}"
     if report.pr_auc is None:
-        return words
+        return text
     return (
-        f"{words}  validation: PR AUC {report.pr_auc:.4f}, {report.false_alarms} false alarms at "
+        f"{text}  validation: PR AUC {report.pr_auc:.4f}, {report.false_alarms} false alarms at "
         f"recall {report.recall:.4f}"
     )

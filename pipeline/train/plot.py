@@ -1,7 +1,7 @@
-"""How a training went, as a picture.
+"""The training curves of a checkpoint as a picture.
 
 in       the epochs of each network
-out      a PNG: loss, and on validation the precision-recall area and the false alarms
+out      a PNG: training loss, and PR AUC and false alarms on validation
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PANELS = {
 
 
 def draw_curves(networks: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
-    """Draw the epochs of networks, as `EpochReport` has them, a line for each."""
+    """Draw one curve per network; epochs as in `stages.detector.training.EpochReport`."""
     panels = [
         name
         for name in _PANELS

@@ -1,6 +1,6 @@
-"""Teaching a small network what a detector comes near to flagging, so that it may look first.
+"""Fitting a prefilter: a small network that rejects what a detector is far from flagging.
 
-in       what the detector says of the patterns that it learnt from, and of validation patterns
+in       the detector's scores of its training patterns and of validation patterns
 out      a `Prefilter`, or None where none is of use
 promise  of the hotspots that the detector flags, the prefilter rejects at most a share of
          `PREFILTER_LOSS`, in validation as in training
@@ -19,70 +19,72 @@ from pipeline.train.training_set import Patterns
 from stages.contracts import Float32s
 from stages.detector.network import Network
 from stages.detector.prefilter import Prefilter, PrefilterConfig
-from stages.detector.thresholds import rounded
+from stages.detector.thresholds import Bools, round_share
 from stages.detector.training import LabelledClips, score
 
 PREFILTER_LOSS = 0.001
-"""Share of the hotspots that a prefilter may send away, of those that are flagged."""
+"""Share of the hotspots that a prefilter may reject although the detector flags them."""
 
 NEAR = 0.5
-"""Half of what a prefilter learns from scores so much of the threshold, or more."""
+"""Patterns of at least this share of the threshold make up half of each training batch."""
 
-SOFTENED = 1.5
-"""What the log odds over the threshold are divided by: an answer of yes or no says less of a
-pattern than how far it is from either (Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural
-Network", 2015)."""
+TEMPERATURE = 1.5
+"""Divisor of the log odds of the soft targets, which say more of a pattern than a label does
+(Hinton, Vinyals, Dean: "Distilling the Knowledge in a Neural Network", 2015)."""
 
 
 def fit_prefilter(
-    learn: Callable[[LabelledClips], Network],
+    fit: Callable[[LabelledClips], Network],
     training: tuple[Patterns, Float32s],
     validation: tuple[Patterns, Float32s],
     threshold: float,
 ) -> Prefilter | None:
-    """Teach a prefilter, and set the score under which it sends patterns away.
+    """Fit a prefilter, and choose the score below which it rejects patterns.
 
-    None where the detector flags nothing, or comes near to flagging everything.
+    None where the detector flags nothing, or nearly everything.
 
     Parameters
     ----------
-    learn
-        Returns a prefilter, learnt from clips.
+    fit
+        Trains a prefilter on clips.
     training, validation
         Patterns with the detector's score of each.
     threshold
-        Score that the detector flags from.
+        Score from which the detector flags a clip.
     """
     patterns, scores = training
-    checked, validation_scores = validation
-    near, flagged = scores >= NEAR * threshold, validation_scores >= threshold
-    if near.all() or not near.any() or not checked.hot[flagged].any():
+    checked, checked_scores = validation
+    near, flagged = scores >= NEAR * threshold, checked_scores >= threshold
+    if near.all() or not near.any() or not checked.hotspots[flagged].any():
         return None
-    network = learn(LabelledClips(patterns.raster, near, taught=_taught(scores, threshold)))
+    targets = _soften(scores, threshold)
+    network = fit(LabelledClips(patterns.raster, near, soft_targets=targets))
     first = score(network, checked.raster)
-    # A few hotspots of validation are a narrow base: those that were learnt from must be kept, too.
-    learnt = score(network, patterns.raster)
+    # The few hotspots of a validation set are a narrow base: the training set limits the loss too.
     cuts = (
-        _may_lose(first[flagged], checked.hot[flagged], checked),
-        _may_lose(learnt[scores >= threshold], patterns.hot[scores >= threshold], patterns),
+        _choose_cut(first, flagged, checked),
+        _choose_cut(score(network, patterns.raster), scores >= threshold, patterns),
     )
-    reject_below = rounded(min(cuts), math.floor)
+    reject_below = round_share(min(cuts), math.floor)
     return Prefilter(
         config=cast(PrefilterConfig, network.config), weights=network.cpu().state_dict(),
         reject_below=reject_below,
-        lost=float(checked.hot[flagged & (first < reject_below)].sum() / checked.hot.sum()),
+        lost=float(
+            checked.hotspots[flagged & (first < reject_below)].sum() / checked.hotspots.sum()
+        ),
         passed=float((first >= reject_below).mean()),
     )  # fmt: skip
 
 
-def _taught(scores: Float32s, threshold: float) -> Float32s:
-    """Return what a prefilter learns to answer: one half at the threshold."""
+def _soften(scores: Float32s, threshold: float) -> Float32s:
+    """Return the soft targets of a prefilter, (p,): one half at the threshold."""
     odds = logit(np.clip(scores.astype(np.float64), 1e-9, 1 - 1e-7)) - logit(threshold)
-    taught: Float32s = expit(odds / SOFTENED).astype(np.float32)
-    return taught
+    targets: Float32s = expit(odds / TEMPERATURE).astype(np.float32)
+    return targets
 
 
-def _may_lose(first: Float32s, hot: np.ndarray, among: Patterns) -> float:
-    """Return the highest score of the prefilter under which few enough hotspots lie."""
-    found = np.sort(np.repeat(first, hot))
-    return float(found[math.floor(PREFILTER_LOSS * among.hot.sum())]) if len(found) else 1.0
+def _choose_cut(scores: Float32s, flagged: Bools, patterns: Patterns) -> float:
+    """Return the highest score of the prefilter below which few enough flagged hotspots lie."""
+    of_hotspots = np.sort(np.repeat(scores[flagged], patterns.hotspots[flagged]))
+    allowed = math.floor(PREFILTER_LOSS * patterns.hotspots.sum())
+    return float(of_hotspots[allowed]) if len(of_hotspots) else 1.0

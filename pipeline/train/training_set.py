@@ -1,7 +1,7 @@
-"""What a training learns from and is checked on: distinct pictures, with their labels.
+"""The training data: distinct pictures with their labels, and how they are divided.
 
 in       datasets
-out      `Patterns`, whole or in parts
+out      `Patterns`, all of them or a part
 promise  a picture that occurs in several datasets is one pattern; parts do not depend on order
 """
 
@@ -14,39 +14,49 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.datasets.store import Dataset
-from stages.contracts import Bytes
+from stages.contracts import Bytes, Int64s
 from stages.detector.training import LabelledClips
 from stages.errors import ModelMismatchError, UsageError
 
 VALIDATION_SHARE = 1 / 8
-"""Share of the patterns kept for validation where no dataset is given for it."""
+"""Share of the patterns used for validation when no validation dataset is given."""
 
 EPOCH_PATTERNS = 16_384
-"""Patterns that an epoch is judged on, all hotspots among them; the threshold is set on all."""
+"""Patterns that an epoch is validated on, all hotspots among them; the threshold uses all."""
+
+SAME = ("spec", "process", "opc")
+"""What datasets must have in common to be trained on together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """Distinct pictures with how often each is a hotspot."""
+    """Distinct pictures with the number of clips and of hotspots of each."""
 
     raster: Bytes
-    hot: npt.NDArray[np.int64]
-    clips: npt.NDArray[np.int64]
+    hotspots: Int64s
+    """(p,) clips of each picture that are hotspots."""
+    clips: Int64s
+    """(p,) clips of each picture."""
 
     def __len__(self) -> int:
-        return len(self.hot)
+        return len(self.hotspots)
 
-    def labelled(self) -> LabelledClips:
-        """Return one clip per picture; what lies past the clip may decide: then the majority."""
-        return LabelledClips(self.raster, 2 * self.hot >= self.clips)
+    def to_clips(self) -> LabelledClips:
+        """Return one clip per picture with the majority label: context past the clip may matter."""
+        return LabelledClips(self.raster, 2 * self.hotspots >= self.clips)
 
-    def some(self, which: npt.NDArray[np.bool_]) -> Patterns:
-        """Return some of them."""
-        return Patterns(self.raster[which], self.hot[which], self.clips[which])
+    def select(self, which: npt.NDArray[np.bool_]) -> Patterns:
+        """Return the patterns where `which` is true."""
+        return Patterns(self.raster[which], self.hotspots[which], self.clips[which])
+
+    def expand_labels(self) -> npt.NDArray[np.bool_]:
+        """Return the label of every clip, pattern after pattern."""
+        counts = np.stack([self.hotspots, self.clips - self.hotspots], axis=1).ravel()
+        return np.repeat(np.tile([True, False], len(self)), counts)
 
 
-def alike(datasets: Sequence[Dataset]) -> Dataset:
-    """Return the first dataset, once all are known to be of one raster and process.
+def require_same_kind(datasets: Sequence[Dataset]) -> Dataset:
+    """Return the first dataset after checking that all agree in raster, process and OPC.
 
     Raises
     ------
@@ -59,7 +69,7 @@ def alike(datasets: Sequence[Dataset]) -> Dataset:
         raise UsageError("no dataset to train on; make one with: hotscan label")
     first = datasets[0]
     for other in datasets[1:]:
-        for name in ("spec", "process"):
+        for name in SAME:
             if getattr(other, name) != getattr(first, name):
                 raise ModelMismatchError(
                     f"datasets differ in {name}: {getattr(first, name)} and "
@@ -68,43 +78,39 @@ def alike(datasets: Sequence[Dataset]) -> Dataset:
     return first
 
 
-def patterns_of(datasets: Sequence[Dataset]) -> Patterns:
-    """Put datasets together; a picture that occurs in several is one pattern."""
+def merge_datasets(datasets: Sequence[Dataset]) -> Patterns:
+    """Merge datasets; a picture that occurs in several becomes one pattern."""
     keys = np.concatenate([dataset.key for dataset in datasets])
     counts = [dataset.counts() for dataset in datasets]
     _, first, number = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     rasters = np.concatenate([dataset.raster for dataset in datasets])[first]
-    hot = np.bincount(number.ravel(), np.concatenate([c[0] for c in counts]))
+    hotspots = np.bincount(number.ravel(), np.concatenate([c[0] for c in counts]))
     clips = np.bincount(number.ravel(), np.concatenate([c[1] for c in counts]))
-    return Patterns(rasters, hot.astype(np.int64), clips.astype(np.int64))
+    return Patterns(rasters, hotspots.astype(np.int64), clips.astype(np.int64))
 
 
-def parts_of(patterns: Patterns, count: int) -> npt.NDArray[np.int64]:
-    """Divide patterns into parts, evenly over the (sorted, hence random) keys.
+def assign_parts(patterns: Patterns, count: int) -> Int64s:
+    """Return the part, 0 to count - 1, of each pattern, (p,).
 
-    Each has the same share of each class: of few hotspots, chance might leave a part without.
+    Patterns are dealt out in the order of their keys, which are digests and hence random. Each part
+    gets its share of each class: a random division could leave a part without any of few hotspots.
     """
-    hot = patterns.hot > 0
-    part: npt.NDArray[np.int64] = (np.where(hot, np.cumsum(hot), np.cumsum(~hot)) - 1) % count
+    hotspot = patterns.hotspots > 0
+    rank = np.where(hotspot, np.cumsum(hotspot), np.cumsum(~hotspot)) - 1
+    part: Int64s = rank % count
     return part
 
 
-def split(patterns: Patterns) -> tuple[Patterns, Patterns]:
-    """Set some patterns apart for validation."""
-    apart = parts_of(patterns, round(1 / VALIDATION_SHARE)) == 0
-    return patterns.some(~apart), patterns.some(apart)
+def split_patterns(patterns: Patterns) -> tuple[Patterns, Patterns]:
+    """Return the patterns for training and those for validation."""
+    validation = assign_parts(patterns, round(1 / VALIDATION_SHARE)) == 0
+    return patterns.select(~validation), patterns.select(validation)
 
 
-def judged(patterns: Patterns) -> Patterns:
-    """Return all patterns with a hotspot, and some of the others, evenly."""
-    hot = patterns.hot > 0
-    cold = np.flatnonzero(~hot)
-    step = max(1, -(-len(cold) // max(EPOCH_PATTERNS - int(hot.sum()), 1)))
-    hot[cold[::step]] = True
-    return patterns.some(hot)
-
-
-def labels_of(patterns: Patterns) -> npt.NDArray[np.bool_]:
-    """Return the label of every clip, pattern after pattern."""
-    both = np.stack([patterns.hot, patterns.clips - patterns.hot], axis=1).ravel()
-    return np.repeat(np.tile([True, False], len(patterns.hot)), both)
+def subsample(patterns: Patterns) -> Patterns:
+    """Return all patterns with a hotspot and evenly spaced others, about `EPOCH_PATTERNS`."""
+    chosen = patterns.hotspots > 0
+    negatives = np.flatnonzero(~chosen)
+    step = max(1, -(-len(negatives) // max(EPOCH_PATTERNS - int(chosen.sum()), 1)))
+    chosen[negatives[::step]] = True
+    return patterns.select(chosen)

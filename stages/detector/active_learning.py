@@ -1,7 +1,7 @@
-"""Which clips to simulate next, so that a detector learns the most from them.
+"""Choose the clips to simulate next: those whose labels help the detector most.
 
-in: scores and embeddings of patterns; out: the patterns to label, the most telling first.
-promise: the same scores, the same choice; no pattern twice.
+in: scores and features of patterns; out: the patterns to label, most informative first.
+promise: the same scores give the same choice; no pattern is chosen twice.
 
 Uncertainty and diversity, as in Yang, Li, Tabrizian, Chen, Yu: "Bridging the Gap Between Layout
 Pattern Sampling and Hotspot Detection via Batch Active Learning", TCAD 2020; here their product,
@@ -17,11 +17,11 @@ from stages.contracts import Float32s, Int64s
 from stages.errors import UsageError
 
 CANDIDATES = 20
-"""So many of the most uncertain are looked at for each that is chosen."""
+"""Uncertain patterns that are considered for each one chosen."""
 
 
 def uncertainty(scores: Float32s, threshold: float) -> Float32s:
-    """Return how near each score is to the threshold, (n,): 1 at it, 0 at certainty.
+    """Return how close each score is to the threshold, (n,): 1 at the threshold, 0 at 0 and 1.
 
     Examples
     --------
@@ -34,17 +34,17 @@ def uncertainty(scores: Float32s, threshold: float) -> Float32s:
     return found
 
 
-def candidates(scores: Float32s, threshold: float, count: int) -> Int64s:
-    """Return the most uncertain patterns, `CANDIDATES` times as many as are asked for, in order.
+def preselect(scores: Float32s, threshold: float, count: int) -> Int64s:
+    """Return the `CANDIDATES * count` most uncertain patterns, in ascending order.
 
     Raises
     ------
     UsageError
-        When there are not so many as are asked for.
+        When `count` is not between 1 and the number of patterns.
     """
     if not 0 < count <= len(scores):
         raise UsageError(
-            f"--select is {count} but the scan has {len(scores)} patterns; choose from 1 to "
+            f"--count is {count} but the scan has {len(scores)} patterns; choose from 1 to "
             f"{len(scores)}"
         )
     most_certain_last = np.argsort(-uncertainty(scores, threshold), kind="stable")
@@ -52,28 +52,28 @@ def candidates(scores: Float32s, threshold: float, count: int) -> Int64s:
 
 
 def choose(
-    scores: Float32s, places: npt.NDArray[np.floating], threshold: float, count: int
+    scores: Float32s, features: npt.NDArray[np.floating], threshold: float, count: int
 ) -> Int64s:
-    """Return the patterns to label, (count,): uncertain ones, far from those chosen before.
+    """Return the patterns to label, (count,): uncertain ones, far from those already chosen.
 
     Parameters
     ----------
-    scores, places : (n,), (n, f)
-        What the detector says, and its features, of unit norm: the embedding will not do, as it
-        draws all that is alike in its verdict to one point.
+    scores, features : (n,), (n, f)
+        The detector's scores and its features, of unit norm. The embedding is no use here: it maps
+        all clips with the same verdict to nearly one point.
     threshold
         Score from which a pattern is a hotspot.
     count
-        How many to choose, n at most.
+        How many to choose, at most n.
     """
     doubt = uncertainty(scores, threshold).astype(np.float64)
-    places = np.asarray(places, np.float64)
-    distance = np.full(len(scores), 2.0)  # of unit vectors, none is larger
+    features = np.asarray(features, np.float64)
+    distance = np.full(len(scores), 2.0)  # the largest distance of two unit vectors
     chosen: list[int] = []
     for _ in range(count):
         worth = doubt * distance
         worth[chosen] = -1.0
         chosen.append(int(np.argmax(worth)))
-        apart = np.sqrt(np.maximum(2 - 2 * places @ places[chosen[-1]], 0))
-        distance = np.minimum(distance, apart)
+        to_last = np.sqrt(np.maximum(2 - 2 * features @ features[chosen[-1]], 0))
+        distance = np.minimum(distance, to_last)
     return np.array(chosen, np.int64)

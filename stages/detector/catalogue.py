@@ -1,7 +1,7 @@
-"""The detectors by name: what each is made of, how it is trained, and how it learns.
+"""The detectors by name: network, training settings, and how each is fitted.
 
-in: a name; out: config, network and training that it stands for, or a detector that has learnt.
-`attention` is ours; the others are what it is compared with.
+in: a name; out: its row of `DETECTORS`, or a fitted detector.
+`attention` is ours; the others are baselines.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,9 +17,14 @@ import torch
 from stages.contracts import RasterSpec
 from stages.detector.baselines.binary import BinaryConfig, BinaryNetwork
 from stages.detector.baselines.dct import DctConfig, DctNetwork
-from stages.detector.baselines.density import DensityConfig, DensityTrees, trees_of
-from stages.detector.baselines.matching import ExactLibrary, FuzzyLibrary, LibraryConfig, library_of
-from stages.detector.baselines.multitask import MultiTaskConfig, MultiTaskNetwork, weights_of
+from stages.detector.baselines.density import DensityConfig, DensityTrees, fit_trees
+from stages.detector.baselines.matching import (
+    ExactLibrary,
+    FuzzyLibrary,
+    LibraryConfig,
+    build_library,
+)
+from stages.detector.baselines.multitask import MultiTaskConfig, MultiTaskNetwork, weigh_clips
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.network import Network, Shape
 from stages.detector.prefilter import PrefilterConfig, PrefilterNetwork
@@ -29,7 +34,7 @@ from stages.detector.training import (
     State,
     Trained,
     TrainingConfig,
-    embeddings,
+    embed,
     score,
     train,
 )
@@ -38,128 +43,79 @@ from stages.errors import UsageError
 OnEpoch = Callable[[EpochReport, State], None]
 
 LABELLED_SHARE = 0.5
-"""Of the training clips of `multitask`: the others get pseudo-labels."""
+"""Share of the training clips of `multitask` that keep their label; the others get
+pseudo-labels."""
+
+
+def ignore_epoch(report: EpochReport, state: State) -> None:
+    """Do nothing after an epoch."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What a name stands for."""
+class FitRequest:
+    """A detector to fit."""
 
-    config: type[Any]
-    """A dataclass; JSON holds its values."""
-    network: Callable[[Any], Network]
-    training: dict[str, Any] = field(default_factory=dict)
-    """Where it is trained otherwise than ours."""
-    together: bool = False
-    """Whether several judge together, in every orientation: ours."""
-
-    def shape(self, spec: RasterSpec, **chosen: Any) -> Shape:
-        """Return the config for a picture."""
-        known = {
-            "layers": spec.layers, "clip_px": spec.clip_px, "core_px": spec.core_px, **chosen,
-        }  # fmt: skip
-        names = self.config.__dataclass_fields__
-        strange = sorted(chosen.keys() - names.keys())
-        if strange:
-            raise UsageError(
-                f"this detector has no setting {strange[0]}; leave it out, or choose --detector "
-                "attention"
-            )
-        shape: Shape = self.config(**{key: known[key] for key in known.keys() & names.keys()})
-        return shape
-
-    def config_of(self, values: dict[str, Any]) -> Shape:
-        """Return the config of values that were JSON, whose lists were tuples."""
-        tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        shape: Shape = self.config(**(values | tuples))
-        return shape
+    detector: str
+    """One of `DETECTORS`."""
+    shape: Shape
+    config: TrainingConfig
+    start: State | None = None
+    """Weights to initialise from; random with the config's seed when not given."""
+    device: str = "cpu"
 
 
-_PLAIN = {"metric": "none", "learning_rate": 1e-3}
-DETECTORS: dict[str, Kind] = {
-    "attention": Kind(DetectorConfig, Detector, together=True),
-    "exact": Kind(LibraryConfig, ExactLibrary),
-    "fuzzy": Kind(LibraryConfig, FuzzyLibrary),
-    "dct": Kind(DctConfig, DctNetwork, {**_PLAIN, "bias": 0.3, "epochs": 20}),
-    "binary": Kind(BinaryConfig, BinaryNetwork, {**_PLAIN, "learning_rate": 2e-3}),
-    "multitask": Kind(
-        MultiTaskConfig, MultiTaskNetwork,
-        {**_PLAIN, "metric": "pairwise", "margin": 2.0, "metric_weight": 1.0, "epochs": 4},
-    ),
-    "prefilter": Kind(
-        PrefilterConfig, PrefilterNetwork, {**_PLAIN, "learning_rate": 3e-3, "batch": 256}
-    ),
-    "density": Kind(DensityConfig, DensityTrees),
-}  # fmt: skip
-"""Name of each detector, as ``hotscan train --detector`` takes it."""
+class Fit(Protocol):
+    """Fits a detector to labelled clips; arguments as `fit`."""
+
+    def __call__(
+        self,
+        request: FitRequest,
+        clips: LabelledClips,
+        validation: LabelledClips | None,
+        on_epoch: OnEpoch,
+        state: State | None,
+    ) -> Trained:
+        """Return the fitted detector."""
 
 
-def kind_of(name: str) -> Kind:
-    """Return what a name stands for.
-
-    Raises
-    ------
-    UsageError
-        When it stands for nothing.
-    """
-    if name not in DETECTORS:
-        raise UsageError(f"detector {name!r} is unknown; choose one of {', '.join(DETECTORS)}")
-    return DETECTORS[name]
-
-
-def learn(
-    name: str,
-    shape: Shape,
+def fit_network(
+    request: FitRequest,
     clips: LabelledClips,
     validation: LabelledClips | None,
-    config: TrainingConfig,
-    on_epoch: OnEpoch = lambda report, state: None,
-    state: State | None = None,
-    start: State | None = None,
-    device: str = "cpu",
-) -> Trained:
-    """Let a detector learn from labelled clips; arguments as `stages.detector.training.train`.
-
-    Parameters
-    ----------
-    start
-        Weights to begin with; drawn with the config's seed when not given.
-    """
-    if name in ("exact", "fuzzy"):
-        return Trained(library_of(clips.rasters[clips.labels], fuzzy=name == "fuzzy"), ())
-    if name == "density":
-        return Trained(trees_of(clips.rasters, clips.labels, config.seed), ())
-
-    def network() -> Network:
-        made = kind_of(name).network(shape)
-        if start is not None:
-            made.load_state_dict(start)
-        return made
-
-    fit = partial(train, network=network, config=config, device=device)
-    if name == "multitask":
-        return _learn_twice(fit, clips, validation, config.seed, on_epoch, state)
-    return fit(clips, validation, on_epoch=on_epoch, state=state)
-
-
-def _learn_twice(
-    fit: Callable[..., Trained],
-    clips: LabelledClips,
-    validation: LabelledClips | None,
-    seed: int,
     on_epoch: OnEpoch,
     state: State | None,
 ) -> Trained:
-    """Learn from the labelled share, give the others pseudo-labels, and learn from all."""
-    labelled = np.random.default_rng(seed).random(len(clips.labels)) < LABELLED_SHARE
-    for label in (True, False):  # a draw may not leave a class out
+    """Train a network by gradient descent."""
+
+    def make() -> Network:
+        network = find_kind(request.detector).network(request.shape)
+        if request.start is not None:
+            network.load_state_dict(request.start)
+        return network
+
+    return train(
+        clips, validation, network=make, config=request.config, on_epoch=on_epoch, state=state,
+        device=request.device,
+    )  # fmt: skip
+
+
+def fit_in_two_steps(
+    request: FitRequest,
+    clips: LabelledClips,
+    validation: LabelledClips | None,
+    on_epoch: OnEpoch,
+    state: State | None,
+) -> Trained:
+    """Train on the labelled share, give the other clips pseudo-labels, and train on all."""
+    labelled = np.random.default_rng(request.config.seed).random(len(clips.labels)) < LABELLED_SHARE
+    for label in (True, False):  # a random draw may miss a class
         labelled[np.flatnonzero(clips.labels == label)[0]] = True
     if state is None or "pseudo" not in state:
         part = LabelledClips(clips.rasters[labelled], clips.labels[labelled])
-        first = fit(part, validation, on_epoch=on_epoch, state=state)
+        first = fit_network(request, part, validation, on_epoch, state)
         guess = score(first.detector, clips.rasters)
-        places = embeddings(first.detector, clips.rasters)
-        weight = np.where(labelled, 1.0, weights_of(places))
+        embedding = embed(first.detector, clips.rasters)
+        weight = np.where(labelled, 1.0, weigh_clips(embedding))
         pseudo = np.where(labelled, clips.labels, guess >= 0.5)
         state = {"pseudo": torch.tensor(pseudo), "weight": torch.tensor(weight), "inner": None}
     pseudo, weight = state["pseudo"], state["weight"]
@@ -168,4 +124,113 @@ def _learn_twice(
         on_epoch(report, {"pseudo": pseudo, "weight": weight, "inner": inner})
 
     whole = replace(clips, labels=pseudo.numpy(), weights=weight.numpy().astype(np.float32))
-    return fit(whole, validation, on_epoch=on_second, state=state["inner"])
+    return fit_network(request, whole, validation, on_second, state["inner"])
+
+
+def fit_library(
+    request: FitRequest,
+    clips: LabelledClips,
+    validation: LabelledClips | None,
+    on_epoch: OnEpoch,
+    state: State | None,
+    *,
+    library: type[ExactLibrary] | type[FuzzyLibrary],
+) -> Trained:
+    """Keep the pictures of all hotspots."""
+    return Trained(build_library(clips.rasters[clips.labels], library), ())
+
+
+def fit_density(
+    request: FitRequest,
+    clips: LabelledClips,
+    validation: LabelledClips | None,
+    on_epoch: OnEpoch,
+    state: State | None,
+) -> Trained:
+    """Fit boosted trees."""
+    return Trained(fit_trees(clips.rasters, clips.labels, request.config.seed), ())
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A row of `DETECTORS`: everything that differs between detectors."""
+
+    config: type[Any]
+    """A dataclass whose values are plain, as a checkpoint stores them as JSON."""
+    network: Callable[[Any], Network]
+    training: dict[str, Any] = field(default_factory=dict)
+    """Training settings that differ from the default."""
+    fit: Fit = fit_network
+    together: bool = False
+    """Whether several networks are combined, each in every orientation."""
+
+    def shape(self, spec: RasterSpec, **chosen: Any) -> Shape:
+        """Return the config for a picture.
+
+        Raises
+        ------
+        UsageError
+            When the detector has no such setting.
+        """
+        known = {
+            "layers": spec.layers, "clip_px": spec.clip_px, "core_px": spec.core_px, **chosen,
+        }  # fmt: skip
+        names = self.config.__dataclass_fields__
+        unknown = sorted(chosen.keys() - names.keys())
+        if unknown:
+            raise UsageError(
+                f"this detector has no setting {unknown[0]}; leave it out, or choose --detector "
+                "attention"
+            )
+        shape: Shape = self.config(**{key: known[key] for key in known.keys() & names.keys()})
+        return shape
+
+    def read_shape(self, values: dict[str, Any]) -> Shape:
+        """Return the config from JSON values, in which tuples have become lists."""
+        tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        shape: Shape = self.config(**(values | tuples))
+        return shape
+
+
+_PLAIN = {"metric": "none", "learning_rate": 1e-3}
+DETECTORS: dict[str, Kind] = {
+    "attention": Kind(DetectorConfig, Detector, together=True),
+    "exact": Kind(LibraryConfig, ExactLibrary, fit=partial(fit_library, library=ExactLibrary)),
+    "fuzzy": Kind(LibraryConfig, FuzzyLibrary, fit=partial(fit_library, library=FuzzyLibrary)),
+    "dct": Kind(DctConfig, DctNetwork, {**_PLAIN, "bias": 0.3, "epochs": 20}),
+    "binary": Kind(BinaryConfig, BinaryNetwork, {**_PLAIN, "learning_rate": 2e-3}),
+    "multitask": Kind(
+        MultiTaskConfig, MultiTaskNetwork,
+        {**_PLAIN, "metric": "pairwise", "margin": 2.0, "metric_weight": 1.0, "epochs": 4},
+        fit=fit_in_two_steps,
+    ),
+    "prefilter": Kind(
+        PrefilterConfig, PrefilterNetwork, {**_PLAIN, "learning_rate": 3e-3, "batch": 256}
+    ),
+    "density": Kind(DensityConfig, DensityTrees, fit=fit_density),
+}  # fmt: skip
+"""The detectors by name, as ``hotscan train --detector`` takes it."""
+
+
+def find_kind(name: str) -> Kind:
+    """Return the row of a detector.
+
+    Raises
+    ------
+    UsageError
+        When there is no such detector.
+    """
+    if name not in DETECTORS:
+        raise UsageError(f"detector {name!r} is unknown; choose one of {', '.join(DETECTORS)}")
+    return DETECTORS[name]
+
+
+def fit(
+    request: FitRequest,
+    clips: LabelledClips,
+    validation: LabelledClips | None,
+    on_epoch: OnEpoch = ignore_epoch,
+    state: State | None = None,
+) -> Trained:
+    """Fit a detector to labelled clips; arguments as `stages.detector.training.train`."""
+    return find_kind(request.detector).fit(request, clips, validation, on_epoch, state)

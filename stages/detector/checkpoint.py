@@ -1,4 +1,4 @@
-"""The file that holds a trained detector, and says what it is.
+"""The checkpoint: a file with a trained detector and its description.
 
 In: a checkpoint. Out: one file. Unit: a model. Promise: the digest is of the content, so equal
 models have equal digests, and a file whose content does not have its digest is refused.
@@ -20,53 +20,54 @@ import torch
 from torch import Tensor
 
 from stages.contracts import RasterSpec
-from stages.detector.catalogue import kind_of
+from stages.detector.catalogue import find_kind
 from stages.detector.committee import Committee, Rules
 from stages.detector.network import Network, Shape
 from stages.detector.prefilter import Prefilter, PrefilterConfig
 from stages.detector.thresholds import OperatingPoint
+from stages.detector.user_model import require_finite
 from stages.errors import UsageError
 
 KIND = "hotscan detector"
 VERSION = 3
 CONTENT = {"kind", "version", "about", "weights"}
 PREFILTER = "prefilter."
-"""Before the names of the weights of the prefilter."""
+"""Prefix of the names of the prefilter's weights."""
 WEIGHTS = Path(__file__).parent / "weights"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A trained detector and all that scoring with it needs."""
+    """A trained detector and everything needed to score with it."""
 
     weights: dict[str, Tensor]
     """State dict of `Detector`, on the CPU."""
     config: Shape
-    """Of the first that judges; of all, unless `others` tells."""
+    """Of the first member; of all, unless `others` is given."""
     raster: RasterSpec
-    """The picture it was trained on, and must be given."""
+    """The picture that it was trained on and takes."""
     layers: tuple[str, ...]
     """Name of each channel of the picture, such as ``met1``."""
     process: str
     """Name of the process that its labels came from."""
     operating_point: OperatingPoint
-    """The threshold, and the recall and false alarms measured with it."""
+    """The threshold, and recall and false alarms measured with it."""
     provenance: dict[str, Any]
-    """What it was trained on, seed, figures: plain values, for people."""
+    """Training data, seed, figures: plain values, for information."""
     process_settings: dict[str, Any] = field(default_factory=dict)
-    """The process itself, as plain values; empty when the labels are not simulated."""
+    """The process as plain values; empty when the labels are not simulated."""
     opc: str = "none"
-    """Whether masks were corrected before they were printed, ``none`` or ``model``."""
+    """Whether its labels are those of corrected masks, ``none`` or ``model``."""
     name: str = "attention"
     """Which of `stages.detector.catalogue.DETECTORS` it is."""
     rules: Rules | None = None
-    """How several of them judge together; None of one alone."""
+    """How several members are combined; None for a single network."""
     others: tuple[Shape, ...] = ()
-    """Configs of all that judge but the first, where they are not of its shape."""
+    """Configs of all members but the first, where their shapes differ."""
     examples: Tensor | None = None
-    """(k, layers, h, w) uint8, canonical pictures of hotspots that it learnt from."""
+    """(k, layers, h, w) uint8, canonical pictures of training hotspots."""
     prefilter: Prefilter | None = None
-    """A smaller network that looks first; None when there is none."""
+    """A smaller network that rejects confident negatives; None when there is none."""
 
     def __post_init__(self) -> None:
         if not self.raster.layers == self.config.layers == len(self.layers):
@@ -81,7 +82,7 @@ class Checkpoint:
         return self.operating_point.threshold
 
     def may_prefilter(self, threshold: float) -> bool:
-        """Say whether the prefilter may look first: what it loses is known from `threshold` on."""
+        """Return whether the prefilter may be used: its loss is known for such thresholds only."""
         return self.prefilter is not None and threshold >= self.threshold
 
     @property
@@ -90,8 +91,8 @@ class Checkpoint:
         return _digest(_content(self))
 
     def detector(self) -> Network:
-        """Return the network with these weights, for training on; see `Network.for_inference`."""
-        make, rules = kind_of(self.name).network, self.rules
+        """Return the network with these weights; for scoring, see `Network.for_inference`."""
+        make, rules = find_kind(self.name).network, self.rules
         others = self.others or (self.config,) * ((rules.members if rules else 1) - 1)
         members = [make(config) for config in (self.config, *others)]
         detector = Committee(members, rules) if rules else members[0]
@@ -113,7 +114,8 @@ def load(path: Path) -> Checkpoint:
     Raises
     ------
     UsageError
-        When `path` is not there, is no checkpoint, is of another version, or was changed.
+        When `path` does not exist, is not a checkpoint, has another version, was changed, or has
+        weights that are not finite.
     """
     content = _read(path)
     if content.get("kind") != KIND:
@@ -130,12 +132,13 @@ def load(path: Path) -> Checkpoint:
         raise UsageError(
             f"model {str(path)!r} is damaged: its digest is not that of its content; copy it again"
         )
+    require_finite(content["weights"], str(path))
     about = json.loads(content["about"])
     name = about.get("detector", "attention")
     return Checkpoint(
         weights=content["weights"],
-        config=kind_of(name).config_of(about["config"]),
-        others=tuple(kind_of(name).config_of(config) for config in about.get("others", ())),
+        config=find_kind(name).read_shape(about["config"]),
+        others=tuple(find_kind(name).read_shape(config) for config in about.get("others", ())),
         raster=RasterSpec(**about["raster"]),
         layers=tuple(about["layers"]),
         process=about["process"],
@@ -151,7 +154,7 @@ def load(path: Path) -> Checkpoint:
 
 
 def _take_prefilter(about: dict[str, Any] | None, weights: dict[str, Tensor]) -> Prefilter | None:
-    """Take the prefilter out of what was read."""
+    """Take the prefilter and its weights out of the content of a file."""
     if about is None:
         return None
     names = [name for name in weights if name.startswith(PREFILTER)]
@@ -162,7 +165,7 @@ def _take_prefilter(about: dict[str, Any] | None, weights: dict[str, Tensor]) ->
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"model {str(path)!r} is not there; give the path of a .pt file")
-    # Looked at first because the unpickler raises nearly anything on a file that is no archive.
+    # Checked first because the unpickler may raise any error on a file that is not an archive.
     if zipfile.is_zipfile(path):
         with contextlib.suppress(RuntimeError, pickle.UnpicklingError):
             content = torch.load(path, map_location="cpu", weights_only=True)

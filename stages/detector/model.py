@@ -2,10 +2,10 @@
 
 Geng, Yang, Zhang, Miao, Yang, Zeng, Yu: "Hotspot Detection via Attention-based Deep Layout Metric
 Learning", ICCAD 2020: inception blocks, each followed by channel and spatial attention; from one
-backbone an embedding of unit norm (metric learning) and a verdict (classification).
-Ours, not the paper's: the widths, the strided stem, the map of places, the pooling before the
-heads. The stem leaves 1/4 of the resolution but keeps more channels than the pixels it replaces,
-so that an edge's place within a pixel, held in its grey level, survives.
+backbone an embedding of unit norm (metric learning) and the log odds (classification).
+Ours, not the paper's: the widths, the strided stem, the position input, the pooling before the
+heads. The stem reduces the resolution to 1/4 but has more channels than the pixels it replaces, so
+that the sub-pixel position of an edge, encoded in its grey level, is preserved.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.detector.attention import ATTENTION, AttentionBranch
-from stages.detector.network import Convolution, Judgement, Network
+from stages.detector.network import Convolution, Network, Prediction
 from stages.errors import ConfigError
 
 SCALE = 8
-"""Pixels that a place of the features is wide."""
+"""Pixels per place of the final feature map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class DetectorConfig:
     layers: int = 1
     """Channels of the picture."""
     core_px: int = 0
-    """Side of the core, whose features are pooled apart as well; 0 pools the whole clip only."""
+    """Side of the core, whose features are pooled separately; 0 pools the whole clip only."""
     centres_px: tuple[int, ...] = ()
-    """Sides of squares in the middle of the core that are pooled apart once more: for clips that
-    are centred on what they are marked for."""
+    """Sides of squares in the middle of the core that are also pooled separately: for clips that
+    are centred on their hotspot."""
     stem: int = 48
     """Channels after the stem."""
     fine: tuple[int, ...] = (48,)
@@ -47,11 +47,11 @@ class DetectorConfig:
     attention: str = "channel_spatial"
     """One of `stages.detector.attention.ATTENTION`; it follows each block."""
     inception: bool = True
-    """Blocks of four views; otherwise of one convolution of 3 x 3."""
+    """Whether blocks have four branches, or one 3 x 3 convolution."""
 
 
 class Inception(nn.Module):
-    """Four views of the same input side by side, then attention."""
+    """Four parallel branches, then attention."""
 
     def __init__(self, c_in: int, c_out: int, attention: str) -> None:
         super().__init__()
@@ -75,9 +75,9 @@ class Inception(nn.Module):
 
 
 def largest_around(x: Tensor) -> Tensor:
-    """Return the largest of the 3 x 3 places around each, as ``max_pool2d(x, 3, 1, 1)`` does.
+    """Return the maximum of the 3 x 3 places around each, as ``max_pool2d(x, 3, 1, 1)`` does.
 
-    Which it was, gradients must know; not asked, a CPU has the answer in a third of the time.
+    Without the index of the maximum, which only gradients need, it takes a third of the time.
     """
     for axis in (2, 3):
         last = x.shape[axis] - 1
@@ -90,7 +90,7 @@ def largest_around(x: Tensor) -> Tensor:
 
 
 class Plain(nn.Module):
-    """One view, then attention: what a block is without inception."""
+    """One convolution, then attention: a block without inception."""
 
     def __init__(self, c_in: int, c_out: int, attention: str) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Plain(nn.Module):
 
 
 class Detector(Network):
-    """From pictures of clips to verdicts and embeddings."""
+    """From pictures of clips to log odds and embeddings."""
 
     config: DetectorConfig
 
@@ -128,29 +128,29 @@ class Detector(Network):
         self.verdict = nn.Linear(pooled, 1)
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the verdict is drawn from, (n, coarse, h/8, w/8)."""
+        """Return the final feature map, (n, coarse, h/8, w/8)."""
         x = self.stem(x)  # (n, stem, h/4, w/4)
         x = self.fine(x + self.place(distance_from_centre(x)))  # (n, fine, h/4, w/4)
         out: Tensor = self.coarse(F.max_pool2d(x, 2))
         return out
 
-    def forward(self, x: Tensor) -> Judgement:
-        """Judge clips, (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8."""
-        x = self._pooled(x)
+    def forward(self, x: Tensor) -> Prediction:
+        """Predict for clips, (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8."""
+        x = self._pool(x)
         logit, embedding = self.verdict(x).squeeze(1), F.normalize(self.embed(x))
-        return Judgement(logit, embedding, self._taken_from_branches())
+        return Prediction(logit, embedding, self._take_branch_logits())
 
-    def _pooled(self, x: Tensor) -> Tensor:
-        """Return the features of clips, (n, 2 coarse), as many more of the core and its centre."""
-        return pooled_apart(self.features(x), *self.sides)
+    def _pool(self, x: Tensor) -> Tensor:
+        """Return the pooled features, (n, 2 coarse (1 + squares))."""
+        return pool_separately(self.features(x), *self.sides)
 
     def likeness(self, x: Tensor) -> Tensor:
-        """Return the pooled features, unit norm: the embedding draws all hotspots to one point."""
-        pooled = self._pooled(x)
-        self._taken_from_branches()
+        """Return the pooled features, unit norm: the embedding maps all hotspots to one point."""
+        pooled = self._pool(x)
+        self._take_branch_logits()
         return F.normalize(pooled)
 
-    def _taken_from_branches(self) -> tuple[Tensor, ...]:
+    def _take_branch_logits(self) -> tuple[Tensor, ...]:
         taken = []
         for module in self.modules():
             if isinstance(module, AttentionBranch) and module.logit is not None:
@@ -158,19 +158,21 @@ class Detector(Network):
                 module.logit = None
         return tuple(taken)
 
-    def where(self, x: Tensor) -> Tensor:
-        """Return what each place adds to the logit, (n, h/8, w/8): a class-activation map.
+    def activation_map(self, x: Tensor) -> Tensor:
+        """Return the contribution of each place to the logit, (n, h/8, w/8).
 
-        The sum over places, and the verdict's bias, is the logit: what is pooled by its average
-        comes from all places alike, what is pooled by its maximum from the place of the maximum.
+        The sum over places plus the bias is the logit: the average pooling distributes its part
+        over all places, the maximum pooling assigns its part to the place of the maximum.
         Zhou, Khosla, Lapedriza, Oliva, Torralba: "Learning Deep Features for Discriminative
         Localization", CVPR 2016, for the average.
         """
         x = self.features(x)
-        self._taken_from_branches()
+        self._take_branch_logits()
         adds = torch.zeros_like(x[:, :1])
         weights = self.verdict.weight.view(-1, 2, x.shape[1])
-        parts = zip(squares(x, *self.sides), squares(adds, *self.sides), weights, strict=True)
+        parts = zip(
+            crop_squares(x, *self.sides), crop_squares(adds, *self.sides), weights, strict=True
+        )  # fmt: skip
         for part, place, (average, maximum) in parts:
             n, _, h, w = part.shape
             mean = torch.einsum("nchw,c->nhw", part, average) / (h * w)
@@ -179,20 +181,20 @@ class Detector(Network):
         return adds[:, 0]
 
 
-def pooled_apart(x: Tensor, *sides_px: int) -> Tensor:
-    """Return averages and maxima of features (n, c, h, w) and of each square's, (n, 2 c parts)."""
-    parts = squares(x, *sides_px)
+def pool_separately(x: Tensor, *sides_px: int) -> Tensor:
+    """Return means and maxima of features (n, c, h, w) and of each square, (n, 2 c parts)."""
+    parts = crop_squares(x, *sides_px)
     return torch.cat([p for part in parts for p in (part.mean((2, 3)), part.amax((2, 3)))], 1)
 
 
-def squares(x: Tensor, *sides_px: int) -> list[Tensor]:
-    """Return features (n, c, h, w), and those of the places that each square reaches into."""
+def crop_squares(x: Tensor, *sides_px: int) -> list[Tensor]:
+    """Return features (n, c, h, w), and those of the places that each square overlaps."""
     inner = [[_inner(places, side) for places in x.shape[2:]] for side in sides_px]
     return [x, *(x[:, :, rows, columns] for rows, columns in inner)]
 
 
 def _inner(places: int, side_px: int) -> slice:
-    """Return the places of a row of features that a square in the middle reaches into.
+    """Return the places of a row of features that a centred square overlaps.
 
     Examples
     --------
@@ -206,8 +208,8 @@ def _inner(places: int, side_px: int) -> slice:
 def distance_from_centre(x: Tensor) -> Tensor:
     """Return |column| and |row| from the centre, 1 at the edge of the clip, (1, 2, h, w).
 
-    Pooling forgets places, but a clip answers for its core alone: with these the network can tell
-    a defect in the core from the same defect in the halo.
+    Pooling discards positions, but the label of a clip concerns its core only: this input lets the
+    network tell a defect in the core from the same defect in the halo.
     """
     h, w = x.shape[-2:]
     row = (torch.arange(h, device=x.device, dtype=x.dtype) * 2 + 1 - h).abs() / h

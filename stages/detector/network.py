@@ -1,34 +1,48 @@
-"""What every detector is: a module that judges clips, and can be made ready for scoring.
+"""The interface of all detectors: a module that predicts, and can be prepared for inference.
 
-in: pictures; out: `Judgement`.
-promise: what is made ready for scoring judges as before, to rounding.
+in: pictures; out: `Prediction`.
+promise: preparing a network for inference changes its predictions by rounding only.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, channels_last, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-class Judgement(NamedTuple):
-    """What a detector says of clips."""
+@contextmanager
+def limit_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many threads on the CPU; results of sums depend on the number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Prediction(NamedTuple):
+    """The output of a detector for clips."""
 
     logit: Tensor
-    """(n,) log odds of a hotspot in a population with as many hotspots as others."""
+    """(n,) log odds of a hotspot; uncalibrated, as if half of all clips were hotspots."""
     embedding: Tensor
-    """(n, e) of unit norm; alike clips are near."""
-    more: tuple[Tensor, ...] = ()
-    """(n,) each: verdicts of branches, in training, that have the same loss."""
+    """(n, e) of unit norm; similar clips are close."""
+    branch_logits: tuple[Tensor, ...] = ()
+    """(n,) each: log odds of auxiliary branches in training, which get the same loss."""
 
 
 class Shape(Protocol):
-    """What the configs of all detectors have."""
+    """What the configs of all detectors have in common."""
 
     @property
     def layers(self) -> int:
@@ -40,31 +54,31 @@ class Shape(Protocol):
 
 
 class Network(nn.Module):
-    """A detector. Subclasses take their config, keep it, and judge in `forward`."""
+    """A detector. Subclasses are built from a config, keep it, and predict in `forward`."""
 
     config: Shape
 
     @property
     def ensemble_from(self) -> float:
-        """Least log odds from which `careful` says more than `forward`."""
+        """Log odds of `forward` from which `ensemble_logit` is more accurate."""
         return math.inf
 
-    def careful(self, x: Tensor) -> Tensor:
-        """Return log odds that took more time, (n,)."""
-        judgement: Judgement = self(x)
-        return judgement.logit
+    def ensemble_logit(self, x: Tensor) -> Tensor:
+        """Return the log odds of all members and orientations, (n,); slower than `forward`."""
+        prediction: Prediction = self(x)
+        return prediction.logit
 
-    def where(self, x: Tensor) -> Tensor | None:
-        """Return what each place adds to the log odds, (n, rows, columns); None if unknown."""
+    def activation_map(self, x: Tensor) -> Tensor | None:
+        """Return the contribution of each place to the log odds, (n, rows, columns), or None."""
         return None
 
     def likeness(self, x: Tensor) -> Tensor:
-        """Return vectors of unit norm by which clips are compared with each other, (n, f)."""
-        judgement: Judgement = self(x)
-        return judgement.embedding
+        """Return vectors of unit norm for comparing clips with each other, (n, f)."""
+        prediction: Prediction = self(x)
+        return prediction.embedding
 
     def for_inference(self) -> Self:
-        """Return a copy for scoring: batch norm folded into the convolutions, channels last."""
+        """Return a copy for inference: batch norm folded into the convolutions, channels last."""
         fused = copy.deepcopy(self).eval().requires_grad_(False)
         for module in fused.modules():
             if isinstance(module, Convolution):
@@ -82,11 +96,11 @@ class Convolution(nn.Module):
         self.norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return features, none below 0."""
+        """Return features, all at least 0."""
         return F.relu(self.norm(self.conv(x)), inplace=True)
 
     def fold(self) -> None:
-        """Put what batch norm does to a batch in evaluation into the convolution."""
+        """Fold batch norm, as it is in evaluation, into the convolution."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()

@@ -1,9 +1,9 @@
-"""A small network that looks first, and sends the clips that are certainly cold away.
+"""The prefilter: a small network that rejects confident negatives before the detector runs.
 
-in: pictures; out: `Judgement`.
-It sees less than the detector and costs a small part of it: the stem looks once every 8 pixels, and
-what follows at each place and its neighbours. Features of the core are pooled apart, as the clip
-answers for the core alone. What it may send away is set on validation clips.
+in: pictures; out: `Prediction`.
+It costs a fraction of the detector: the stem has a stride of 8 pixels, and two convolutions follow.
+Features of the core are pooled separately, as the label of a clip concerns its core only. The score
+below which it rejects is chosen on validation clips.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.model import SCALE, pooled_apart
-from stages.detector.network import Convolution, Judgement, Network
+from stages.detector.model import SCALE, pool_separately
+from stages.detector.network import Convolution, Network, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ class PrefilterConfig:
 
     layers: int = 1
     core_px: int = 0
-    """Side of the core, whose features are pooled apart as well; 0 pools the whole clip only."""
+    """Side of the core, whose features are pooled separately; 0 pools the whole clip only."""
     width: int = 32
     """Channels."""
     stem_px: int = 12
-    """Side of the squares that the stem sees, 8 pixels apart."""
+    """Kernel of the stem, whose stride is 8 pixels."""
 
     @property
     def embedding(self) -> int:
@@ -38,26 +38,26 @@ class PrefilterConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prefilter:
-    """A prefilter that was trained, and what it may send away."""
+    """A trained prefilter and the score below which it rejects."""
 
     config: PrefilterConfig
     weights: dict[str, Tensor]
     """State dict of `PrefilterNetwork`, on the CPU."""
     reject_below: float
-    """Score under which a clip is cold, whatever the detector would say."""
+    """A clip with a lower score is rejected and never reaches the detector."""
     lost: float
-    """Share of the validation hotspots that the detector flags, and that are sent away."""
+    """Share of the validation hotspots that the detector flags but the prefilter rejects."""
     passed: float
-    """Share of the validation patterns that are not."""
+    """Share of the validation patterns that pass."""
 
     def network(self) -> PrefilterNetwork:
         """Return the network with these weights."""
-        made = PrefilterNetwork(self.config)
-        made.load_state_dict(self.weights)
-        return made.eval()
+        network = PrefilterNetwork(self.config)
+        network.load_state_dict(self.weights)
+        return network.eval()
 
     def about(self) -> dict[str, Any]:
-        """Return all but the weights, as plain values."""
+        """Return everything but the weights as plain values."""
         return {
             "config": asdict(self.config), "reject_below": self.reject_below, "lost": self.lost,
             "passed": self.passed,
@@ -65,7 +65,7 @@ class Prefilter:
 
 
 class PrefilterNetwork(Network):
-    """A stem, two convolutions, a verdict."""
+    """A stem, two convolutions, a linear classifier."""
 
     config: PrefilterConfig
 
@@ -79,9 +79,9 @@ class PrefilterNetwork(Network):
         self.sides = (config.core_px,) if config.core_px else ()
         self.verdict = nn.Linear(2 * (1 + len(self.sides)) * config.width, 1)
 
-    def forward(self, x: Tensor) -> Judgement:
-        """Judge clips, (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8."""
+    def forward(self, x: Tensor) -> Prediction:
+        """Predict for clips, (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8."""
         x = self.blocks(self.stem(x))  # (n, width, h/8, w/8)
-        pooled = pooled_apart(x, *self.sides)
+        pooled = pool_separately(x, *self.sides)
         average = pooled[:, : self.config.width]
-        return Judgement(self.verdict(pooled).squeeze(1), F.normalize(average, eps=1e-6))
+        return Prediction(self.verdict(pooled).squeeze(1), F.normalize(average, eps=1e-6))

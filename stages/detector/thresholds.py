@@ -1,7 +1,7 @@
-"""From scores to verdicts: thresholds, and what they come to.
+"""Thresholds: choosing them, and measuring recall and false alarms with them.
 
-in: scores and labels of clips; out: a threshold, its recall and false alarms, areas under curves.
-promise: equal scores are one threshold, so the order of the clips does not matter.
+in: scores and labels of clips; out: a threshold, its recall and false alarms, PR AUC.
+promise: clips with equal scores are treated alike, so the order of the clips does not matter.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A threshold and what it does on the clips that it was measured on."""
+    """A threshold, and recall and false alarms on the clips that it was measured on."""
 
     threshold: float
     """A clip of at least this score is flagged."""
     recall: float
     """Flagged hotspots / hotspots."""
     false_alarms: int
-    """Flagged clips that are no hotspots."""
+    """Flagged clips that are not hotspots."""
     false_alarm_rate: float
-    """False alarms / clips that are no hotspots."""
+    """False alarms / clips that are not hotspots."""
     hotspots: int
     clips: int
     confident: float | None = None
-    """A clip of at least this score is hot, and from `threshold` on it is for review; None where
-    every flagged clip is for review."""
+    """Score from which a flagged clip needs no review; None where every flagged clip is for
+    review."""
 
 
 def choose_threshold(scores: Float32s, labels: Bools, recall: float) -> OperatingPoint:
-    """Return the highest threshold that finds at least a share `recall` of the hotspots.
+    """Return the highest threshold with a recall of at least `recall`.
 
     Parameters
     ----------
@@ -49,41 +49,41 @@ def choose_threshold(scores: Float32s, labels: Bools, recall: float) -> Operatin
     labels
         (n,) True for a hotspot.
     recall
-        Over 0, at most 1.
+        More than 0, at most 1.
 
     Raises
     ------
     UsageError
         When `recall` is out of range, or there is no hotspot to measure it on.
     """
-    hot = np.sort(scores[labels])[::-1]
-    if not 0 < recall <= 1 or not len(hot):
+    positives = np.sort(scores[labels])[::-1]
+    if not 0 < recall <= 1 or not len(positives):
         raise UsageError(
-            f"recall is {recall} and hotspots are {len(hot)}; a threshold needs a recall over 0 "
-            "and up to 1, and at least one hotspot to measure it on"
+            f"recall is {recall} and hotspots are {len(positives)}; a threshold needs a recall "
+            "over 0 and up to 1, and at least one hotspot to measure it on"
         )
-    needed = math.ceil(recall * len(hot) - 1e-9)  # 0.07 * 100 is 7.000000000000001
-    return operating_point(scores, labels, float(hot[needed - 1]))
+    needed = math.ceil(recall * len(positives) - 1e-9)  # 0.07 * 100 is 7.000000000000001
+    return measure_threshold(scores, labels, float(positives[needed - 1]))
 
 
-def threshold_for_rate(scores: Float32s, labels: Bools, rate: float) -> OperatingPoint:
-    """Return the lowest threshold that flags at most a share `rate` of the non-hotspots.
+def choose_threshold_for_rate(scores: Float32s, labels: Bools, rate: float) -> OperatingPoint:
+    """Return the lowest threshold with a false-alarm rate of at most `rate`.
 
-    For few hotspots: a share of the others is estimated well where a recall cannot be.
+    For few hotspots: a false-alarm rate can be estimated where a recall cannot.
     Arguments and errors as `choose_threshold`.
     """
-    cold = np.sort(scores[~labels])[::-1]
-    if not 0 <= rate < 1 or not len(cold):
+    negatives = np.sort(scores[~labels])[::-1]
+    if not 0 <= rate < 1 or not len(negatives):
         raise UsageError(
-            f"the false-alarm rate is {rate} and non-hotspots are {len(cold)}; it must be at least "
-            "0 and under 1, and there must be one non-hotspot at least to measure it on"
+            f"the false-alarm rate is {rate} and non-hotspots are {len(negatives)}; it must "
+            "be at least 0 and under 1, and at least one non-hotspot is needed to measure it on"
         )
-    last = cold[min(math.floor(rate * len(cold) + 1e-9), len(cold) - 1)]
-    return operating_point(scores, labels, float(np.nextafter(last, np.float32(np.inf))))
+    last = negatives[min(math.floor(rate * len(negatives) + 1e-9), len(negatives) - 1)]
+    return measure_threshold(scores, labels, float(np.nextafter(last, np.float32(np.inf))))
 
 
-def operating_point(scores: Float32s, labels: Bools, threshold: float) -> OperatingPoint:
-    """Return what a threshold does on clips."""
+def measure_threshold(scores: Float32s, labels: Bools, threshold: float) -> OperatingPoint:
+    """Return recall and false alarms of a threshold."""
     flagged = scores >= threshold
     false_alarms = int((flagged & ~labels).sum())
     return OperatingPoint(
@@ -96,40 +96,39 @@ def operating_point(scores: Float32s, labels: Bools, threshold: float) -> Operat
     )
 
 
-def calibration(logits: Floats, hot: Int64s, clips: Int64s) -> tuple[float, float]:
-    """Return scale, over 0, and shift that make log odds those of the clips as they come.
+def fit_calibration(logits: Floats, hotspots: Int64s, clips: Int64s) -> tuple[float, float]:
+    """Return scale (over 0) and shift that calibrate log odds for clips of natural frequency.
 
     Parameters
     ----------
-    logits, hot, clips : (n,)
-        Log odds of pictures, how many clips of each are hotspots, and how many there are.
+    logits, hotspots, clips : (n,)
+        Log odds of pictures, and the number of hotspots and of clips with each picture.
 
     Notes
     -----
     J. Platt, "Probabilistic outputs for support vector machines", 1999: least cross entropy, with
-    targets that a few clips more of the other class would give, so that it ends where the classes
-    do not overlap.
+    smoothed targets, so that it converges where the classes do not overlap.
     """
-    from scipy.optimize import minimize  # a third of a second, that only training should wait for
+    from scipy.optimize import minimize  # takes 0.3 s to import, and only training needs it
 
-    cold = clips - hot
-    of_hot = (hot.sum() + 1) / (hot.sum() + 2)
-    of_cold = 1 / (cold.sum() + 2)
-    wanted = hot * of_hot + cold * of_cold
+    negatives = clips - hotspots
+    positive_target = (hotspots.sum() + 1) / (hotspots.sum() + 2)
+    negative_target = 1 / (negatives.sum() + 2)
+    wanted = hotspots * positive_target + negatives * negative_target
 
     def cost(line: Floats) -> tuple[float, Floats]:
         z = math.exp(line[0]) * logits + line[1]
         p = expit(z)
         loss = (clips * np.logaddexp(0, z) - wanted * z).sum() / clips.sum()
-        off = (clips * p - wanted) / clips.sum()
-        return float(loss), np.array([(off * logits).sum() * math.exp(line[0]), off.sum()])
+        error = (clips * p - wanted) / clips.sum()
+        return float(loss), np.array([(error * logits).sum() * math.exp(line[0]), error.sum()])
 
     found = minimize(cost, np.zeros(2), jac=True, method="BFGS").x
     return float(math.exp(found[0])), float(found[1])
 
 
-def confident_threshold(scores: Float32s, labels: Bools, precision: float) -> float | None:
-    """Return the lowest threshold over which a share `precision` of the clips are hotspots.
+def choose_confident_threshold(scores: Float32s, labels: Bools, precision: float) -> float | None:
+    """Return the lowest threshold with a precision of at least `precision`.
 
     None where there is none. Arguments as `choose_threshold`.
     """
@@ -140,12 +139,12 @@ def confident_threshold(scores: Float32s, labels: Bools, precision: float) -> fl
     return float(scores[order[enough[-1]]]) if len(enough) else None
 
 
-def rounded(share: float, to_whole: Callable[[float], int]) -> float:
-    """Return a share with six significant digits, up or down as `to_whole` goes.
+def round_share(share: float, to_whole: Callable[[float], int]) -> float:
+    """Round a share to six significant digits, up or down by `to_whole`.
 
     Examples
     --------
-    >>> rounded(0.01234567, math.floor), rounded(0.01234567, math.ceil)
+    >>> round_share(0.01234567, math.floor), round_share(0.01234567, math.ceil)
     (0.0123456, 0.0123457)
     """
     if share <= 0:

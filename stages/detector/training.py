@@ -1,8 +1,8 @@
 """Train a network.
 
-In: pictures of labelled clips, and some to validate on. Out: the weights that did best on those.
-Unit: a training set in memory. Promise: on a CPU, the same seed gives the same weights, also when
-training was stopped between two epochs and resumed from its state.
+In: pictures of labelled clips, and some to validate on. Out: the weights of the best epoch. Unit: a
+training set in memory. Promise: on a CPU, the same seed gives the same weights, also when training
+was stopped between two epochs and resumed from its state.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from stages.contracts import Bytes, Float32s, Int64s
 from stages.detector.losses import METRIC, PREDICTION
-from stages.detector.network import Judgement, Network
+from stages.detector.network import Network, Prediction
 from stages.detector.thresholds import Bools, choose_threshold, pr_auc
 from stages.errors import UsageError
 
@@ -37,24 +37,24 @@ class TrainingConfig:
     batch: int = 128
     """Clips in a batch, half of them hotspots."""
     learning_rate: float = 4e-3
-    """Peak, after a linear rise over the first tenth; a cosine takes it down to 0."""
+    """Peak, after a linear warm-up over the first tenth, followed by a cosine decay to 0."""
     weight_decay: float = 1e-2
     prediction: str = "cross_entropy"
-    """Loss of the verdict, one of `stages.detector.losses.PREDICTION`."""
+    """Loss of the log odds, one of `stages.detector.losses.PREDICTION`."""
     bias: float = 0.0
-    """What non-hotspots are taught to score at last, in three steps from 0: biased learning."""
+    """Final target of non-hotspots, raised from 0 in three steps: biased learning."""
     metric: str = "batch_hard"
     """Loss of the embedding, one of `stages.detector.losses.METRIC`."""
     margin: float = 0.5
-    """M of the metric loss, in squared distance of unit vectors."""
+    """M of the metric loss, a squared distance of unit vectors."""
     metric_weight: float = 0.5
-    """Weight of the metric loss beside the verdict's."""
+    """Weight of the metric loss relative to the prediction loss."""
     hard: float = 0.5
-    """Share of a batch's non-hotspots that is drawn in proportion to the score they last got."""
+    """Share of a batch's non-hotspots that is drawn in proportion to their last score."""
     quarter_turns: bool = True
-    """Turn as well as flip; not for a process whose source treats x and y differently."""
+    """Rotate as well as flip; not for a process whose source treats x and y differently."""
     rim_px: int = 0
-    """So many outer pixels are hidden in half of the pictures, each time one is drawn."""
+    """Width of the outer rim that is hidden in half of the pictures, at random."""
     recall: float = 0.99
     """Recall on validation that the threshold is chosen for."""
     seed: int = 0
@@ -74,39 +74,40 @@ class TrainingConfig:
 
 @dataclass(frozen=True, slots=True)
 class LabelledClips:
-    """Pictures of clips, and which are hotspots."""
+    """Pictures of clips and their labels."""
 
     rasters: Bytes
     """(n, layers, h, w)"""
     labels: Bools
     """(n,) True for a hotspot."""
     weights: Float32s | None = None
-    """(n,) of each clip's loss; 1 when not given."""
-    taught: Float32s | None = None
-    """(n,) what each clip is taught to score; 1 for a hotspot, else 0, when not given."""
+    """(n,) weight of each clip in the loss; 1 when not given."""
+    soft_targets: Float32s | None = None
+    """(n,) target score of each clip; 1 for a hotspot, else 0, when not given."""
 
     def __post_init__(self) -> None:
-        hot, clips = int(self.labels.sum()), len(self.labels)
+        hotspots, clips = int(self.labels.sum()), len(self.labels)
         if len(self.rasters) != clips:
             raise UsageError(f"{len(self.rasters)} pictures have {clips} labels; give one each")
-        if not 0 < hot < clips:
+        if not 0 < hotspots < clips:
             raise UsageError(
-                f"{hot} of {clips} clips are hotspots; a detector needs examples of both classes"
+                f"{hotspots} of {clips} clips are hotspots; a detector needs examples of both "
+                "classes"
             )
 
 
 @dataclass(frozen=True, slots=True)
 class EpochReport:
-    """What an epoch came to."""
+    """The figures of an epoch."""
 
     epoch: int
-    """Epochs done, this one included."""
+    """Number of epochs done, including this one."""
     loss: float
     """Mean over the epoch's batches."""
     pr_auc: float | None = None
     """Area under the precision-recall curve, on validation; None when there is none."""
     recall: float | None = None
-    """At the threshold that the configured recall asks for, on validation."""
+    """On validation, at the threshold for the configured recall."""
     false_alarms: int | None = None
     """At the same threshold."""
 
@@ -116,7 +117,7 @@ class Trained:
     """The outcome of training."""
 
     detector: Network
-    """With the weights of the epoch of highest `pr_auc`; without validation, of the last."""
+    """With the weights of the epoch with the highest `pr_auc`; without validation, of the last."""
     history: tuple[EpochReport, ...]
 
 
@@ -139,18 +140,20 @@ def train(
     Parameters
     ----------
     clips, validation
-        What is learnt from, and what the epoch is chosen on; None takes the last.
+        Training clips, and clips to choose the epoch on; None takes the last epoch.
     network
-        Makes the network; its weights are drawn with the config's seed.
+        Builds the network; its weights are initialised with the config's seed.
     on_epoch
         Called after every epoch. The state is that of training itself, not a copy.
     state
-        What `on_epoch` was last given in a run that was stopped: training goes on from there.
+        The state that `on_epoch` last got in a run that was stopped, to resume from.
     """
     torch.manual_seed(config.seed)
     detector = convert_conv2d_weight_memory_format(network().to(device), torch.channels_last)
     optimiser = torch.optim.AdamW(detector.parameters(), weight_decay=config.weight_decay)
-    last_score = torch.full((len(clips.labels),), 0.5)  # a clip never drawn counts as undecided
+    last_score = torch.full(
+        (len(clips.labels),), 0.5
+    )  # a clip that was never drawn counts as undecided
     history: list[EpochReport] = []
     best = copy.deepcopy(detector.state_dict())
     if state is not None:
@@ -196,7 +199,7 @@ def train_one_epoch(
     epoch: int,
     config: TrainingConfig,
 ) -> float:
-    """Take `config.steps` steps, keep `last_score` (n,) up to date, and return the mean loss."""
+    """Take `config.steps` steps, update `last_score` (n,), and return the mean loss."""
     detector.train()
     device = next(detector.parameters()).device
     generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
@@ -206,27 +209,27 @@ def train_one_epoch(
             group["lr"] = learning_rate(epoch * config.steps + step, config)
         x = to_pictures(clips.rasters[drawn]).to(device)
         x = flip_and_turn(x, generator, quarter_turns=config.quarter_turns)
-        x = without_rims(x, generator, config.rim_px)
-        judgement = detector(x)
+        x = hide_rims(x, generator, config.rim_px)
+        prediction = detector(x)
         weights = None if clips.weights is None else clips.weights[drawn]
-        taught = None if clips.taught is None else clips.taught[drawn]
+        soft = None if clips.soft_targets is None else clips.soft_targets[drawn]
         labels = torch.from_numpy(clips.labels[drawn]).to(device)
-        loss = joint_loss(judgement, labels, weights, epoch / config.epochs, config, taught)
+        loss = joint_loss(prediction, labels, weights, epoch / config.epochs, config, soft)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
-        last_score[torch.from_numpy(drawn)] = judgement.logit.detach().sigmoid().cpu()
+        last_score[torch.from_numpy(drawn)] = prediction.logit.detach().sigmoid().cpu()
         total += float(loss.detach())
     return total / config.steps
 
 
 def joint_loss(
-    judgement: Judgement,
+    prediction: Prediction,
     labels: Tensor,
     weights: Float32s | None,
     done: float,
     config: TrainingConfig,
-    taught: Float32s | None = None,
+    soft_targets: Float32s | None = None,
 ) -> Tensor:
     """Return ``L_prediction + metric_weight * L_metric`` of a batch.
 
@@ -235,51 +238,51 @@ def joint_loss(
     labels
         (n,) bool.
     weights
-        (n,) of each clip's verdict.
+        (n,) of each clip's prediction loss.
     done
-        Share of the training that is over.
-    taught
-        (n,) what each verdict should be; by the labels when None.
+        Share of the training that is done.
+    soft_targets
+        (n,) target of each prediction; given by the labels when None.
     """
-    # Yang et al., DAC 2017: the target of non-hotspots is raised in turn, 0, then half, then all.
+    # Yang et al., DAC 2017: the target of non-hotspots is raised in steps: 0, then half, then all.
     raised = config.bias * min(int(3 * done), 2) / 2
-    target = torch.where(labels, 1.0, raised).to(judgement.logit.dtype)
-    if taught is not None:
-        target = torch.from_numpy(taught).to(judgement.logit)
+    target = torch.where(labels, 1.0, raised).to(prediction.logit.dtype)
+    if soft_targets is not None:
+        target = torch.from_numpy(soft_targets).to(prediction.logit)
     loss = torch.zeros((), device=labels.device)
-    for logit in (judgement.logit, *judgement.more):
+    for logit in (prediction.logit, *prediction.branch_logits):
         each = PREDICTION[config.prediction](logit, target)
         if weights is not None:
             each = each * torch.from_numpy(weights).to(each)
         loss = loss + each.mean()
-    metric = METRIC[config.metric](judgement.embedding, labels, config.margin)
+    metric = METRIC[config.metric](prediction.embedding, labels, config.margin)
     return loss + config.metric_weight * metric
 
 
 def draw_batches(labels: Bools, last_score: Tensor, epoch: int, config: TrainingConfig) -> Int64s:
     """Return (steps, batch) indices of clips, each batch half hotspots.
 
-    Of the others a share is drawn in proportion to the score they last got: in a layout nearly
-    every clip is easy, and evenly drawn batches would soon teach nothing.
+    Of the others a share is drawn in proportion to their last score: nearly every clip of a layout
+    is easy, and uniformly drawn batches would soon contribute nothing.
     """
     rng = np.random.default_rng((config.seed, epoch))
-    hot, cold = np.flatnonzero(labels), np.flatnonzero(~labels)
-    n_hot = config.batch // 2
-    n_hard = round(config.hard * (config.batch - n_hot))
-    n_even = config.batch - n_hot - n_hard
-    weight = last_score.numpy()[cold].astype(np.float64) + 1e-6
+    positives, negatives = np.flatnonzero(labels), np.flatnonzero(~labels)
+    n_positive = config.batch // 2
+    n_hard = round(config.hard * (config.batch - n_positive))
+    n_uniform = config.batch - n_positive - n_hard
+    weight = last_score.numpy()[negatives].astype(np.float64) + 1e-6
     return np.concatenate(
         [
-            rng.choice(hot, (config.steps, n_hot)),
-            rng.choice(cold, (config.steps, n_even)),
-            rng.choice(cold, (config.steps, n_hard), p=weight / weight.sum()),
+            rng.choice(positives, (config.steps, n_positive)),
+            rng.choice(negatives, (config.steps, n_uniform)),
+            rng.choice(negatives, (config.steps, n_hard), p=weight / weight.sum()),
         ],
         axis=1,
     )
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
-    """Return the rate of `step`: a linear rise to the peak, then a cosine down to 0."""
+    """Return the rate of `step`: a linear warm-up to the peak, then a cosine decay to 0."""
     done = step / (config.epochs * config.steps)
     rise = 0.1
     if done < rise:
@@ -293,18 +296,18 @@ def to_pictures(rasters: Bytes) -> Tensor:
 
 
 def flip_and_turn(x: Tensor, generator: torch.Generator, *, quarter_turns: bool) -> Tensor:
-    """Return (n, layers, h, w) with every picture in one of its 4, or with turns 8, symmetries."""
+    """Return (n, layers, h, w), each picture in a random one of 4, or 8, orientations."""
     chosen = torch.rand(3, len(x), 1, 1, 1, generator=generator).lt(0.5).to(x.device)
     x = torch.where(chosen[0], x.flip(3), x)
     x = torch.where(chosen[1], x.flip(2), x)
     return torch.where(chosen[2], x.transpose(2, 3), x) if quarter_turns else x
 
 
-def without_rims(x: Tensor, generator: torch.Generator, rim_px: int) -> Tensor:
-    """Return (n, layers, h, w); in every second picture, by chance, wires just go on at the rim.
+def hide_rims(x: Tensor, generator: torch.Generator, rim_px: int) -> Tensor:
+    """Return (n, layers, h, w); in a random half of the pictures the rim repeats the inner edge.
 
-    Where a layout ends tells clips apart that nothing else tells apart, and then nothing else is
-    learnt from them. A network that is shown both does not need the rim, and may use it.
+    The rim may identify single clips, and a network that relies on it learns nothing else from
+    them. One that sees both versions can use the rim but does not need it.
     """
     if not rim_px:
         return x
@@ -315,23 +318,25 @@ def without_rims(x: Tensor, generator: torch.Generator, rim_px: int) -> Tensor:
 
 def score(detector: Network, rasters: Bytes) -> Float32s:
     """Return (n,) hotspot probabilities of (n, layers, h, w) pictures."""
-    return np.concatenate([one.logit.sigmoid().cpu().numpy() for one in _judged(detector, rasters)])
+    return np.concatenate(
+        [one.logit.sigmoid().cpu().numpy() for one in _predict(detector, rasters)]
+    )
 
 
-def embeddings(detector: Network, rasters: Bytes) -> Float32s:
+def embed(detector: Network, rasters: Bytes) -> Float32s:
     """Return (n, e) embeddings of (n, layers, h, w) pictures, of unit norm."""
-    return np.concatenate([one.embedding.cpu().numpy() for one in _judged(detector, rasters)])
+    return np.concatenate([one.embedding.cpu().numpy() for one in _predict(detector, rasters)])
 
 
 def likeness(detector: Network, rasters: Bytes) -> Float32s:
-    """Return vectors of unit norm, (n, f): alike (n, layers, h, w) pictures are near."""
+    """Return vectors of unit norm, (n, f): similar pictures (n, layers, h, w) are close."""
     fused = detector.for_inference()
     with torch.inference_mode():
-        alike = [fused.likeness(x).cpu().numpy() for x in _batches(fused, rasters)]
-    return np.concatenate(alike)
+        vectors = [fused.likeness(x).cpu().numpy() for x in _batches(fused, rasters)]
+    return np.concatenate(vectors)
 
 
-def _judged(detector: Network, rasters: Bytes) -> Iterator[Judgement]:
+def _predict(detector: Network, rasters: Bytes) -> Iterator[Prediction]:
     fused = detector.for_inference()
     for x in _batches(fused, rasters):
         with torch.inference_mode():
@@ -339,7 +344,7 @@ def _judged(detector: Network, rasters: Bytes) -> Iterator[Judgement]:
 
 
 def _batches(fused: Network, rasters: Bytes, batch: int = 256) -> Iterator[Tensor]:
-    """Yield pictures, a batch at a time, where the network is."""
+    """Yield pictures, a batch at a time, on the device of the network."""
     device = next(itertools.chain(fused.parameters(), fused.buffers())).device
     for part in np.split(rasters, range(batch, len(rasters), batch)):
         yield to_pictures(part).to(device)

@@ -12,7 +12,7 @@ import torch
 
 from pipeline.cli import app as cli
 from pipeline.config import Resources
-from pipeline.datasets.from_simulation import label_layout
+from pipeline.datasets.from_simulation import LabelRequest, label_layout
 from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import read_patterns
 from stages.contracts import RasterSpec
@@ -48,10 +48,8 @@ def small_scan(tmp_path_factory: pytest.TempPathFactory) -> SmallScan:
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labelled dataset of 15 x 15 um of the block."""
     out = tmp_path_factory.mktemp("labelled") / "dataset"
-    label_layout(
-        BLOCK, out, "krf130", ["68/20"], None, LABELLED_UM, RasterSpec(40.0, 64, 32), None,
-        Resources(workers=0), lambda event: None,
-    )  # fmt: skip
+    request = LabelRequest(layout=BLOCK, out=out, layers=("68/20",), roi_um=LABELLED_UM)
+    label_layout(request, Resources(workers=0), lambda event: None)
     return out
 
 

@@ -11,8 +11,8 @@ from stages.detector.checkpoint import Checkpoint
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
 from stages.detector.thresholds import OperatingPoint
-from stages.errors import ModelMismatchError
-from stages.scores import NetworkScorer, score_rasters, scorer_of
+from stages.errors import IncompleteError, ModelMismatchError
+from stages.scores import NetworkScorer, build_scorer, score_rasters
 
 RASTER = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 
@@ -34,11 +34,11 @@ class InkDensity:
         return ink.astype(np.float32), np.stack([ink, 1 - ink], 1).astype(np.float16)
 
     def score_ensemble_batch(self, rasters):
-        raise AssertionError("asked although no score is that high")
+        raise AssertionError("called although no score is that high")
 
 
-class Screened(InkDensity):
-    """Looks first whether there is any ink on the left, and calls the others cold."""
+class Prefiltered(InkDensity):
+    """Rejects pictures with little ink on the left."""
 
     reject_below = 0.25
 
@@ -116,17 +116,90 @@ def test_scores_are_those_of_the_network(network, scorer):
     np.testing.assert_allclose(judged.embedding, embedding, atol=1e-3)
 
 
-def test_what_the_prefilter_sends_away_is_cold_and_no_more_is_asked_of_it():
+def test_rejected_patterns_score_0_and_never_reach_the_detector():
     rasters = pictures(200)
-    double = Screened()
+    double = Prefiltered()
     judged, whole = score_rasters(rasters, double), score_rasters(rasters, InkDensity())
-    warm = rasters[:, :, :, :32].mean(axis=(1, 2, 3)) / 255 >= 0.25
-    assert 20 < warm.sum() < 180
-    np.testing.assert_array_equal(judged.score, np.where(warm, whole.score, 0))
-    np.testing.assert_array_equal(judged.embedding, whole.embedding * warm[:, None])
+    passed = rasters[:, :, :, :32].mean(axis=(1, 2, 3)) / 255 >= 0.25
+    assert 20 < passed.sum() < 180
+    np.testing.assert_array_equal(judged.score, np.where(passed, whole.score, 0))
+    np.testing.assert_array_equal(judged.embedding, whole.embedding * passed[:, None])
     assert double.sizes == [-scores.BATCH] * 4 + [scores.BATCH] * math.ceil(
-        warm.sum() / scores.BATCH
+        passed.sum() / scores.BATCH
     )
+
+
+class Edges(InkDensity):
+    """Each picture scores what its first pixel says, in quarters; the ensemble scores 1."""
+
+    reject_below = 0.25
+    ensemble_from = 0.75
+
+    def prefilter_batch(self, rasters):
+        return rasters[:, 0, 0, 0].astype(np.float32) / 4
+
+    def score_batch(self, rasters):
+        return rasters[:, 0, 0, 1].astype(np.float32) / 4, np.ones((len(rasters), 2), np.float16)
+
+    def score_ensemble_batch(self, rasters):
+        return np.ones(len(rasters), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("prefilter", "single_pass", "expected"),
+    [
+        (0, 2, 0.0),  # rejected
+        (1, 2, 0.5),  # exactly at reject_below: passes
+        (2, 2, 0.5),
+        (1, 3, 1.0),  # exactly at ensemble_from: the ensemble decides
+        (1, 4, 1.0),
+    ],
+)
+def test_scores_exactly_at_a_limit(prefilter, single_pass, expected):
+    rasters = np.zeros((1, 1, 64, 64), np.uint8)
+    rasters[0, 0, 0, :2] = prefilter, single_pass
+    assert score_rasters(rasters, Edges()).score.tolist() == [expected]
+
+
+@pytest.mark.parametrize("where", ["prefilter_batch", "score_batch", "score_ensemble_batch"])
+def test_a_score_that_is_not_a_number_is_an_error(where):
+    """A comparison with NaN is false: without a check, a hotspot would be rejected silently."""
+
+    class Broken(Edges):
+        pass
+
+    def broken(self, rasters):
+        scores = getattr(Edges, where)(self, rasters)
+        (scores[0] if isinstance(scores, tuple) else scores)[3] = np.nan
+        return scores
+
+    setattr(Broken, where, broken)
+    rasters = np.full((5, 1, 64, 64), 4, np.uint8)
+    assert score_rasters(rasters, Edges()).score.tolist() == [1] * 5
+    with pytest.raises(IncompleteError, match="is not finite for 1 of 5 patterns"):
+        score_rasters(rasters, Broken())
+    score_rasters(rasters[:3], Broken())  # the padding of a batch is nobody's score
+
+
+def test_an_embedding_that_is_not_a_number_is_an_error():
+    class Broken(InkDensity):
+        def score_batch(self, rasters):
+            scores, embedding = super().score_batch(rasters)
+            embedding[1, 1] = -np.inf
+            return scores, embedding
+
+    with pytest.raises(IncompleteError, match="detector's embedding is not finite for 1 of 2"):
+        score_rasters(pictures(2), Broken())
+
+
+def test_the_threads_of_the_process_are_left_alone(network):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        score_rasters(pictures(3), NetworkScorer(network, RASTER))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("shape", [(5, 2, 64, 64), (5, 1, 32, 32), (5, 1, 64, 60), (0, 1, 8, 8)])
@@ -150,14 +223,14 @@ def test_a_scorer_is_made_of_a_checkpoint(tmp_path, network, scorer):
     again = checkpoint.load(tmp_path / "model.pt")
     assert again.digest == model.digest
     assert again.prefilter.about() == prefilter.about()
-    behind = scorer_of(again)
+    behind = build_scorer(again)
     assert behind.reject_below == 0.5
     looked = torch.from_numpy(pictures(scores.BATCH)).float() / 255
     np.testing.assert_allclose(
         behind.prefilter_batch(pictures(scores.BATCH)),
         small(looked).logit.sigmoid().detach().numpy(), atol=1e-6,
     )  # fmt: skip
-    loaded = scorer_of(again, prefiltered=False)
+    loaded = build_scorer(again, prefiltered=False)
     assert loaded.raster == RASTER
     rasters = pictures(9)
     np.testing.assert_array_equal(

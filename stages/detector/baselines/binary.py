@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.network import Convolution, Judgement, Network
+from stages.detector.network import Convolution, Network, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class BinaryNetwork(Network):
         self.norm = nn.BatchNorm2d(config.embedding)
         self.verdict = nn.Linear(config.embedding, 1)
 
-    def forward(self, x: Tensor) -> Judgement:
-        """Judge clips, (n, layers, h, w)."""
+    def forward(self, x: Tensor) -> Prediction:
+        """Predict for clips, (n, layers, h, w)."""
         features = self.norm(self.blocks(self.stem(x))).relu().mean((2, 3))
-        return Judgement(self.verdict(features).squeeze(1), F.normalize(features, eps=1e-6))
+        return Prediction(self.verdict(features).squeeze(1), F.normalize(features, eps=1e-6))

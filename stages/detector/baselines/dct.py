@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.network import Judgement, Network
+from stages.detector.network import Network, Prediction
 
 BLOCKS, COEFFICIENTS = 12, 32
 
@@ -84,8 +84,8 @@ class DctNetwork(Network):
         found: Tensor = F.conv2d(x.reshape(n * layers, 1, *x.shape[2:]), self.basis, stride=block)
         return found.reshape(n, -1, BLOCKS, BLOCKS) / block
 
-    def forward(self, x: Tensor) -> Judgement:
-        """Judge clips, (n, layers, h, w)."""
+    def forward(self, x: Tensor) -> Prediction:
+        """Predict for clips, (n, layers, h, w)."""
         x = self.tensor(x)
         for views in (self.first, self.second):
             for view in views:
@@ -93,4 +93,4 @@ class DctNetwork(Network):
             x = F.max_pool2d(x, 2)
         hidden = self.hidden(x.flatten(1)).relu()
         logit = self.verdict(F.dropout(hidden, 0.5, self.training)).squeeze(1)
-        return Judgement(logit, F.normalize(hidden, eps=1e-6))
+        return Prediction(logit, F.normalize(hidden, eps=1e-6))

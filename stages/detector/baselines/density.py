@@ -1,6 +1,6 @@
-"""Local densities and gradient boosting: the plain way, outside the papers.
+"""Local densities and gradient boosting: the plain approach, from no particular paper.
 
-The clip is cut into 16 x 16 blocks; the covered share of each is a feature. LightGBM learns trees.
+The clip is cut into 16 x 16 blocks; the coverage of each is a feature. LightGBM fits the trees.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.contracts import Bytes, Floats
-from stages.detector.network import Judgement, Network
+from stages.detector.network import Network, Prediction
 from stages.errors import UsageError
 
 BLOCKS = 16
@@ -30,7 +30,7 @@ class DensityConfig:
     text: int = 0
     """Bytes of their description."""
     embedding: int = 1
-    """Trees embed nothing; all clips are alike to them."""
+    """Trees have no embedding: a constant."""
 
 
 def _lightgbm() -> Any:
@@ -43,8 +43,8 @@ def _lightgbm() -> Any:
     return lightgbm
 
 
-def densities(x: Tensor) -> Floats:
-    """Return the covered share of each block of each layer, (n, layers * 256)."""
+def measure_density(x: Tensor) -> Floats:
+    """Return the coverage of each block of each layer, (n, layers * 256)."""
     found: Floats = F.adaptive_avg_pool2d(x, BLOCKS).flatten(1).double().numpy()
     return found
 
@@ -64,26 +64,26 @@ class DensityTrees(Network):
         """Return itself: there is nothing to fold."""
         return self.eval()
 
-    def forward(self, x: Tensor) -> Judgement:
-        """Judge clips, (n, layers, h, w)."""
+    def forward(self, x: Tensor) -> Prediction:
+        """Predict for clips, (n, layers, h, w)."""
         if self._booster is None:
             text = self.text.cpu().numpy().tobytes().decode()
             self._booster = _lightgbm().Booster(model_str=text)
-        raw = self._booster.predict(densities(x.cpu()), raw_score=True, num_threads=1)
+        raw = self._booster.predict(measure_density(x.cpu()), raw_score=True, num_threads=1)
         logit = torch.from_numpy(np.asarray(raw)).to(x)
-        return Judgement(logit, torch.ones_like(logit)[:, None])
+        return Prediction(logit, torch.ones_like(logit)[:, None])
 
 
-def trees_of(rasters: Bytes, labels: npt.NDArray[np.bool_], seed: int) -> DensityTrees:
-    """Learn trees of labelled pictures; hotspots weigh as much as all others together."""
+def fit_trees(rasters: Bytes, labels: npt.NDArray[np.bool_], seed: int) -> DensityTrees:
+    """Fit trees to labelled pictures; hotspots weigh as much as all others together."""
     x = torch.tensor(rasters)
     twins = [torch.rot90(turned, quarter, (2, 3)) for turned in (x[labels], x[labels].flip(3))
              for quarter in range(4)]  # fmt: skip
     parts = [torch.tensor(rasters[~labels]), *twins]
-    features = np.concatenate([densities(part.float() / 255) for part in parts])
-    cold = int((~labels).sum())
-    y = np.arange(len(features)) >= cold
-    weight = np.where(y, cold / max(int(y.sum()), 1), 1.0)
+    features = np.concatenate([measure_density(part.float() / 255) for part in parts])
+    negatives = int((~labels).sum())
+    y = np.arange(len(features)) >= negatives
+    weight = np.where(y, negatives / max(int(y.sum()), 1), 1.0)
     lightgbm = _lightgbm()
     booster = lightgbm.train(
         {"objective": "binary", "num_leaves": _LEAVES, "learning_rate": _RATE, "seed": seed,

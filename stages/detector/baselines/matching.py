@@ -1,8 +1,8 @@
-"""A library of known hotspots: a clip is one when it equals one of them, or nearly does.
+"""Pattern matching: a clip is a hotspot when it equals a known one, or nearly does.
 
-The pictures of the pipeline are turned to the first of their symmetric twins, so that equal
-geometry is an equal picture. Nearly: every edge lies within a tolerance; then the twins may differ,
-and all of a known hotspot's are compared.
+The pictures of the pipeline are in a canonical orientation, so that equal geometry gives equal
+pictures. Nearly: every edge lies within a tolerance; the canonical orientation may then differ, and
+all orientations of a known hotspot are compared.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.contracts import Bytes
-from stages.detector.network import Judgement, Network
+from stages.detector.network import Network, Prediction
 
-_SURE = 10.0
-"""Log odds of a clip that matches; as much below 0 where nothing is near."""
+_MATCH_LOGIT = 10.0
+"""Log odds of a clip that matches; its negative where nothing is close."""
 _FAR_PX = 2.0
-"""Tolerance past which clips are not compared."""
+"""Largest edge displacement that still counts as similar."""
 _PROBES = 64
-"""Pixels that are looked at first: they rule nearly all pairs out."""
+"""Pixels that are compared first: they rule out nearly all pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class LibraryConfig:
     known: int = 0
     """Pictures in it."""
     embedding: int = 1
-    """A library embeds nothing; all clips are alike to it."""
+    """A library has no embedding: a constant."""
 
 
 class Library(Network):
@@ -52,32 +52,32 @@ class Library(Network):
         """Return itself: there is nothing to fold."""
         return self.eval()
 
-    def judged(self, logit: Tensor) -> Judgement:
-        """Return a judgement with these log odds."""
-        return Judgement(logit, torch.ones_like(logit)[:, None])
+    def predict(self, logit: Tensor) -> Prediction:
+        """Return a prediction with these log odds."""
+        return Prediction(logit, torch.ones_like(logit)[:, None])
 
 
 class ExactLibrary(Library):
     """A clip is a hotspot when it equals a known one."""
 
-    def forward(self, x: Tensor) -> Judgement:
-        """Judge clips, (n, layers, h, w) in [0, 1]."""
+    def forward(self, x: Tensor) -> Prediction:
+        """Predict for clips, (n, layers, h, w) in [0, 1]."""
         pixels = (x * 255).round().to(torch.uint8).flatten(1)
         known = {row.numpy().tobytes() for row in self.known.flatten(1).cpu()}
         found = [row.numpy().tobytes() in known for row in pixels.cpu()]
-        return self.judged(_SURE * (2 * torch.tensor(found).to(x) - 1))
+        return self.predict(_MATCH_LOGIT * (2 * torch.tensor(found).to(x) - 1))
 
 
 class FuzzyLibrary(Library):
-    """A clip is the likelier a hotspot, the less its edges must move to be those of a known one.
+    """A clip is the more likely a hotspot the less its edges must move to match a known one.
 
     An edge that moves by a share of a pixel changes the pixels beside it by that share of the
     difference to their neighbours: so the move that explains a pixel is its difference over the
     range of the 3 x 3 pixels around. A pair is as far apart as its worst pixel.
     """
 
-    def forward(self, x: Tensor) -> Judgement:
-        """Judge clips, (n, layers, h, w) in [0, 1]."""
+    def forward(self, x: Tensor) -> Prediction:
+        """Predict for clips, (n, layers, h, w) in [0, 1]."""
         known = self.known.to(x.dtype) / 255
         twins = torch.cat([turned for flipped in (known, known.flip(3)) for turned in (
             torch.rot90(flipped, quarter, (2, 3)) for quarter in range(4))])  # fmt: skip
@@ -93,7 +93,7 @@ class FuzzyLibrary(Library):
                 near, worst = near[worst < _FAR_PX], worst[worst < _FAR_PX]
             if len(near):
                 moved[clip] = worst.min()
-        return self.judged(_SURE * (1 - 2 * moved / _FAR_PX))
+        return self.predict(_MATCH_LOGIT * (1 - 2 * moved / _FAR_PX))
 
 
 def _moves(pixels: Tensor, twins: Tensor, room: Tensor) -> Tensor:
@@ -103,9 +103,8 @@ def _moves(pixels: Tensor, twins: Tensor, room: Tensor) -> Tensor:
     return move.amax(1)
 
 
-def library_of(rasters: Bytes, *, fuzzy: bool) -> Library:
-    """Return the library of some pictures of hotspots, (n, layers, h, w)."""
-    config = LibraryConfig(rasters.shape[1], rasters.shape[2], len(rasters))
-    library = FuzzyLibrary(config) if fuzzy else ExactLibrary(config)
+def build_library(rasters: Bytes, kind: type[Library]) -> Library:
+    """Return a library of pictures of hotspots, (n, layers, h, w)."""
+    library = kind(LibraryConfig(rasters.shape[1], rasters.shape[2], len(rasters)))
     library.known.copy_(torch.tensor(rasters))
     return library

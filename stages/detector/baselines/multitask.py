@@ -2,7 +2,7 @@
 
 Chen, Lin, Gai, Li, Yu: "Semi-supervised Hotspot Detection with Self-paced Multi-Task Learning",
 ASP-DAC 2019. Two convolutions are shared; each task has two of its own. Clips without a label get
-that of the classification, and weigh the less the farther they lie from their cluster's middle.
+the label of the classifier, and a weight that falls with the distance to their cluster's centre.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.contracts import Float32s
-from stages.detector.network import Judgement, Network
+from stages.detector.network import Network, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,15 @@ class MultiTaskNetwork(Network):
             nn.Linear(64, config.embedding),
         )  # fmt: skip
 
-    def forward(self, x: Tensor) -> Judgement:
-        """Judge clips, (n, layers, h, w); the embedding is the root of the shares of clusters."""
+    def forward(self, x: Tensor) -> Prediction:
+        """Predict for clips, (n, layers, h, w); the embedding is the root of the cluster shares."""
         x = self.shared(x)
         shares = F.softmax(self.cluster(x), dim=1)
-        return Judgement(self.classify(x).squeeze(1), shares.clamp_min(1e-12).sqrt())
+        return Prediction(self.classify(x).squeeze(1), shares.clamp_min(1e-12).sqrt())
 
 
-def weights_of(embedding: Float32s) -> Float32s:
-    """Return how much pseudo-labelled clips weigh, 0 to 1, (n,).
+def weigh_clips(embedding: Float32s) -> Float32s:
+    """Return the weights of pseudo-labelled clips, 0 to 1, (n,).
 
     ``exp(-d / mean d)``, d the distance of a clip to the middle of its cluster.
     """

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 import zarr
 
-from pipeline.datasets.from_defect_list import SPEC, import_defects
+from pipeline.datasets.from_defect_list import DefectListRequest, import_defects
 from pipeline.datasets.store import load_dataset
 from stages.errors import ConfigError, LayoutError
 
@@ -37,9 +37,9 @@ def listed(folder: Path, *rows: str, header: str = "def,id,category,x,y") -> Pat
 
 
 def make(layout: Path, defects: Path, out: Path, stride_nm: float | None = None) -> dict[str, int]:
-    return import_defects(
-        layout, defects, out, SPEC, metal=["1/0"], process="arfi45", stride_nm=stride_nm
-    )
+    return import_defects(DefectListRequest(
+        layout=layout, defects=defects, out=out, metal=("1/0",), stride_nm=stride_nm
+    ))  # fmt: skip
 
 
 def arrays(path: Path) -> dict[str, npt.NDArray[np.int64]]:
@@ -73,7 +73,7 @@ def test_a_clip_is_a_hotspot_where_a_listed_defect_lies_in_its_core(
     assert (made["defects_train"], made["defects_test"]) == (2, 1)
     # Half a core of stride: each defect lies in the cores of two columns by two rows.
     assert made["hotspots"] == found["label"].sum() == 3 * 4
-    assert load_dataset(tmp_path / "d").part("test", "core").label.sum() == made["test_hotspots"]
+    assert load_dataset(tmp_path / "d").subset("test", "core").label.sum() == made["test_hotspots"]
 
 
 def test_every_place_of_the_layout_is_in_a_core(layout: Path, tmp_path: Path) -> None:
@@ -95,10 +95,10 @@ def test_every_place_of_the_layout_is_in_a_core(layout: Path, tmp_path: Path) ->
     ("rows", "header", "message"),
     [
         ((), "def,id,category,x,y", "lists no defect"),
-        (("id,0,7,1,nan",), "def,id,category,x,y", "one without a place"),
-        (("id,0,7,1",), "def,id,category,x,y", "is no list of defects"),
-        (("1,2",), "left,right", "is no list of defects"),
-        (("1,two",), "x,y", "is no list of defects"),
+        (("id,0,7,1,nan",), "def,id,category,x,y", "one without a position"),
+        (("id,0,7,1",), "def,id,category,x,y", "is not a list of defects"),
+        (("1,2",), "left,right", "is not a list of defects"),
+        (("1,two",), "x,y", "is not a list of defects"),
     ],
 )
 def test_what_is_no_list_of_defects_is_refused(
@@ -120,10 +120,10 @@ def test_iccad2016_has_its_distinct_defects(
 ) -> None:
     folder = shared_data("hotspots/iccad2016_n7euv")
     listing = folder / f"test{case}.csv"
-    made = import_defects(
-        folder / f"testcase{case}.oas", listing, tmp_path / "d", SPEC, metal=["1000/0"],
-        process="arfi45",
-    )  # fmt: skip
+    made = import_defects(DefectListRequest(
+        layout=folder / f"testcase{case}.oas", defects=listing, out=tmp_path / "d",
+        metal=("1000/0",),
+    ))  # fmt: skip
     found = arrays(tmp_path / "d")
     with listing.open(newline="") as file:
         places = {(float(row["x"]), float(row["y"])) for row in csv.DictReader(file)}

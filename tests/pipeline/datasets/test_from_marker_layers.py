@@ -16,10 +16,11 @@ from pipeline.datasets.from_marker_layers import (
     BENCHMARKS,
     EVERY_TOP,
     SPEC,
+    MarkedRequest,
     Marking,
     import_benchmark,
     import_marked,
-    marked_places,
+    place_marked_clips,
 )
 from pipeline.datasets.store import load_dataset
 from pipeline.layout import ingest
@@ -81,7 +82,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(layout: Path) -> Path:
-    import_marked(layout, layout.with_name("dataset"), MARKING, SPEC, process="arfi45")
+    import_marked(MarkedRequest(layout=layout, out=layout.with_name("dataset"), marking=MARKING))
     return layout.with_name("dataset")
 
 
@@ -130,7 +131,7 @@ def test_pictures_are_what_is_painted(dataset: Path) -> None:
 
 
 def test_the_counts_are_of_the_protocols(layout: Path, tmp_path: Path) -> None:
-    made = import_marked(layout, tmp_path / "d", MARKING, SPEC, process="arfi45")
+    made = import_marked(MarkedRequest(layout=layout, out=tmp_path / "d", marking=MARKING))
     patterns = made.pop("patterns")
     assert patterns == len(arrays(tmp_path / "d")["raster"])
     assert made == {
@@ -157,7 +158,7 @@ def test_a_part_holds_its_clips_with_their_pictures(
     dataset: Path, split: str, protocol: str
 ) -> None:
     whole, made = load_dataset(dataset), arrays(dataset)
-    part = whole.part(split, protocol)
+    part = whole.subset(split, protocol)
     kept = made["split"] == (split == "test")
     if protocol == "core":
         kept &= made["role"] == 0
@@ -169,7 +170,7 @@ def test_a_part_holds_its_clips_with_their_pictures(
 
 def test_a_part_of_an_unknown_protocol_is_refused(dataset: Path) -> None:
     with pytest.raises(UsageError, match="protocol is 'all'; it must be core or scan"):
-        load_dataset(dataset).part("test", "all")
+        load_dataset(dataset).subset("test", "all")
 
 
 def test_odd_cores_stand_at_the_middle_of_their_box(tmp_path: Path) -> None:
@@ -181,15 +182,18 @@ def test_odd_cores_stand_at_the_middle_of_their_box(tmp_path: Path) -> None:
         *wires((20, 20), 0), *wires((40, 40), 1),
     ]  # fmt: skip
     path = write(tmp_path / "odd.gds", {"top": shapes})
-    import_marked(path, tmp_path / "d", Marking(("1/0",), ("2/0",), ("3/0",)), SPEC,
-                  process="arfi45")  # fmt: skip
+    import_marked(
+        MarkedRequest(
+            layout=path, out=tmp_path / "d", marking=Marking(("1/0",), ("2/0",), ("3/0",))
+        )
+    )
     made = arrays(tmp_path / "d")
     cores = made["role"] == 0
     places = zip(made["x_dbu"][cores], made["y_dbu"][cores], made["label"][cores], strict=True)
     assert sorted(places) == [(21017, 20767, True), (40600, 40600, False)]
     assert "split" not in made
     loaded = load_dataset(tmp_path / "d")
-    assert loaded.part("train") is loaded.part("test") is loaded
+    assert loaded.subset("train") is loaded.subset("test") is loaded
 
 
 def test_training_neighbours_over_a_training_hotspot_are_left_out() -> None:
@@ -198,7 +202,7 @@ def test_training_neighbours_over_a_training_hotspot_are_left_out() -> None:
     centres = rng.integers(0, 12_000, (40, 2))
     boxes = np.concatenate((centres - 600, centres + 600), axis=1)
     window = np.array([[0, 0, 6000, 12_000]])
-    places = marked_places([boxes[:10], boxes[10:], window], MARKING, 1200)
+    places = place_marked_clips([boxes[:10], boxes[10:], window], MARKING, 1200)
     found = Counter(
         zip(places.x_dbu, places.y_dbu, places.label, places.split, places.role, strict=True)
     )
@@ -226,8 +230,8 @@ def test_cells_of_one_clip_each_give_the_clips_of_one_cell(dataset: Path, tmp_pa
         path = write(tmp_path / f"cells{suffix}", cells)
         out = tmp_path / f"d{suffix}"
         with pytest.raises(ConfigError, match="the layout has 7 top cells"):
-            import_marked(path, out, marking, SPEC, process="arfi45")
-        import_marked(path, out, marking, SPEC, process="arfi45", cell=EVERY_TOP)
+            import_marked(MarkedRequest(layout=path, out=out, marking=marking))
+        import_marked(MarkedRequest(layout=path, out=out, marking=marking, cell=EVERY_TOP))
         one = load_dataset(out)
         keys = [
             Counter(zip(map(bytes, made.key[made.pattern]), made.label, made.role, strict=True))
@@ -264,13 +268,13 @@ def test_what_is_not_marked_is_refused(
     layout: Path, marking: Marking, error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
-        import_marked(layout, tmp_path / "d", marking, SPEC, process="arfi45")
+        import_marked(MarkedRequest(layout=layout, out=tmp_path / "d", marking=marking))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dataset_is_never_written_over(layout: Path, dataset: Path) -> None:
     with pytest.raises(UsageError, match="exists; choose another --out, or remove it"):
-        import_marked(layout, dataset, MARKING, SPEC, process="arfi45")
+        import_marked(MarkedRequest(layout=layout, out=dataset, marking=MARKING))
 
 
 def test_a_layout_that_marks_no_hotspot_is_refused(tmp_path: Path) -> None:
@@ -282,9 +286,9 @@ def test_a_layout_that_marks_no_hotspot_is_refused(tmp_path: Path) -> None:
     library.write_oas(tmp_path / "a.oas")
     marking = Marking(("1/0",), ("2/0",), ("3/0",))
     with pytest.raises(LayoutError, match="marks 0 hotspots and 1 non-hotspots; a dataset needs"):
-        import_marked(
-            tmp_path / "a.oas", tmp_path / "d", marking, SPEC, process="arfi45", cell="top"
-        )
+        import_marked(MarkedRequest(
+            layout=tmp_path / "a.oas", out=tmp_path / "d", marking=marking, cell="top"
+        ))  # fmt: skip
 
 
 ICCAD2012 = {
@@ -305,7 +309,7 @@ def test_iccad2012_has_the_clips_that_its_file_marks(
     path = shared_data(f"hotspots/iccad2012/iccad12-{design}.OAS")
     marking = BENCHMARKS["iccad2012"]
     *boxes, squares = ingest.read_boxes(path, [*marking.markers, Layer(10_000, 0)])
-    places = marked_places(boxes, marking, 1200)
+    places = place_marked_clips(boxes, marking, 1200)
     counts = places.counts()
     for split, (hot, cold) in ICCAD2012[design].items():
         assert (counts[f"{split}_hotspots"], counts[f"{split}_non_hotspots"]) == (hot, cold)
@@ -325,7 +329,7 @@ def test_the_known_leak_of_iccad2012(
     path = shared_data(f"hotspots/iccad2012/iccad12-{design}.OAS")
     import_benchmark("iccad2012", path, tmp_path / "d", SPEC, process="arfi45")
     dataset = load_dataset(tmp_path / "d")
-    train, test = (dataset.part(split, "core") for split in ("train", "test"))
+    train, test = (dataset.subset(split, "core") for split in ("train", "test"))
     known = {key.tobytes() for key in train.key[train.pattern[train.label]]}
     hot = [key.tobytes() in known for key in test.key[test.pattern[test.label]]]
     assert np.mean(hot) == pytest.approx(seen, abs=0.01)

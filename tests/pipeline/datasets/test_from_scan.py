@@ -1,4 +1,4 @@
-"""``hotscan label --select``: labels of the clips that teach the most are those of a full one."""
+"""``hotscan select``: the labels of the chosen clips are those of a full simulation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import zarr
 
 from pipeline.config import Resources
 from pipeline.datasets import from_scan
-from pipeline.datasets.from_scan import label_selected
-from pipeline.datasets.from_simulation import label_layout
+from pipeline.datasets.from_scan import SelectRequest, select_clips
+from pipeline.datasets.from_simulation import LabelRequest, label_layout
+from pipeline.datasets.store import load_dataset
 from pipeline.engine.ledger import UnitOutcome
 from pipeline.engine.run_record import State, read_record, write_record
 from pipeline.passes.arrays import read_patterns
 from pipeline.scan.scan import ScanResult
 from pipeline.simulate import confirm
-from pipeline.train.model import Recipe, train_model
-from stages.contracts import RasterSpec
+from pipeline.train.model import TrainRequest, train_model
 from stages.detector.active_learning import uncertainty
 from stages.errors import IncompleteError, UsageError
 from tests.support.small_scan import BLOCK, Hotscan, SmallScan
@@ -36,8 +36,8 @@ def scanned(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def select(scanned: ScanResult, out: Path, workers: int = 0) -> dict[str, Any]:
-    resources = Resources(workers=workers)
-    return label_selected(scanned.run.path, out, COUNT, resources, lambda event: None)
+    request = SelectRequest(run=scanned.run.path, out=out, count=COUNT)
+    return select_clips(request, Resources(workers=workers), lambda event: None)
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +55,8 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 
 def test_labels_are_those_of_the_whole_region(chosen: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    label_layout(
-        BLOCK, whole, "krf130", ["68/20"], None, ROI_UM, RasterSpec(40.0, 64, 32), None,
-        Resources(workers=0), lambda event: None,
-    )  # fmt: skip
+    request = LabelRequest(layout=BLOCK, out=whole, layers=("68/20",), roi_um=ROI_UM)
+    label_layout(request, Resources(workers=0), lambda event: None)
     one, every = arrays(chosen), arrays(whole)
     known = {
         (x, y): hot
@@ -104,8 +102,10 @@ def test_a_training_takes_what_was_chosen_beside_the_rest(
     chosen: Path, labelled: Path, tmp_path: Path
 ) -> None:
     shape = {"stem": 8, "fine": (8,), "coarse": (8,), "embedding": 4}
-    recipe = Recipe(shape=shape, training={"epochs": 1, "steps": 2, "batch": 8})
-    made = train_model([labelled, chosen], tmp_path / "model.pt", recipe)
+    made = train_model(TrainRequest(
+        datasets=(labelled, chosen), out=tmp_path / "model.pt", shape=shape,
+        training={"epochs": 1, "steps": 2, "batch": 8},
+    ))  # fmt: skip
     assert made["hotspots"] > 0
 
 
@@ -113,7 +113,7 @@ def test_a_scan_that_is_not_complete_is_refused(scanned: ScanResult, tmp_path: P
     record = read_record(scanned.run)
     write_record(scanned.run, replace(record, state=State.INCOMPLETE))
     try:
-        with pytest.raises(IncompleteError, match="is not complete; go on with: hotscan resume"):
+        with pytest.raises(IncompleteError, match="is not complete; resume it with: hotscan"):
             select(scanned, tmp_path / "dataset")
     finally:
         write_record(scanned.run, record)
@@ -124,10 +124,37 @@ def test_what_is_there_is_not_overwritten(scanned: ScanResult, chosen: Path) -> 
         select(scanned, chosen)
 
 
-def test_the_layer_is_the_scans(scanned: ScanResult, tmp_path: Path, hotscan: Hotscan) -> None:
+def test_labels_are_corrected_as_the_scan_was(
+    small_scan: SmallScan, tmp_path: Path, hotscan: Hotscan
+) -> None:
+    """A model fitted to corrected masks must not get labels of uncorrected ones."""
+    scan = small_scan(
+        tmp_path / "run", layout={"roi_um": (45.0, 45.0, 52.0, 52.0)}, confirm={"opc": "model"}
+    )
     ended = hotscan(
-        "label", str(scanned.run.path), "--out", str(tmp_path / "d"), "--select", "5",
-        "--layer", "68/20",
-    )  # fmt: skip
+        "select", scan.run.path, "--count", 2, "--out", tmp_path / "d", "--workers", 0, "--quiet"
+    )
+    assert ended.code == 0
+    assert load_dataset(tmp_path / "d").opc == "model"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [("--opc", "none"), ("--process", "krf130"), ("--pixel-nm", "40"), ("--clip-px", "64"),
+     ("--core-px", "32"), ("--layer", "68/20"), ("--roi", "0,0,9,9"), ("--stride-nm", "640")],
+)  # fmt: skip
+def test_what_the_scan_decides_is_refused(
+    option: tuple[str, str], scanned: ScanResult, tmp_path: Path, hotscan: Hotscan
+) -> None:
+    given = ("--count", "5", "--out", tmp_path / "d")
+    ended = hotscan("select", scanned.run.path, *given, *option)
     assert ended.code == 2
-    assert "--layer is the scan's with --select; leave it out" in ended.err
+    assert f"No such option: {option[0]}" in ended.err
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_count_is_needed_and_label_selects_nothing(
+    scanned: ScanResult, tmp_path: Path, hotscan: Hotscan
+) -> None:
+    assert hotscan("select", scanned.run.path, "--out", tmp_path / "d").code == 2
+    assert hotscan("label", scanned.run.path, "--out", tmp_path / "d", "--select", 5).code == 2

@@ -11,7 +11,7 @@ import zarr
 
 from pipeline.config import Resources
 from pipeline.datasets import from_simulation
-from pipeline.datasets.from_simulation import label_layout
+from pipeline.datasets.from_simulation import LabelRequest, label_layout
 from pipeline.datasets.store import load_dataset
 from pipeline.engine.ledger import Ledger
 from pipeline.simulate import tiles
@@ -27,12 +27,10 @@ ARRAYS = (
 
 
 def label(out: Path, layout: Path = BLOCK, **changed: Any) -> dict[str, Any]:
-    asked = {"process": "krf130", "layers": ["68/20"], "roi_um": LABELLED_UM, "stride_nm": None}
-    asked |= changed
-    return label_layout(
-        layout, out, asked["process"], asked["layers"], None, asked["roi_um"], SPEC,
-        asked["stride_nm"], Resources(workers=0), lambda event: None,
-    )  # fmt: skip
+    request = LabelRequest(
+        layout=layout, out=out, **{"layers": ("68/20",), "roi_um": LABELLED_UM, **changed}
+    )
+    return label_layout(request, Resources(workers=0), lambda event: None)
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
@@ -126,7 +124,7 @@ def test_a_stopped_labelling_goes_on_to_the_same_dataset(
 @pytest.mark.parametrize(
     ("changed", "error", "message"),
     [
-        ({"layers": []}, UsageError, "no layer to label; give --layer"),
+        ({"layers": ()}, UsageError, "no layer to label; give --layer"),
         ({"process": "krf131"}, UsageError, "no process 'krf131'; give one of arfi45, krf130"),
         ({"layout": CHECKOUT / "no.gds"}, LayoutError, r"no\.gds is not there"),
     ],

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 
 from pipeline.datasets.store import load_dataset
 from pipeline.evaluate import model as evaluation
-from pipeline.evaluate.model import NORMAL_95, evaluate_model, measures, wilson
+from pipeline.evaluate.model import (
+    NORMAL_95,
+    EvaluateRequest,
+    compute_figures,
+    compute_interval,
+    evaluate_model,
+)
 from stages.detector import checkpoint
 from stages.errors import ModelMismatchError
 from stages.scores import Scores
@@ -37,7 +43,7 @@ def best_recall(hot: list[float], others: list[float], most: float) -> float:
 @given(st.lists(CLIP, min_size=1, max_size=200), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
 def test_measures_are_counts(clips: list[tuple[float, bool, bool]], threshold: float) -> None:
     scores, labels, unseen = (np.array(column) for column in zip(*clips, strict=True))
-    made = measures(scores, labels, unseen, threshold)
+    made = compute_figures(scores, labels, unseen, threshold)
     hot = [score for score, is_hot, _ in clips if is_hot]
     others = [score for score, is_hot, _ in clips if not is_hot]
     found = sum(score >= threshold for score in hot)
@@ -74,7 +80,9 @@ def test_every_clip_counts_by_its_picture(
         return Scores(made_up, np.zeros((len(rasters), 1), np.float16))
 
     monkeypatch.setattr(evaluation, "score_rasters", scored)
-    made = evaluate_model(str(small_scan.model), [labelled, labelled], threshold=0.6)
+    made = evaluate_model(EvaluateRequest(
+        model=str(small_scan.model), datasets=(labelled, labelled), threshold=0.6
+    ))  # fmt: skip
     pairs = list(zip(made_up[dataset.pattern], dataset.label, strict=True))
     assert made["clips"] == 2 * len(dataset)
     assert made["false_alarms"] == 2 * sum(score >= 0.6 and not hot for score, hot in pairs)
@@ -84,7 +92,9 @@ def test_every_clip_counts_by_its_picture(
 
 
 def test_hotspots_of_known_pictures_are_not_unseen(labelled: Path, small_scan: SmallScan) -> None:
-    made = evaluate_model(str(small_scan.model), [labelled], trained_on=[labelled])
+    made = evaluate_model(EvaluateRequest(
+        model=str(small_scan.model), datasets=(labelled,), trained_on=(labelled,)
+    ))  # fmt: skip
     assert made["hotspots"] > 0
     assert (made["hotspots_unseen"], made["recall_unseen"]) == (0, None)
     assert made["threshold"] == checkpoint.load(small_scan.model).threshold
@@ -97,14 +107,14 @@ def test_a_dataset_of_another_raster_is_refused(
     other = replace(dataset, spec=replace(dataset.spec, pixel_nm=20.0))
     monkeypatch.setattr(evaluation, "load_dataset", lambda path: other)
     with pytest.raises(ModelMismatchError, match=r"pixel_nm=20\.0.* but the model's is .*=40\.0"):
-        evaluate_model(str(small_scan.model), [labelled])
+        evaluate_model(EvaluateRequest(model=str(small_scan.model), datasets=(labelled,)))
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_interval_ends_where_a_share_would_be_too_far(sample: tuple[int, int]) -> None:
     """Wilson's interval is all p for which the sample lies within z standard deviations of p."""
     part, whole = sample
-    low, high = wilson(part, whole)
+    low, high = compute_interval(part, whole)
     share = part / whole
     assert 0 <= low <= share + 1e-12
     assert share - 1e-12 <= high <= 1
@@ -140,9 +150,10 @@ def test_test_clips_count_and_training_clips_are_seen(
         return Scores(made_up, np.zeros((len(rasters), 1), np.float16))
 
     monkeypatch.setattr(evaluation, "score_rasters", scored)
-    made = evaluate_model(
-        str(small_scan.model), [tmp_path / "d"], threshold=0.5, protocol=protocol, simulation_s=2.0
-    )
+    made = evaluate_model(EvaluateRequest(
+        model=str(small_scan.model), datasets=(tmp_path / "d",), threshold=0.5,
+        protocol=protocol, simulation_s=2.0,
+    ))  # fmt: skip
     assert dataset.split is not None
     assert dataset.role is not None
     core = dataset.role == 0
@@ -159,7 +170,8 @@ def test_test_clips_count_and_training_clips_are_seen(
     assert made["simulation_s_per_clip"] == 2.0
     assert made["odst_s"] == pytest.approx(2.0 * flagged + made["detection_s"])
     assert 0 < made["detection_s"] < 10
-    known = evaluate_model(
-        str(small_scan.model), [tmp_path / "d"], trained_on=[labelled], protocol=protocol
-    )
+    known = evaluate_model(EvaluateRequest(
+        model=str(small_scan.model), datasets=(tmp_path / "d",), trained_on=(labelled,),
+        protocol=protocol,
+    ))  # fmt: skip
     assert known["hotspots_unseen"] == 0

@@ -68,7 +68,7 @@ def test_shards_own_every_pattern_once(shard: int, patterns: int) -> None:
     assert all(part.stop - part.start >= min(shard, patterns) for part in rows[:-1])
 
 
-def patterns_of(n: int, shard: int, run: Run) -> Tally:
+def merge_datasets(n: int, shard: int, run: Run) -> Tally:
     rng = np.random.default_rng(n)
     found = Tally(
         key=rng.integers(0, 256, (n, 16), np.uint8),
@@ -86,7 +86,7 @@ def patterns_of(n: int, shard: int, run: Run) -> Tally:
 def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
     """In any order; until then a pattern has no score, which is NaN and never 0."""
     run, shard = Run(tmp_path), 256
-    found = patterns_of(n, shard, run)
+    found = merge_datasets(n, shard, run)
     (score,) = read_patterns(run, "score")
     assert np.isnan(score).all()
     rng = np.random.default_rng(1)
@@ -105,8 +105,8 @@ def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
 
 def test_patterns_found_anew_replace_the_old(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    patterns_of(600, 256, run)
-    patterns_of(10, 256, run)
+    merge_datasets(600, 256, run)
+    merge_datasets(10, 256, run)
     assert [a.shape for a in read_patterns(run, "count", "raster")] == [(10,), (10, 1, 8, 8)]
     assert [path.name for path in tmp_path.iterdir()] == ["patterns.zarr"]
 

@@ -4,45 +4,45 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 
 from pipeline.datasets.store import load_dataset
-from pipeline.train.model import JUDGED, PARTS, WHOLE, Recipe, train_model
+from pipeline.train.committee import COMMITTEE, PARTS, SCORED_PARTS
+from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
 from pipeline.train.prefilter import PREFILTER_LOSS
-from pipeline.train.training_set import Patterns, split
+from pipeline.train.training_set import Patterns, split_patterns
 from stages.detector import checkpoint
 from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError
-from stages.scores import score_rasters, scorer_of
+from stages.scores import build_scorer, score_rasters
 
 QUICK = {"epochs": 2, "steps": 2, "batch": 8}
 
 
 def train(labelled: Path, out: Path, **changed: object) -> dict[str, object]:
-    recipe = Recipe(training=QUICK | changed)
-    return train_model([labelled], out, recipe, validation=[labelled])
+    return train_model(ask(labelled, out, validation=(labelled,), training=QUICK | changed))
+
+
+def ask(labelled: Path, out: Path, **changed: Any) -> TrainRequest:
+    """A quick training."""
+    return TrainRequest(**{"datasets": (labelled,), "out": out, "training": QUICK, **changed})
 
 
 def test_a_checkpoint_describes_itself(labelled: Path, tmp_path: Path) -> None:
     """Its operating point is what counting on the validation clips gives."""
     said: list[str] = []
-    made = train_model(
-        [labelled],
-        tmp_path / "m.pt",
-        Recipe(training=QUICK),
-        validation=[labelled],
-        say=said.append,
-    )
+    made = train_model(ask(labelled, tmp_path / "m.pt", validation=(labelled,)), log=said.append)
     assert [line.split("  ")[0] for line in said] == ["epoch 1/2", "epoch 2/2"]
     model, dataset = checkpoint.load(tmp_path / "m.pt"), load_dataset(labelled)
     assert made["digest"] == model.digest
     assert (model.raster, model.process) == (dataset.spec, "krf130")
     assert model.provenance["trained_on_layers"] == ["68/20"]
     point = model.operating_point
-    scored = score_rasters(dataset.raster, scorer_of(checkpoint.load(tmp_path / "m.pt"))).score
+    scored = score_rasters(dataset.raster, build_scorer(checkpoint.load(tmp_path / "m.pt"))).score
     flagged = scored[dataset.pattern] >= point.threshold
     assert point.hotspots == dataset.label.sum()
     assert point.clips == len(dataset)
@@ -61,11 +61,28 @@ def test_a_stopped_training_goes_on_to_the_same_digest(labelled: Path, tmp_path:
 
     out = tmp_path / "stopped.pt"
     with pytest.raises(KeyboardInterrupt):
-        train_model([labelled], out, Recipe(training=QUICK), validation=[labelled], say=stop)
+        train_model(ask(labelled, out, validation=(labelled,)), log=stop)
     assert not out.exists()
-    with pytest.raises(RunMismatchError, match=r"stopped\.pt\.training was left by a training on"):
+    with pytest.raises(RunMismatchError, match=r"stopped\.pt\.training was left by a training"):
         train(labelled, out, seed=1)
     assert train(labelled, out)["digest"] == whole["digest"]
+
+
+def test_another_division_into_training_and_validation_is_not_resumed(
+    labelled: Path, tmp_path: Path
+) -> None:
+    """The same clips in the same order, but the second dataset is for another purpose."""
+    other, out = copy_of(labelled, tmp_path / "other"), tmp_path / "m.pt"
+    datasets = (labelled, labelled, other)
+
+    def stop(text: str) -> None:
+        if text.startswith("epoch 2/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_model(ask(labelled, out, datasets=datasets[:1], validation=datasets[1:]), log=stop)
+    with pytest.raises(RunMismatchError, match="training with other data or settings"):
+        train_model(ask(labelled, out, datasets=datasets[:2], validation=datasets[2:]))
 
 
 def test_a_prefilter_loses_no_more_than_it_may(labelled: Path, tmp_path: Path) -> None:
@@ -76,8 +93,8 @@ def test_a_prefilter_loses_no_more_than_it_may(labelled: Path, tmp_path: Path) -
     assert prefilter.lost <= PREFILTER_LOSS
     assert 0 < prefilter.passed <= 1
     dataset = load_dataset(labelled)  # the training was validated on it, too
-    alone = score_rasters(dataset.raster, scorer_of(model, prefiltered=False)).score
-    behind = score_rasters(dataset.raster, scorer_of(model)).score
+    alone = score_rasters(dataset.raster, build_scorer(model, prefiltered=False)).score
+    behind = score_rasters(dataset.raster, build_scorer(model)).score
     sent_away = behind == 0
     assert 1 - sent_away.mean() == pytest.approx(prefilter.passed, abs=2 / len(dataset.raster))
     np.testing.assert_array_equal(behind[~sent_away], alone[~sent_away])
@@ -98,10 +115,9 @@ def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
 ) -> None:
     """And a training that is stopped in any of its networks goes on to the same digest."""
     said: list[str] = []
-    recipe = Recipe(training=QUICK | {"epochs": 1}, false_alarm_rate=0.1)
-    whole = train_model([labelled], tmp_path / "m.pt", recipe, say=said.append)
-    networks = [f"all but part {number}" for number in range(1, JUDGED + 1)]
-    networks += [f"all, network {number}" for number in range(1, WHOLE + 1)]
+    settings = {"training": QUICK | {"epochs": 1}, "false_alarm_rate": 0.1}
+    whole = train_model(ask(labelled, tmp_path / "m.pt", **settings), log=said.append)
+    networks = [row.name for row in COMMITTEE]
     assert [line.split("  ")[0] for line in said] == networks
     model = checkpoint.load(tmp_path / "m.pt")
     assert model.rules is not None
@@ -109,7 +125,7 @@ def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     middles = [bool(network.config.centres_px) for network in model.detector().members]
     assert middles == [False, True, True, False]
     judged = model.operating_point.clips / len(load_dataset(labelled))
-    assert judged == pytest.approx(JUDGED / PARTS, rel=0.2)
+    assert judged == pytest.approx(SCORED_PARTS / PARTS, rel=0.2)
     assert model.operating_point.false_alarm_rate <= 0.1
 
     def stop(text: str) -> None:
@@ -119,8 +135,8 @@ def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     out = tmp_path / "stopped.pt"
     for stopped_at in (networks[1], networks[3]):  # noqa: B007 - `stop` reads it
         with pytest.raises(KeyboardInterrupt):
-            train_model([labelled], out, recipe, say=stop)
-    assert train_model([labelled], out, recipe)["digest"] == whole["digest"]
+            train_model(ask(labelled, out, **settings), log=stop)
+    assert train_model(ask(labelled, out, **settings))["digest"] == whole["digest"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "m.png", "m.pt", "stopped.png", "stopped.pt"
     ]  # fmt: skip
@@ -128,9 +144,9 @@ def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
 
 def test_side_by_side_the_same_is_learnt(labelled: Path, tmp_path: Path) -> None:
     """In other processes, after a stop too, and whoever was stopped: all that is said is heard."""
-    recipe = Recipe(training=QUICK, false_alarm_rate=0.1)
+    settings = {"false_alarm_rate": 0.1}
     alone: list[str] = []
-    whole = train_model([labelled], tmp_path / "m.pt", recipe, say=alone.append)
+    whole = train_model(ask(labelled, tmp_path / "m.pt", **settings), log=alone.append)
 
     def stop(text: str) -> None:
         if text.startswith("all but part 2"):
@@ -138,9 +154,9 @@ def test_side_by_side_the_same_is_learnt(labelled: Path, tmp_path: Path) -> None
 
     out = tmp_path / "beside.pt"
     with pytest.raises(KeyboardInterrupt):
-        train_model([labelled], out, recipe, say=stop)
+        train_model(ask(labelled, out, **settings), log=stop)
     said: list[str] = []
-    made = train_model([labelled], out, recipe, say=said.append, machine=Machine(workers=2))
+    made = train_model(ask(labelled, out, **settings), Machine(workers=2), said.append)
     assert made["digest"] == whole["digest"]
     assert sorted(said) == sorted(line for line in alone if not line.startswith("all but part 1"))
     assert not out.with_name("beside.pt.training").exists()
@@ -149,26 +165,26 @@ def test_side_by_side_the_same_is_learnt(labelled: Path, tmp_path: Path) -> None
 def test_what_fails_beside_is_said_and_the_rest_is_kept(
     labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = Recipe(training=QUICK, false_alarm_rate=0.1)
+    settings = {"false_alarm_rate": 0.1}
     out = tmp_path / "m.pt"
     (tmp_path / "m.pt.training").mkdir()
-    (tmp_path / "m.pt.training" / "1.part").mkdir()  # the second network cannot keep anything
-    with pytest.raises(IncompleteError, match=r"all but part 2 was not learnt: .*--workers 1"):
-        train_model([labelled], out, recipe, machine=Machine(workers=2))
+    (tmp_path / "m.pt.training" / "all_but_part_2.part").mkdir()  # cannot be written
+    with pytest.raises(IncompleteError, match=r"'all but part 2' failed: .*--workers 1"):
+        train_model(ask(labelled, out, **settings), Machine(workers=2))
     assert not out.exists()
-    (tmp_path / "m.pt.training" / "1.part").rmdir()
-    whole = train_model([labelled], tmp_path / "whole.pt", recipe)
-    assert train_model([labelled], out, recipe)["digest"] == whole["digest"]
+    (tmp_path / "m.pt.training" / "all_but_part_2.part").rmdir()
+    whole = train_model(ask(labelled, tmp_path / "whole.pt", **settings))
+    assert train_model(ask(labelled, out, **settings))["digest"] == whole["digest"]
 
 
 @pytest.mark.parametrize("detector", ["exact", "fuzzy", "dct", "binary", "multitask", "density"])
 def test_every_detector_is_trained_by_name(detector: str, labelled: Path, tmp_path: Path) -> None:
-    recipe = Recipe(detector, training=QUICK | {"epochs": 1})
-    made = train_model([labelled], tmp_path / "m.pt", recipe)
+    request = ask(labelled, tmp_path / "m.pt", detector=detector, training=QUICK | {"epochs": 1})
+    made = train_model(request)
     model = checkpoint.load(tmp_path / "m.pt")
     assert (model.name, model.digest) == (detector, made["digest"])
     dataset = load_dataset(labelled)
-    scored = score_rasters(dataset.raster, scorer_of(checkpoint.load(tmp_path / "m.pt"))).score
+    scored = score_rasters(dataset.raster, build_scorer(checkpoint.load(tmp_path / "m.pt"))).score
     assert len(np.unique(scored)) > 1
     if detector == "exact":  # it knows what it learnt, and in parts it knew nothing
         assert np.array_equal(scored >= model.threshold, dataset.counts()[0] > 0)
@@ -185,20 +201,25 @@ def copy_of(labelled: Path, out: Path, **attributes: object) -> Path:
 
 
 def test_datasets_that_do_not_go_together(labelled: Path, tmp_path: Path) -> None:
-    other = asdict(load_dataset(labelled).spec) | {"pixel_nm": 20.0}
-    for name, attribute in (("spec", {"raster": other}), ("process", {"process": "arfi45"})):
+    dataset = load_dataset(labelled)
+    other = asdict(dataset.spec) | {"pixel_nm": 20.0}
+    for name, attribute in (
+        ("spec", {"raster": other}),
+        ("process", {"process": "arfi45"}),
+        ("opc", {"provenance": dataset.provenance | {"opc": "model"}}),
+    ):
         wrong = copy_of(labelled, tmp_path / name, **attribute)
         with pytest.raises(ModelMismatchError, match=f"datasets differ in {name}: "):
-            train_model([labelled, wrong], tmp_path / "m.pt", Recipe(training=QUICK))
+            train_model(ask(labelled, tmp_path / "m.pt", datasets=(labelled, wrong)))
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_training(
     labelled: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match=r"m\.pt cannot be written: .*nowhere is no directory"):
+    with pytest.raises(UsageError, match=r"m\.pt cannot be written: .*nowhere is not a directory"):
         train(labelled, tmp_path / "nowhere" / "m.pt")
     with pytest.raises(UsageError, match="no dataset to train on; make one with: hotscan label"):
-        train_model([], tmp_path / "m.pt", Recipe(training=QUICK))
+        train_model(ask(labelled, tmp_path / "m.pt", datasets=()))
 
 
 def test_only_training_clips_are_learnt_from(labelled: Path, tmp_path: Path) -> None:
@@ -220,9 +241,7 @@ def test_only_training_clips_are_learnt_from(labelled: Path, tmp_path: Path) -> 
         for name in ("raster", "key"):
             group.create_array(name, data=getattr(whole, name)[used], overwrite=True)
         digests = {
-            train_model([path], tmp_path / "m.pt", Recipe(training=QUICK, protocol=protocol))[
-                "digest"
-            ]
+            train_model(ask(path, tmp_path / "m.pt", protocol=protocol))["digest"]
             for path in (both, alone)
         }
         assert len(digests) == 1
@@ -234,7 +253,7 @@ def test_validation_gets_its_share_of_the_hotspots(hot: int, apart: int) -> None
     counts = np.zeros(1000, np.int64)
     counts[np.random.default_rng(hot).permutation(1000)[:hot]] = 1
     rasters = np.arange(1000, dtype=np.int64)[:, None].astype(np.uint8)
-    learnt, checked = split(Patterns(rasters, counts, np.ones(1000, np.int64)))
-    assert (checked.hot.sum(), len(checked.hot)) == (apart, apart + -(-(1000 - hot) // 8))
-    assert learnt.hot.sum() + checked.hot.sum() == hot
-    assert len(learnt.hot) + len(checked.hot) == 1000
+    training, checked = split_patterns(Patterns(rasters, counts, np.ones(1000, np.int64)))
+    assert (checked.hotspots.sum(), len(checked.hotspots)) == (apart, apart + -(-(1000 - hot) // 8))
+    assert training.hotspots.sum() + checked.hotspots.sum() == hot
+    assert len(training.hotspots) + len(checked.hotspots) == 1000

@@ -1,4 +1,4 @@
-"""What a prefilter is taught, and where it cuts: against what the promise says."""
+"""The soft targets of a prefilter, and where it cuts: what its promise says."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 
 from pipeline.train.prefilter import PREFILTER_LOSS, fit_prefilter
 from pipeline.train.training_set import Patterns
-from stages.detector.network import Judgement, Network
+from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import PrefilterConfig
 from stages.detector.training import LabelledClips, score
 
@@ -32,8 +32,8 @@ class Brightness(Network):
         super().__init__()
         self.gain = torch.nn.Parameter(torch.tensor(20.0))
 
-    def forward(self, x: torch.Tensor) -> Judgement:
-        return Judgement(self.gain * x.mean((1, 2, 3)) - 4, torch.ones(len(x), 1))
+    def forward(self, x: torch.Tensor) -> Prediction:
+        return Prediction(self.gain * x.mean((1, 2, 3)) - 4, torch.ones(len(x), 1))
 
 
 class Teacher:
@@ -48,14 +48,14 @@ class Teacher:
         return self.network.eval()
 
 
-def test_a_prefilter_is_taught_how_far_a_pattern_is_from_the_threshold() -> None:
+def test_soft_targets_say_how_far_a_pattern_is_from_the_threshold() -> None:
     teacher, (patterns, scores) = Teacher(), judged(1, 500)
     fit_prefilter(teacher, (patterns, scores), judged(2, 300), THRESHOLD)
     assert teacher.clips is not None
-    taught = teacher.clips.taught
-    assert taught is not None
-    assert (np.diff(taught[np.argsort(scores)]) >= 0).all()
-    assert ((taught >= 0.5) == (scores >= THRESHOLD)).all()
+    targets = teacher.clips.soft_targets
+    assert targets is not None
+    assert (np.diff(targets[np.argsort(scores)]) >= 0).all()
+    assert ((targets >= 0.5) == (scores >= THRESHOLD)).all()
     assert np.array_equal(teacher.clips.labels, scores >= THRESHOLD / 2)
 
 
@@ -67,7 +67,7 @@ def test_no_more_hotspots_are_sent_away_than_promised() -> None:
     for patterns, scores in (training, validation):
         first = score(teacher.network, patterns.raster)
         away = (first < found.reject_below) & (scores >= THRESHOLD)
-        assert patterns.hot[away].sum() <= PREFILTER_LOSS * patterns.hot.sum()
+        assert patterns.hotspots[away].sum() <= PREFILTER_LOSS * patterns.hotspots.sum()
     assert (validation[1] >= THRESHOLD).mean() < found.passed < 0.5  # a third is over it
 
 

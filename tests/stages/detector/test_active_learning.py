@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stages.detector.active_learning import CANDIDATES, candidates, choose, uncertainty
+from stages.detector.active_learning import CANDIDATES, choose, preselect, uncertainty
 from stages.errors import UsageError
 
 
@@ -37,15 +37,15 @@ def test_no_pattern_is_chosen_twice_even_where_all_are_alike():
 
 @pytest.mark.parametrize("count", [0, 4])
 def test_more_than_there_are_is_refused(count):
-    with pytest.raises(UsageError, match=rf"--select is {count} but the scan has 3 patterns"):
-        candidates(np.zeros(3, np.float32), 0.5, count)
+    with pytest.raises(UsageError, match=rf"--count is {count} but the scan has 3 patterns"):
+        preselect(np.zeros(3, np.float32), 0.5, count)
 
 
 def test_candidates_are_the_most_uncertain():
     scores = np.random.default_rng(0).random(1000).astype(np.float32)
-    found = candidates(scores, 0.3, 5)
+    found = preselect(scores, 0.3, 5)
     assert len(found) == 5 * CANDIDATES
     rest = np.setdiff1d(np.arange(1000), found)
     doubt = uncertainty(scores, 0.3)
     assert doubt[found].min() >= doubt[rest].max()
-    assert len(candidates(scores, 0.3, 1000)) == 1000
+    assert len(preselect(scores, 0.3, 1000)) == 1000

@@ -160,14 +160,14 @@ def test_branches_have_a_verdict_each_in_training_only():
     branches = [each for each in detector.modules() if isinstance(each, AttentionBranch)]
     for branch in branches:
         branch.respond.register_forward_hook(lambda module, given, out: responses.append(out))
-    more = detector(torch.rand(4, 1, 32, 32)).more
+    more = detector(torch.rand(4, 1, 32, 32)).branch_logits
     assert len(more) == len(branches) == 3
     for logit, response in zip(more, responses, strict=True):
         torch.testing.assert_close(logit, response.mean((1, 2, 3)))
     sum(more).sum().backward()
     assert all(branch.respond.weight.grad.abs().sum() > 0 for branch in branches)
-    assert len(detector(torch.rand(4, 1, 32, 32)).more) == 3
-    assert detector.eval()(torch.rand(4, 1, 32, 32)).more == ()
+    assert len(detector(torch.rand(4, 1, 32, 32)).branch_logits) == 3
+    assert detector.eval()(torch.rand(4, 1, 32, 32)).branch_logits == ()
 
 
 def test_branches_may_be_copied_right_after_a_step_of_training():

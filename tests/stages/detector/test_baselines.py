@@ -11,10 +11,10 @@ from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.baselines.binary import BinaryConvolution, signs
 from stages.detector.baselines.dct import DctConfig, DctNetwork, cosines
-from stages.detector.baselines.density import trees_of
-from stages.detector.baselines.matching import library_of
-from stages.detector.baselines.multitask import weights_of
-from stages.detector.catalogue import DETECTORS, kind_of, learn
+from stages.detector.baselines.density import fit_trees
+from stages.detector.baselines.matching import ExactLibrary, FuzzyLibrary, build_library
+from stages.detector.baselines.multitask import weigh_clips
+from stages.detector.catalogue import DETECTORS, FitRequest, find_kind, fit
 from stages.detector.checkpoint import Checkpoint
 from stages.detector.committee import Committee, Rules
 from stages.detector.thresholds import OperatingPoint, pr_auc
@@ -27,12 +27,13 @@ RASTER = RasterSpec(40.0, 64, 32)
 
 
 @cache
-def learnt(name, seed=0):
+def fit_small(name, seed=0):
     if name == "density":
         pytest.importorskip("lightgbm")
-    kind = kind_of(name)
+    kind = find_kind(name)
     config = TrainingConfig(**({"epochs": 1, "steps": 2, "batch": 8, "seed": seed} | kind.training))
-    return learn(name, kind.shape(RASTER), two_bars(60, 1), two_bars(40, 2), config).detector
+    request = FitRequest(name, kind.shape(RASTER), config)
+    return fit(request, two_bars(60, 1), two_bars(40, 2)).detector
 
 
 def tensor(rasters):
@@ -41,16 +42,16 @@ def tensor(rasters):
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_judges_clips(name):
-    detector = learnt(name)
+    detector = fit_small(name)
     x = tensor(two_bars(9, 3).rasters)
     with torch.inference_mode():
         judged = detector(x)
         ready = detector.for_inference()(x)
     assert judged.logit.shape == (9,)
     assert judged.logit.isfinite().all()
-    assert judged.embedding.shape == (9, kind_of(name).shape(RASTER).embedding)
+    assert judged.embedding.shape == (9, find_kind(name).shape(RASTER).embedding)
     torch.testing.assert_close(judged.embedding.norm(dim=1), torch.ones(9))
-    assert judged.more == ()
+    assert judged.branch_logits == ()
     # a sign near 0 may turn by rounding
     atol = 1e-2 if name == "binary" else 1e-5
     torch.testing.assert_close(ready.logit.sigmoid(), judged.logit.sigmoid(), atol=atol, rtol=0)
@@ -67,7 +68,7 @@ def saved_and_loaded(path, **given):
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_outlives_its_file(tmp_path, name):
-    detector = learnt(name)
+    detector = fit_small(name)
     saved, loaded = saved_and_loaded(
         tmp_path / "a.pt", weights=detector.state_dict(), config=detector.config, name=name
     )
@@ -85,7 +86,7 @@ def test_every_detector_outlives_its_file(tmp_path, name):
 @pytest.mark.parametrize("name", ["attention", "dct"])
 def test_a_committee_outlives_its_file(tmp_path, name):
     rules = Rules(members=2, symmetries=4, ensemble_from=-0.5)
-    committee = Committee([learnt(name), learnt(name, seed=1)], rules)
+    committee = Committee([fit_small(name), fit_small(name, seed=1)], rules)
     saved, loaded = saved_and_loaded(
         tmp_path / "a.pt", weights=committee.state_dict(), config=committee.config, name=name,
         rules=rules,
@@ -97,13 +98,13 @@ def test_a_committee_outlives_its_file(tmp_path, name):
         ours, theirs = saved.detector(), loaded.detector()
         assert ours.ensemble_from == theirs.ensemble_from == -0.5
         assert torch.equal(ours(x).logit, theirs(x).logit)
-        assert torch.equal(ours.careful(x), theirs.careful(x))
-        torch.testing.assert_close(theirs.careful(x), committee.careful(x))
+        assert torch.equal(ours.ensemble_logit(x), theirs.ensemble_logit(x))
+        torch.testing.assert_close(theirs.ensemble_logit(x), committee.ensemble_logit(x))
 
 
 def test_unknown_detector_is_refused_by_name():
     with pytest.raises(UsageError, match=r"detector 'svm' is unknown.*attention, exact, fuzzy"):
-        kind_of("svm")
+        find_kind("svm")
 
 
 @pytest.mark.parametrize(
@@ -112,13 +113,13 @@ def test_unknown_detector_is_refused_by_name():
 )
 def test_setting_that_a_detector_lacks_is_refused_by_name(name, chosen):
     with pytest.raises(UsageError, match=f"has no setting {chosen};"):
-        kind_of(name).shape(RASTER, **{chosen: "none"})
+        find_kind(name).shape(RASTER, **{chosen: "none"})
 
 
 def test_settings_that_are_chosen_are_taken():
-    shape = kind_of("attention").shape(RasterSpec(40.0, 64, 32, layers=2), attention="none")
+    shape = find_kind("attention").shape(RasterSpec(40.0, 64, 32, layers=2), attention="none")
     assert (shape.layers, shape.attention) == (2, "none")
-    assert kind_of("dct").shape(RasterSpec(40.0, 96, 32)).clip_px == 96
+    assert find_kind("dct").shape(RasterSpec(40.0, 96, 32)).clip_px == 96
 
 
 @pytest.mark.parametrize(("side", "count"), [(3, 9), (5, 25), (8, 32)])
@@ -198,18 +199,18 @@ def test_weights_of_pseudo_labels_fall_with_the_distance():
     for row, mine in zip(embedding, cluster, strict=True):
         alike = [other for other, its in zip(embedding, cluster, strict=True) if its == mine]
         distance.append(np.linalg.norm(row - sum(alike) / len(alike)))
-    weight = weights_of(embedding)
+    weight = weigh_clips(embedding)
     assert weight.dtype == np.float32
     assert (np.diff(weight[np.argsort(distance)]) < 0).all()
     np.testing.assert_allclose(weight, np.exp(-np.array(distance) / np.mean(distance)), rtol=1e-4)
 
 
 def test_clips_that_are_all_alike_weigh_one():
-    assert weights_of(np.full((5, 4), 0.5, np.float32)).tolist() == [1] * 5
+    assert weigh_clips(np.full((5, 4), 0.5, np.float32)).tolist() == [1] * 5
 
 
 def test_multitask_gives_the_same_weights_when_resumed():
-    kind = kind_of("multitask")
+    kind = find_kind("multitask")
     config = TrainingConfig(**(kind.training | {"epochs": 2, "steps": 2, "batch": 8}))
     files = []
 
@@ -219,10 +220,8 @@ def test_multitask_gives_the_same_weights_when_resumed():
         files.append(file.getvalue())
 
     def run(state=None, on_epoch=lambda report, state: None):
-        trained = learn(
-            "multitask", kind.shape(RASTER), two_bars(40, 1), two_bars(40, 2), config, on_epoch,
-            state,
-        )  # fmt: skip
+        request = FitRequest("multitask", kind.shape(RASTER), config)
+        trained = fit(request, two_bars(40, 1), two_bars(40, 2), on_epoch, state)
         return trained.history, trained.detector.state_dict()
 
     history, weights = run(on_epoch=keep)
@@ -235,7 +234,7 @@ def test_multitask_gives_the_same_weights_when_resumed():
 
 def test_exact_library_finds_its_pictures_and_no_others():
     rasters = two_bars(40, 1).rasters
-    library = library_of(rasters[::5], fuzzy=False)
+    library = build_library(rasters[::5], ExactLibrary)
     nearly = rasters[:1].copy()
     nearly[0, 0, 31, 20] ^= 1
     logit = library(tensor(np.concatenate([rasters, nearly]))).logit
@@ -250,7 +249,7 @@ def bar(left, right, low=24.0, high=44.0):
 
 @pytest.mark.parametrize("way", [1, -1])
 def test_fuzzy_library_tells_by_how_much_an_edge_moved(way):
-    library = library_of(bar(20, 40), fuzzy=True)
+    library = build_library(bar(20, 40), FuzzyLibrary)
     moved = [bar(20, 40 + way * by) for by in (0, 0.2, 0.5, 1)]
     logit = library(tensor(np.concatenate([*moved, bar(5, 9, 0, 64)]))).logit
     assert logit.tolist() == pytest.approx([10, 8, 5, 0, -10], abs=0.05)
@@ -258,7 +257,7 @@ def test_fuzzy_library_tells_by_how_much_an_edge_moved(way):
 
 @pytest.mark.parametrize("edge", [40.1, 40.5, 40.8])
 def test_fuzzy_library_never_gains_when_an_edge_moves_on(edge):
-    library = library_of(bar(20, edge), fuzzy=True)
+    library = build_library(bar(20, edge), FuzzyLibrary)
     moved = [bar(20, edge + by) for by in (0, 0.2, 0.5, 1)]
     logit = library(tensor(np.concatenate([*moved, bar(5, 9, 0, 64)]))).logit
     assert logit[0] == 10
@@ -272,7 +271,7 @@ def test_fuzzy_library_knows_clips_in_every_orientation():
     known = np.concatenate([bar(5, 9, 0, 64), ell])
     twins = [torch.rot90(side, k, (2, 3)) for side in (tensor(ell), tensor(ell).flip(3))
              for k in range(4)]  # fmt: skip
-    assert library_of(known, fuzzy=True)(torch.cat(twins)).logit.tolist() == [10] * 8
+    assert build_library(known, FuzzyLibrary)(torch.cat(twins)).logit.tolist() == [10] * 8
 
 
 def ink(n, seed):
@@ -285,15 +284,15 @@ def ink(n, seed):
 
 def test_density_trees_tell_dense_from_sparse():
     pytest.importorskip("lightgbm")
-    trees = trees_of(*ink(80, 1), seed=0)
+    trees = fit_trees(*ink(80, 1), seed=0)
     rasters, labels = ink(60, 2)
     logit = trees(tensor(rasters)).logit.numpy()
     assert pr_auc(logit, labels) > 0.98
-    again = trees_of(*ink(80, 1), seed=0)
+    again = fit_trees(*ink(80, 1), seed=0)
     assert torch.equal(again.text, trees.text)
 
 
 def test_density_without_lightgbm_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightgbm", None)
     with pytest.raises(UsageError, match=r"needs LightGBM.*hotscan\[rows\]"):
-        trees_of(*ink(20, 1), seed=0)
+        fit_trees(*ink(20, 1), seed=0)

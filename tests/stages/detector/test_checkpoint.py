@@ -1,6 +1,9 @@
 import dataclasses
+import math
 import pickle
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -8,6 +11,7 @@ from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
 from stages.detector.model import Detector, DetectorConfig
+from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
 from stages.detector.thresholds import OperatingPoint
 from stages.errors import UsageError
 
@@ -131,3 +135,22 @@ def test_find_takes_a_shipped_name_or_a_path(tmp_path, monkeypatch):
     assert checkpoint.find(str(mine)) == mine
     with pytest.raises(UsageError, match=r"'krf130'.*shipped are: arfi45, krf130-met1"):
         checkpoint.find("krf130")
+
+
+def test_the_prefilter_is_valid_from_the_models_own_threshold():
+    small = PrefilterNetwork(PrefilterConfig()).eval()
+    prefilter = Prefilter(small.config, small.state_dict(), 0.5, 0.0, 0.25)
+    model = replace(small_checkpoint(), prefilter=prefilter)
+    below, above = np.nextafter(model.threshold, 0), np.nextafter(model.threshold, 1)
+    assert [model.may_prefilter(t) for t in (below, model.threshold, above)] == [False, True, True]
+    assert not small_checkpoint().may_prefilter(1.0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, value):
+    model = small_checkpoint()
+    weights = {name: tensor.clone() for name, tensor in model.weights.items()}
+    weights["verdict.bias"][0] = value
+    checkpoint.save(tmp_path / "a.pt", replace(model, weights=weights))
+    with pytest.raises(UsageError, match=r"a\.pt' has a weight in verdict\.bias that is"):
+        checkpoint.load(tmp_path / "a.pt")

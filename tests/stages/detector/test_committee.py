@@ -6,7 +6,7 @@ import torch
 
 from stages import scores
 from stages.contracts import RasterSpec
-from stages.detector.committee import Committee, Rules, orientations, pooled
+from stages.detector.committee import Committee, Rules, pool_probabilities, turn
 from stages.detector.model import Detector
 from stages.scores import NetworkScorer, score_rasters
 from tests.support.detectors import SMALL, two_bars
@@ -53,7 +53,7 @@ def turned(x, symmetries):
 @pytest.mark.parametrize("symmetries", [4, 8])
 def test_orientations_are_the_symmetries(symmetries):
     x = torch.rand(2, 3, 6, 6)
-    found = list(orientations(x, symmetries))
+    found = list(turn(x, symmetries))
     expected = turned(x, symmetries)
     assert len(found) == len(expected) == symmetries
     for each in expected:
@@ -71,9 +71,9 @@ def test_careful_is_the_mean_over_members_and_orientations(members, count, symme
     each = [sum(one(way).logit for way in ways) / symmetries for one in members[:count]]
     expected = (sum((scale * odds + shift).sigmoid() for odds in each) / count).logit()
     assert (expected - (scale * each[0] + shift)).abs().median() > (0.01 if count > 1 else -1)
-    torch.testing.assert_close(committee.careful(x), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(committee.ensemble_logit(x), expected, atol=1e-3, rtol=0)
     folded = committee.for_inference()
-    torch.testing.assert_close(folded.careful(x), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(folded.ensemble_logit(x), expected, atol=1e-3, rtol=0)
 
 
 def test_nobody_has_a_veto():
@@ -81,7 +81,9 @@ def test_nobody_has_a_veto():
     odds = torch.tensor([[-200.0, 200.0, -3.0], [2.0, 2.0, -3.0]])
     half = math.log(0.5 * 0.880797 / (1 - 0.5 * 0.880797))
     more = math.log((1 + 0.880797) / (1 - 0.880797))
-    torch.testing.assert_close(pooled(odds), torch.tensor([half, more, -3.0]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        pool_probabilities(odds), torch.tensor([half, more, -3.0]), rtol=0, atol=1e-4
+    )
 
 
 @torch.inference_mode()
@@ -97,9 +99,9 @@ def test_quick_is_the_first_member(members):
 def test_careful_verdict_is_the_same_for_all_orientations(members, symmetries):
     x = tensor(pictures(10))
     committee = Committee(members, Rules(3, symmetries, 0.0))
-    first = committee.careful(x)
+    first = committee.ensemble_logit(x)
     for way in turned(x, symmetries):
-        torch.testing.assert_close(committee.careful(way), first, atol=1e-3, rtol=0)
+        torch.testing.assert_close(committee.ensemble_logit(way), first, atol=1e-3, rtol=0)
     assert (members[0](x).logit - members[0](x.flip(3)).logit).abs().max() > 0.1
 
 
@@ -119,7 +121,7 @@ def verdicts(members):
     """Quick and careful log odds of 150 pictures, by all members."""
     committee, x = Committee(members, Rules(3)).for_inference(), tensor(pictures(150))
     with torch.inference_mode():
-        return committee(x).logit.double().numpy(), committee.careful(x).double().numpy()
+        return committee(x).logit.double().numpy(), committee.ensemble_logit(x).double().numpy()
 
 
 @pytest.mark.parametrize("doubtful", [0, 1, 30, 64, 65, 150])

@@ -15,7 +15,7 @@ from stages.detector.losses import (
     pairwise,
     semi_hard,
 )
-from stages.detector.network import Judgement
+from stages.detector.network import Prediction
 from stages.detector.training import TrainingConfig, joint_loss
 from stages.errors import UsageError
 
@@ -134,7 +134,7 @@ def test_focal_loss_by_its_formula(sharpness):
     assert focal(logit, target, sharpness).tolist() == pytest.approx(expected, rel=1e-4)
 
 
-JUDGED = Judgement(
+JUDGED = Prediction(
     torch.tensor([2.0, -1.0, 0.5]),
     F.normalize(torch.tensor([[1.0, 0.2], [0.1, 1.0], [1.0, -0.3]])),
 )
@@ -168,7 +168,7 @@ def test_joint_loss_is_of_the_kinds_that_are_chosen(prediction, metric):
 @pytest.mark.parametrize(
     ("done", "share"), [(0.0, 0), (0.33, 0), (1 / 3, 0.5), (0.66, 0.5), (2 / 3, 1), (0.99, 1)]
 )
-def test_bias_raises_what_non_hotspots_are_taught_at_each_third(done, share):
+def test_bias_raises_the_target_of_non_hotspots_at_each_third(done, share):
     config = TrainingConfig(bias=0.3, **VERDICT_ONLY)
     expected = sum(entropies(JUDGED.logit, 0.3 * share)) / 3
     assert float(joint_loss(JUDGED, LABELS, None, done, config)) == pytest.approx(expected)
@@ -181,12 +181,12 @@ def test_weights_scale_the_loss_of_each_clip():
     assert float(loss) == pytest.approx((0.5 * each[0] + 2 * each[1]) / 3)
 
 
-def test_what_is_taught_stands_in_place_of_the_labels():
-    taught = np.array([0.9, 0.2, 0.5], np.float32)
+def test_soft_targets_replace_the_labels():
+    targets = np.array([0.9, 0.2, 0.5], np.float32)
     p = [1 / (1 + math.exp(-z)) for z in JUDGED.logit.tolist()]
-    each = [-t * math.log(q) - (1 - t) * math.log(1 - q) for t, q in zip(taught, p, strict=True)]
+    each = [-t * math.log(q) - (1 - t) * math.log(1 - q) for t, q in zip(targets, p, strict=True)]
     config = TrainingConfig(bias=0.3, **VERDICT_ONLY)
-    loss = joint_loss(JUDGED, LABELS, None, 0.9, config, taught)
+    loss = joint_loss(JUDGED, LABELS, None, 0.9, config, targets)
     assert float(loss) == pytest.approx(sum(each) / 3, rel=1e-5)
 
 
@@ -197,7 +197,7 @@ def test_verdicts_of_branches_add_their_loss():
     for logit in (JUDGED.logit, *branches):
         expected += sum(w * e for w, e in zip(weights, entropies(logit, 0.1), strict=True)) / 3
     config = TrainingConfig(bias=0.1, **VERDICT_ONLY)
-    loss = joint_loss(JUDGED._replace(more=branches), LABELS, weights, 0.9, config)
+    loss = joint_loss(JUDGED._replace(branch_logits=branches), LABELS, weights, 0.9, config)
     assert float(loss) == pytest.approx(expected)
 
 

@@ -106,7 +106,7 @@ def test_what_each_place_adds_comes_to_the_verdict(chosen, height, width):
     detector = used_detector(**chosen)
     x = blocks(5, 1, height, width)
     with torch.inference_mode():
-        adds, logit = detector.where(x), detector(x).logit
+        adds, logit = detector.activation_map(x), detector(x).logit
     assert adds.shape == (5, height // 8, width // 8)
     assert logit.std() > 1e-3
     torch.testing.assert_close(adds.sum((1, 2)) + detector.verdict.bias, logit)
@@ -116,7 +116,7 @@ def test_maxima_add_at_their_place_and_averages_everywhere():
     detector = used_detector()
     x = blocks(3, 1, 64, 64)
     with torch.no_grad():
-        features, adds = detector.features(x), detector.where(x)
+        features, adds = detector.features(x), detector.activation_map(x)
         average, maximum = detector.verdict.weight.view(2, -1).tolist()
     n, channels, height, width = features.shape
     expected = torch.zeros(n, height, width)
@@ -137,7 +137,7 @@ def test_what_is_pooled_of_a_square_comes_from_the_square(chosen, first):
     channels = detector.config.coarse[-1]
     with torch.no_grad():
         detector.verdict.weight[:, : -2 * channels] = 0  # what is pooled of all around it
-        adds = detector.where(blocks(3, 1, 64, 64))
+        adds = detector.activation_map(blocks(3, 1, 64, 64))
     inner = torch.zeros_like(adds, dtype=torch.bool)
     inner[:, first:-first, first:-first] = True
     assert adds[inner].abs().min() > 0

@@ -3,9 +3,9 @@ import pytest
 
 from stages.detector.thresholds import (
     choose_threshold,
-    operating_point,
+    choose_threshold_for_rate,
+    measure_threshold,
     pr_auc,
-    threshold_for_rate,
 )
 from stages.errors import UsageError
 
@@ -69,10 +69,10 @@ def test_threshold_for_a_rate_is_the_lowest_that_flags_few_enough(rate, levels):
     rng = np.random.default_rng(levels)
     labels = rng.random(200) < 0.1
     scores = (rng.integers(0, levels, 200) / levels).astype(np.float32)
-    point = threshold_for_rate(scores, labels, rate)
+    point = choose_threshold_for_rate(scores, labels, rate)
     assert point.false_alarm_rate <= rate
     lower = np.nextafter(np.float32(point.threshold), np.float32(-1))
-    assert operating_point(scores, labels, float(lower)).false_alarm_rate > rate
+    assert measure_threshold(scores, labels, float(lower)).false_alarm_rate > rate
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_threshold_for_a_rate_is_the_lowest_that_flags_few_enough(rate, levels):
 )
 def test_rate_is_met_exactly_where_it_can_be(rate, flagged):
     scores = np.linspace(0, 1, 101, dtype=np.float32)
-    point = threshold_for_rate(scores, np.arange(101) == 100, rate)
+    point = choose_threshold_for_rate(scores, np.arange(101) == 100, rate)
     assert point.false_alarms == flagged
     assert point.recall == 1
 
@@ -88,7 +88,7 @@ def test_rate_is_met_exactly_where_it_can_be(rate, flagged):
 @pytest.mark.parametrize(("rate", "cold"), [(-0.1, 1), (1.0, 1), (0.5, 0)])
 def test_rate_needs_a_share_and_a_non_hotspot(rate, cold):
     with pytest.raises(UsageError, match=f"rate is {rate} and non-hotspots are {cold}"):
-        threshold_for_rate(np.zeros(3, np.float32), np.arange(3) >= cold, rate)
+        choose_threshold_for_rate(np.zeros(3, np.float32), np.arange(3) >= cold, rate)
 
 
 @pytest.mark.parametrize("threshold", [0.0, 0.25, 0.5, 1.0, 1.5])
@@ -101,7 +101,7 @@ def test_operating_point_counts_clips_one_by_one(threshold):
         hot += label
         found += label and score >= threshold
         alarms += not label and score >= threshold
-    point = operating_point(scores, labels, threshold)
+    point = measure_threshold(scores, labels, threshold)
     assert point.threshold == threshold
     assert point.recall == pytest.approx(found / hot)
     assert point.false_alarms == alarms
@@ -110,5 +110,5 @@ def test_operating_point_counts_clips_one_by_one(threshold):
 
 
 def test_operating_point_without_non_hotspots_has_no_false_alarms():
-    point = operating_point(np.ones(3, np.float32), np.ones(3, bool), 0.5)
+    point = measure_threshold(np.ones(3, np.float32), np.ones(3, bool), 0.5)
     assert (point.false_alarms, point.false_alarm_rate) == (0, 0.0)

@@ -12,12 +12,12 @@ from stages.detector.training import (
     LabelledClips,
     TrainingConfig,
     draw_batches,
-    embeddings,
+    embed,
     flip_and_turn,
+    hide_rims,
     learning_rate,
     score,
     train,
-    without_rims,
 )
 from stages.errors import UsageError
 from tests.support.detectors import SMALL, two_bars
@@ -47,7 +47,7 @@ def test_pictures_may_be_read_only_and_batches_do_not_matter(trained):
     apart = np.concatenate([score(trained.detector, part) for part in np.split(rasters, 6)])
     np.testing.assert_allclose(scores, apart, atol=1e-5)
     assert scores.std() > 0.1
-    units = np.linalg.norm(embeddings(trained.detector, rasters), axis=1)
+    units = np.linalg.norm(embed(trained.detector, rasters), axis=1)
     np.testing.assert_allclose(units, 1, atol=1e-5)
 
 
@@ -171,7 +171,7 @@ def test_half_of_the_pictures_go_on_at_the_rim():
     for row, column in np.ndindex(9, 8):
         hidden[:, row, column] = picture[:, min(max(row, 2), 6), min(max(column, 2), 5)]
     generator = torch.Generator().manual_seed(0)
-    out = without_rims(picture.expand(300, 2, 9, 8), generator, 2)
+    out = hide_rims(picture.expand(300, 2, 9, 8), generator, 2)
     kept = [torch.equal(each, picture) for each in out]
     assert [torch.equal(each, hidden) for each in out] == [not one for one in kept]
     assert 120 < sum(kept) < 180
@@ -179,7 +179,7 @@ def test_half_of_the_pictures_go_on_at_the_rim():
 
 def test_without_a_rim_the_picture_is_itself():
     x = torch.rand(2, 1, 8, 8)
-    assert without_rims(x, torch.Generator(), 0) is x
+    assert hide_rims(x, torch.Generator(), 0) is x
 
 
 def test_learning_rate_rises_then_falls():

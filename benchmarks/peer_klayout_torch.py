@@ -47,7 +47,7 @@ from stages.geometry.coverage import FULL
 from stages.patterns import canonical
 from stages.scores import NetworkScorer, score_rasters, scorer_of
 
-SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "block.gds.gz"
+SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "dense.gds.gz"
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "report")
 PART_CLIPS = 1024
 

@@ -23,7 +23,7 @@ from pipeline.train.model import Recipe, train_model
 from stages.contracts import RasterSpec
 from stages.detector.active_learning import uncertainty
 from stages.errors import IncompleteError, UsageError
-from tests.support.small_scan import BLOCK, Hotscan, SmallScan
+from tests.support.small_scan import DENSE, Hotscan, SmallScan
 
 ROI_UM = (45.0, 45.0, 70.0, 65.0)
 COUNT = 40
@@ -56,7 +56,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 def test_labels_are_those_of_the_whole_region(chosen: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     label_layout(
-        BLOCK, whole, "krf130", ["68/20"], None, ROI_UM, RasterSpec(40.0, 64, 32), None,
+        DENSE, whole, "krf130", ["68/20"], None, ROI_UM, RasterSpec(40.0, 64, 32), None,
         Resources(workers=0), lambda event: None,
     )  # fmt: skip
     one, every = arrays(chosen), arrays(whole)

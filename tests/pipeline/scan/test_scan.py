@@ -136,7 +136,7 @@ def test_markers_and_report_lie_where_the_table_says(reference: Run) -> None:
     spots = read_hotspots(reference)
     layout = kdb.Layout()
     layout.read(str(reference.report / "markers.gds"))
-    assert layout.top_cell().name == "block"
+    assert layout.top_cell().name == "dense"
     assert layout.dbu == 0.001
     layer = next(info for info in layout.layer_infos() if info.datatype == 0)
     boxes = [shape.bbox() for shape in layout.top_cell().shapes(layout.layer(layer)).each()

@@ -18,7 +18,7 @@ from pipeline.simulate import confirm
 from pipeline.simulate.region import simulate_region
 from stages.contracts import Defect
 from stages.detector import checkpoint
-from tests.support.small_scan import BLOCK, Hotscan, SmallScan
+from tests.support.small_scan import DENSE, Hotscan, SmallScan
 from tests.support.small_scan import ROI_UM as WHOLE_UM
 
 ENABLED: dict[str, Any] = {"enabled": True, "batch_fields": 2}
@@ -73,7 +73,7 @@ def test_what_fails_is_what_fails_in_the_whole_region(
 ) -> None:
     grown = (ROI_UM[0] - 2, ROI_UM[1] - 2, ROI_UM[2] + 2, ROI_UM[3] + 2)
     simulate_region(
-        BLOCK, tmp_path / "whole", "krf130", "68/20", None, "none", None, grown, False,
+        DENSE, tmp_path / "whole", "krf130", "68/20", None, "none", None, grown, False,
         Resources(workers=0), lambda event: None,
     )  # fmt: skip
     rows = pq.read_table(tmp_path / "whole" / "defects.parquet").to_pylist()

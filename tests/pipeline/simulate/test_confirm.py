@@ -102,7 +102,9 @@ def test_what_the_model_is_sure_of_may_be_left_to_it(small_scan: SmallScan, tmp_
     point = replace(model.operating_point, confident=sorted(scores)[len(scores) // 2])
     checkpoint.save(tmp_path / "sure.pt", replace(model, operating_point=point))
     asked = {"model": str(tmp_path / "sure.pt"), "threshold": None}
-    result = confirmed(small_scan, tmp_path / "run", confirm={"sure": False}, scores=asked, **few)
+    result = confirmed(
+        small_scan, tmp_path / "run", confirm={"confident": False}, scores=asked, **few
+    )
     assert result.complete
     answers = {"hot": 0, "review": 0}
     for row in rows_of(result):

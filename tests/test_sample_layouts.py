@@ -11,14 +11,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import gdstk
 import numpy as np
 import pytest
 
-from pipeline.config import Resources, load_config
-from pipeline.scan.scan import scan
+import hotscan
 from stages.contracts import Box
 from stages.geometry.union import merge
 from stages.lithography.measure.defects import find_defects
@@ -183,13 +181,11 @@ def test_every_planted_place_fails_and_what_is_around_it_prints() -> None:
 
 def test_a_scan_of_the_block_flags_little_and_simulation_confirms_most(tmp_path: Path) -> None:
     """A quarter of what the README says of the whole block."""
-    tables: dict[str, dict[str, Any]] = {
-        "layout": {"layers": ["68/20"], "roi_um": (0, 0, 75, 75)},
-        "confirm": {"enabled": True},
-    }
-    config = load_config(None, tables)
-    block = SAMPLES / "block.gds.gz"
-    metrics = scan(block, tmp_path / "run", config, Resources(workers=0), lambda _: None).metrics
+    run = hotscan.scan(
+        SAMPLES / "block.gds.gz", layers="68/20", out=tmp_path / "run", roi=(0, 0, 75, 75),
+        confirm=True, progress=False,
+    )  # fmt: skip
+    metrics = run.metrics
     assert 0 < metrics["hot_clips"] <= 0.02 * metrics["clips"]
     assert metrics["hotspots_confirmed"] > metrics["hotspots"] / 2
 

@@ -13,7 +13,7 @@ import pytest
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
-from pipeline.scan.scan import ScanResult, resume, scan
+from pipeline.scan.scan import ScanResult, resume
 from pipeline.simulate import confirm
 from pipeline.simulate.region import simulate_region
 from stages.contracts import Defect
@@ -130,7 +130,7 @@ def test_a_stopped_confirmation_goes_on_to_the_same_bytes(
         return real(batch, **given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan.confirm, "confirm_batch", die_at_the_fourth)
+        patch.setattr(confirm, "confirm_batch", die_at_the_fourth)
         with pytest.raises(KeyboardInterrupt):
             confirmed(small_scan, tmp_path / "run")
     result = resume(tmp_path / "run", Resources(workers=0), lambda event: None)
@@ -150,7 +150,7 @@ def test_hotspots_that_could_not_be_simulated_are_named(
         return real(batch, **given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan.confirm, "confirm_batch", fail_once)
+        patch.setattr(confirm, "confirm_batch", fail_once)
         result = confirmed(
             small_scan,
             tmp_path / "run",

@@ -180,7 +180,7 @@ def test_every_planted_place_fails_and_what_is_around_it_prints() -> None:
 
 
 def test_a_scan_of_the_block_flags_little_and_simulation_confirms_most(tmp_path: Path) -> None:
-    """A quarter of what the README says of the whole block."""
+    """One slot of sixteen; sample_layouts/README.md tells of all."""
     run = hotscan.scan(
         SAMPLES / "block.gds.gz", layers="68/20", out=tmp_path / "run", roi=(0, 0, 75, 75),
         confirm=True, progress=False,

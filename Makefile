@@ -12,9 +12,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/.ready  ## scan the sample block and say where the report is
+demo: $(VENV)/.ready  ## scan the sample block, simulate its hotspots, print where the report is
 	rm -rf demo_run
-	$(BIN)/hotscan scan sample_layouts/block.gds.gz --layer 68/20 --out demo_run --workers 2
+	$(BIN)/hotscan scan sample_layouts/block.gds.gz --layer 68/20 --out demo_run --workers 2 --confirm
 
 test: $(VENV)/.ready  ## the tests that need minutes at most
 	$(BIN)/python -m pytest -m 'not slow'

@@ -46,7 +46,7 @@ from stages.geometry.coverage import FULL
 from stages.patterns import canonicalize
 from stages.scores import NetworkScorer, build_scorer, score_rasters
 
-SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "block.gds.gz"
+SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "dense.gds.gz"
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "report")
 PART_CLIPS = 1024
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import gdstk
@@ -15,15 +16,19 @@ from sample_layouts.draw import (
     MET1,
     MET2,
     SITE,
+    SPACE,
     TRACK,
     VIA,
+    WIRE,
     Point,
+    Rect,
     place,
     rect,
     wire,
 )
-from sample_layouts.risks import RISKS
 
+Risk = Callable[[random.Random], list[Rect]]
+"""Draws one kind of risky place about the origin."""
 RAIL = 240
 """Half the width of a power rail, in nm."""
 
@@ -42,6 +47,7 @@ class Std:
 class Kit:
     """What blocks are made of."""
 
+    wire_nm: int
     pin: gdstk.Cell
     via: gdstk.Cell
     fill: list[Std]
@@ -59,9 +65,11 @@ def track_y(track: int) -> int:
     return FIRST_TRACK + TRACK * track
 
 
-def draw_risk(lib: gdstk.Library, rng: random.Random, number: int) -> gdstk.Cell:
+def draw_risk(
+    lib: gdstk.Library, rng: random.Random, kinds: Sequence[Risk], number: int
+) -> gdstk.Cell:
     """Draw a risky place, each kind in its turn, about the origin."""
-    shapes = RISKS[number % len(RISKS)]
+    shapes = kinds[number % len(kinds)]
     cell = lib.new_cell(f"risk_{shapes.__name__}_{number}")
     for box in shapes(rng):
         rect(cell, MET1, box)
@@ -69,7 +77,7 @@ def draw_risk(lib: gdstk.Library, rng: random.Random, number: int) -> gdstk.Cell
 
 
 def draw_std(
-    lib: gdstk.Library, rng: random.Random, name: str, sites: int, contact: gdstk.Cell
+    lib: gdstk.Library, rng: random.Random, name: str, sites: int, contact: gdstk.Cell, wire_nm: int
 ) -> Std:
     """Draw one cell: rails with contacts, li1 bars on the sites, links between some of them."""
     cell = lib.new_cell(name)
@@ -89,26 +97,33 @@ def draw_std(
             y = min(top, tops[site - 1])
             rect(cell, LI1, (x - SITE, y - 170, x, y))
     if name.startswith("dff"):
-        draw_inner_wires(std, rng)
+        draw_inner_wires(std, rng, wire_nm)
     return std
 
 
-def draw_inner_wires(std: Std, rng: random.Random) -> None:
+def draw_inner_wires(std: Std, rng: random.Random, wire_nm: int) -> None:
     """Give a flip-flop the two met1 wires that cross it on the middle tracks."""
     # Pads on neighbouring tracks must not share a site.
     firsts, lasts = rng.sample((1, 2, 3), 2), rng.sample((3, 4, 5), 2)
     for track, first, back in zip((2, 3), firsts, lasts, strict=True):
         last = std.sites - back
         points = [(SITE // 2 + SITE * site, track_y(track)) for site in (first, last)]
-        wire(std.cell, MET1, points)
+        wire(std.cell, MET1, points, wire_nm)
+        half = min(115, TRACK - SPACE - wire_nm // 2)
         for x, y in points:
-            rect(std.cell, MET1, (x - 145, y - 115, x + 145, y + 115))
+            rect(std.cell, MET1, (x - 145, y - half, x + 145, y + half))
         std.blocked += [(site, track) for site in range(first - 1, last + 2)]
         std.pads += [(first, track), (last, track)]
 
 
-def make_kit(lib: gdstk.Library, rng: random.Random, risks: int) -> Kit:
-    """Draw the vias, 27 standard cells and the risky places."""
+def make_kit(
+    lib: gdstk.Library,
+    rng: random.Random,
+    kinds: Sequence[Risk],
+    risks: int,
+    wire_nm: int = WIRE,
+) -> Kit:
+    """Draw the vias, 27 standard cells and as many risky places as `risks` says."""
     contact, pin, via = (lib.new_cell(name) for name in ("mcon", "pin", "via"))
     centred(contact, MCON, 170, 170)
     for layer, width, height in ((LI1, 170, 330), (MCON, 170, 170), (MET1, 290, 230)):
@@ -116,14 +131,14 @@ def make_kit(lib: gdstk.Library, rng: random.Random, risks: int) -> Kit:
     for layer, width, height in ((MET1, 320, 260), (VIA, 150, 150), (MET2, 260, 320)):
         centred(via, layer, width, height)
     fill = [
-        draw_std(lib, rng, f"{kind}_{sites}", sites, contact)
+        draw_std(lib, rng, f"{kind}_{sites}", sites, contact, wire_nm)
         for kind, sites in (
             ("fill", 1), ("fill", 2), ("tap", 1), ("decap", 3), ("decap", 4), ("decap", 6),
             ("decap", 8), ("decap", 12),
         )
     ]  # fmt: skip
     logic = [
-        draw_std(lib, rng, f"{kind}_{size}", sites, contact)
+        draw_std(lib, rng, f"{kind}_{size}", sites, contact, wire_nm)
         for kind, size, sites in (
             ("inv", 1, 3), ("inv", 2, 3), ("buf", 1, 3), ("buf", 2, 4), ("buf", 4, 6),
             ("nand2", 1, 3), ("nand3", 1, 4), ("nand4", 1, 5), ("nor2", 1, 3), ("nor3", 1, 4),
@@ -131,5 +146,5 @@ def make_kit(lib: gdstk.Library, rng: random.Random, risks: int) -> Kit:
             ("mux2", 1, 9), ("xor2", 1, 7), ("dff", 1, 16), ("dff", 2, 18),
         )
     ]  # fmt: skip
-    drawn = [draw_risk(lib, rng, number) for number in range(risks)]
-    return Kit(pin, via, fill, logic, drawn)
+    drawn = [draw_risk(lib, rng, kinds, number) for number in range(risks)]
+    return Kit(wire_nm, pin, via, fill, logic, drawn)

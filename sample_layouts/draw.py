@@ -17,7 +17,7 @@ Point = tuple[int, int]
 LI1, MCON, MET1, VIA, MET2, TEXT = (67, 20), (67, 44), (68, 20), (68, 44), (69, 20), (68, 5)
 SITE, HEIGHT = 460, 2720
 FIRST_TRACK, TRACK, TRACKS = 510, 340, 6
-WIRE = 140
+WIRE, SPACE = 140, 140
 EPOCH = datetime.datetime(2000, 1, 1)
 
 

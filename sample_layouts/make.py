@@ -14,18 +14,21 @@ if not __package__:  # run as a script, from anywhere
     sys.path.insert(0, str(HERE.parent))
 
 from sample_layouts.block import write_block  # noqa: E402
+from sample_layouts.dense import write_dense  # noqa: E402
 from sample_layouts.tiny import write_tiny  # noqa: E402
 
 SEED = 2720
 
 
 def write_samples(folder: Path, *, seed: int = SEED, size_um: float = 300.0) -> tuple[Path, ...]:
-    """Write ``block.gds.gz``, ``tiny.gds`` and ``tiny.oas`` into `folder`; return their paths."""
+    """Write ``{block,dense}.gds.gz`` and ``tiny.{gds,oas}`` into `folder`; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    block, gds, oas = (folder / name for name in ("block.gds.gz", "tiny.gds", "tiny.oas"))
+    names = "block.gds.gz", "dense.gds.gz", "tiny.gds", "tiny.oas"
+    block, dense, gds, oas = (folder / name for name in names)
     write_block(block, size_um=size_um, seed=seed)
+    write_dense(dense, size_um=size_um, seed=seed)
     write_tiny(gds, oas, seed=seed)
-    return block, gds, oas
+    return block, dense, gds, oas
 
 
 def main() -> None:
@@ -33,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write the sample layouts from a seed.")
     parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
     parser.add_argument("--seed", type=int, default=SEED, help=f"default {SEED}")
-    parser.add_argument("--size-um", type=float, default=300.0, help="side of the block")
+    parser.add_argument("--size-um", type=float, default=300.0, help="side of block and dense")
     asked = parser.parse_args()
     for path in write_samples(asked.out, seed=asked.seed, size_um=asked.size_um):
         print(f"{path}  {path.stat().st_size:,} bytes")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
+from sample_layouts.cells import Risk
 from sample_layouts.draw import WIRE, Rect
 
 RISK_HALF = 980
@@ -136,6 +136,6 @@ def jogs(rng: random.Random) -> list[Rect]:
     return shapes
 
 
-RISKS: tuple[Callable[[random.Random], list[Rect]], ...] = (
+RISKS: tuple[Risk, ...] = (
     tip_to_tip, tip_to_side, neck, h_shape, u_shape, comb, corners, pads, jogs,
 )  # fmt: skip

@@ -30,10 +30,12 @@ class Row:
     """What is taken between two rails.
 
     Neighbouring places of one track may both hold a pad (0.14 um apart); neighbouring tracks of
-    one site may not (0.08 um).
+    one site may not (0.08 um). With `roomy` pads the eight places around a pad, and the tracks
+    beside a rail, hold nothing of another net.
     """
 
     sites: int
+    roomy: bool = False
     used: set[Place] = field(default_factory=set)
     pads: set[Place] = field(default_factory=set)
 
@@ -43,15 +45,28 @@ class Row:
         inside = all(0 <= site < self.sites and 0 <= track < TRACKS for site, track in path)
         if not inside or self.used & set(path) or self.pads & clash:
             return False
+        if self.roomy and not self._has_room(path, pads, clash):
+            return False
         self.used.update(path)
         self.pads.update(pads)
         return True
+
+    def _has_room(self, path: list[Place], pads: list[Place], clash: set[Place]) -> bool:
+        """Tell whether pads and wires keep a place apart, and pads a track from the rails."""
+        apart = not (self.used & _around(pads) or self.pads & _around(path))
+        return apart and not clash & set(path) and all(0 < y < TRACKS - 1 for _, y in pads)
 
     def reserve(self, rng: random.Random, sites: int) -> int | None:
         """Take `sites` whole sites at a random free place, and return the first."""
         first = rng.randrange(self.sites - sites)
         places = [(first + step, track) for step in range(sites) for track in range(TRACKS)]
         return first if self.takes(places, []) else None
+
+
+def _around(places: list[Place]) -> set[Place]:
+    """Return the places, and the eight about each."""
+    steps = (-1, 0, 1)
+    return {(site + x, track + y) for site, track in places for x in steps for y in steps}
 
 
 def wanted_lengths(rng: random.Random, places: float) -> list[int]:

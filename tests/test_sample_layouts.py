@@ -13,11 +13,20 @@ from pathlib import Path
 from types import ModuleType
 
 import gdstk
+import numpy as np
 import pytest
 
+import hotscan
+from stages.contracts import Box
+from stages.geometry.union import merge
+from stages.lithography.measure.defects import find_defects
+from stages.lithography.process import load_process
+
 SAMPLES = Path(__file__).resolve().parent.parent / "sample_layouts"
-SHIPPED = ("block.gds.gz", "tiny.gds", "tiny.oas")
+BLOCKS = ("block", "dense")
+SHIPPED = ("block.gds.gz", "dense.gds.gz", "tiny.gds", "tiny.oas")
 MET1 = (68, 20)
+KRF130 = load_process("krf130")
 
 
 def load_make() -> ModuleType:
@@ -42,10 +51,11 @@ def drawn(make: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def block(drawn: Path) -> gdstk.Cell:
-    plain = drawn / "block.gds"
-    plain.write_bytes(content(drawn / "block.gds.gz"))
-    return only_top(gdstk.read_gds(plain))
+def tops(drawn: Path) -> dict[str, gdstk.Cell]:
+    """The top cells of the two blocks, each left as NAME.gds in `drawn`, too."""
+    for name in BLOCKS:
+        (drawn / f"{name}.gds").write_bytes(content(drawn / f"{name}.gds.gz"))
+    return {name: only_top(gdstk.read_gds(drawn / f"{name}.gds")) for name in BLOCKS}
 
 
 def content(path: Path) -> bytes:
@@ -81,51 +91,66 @@ def test_shipped_file_is_small(name: str) -> None:
     assert 1_000 < (SAMPLES / name).stat().st_size < 500_000
 
 
-def test_same_seed_draws_the_same_bytes(make: ModuleType, tmp_path: Path) -> None:
-    for name in ("a.gds", "b.gds"):
-        make.write_block(tmp_path / name, size_um=75, seed=7)
+@pytest.mark.parametrize("name", BLOCKS)
+def test_same_seed_draws_the_same_bytes(make: ModuleType, tmp_path: Path, name: str) -> None:
+    write = getattr(make, f"write_{name}")
+    for file in ("a.gds", "b.gds"):
+        write(tmp_path / file, size_um=75, seed=7)
     assert (tmp_path / "a.gds").read_bytes() == (tmp_path / "b.gds").read_bytes()
 
 
-def test_another_seed_draws_another_layout(make: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "shared"), [("block", 0.25), ("dense", 0.1)])
+def test_another_seed_draws_another_layout(
+    make: ModuleType, tmp_path: Path, name: str, shared: float
+) -> None:
     boxes = []
     for seed in (7, 8):
-        make.write_block(tmp_path / "block.gds", size_um=75, seed=seed)
-        top = only_top(gdstk.read_gds(tmp_path / "block.gds"))
+        getattr(make, f"write_{name}")(tmp_path / "a.gds", size_um=75, seed=seed)
+        top = only_top(gdstk.read_gds(tmp_path / "a.gds"))
         shapes = top.get_polygons(layer=MET1[0], datatype=MET1[1])
         boxes.append({tuple(round(1000 * v) for v in p.bounding_box()[0]) for p in shapes})
-    # Two blocks of one orientation share pieces of rail, at most.
-    assert len(boxes[0] & boxes[1]) < 0.1 * len(boxes[0])
+    # Two blocks of one orientation share pieces of rail and of bus, at most.
+    assert len(boxes[0] & boxes[1]) < shared * len(boxes[0])
 
 
-def test_block_has_the_promised_extent_and_hierarchy(block: gdstk.Cell) -> None:
-    (x_min, y_min), (x_max, y_max) = block.bounding_box()
-    assert block.name == "block"
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_have_the_promised_extent_and_hierarchy(
+    tops: dict[str, gdstk.Cell], name: str
+) -> None:
+    (x_min, y_min), (x_max, y_max) = tops[name].bounding_box()
+    assert tops[name].name == name
     assert x_max - x_min == pytest.approx(300, abs=3)
     assert y_max - y_min == pytest.approx(300, abs=3)
-    assert depth(block) >= 4
+    assert depth(tops[name]) >= 4
 
 
-def test_block_repeats_turns_and_mirrors_its_cells(block: gdstk.Cell) -> None:
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_repeat_turn_and_mirror_their_cells(tops: dict[str, gdstk.Cell], name: str) -> None:
     placed = [
-        (r.cell.name, round(r.rotation / 1.5708) % 4, r.x_reflection) for r in block.references
+        (r.cell.name, round(r.rotation / 1.5708) % 4, r.x_reflection) for r in tops[name].references
     ]
     assert max(Counter(name for name, _, _ in placed).values()) >= 2
     assert len({(turn, mirror) for _, turn, mirror in placed}) >= 5
-    cells = block.dependencies(True)
+    cells = tops[name].dependencies(True)
     assert sum(1 for c in cells for r in c.references if r.repetition.size > 1) > 100  # AREF
     rows = [r for c in cells if c.name == "logic_0" for r in c.references if "row" in r.cell.name]
     assert [row.x_reflection for row in rows] == [bool(n % 2) for n in range(len(rows))]
 
 
-def test_block_has_some_hundred_risky_places_of_every_kind(block: gdstk.Cell) -> None:
-    logic = Counter(r.cell.name for r in block.references)
+def risky_places(top: gdstk.Cell) -> Counter[str]:
+    """How many risky places of each kind a block holds, repeats counted."""
+    logic = Counter(r.cell.name for r in top.references)
     places = Counter[str]()
-    for cell in block.dependencies(False):
+    for cell in top.dependencies(False):
         for reference in cell.references:
             if reference.cell.name.startswith("risk_"):
                 kind = reference.cell.name.removeprefix("risk_").rsplit("_", 1)[0]
                 places[kind] += logic[cell.name]
+    return places
+
+
+def test_dense_has_some_hundred_risky_places_of_every_kind(tops: dict[str, gdstk.Cell]) -> None:
+    places = risky_places(tops["dense"])
     assert 150 < places.total() < 1000
     assert set(places) == {
         "comb", "corners", "h_shape", "jogs", "neck", "pads", "tip_to_side", "tip_to_tip",
@@ -133,30 +158,75 @@ def test_block_has_some_hundred_risky_places_of_every_kind(block: gdstk.Cell) ->
     }  # fmt: skip
 
 
+def test_block_has_about_a_hundred_planted_places_of_six_kinds(tops: dict[str, gdstk.Cell]) -> None:
+    places = risky_places(tops["block"])
+    assert 60 < places.total() < 150
+    assert set(places) == {"neck", "slit", "squeezed", "tip_to_side", "tip_to_tip", "wide_pair"}
+    assert min(places.values()) >= 8
+
+
+def test_every_planted_place_fails_and_what_is_around_it_prints() -> None:
+    planted = importlib.import_module("sample_layouts.planted")
+    rails = ((-2400, -1600, 2400, -1120), (-2400, 1120, 2400, 1600))
+    seen = Counter[str]()
+    for shapes in planted.PLANTED:
+        for seed in range(2):
+            place = np.array([*shapes(random.Random(seed)), *rails], np.int64)
+            found = find_defects(merge(place), Box(-2000, -2000, 2000, 2000), 1.0, KRF130)
+            assert found, (shapes.__name__, seed)
+            assert all(max(abs(d.x_dbu), abs(d.y_dbu)) <= planted.HALF for d in found)
+            seen[shapes.__name__] += max(d.severity for d in found) > 0.1
+    assert set(seen.values()) == {2}
+
+
+def test_a_scan_of_the_block_flags_little_and_simulation_confirms_most(tmp_path: Path) -> None:
+    """One slot of sixteen; sample_layouts/README.md tells of all."""
+    run = hotscan.scan(
+        SAMPLES / "block.gds.gz", layers="68/20", out=tmp_path / "run", roi=(0, 0, 75, 75),
+        confirm=True, progress=False,
+    )  # fmt: skip
+    metrics = run.metrics
+    assert 0 < metrics["hot_clips"] <= 0.02 * metrics["clips"]
+    assert metrics["hotspots_confirmed"] > metrics["hotspots"] / 2
+
+
 def test_risky_places_stay_in_their_square_and_on_the_grid(make: ModuleType) -> None:
     risks = importlib.import_module("sample_layouts.risks")
-    for shapes in risks.RISKS:
+    planted = importlib.import_module("sample_layouts.planted")
+    kinds = [(shapes, 980) for shapes in risks.RISKS] + [(k, planted.HALF) for k in planted.PLANTED]
+    for shapes, half in kinds:
         for seed in range(300):
             for x0, y0, x1, y1 in shapes(random.Random(seed)):
-                assert -980 <= x0 < x1 <= 980, (shapes.__name__, seed)
-                assert -980 <= y0 < y1 <= 980, (shapes.__name__, seed)
+                assert -half <= x0 < x1 <= half, (shapes.__name__, seed)
+                assert -half <= y0 < y1 <= half, (shapes.__name__, seed)
                 assert not any(value % 5 for value in (x0, y0, x1, y1))
 
 
-def test_block_lies_on_a_5_nm_grid(block: gdstk.Cell) -> None:
-    cells = [block, *block.dependencies(True)]
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_lie_on_a_5_nm_grid(tops: dict[str, gdstk.Cell], name: str) -> None:
+    cells = [tops[name], *tops[name].dependencies(True)]
     corners = [xy for c in cells for p in c.polygons for point in p.points for xy in point]
     corners += [xy for c in cells for path in c.paths for point in path.spine() for xy in point]
     corners += [xy for c in cells for r in c.references for xy in r.origin]
     assert [xy for xy in corners if abs(xy * 200 - round(xy * 200)) > 1e-6] == []
 
 
-def test_block_met1_is_legal_outside_risky_places_and_as_dense_as_a_chip(
-    block: gdstk.Cell, drawn: Path
+def test_block_met1_is_legal_everywhere(drawn: Path, tops: dict[str, gdstk.Cell]) -> None:
+    db = pytest.importorskip("klayout.db")
+    layout = db.Layout()
+    layout.read(str(drawn / f"{tops['block'].name}.gds"))
+    shapes = db.Region(layout.top_cell().begin_shapes_rec(layout.layer(*MET1))).merged()
+    assert 0.25 < shapes.area() / shapes.bbox().area() < 0.42
+    assert shapes.space_check(140, False, db.Region.Euclidian).count() == 0
+    assert shapes.width_check(140, False, db.Region.Euclidian).count() == 0
+
+
+def test_dense_met1_is_legal_outside_risky_places_and_as_dense_as_a_chip(
+    tops: dict[str, gdstk.Cell], drawn: Path
 ) -> None:
     db = pytest.importorskip("klayout.db")
     layout = db.Layout()
-    layout.read(str(drawn / "block.gds"))
+    layout.read(str(drawn / f"{tops['dense'].name}.gds"))
     top, met1 = layout.top_cell(), layout.layer(*MET1)
     part = db.Box(0, 0, 150_000, 150_000)
     shapes = db.Region(top.begin_shapes_rec_touching(met1, part)).merged()

@@ -1,4 +1,4 @@
-"""Draw docs/img/{space,pinch,line_end}.png: where shapes of the sample block fail to print.
+"""Draw docs/img/{space,pinch,line_end}.png: where shapes of the crowded sample fail to print.
 
 Run as ``python -m docs.tools.make_lithography_figures`` from the checkout.
 """
@@ -34,7 +34,7 @@ from stages.lithography.process import Process, load_process
 
 CHECKOUT = Path(__file__).parents[2]
 SQUARE = Box(5_000, 5_000, 85_000, 85_000)
-"""Where the places are looked for; the block's database unit is 1 nm."""
+"""Where the places are looked for; the database unit is 1 nm."""
 SHOWN = ("space", "pinch", "line_end")
 HALF_NM, STEP_NM = 700, 10
 COLOURS = ("#202020", "#d1495b", "#2e6fb7")
@@ -101,7 +101,7 @@ def draw(layer: PackedLayer, defect: Defect, process: Process) -> Figure:
 def main() -> None:
     """Find the worst place of each kind and draw it."""
     process = load_process("krf130")
-    layer = read_layout(CHECKOUT / "sample_layouts/block.gds.gz", [Layer(68, 20)]).packed[0]
+    layer = read_layout(CHECKOUT / "sample_layouts/dense.gds.gz", [Layer(68, 20)]).packed[0]
     near = query(layer, SQUARE.grow(math.ceil(compute_halo_nm(process))))
     defects = find_defects(merge(near.rects), SQUARE, 1.0, process)
     folder = CHECKOUT / "docs/img"

@@ -33,6 +33,7 @@ from pipeline.simulate.tiles import (
     count_kinds,
     name_tile,
     read_defects,
+    run_simulation,
 )
 from stages.contracts import Box, Layer, RasterSpec
 from stages.errors import IncompleteError, UsageError

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 import hotscan
-from tests.support.small_scan import BLOCK, TINY
+from tests.support.small_scan import DENSE, TINY
 
 
 def test_what_a_layout_holds() -> None:
-    layout = hotscan.read_layout(BLOCK, layers=["68/20"])
+    layout = hotscan.read_layout(DENSE, layers=["68/20"])
     oracle = kdb.Layout()
-    oracle.read(str(BLOCK))
+    oracle.read(str(DENSE))
     region = kdb.Region(oracle.top_cell().begin_shapes_rec(oracle.layer(68, 20))).merged()
     box = region.bbox()
     assert (layout.top, layout.dbu_um) == (oracle.top_cell().name, oracle.dbu)

@@ -13,13 +13,13 @@ import pytest
 
 import hotscan
 from pipeline.engine.run_directory import Run as RunDirectory
-from tests.support.small_scan import BLOCK, ROI_UM, SmallScan
+from tests.support.small_scan import DENSE, ROI_UM, SmallScan
 
 
 @pytest.fixture(scope="module")
 def run(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> hotscan.Run:
     return hotscan.scan(
-        BLOCK, layers=["68/20"], out=tmp_path_factory.mktemp("api") / "run", roi=ROI_UM,
+        DENSE, layers=["68/20"], out=tmp_path_factory.mktemp("api") / "run", roi=ROI_UM,
         model=small_scan.model, progress=False,
     )  # fmt: skip
 
@@ -76,12 +76,12 @@ def test_a_notebook_shows_a_summary(run: hotscan.Run) -> None:
 def test_layouts_may_be_objects(
     kind: str, run: hotscan.Run, tmp_path: Path, small_scan: SmallScan
 ) -> None:
-    (tmp_path / "block.gds").write_bytes(gzip.decompress(BLOCK.read_bytes()))
-    library = gdstk.read_gds(str(tmp_path / "block.gds"))
+    (tmp_path / "dense.gds").write_bytes(gzip.decompress(DENSE.read_bytes()))
+    library = gdstk.read_gds(str(tmp_path / "dense.gds"))
     layouts = {"gdstk library": library, "gdstk cell": library.top_level()[0]}
     if kind == "klayout layout":
         layouts[kind] = kdb.Layout()
-        layouts[kind].read(str(BLOCK))
+        layouts[kind].read(str(DENSE))
     made = hotscan.scan(
         layouts[kind], layers="68/20", out=tmp_path / "run", roi=ROI_UM, model=small_scan.model,
         progress=False,
@@ -98,16 +98,16 @@ def test_what_is_no_layout_is_refused(tmp_path: Path) -> None:
 
 def test_a_misspelt_argument_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="did you mean 'threshold'"):
-        hotscan.scan(BLOCK, layers="68/20", out=tmp_path, treshold=0.1)  # type: ignore[call-arg]
+        hotscan.scan(DENSE, layers="68/20", out=tmp_path, treshold=0.1)  # type: ignore[call-arg]
     with pytest.raises(hotscan.ConfigError, match="68-20"):
-        hotscan.scan(BLOCK, layers="68-20", out=tmp_path / "run", progress=False)
+        hotscan.scan(DENSE, layers="68-20", out=tmp_path / "run", progress=False)
 
 
 def test_settings_may_come_from_tables(
     tmp_path: Path, small_scan: SmallScan, run: hotscan.Run
 ) -> None:
     made = hotscan.scan(
-        BLOCK, out=tmp_path / "run", model=small_scan.model, roi=ROI_UM, progress=False,
+        DENSE, out=tmp_path / "run", model=small_scan.model, roi=ROI_UM, progress=False,
         config={"layout": {"layers": ["68/20"], "roi_um": [0, 0, 1, 1]}, "report": {"top": 2}},
     )  # fmt: skip
     assert made.hotspots.equals(run.hotspots)
@@ -116,7 +116,7 @@ def test_settings_may_come_from_tables(
 def test_shards_are_merged(tmp_path: Path, small_scan: SmallScan, run: hotscan.Run) -> None:
     parts = [
         hotscan.scan(
-            BLOCK,
+            DENSE,
             layers="68/20",
             out=tmp_path / f"{n}",
             roi=ROI_UM,
@@ -135,7 +135,7 @@ def test_shards_are_merged(tmp_path: Path, small_scan: SmallScan, run: hotscan.R
 
 
 def test_a_plan_foresees_the_scan(small_scan: SmallScan, run: hotscan.Run) -> None:
-    foreseen = hotscan.plan(BLOCK, layers="68/20", model=small_scan.model, roi=ROI_UM, confirm=True)
+    foreseen = hotscan.plan(DENSE, layers="68/20", model=small_scan.model, roi=ROI_UM, confirm=True)
     assert run.metrics["clips"] / 1.5 < foreseen["clips"] < run.metrics["clips"] * 1.5
     assert foreseen["fields"] > 0
     assert foreseen["seconds_confirm"] > 0

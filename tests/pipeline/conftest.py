@@ -19,7 +19,7 @@ from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.thresholds import OperatingPoint
-from tests.support.small_scan import BLOCK, LABELLED_UM, Ended, Hotscan, SmallScan
+from tests.support.small_scan import DENSE, LABELLED_UM, Ended, Hotscan, SmallScan
 
 
 @pytest.fixture(scope="session")
@@ -36,19 +36,19 @@ def small_scan(tmp_path_factory: pytest.TempPathFactory) -> SmallScan:
     )  # fmt: skip
     untried = folder / "untried.pt"
     checkpoint.save(untried, model)
-    result = SmallScan(BLOCK, untried)(folder / "run")
+    result = SmallScan(DENSE, untried)(folder / "run")
     (scores,) = read_patterns(result.run, "score")
     threshold = float(np.quantile(scores, 0.98))
     point = replace(model.operating_point, threshold=threshold)
     checkpoint.save(folder / "tiny.pt", replace(model, operating_point=point))
-    return SmallScan(BLOCK, folder / "tiny.pt")
+    return SmallScan(DENSE, folder / "tiny.pt")
 
 
 @pytest.fixture(scope="session")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A labelled dataset of 15 x 15 um of the block."""
+    """A labelled dataset of 15 x 15 um of the crowded sample."""
     out = tmp_path_factory.mktemp("labelled") / "dataset"
-    request = LabelRequest(layout=BLOCK, out=out, layers=("68/20",), roi_um=LABELLED_UM)
+    request = LabelRequest(layout=DENSE, out=out, layers=("68/20",), roi_um=LABELLED_UM)
     label_layout(request, Resources(workers=0), lambda event: None)
     return out
 
@@ -83,9 +83,9 @@ def hotscan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture
 def scan(hotscan: Hotscan, small_scan: SmallScan, tmp_path: Path) -> Hotscan:
-    """Scan 12 x 12 um of the block into `tmp_path`; later options override."""
+    """Scan 12 x 12 um of the crowded sample into `tmp_path`; later options override."""
 
-    def run(*more: object, layout: Path = BLOCK, layer: str | None = "68/20") -> Ended:
+    def run(*more: object, layout: Path = DENSE, layer: str | None = "68/20") -> Ended:
         layers = () if layer is None else ("--layer", layer)
         return hotscan(
             "scan", layout, "--out", tmp_path / "run", "--model", small_scan.model, *layers,

@@ -1,4 +1,4 @@
-"""A small real scan that several test modules share: a corner of the generated block."""
+"""A small real scan that several test modules share: a corner of the crowded sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.passes.shard import Shard
 from pipeline.scan.scan import ScanRequest, ScanResult, scan
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-BLOCK = CHECKOUT / "sample_layouts" / "block.gds.gz"
+DENSE = CHECKOUT / "sample_layouts" / "dense.gds.gz"
 TINY = CHECKOUT / "sample_layouts" / "tiny.gds"
 ROI_UM = (40.0, 40.0, 100.0, 95.0)
 LABELLED_UM = (45.0, 45.0, 60.0, 60.0)
@@ -20,7 +20,7 @@ LABELLED_UM = (45.0, 45.0, 60.0, 60.0)
 
 @dataclass(frozen=True)
 class SmallScan:
-    """How to scan a corner of the sample block with the test's model."""
+    """How to scan a corner of the crowded sample with the test's model."""
 
     layout: Path
     model: Path

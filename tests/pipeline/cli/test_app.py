@@ -23,7 +23,7 @@ from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.report.run_view import read_hotspots
 from stages.detector import training
-from tests.support.small_scan import BLOCK, CHECKOUT, TINY, Hotscan
+from tests.support.small_scan import CHECKOUT, DENSE, TINY, Hotscan
 
 
 def test_an_unfinished_run_says_so_everywhere(
@@ -145,7 +145,7 @@ def test_report_is_where_the_last_lines_say_and_is_written_again(
     shown = re.search(r"report +(\S+)", out)
     assert shown is not None
     assert Path(shown[1]).samefile(report / "index.html")
-    assert f"klayout -e {BLOCK} -m {report}/hotspots.lyrdb.gz" in out
+    assert f"klayout -e {DENSE} -m {report}/hotspots.lyrdb.gz" in out
     before = {path.name: path.read_bytes() for path in report.iterdir()}
     for path in report.iterdir():
         path.unlink()

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.engine.run_directory import Run
-from tests.support.small_scan import BLOCK, TINY, Hotscan, SmallScan
+from tests.support.small_scan import DENSE, TINY, Hotscan, SmallScan
 
 
 def said(text: str) -> str:
@@ -227,6 +227,6 @@ def test_training_and_measuring_refuse_what_is_not_there(hotscan: Hotscan, tmp_p
         ended = hotscan(*command)
         assert ended.code == 2
         assert ended.err.startswith("hotscan: ")
-    ended = hotscan("label", BLOCK, "-o", tmp_path / "d", "-l", "68/20", "--process", "krf131")
+    ended = hotscan("label", DENSE, "-o", tmp_path / "d", "-l", "68/20", "--process", "krf131")
     assert (ended.code, "no process 'krf131'; give one of" in ended.err) == (2, True)
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from pipeline.simulate import confirm
 from pipeline.train.model import TrainRequest, train_model
 from stages.detector.active_learning import uncertainty
 from stages.errors import IncompleteError, UsageError
-from tests.support.small_scan import BLOCK, Hotscan, SmallScan
+from tests.support.small_scan import DENSE, Hotscan, SmallScan
 
 ROI_UM = (45.0, 45.0, 70.0, 65.0)
 COUNT = 40
@@ -55,7 +55,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 
 def test_labels_are_those_of_the_whole_region(chosen: Path, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    request = LabelRequest(layout=BLOCK, out=whole, layers=("68/20",), roi_um=ROI_UM)
+    request = LabelRequest(layout=DENSE, out=whole, layers=("68/20",), roi_um=ROI_UM)
     label_layout(request, Resources(workers=0), lambda event: None)
     one, every = arrays(chosen), arrays(whole)
     known = {

@@ -17,7 +17,7 @@ from pipeline.engine.ledger import Ledger
 from pipeline.simulate import tiles
 from stages.contracts import RasterSpec
 from stages.errors import LayoutError, RunMismatchError, UsageError
-from tests.support.small_scan import BLOCK, CHECKOUT, LABELLED_UM
+from tests.support.small_scan import CHECKOUT, DENSE, LABELLED_UM
 
 SPEC = RasterSpec(40.0, 64, 32)
 ARRAYS = (
@@ -26,7 +26,7 @@ ARRAYS = (
 )  # fmt: skip
 
 
-def label(out: Path, layout: Path = BLOCK, **changed: Any) -> dict[str, Any]:
+def label(out: Path, layout: Path = DENSE, **changed: Any) -> dict[str, Any]:
     request = LabelRequest(
         layout=layout, out=out, **{"layers": ("68/20",), "roi_um": LABELLED_UM, **changed}
     )

@@ -11,7 +11,7 @@ from pipeline.config import Resources, load_config
 from pipeline.engine.run_directory import Run
 from pipeline.scan.forecast import _extrapolate, estimate
 from stages.errors import ConfigError
-from tests.support.small_scan import BLOCK, ROI_UM, SmallScan
+from tests.support.small_scan import DENSE, ROI_UM, SmallScan
 
 
 @pytest.mark.parametrize("size_um", [100.0, 6.0])
@@ -27,7 +27,7 @@ def test_counts_are_foreseen_within_half_as_much_again(
             "scores": {"model": str(small_scan.model)},
         },
     )
-    foreseen = estimate(BLOCK, config, Resources())
+    foreseen = estimate(DENSE, config, Resources())
     real = json.loads((reference.report / "metrics.json").read_text())
     assert (foreseen["tiles_sampled"] < foreseen["tiles"]) == (size_um == 6.0)
     assert foreseen["area_um2"] == real["area_um2"]
@@ -52,4 +52,4 @@ def test_nothing_sampled_is_nothing_foreseen() -> None:
 def test_a_plan_refuses_what_the_scan_would(small_scan: SmallScan, tmp_path: Path) -> None:
     tables = {"layout": {"layers": ["5/5"]}, "scores": {"model": str(small_scan.model)}}
     with pytest.raises(ConfigError, match="has no layer 5/5; layers present: 67/20"):
-        estimate(BLOCK, load_config(None, tables), Resources())
+        estimate(DENSE, load_config(None, tables), Resources())

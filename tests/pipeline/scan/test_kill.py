@@ -1,6 +1,6 @@
 """Killed at any moment, a scan resumes to the same bytes, and runs nothing finished again.
 
-The quick tests kill a scan of a corner of the sample block; the slow ones one of 400 x 400 um, at
+The quick tests kill a scan of a corner of the crowded sample; the slow ones one of 400 x 400 um, at
 20 random moments each for the driver and for a worker.
 """
 
@@ -24,7 +24,7 @@ from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State, read_record
 from pipeline.scan.scan import resume
-from sample_layouts.block import write_block
+from sample_layouts.dense import write_dense
 from tests.support.small_scan import SmallScan
 
 
@@ -66,8 +66,8 @@ def small_victim(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="module")
 def large_victim(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> Victim:
     folder = tmp_path_factory.mktemp("large")
-    write_block(folder / "block.gds.gz", size_um=400, seed=4)
-    whole = replace(small_scan, layout=folder / "block.gds.gz", roi_um=(0.0, 0.0, 400.0, 400.0))
+    write_dense(folder / "dense.gds.gz", size_um=400, seed=4)
+    whole = replace(small_scan, layout=folder / "dense.gds.gz", roi_um=(0.0, 0.0, 400.0, 400.0))
     return make_victim(whole, folder / "run", 50.0, 1024)
 
 

@@ -20,7 +20,7 @@ from pipeline.report.run_view import read_hotspots
 from pipeline.scan.scan import resume
 from stages.detector import checkpoint
 from stages.errors import LayoutError, RunMismatchError, UsageError
-from tests.support.small_scan import BLOCK, SmallScan
+from tests.support.small_scan import DENSE, SmallScan
 
 WAYS: list[tuple[str, dict[str, Any]]] = [
     ("one worker", {"workers": 1}),
@@ -136,7 +136,7 @@ def test_markers_and_report_lie_where_the_table_says(reference: Run) -> None:
     spots = read_hotspots(reference)
     layout = kdb.Layout()
     layout.read(str(reference.report / "markers.gds"))
-    assert layout.top_cell().name == "block"
+    assert layout.top_cell().name == "dense"
     assert layout.dbu == 0.001
     layer = next(info for info in layout.layer_infos() if info.datatype == 0)
     boxes = [shape.bbox() for shape in layout.top_cell().shapes(layout.layer(layer)).each()
@@ -188,7 +188,7 @@ def test_ledger_knows_empty_tiles_from_unfinished_ones(
 
 def test_a_lower_threshold_scores_again_what_the_prefilter_rejected(tmp_path: Path) -> None:
     """The report advises it, so it must work: with a shipped model, which has a prefilter."""
-    small = SmallScan(BLOCK, checkpoint.find("krf130-met1"), (60.0, 60.0, 75.0, 75.0))
+    small = SmallScan(DENSE, checkpoint.find("krf130-met1"), (60.0, 60.0, 75.0, 75.0))
     first = answer(small(tmp_path / "run").run)
     lower = {"threshold": 0.001}
     again = small(tmp_path / "run", scores=lower)

@@ -13,12 +13,12 @@ import pytest
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
-from pipeline.scan.scan import ScanResult, resume, scan
+from pipeline.scan.scan import ScanResult, resume
 from pipeline.simulate import confirm
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from stages.contracts import Defect
 from stages.detector import checkpoint
-from tests.support.small_scan import BLOCK, Hotscan, SmallScan
+from tests.support.small_scan import DENSE, Hotscan, SmallScan
 from tests.support.small_scan import ROI_UM as WHOLE_UM
 
 ENABLED: dict[str, Any] = {"enabled": True, "batch_fields": 2}
@@ -72,7 +72,7 @@ def test_what_fails_is_what_fails_in_the_whole_region(
     reference: ScanResult, tmp_path: Path
 ) -> None:
     grown = (ROI_UM[0] - 2, ROI_UM[1] - 2, ROI_UM[2] + 2, ROI_UM[3] + 2)
-    request = SimulateRequest(BLOCK, tmp_path / "whole", "68/20", roi_um=grown, contours=False)
+    request = SimulateRequest(DENSE, tmp_path / "whole", "68/20", roi_um=grown, contours=False)
     simulate_region(request, Resources(workers=0), lambda event: None)
     rows = pq.read_table(tmp_path / "whole" / "defects.parquet").to_pylist()
     defects = [Defect(**row) for row in rows]
@@ -100,7 +100,9 @@ def test_what_the_model_is_sure_of_may_be_left_to_it(small_scan: SmallScan, tmp_
     point = replace(model.operating_point, confident=sorted(scores)[len(scores) // 2])
     checkpoint.save(tmp_path / "sure.pt", replace(model, operating_point=point))
     asked = {"model": str(tmp_path / "sure.pt"), "threshold": None}
-    result = confirmed(small_scan, tmp_path / "run", confirm={"sure": False}, scores=asked, **few)
+    result = confirmed(
+        small_scan, tmp_path / "run", confirm={"confident": False}, scores=asked, **few
+    )
     assert result.complete
     answers = {"hot": 0, "review": 0}
     for row in rows_of(result):
@@ -126,7 +128,7 @@ def test_a_stopped_confirmation_goes_on_to_the_same_bytes(
         return real(batch, **given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan.confirm, "confirm_batch", die_at_the_fourth)
+        patch.setattr(confirm, "confirm_batch", die_at_the_fourth)
         with pytest.raises(KeyboardInterrupt):
             confirmed(small_scan, tmp_path / "run")
     result = resume(tmp_path / "run", Resources(workers=0), lambda event: None)
@@ -146,7 +148,7 @@ def test_hotspots_that_could_not_be_simulated_are_named(
         return real(batch, **given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(scan.confirm, "confirm_batch", fail_once)
+        patch.setattr(confirm, "confirm_batch", fail_once)
         result = confirmed(
             small_scan,
             tmp_path / "run",

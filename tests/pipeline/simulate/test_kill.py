@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.small_scan import BLOCK, SmallScan
+from tests.support.small_scan import DENSE, SmallScan
 
 ROI = "94,94,106,106"  # four tiles meet at 100,100
 
@@ -32,19 +32,19 @@ def _confirm(out: Path, scan: SmallScan) -> list[str]:
     settings.write_text("[confirm]\nbatch_fields = 1\n[scores]\nthreshold = 0.0\n")
     roi = ",".join(str(v) for v in (60, 60, 74, 74))
     return [
-        "scan", str(BLOCK), "--layer", "68/20", "--roi", roi, "--model", str(scan.model),
+        "scan", str(DENSE), "--layer", "68/20", "--roi", roi, "--model", str(scan.model),
         "--confirm", "--config", str(settings),
     ]  # fmt: skip
 
 
 COMMANDS = {
     "label": Command(
-        lambda out, scan: ["label", str(BLOCK), "--layer", "68/20", "--roi", ROI],
+        lambda out, scan: ["label", str(DENSE), "--layer", "68/20", "--roi", ROI],
         lambda out: out.with_name("out.work"), "defects", lambda out: sorted(out.rglob("*")),
     ),
     "simulate": Command(
         lambda out, scan: [
-            "simulate", str(BLOCK), "--layer", "68/20", "--roi", ROI, "--opc", "model"
+            "simulate", str(DENSE), "--layer", "68/20", "--roi", ROI, "--opc", "model"
         ],
         lambda out: out, "mask",
         lambda out: [out / "defects.csv", out / "defects.parquet", out / "simulation.gds"],

@@ -17,13 +17,13 @@ from pipeline.simulate import region
 from pipeline.simulate import tiles as simulation
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from stages.errors import RunMismatchError, UsageError
-from tests.support.small_scan import BLOCK, Hotscan
+from tests.support.small_scan import DENSE, Hotscan
 
 ROI_UM = (50.0, 50.0, 68.0, 62.0)
 
 
 def simulated(out: Path, *, workers: int = 0, **changed: Any) -> dict[str, Any]:
-    request = SimulateRequest(BLOCK, out, "68/20", contours=False, roi_um=ROI_UM)
+    request = SimulateRequest(DENSE, out, "68/20", contours=False, roi_um=ROI_UM)
     return simulate_region(
         replace(request, **changed), Resources(workers=workers), lambda event: None
     )
@@ -152,7 +152,7 @@ def test_what_cannot_be_met_is_refused(changed: dict[str, Any], said: str, tmp_p
 def test_the_command_says_where_to_look(hotscan: Hotscan, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ended = hotscan(
-        "simulate", BLOCK, "--layer", "68/20", "--out", out, "--roi", "50,50,56,56",
+        "simulate", DENSE, "--layer", "68/20", "--out", out, "--roi", "50,50,56,56",
         "--no-contours", "--workers", 0, "--quiet", "--fail-on", 100_000,
     )  # fmt: skip
     assert ended.code == 0

@@ -34,7 +34,7 @@ def run_tutorial(folder: Path) -> None:
     tools = folder / ".bin"
     tools.mkdir(parents=True)
     (folder / "sample_layouts").symlink_to(CHECKOUT / "sample_layouts")
-    for name, what in (("hotscan", "-m pipeline.cli.app"), ("python", "")):
+    for name, what in (("hotscan", "-m hotscan"), ("python", "")):
         (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {what} "$@"\n')
         (tools / name).chmod(0o755)
     environment = os.environ | {

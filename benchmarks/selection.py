@@ -45,7 +45,7 @@ def main() -> None:
         tasks = [(asked.work, asked.start, asked.more, seed) for seed in SEEDS]
         found = pool.starmap(compared, tasks, chunksize=1)
     lines = [
-        f"{asked.start:,} patterns by chance, then {asked.more:,} more.\n",
+        f"{asked.start:,} random patterns, then {asked.more:,} more.\n",
         "| labelled | hotspots among them | PR AUC | false alarms at 99 % recall |",
         "|---|--:|--:|--:|",
     ]
@@ -79,7 +79,7 @@ def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[fl
         found[name] = (float(hot[which].sum()), *_on(network, test))
         return network
 
-    network = measured("to begin with", first)
+    network = measured("at the start", first)
     scores = score_rasters(pool.raster[rest], NetworkScorer(network, pool.spec))
     known = score(network, pool.raster[first])
     threshold = choose_threshold(known, hot[first], 0.99).threshold
@@ -87,7 +87,7 @@ def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[fl
     places = likeness(network, pool.raster[rest[doubtful]])
     chosen = doubtful[choose(scores.score[doubtful], places, threshold, more)]
     measured("with clips that hotscan select chose", np.concatenate([first, rest[chosen]]))
-    measured("with clips chosen by chance", order[: start + more])
+    measured("with random clips", order[: start + more])
     return found
 
 

@@ -1,4 +1,4 @@
-"""Make docs/img/report.png and docs/img/neck.png: what the tutorial shows.
+"""Make docs/img/report.png and docs/img/neck_{before,after}.png: what the tutorial shows.
 
 Run as ``python -m docs.tools.make_screenshots [FOLDER]``. FOLDER is one in which the tutorial ran;
 without it, the tutorial is run first. The report is opened in Chromium without a window, the neck
@@ -71,17 +71,16 @@ def draw_simulation(axes: Axes, folder: Path, title: str, window: tuple[float, .
     axes.set_xlabel("um", fontsize=8)
 
 
-def draw_neck(folder: Path, image: Path) -> None:
-    """Draw the tutorial's neck before and after the edit."""
+def draw_neck(folder: Path, when: str, title: str) -> None:
+    """Draw the tutorial's neck as it was simulated ``before`` or ``after`` the edit."""
     window = tuple(float(side) for side in (folder / "roi.txt").read_text().split(","))
-    figure = Figure(figsize=(8, 4.3), layout="constrained", dpi=110)
-    before, after = figure.subplots(1, 2)
-    draw_simulation(before, folder / "before", "before: it pinches", window)
-    draw_simulation(after, folder / "after", "after: it prints", window)
+    figure = Figure(figsize=(4.6, 4.4), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    draw_simulation(axes, folder / when, title, window)
     names = [corner.name for corner in load_process("krf130").corners]
     lines = [Line2D([], [], color=colour) for colour in COLOURS]
-    after.legend(lines, names, fontsize=8, loc="upper right")
-    figure.savefig(image)
+    axes.legend(lines, names, fontsize=8, loc="upper right")
+    figure.savefig(IMAGES / f"neck_{when}.png")
 
 
 def main() -> None:
@@ -91,7 +90,8 @@ def main() -> None:
         if not folder.exists():
             run_tutorial(folder)
         photograph(folder / "run" / "report" / "index.html", IMAGES / "report.png")
-        draw_neck(folder, IMAGES / "neck.png")
+        draw_neck(folder, "before", "before: it pinches")
+        draw_neck(folder, "after", "after: it prints")
 
 
 if __name__ == "__main__":

@@ -23,8 +23,13 @@ def read_blocks(text: str) -> Iterator[tuple[str, str, str]]:
         yield block[1], block[2] or "", block[3]
 
 
-def run_tutorial(folder: Path) -> None:
+def run_tutorial(folder: Path, roi: str = "") -> None:
     """Run the tutorial in an empty folder.
+
+    Parameters
+    ----------
+    roi
+        Region that its scans are limited to, x0,y0,x1,y1 in um; the whole block by default.
 
     Raises
     ------
@@ -34,7 +39,7 @@ def run_tutorial(folder: Path) -> None:
     tools = folder / ".bin"
     tools.mkdir(parents=True)
     (folder / "sample_layouts").symlink_to(CHECKOUT / "sample_layouts")
-    for name, what in (("hotscan", "-m pipeline.cli.app"), ("python", "")):
+    for name, what in (("hotscan", "-m hotscan"), ("python", "")):
         (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {what} "$@"\n')
         (tools / name).chmod(0o755)
     environment = os.environ | {
@@ -44,8 +49,9 @@ def run_tutorial(folder: Path) -> None:
         if language == "python":
             (folder / name).write_text(text)
         else:
-            command = ["bash", "-euc", text]
-            subprocess.run(command, cwd=folder, env=environment, check=True)
+            if roi:
+                text = text.replace("hotscan scan ", f"hotscan scan --roi {roi} ")
+            subprocess.run(["bash", "-euc", text], cwd=folder, env=environment, check=True)
 
 
 if __name__ == "__main__":

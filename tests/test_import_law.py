@@ -20,7 +20,7 @@ ROOMS = (
 FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure")}
 """Rooms inside a folder of `stages`, ground floor first."""
 
-FOUNDATION = ("stages.contracts", "stages.errors", "stages.geometry")
+FOUNDATION = ("stages.compiled", "stages.contracts", "stages.errors", "stages.geometry")
 """What every stage may import."""
 
 NEIGHBOURS = {"stages/scores.py": ("stages.detector",)}
@@ -30,7 +30,8 @@ TORCH = ("stages/scores.py", "stages/detector/", "stages/lithography/")
 GDSTK = ("stages/layout/builder.py", "stages/exports/markers.py")
 
 WRITERS = {
-    "stages/exports/markers.py", "stages/exports/lyrdb.py", "stages/detector/checkpoint.py",
+    "stages/compiled.py", "stages/exports/markers.py", "stages/exports/lyrdb.py",
+    "stages/detector/checkpoint.py",
     "stages/layout/builder.py", "stages/lithography/optics/kernel_cache.py",
 }  # fmt: skip
 """Stages that write a file in somebody's format; all others compute and write nothing."""

@@ -17,10 +17,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import kernel
 from stages.contracts import Box, Int64s
 from stages.geometry.union import edges, transposed
 
@@ -212,7 +212,7 @@ def _meeting(vertical: Int64s, horizontal: Int64s) -> tuple[Int64s, Int64s]:
     return upright, lying
 
 
-@numba.njit(cache=True)
+@kernel
 def _cut(boundary: Int64s, rules: Rules) -> Int64s:
     """Cut edges into pieces, (p, 5): edge, low, high, ends, control."""
     corner, fragment = rules.corner, rules.fragment
@@ -256,7 +256,7 @@ def _cut(boundary: Int64s, rules: Rules) -> Int64s:
     return out[:used]
 
 
-@numba.njit(cache=True)
+@kernel
 def _limits(boundary: Int64s, pieces: Int64s, rules: Rules) -> Int64s:
     """Return how far each piece may move inward and outward, (p, 2).
 

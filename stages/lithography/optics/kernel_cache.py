@@ -12,21 +12,14 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import user_cache
+
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-def folder() -> Path:
-    """Return where kernels are kept: ``HOTSCAN_CACHE``, else the user's cache."""
-    asked = os.environ.get("HOTSCAN_CACHE")
-    if asked:
-        return Path(asked)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotscan"
 
 
 def kept(depends_on: object, make: Callable[[], Arrays]) -> Arrays:
@@ -38,7 +31,7 @@ def kept(depends_on: object, make: Callable[[], Arrays]) -> Arrays:
         Everything that the arrays depend on, the version of the code that makes them included.
     """
     text = json.dumps(depends_on, sort_keys=True).encode()
-    path = folder() / f"kernels-{hashlib.blake2b(text, digest_size=16).hexdigest()}.npz"
+    path = user_cache() / f"kernels-{hashlib.blake2b(text, digest_size=16).hexdigest()}.npz"
     try:
         with path.open("rb") as stream, np.load(stream) as file:
             return {name: file[name] for name in file.files}

@@ -28,8 +28,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from stages.compiled import digest_of
 from stages.contracts import Floats
 from stages.errors import ConfigError
+from stages.lithography import process as process_module
 from stages.lithography.optics.kernel_cache import kept
 from stages.lithography.process import KernelFile, Process, Source
 
@@ -39,8 +41,8 @@ GRID_PX = 128
 """Samples along a side of a field."""
 _RINGS = 24
 """Source points along its outer radius; light of fewer is coherent again across a field."""
-_VERSION = 2
-"""Of the arithmetic of kernels: those of another version on disk are not used."""
+_CODE = digest_of([Path(__file__), Path(process_module.__file__)])
+"""What makes kernels: those on disk that other code made are not used."""
 _FINE = 8
 """Points along a side of the cell of a source point, to weigh it by the area that is lit."""
 
@@ -144,7 +146,7 @@ def kernels(process: Process, defocus_nm: float, field: Field) -> Kernels:
     optics = ("wavelength_nm", "na", "refractive_index", "source", "energy")
     depends_on = {name: about[name] for name in optics} | {
         "defocus_nm": defocus_nm, "side_nm": field.side_nm, "band": field.band, "rings": _RINGS,
-        "version": _VERSION,
+        "code": _CODE,
     }  # fmt: skip
     arrays = kept(depends_on, lambda: _decomposed(process, defocus_nm, field))
     return Kernels(torch.from_numpy(arrays["waves"]), torch.from_numpy(arrays["rest"]))

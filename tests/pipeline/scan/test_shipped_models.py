@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from pipeline.config import Resources, load_config
 from pipeline.passes.arrays import read_patterns
 from pipeline.scan.scan import scan
 from stages.detector import checkpoint
-from tests.support.optical import runs_of, tracks
 from tests.support.small_scan import BLOCK
 
 NEAR = 1e-5
@@ -31,29 +31,38 @@ class Golden:
 
 
 GOLDEN = {
-    "krf130-met1": Golden(clips=0, patterns=0, flagged=0, hotspots=0),
-    "arfi45": Golden(clips=0, patterns=0, flagged=0, hotspots=0),
+    "krf130-met1": Golden(clips=2112, patterns=2012, flagged=367, hotspots=135),
+    "arfi45": Golden(clips=272, patterns=272, flagged=84, hotspots=24),
 }
 
 
-def write_45_nm_wires(path: Path) -> Path:
-    """Random wires of 45 nm at a pitch of 90 nm, with ties between some; 18 x 18 um."""
+ROI_UM = (40.0, 40.0, 100.0, 95.0)
+SHRINK = 45 / 140
+"""What makes the least width of the sample block, 140 nm, that of arfi45."""
+
+
+def write_shrunk_block(path: Path) -> Path:
+    """Write the metal of the sample block as small as arfi45 prints it."""
+    whole = path.with_name("block.gds")
+    whole.write_bytes(gzip.decompress(BLOCK.read_bytes()))
+    (top,) = gdstk.read_gds(whole).top_level()
     library = gdstk.Library(unit=1e-6, precision=1e-9)
-    cell = library.new_cell("wires")
-    for x0, y0, x1, y1 in runs_of(tracks(3, 400, 400)) * 0.045:
-        cell.add(gdstk.rectangle((x0, y0), (x1, y1), layer=68, datatype=20))
+    cell = library.new_cell("shrunk")
+    for polygon in top.get_polygons(layer=68, datatype=20):
+        points_um = np.rint(polygon.points * 1000 * SHRINK) / 1000
+        cell.add(gdstk.Polygon(points_um, layer=68, datatype=20))
     library.write_gds(path)
     return path
 
 
 @pytest.mark.parametrize("model", GOLDEN)
 def test_a_shipped_model_flags_what_it_did(model: str, tmp_path: Path) -> None:
+    layout, roi_um = BLOCK, ROI_UM
     if model == "arfi45":
-        layout, area = write_45_nm_wires(tmp_path / "wires.gds"), {}
-    else:
-        layout, area = BLOCK, {"roi_um": (40.0, 40.0, 100.0, 95.0)}
+        layout = write_shrunk_block(tmp_path / "shrunk.gds")
+        roi_um = tuple(round(v * SHRINK, 3) for v in ROI_UM)
     config = load_config(
-        None, {"layout": {"layers": ["68/20"], **area}, "scores": {"model": model}}
+        None, {"layout": {"layers": ["68/20"], "roi_um": roi_um}, "scores": {"model": model}}
     )
     result = scan(layout, tmp_path / "run", config, Resources(workers=0), lambda event: None)
     score, count = read_patterns(result.run, "score", "count")

@@ -18,7 +18,7 @@ demo: $(VENV)/.ready  ## scan the sample block and say where the report is
 	$(BIN)/hotscan scan sample_layouts/block.gds.gz --layer 68/20 --out demo_run --workers 2
 
 test: $(VENV)/.ready  ## the tests that need minutes at most
-	time $(BIN)/python -m pytest -m 'not slow' -n $(TEST_PROCESSES) --dist worksteal --durations 15
+	$(BIN)/python -m pytest -m 'not slow' -n $(TEST_PROCESSES) --dist worksteal --durations 15
 
 test-slow: $(VENV)/.ready  ## the rest: every kill, the real chip
 	$(BIN)/python -m pytest -m slow

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+TEST_PROCESSES ?= 2
 
 .PHONY: demo test test-slow check docs bench model samples clean
 
@@ -17,7 +18,7 @@ demo: $(VENV)/.ready  ## scan the sample block, simulate its hotspots, print whe
 	$(BIN)/hotscan scan sample_layouts/block.gds.gz --layer 68/20 --out demo_run --workers 2 --confirm
 
 test: $(VENV)/.ready  ## the tests that need minutes at most
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n $(TEST_PROCESSES) --dist worksteal --durations 15
 
 test-slow: $(VENV)/.ready  ## the rest: every kill, the real chip
 	$(BIN)/python -m pytest -m slow

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,20 +18,15 @@ settings.load_profile("compiled")
 # Two threads that wait for each other on a busy machine take ten times as long as one.
 torch.set_num_threads(1)
 
+# In the background SIGINT is ignored, which the commands that tests interrupt would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def data_folder() -> Path:
     """Folder of the real layouts, which the project does not ship."""
     return Path(os.environ.get("HOTSCAN_DATA", CHECKOUT.parent / "shared" / "data"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep kernels in a folder of this session: none of other code is read, none is left."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOTSCAN_CACHE", str(tmp_path_factory.mktemp("kernels")))
-        yield
 
 
 @pytest.fixture(scope="session")

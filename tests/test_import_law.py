@@ -20,7 +20,9 @@ ROOMS = (
 FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure")}
 """Rooms inside a folder of `stages`, ground floor first."""
 
-FOUNDATION = ("stages.contracts", "stages.errors", "stages.settings", "stages.geometry")
+FOUNDATION = (
+    "stages.compiled", "stages.contracts", "stages.errors", "stages.settings", "stages.geometry",
+)  # fmt: skip
 """What every stage may import."""
 
 NEIGHBOURS = {"stages/scores.py": ("stages.detector",)}
@@ -30,7 +32,7 @@ TORCH = ("stages/scores.py", "stages/detector/", "stages/lithography/")
 GDSTK = ("stages/layout/builder.py", "stages/exports/markers.py")
 
 WRITERS = {
-    "stages/detector/checkpoint.py", "stages/layout/builder.py",
+    "stages/compiled.py", "stages/detector/checkpoint.py", "stages/layout/builder.py",
     "stages/lithography/optics/kernel_cache.py",
 }  # fmt: skip
 """Stages that touch files, as the docstring of `stages` says; all others only compute."""

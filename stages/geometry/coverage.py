@@ -6,11 +6,11 @@ alone. Any other polygon goes through shapely's union and the signed-area sum of
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import shapely
 
+from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
 from stages.geometry.windows import bin_rects, rects_in_window
 
@@ -18,7 +18,7 @@ FULL = 255
 """Grey level of a pixel that is covered wholly."""
 
 
-@numba.njit(cache=True)
+@kernel
 def _add_rect(area: Int64s, x_min: int, y_min: int, x_max: int, y_max: int, pixel_dbu: int) -> None:
     """Add a rectangle, in dbu from the picture's corner and within it, to ``(rows, columns)``."""
     column_0, column_1 = x_min // pixel_dbu, (x_max - 1) // pixel_dbu
@@ -35,7 +35,7 @@ def _add_rect(area: Int64s, x_min: int, y_min: int, x_max: int, y_max: int, pixe
             area[row, column_1] += height * (x_max - column_1 * pixel_dbu)
 
 
-@numba.njit(cache=True)
+@kernel
 def cover(rects: Int64s, x_dbu: int, y_dbu: int, pixel_dbu: int, columns: int, rows: int) -> Int64s:
     """Return the covered area of each pixel, (rows, columns) in dbu squared.
 
@@ -60,7 +60,7 @@ def cover(rects: Int64s, x_dbu: int, y_dbu: int, pixel_dbu: int, columns: int, r
     return area
 
 
-@numba.njit(cache=True)
+@kernel
 def draw_windows(
     rects: Int64s, x_dbu: Int64s, y_dbu: Int64s, pixel_dbu: int, size_px: int
 ) -> Bytes:
@@ -101,7 +101,7 @@ def draw_windows(
     return pictures
 
 
-@numba.njit(cache=True)
+@kernel
 def _add_edges(cover_px: Floats, x: Floats, y: Floats) -> None:
     """Add the signed area to the right of each edge of a ring, per pixel, before the sum over x.
 

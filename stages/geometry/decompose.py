@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from stages.compiled import kernel
 from stages.contracts import Int64s
 from stages.geometry.union import sweep
 
 
-@numba.njit(cache=True)
+@kernel
 def decompose(points: Int64s, starts: Int64s) -> tuple[Int64s, Int64s, Int64s]:
     """Cut the rectilinear polygons into rectangles, and name the others.
 

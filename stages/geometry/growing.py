@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from stages.compiled import kernel
 from stages.contracts import Int64s
 
 
-@numba.njit(cache=True)
+@kernel
 def room(array: Int64s, used: int) -> Int64s:
     """Return ``(n, columns)`` with a free row after the first `used`, doubled where it is full."""
     if used < array.shape[0]:

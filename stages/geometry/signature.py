@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
 from stages.geometry.symmetry import SYMMETRIES
 from stages.geometry.union import merge
@@ -67,7 +67,7 @@ def signatures(
     return signed
 
 
-@numba.njit(cache=True)
+@kernel
 def _scattered(value: np.uint64, half: int) -> np.uint64:
     """Return half of f, one to one: the finaliser of splitmix64 (S. Vigna, 2015)."""
     value = (value + np.uint64(1)) * SEEDS[half]
@@ -76,14 +76,14 @@ def _scattered(value: np.uint64, half: int) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@numba.njit(cache=True)
+@kernel
 def _corner(x: int, y: int, layer: int, half: int) -> np.uint64:
     """Return half of f of a place in a window, under 2**28 dbu from its corner."""
     place = (np.uint64(layer) << np.uint64(56)) | (np.uint64(x) << np.uint64(28)) | np.uint64(y)
     return _scattered(place, half)
 
 
-@numba.njit(cache=True)
+@kernel
 def _sign_windows(
     rects: Int64s,
     left: Int64s,

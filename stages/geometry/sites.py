@@ -7,10 +7,10 @@ within a stated distance of it, so that every tiling finds the same places.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import kernel
 from stages.contracts import Int64s
 from stages.geometry.union import runs_gaps_edges, transposed
 
@@ -58,7 +58,7 @@ def _sites_in_x(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int64s:
     return sites
 
 
-@numba.njit(cache=True)
+@kernel
 def _edge_at(edges: Int64s, x: int, y: int) -> int:
     """Return the edge at `x` that spans upward from `y`; edges are in the order of x, y_lo."""
     low, high = 0, edges.shape[0]
@@ -71,12 +71,12 @@ def _edge_at(edges: Int64s, x: int, y: int) -> int:
     return low - 1
 
 
-@numba.njit(cache=True)
+@kernel
 def _is_tip(edges: Int64s, i: int, line_end_dbu: int) -> bool:
     return edges[i, 2] - edges[i, 1] <= line_end_dbu and edges[i, 4] == 1 and edges[i, 5] == 1
 
 
-@numba.njit(cache=True)
+@kernel
 def _append_along(
     sites: Int64s, used: int, x: int, low: int, high: int, rule: int, measure: int, spacing: int
 ) -> tuple[Int64s, int]:
@@ -102,7 +102,7 @@ def _append_along(
     return sites, used
 
 
-@numba.njit(cache=True)
+@kernel
 def _space_sites(
     spaces: Int64s, right: Int64s, left: Int64s, limits: Int64s, spacing: int
 ) -> Int64s:
@@ -118,7 +118,7 @@ def _space_sites(
     return sites[:used].copy()
 
 
-@numba.njit(cache=True)
+@kernel
 def _neck_sites(runs: Int64s, right: Int64s, left: Int64s, limits: Int64s, spacing: int) -> Int64s:
     """Find narrow stretches that are no line end: a width is risky where its edges turn.
 
@@ -171,7 +171,7 @@ def thin_sites(sites: Int64s, distance_dbu: int) -> Int64s:
     return kept
 
 
-@numba.njit(cache=True)
+@kernel
 def _thinned(ranked: Int64s, distance: int, rounds: int) -> Int64s:
     """Return which of the sites, strongest first, stay."""
     n = ranked.shape[0]
@@ -199,7 +199,7 @@ def _thinned(ranked: Int64s, distance: int, rounds: int) -> Int64s:
     return np.flatnonzero(state != 2)
 
 
-@numba.njit(cache=True)
+@kernel
 def _near(
     s: int,
     bin_s: int,

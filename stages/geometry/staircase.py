@@ -7,9 +7,9 @@ from it, and on average on it; the area is kept to the rounding.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
 from stages.geometry.growing import room
 
@@ -42,7 +42,7 @@ def as_rects(shapes: Shapes, step_dbu: int) -> Int64s:
     return np.concatenate([shapes.rects, _slabs(shapes.points, shapes.point_start, step_dbu)])
 
 
-@numba.njit(cache=True)
+@kernel
 def _slabs(points: Int64s, starts: Int64s, step: int) -> Int64s:
     out, used = np.empty((64, 4), np.int64), 0
     for p in range(len(starts) - 1):

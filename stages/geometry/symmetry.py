@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from stages.compiled import kernel
 from stages.contracts import Bytes, Int64s
 
 SYMMETRIES = {8: np.arange(8), 4: np.arange(4), 1: np.arange(1)}
@@ -13,7 +13,7 @@ rows, bit 2 exchanges them afterwards. A source that is equal in x and y allows 
 dipole the four that do not exchange x and y."""
 
 
-@numba.njit(cache=True)
+@kernel
 def _source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
     """Return where the pixel of a turned picture comes from."""
     if symmetry & 4:
@@ -25,7 +25,7 @@ def _source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
     return row, column
 
 
-@numba.njit(cache=True)
+@kernel
 def _precedes(picture: Bytes, symmetry: int, best: int) -> bool:
     """Say whether the picture under `symmetry` comes before it under `best` in byte order."""
     layers, size = picture.shape[0], picture.shape[1]
@@ -39,7 +39,7 @@ def _precedes(picture: Bytes, symmetry: int, best: int) -> bool:
     return False
 
 
-@numba.njit(cache=True)
+@kernel
 def first_of_twins(pictures: Bytes, symmetries: Int64s) -> Bytes:
     """Return each picture turned to the first, in byte order, of its twins under `symmetries`.
 

@@ -10,9 +10,9 @@ For the other direction swap x and y first (`transposed`).
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from stages.compiled import kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import room
 
@@ -77,7 +77,7 @@ def _sweep_rects(rects: Int64s, limit_dbu: np.int64) -> tuple[Int64s, Int64s, In
     return runs, spaces, boundary
 
 
-@numba.njit(cache=True)
+@kernel
 def _intervals(active: Int64s, count: int, out: Int64s) -> int:
     """Write the intervals of non-zero winding of the sorted `active` sides, return how many."""
     found, winding = 0, 0
@@ -96,7 +96,7 @@ def _intervals(active: Int64s, count: int, out: Int64s) -> int:
     return found
 
 
-@numba.njit(cache=True)
+@kernel
 def _advance(
     active: Int64s, count: int, y: int, sides: Int64s, order: Int64s, at: int
 ) -> tuple[int, int]:
@@ -123,7 +123,7 @@ def _advance(
     return kept + (at - first), at
 
 
-@numba.njit(cache=True)
+@kernel
 def _carry(
     before: Int64s, before_count: int, now: Int64s, now_count: int, y: int, out: Int64s, used: int
 ) -> tuple[Int64s, int]:
@@ -155,7 +155,7 @@ def _carry(
     return out, used
 
 
-@numba.njit(cache=True)
+@kernel
 def _inside(intervals: Int64s, count: int, x: int, side: int) -> int:
     """Say whether the interior next to `x`, on the given side, is covered (binary search)."""
     low, high = 0, count
@@ -172,7 +172,7 @@ def _inside(intervals: Int64s, count: int, x: int, side: int) -> int:
     return 1 if (end > x or (side < 0 and end == x)) else 0
 
 
-@numba.njit(cache=True)
+@kernel
 def _carry_edges(
     open_edges: Int64s,
     open_count: int,
@@ -210,7 +210,7 @@ def _carry_edges(
     return now_count, out, used
 
 
-@numba.njit(cache=True)
+@kernel
 def sweep(sides: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
     """Sweep upward over vertical sides, (n, 4): x, y_lo, y_hi, change of winding at x.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import kernel
 from stages.contracts import Box, Int32s, Int64s, PackedLayer, Shapes
 from stages.geometry.growing import room
 
@@ -61,7 +61,7 @@ def polygons_of(shapes: Shapes) -> list[npt.NDArray[np.int64]]:
     return np.split(shapes.points, shapes.point_start[1:-1]) if len(shapes.point_start) > 1 else []
 
 
-@numba.njit(cache=True)
+@kernel
 def turned_box(box: Int64s, turn: int, x: int, y: int) -> Int64s:
     """Return a box turned about the origin, then moved."""
     a, b, c, d = TURN_MATRIX[turn]
@@ -70,7 +70,7 @@ def turned_box(box: Int64s, turn: int, x: int, y: int) -> Int64s:
     return np.array([min(x_0, x_1), min(y_0, y_1), max(x_0, x_1), max(y_0, y_1)])
 
 
-@numba.njit(cache=True)
+@kernel
 def _unturned(box: Int64s, turn: int, x: int, y: int) -> Int64s:
     """Return a box of the parent in the coordinates of the child: `turned_box` undone."""
     a, b, c, d = TURN_MATRIX[turn]
@@ -80,7 +80,7 @@ def _unturned(box: Int64s, turn: int, x: int, y: int) -> Int64s:
     return np.array([min(x_0, x_1), min(y_0, y_1), max(x_0, x_1), max(y_0, y_1)])
 
 
-@numba.njit(cache=True)
+@kernel
 def _overlap(boxes: Int32s, i: int, window: Int64s) -> bool:
     return (
         boxes[i, 0] < window[2] and boxes[i, 2] > window[0]
@@ -88,7 +88,7 @@ def _overlap(boxes: Int32s, i: int, window: Int64s) -> bool:
     )  # fmt: skip
 
 
-@numba.njit(cache=True)
+@kernel
 def _found_items(
     first: int, count: int, item_box: Int32s, node_first: int, node_box: Int32s, window: Int64s
 ) -> Int64s:
@@ -120,7 +120,7 @@ def _found_items(
     return hits[:found]
 
 
-@numba.njit(cache=True)
+@kernel
 def _steps(
     low: int, high: int, step: int, count: int, window_low: int, window_high: int
 ) -> tuple[int, int]:
@@ -134,7 +134,7 @@ def _steps(
     return first, max(first, end)
 
 
-@numba.njit(cache=True)
+@kernel
 def _push_array(
     stack: Int64s,
     depth: int,
@@ -172,7 +172,7 @@ def _push_array(
     return stack, depth
 
 
-@numba.njit(cache=True)
+@kernel
 def _walk(
     item_start: Int64s,
     item_box: Int32s,

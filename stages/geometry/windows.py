@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import room
 
@@ -36,7 +36,7 @@ def touched(boxes: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> npt.N
     return found
 
 
-@numba.njit(cache=True)
+@kernel
 def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
     """List the rectangles by square bins of `pitch_dbu`.
 
@@ -80,7 +80,7 @@ def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
     return grid, start, member
 
 
-@numba.njit(cache=True)
+@kernel
 def rects_in_window(
     rects: Int64s, bins: Bins, size_dbu: int, x_dbu: int, y_dbu: int, local: Int64s
 ) -> tuple[Int64s, int]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
 
+from stages.compiled import kernel
 from stages.contracts import Bytes, Int64s, Layer
 from stages.layout.gdsii_grammar import Record
 from stages.layout.gdsii_names import numbered
@@ -98,7 +98,7 @@ class Seen(IntEnum):
 _SEEN = len(Seen)
 
 
-@njit(cache=True)
+@kernel
 def _walk(data: Bytes, wanted: Int64s) -> tuple[float, Int64s, Int64s, Int64s, Int64s, Int64s]:
     """Go through the records once. Owners are structures, by their number; offsets are in bytes.
 
@@ -156,7 +156,7 @@ def _walk(data: Bytes, wanted: Int64s) -> tuple[float, Int64s, Int64s, Int64s, I
     )  # fmt: skip
 
 
-@njit(cache=True)
+@kernel
 def _take(data: Bytes, at: int, code: int, seen: Int64s) -> None:
     """Remember what a record says of the element that it is in, or begins."""
     if code == Record.XY:
@@ -181,7 +181,7 @@ def _take(data: Bytes, at: int, code: int, seen: Int64s) -> None:
         seen[Seen.KIND], seen[Seen.BEGIN] = code, at
 
 
-@njit(cache=True)
+@kernel
 def _turn(seen: Int64s) -> int:
     """Return the code of `PackedLayer.inst_turn`, or `OTHER_TURN`."""
     if seen[Seen.OTHER_TURN]:
@@ -189,17 +189,17 @@ def _turn(seen: Int64s) -> int:
     return int(seen[Seen.QUARTERS] + 4 * seen[Seen.MIRRORED])
 
 
-@njit(cache=True)
+@kernel
 def _is_shape(code: int) -> bool:
     return bool(code == Record.BOUNDARY or code == Record.BOX or code == Record.PATH)
 
 
-@njit(cache=True)
+@kernel
 def _is_reference(code: int) -> bool:
     return bool(code == Record.SREF or code == Record.AREF)
 
 
-@njit(cache=True)
+@kernel
 def _corners(data: Bytes, shapes: Int64s) -> tuple[Int64s, Int64s]:
     """Return the corners of shapes, none first and last, and where each shape begins."""
     starts = np.zeros(len(shapes) + 1, np.int64)
@@ -217,7 +217,7 @@ def _corners(data: Bytes, shapes: Int64s) -> tuple[Int64s, Int64s]:
     return points, starts
 
 
-@njit(cache=True)
+@kernel
 def _references(data: Bytes, placed: Int64s, cells: Int64s) -> Int64s:
     """Return `REFERENCE`s of what the walk found placed."""
     names = np.empty((len(cells) + len(placed), 2), np.int64)
@@ -243,13 +243,13 @@ def _references(data: Bytes, placed: Int64s, cells: Int64s) -> Int64s:
     return found
 
 
-@njit(cache=True)
+@kernel
 def _end(data: Bytes, at: int) -> int:
     """Return where the data end that begin `at`, right after the head of their record."""
     return int(at - 4 + u16(data, at - 4))
 
 
-@njit(cache=True)
+@kernel
 def _index_of(wanted: Int64s, tag: int) -> int:
     for index in range(len(wanted)):
         if wanted[index] == tag:
@@ -257,7 +257,7 @@ def _index_of(wanted: Int64s, tag: int) -> int:
     return -1
 
 
-@njit(cache=True)
+@kernel
 def _put(table: Int64s, row: int, values: tuple[int, ...]) -> Int64s:
     """Write a row after the last, into a copy of twice the rows where all are used."""
     if row == len(table):

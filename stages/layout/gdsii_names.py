@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from stages.compiled import kernel
 from stages.contracts import Bytes, Int64s
 
 
-@njit(cache=True)
+@kernel
 def numbered(data: Bytes, names: Int64s) -> Int64s:
     """Return the number of each name, counted in the order in which they first come.
 
@@ -41,7 +41,7 @@ def numbered(data: Bytes, names: Int64s) -> Int64s:
     return found
 
 
-@njit(cache=True)
+@kernel
 def length(data: Bytes, at: int, size: int) -> int:
     """Return the length of a name without the NUL that fills it up."""
     while size > 0 and data[at + size - 1] == 0:
@@ -49,7 +49,7 @@ def length(data: Bytes, at: int, size: int) -> int:
     return size
 
 
-@njit(cache=True)
+@kernel
 def _hash(data: Bytes, at: int, size: int) -> int:
     """Return the 32-bit FNV-1a hash of a name (G. Fowler, L. C. Noll, K.-P. Vo, 1991)."""
     value = np.int64(2166136261)
@@ -58,6 +58,6 @@ def _hash(data: Bytes, at: int, size: int) -> int:
     return int(value)
 
 
-@njit(cache=True)
+@kernel
 def _same(data: Bytes, one: int, other: int, size: int) -> bool:
     return bool(np.array_equal(data[one : one + size], data[other : other + size]))

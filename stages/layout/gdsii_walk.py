@@ -8,8 +8,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
 
+from stages.compiled import gil_free_kernel, kernel
 from stages.contracts import Bytes, Int64s
 from stages.layout.gdsii_grammar import (
     DATA_BYTES,
@@ -60,7 +60,7 @@ def begun() -> Walk:
     return slots, 0.0, names, cuts, np.zeros((NOTES, 2), np.int64)
 
 
-@njit(cache=True, nogil=True)
+@gil_free_kernel
 def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
     """Go on through the records, up to ENDLIB or the first fault.
 
@@ -103,7 +103,7 @@ def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
     return slots, dbu_m, names, cuts, notes
 
 
-@njit(cache=True)
+@kernel
 def _check_frame(data: Bytes, slots: Int64s) -> int:
     at = slots[Slot.AT]
     if at + 4 > len(data):
@@ -126,7 +126,7 @@ def _check_frame(data: Bytes, slots: Int64s) -> int:
     return Fault.NONE
 
 
-@njit(cache=True)
+@kernel
 def _advance(code: int, slots: Int64s) -> int:
     state, bit = slots[Slot.STATE], np.int64(1) << code
     if not MAY_FOLLOW[state, code]:
@@ -153,7 +153,7 @@ def _advance(code: int, slots: Int64s) -> int:
     return Fault.NONE
 
 
-@njit(cache=True)
+@kernel
 def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64s) -> int:
     begin = slots[Slot.AT] + 4
     count = (end - begin) // 8
@@ -180,7 +180,7 @@ def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64
     return Fault.WILD if slots[Slot.VALUE] > slots[Slot.LIMIT] else Fault.NONE
 
 
-@njit(cache=True)
+@kernel
 def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
     at = slots[Slot.AT] + 4
     if code == Record.COLROW:
@@ -201,7 +201,7 @@ def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
     return Fault.NONE
 
 
-@njit(cache=True)
+@kernel
 def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, float]:
     user, dbu_m = real(data, slots[Slot.AT] + 4), real(data, slots[Slot.AT] + 12)
     if slots[Slot.LIMIT]:
@@ -212,26 +212,26 @@ def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, floa
     return Fault.NONE, dbu_m
 
 
-@njit(cache=True)
+@kernel
 def u16(data: Bytes, at: int) -> int:
     """Read an unsigned integer of 2 bytes, the high one first."""
     return int(data[at]) * 256 + int(data[at + 1])
 
 
-@njit(cache=True)
+@kernel
 def i16(data: Bytes, at: int) -> int:
     """Read a signed integer of 2 bytes, the high one first."""
     value: int = u16(data, at)
     return value - 65536 if value > 32767 else value
 
 
-@njit(cache=True)
+@kernel
 def i32(data: Bytes, at: int) -> int:
     """Read a signed integer of 4 bytes, the high one first."""
     return int(i16(data, at) * 65536 + u16(data, at + 2))
 
 
-@njit(cache=True)
+@kernel
 def real(data: Bytes, at: int) -> float:
     """Read a GDSII real: sign, exponent of 16 in excess of 64, mantissa of 56 bits below 1."""
     mantissa = 0.0
@@ -241,14 +241,14 @@ def real(data: Bytes, at: int) -> float:
     return sign * mantissa * 16.0 ** (np.int64(data[at] & 127) - 64)
 
 
-@njit(cache=True)
+@kernel
 def same_point(data: Bytes, one: int, other: int) -> bool:
     """Return whether two places hold the same x and y."""
     same_x = i32(data, one) == i32(data, other)
     return bool(same_x and i32(data, one + 4) == i32(data, other + 4))
 
 
-@njit(cache=True)
+@kernel
 def _on_line(data: Bytes, before: int, last: int, first: int) -> bool:
     """Return whether the last point changes nothing, lying in line with its neighbours."""
     u_x, u_y = i32(data, last) - i32(data, before), i32(data, last + 4) - i32(data, before + 4)
@@ -256,7 +256,7 @@ def _on_line(data: Bytes, before: int, last: int, first: int) -> bool:
     return bool(float(u_x) * v_y == float(u_y) * v_x)
 
 
-@njit(cache=True)
+@kernel
 def _off_grid(data: Bytes, colrow: int, origin: int) -> bool:
     for axis in range(2):
         far, copies = origin + 8 * (axis + 1), i16(data, colrow + 2 * axis)
@@ -266,7 +266,7 @@ def _off_grid(data: Bytes, colrow: int, origin: int) -> bool:
     return False
 
 
-@njit(cache=True)
+@kernel
 def _span(data: Bytes, begin: int, end: int) -> int:
     """Return the largest less the smallest of every other coordinate."""
     low, high = 2**31, -(2**31)
@@ -276,14 +276,14 @@ def _span(data: Bytes, begin: int, end: int) -> int:
     return max(high - low, 0)
 
 
-@njit(cache=True)
+@kernel
 def _count(notes: Int64s, note: int, at: int) -> None:
     if notes[note, 0] == 0:
         notes[note, 1] = at
     notes[note, 0] += 1
 
 
-@njit(cache=True)
+@kernel
 def _put(table: Int64s, slots: Int64s, used: int, one: int, two: int, three: int) -> Int64s:
     """Write a row after the last, into a table of twice the size where this one is full."""
     row = slots[used]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import kernel
 from stages.contracts import Int32s, Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.window_query import turned_box
@@ -136,7 +136,7 @@ class LayerBuilder:
         )
 
 
-@numba.njit(cache=True)
+@kernel
 def _reach(coordinates: Int64s) -> int:
     """Return the largest absolute coordinate, 0 of none."""
     reach = np.int64(0)
@@ -146,7 +146,7 @@ def _reach(coordinates: Int64s) -> int:
     return int(reach)
 
 
-@numba.njit(cache=True)
+@kernel
 def _placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
     """Return the box that all copies of each placement fill, (n, 4)."""
     boxes = np.empty((len(placements), 4), np.int64)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from stages.compiled import kernel
 from stages.contracts import Int64s
 from stages.geometry.window_query import FANOUT
 
 
-@numba.njit(cache=True)
+@kernel
 def spatial_order(boxes: Int64s) -> Int64s:
     """Return the order that puts neighbours together: strips in x, within a strip by y.
 
@@ -29,7 +29,7 @@ def spatial_order(boxes: Int64s) -> Int64s:
     return order
 
 
-@numba.njit(cache=True)
+@kernel
 def node_boxes(boxes: Int64s) -> Int64s:
     """Return the boxes of all nodes over ordered item boxes, level after level, lowest first."""
     count, level = 0, len(boxes)

@@ -19,13 +19,18 @@ from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.thresholds import OperatingPoint
+from tests.support.shared import make_once
 from tests.support.small_scan import DENSE, LABELLED_UM, Ended, Hotscan, SmallScan
 
 
 @pytest.fixture(scope="session")
 def small_scan(tmp_path_factory: pytest.TempPathFactory) -> SmallScan:
     """An untrained network flags nonsense, but always the same; its threshold flags some 2 %."""
-    folder = tmp_path_factory.mktemp("model")
+    folder = make_once(tmp_path_factory, "model", _write_model)
+    return SmallScan(DENSE, folder / "tiny.pt")
+
+
+def _write_model(folder: Path) -> None:
     torch.manual_seed(1)
     config = DetectorConfig(stem=16, fine=(8,), coarse=(8, 8), embedding=8)  # quick
     model = checkpoint.Checkpoint(
@@ -41,25 +46,31 @@ def small_scan(tmp_path_factory: pytest.TempPathFactory) -> SmallScan:
     threshold = float(np.quantile(scores, 0.98))
     point = replace(model.operating_point, threshold=threshold)
     checkpoint.save(folder / "tiny.pt", replace(model, operating_point=point))
-    return SmallScan(DENSE, folder / "tiny.pt")
 
 
 @pytest.fixture(scope="session")
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A labelled dataset of 15 x 15 um of the crowded sample."""
-    out = tmp_path_factory.mktemp("labelled") / "dataset"
-    request = LabelRequest(layout=DENSE, out=out, layers=("68/20",), roi_um=LABELLED_UM)
-    label_layout(request, Resources(workers=0), lambda event: None)
-    return out
+
+    def label(folder: Path) -> None:
+        request = LabelRequest(
+            layout=DENSE, out=folder / "dataset", layers=("68/20",), roi_um=LABELLED_UM
+        )
+        label_layout(request, Resources(workers=0), lambda event: None)
+
+    return make_once(tmp_path_factory, "labelled", label) / "dataset"
 
 
 @pytest.fixture(scope="session")
 def reference(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The scan by the for-loop, which every other way of running must equal."""
-    result = small_scan(tmp_path_factory.mktemp("reference") / "run", tiles={"size_um": 100.0})
-    assert result.complete
-    assert result.metrics["hotspots"] > 10
-    return result.run
+
+    def scan_block(folder: Path) -> None:
+        result = small_scan(folder / "run", tiles={"size_um": 100.0})
+        assert result.complete
+        assert result.metrics["hotspots"] > 10
+
+    return Run(make_once(tmp_path_factory, "reference", scan_block) / "run")
 
 
 @pytest.fixture

@@ -142,6 +142,15 @@ class TestSites:
             found += rows(place_site_clips([near], tile.box, area, CORE, LIMITS))
         assert sorted(found) == rows(whole)
 
+    @pytest.mark.parametrize(("apart", "clips"), [(148, 1), (150, 1), (152, 2), (174, 2)])
+    def test_a_site_at_the_rim_of_a_core_has_a_clip_of_its_own(
+        self, apart: int, clips: int
+    ) -> None:
+        """A core reaches 200 from its centre, and answers for sites up to 150: a rim of 50."""
+        rects = [(-300, 0, -20, 100), (20, 0, apart - 10, 100), (apart + 10, 0, apart + 300, 100)]
+        box = Box(-2000, -2000, 2000, 2000)
+        assert len(place_site_clips([shapes_of(rects)], box, box, CORE, LIMITS)) == clips
+
     def test_only_clips_of_tile_and_area_are_returned(self) -> None:
         rects = layout(3, 150)
         tile, area = Box(-500, -500, 500, 500), Box(0, -300, 2000, 900)

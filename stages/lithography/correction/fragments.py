@@ -18,10 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Self
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import kernel
 from stages.contracts import Box, Int64s
 from stages.geometry.union import edges, transposed
 
@@ -213,7 +213,7 @@ def _match_corners(vertical: Int64s, horizontal: Int64s) -> tuple[Int64s, Int64s
     return upright, lying
 
 
-@numba.njit(cache=True)
+@kernel
 def _cut_edges(boundary: Int64s, rules: Rules) -> Int64s:
     """Cut edges into pieces, (p, 5): edge, low, high, ends, control."""
     corner, fragment = rules.corner, rules.fragment
@@ -257,7 +257,7 @@ def _cut_edges(boundary: Int64s, rules: Rules) -> Int64s:
     return out[:used]
 
 
-@numba.njit(cache=True)
+@kernel
 def _limit_moves(boundary: Int64s, pieces: Int64s, rules: Rules) -> Int64s:
     """Return how far each piece may move inward and outward, (p, 2).
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
+from stages.compiled import kernel
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.geometry.union import edges, transposed
 from stages.lithography.optics.exposure import count_spline_px, expose
@@ -25,7 +25,7 @@ _REFINED = 4
 """Secant steps from there to the contour."""
 
 
-@numba.njit(cache=True)
+@kernel
 def _evaluate(line: Floats, place: float) -> float:
     """Return the spline with coefficients `line` at a place, 1 is the second coefficient's."""
     i = int(place)
@@ -33,7 +33,7 @@ def _evaluate(line: Floats, place: float) -> float:
     return w_0 * line[i - 1] + w_1 * line[i] + w_2 * line[i + 1] + w_3 * line[i + 2]
 
 
-@numba.njit(cache=True)
+@kernel
 def measure_displacements(
     coef: Float32s, x: Int64s, y: Int64s, side: Int64s, scale: float, level: float, reach: float
 ) -> Floats:

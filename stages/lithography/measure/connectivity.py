@@ -16,9 +16,9 @@ corner may print either way: they count as one shape for a bridge and as two for
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from stages.compiled import kernel
 from stages.contracts import Float32s, Floats, Int32s, Int64s
 from stages.geometry.growing import room
 from stages.lithography.measure.sections import BRIDGE, EXTRA, MISSING, OPEN, Rules
@@ -53,7 +53,7 @@ def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules) -> F
     return rows[(x >= x_min) & (x < x_max) & (y >= y_min) & (y < y_max)]
 
 
-@numba.njit(cache=True)
+@kernel
 def _refine(coef: Float32s) -> Float32s:
     """Return the periodic spline on the finer lattice, (2 n, 2 n)."""
     n = coef.shape[0]
@@ -73,7 +73,7 @@ def _refine(coef: Float32s) -> Float32s:
     return values
 
 
-@numba.njit(cache=True)
+@kernel
 def _evaluate_knot_and_next(
     a: np.float32, b: np.float32, c: np.float32, d: np.float32
 ) -> tuple[np.float32, np.float32]:
@@ -82,7 +82,7 @@ def _evaluate_knot_and_next(
     return on, np.float32(23 / 48) * (b + c) + np.float32(1 / 48) * (a + d)
 
 
-@numba.njit(cache=True)
+@kernel
 def _find_root(parent: Int32s, i: int) -> int:
     while parent[i] != i:
         parent[i] = parent[parent[i]]
@@ -90,7 +90,7 @@ def _find_root(parent: Int32s, i: int) -> int:
     return i
 
 
-@numba.njit(cache=True)
+@kernel
 def _join_shapes(runs: Int64s) -> tuple[Int32s, Int32s]:
     """Return the shape of each run, from 1: by common edges, and by common corners as well."""
     whole = np.arange(len(runs)).astype(np.int32)
@@ -113,7 +113,7 @@ def _join_shapes(runs: Int64s) -> tuple[Int32s, Int32s]:
     return whole + np.int32(1), joined + np.int32(1)
 
 
-@numba.njit(cache=True)
+@kernel
 def _find_points(low: int, high: int, scale: float, size: int) -> tuple[int, int, bool]:
     """Return the lattice points in [low, high) off the border, and whether there are any.
 
@@ -127,7 +127,7 @@ def _find_points(low: int, high: int, scale: float, size: int) -> tuple[int, int
     return max(first, 1), min(last, size - 1), holds
 
 
-@numba.njit(cache=True)
+@kernel
 def _find_middle(run: Int64s, scale: float, size: int) -> int:
     """Return the middle point of a run, in the flattened lattice."""
     x_0, x_1, _ = _find_points(run[0], run[2], scale, size)
@@ -135,7 +135,7 @@ def _find_middle(run: Int64s, scale: float, size: int) -> int:
     return (y_0 + y_1) // 2 * size + (x_0 + x_1) // 2
 
 
-@numba.njit(cache=True)
+@kernel
 def _draw_shapes(runs: Int64s, shape_of: Int32s, scale: float, size: int) -> Int32s:
     """Return the shape at each point, 0 where nothing is drawn and along the border.
 
@@ -163,7 +163,7 @@ def _draw_shapes(runs: Int64s, shape_of: Int32s, scale: float, size: int) -> Int
     return at
 
 
-@numba.njit(cache=True)
+@kernel
 def _separate(at: Int32s, run: Int64s, other: int, scale: float) -> None:
     """Clear the points of another shape that are next to a run."""
     x_0, x_1, _ = _find_points(run[0], run[2], scale, len(at))
@@ -174,7 +174,7 @@ def _separate(at: Int32s, run: Int64s, other: int, scale: float) -> None:
                 at[y, x] = 0
 
 
-@numba.njit(cache=True)
+@kernel
 def _label_pieces(values: Float32s, level: float, labels: Int32s) -> None:
     """Write the number of the printed piece at each point, from 1; 0 is dark, and so is the border.
 
@@ -204,7 +204,7 @@ def _label_pieces(values: Float32s, level: float, labels: Int32s) -> None:
         labels[spans[i, 0], spans[i, 1] : spans[i, 2]] = _find_root(parent, i) + 1
 
 
-@numba.njit(cache=True)
+@kernel
 def _find_spans(
     row: Float32s, y: int, level: np.float32, spans: Int64s, used: int
 ) -> tuple[Int64s, int]:
@@ -224,7 +224,7 @@ def _find_spans(
     return spans, used
 
 
-@numba.njit(cache=True)
+@kernel
 def _interpolate_saddle(values: Float32s, y: int, x: int) -> float:
     """Return the image in the middle of a cell of the lattice, its upper right at (y, x).
 
@@ -238,7 +238,7 @@ def _interpolate_saddle(values: Float32s, y: int, x: int) -> float:
     return middle / 256
 
 
-@numba.njit(cache=True)
+@kernel
 def _spread(medium: Int32s, source: Int32s, free: Int64s, around: Int64s, owner: Int32s) -> Int64s:
     """Grow the sources at equal speed, each within its medium; return where two meet.
 
@@ -274,7 +274,7 @@ def _spread(medium: Int32s, source: Int32s, free: Int64s, around: Int64s, owner:
     return queue[:met]
 
 
-@numba.njit(cache=True)
+@kernel
 def _find_free(medium: Int32s, source: Int32s) -> Int64s:
     """Return the points of a medium that hold no source."""
     points, used = np.empty(len(medium), np.int64), 0
@@ -285,7 +285,7 @@ def _find_free(medium: Int32s, source: Int32s) -> Int64s:
     return points[:used]
 
 
-@numba.njit(cache=True)
+@kernel
 def _find_peaks(values: Float32s, points: Int64s, around: Int64s, owner: Int32s) -> Int64s:
     """Return the brightest points of the lines along which owners meet, of those next to them.
 
@@ -304,7 +304,7 @@ def _find_peaks(values: Float32s, points: Int64s, around: Int64s, owner: Int32s)
     return peaks[:used]
 
 
-@numba.njit(cache=True)
+@kernel
 def _is_ridge(values: Float32s, k: int, size: int) -> bool:
     """Whether a point is the brightest of its neighbours along x or along y."""
     v = values[k]
@@ -312,14 +312,14 @@ def _is_ridge(values: Float32s, k: int, size: int) -> bool:
     return along_x or (v >= values[k - size] and v > values[k + size])
 
 
-@numba.njit(cache=True)
+@kernel
 def _emit(out: Int64s, used: int, kind: int, k: int, c: int) -> tuple[Int64s, int]:
     out = room(out, used)
     out[used, 0], out[used, 1], out[used, 2] = kind, k, c
     return out, used + 1
 
 
-@numba.njit(cache=True)
+@kernel
 def _compare(values: Float32s, runs: Int64s, levels: Floats, scale: float) -> Int64s:
     """Return the kind, the point and the index of the level of every failure."""
     size = values.shape[0]

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from stages.compiled import kernel
 from stages.contracts import Float32s, Floats, Int64s
 from stages.lithography.optics.splines import blend
 
@@ -60,13 +60,13 @@ class Line(NamedTuple):
     """(c,) intensity above which each corner of the process window prints."""
 
 
-@numba.njit(cache=True)
+@kernel
 def _blend(t: float) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     w_0, w_1, w_2, w_3 = blend(t)
     return np.float32(w_0), np.float32(w_1), np.float32(w_2), np.float32(w_3)
 
 
-@numba.njit(cache=True)
+@kernel
 def _trace(coef: Float32s, row: float, line: Float32s, profile: Float32s) -> None:
     """Write the image along a row, `FINE` samples a step; the field is periodic."""
     n = coef.shape[0]
@@ -84,7 +84,7 @@ def _trace(coef: Float32s, row: float, line: Float32s, profile: Float32s) -> Non
             )
 
 
-@numba.njit(cache=True)
+@kernel
 def _find_crossing(profile: Float32s, i: int, level: float) -> float:
     """Return where the profile crosses `level` between samples i and i + 1, by a parabola."""
     rise = profile[i + 1] - profile[i]
@@ -96,7 +96,7 @@ def _find_crossing(profile: Float32s, i: int, level: float) -> float:
     return i + min(max(s, 0.0), 1.0)
 
 
-@numba.njit(cache=True)
+@kernel
 def _measure_extent(
     profile: Float32s, lo: float, hi: float, level: float, sign: int, reach: float
 ) -> float:
@@ -126,7 +126,7 @@ def _measure_extent(
     return right - left
 
 
-@numba.njit(cache=True)
+@kernel
 def _measure_displacement(
     profile: Float32s, edge: float, side: int, level: float, reach: float
 ) -> float:
@@ -149,7 +149,7 @@ def _measure_displacement(
     return min(max((edge - _find_crossing(profile, i, level)) * side, -reach), reach)
 
 
-@numba.njit(cache=True)
+@kernel
 def cross_lines(runs: Int64s, pitch_dbu: int, lines: int) -> tuple[Int64s, Int64s, Int64s]:
     """Return the intervals of the runs on each line, sorted: start (lines + 1,), x_lo, x_hi.
 
@@ -173,7 +173,7 @@ def cross_lines(runs: Int64s, pitch_dbu: int, lines: int) -> tuple[Int64s, Int64
     return start, x_lo, x_hi
 
 
-@numba.njit(cache=True)
+@kernel
 def _find_beyond(x_hi: Int64s, low: int, high: int, x: int) -> int:
     """Return the first interval of ``low..high`` that ends beyond `x`."""
     while low < high:
@@ -185,7 +185,7 @@ def _find_beyond(x_hi: Int64s, low: int, high: int, x: int) -> int:
     return low
 
 
-@numba.njit(cache=True)
+@kernel
 def _check_straight(
     start: Int64s, x_lo: Int64s, x_hi: Int64s, j: int, lines: int, a: int, b: int
 ) -> tuple[bool, bool, bool, bool]:
@@ -209,7 +209,7 @@ def _check_straight(
     return covered, clear, left, right
 
 
-@numba.njit(cache=True)
+@kernel
 def _emit(
     out: Floats, used: int, kind: int, x: float, y: float, corner: int, severity: float
 ) -> tuple[Floats, int]:
@@ -222,7 +222,7 @@ def _emit(
     return out, used + 1
 
 
-@numba.njit(cache=True)
+@kernel
 def _check_extent(
     line: Line, a: int, b: int, metal: bool, rules: Rules, out: Floats, used: int
 ) -> tuple[Floats, int]:
@@ -240,7 +240,7 @@ def _check_extent(
     return out, used
 
 
-@numba.njit(cache=True)
+@kernel
 def _check_edge(
     line: Line, kind: int, edge: int, side: int, rules: Rules, out: Floats, used: int
 ) -> tuple[Floats, int]:
@@ -256,7 +256,7 @@ def _check_edge(
     return out, used
 
 
-@numba.njit(cache=True)
+@kernel
 def _check_line(
     line: Line, crossed: tuple[Int64s, Int64s, Int64s], j: int, rules: Rules, out: Floats,
     used: int,
@@ -283,7 +283,7 @@ def _check_line(
     return out, used
 
 
-@numba.njit(cache=True)
+@kernel
 def measure(coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: Rules) -> Floats:
     """Measure one field along x and return the samples that fail.
 

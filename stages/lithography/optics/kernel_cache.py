@@ -14,21 +14,14 @@ import os
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stages.compiled import user_cache
+
 Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-def cache_folder() -> Path:
-    """Return the folder of the cache: ``HOTSCAN_CACHE``, else the user's cache folder."""
-    asked = os.environ.get("HOTSCAN_CACHE")
-    if asked:
-        return Path(asked)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotscan"
 
 
 def load_or_compute(depends_on: object, compute: Callable[[], Arrays]) -> Arrays:
@@ -40,7 +33,7 @@ def load_or_compute(depends_on: object, compute: Callable[[], Arrays]) -> Arrays
         Everything that the arrays depend on, including the version of the code that computes them.
     """
     text = json.dumps(depends_on, sort_keys=True).encode()
-    path = cache_folder() / f"kernels-{hashlib.blake2b(text, digest_size=16).hexdigest()}.npz"
+    path = user_cache() / f"kernels-{hashlib.blake2b(text, digest_size=16).hexdigest()}.npz"
     try:
         with path.open("rb") as stream, np.load(stream) as file:
             return {name: file[name] for name in file.files}

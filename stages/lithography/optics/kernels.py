@@ -29,8 +29,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from stages.compiled import digest_of
 from stages.contracts import Floats
 from stages.errors import ConfigError
+from stages.lithography import process as process_module
 from stages.lithography.optics.kernel_cache import load_or_compute
 from stages.lithography.process import KernelFile, Process, Source
 
@@ -40,8 +42,8 @@ GRID_PX = 128
 """Samples along a side of a field."""
 _RINGS = 24
 """Source points along its outer radius; with fewer, the source is coherent across a field."""
-_VERSION = 2
-"""Of the computation of kernels: cached kernels of another version are not used."""
+_CODE = digest_of([Path(__file__), Path(process_module.__file__)])
+"""The code that computes kernels: those on disk that other code computed are not used."""
 _FINE = 8
 """Points along a side of the cell of a source point, to weight it by the lit area."""
 
@@ -145,7 +147,7 @@ def compute_kernels(process: Process, defocus_nm: float, field: Field) -> Kernel
     optics = ("wavelength_nm", "na", "refractive_index", "source", "energy")
     depends_on = {name: about[name] for name in optics} | {
         "defocus_nm": defocus_nm, "side_nm": field.side_nm, "band": field.band, "rings": _RINGS,
-        "version": _VERSION,
+        "code": _CODE,
     }  # fmt: skip
     arrays = load_or_compute(depends_on, lambda: _decompose(process, defocus_nm, field))
     return Kernels(torch.from_numpy(arrays["waves"]), torch.from_numpy(arrays["rest"]))

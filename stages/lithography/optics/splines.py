@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
+from stages.compiled import kernel
 
 
-@numba.njit(cache=True)
+@kernel
 def blend(t: float) -> tuple[float, float, float, float]:
     """Return the four B-splines that reach a place `t` past the second one's centre, 0 <= t < 1.
 

@@ -1,11 +1,16 @@
+import math
+
 import numpy as np
 import pytest
 
 from stages.detector.thresholds import (
+    choose_confident_threshold,
     choose_threshold,
     choose_threshold_for_rate,
+    fit_calibration,
     measure_threshold,
     pr_auc,
+    round_share,
 )
 from stages.errors import UsageError
 
@@ -112,3 +117,53 @@ def test_operating_point_counts_clips_one_by_one(threshold):
 def test_operating_point_without_non_hotspots_has_no_false_alarms():
     point = measure_threshold(np.ones(3, np.float32), np.ones(3, bool), 0.5)
     assert (point.false_alarms, point.false_alarm_rate) == (0, 0.0)
+
+
+@pytest.mark.parametrize("rate", [0.9, 1 - 1e-12])
+def test_a_rate_of_nearly_all_flags_all_but_the_least(rate):
+    point = choose_threshold_for_rate(
+        np.array([0.2, 0.4, 0.9], np.float32), np.arange(3) == 2, rate
+    )
+    assert (point.false_alarms, point.recall) == (1, 1)
+
+
+@pytest.mark.parametrize("levels", [2, 5, 10_000])
+@pytest.mark.parametrize("precision", [0.1, 0.3, 0.5, 1.0])
+def test_confident_threshold_is_the_lowest_that_is_precise_enough(precision, levels):
+    rng = np.random.default_rng(levels)
+    scores = (rng.integers(0, levels, 200) / levels).astype(np.float32)
+    labels = rng.random(200) < scores**2
+    precise = [t for t in np.unique(scores) if labels[scores >= t].mean() >= precision]
+    assert choose_confident_threshold(scores, labels, precision) == (
+        min(precise) if precise else None
+    )
+
+
+def test_a_precision_that_is_met_exactly_is_enough():
+    scores = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
+    assert choose_confident_threshold(scores, np.array([1, 0, 1, 0], bool), 0.5) == np.float32(0.6)
+    assert choose_confident_threshold(scores, np.zeros(4, bool), 0.5) is None
+
+
+def test_calibration_finds_the_line_that_the_clips_follow():
+    rng = np.random.default_rng(0)
+    logits, clips = rng.normal(0, 2, 4000), rng.integers(1, 50, 4000)
+    hot = rng.binomial(clips, 1 / (1 + np.exp(-(0.6 * logits - 1.5))))
+    scale, shift = fit_calibration(logits, hot, clips)
+    assert scale == pytest.approx(0.6, abs=0.01)
+    assert shift == pytest.approx(-1.5, abs=0.02)
+
+
+def test_calibration_of_classes_apart_ends_at_platt_s_targets():
+    """Two pictures fit exactly: 3 of 3 hotspots count as 4/5, 0 of 8 as 1/10."""
+    scale, shift = fit_calibration(np.array([-1.0, 1.0]), np.array([0, 3]), np.array([8, 3]))
+    assert scale + shift == pytest.approx(math.log(4), abs=1e-3)
+    assert shift - scale == pytest.approx(-math.log(9), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("share", "down", "up"),
+    [(0.0, 0.0, 0.0), (-1.5, -1.5, -1.5), (1.0, 1.0, 1.0), (0.123456789, 0.123456, 0.123457)],
+)
+def test_six_digits_of_a_share_are_kept(share, down, up):
+    assert (round_share(share, math.floor), round_share(share, math.ceil)) == (down, up)

@@ -139,13 +139,3 @@ def test_no_kernels_are_those_of_other_optics(folder: Path, tmp_path: Path) -> N
     alike = replace(KRF, name="mine", min_width_nm=100.0, corners=KRF.corners[:1])
     assert torch.equal(compute_kernels(alike, 0.0, field).waves, made[0].waves)
     assert len(list(folder.iterdir())) == files, "limits and corners are no part of the optics"
-
-
-def test_where_kernels_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/of/user")
-    monkeypatch.setenv("HOTSCAN_CACHE", "/asked/for")
-    assert cache.cache_folder() == Path("/asked/for")
-    monkeypatch.setenv("HOTSCAN_CACHE", "")
-    assert cache.cache_folder() == Path("/of/user/hotscan")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.cache_folder() == Path.home() / ".cache" / "hotscan"

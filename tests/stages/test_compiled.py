@@ -1,0 +1,203 @@
+"""Kernels on disk: never those of other code, and compiled once in whichever checkout."""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import importlib
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from numba.core import caching
+from numba.core.dispatcher import Dispatcher
+
+import stages
+from stages import compiled
+from stages.geometry.growing import room
+
+CALLER = """
+from stages.compiled import kernel
+from stages.geometry.callee import times
+
+@kernel
+def treble(n):
+    return times(n)
+"""
+CALLEE = """
+from stages.compiled import kernel
+
+@kernel
+def times(n):
+    return {factor} * n
+"""
+RUN = """
+from stages.geometry.caller import treble
+print(treble(2), sum(treble.stats.cache_hits.values()))
+"""
+
+
+def checkout(root: Path, factor: int) -> Path:
+    """Write a package `stages` of two kernels, of which one calls the other."""
+    package = root / "stages"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    shutil.copy(compiled.__file__, package)
+    for name in ("contracts.py", "errors.py"):
+        (package / name).touch()
+    package = package / "geometry"
+    package.mkdir()
+    (package / "caller.py").write_text(CALLER)
+    (package / "callee.py").write_text(CALLEE.format(factor=factor))
+    return root
+
+
+def run(root: Path, cache: Path) -> tuple[int, int]:
+    """What the kernel that calls returns, and how often it was loaded."""
+    ended = subprocess.run(
+        [sys.executable, "-c", RUN], cwd=root, check=True, capture_output=True, text=True,
+        env=os.environ | {"HOTSCAN_CACHE": str(cache)},
+    )  # fmt: skip
+    answer, loaded = map(int, ended.stdout.split())
+    return answer, loaded
+
+
+def test_another_checkout_of_the_same_code_compiles_nothing(tmp_path: Path) -> None:
+    assert run(checkout(tmp_path / "a", 3), tmp_path / "cache") == (6, 0)
+    assert run(checkout(tmp_path / "b", 3), tmp_path / "cache") == (6, 1)
+
+
+def test_a_changed_callee_leaves_no_stale_caller(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "a", 3)
+    assert run(root, tmp_path / "cache") == (6, 0)
+    (root / "stages" / "geometry" / "callee.py").write_text(CALLEE.format(factor=4))
+    assert run(root, tmp_path / "cache") == (8, 0)
+
+
+@pytest.mark.parametrize("damaged", ["*.nbi", "*.nbc"])
+def test_a_damaged_file_is_made_again(damaged: str, tmp_path: Path) -> None:
+    root, cache = checkout(tmp_path / "a", 3), tmp_path / "cache"
+    run(root, cache)
+    for path in cache.rglob(damaged):
+        path.write_bytes(path.read_bytes()[:-9])
+    assert run(root, cache) == (6, 0)
+    assert run(root, cache) == (6, 1)
+
+
+def test_one_process_at_a_time_saves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else two that add a signature each give both files one name, and one loads the other's."""
+    tried = []
+
+    def save(self: object, sig: object, data: object) -> None:
+        with Path(room._cache.cache_path, "lock").open("w") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        tried.append(sig)
+
+    monkeypatch.setattr(caching.FunctionCache, "_save_overload", save)
+    room._cache.save_overload("a signature", "its kernel")
+    assert tried == ["a signature"]
+
+
+MODULES = [found.name for found in pkgutil.walk_packages(stages.__path__, "stages.")]
+
+
+def test_every_kernel_is_kept_there_and_part_of_the_digest() -> None:
+    covered = {path for pattern in compiled.WITH_KERNELS for path in compiled.SOURCES.glob(pattern)}
+    kernels = {
+        each
+        for name in MODULES
+        for each in vars(importlib.import_module(name)).values()
+        if isinstance(each, Dispatcher)
+    }
+    assert len(kernels) > 100
+    for each in kernels:
+        place = Path(each._cache.cache_path)
+        assert compiled.kernel_folder() in (place, *place.parents), each
+        assert Path(each.py_func.__code__.co_filename) in covered, each
+
+
+def test_kernels_use_nothing_that_the_digest_does_not_cover() -> None:
+    covered = {path for pattern in compiled.WITH_KERNELS for path in compiled.SOURCES.glob(pattern)}
+    names = {path.relative_to(compiled.SOURCES.parent).as_posix() for path in covered}
+    modules = tuple(name.removesuffix(".py").replace("/", ".") for name in names)
+    for path in covered:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("stages."):
+                assert node.module in modules or f"{node.module}.__init__" in modules, path
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files, and a user's cache that cannot be written."""
+    (tmp_path / "file").touch()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("HOTSCAN_CACHE", str(tmp_path / "file" / "below"))
+    monkeypatch.setattr(compiled.numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return tmp_path / "tmp"
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(temporary: Path) -> None:
+    folder = compiled.kernel_folder.__wrapped__()
+    own = temporary / f"hotscan-{os.getuid()}"
+    assert folder.parent == own
+    assert folder.is_dir()
+    assert own.stat().st_mode & 0o777 == 0o700
+    assert compiled.kernel_folder.__wrapped__() == folder, "other processes find it"
+
+
+@pytest.mark.parametrize("trap", ["open to others", "link", "file"])
+def test_no_code_is_loaded_from_where_others_may_write(trap: str, temporary: Path) -> None:
+    own = temporary / f"hotscan-{os.getuid()}"
+    if trap == "file":
+        own.touch()
+    elif trap == "link":
+        (temporary / "elsewhere").mkdir(mode=0o700)
+        own.symlink_to(temporary / "elsewhere")
+    else:
+        own.mkdir()
+        own.chmod(0o777)
+    root = compiled.kernel_folder.__wrapped__().parent
+    assert root.parent == temporary
+    assert root != own
+    assert root.stat().st_mode & 0o777 == 0o700
+
+
+def test_kernels_of_code_long_unused_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOTSCAN_CACHE", str(tmp_path))
+    monkeypatch.setattr(compiled.numba.config, "CACHE_DIR", "")
+    root = tmp_path / "numba"
+    for age in range(20):
+        folder = root / f"{age:02}"
+        folder.mkdir(parents=True)
+        (folder / "kernel.nbc").touch()
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    folder = compiled.kernel_folder.__wrapped__()
+    kept = {path.name for path in root.iterdir()}
+    assert kept == {folder.name, *(f"{age:02}" for age in range(compiled.KEPT_DIGESTS - 1))}
+
+
+def test_numba_s_own_setting_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled.numba.config, "CACHE_DIR", str(tmp_path))
+    others = [tmp_path / f"geometry_{i}" for i in range(20)]
+    for other in others:
+        other.mkdir()
+    assert compiled.kernel_folder.__wrapped__().parent == tmp_path / "hotscan"
+    assert all(other.exists() for other in others), "what is not ours is not removed"
+
+
+def test_where_the_user_s_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/of/user")
+    monkeypatch.setenv("HOTSCAN_CACHE", "/asked/for")
+    assert compiled.user_cache() == Path("/asked/for")
+    monkeypatch.setenv("HOTSCAN_CACHE", "")
+    assert compiled.user_cache() == Path("/of/user/hotscan")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert compiled.user_cache() == Path.home() / ".cache" / "hotscan"

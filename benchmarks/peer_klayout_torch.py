@@ -148,7 +148,7 @@ def judge(centres: Int64s, *, job: Job, prefiltered: bool) -> int:
     """Draw and judge some clips."""
     pictures = draw_places(centres[:, 0].copy(), centres[:, 1].copy(), job)
     pictures = canonicalize(pictures, job.symmetries)
-    return len(score_rasters(pictures, _scorer(job.model, prefiltered)))
+    return len(score_rasters(pictures, _scorer(job.model.path, prefiltered)))
 
 
 _SCORERS: dict[tuple[Path, bool], NetworkScorer] = {}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hotscan.datasets import Dataset, label, select
     from hotscan.layouts import Layout, info, read_layout, validate
-    from hotscan.models import compare, evaluate, models, train
+    from hotscan.models import Model, compare, evaluate, export_onnx, models, train
     from hotscan.optics import AerialImage, aerial_image
     from hotscan.runs import Run, merge, open, plan, scan
     from hotscan.simulations import Simulation, simulate
@@ -38,7 +38,7 @@ _HOMES = {
     "hotscan.layouts": ("Layout", "info", "read_layout", "validate"),
     "hotscan.optics": ("AerialImage", "aerial_image"),
     "hotscan.datasets": ("Dataset", "label", "select"),
-    "hotscan.models": ("compare", "evaluate", "models", "train"),
+    "hotscan.models": ("Model", "compare", "evaluate", "export_onnx", "models", "train"),
     "stages.errors": (
         "ConfigError", "HotscanError", "IncompleteError", "LayoutError", "ModelMismatchError",
         "RunMismatchError", "UsageError",
@@ -50,8 +50,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AerialImage", "ConfigError", "Dataset", "HotscanError", "IncompleteError", "Layout",
-    "LayoutError", "ModelMismatchError", "Run", "RunMismatchError", "Simulation",
-    "UsageError", "aerial_image", "compare", "evaluate", "info", "label", "merge",
+    "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError", "Simulation",
+    "UsageError", "aerial_image", "compare", "evaluate", "export_onnx", "info", "label", "merge",
     "models", "open", "plan", "read_layout", "scan", "select", "simulate", "train", "validate",
 ]  # fmt: skip
 

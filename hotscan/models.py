@@ -8,9 +8,65 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
+import torch
+
 from hotscan.settings import PathLike, refuse_unknown
+from stages.contracts import RasterSpec
+from stages.detector.user_model import UserModel
+from stages.lithography.process import load_process
 
 Protocol = Literal["core", "scan"]
+
+
+class Model(UserModel):
+    """A torch module of your own that can scan.
+
+    It maps (n, layers, h, w) float32 pictures, area coverage in [0, 1] with row 0 at the lowest y,
+    to logits (n,), or to a tuple of logits and embeddings (n, e). It is known by its weights and
+    source, and travels to workers by value.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The module, in any mode; it is copied and put into evaluation.
+    raster : RasterSpec or Mapping
+        The picture it was trained on: ``pixel_nm``, ``clip_px``, ``core_px``, ``layers``.
+    process : str
+        Shipped process that its labels come from, or a TOML file.
+    threshold : float
+        Probability from which a clip is a hotspot.
+    opc : {"none", "model"}
+        Whether its labels come from corrected masks.
+
+    Raises
+    ------
+    UsageError
+        When the threshold is out of range, or a weight is not finite.
+    ModelMismatchError
+        When the module does not take such pictures, or returns something else.
+
+    Examples
+    --------
+    >>> model = hotscan.Model(net, raster={"pixel_nm": 40, "clip_px": 64, "core_px": 32},
+    ...                       process="krf130", threshold=0.5)  # doctest: +SKIP
+    >>> hotscan.scan("chip.gds", layers="68/20", out="run", model=model)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        *,
+        raster: RasterSpec | Mapping[str, Any],
+        process: PathLike = "krf130",
+        threshold: float = 0.5,
+        opc: Literal["none", "model"] = "none",
+    ) -> None:
+        spec = raster if isinstance(raster, RasterSpec) else RasterSpec(**raster)
+        settings = load_process(str(process))
+        super().__init__(
+            module=module, raster=spec, process=settings.name, threshold=threshold,
+            process_settings=settings.as_dict(), opc=opc,
+        )  # fmt: skip
 
 
 def models() -> dict[str, Any]:
@@ -110,6 +166,24 @@ def train(
     shown = settings.get("progress", True)
     log = (lambda text: print(text, file=sys.stderr)) if shown else (lambda text: None)
     return train_model(request, machine, log)
+
+
+def export_onnx(
+    model: PathLike, out: PathLike, *, pictures: Literal["float", "uint8"] = "float"
+) -> Path:
+    """Write a model as an ONNX file, checked against it to 1e-5; needs the extra ``onnx``.
+
+    Parameters
+    ----------
+    model
+        Name of a shipped model, or a checkpoint.
+    pictures
+        Type of the input: float32 in [0, 1], or uint8 up to 255.
+    """
+    from pipeline.train.export_model import ExportRequest, export_model
+
+    export_model(ExportRequest(model=str(model), onnx=Path(out), pictures=pictures))
+    return Path(out)
 
 
 def _paths(paths: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:

@@ -24,8 +24,8 @@ from hotscan.settings import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from hotscan.models import Model
     from pipeline.report.run_view import RunView
-    from pipeline.scan.scan import ScanResult
 
 Format = Literal["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"]
 
@@ -48,11 +48,12 @@ class Run:
         When the directory holds no run.
     """
 
-    def __init__(self, path: PathLike) -> None:
+    def __init__(self, path: PathLike, model: Model | None = None) -> None:
         from pipeline.engine.run_directory import Run as RunDirectory
         from pipeline.engine.run_record import read_record
 
         self.path = Path(path)
+        self._model = model
         self._directory = RunDirectory(self.path)
         read_record(self._directory)
 
@@ -113,8 +114,8 @@ class Run:
 
         refuse_unknown("resume", session, SessionSettings)
         with progress_of(session) as listen:
-            resume_scan(self.path, resources(session), listen)
-        return Run(self.path)
+            resume_scan(self.path, resources(session), listen, self._model)
+        return Run(self.path, self._model)
 
     def export(self, format: Format, out: PathLike, *, marker_layer: int | None = None) -> Path:
         """Write the hotspots for another tool, and return the path; as ``hotscan export``."""
@@ -151,7 +152,7 @@ class Run:
     def _view(self) -> RunView:
         from pipeline.report.run_view import open_view
 
-        return open_view(self._directory)
+        return open_view(self._directory, self._model)
 
     def _repr_html_(self) -> str:
         status = self.status()
@@ -173,7 +174,7 @@ def scan(
     layout: Layoutlike,
     *,
     out: PathLike,
-    model: PathLike = "krf130-met1",
+    model: PathLike | Model = "krf130-met1",
     since: PathLike | None = None,
     shard: str | None = None,
     **settings: Unpack[ScanArguments],
@@ -187,7 +188,7 @@ def scan(
     out
         Run directory, created when absent.
     model
-        Name of a shipped model, or a checkpoint.
+        Name of a shipped model, a checkpoint, or a `Model` of your own.
     since
         An earlier run of the same settings, whose results are reused where nothing changed.
     shard
@@ -211,16 +212,19 @@ def scan(
     from pipeline.passes.shard import Shard
     from pipeline.scan.scan import ScanRequest
     from pipeline.scan.scan import scan as run_scan
+    from stages.detector.user_model import UserModel
 
     refuse_unknown("scan", settings, ScanSettings, SessionSettings)
+    own = model if isinstance(model, UserModel) else None
     request = ScanRequest(
         layout=layout_file(layout, Path(out) / "input.gds"), out=Path(out),
-        config=scan_config(settings, str(model)),
+        config=scan_config(settings, None if own else str(model)), model=own,
         since=(Path(since),) if since is not None else (),
         shard=Shard.parse(shard) if shard else None,
     )  # fmt: skip
     with progress_of(settings) as listen:
-        return _run_of(run_scan(request, resources(settings), listen))
+        run_scan(request, resources(settings), listen)
+    return Run(out, own)
 
 
 def merge(parts: Sequence[PathLike], out: PathLike, **session: Unpack[SessionSettings]) -> Run:
@@ -229,19 +233,26 @@ def merge(parts: Sequence[PathLike], out: PathLike, **session: Unpack[SessionSet
 
     refuse_unknown("merge", session, SessionSettings)
     with progress_of(session) as listen:
-        result = merge_parts([Path(part) for part in parts], Path(out), resources(session), listen)
-    return _run_of(result)
+        merge_parts([Path(part) for part in parts], Path(out), resources(session), listen)
+    return Run(out)
 
 
-def open(path: PathLike) -> Run:
+def open(path: PathLike, *, model: Model | None = None) -> Run:
     """Open the run directory of a scan.
+
+    Parameters
+    ----------
+    path
+        Run directory.
+    model
+        The `Model` that it was scanned with, if it was one of your own.
 
     Raises
     ------
     UsageError
         When it holds no run.
     """
-    return Run(path)
+    return Run(path, model)
 
 
 class PlanArguments(ScanSettings, total=False):
@@ -261,7 +272,3 @@ def plan(
     refuse_unknown("plan", settings, PlanArguments, ScanSettings)
     given = load_resources({"workers": settings.get("workers")})
     return estimate(Path(layout), scan_config(settings, str(model)), given)
-
-
-def _run_of(result: ScanResult) -> Run:
-    return Run(result.run.path)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pipeline.config import ScanConfig, load_config
 from pipeline.layout.reader_process import Limits
+from pipeline.passes.model_file import ModelFile
 from stages.clips import SamplingLimits
 from stages.contracts import Box, Layer, PackedLayout, RasterSpec
-from stages.detector.checkpoint import Checkpoint
+from stages.detector.user_model import ScanModel
 from stages.errors import ConfigError, ModelMismatchError, UsageError
 from stages.lithography.process import Process, load_process, process_of
 from stages.tiles import Tile, cut_tiles
@@ -93,15 +94,14 @@ class Cut(Drawn):
 class Job(Cut):
     """Everything a task of a scan needs beside its unit."""
 
-    model: Path
-    model_digest: str
+    model: ModelFile
     device: str
     prefiltered: bool
     """Whether the model's prefilter, if it has one, is used."""
     shard_patterns: int
 
 
-def process_behind(model: Checkpoint) -> Process:
+def process_behind(model: ScanModel) -> Process:
     """Return the process whose failures a model was trained on, as it was then.
 
     Raises
@@ -133,7 +133,7 @@ def require_opc(process: Process, opc: str, mask: str | None) -> None:
         raise UsageError(f"process {process.name} has no table [opc]; add it, or leave out --opc")
 
 
-def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> ScanConfig:
+def resolve_config(config: ScanConfig, model: ScanModel, process: Process) -> ScanConfig:
     """Fill in the model's and the process's values where the config has none.
 
     Raises
@@ -188,7 +188,7 @@ def resolve_config(config: ScanConfig, model: Checkpoint, process: Process) -> S
     return load_config(None, overrides)
 
 
-def _prefiltered(config: ScanConfig, model: Checkpoint, threshold: float) -> bool:
+def _prefiltered(config: ScanConfig, model: ScanModel, threshold: float) -> bool:
     """Return whether the prefilter is used."""
     holds = model.may_prefilter(threshold)
     if config.scores.prefilter and model.prefilter is not None and not holds:
@@ -203,8 +203,8 @@ def make_job(
     run: Path,
     config: ScanConfig,
     layout: PackedLayout,
-    model: Checkpoint,
-    model_path: Path,
+    model: ScanModel,
+    model_file: ModelFile,
     process: Process,
 ) -> Job:
     """Turn a resolved config into the integers of this layout.
@@ -232,8 +232,7 @@ def make_job(
         excluded=len(config.layout.exclude),
         shared=config.tiles.shared,
         symmetries=process.symmetries,
-        model=model_path,
-        model_digest=model.digest,
+        model=model_file,
         device=config.scores.device,
         prefiltered=bool(config.scores.prefilter),
         shard_patterns=config.scores.shard_patterns,

@@ -25,11 +25,11 @@ from pipeline.passes.arrays import (
     write_shard,
 )
 from pipeline.passes.job import Cut, Drawn, Job
+from pipeline.passes.model_file import ModelFile, load_model
 from pipeline.passes.reuse import reuse_clips, reuse_scores
 from stages.clips import compute_halo_dbu, drop_excluded, place_grid_clips, place_site_clips
 from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayer, PackedLayout, Shapes
-from stages.detector import checkpoint
-from stages.errors import IncompleteError, RunMismatchError
+from stages.errors import IncompleteError
 from stages.geometry.signature import signatures
 from stages.geometry.window_query import query
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
@@ -51,14 +51,8 @@ def open_layout(run: Path) -> PackedLayout:
 
 
 @lru_cache(maxsize=1)
-def _scorer(model: Path, digest: str, device: str, prefiltered: bool) -> NetworkScorer:
-    loaded = checkpoint.load(model)
-    if loaded.digest != digest:
-        raise RunMismatchError(
-            f"model {model} has digest {loaded.digest} here but the scan began with {digest}; "
-            "give every worker the same file"
-        )
-    return build_scorer(loaded, device, prefiltered=prefiltered)
+def _scorer(model: ModelFile, device: str, prefiltered: bool) -> NetworkScorer:
+    return build_scorer(load_model(model), device, prefiltered=prefiltered)
 
 
 def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
@@ -167,7 +161,7 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
             f"{run.path}: patterns of shard {shard} are not drawn as they were when they were "
             f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"
         )
-    scorer = _scorer(job.model, job.model_digest, job.device, job.prefiltered)
+    scorer = _scorer(job.model, job.device, job.prefiltered)
     known, score, embedding = reuse_scores(job.reused, keys, scorer.embedding)
     new = score_rasters(pictures[~known], scorer)
     score[~known], embedding[~known] = new.score, new.embedding

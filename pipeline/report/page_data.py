@@ -68,14 +68,14 @@ def gather_page_data(
 
 
 def _describe_model(view: RunView) -> ModelCard:
-    at_default = view.config.scores.threshold == view.model.threshold
     point = view.model.operating_point
+    measured = point.clips > 0 and view.config.scores.threshold == view.model.threshold
     return ModelCard(
         name=view.config.scores.model,
         digest=view.model.digest,
         process=view.model.process,
-        recall=point.recall if at_default else None,
-        false_alarm_rate=point.false_alarm_rate if at_default else None,
+        recall=point.recall if measured else None,
+        false_alarm_rate=point.false_alarm_rate if measured else None,
         measured_on=describe_measurement(view.model),
     )
 

@@ -21,13 +21,13 @@ from pipeline.engine.run_record import RunRecord, has_record, read_record
 from pipeline.engine.session import require_intact
 from pipeline.layout.ingest import open_packed
 from pipeline.passes.job import Job, make_job, process_behind
+from pipeline.passes.model_file import find_model, locate_model
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import print_window
 from stages.contracts import Box, Defect, Hotspot, PackedLayout, Verdict
-from stages.detector import checkpoint
-from stages.detector.checkpoint import Checkpoint
 from stages.detector.network import Network
+from stages.detector.user_model import ScanModel, UserModel
 from stages.errors import IncompleteError, RunMismatchError
 from stages.exports.markers import PrintedArea
 from stages.exports.tables import table_to_hotspots
@@ -46,7 +46,7 @@ class RunView:
     job: Job
     config: ScanConfig
     layout: PackedLayout
-    model: Checkpoint
+    model: ScanModel
     hotspots: tuple[Hotspot, ...]
     record: RunRecord
     simulated: confirm.Confirmed | None = None
@@ -122,8 +122,13 @@ class RunView:
         )
 
 
-def open_view(run: Run) -> RunView:
+def open_view(run: Run, module: UserModel | None = None) -> RunView:
     """Open a run, with the hotspots, verdicts and settings of its last session.
+
+    Parameters
+    ----------
+    module
+        The user's module that it was scanned with, if it was one.
 
     Raises
     ------
@@ -138,8 +143,7 @@ def open_view(run: Run) -> RunView:
         require_intact(run, ledger, "layout", "patterns", "scores", "hotspots", "confirm")
     hotspots = read_hotspots(run)
     config = settings.config
-    model_path = checkpoint.find(config.scores.model)
-    model = checkpoint.load(model_path)
+    model = find_model(config.scores.model, module)
     if model.digest != settings.model_digest:
         raise RunMismatchError(
             f"{run.path} was scanned with a model of digest {settings.model_digest}, but "
@@ -149,7 +153,9 @@ def open_view(run: Run) -> RunView:
     channels = model.raster.layers
     scanned = replace(layout, layers=layout.layers[:channels], packed=layout.packed[:channels])
     process = process_behind(model)
-    job = make_job(run.path, config, scanned, model, model_path, process)
+    job = make_job(
+        run.path, config, scanned, model, locate_model(run, config.scores.model, model), process
+    )
     with Ledger(run.ledger, read_only=True) as ledger:
         simulated = read_confirmed(job, config, process, ledger)
     return RunView(run, job, config, scanned, model, hotspots, record, simulated)
@@ -190,6 +196,6 @@ def read_confirmed(
     return confirm.read_confirmed(make_confirmation(job, config, process), finished)
 
 
-def describe_measurement(model: Checkpoint) -> str:
+def describe_measurement(model: ScanModel) -> str:
     """Say on which clips the recall and false-alarm rate of a model were measured."""
     return str(model.provenance.get("measured_on", "its validation clips"))

@@ -31,10 +31,10 @@ from pipeline.passes.job import (
     reader_limits,
     resolve_config,
 )
+from pipeline.passes.model_file import find_model, store_model
 from pipeline.passes.units import DRAWN_TOGETHER, clip_tile, draw_places
 from pipeline.simulate import confirm
 from stages.contracts import Bytes, Clips, Int64s, PackedLayout
-from stages.detector import checkpoint
 from stages.lithography.process import Process
 from stages.patterns import canonicalize, find_distinct
 from stages.scores import NetworkScorer, build_scorer, score_rasters
@@ -88,15 +88,16 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
     UsageError, LayoutError
         As the scan itself would.
     """
-    model_path = checkpoint.find(config.scores.model)
-    model = checkpoint.load(model_path)
+    model = find_model(config.scores.model)
     process = process_behind(model)
     config = resolve_config(config, model, process)
     workers = max(resources.workers, 1)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
         layout_s, layout = _timed(partial(_pack, layout_path, run, config))
-        job = make_job(run.path, config, layout, model, model_path, process)
+        job = make_job(
+            run.path, config, layout, model, store_model(run, config.scores.model, model), process
+        )
         sample = _sample_tiles(job)
         scorer = build_scorer(model, job.device, prefiltered=job.prefiltered)
         seconds = {

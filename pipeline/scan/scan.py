@@ -46,6 +46,7 @@ from pipeline.passes.job import (
     reader_limits,
     resolve_config,
 )
+from pipeline.passes.model_file import USER_MODULE, ModelFile, find_model, store_model
 from pipeline.passes.reuse import open_reusable
 from pipeline.passes.scan_settings import ScanSettings, inputs_of
 from pipeline.passes.shard import Shard
@@ -57,7 +58,7 @@ from pipeline.report.run_view import RunView
 from pipeline.simulate import confirm
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
-from stages.detector import checkpoint
+from stages.detector.user_model import ScanModel, UserModel
 from stages.errors import RunMismatchError
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
@@ -83,6 +84,8 @@ class ScanRequest:
     """Runs of the same settings: results for what did not change are reused from them."""
     shard: Shard | None = None
     """Do only this part of the tiles, up to the scores; `merge` puts the parts together."""
+    model: UserModel | None = None
+    """A module to score with, in place of the model that the config names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,9 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    model_path = checkpoint.find(request.config.scores.model)
-    model = checkpoint.load(model_path)
+    model = find_model(request.config.scores.model, request.model)
     process = process_behind(model)
-    config = resolve_config(request.config, model, process)
+    config = resolve_config(_name_model(request), model, process)
     layers_of(config)  # refused before anything is written
     if resources.scheduler_address is None:
         check_device(config.scores.device)
@@ -129,17 +131,34 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
         run, wanted, inputs_of, resources, listen,
         recomputed=RECOMPUTED, imports=["pipeline.passes.preload"],
     ) as session:  # fmt: skip
-        return _Scan(session, settings, model, model_path, process).run_stages(request.layout)
+        file = store_model(run, config.scores.model, model)
+        return _Scan(session, settings, model, file, process).run_stages(request.layout)
 
 
-def resume(path: Path, resources: Resources, listen: Listener) -> ScanResult:
-    """Continue the scan of a run directory, with the settings that it began with."""
+def _name_model(request: ScanRequest) -> ScanConfig:
+    """Return the config, with a name for a module that was given."""
+    if request.model is None:
+        return request.config
+    scores = request.config.scores.model_copy(update={"model": USER_MODULE})
+    return request.config.model_copy(update={"scores": scores})
+
+
+def resume(
+    path: Path, resources: Resources, listen: Listener, model: UserModel | None = None
+) -> ScanResult:
+    """Resume the scan of a run directory, with the settings that it began with.
+
+    Parameters
+    ----------
+    model
+        The module that it scored with, if it was one.
+    """
     record = read_record(Run(path))
     settings = ScanSettings.of(record)
     still_there = tuple(run for run in settings.since if Run(run).record.exists())
     request = ScanRequest(
         layout=Path(record.layout.path), out=path, config=settings.config, since=still_there,
-        shard=settings.shard,
+        shard=settings.shard, model=model,
     )  # fmt: skip
     return scan(request, resources, listen)
 
@@ -208,8 +227,8 @@ class _Scan:
 
     session: Session
     settings: ScanSettings
-    model: checkpoint.Checkpoint
-    model_path: Path
+    model: ScanModel
+    model_file: ModelFile
     process: Process
 
     @property
@@ -268,7 +287,7 @@ class _Scan:
         count = self.model.raster.layers
         channels = replace(layout, layers=layout.layers[:count], packed=layout.packed[:count])
         job = make_job(
-            self.run.path, self.config, channels, self.model, self.model_path, self.process
+            self.run.path, self.config, channels, self.model, self.model_file, self.process
         )
         record, dbu_nm = self.session.record, layout.dbu_nm
         reused = tuple(open_reusable(path, record, dbu_nm) for path in self.settings.since)
@@ -285,7 +304,7 @@ class _Scan:
             with ingest.scratch_beside(self.run.patterns) as scratch:
                 found = tallied(rows, clips, scratch)
                 create_patterns(
-                    self.run, job.spec, self.model.config.embedding, job.shard_patterns,
+                    self.run, job.spec, self.model.detector().config.embedding, job.shard_patterns,
                     len(found), found.strips(),
                 )  # fmt: skip
             return Written(pattern_files(self.run), {"patterns": len(found), "clips": clips})

@@ -60,6 +60,10 @@ class ScanModel(Protocol):
         """Whether its labels are those of corrected masks, ``none`` or ``model``."""
 
     @property
+    def provenance(self) -> dict[str, Any]:
+        """What it was trained on, for people."""
+
+    @property
     def operating_point(self) -> OperatingPoint:
         """The threshold and the figures measured with it."""
 
@@ -155,6 +159,11 @@ class UserModel:
 
     prefilter = None
     examples = None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Nothing is known of how it was trained."""
+        return {}
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold <= 1:

@@ -28,8 +28,8 @@ def test_the_names_are_exactly_these() -> None:
     assert sorted(hotscan.__all__) == hotscan.__all__
     assert set(hotscan.__all__) == {
         "AerialImage", "ConfigError", "Dataset", "HotscanError", "IncompleteError", "Layout",
-        "LayoutError", "ModelMismatchError", "Run", "RunMismatchError", "Simulation",
-        "UsageError", "aerial_image", "compare", "evaluate", "info", "label",
+        "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError", "Simulation",
+        "UsageError", "aerial_image", "compare", "evaluate", "export_onnx", "info", "label",
         "merge", "models", "open", "plan", "read_layout", "scan", "select", "simulate", "train",
         "validate",
     }  # fmt: skip

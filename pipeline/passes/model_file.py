@@ -1,0 +1,86 @@
+"""The model of a scan, as a file that every worker loads.
+
+in       the name that a config gives, or a user's own module
+out      the model; where it lies, and how to know that it is the one
+promise  no worker scores with another model than the scan began with
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline.engine.run_directory import Run, write_whole
+from stages.detector import checkpoint
+from stages.detector.user_model import ScanModel, UserModel, pack_model, unpack_model
+from stages.errors import RunMismatchError, UsageError
+
+USER_MODULE = "a module of the user"
+"""What a config names as the model where it was given as a module."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """Where a model lies."""
+
+    path: Path
+    digest: str
+    """Of everything that its scores depend on."""
+    packed_sha256: str = ""
+    """Of the bytes of a user's module; empty for a checkpoint."""
+
+
+def find_model(name: str, given: UserModel | None = None) -> ScanModel:
+    """Return the model of a config.
+
+    Raises
+    ------
+    UsageError
+        When there is none of that name, or the scan used a module and none is given.
+    """
+    if given is not None:
+        return given
+    if name == USER_MODULE:
+        raise UsageError(
+            "this scan used a torch module of yours; give it again from Python: "
+            "hotscan.open(run, model=hotscan.Model(...))"
+        )
+    return checkpoint.load(checkpoint.find(name))
+
+
+def locate_model(run: Run, name: str, model: ScanModel) -> ModelFile:
+    """Return where the model of a scan lies."""
+    if isinstance(model, UserModel):
+        return ModelFile(run.path / "user_module.pkl", model.digest)
+    return ModelFile(checkpoint.find(name), model.digest)
+
+
+def store_model(run: Run, name: str, model: ScanModel) -> ModelFile:
+    """Return where the model of a scan lies; a user's module is written there for the workers."""
+    file = locate_model(run, name, model)
+    if not isinstance(model, UserModel):
+        return file
+    content, sha256 = pack_model(model)
+    write_whole(file.path, content)
+    return replace(file, packed_sha256=sha256)
+
+
+def load_model(file: ModelFile) -> ScanModel:
+    """Return the model of a file.
+
+    Raises
+    ------
+    RunMismatchError
+        When it is another one.
+    """
+    model: ScanModel
+    if file.packed_sha256:
+        model = unpack_model(file.path.read_bytes(), file.packed_sha256)
+    else:
+        model = checkpoint.load(file.path)
+    if model.digest != file.digest:
+        raise RunMismatchError(
+            f"model {file.path} has digest {model.digest} here but the scan began with "
+            f"{file.digest}; give every worker the same file"
+        )
+    return model

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from stages.contracts import Bytes, Int64s
-from stages.geometry.oasis_bytes import (
+from stages.layout.oasis_bytes import (
     byte,
     fail,
     keep_string,
@@ -17,8 +17,8 @@ from stages.geometry.oasis_bytes import (
     skip_string,
     unsigned,
 )
-from stages.geometry.oasis_grammar import Fault, Modal, Record, Slot, Stop
-from stages.geometry.oasis_shapes import define, require
+from stages.layout.oasis_grammar import Fault, Modal, Record, Slot, Stop
+from stages.layout.oasis_shapes import define, require
 
 OF_LAYER, OF_CELL, OF_TEXT, OF_PROPERTY, OF_STRING = range(5)
 """What a key is: a layer and datatype, or a number that refers to a name."""

@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit
 
 from stages.contracts import Bytes, Int64s
-from stages.geometry.oasis_grammar import INT32_MAX, UINT32_MAX, Fault, Slot
+from stages.layout.oasis_grammar import INT32_MAX, UINT32_MAX, Fault, Slot
 
 
 @njit(cache=True)

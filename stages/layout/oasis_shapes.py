@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from stages.contracts import Bytes, Floats, Int64s
-from stages.geometry.oasis_bytes import (
+from stages.layout.oasis_bytes import (
     byte,
     coordinate,
     distance,
@@ -20,7 +20,7 @@ from stages.geometry.oasis_bytes import (
     skip_string,
     unsigned,
 )
-from stages.geometry.oasis_grammar import (
+from stages.layout.oasis_grammar import (
     CTRAPEZOID_CORNERS,
     CTRAPEZOID_COUNT,
     Fault,
@@ -29,7 +29,7 @@ from stages.geometry.oasis_grammar import (
     Record,
     Slot,
 )
-from stages.geometry.oasis_lists import (
+from stages.layout.oasis_lists import (
     PATH,
     POLYGON,
     count_note,

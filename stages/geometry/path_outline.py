@@ -1,0 +1,222 @@
+"""Outlines of paths, as KLayout draws them.
+
+in       centre lines in dbu, widths, how far each end reaches, whether the ends are round
+out      one ring of corners a path, in dbu
+unit     all paths of a file
+promise  corner for corner the ring of ``klayout.db.Path.polygon()``; fill it where its winding is
+         not zero (a sharp bend of a short segment makes it cross itself)
+
+Two entries, both compiled and callable from compiled code::
+
+    outline_path(points, width_dbu, begin_dbu, end_dbu, round_ends) -> corners (m, 2) int64
+    outline_paths(points, starts, shape) -> (corners (m, 2) int64, starts (n + 1,) int64)
+
+How the end types of the file formats map to `begin_dbu` and `end_dbu` (how far the metal reaches
+past the first and the last point; negative shortens it):
+
+- GDSII type 0, and an OASIS flush end: 0;
+- GDSII type 1: ``width // 2``, `round_ends`;
+- GDSII type 2, and an OASIS half-width end: ``width // 2``;
+- GDSII type 4: BGNEXTN and ENDEXTN; OASIS: the explicit extension. OASIS widths are twice the
+  half-width.
+
+The rules, found by comparing outlines:
+
+- a point equal to the one before it is left out, and so is one within half a dbu of the straight
+  line from the last point kept to the next;
+- a bend of up to 90 degrees has a mitred outer corner; a sharper one is cut off by two corners,
+  each half a width past the point along its segment; both sides of a reversal are outer;
+- the inner corner is mitred where it lies at most half a width further back than the shorter of
+  the two segments is long; else three corners lead through the point itself;
+- a round end is half of a 32-gon whose sides touch the circle, stretched to the extension;
+- offsets from a point are rounded to whole dbu, halves away from zero, so that an odd width
+  grows to the next even one where a path runs along an axis;
+- a single point is drawn as if the path ran along +x.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from stages.contracts import Floats, Int64s
+
+PATH_SHAPE = ("width", "begin", "end", "round")
+"""Columns of the shapes of paths, (n, 4) int64: three lengths in dbu, and 1 where ends are round."""
+
+_CAP = 16  # corners of a round end
+_BEND = 5  # most corners that a point within the line makes
+_PARALLEL = 1e-10  # sine of an angle that is float noise
+_SLACK = 1e-5  # dbu
+
+
+@njit(cache=True)
+def outline_path(
+    points: Int64s, width_dbu: int, begin_dbu: int, end_dbu: int, round_ends: bool
+) -> Int64s:
+    """Return the ring of corners around one path, (m, 2) in dbu; none where it has no width.
+
+    Parameters
+    ----------
+    points : (n, 2) int64
+        The centre line; points may repeat, and one alone makes a dot.
+    width_dbu : int
+        Not negative.
+    begin_dbu, end_dbu : int
+        How far the path reaches past its first and last point.
+    round_ends : bool
+        Whether the ends are half ellipses.
+
+    Examples
+    --------
+    >>> outline_path(np.array([[0, 0], [100, 0]]), 20, 5, 0, False).tolist()
+    [[-5, -10], [-5, 10], [100, 10], [100, -10]]
+    """
+    shape = np.array([[width_dbu, begin_dbu, end_dbu, round_ends]], np.int64)
+    return outline_paths(points, np.array([0, len(points)]), shape)[0]
+
+
+@njit(cache=True)
+def outline_paths(points: Int64s, starts: Int64s, shape: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the rings around many paths, and where each begins.
+
+    Parameters
+    ----------
+    points : (m, 2) int64
+        The centre lines of all paths, in dbu.
+    starts : (n + 1,) int64
+        Path `i` is ``points[starts[i]:starts[i + 1]]``.
+    shape : (n, 4) int64
+        Columns `PATH_SHAPE`.
+    """
+    paths = len(starts) - 1
+    most = _BEND * len(points) + paths * 2 * _CAP
+    corners, line = np.empty((most, 2), np.int64), np.empty((len(points), 2), np.float64)
+    corner_starts, used = np.zeros(paths + 1, np.int64), 0
+    for path in range(paths):
+        width, begin, end, round_ends = shape[path]
+        kept = _simplify(points[starts[path] : starts[path + 1]], line)
+        if width > 0 and kept > 0:
+            one_side, half = line[:kept], 0.5 * width
+            used = _add_side(one_side, False, half, (begin, end), round_ends, corners, used)
+            used = _add_side(one_side, True, half, (end, begin), round_ends, corners, used)
+        corner_starts[path + 1] = used
+    return corners[:used].copy(), corner_starts
+
+
+@njit(cache=True)
+def _simplify(points: Int64s, line: Floats) -> int:
+    """Write the points that shape the outline into `line`; return how many."""
+    kept = 0
+    for i in range(len(points)):
+        x, y = points[i]
+        following = i + 1
+        while following < len(points) and points[following, 0] == x and points[following, 1] == y:
+            following += 1
+        if kept and line[kept - 1, 0] == x and line[kept - 1, 1] == y:
+            continue
+        if kept and following < len(points) and _on_line(line[kept - 1], x, y, points[following]):
+            continue
+        line[kept, 0], line[kept, 1] = x, y
+        kept += 1
+    return kept
+
+
+@njit(cache=True)
+def _on_line(before: Floats, x: int, y: int, after: Int64s) -> bool:
+    """Return whether a point lies within half a dbu of the line between two others."""
+    u_x, u_y = float(after[0] - before[0]), float(after[1] - before[1])
+    v_x, v_y = float(x - before[0]), float(y - before[1])
+    length = math.hypot(u_x, u_y)
+    along = u_x * v_x + u_y * v_y
+    return abs(u_x * v_y - u_y * v_x) < 0.5 * length and 0 <= along <= length * length
+
+
+@njit(cache=True)
+def _add_side(
+    line: Floats, reverse: bool, half: float, ends: tuple[int, int], round_ends: int,
+    corners: Int64s, used: int,
+) -> int:  # fmt: skip
+    """Write the corners left of a line, a round end at its beginning included.
+
+    Returns how many corners are used now.
+    """
+    last = len(line) - 1
+    step, first = (-1, last) if reverse else (1, 0)
+    u_x, u_y, length = float(step), 0.0, 0.0  # of a single point
+    for i in range(last + 1):
+        at = first + step * i
+        x, y = line[at]
+        v_x, v_y, following = u_x, u_y, length
+        if i < last:
+            v_x, v_y = line[at + step, 0] - x, line[at + step, 1] - y
+            following = math.hypot(v_x, v_y)
+            v_x, v_y = v_x / following, v_y / following
+        if i == 0 and round_ends:
+            used = _add_cap(x, y, v_x, v_y, half, ends[0], corners, used)
+        elif i == 0:
+            used = _add(x, y, v_x, v_y, -float(ends[0]), half, corners, used)
+        elif i < last:
+            shorter = min(length, following)
+            used = _add_bend(x, y, (u_x, u_y), (v_x, v_y), half, shorter, corners, used)
+        u_x, u_y, length = v_x, v_y, following
+        if i == last and not round_ends:
+            used = _add(x, y, u_x, u_y, float(ends[1]), half, corners, used)
+    return used
+
+
+@njit(cache=True)
+def _add_bend(
+    x: float, y: float, u: tuple[float, float], v: tuple[float, float], half: float,
+    shorter: float, corners: Int64s, used: int,
+) -> int:  # fmt: skip
+    """Write the corners left of a point at which a line turns from `u` to `v`, unit vectors.
+
+    `shorter` is the length of the shorter of its two segments.
+    """
+    cross, dot = u[0] * v[1] - u[1] * v[0], u[0] * v[0] + u[1] * v[1]
+    reversal = abs(cross) < _PARALLEL and dot < 0
+    mitre = math.inf if reversal else half * abs(cross) / (1 + dot)  # half * tan(turn / 2)
+    inner = cross > 0 and not reversal
+    if inner and mitre <= shorter + half + _SLACK:
+        return _add(x, y, *u, -mitre, half, corners, used)
+    if inner:
+        used = _add(x, y, *u, 0.0, half, corners, used)
+        used = _add(x, y, *u, 0.0, 0.0, corners, used)
+        return _add(x, y, *v, 0.0, half, corners, used)
+    if mitre <= half * (1 + _PARALLEL):
+        return _add(x, y, *u, mitre, half, corners, used)
+    used = _add(x, y, *u, half, half, corners, used)
+    return _add(x, y, *v, -half, half, corners, used)
+
+
+@njit(cache=True)
+def _add_cap(
+    x: float, y: float, u_x: float, u_y: float, half: float, reach: int, corners: Int64s, used: int
+) -> int:
+    """Write the corners of a round beginning, from right to left."""
+    out = 1 / math.cos(math.pi / (2 * _CAP))  # so that the sides, not the corners, lie on the arc
+    for i in range(_CAP):
+        angle = math.pi * ((i + 0.5) / _CAP - 0.5)
+        along, across = -reach * out * math.cos(angle), half * out * math.sin(angle)
+        used = _add(x, y, u_x, u_y, along, across, corners, used)
+    return used
+
+
+@njit(cache=True)
+def _add(
+    x: float, y: float, u_x: float, u_y: float, along: float, left: float,
+    corners: Int64s, used: int,
+) -> int:  # fmt: skip
+    """Write the corner that lies so far along, and to the left of, the unit vector u."""
+    corners[used, 0] = int(x) + _round(u_x * along - u_y * left)
+    corners[used, 1] = int(y) + _round(u_y * along + u_x * left)
+    return used + 1
+
+
+@njit(cache=True)
+def _round(offset: float) -> int:
+    """Round to whole dbu, halves away from zero."""
+    return int(offset + 0.5) if offset > 0 else int(offset - 0.5)

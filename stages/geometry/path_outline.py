@@ -46,6 +46,8 @@ from stages.contracts import Floats, Int64s
 PATH_SHAPE = ("width", "begin", "end", "round")
 """Columns of the shapes of paths, (n, 4) int64: three lengths in dbu, and 1 where ends are round."""
 
+Vector = tuple[float, float]
+
 _CAP = 16  # corners of a round end
 _BEND = 5  # most corners that a point within the line makes
 _PARALLEL = 1e-10  # sine of an angle that is float noise
@@ -145,78 +147,102 @@ def _add_side(
     """
     last = len(line) - 1
     step, first = (-1, last) if reverse else (1, 0)
-    u_x, u_y, length = float(step), 0.0, 0.0  # of a single point
+    u, length = (float(step), 0.0), 0.0  # of a single point
     for i in range(last + 1):
         at = first + step * i
         x, y = line[at]
-        v_x, v_y, following = u_x, u_y, length
+        v, following = u, length
         if i < last:
             v_x, v_y = line[at + step, 0] - x, line[at + step, 1] - y
             following = math.hypot(v_x, v_y)
-            v_x, v_y = v_x / following, v_y / following
+            v = v_x / following, v_y / following
         if i == 0 and round_ends:
-            used = _add_cap(x, y, v_x, v_y, half, ends[0], corners, used)
+            left = _left_of(v, half) if last else (0.0, v[0] * half)
+            used = _add_cap(x, y, left, (-v[0] * ends[0], -v[1] * ends[0]), corners, used)
         elif i == 0:
-            used = _add(x, y, v_x, v_y, -float(ends[0]), half, corners, used)
+            used = _add_end(x, y, v, half, -float(ends[0]), corners, used)
         elif i < last:
-            shorter = min(length, following)
-            used = _add_bend(x, y, (u_x, u_y), (v_x, v_y), half, shorter, corners, used)
-        u_x, u_y, length = v_x, v_y, following
+            used = _add_bend(x, y, u, v, half, (length, following), corners, used)
+        u, length = v, following
         if i == last and not round_ends:
-            used = _add(x, y, u_x, u_y, float(ends[1]), half, corners, used)
+            used = _add_end(x, y, u, half, float(ends[1]), corners, used)
     return used
 
 
 @njit(cache=True)
 def _add_bend(
-    x: float, y: float, u: tuple[float, float], v: tuple[float, float], half: float,
-    shorter: float, corners: Int64s, used: int,
+    x: float, y: float, u: Vector, v: Vector, half: float,
+    lengths: Vector, corners: Int64s, used: int,
 ) -> int:  # fmt: skip
     """Write the corners left of a point at which a line turns from `u` to `v`, unit vectors.
 
-    `shorter` is the length of the shorter of its two segments.
+    `lengths` are those of the two segments.
     """
     cross, dot = u[0] * v[1] - u[1] * v[0], u[0] * v[0] + u[1] * v[1]
-    reversal = abs(cross) < _PARALLEL and dot < 0
-    mitre = math.inf if reversal else half * abs(cross) / (1 + dot)  # half * tan(turn / 2)
-    inner = cross > 0 and not reversal
-    if inner and mitre <= shorter + half + _SLACK:
-        return _add(x, y, *u, -mitre, half, corners, used)
-    if inner:
-        used = _add(x, y, *u, 0.0, half, corners, used)
-        used = _add(x, y, *u, 0.0, 0.0, corners, used)
-        return _add(x, y, *v, 0.0, half, corners, used)
-    if mitre <= half * (1 + _PARALLEL):
-        return _add(x, y, *u, mitre, half, corners, used)
-    used = _add(x, y, *u, half, half, corners, used)
-    return _add(x, y, *v, -half, half, corners, used)
+    before, after = _left_of(u, half), _left_of(v, half)
+    ahead = back = math.inf  # how far the mitre is, along u and against v
+    if abs(cross) >= _PARALLEL or dot > 0:
+        gap_x, gap_y = after[0] - before[0], after[1] - before[1]
+        ahead = (gap_x * v[1] - gap_y * v[0]) / cross
+        back = (gap_y * u[0] - gap_x * u[1]) / cross
+    most_ahead, most_back = math.hypot(*before) + _SLACK, math.hypot(*after) + _SLACK
+    if ahead < -lengths[0] - most_ahead or back < -lengths[1] - most_back:
+        used = _add_off(x, y, before, u, 0.0, corners, used)
+        used = _add(x, y, 0.0, 0.0, corners, used)
+        return _add_off(x, y, after, v, 0.0, corners, used)
+    used = _add_off(x, y, before, u, min(ahead, most_ahead), corners, used)
+    if ahead <= most_ahead and back <= most_back:
+        return used
+    return _add_off(x, y, after, v, -min(back, most_back), corners, used)
 
 
 @njit(cache=True)
 def _add_cap(
-    x: float, y: float, u_x: float, u_y: float, half: float, reach: int, corners: Int64s, used: int
+    x: float, y: float, left: Vector, back: Vector, corners: Int64s, used: int
 ) -> int:
-    """Write the corners of a round beginning, from right to left."""
-    out = 1 / math.cos(math.pi / (2 * _CAP))  # so that the sides, not the corners, lie on the arc
+    """Write the corners of a round beginning, from right to left, by its two half axes."""
+    # The sides, not the corners, lie on the arc; half an odd width is a half in spite of noise.
+    out = (1 + 1e-12) / math.cos(math.pi / (2 * _CAP))
     for i in range(_CAP):
         angle = math.pi * ((i + 0.5) / _CAP - 0.5)
-        along, across = -reach * out * math.cos(angle), half * out * math.sin(angle)
-        used = _add(x, y, u_x, u_y, along, across, corners, used)
+        along, across = out * math.cos(angle), out * math.sin(angle)
+        dx, dy = back[0] * along + left[0] * across, back[1] * along + left[1] * across
+        used = _add(x, y, dx, dy, corners, used)
     return used
 
 
 @njit(cache=True)
-def _add(
-    x: float, y: float, u_x: float, u_y: float, along: float, left: float,
-    corners: Int64s, used: int,
-) -> int:  # fmt: skip
-    """Write the corner that lies so far along, and to the left of, the unit vector u."""
-    corners[used, 0] = int(x) + _round(u_x * along - u_y * left)
-    corners[used, 1] = int(y) + _round(u_y * along + u_x * left)
+def _add_end(
+    x: float, y: float, u: Vector, half: float, along: float, corners: Int64s, used: int
+) -> int:
+    """Write the corner left of, and so far along, the unit vector u."""
+    return _add_off(x, y, _left_of(u, half), u, along, corners, used)
+
+
+@njit(cache=True)
+def _add_off(
+    x: float, y: float, side: Vector, u: Vector, along: float, corners: Int64s, used: int
+) -> int:
+    """Write the corner at the offset `side` from a point, and so far along u from there."""
+    return _add(x, y, side[0] + u[0] * along, side[1] + u[1] * along, corners, used)
+
+
+@njit(cache=True)
+def _left_of(u: Vector, half: float) -> Vector:
+    """Return the offset of the left side of a segment along the unit vector u."""
+    x, y = -u[1] * half, u[0] * half
+    if x == 0 or y == 0 or abs(abs(u[0]) - abs(u[1])) < _PARALLEL:
+        return _round(x), _round(y)
+    return x, y
+
+
+@njit(cache=True)
+def _add(x: float, y: float, dx: float, dy: float, corners: Int64s, used: int) -> int:
+    corners[used, 0], corners[used, 1] = int(x + _round(dx)), int(y + _round(dy))
     return used + 1
 
 
 @njit(cache=True)
-def _round(offset: float) -> int:
+def _round(offset: float) -> float:
     """Round to whole dbu, halves away from zero."""
-    return int(offset + 0.5) if offset > 0 else int(offset - 0.5)
+    return math.floor(offset + 0.5) if offset > 0 else math.ceil(offset - 0.5)

@@ -7,10 +7,8 @@ may rely on; elements that have no area and mislead readers are named, and liste
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
@@ -28,10 +26,7 @@ from stages.layout.gdsii_grammar import (
 )
 from stages.layout.gdsii_names import numbered
 from stages.layout.gdsii_walk import Slot, Walk, begun, walk
-
-LEVELS = 1000
-"""Deepest hierarchy that is read: real ones stay under 50, and readers recurse."""
-
+from stages.layout.references import check_depth, drop_undefined, shown
 
 _FAULTS = (
     "",
@@ -125,8 +120,8 @@ class StreamCheck:
             if count and text
         ]
         placed = _references(frozen, names)
-        warnings += _drop_undefined(placed)
-        _check_depth(placed)
+        warnings += drop_undefined(placed)
+        check_depth(placed)
         end = int(slots[Slot.AT])
         if frozen[end:].any():
             warnings.append(f"ignored {len(frozen) - end} bytes after ENDLIB (first at byte {end})")
@@ -173,11 +168,7 @@ def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
     if state < State.CELL or not len(cells):
         return f"byte {at}: {text}"
     offset, length, _ = cells[-1].tolist()
-    return f"byte {at} in structure {_shown(data[offset : offset + length].tobytes())}: {text}"
-
-
-def _shown(name: bytes) -> str:
-    return repr(name.rstrip(b"\0").decode("ascii", "backslashreplace"))
+    return f"byte {at} in structure {shown(data[offset : offset + length].tobytes())}: {text}"
 
 
 def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
@@ -197,7 +188,7 @@ def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
             here[name] = element
         elif name in placed:
             raise LayoutError(
-                f"byte {offset - 4}: structure {_shown(name)} a second time (first at byte "
+                f"byte {offset - 4}: structure {shown(name)} a second time (first at byte "
                 f"{begun[name]}); which one its references mean is unknown"
             )
         else:
@@ -214,36 +205,4 @@ def _check_name(name: bytes, at: int) -> None:
     except UnicodeDecodeError:
         damaged = True
     if damaged:
-        raise LayoutError(f"byte {at}: name {_shown(name)} is not text in ASCII or UTF-8")
-
-
-def _drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
-    """Forget the references to what is not in the file, and return the warning for them."""
-    absent: dict[bytes, int] = {}
-    for children in placed.values():
-        for name in [name for name in children if name not in placed]:
-            absent[name] = min(children.pop(name), absent.get(name, sys.maxsize))
-    if not absent:
-        return []
-    first = sorted(absent, key=lambda name: absent[name])
-    shown = ", ".join(_shown(name) for name in first[:5])
-    more = f" and {len(first) - 5} more" * (len(first) > 5)
-    return [
-        f"not in the file, so left out: {shown}{more} (first placed at byte {absent[first[0]]})"
-    ]
-
-
-def _check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
-    levels: dict[bytes, int] = {}
-    try:
-        for name in TopologicalSorter(placed).static_order():
-            levels[name] = 1 + max((levels[child] for child in placed[name]), default=0)
-    except CycleError as error:
-        ring: list[bytes] = error.args[1][::-1]
-        at, shown = placed[ring[0]][ring[1]], " -> ".join(_shown(name) for name in ring)
-        raise LayoutError(f"byte {at}: structures contain themselves: {shown}") from None
-    deepest = max(levels, key=levels.__getitem__, default=b"")
-    if levels.get(deepest, 0) > LEVELS:
-        raise LayoutError(
-            f"structure {_shown(deepest)} is {levels[deepest]} levels deep; the limit is {LEVELS}"
-        )
+        raise LayoutError(f"byte {at}: name {shown(name)} is not text in ASCII or UTF-8")

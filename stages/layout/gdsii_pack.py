@@ -57,7 +57,7 @@ def pack_elements(
         corners = points[starts[other] : starts[other + 1]]
         if len(corners) > 2:  # two enclose nothing
             polygons.setdefault(int(owner[other]), []).append(corners)
-    placements, placed_by_cell = _placements(elements.reference)
+    placements, placed_by_cell = placements_of(elements.reference)
     placed_starts = _ends(placed_by_cell, len(elements.names))
     builder = LayerBuilder()
     numbers = np.full(len(elements.names), -1)
@@ -94,7 +94,7 @@ def _drawn(elements: Elements, outlines: Outlines, layer: int) -> tuple[Int64s, 
     return points, starts, owner
 
 
-def _placements(references: Int64s) -> tuple[Int64s, Int64s]:
+def placements_of(references: Int64s) -> tuple[Int64s, Int64s]:
     """Return references as `PLACEMENT`, cells by their number in the file, and who places them."""
     references = references[references[:, CELL] >= 0]
     count, owner = references[:, COUNT], references[:, OWNER]

@@ -222,7 +222,7 @@ def put_shape(
     elif code == Record.PATH and count < 2:
         count_note(slots, Note.POINTS)
     elif count and half_width != 0:
-        repetition = -1
+        repetition = 0
         if slots[Modal.COPIED]:
             pool = keep_repetition(slots, lists, pool, repeated)
             repetition = slots[Modal.REPETITION_ROW]

@@ -47,13 +47,16 @@ def empty_tables() -> tuple[Int64s, Tables]:
     """Return slots and tables of a file of which nothing has been read."""
     slots = np.zeros(SLOTS, np.int64)
     slots[Slot.BLOCK] = slots[Slot.TAG] = -1
+    slots[Slot.REPEATED] = 1
 
     def rows(columns: int) -> Int64s:
         return np.empty((64, columns), np.int64)
 
+    repeated = rows(8)
+    repeated[0] = (1, 1, 0, 0, 0, 0, -1, 1)  # of what comes once
     tables = (
         np.empty(1024, np.int64), np.empty(1024, np.uint8), np.empty((3, 1024), np.int64),
-        rows(len(SHAPE)), rows(len(PLACED)), np.empty((64, 3)), rows(8), rows(len(CELL)),
+        rows(len(SHAPE)), rows(len(PLACED)), np.empty((64, 3)), repeated, rows(len(CELL)),
         rows(len(NAME)), (rows(len(KEY)), np.full(256, -1, np.int64)),
     )  # fmt: skip
     return slots, tables
@@ -191,7 +194,7 @@ def _put_placement(
     slots: Int64s, lists: Int64s, pool: Int64s, repeated: Int64s, placed: Int64s, keys: Keys
 ) -> tuple[Keys, Int64s]:
     """Write the placement that the modal variables describe as a row; return keys and pool."""
-    row, cell, repetition = slots[Slot.PLACED], slots[Modal.CELL], -1
+    row, cell, repetition = slots[Slot.PLACED], slots[Modal.CELL], 0
     if not slots[Modal.CELL_IS_NAME]:
         keys = find_key(slots, keys, OF_CELL, cell, 0)
         cell = slots[Slot.KEY]

@@ -85,7 +85,7 @@ class LayerBuilder:
         """
         polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
         slanted = np.array(polygon_boxes, np.int64).reshape(-1, 4)
-        boxes = np.concatenate((rects, slanted, _placed_boxes(self.cell_box, placements)))
+        boxes = np.concatenate((rects, slanted, placed_boxes(self.cell_box, placements)))
         refs = np.concatenate(
             [
                 np.full(len(rects), -1),
@@ -147,7 +147,7 @@ def _reach(coordinates: Int64s) -> int:
 
 
 @numba.njit(cache=True)
-def _placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
+def placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
     """Return the box that all copies of each placement fill, (n, 4)."""
     boxes = np.empty((len(placements), 4), np.int64)
     for number in range(len(placements)):

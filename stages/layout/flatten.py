@@ -18,25 +18,22 @@ from stages.errors import LayoutError
 from stages.geometry.window_query import TURN_MATRIX
 from stages.layout.gdsii_elements import REFERENCE, Elements
 
-MOST_CORNERS = 200_000_000
-"""Corners that a reference at an odd angle may write out: 3 GB; a mask at 45 degrees has few."""
+MOST_CORNERS = 50_000_000
+"""Corners that references at odd angles may write out: 1 GB; a mask at 45 degrees has few."""
 
-Outlines = list[tuple[int, int, Int64s]]
 OWNER, CELL, TURN, X = (REFERENCE.index(name) for name in ("owner", "cell", "turn", "x"))
 UNTURNED = np.eye(2)
+_FAR = 2.0**40  # dbu
+_VISIT = 16  # corners that take as long to write out as a look at a cell
 
 
-def write_out_odd(
-    elements: Elements, odd: Floats, cells: Collection[int] | None = None
-) -> tuple[Elements, Outlines]:
-    """Return elements whose references turn by quarters, and the outlines of what others place.
+def write_out_odd(elements: Elements, cells: Collection[int] | None = None) -> Elements:
+    """Return elements of which every reference turns by quarters: what others place is written out.
 
     Parameters
     ----------
-    odd
-        (n, 3) magnification, angle in degrees and mirroring of the turn ``-1 - row``.
     cells
-        Those of which outlines are needed; None is all.
+        Those of which the shapes are needed; None is all.
 
     Raises
     ------
@@ -44,56 +41,78 @@ def write_out_odd(
         More than `MOST_CORNERS`.
     """
     is_odd = elements.reference[:, TURN] < 0
-    outlines: Outlines = []
+    if not is_odd.any():
+        return elements
+    reached, points, shapes = ShapesUnder(elements), [elements.point], [elements.shape]
+    counts = [np.diff(elements.point_start)]
     for reference in elements.reference[is_odd]:
         owner = int(reference[OWNER])
         if reference[CELL] < 0 or (cells is not None and owner not in cells):
             continue
-        matrix = _matrix(int(reference[TURN]), odd)
-        for place in _copies(reference):
-            for layer, corners in flatten(elements, odd, int(reference[CELL]), matrix, place):
-                outlines.append((owner, layer, corners))
-    return replace(elements, reference=elements.reference[~is_odd]), outlines
-
-
-def flatten(
-    elements: Elements, odd: Floats, cell: int, matrix: Floats = UNTURNED,
-    place: Sequence[float] | Floats = (0.0, 0.0),
-) -> Iterator[tuple[int, Int64s]]:  # fmt: skip
-    """Yield layer and corners of each shape under a cell, turned by `matrix`, moved to `place`."""
-    shape_at = np.searchsorted(elements.shape[:, 0], np.arange(len(elements.names) + 1))
-    reference_at = np.searchsorted(
-        elements.reference[:, OWNER], np.arange(len(elements.names) + 1)
+        matrix = _matrix(int(reference[TURN]), elements.odd)
+        for place in reached.copies(reference):
+            for layer, corners, count in reached.walk(int(reference[CELL]), matrix, place):
+                points.append(corners)
+                counts.append(count)
+                shapes.append(np.stack((np.full(len(layer), owner), layer), axis=1))
+    return replace(
+        elements,
+        point=np.concatenate(points),
+        point_start=np.append(0, np.cumsum(np.concatenate(counts))),
+        shape=np.concatenate(shapes),
+        reference=elements.reference[~is_odd],
     )
-    written = 0
-    stack = [(cell, matrix, np.asarray(place, float))]
-    while stack:
-        cell, matrix, place = stack.pop()
-        for shape in range(shape_at[cell], shape_at[cell + 1]):
-            corners = elements.point[elements.point_start[shape] : elements.point_start[shape + 1]]
-            written += len(corners)
-            yield int(elements.shape[shape, 1]), _rounded(corners @ matrix.T + place)
-        if written > MOST_CORNERS:
+
+
+class ShapesUnder:
+    """The shapes under cells, however turned; counts the corners that it has written out."""
+
+    def __init__(self, elements: Elements) -> None:
+        owners = np.arange(len(elements.names) + 1)
+        self._elements = elements
+        self._shape_at = np.searchsorted(elements.shape[:, 0], owners)
+        self._reference_at = np.searchsorted(elements.reference[:, OWNER], owners)
+        self._left = MOST_CORNERS
+
+    def walk(
+        self, cell: int, matrix: Floats = UNTURNED, place: Sequence[float] | Floats = (0.0, 0.0)
+    ) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
+        """Yield, cell by cell, the layers of shapes, their corners and how many each has."""
+        elements, stack = self._elements, [(cell, matrix, np.asarray(place, float))]
+        while stack:
+            cell, matrix, place = stack.pop()
+            first, last = self._shape_at[cell : cell + 2]
+            starts = elements.point_start[first : last + 1]
+            self._spend(_VISIT + int(starts[-1] - starts[0]), cell)
+            if first < last:
+                corners = elements.point[starts[0] : starts[-1]] @ matrix.T + place
+                yield elements.shape[first:last, 1], _rounded(corners), np.diff(starts)
+            for row in range(self._reference_at[cell], self._reference_at[cell + 1]):
+                reference = elements.reference[row]
+                if reference[CELL] >= 0:
+                    inner = matrix @ _matrix(int(reference[TURN]), elements.odd)
+                    stack += [
+                        (int(reference[CELL]), inner, matrix @ copy + place)
+                        for copy in self.copies(reference)
+                    ]
+
+    def copies(self, reference: Int64s) -> Floats:
+        """Return the place of each copy of a reference, (n, 2)."""
+        columns, rows = int(reference[5]), int(reference[6])
+        self._spend(columns * rows, int(reference[CELL]))
+        u, v = reference[7:9] / columns, reference[9:11] / rows
+        across, up = np.arange(columns)[:, None, None] * u, np.arange(rows)[None, :, None] * v
+        places: Floats = (reference[X : X + 2] + across + up).reshape(-1, 2)
+        return places
+
+    def _spend(self, corners: int, cell: int) -> None:
+        self._left -= corners
+        if self._left < 0:
             raise LayoutError(
-                f"a reference at an odd angle, or magnified, places over {MOST_CORNERS} corners of "
-                f"cell {elements.names[cell]!r}; that many cannot be written out"
+                f"references at an odd angle, or magnified, place over {MOST_CORNERS} corners, the "
+                f"last of cell {self._elements.names[cell]!r}; that many are not written out: "
+                "flatten the cell, or turn it by a multiple of 90 degrees"
             )
-        for reference in elements.reference[reference_at[cell] : reference_at[cell + 1]]:
-            if reference[CELL] >= 0:
-                inner = matrix @ _matrix(int(reference[TURN]), odd)
-                child = int(reference[CELL])
-                stack += [(child, inner, matrix @ copy + place) for copy in _copies(reference)]
-
-
-def _copies(reference: Int64s) -> Floats:
-    """Return the place of each copy of a reference, (n, 2)."""
-    columns, rows = int(reference[5]), int(reference[6])
-    if columns * rows > MOST_CORNERS:
-        raise LayoutError(f"an array of {columns} x {rows} copies at an odd angle is too many")
-    u, v = reference[7:9] / columns, reference[9:11] / rows
-    across, up = np.arange(columns)[:, None, None] * u, np.arange(rows)[None, :, None] * v
-    places: Floats = (reference[X : X + 2] + across + up).reshape(-1, 2)
-    return places
 
 
 def _matrix(turn: int, odd: Floats) -> Floats:
@@ -107,4 +126,5 @@ def _matrix(turn: int, odd: Floats) -> Floats:
 
 def _rounded(points: Floats) -> Int64s:
     # 1e-6 swallows float noise, so that a half that was meant goes where a half goes.
-    return (np.sign(points) * np.floor(np.abs(points) + 0.5 + 1e-6)).astype(np.int64)
+    bounded = np.clip(points, -_FAR, _FAR)  # past the 32 bits that a packed layer refuses
+    return (np.sign(bounded) * np.floor(np.abs(bounded) + 0.5 + 1e-6)).astype(np.int64)

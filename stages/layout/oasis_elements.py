@@ -56,12 +56,11 @@ def elements_of(file: OasisFile, layers: Sequence[Layer]) -> Elements:
     return Elements(
         dbu_nm=file.dbu_nm,
         names=(*file.names, *(file.names[owner] for owner in owners)),
-        head=np.zeros((0, 2), np.int64),
         point=points,
         point_start=starts,
         shape=np.stack((drawn[row, OWNER], layer), axis=1),
-        path=np.zeros((0, 4), np.int64),
         reference=reference,
+        odd=file.odd,
         layers=tuple(sorted(file.layers)),
     )
 

@@ -8,9 +8,8 @@ that was put right, or with an error that names the file and the fault; a direct
 arrays appears whole or not at all
 
 gdstk dies on some malformed files, so it runs in a child process, and sees a GDSII stream only
-after `stages.layout.gdsii_check` has checked it. OASIS has no such check here: its magic, END
-record and, where the file carries one, its checksum are verified, and the child process takes the
-rest.
+after `stages.layout.gdsii_check` has checked it. OASIS is checked while it is read, in that process
+as well, whose time and memory are bounded.
 """
 
 from __future__ import annotations
@@ -44,9 +43,10 @@ from pipeline.layout.reader_process import (
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
 from stages.layout.gdsii_check import StreamCheck, load_kernels, without_cuts
+from stages.layout.oasis_grammar import MAGIC as OASIS_MAGIC
 
 if TYPE_CHECKING:
-    from stages.layout.builder import LayoutInfo
+    from stages.layout.info import LayoutInfo
 
 __all__ = [
     "Limits", "open_packed", "pack_into", "read_boxes", "read_info", "read_layout",
@@ -54,7 +54,6 @@ __all__ = [
 ]  # fmt: skip
 
 GDSII_MAGIC = b"\x00\x06\x00\x02"
-OASIS_MAGIC = b"%SEMI-OASIS\r\n"
 GZIP_MAGIC = b"\x1f\x8b"
 DEFAULT_LIMITS = Limits()
 _CHUNK_BYTES = 1 << 20
@@ -138,9 +137,10 @@ def read_info(
     """
     with tempfile.TemporaryDirectory() as folder:
         out, notes = _read(path, Path(folder), {}, limits)
-        _refuse_if_strict(path, notes, strict)
         info: LayoutInfo = pickle.loads((out / INFO_FILE).read_bytes())
-    return info, notes
+    warnings = (*notes, *info.warnings)
+    _refuse_if_strict(path, warnings, strict)
+    return info, warnings
 
 
 def read_boxes(
@@ -239,8 +239,7 @@ def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, 
         if head.startswith(GDSII_MAGIC):
             return _check_gdsii(file, scratch, check)
         if head == OASIS_MAGIC:
-            _check_oasis(np.memmap(file, np.uint8, "r"))
-            return file, ()
+            return file, ()  # checked as it is read
         raise LayoutError(
             f"begins with {head[:8].hex(' ') or 'nothing'}; GDSII begins with "
             f"{GDSII_MAGIC.hex(' ')}, OASIS with {OASIS_MAGIC[:8].hex(' ')}, gzip with "
@@ -287,20 +286,6 @@ def _check_gdsii(file: Path, scratch: Path, check: StreamCheck) -> tuple[Path, t
         for piece in without_cuts(data, report.cuts):
             piece.tofile(sink)
     return mended, report.warnings
-
-
-def _check_oasis(data: Bytes) -> None:
-    """Check the END record: type 2, 256 bytes, the last of the file; and what it vouches for.
-
-    Source: SEMI P39, OASIS, section 14; validation scheme 1 is CRC32, 2 is CHECKSUM32.
-    """
-    if len(data) < len(OASIS_MAGIC) + 256 or data[-256] != 2:
-        raise LayoutError("no END record in the last 256 bytes: the file is cut off")
-    scheme, signature = int(data[-5]), int.from_bytes(data[-4:].tobytes(), "little")
-    if scheme == 1 and zlib.crc32(data[:-4].data) != signature:
-        raise LayoutError("the CRC32 in its END record is not that of its bytes: it is damaged")
-    if scheme == 2 and int(data[:-4].sum(dtype=np.uint64)) % 2**32 != signature:
-        raise LayoutError("the CHECKSUM32 in its END record is not that of its bytes")
 
 
 def _check_extent(path: Path, packed: PackedLayout, limits: Limits) -> None:

@@ -107,7 +107,9 @@ def run_reader(
         There is no such layer or cell.
     """
     out.mkdir()
-    question = {**request, "file": str(file), "out": str(out)}
+    question = {
+        **request, "file": str(file), "out": str(out), "unpacked_bytes": limits.unpacked_bytes,
+    }  # fmt: skip
     assert reader.process.stdin is not None
     with suppress(BrokenPipeError), reader.process.stdin as ask:  # its end tells more than that
         ask.write(json.dumps(question).encode())
@@ -197,16 +199,17 @@ def _serve(*, packs: bool) -> None:
         return  # nothing to read: the file was refused
     request = json.loads(question)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    file, out = Path(request["file"]), Path(request["out"])
+    file, out, most = Path(request["file"]), Path(request["out"]), request["unpacked_bytes"]
     try:
         if "layers" in request:
             layers = [Layer.parse(text) for text in request["layers"]]
             if "boxes" in request:
-                np.savez(out / BOXES_FILE, *shape_boxes(file, layers, request["cell"]))
+                boxes = shape_boxes(file, layers, request["cell"], most)
+                np.savez(out / BOXES_FILE, *boxes)
             else:
-                _save(out, pack_layout(file, layers, request["cell"]))
+                _save(out, pack_layout(file, layers, request["cell"], most))
         else:
-            (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file)))
+            (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file, most)))
     except HotscanError as error:
         (out / _ERROR_FILE).write_text(json.dumps([type(error).__name__, str(error)]))
 

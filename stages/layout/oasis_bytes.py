@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from stages.contracts import Bytes, Int64s
-from stages.layout.oasis_grammar import INT32_MAX, UINT32_MAX, Fault, Slot
+from stages.contracts import UINT32_MAX, Bytes, Int64s
+from stages.layout.oasis_grammar import INT32_MAX, Fault, Slot
 
 
 @njit(cache=True)

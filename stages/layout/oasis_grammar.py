@@ -15,7 +15,6 @@ MAGIC = b"%SEMI-OASIS\r\n"
 END_BYTES = 256
 """Size of the END record: it is the last of the file and padded to this."""
 INT32_MAX = 2**31 - 1
-UINT32_MAX = 2**32 - 1
 
 
 class Record(IntEnum):
@@ -68,10 +67,11 @@ class Modal(IntEnum):
 SLOTS = max(Modal) + 1
 
 _MODAL_NAMES = (
-    "layer datatype geometry-w geometry-h ctrapezoid-type circle-radius path-halfwidth "
-    "path-start-extension path-end-extension polygon-point-list path-point-list repetition "
-    "placement-cell text-string textlayer texttype last-property-name last-value-list"
-).split()
+    "layer", "datatype", "geometry-w", "geometry-h", "ctrapezoid-type", "circle-radius",
+    "path-halfwidth", "path-start-extension", "path-end-extension", "polygon-point-list",
+    "path-point-list", "repetition", "placement-cell", "text-string", "textlayer", "texttype",
+    "last-property-name", "last-value-list",
+)  # fmt: skip
 
 
 class Fault(IntEnum):
@@ -140,8 +140,13 @@ _CTRAPEZOIDS = (
 )
 # fmt: on
 _TERMS = {
-    "0": (0, 0), "w": (1, 0), "h": (0, 1), "2w": (2, 0), "2h": (0, 2),
-    "w-h": (1, -1), "h-w": (-1, 1),
+    "0": (0, 0),
+    "w": (1, 0),
+    "h": (0, 1),
+    "2w": (2, 0),
+    "2h": (0, 2),
+    "w-h": (1, -1),
+    "h-w": (-1, 1),
 }  # fmt: skip
 
 

@@ -95,9 +95,7 @@ def keep_points(slots: Int64s, row: int, lists: Int64s, pool: Int64s) -> Int64s:
 
 
 @njit(cache=True)
-def read_repetition(
-    data: Bytes, slots: Int64s, lists: Int64s
-) -> Int64s:
+def read_repetition(data: Bytes, slots: Int64s, lists: Int64s) -> Int64s:
     """Read a repetition: a grid into the modal variables, or places into their row of `lists`."""
     kind = unsigned(data, slots)
     if kind > 11:
@@ -138,9 +136,7 @@ def read_repetition(
 
 
 @njit(cache=True)
-def _read_places(
-    data: Bytes, slots: Int64s, lists: Int64s, kind: int, count: int
-) -> Int64s:
+def _read_places(data: Bytes, slots: Int64s, lists: Int64s, kind: int, count: int) -> Int64s:
     grid = unsigned(data, slots) if kind == 5 or kind == 7 or kind == 11 else 1
     if count - 1 > slots[Slot.END] - slots[Slot.AT]:
         fail(slots, Fault.PAST_END, 0)
@@ -165,9 +161,7 @@ def _read_places(
 
 
 @njit(cache=True)
-def keep_repetition(
-    slots: Int64s, lists: Int64s, pool: Int64s, repeated: Int64s
-) -> Int64s:
+def keep_repetition(slots: Int64s, lists: Int64s, pool: Int64s, repeated: Int64s) -> Int64s:
     """Write the modal repetition as a row, unless it has one, its places to the pool."""
     if slots[Modal.REPETITION_ROW] >= 0:
         return pool

@@ -94,9 +94,7 @@ def find_layer(slots: Int64s, keys: Keys, wanted: Int64s) -> Keys:
 
 
 @njit(cache=True)
-def read_name(
-    data: Bytes, slots: Int64s, text: Bytes, names: Int64s, code: int
-) -> Bytes:
+def read_name(data: Bytes, slots: Int64s, text: Bytes, names: Int64s, code: int) -> Bytes:
     """Read a record that gives a name a number, into a row of `names`; return the text."""
     which, is_explicit = (code - Record.CELLNAME) // 2, (code - Record.CELLNAME) % 2
     skip_string(data, slots)

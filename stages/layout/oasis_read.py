@@ -156,7 +156,9 @@ def _check_end(data: Bytes, slots: Int64s) -> None:
     """Check the END record that was reached: 256 bytes, the last of the file."""
     end = int(slots[Slot.RECORD])
     if len(data) < end + END_BYTES:
-        raise LayoutError(f"byte {end}: {len(data) - end} bytes of END; it has {END_BYTES}{ADVICE}")
+        raise LayoutError(
+            f"byte {end}: END has {len(data) - end} of its {END_BYTES} bytes: the file is cut off{ADVICE}"
+        )
     if len(data) > end + END_BYTES:
         _check_signature(data, end)
 
@@ -167,7 +169,10 @@ def _check_signature(data: Bytes, end: int) -> None:
     Source: SEMI P39, OASIS, section 14.
     """
     last = end + END_BYTES - 4
-    scheme, signature = int(data[last - 1]), int.from_bytes(data[last : last + 4].tobytes(), "little")
+    scheme, signature = (
+        int(data[last - 1]),
+        int.from_bytes(data[last : last + 4].tobytes(), "little"),
+    )
     if scheme == 1 and zlib.crc32(data[:last].data) != signature:
         raise LayoutError(
             f"the CRC32 in its END record is not that of its bytes: it is damaged{ADVICE}"

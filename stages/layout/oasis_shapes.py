@@ -12,7 +12,6 @@ from stages.contracts import Bytes, Floats, Int64s
 from stages.layout.oasis_bytes import (
     byte,
     coordinate,
-    distance,
     fail,
     keep_string,
     number,
@@ -76,9 +75,7 @@ def move(data: Bytes, slots: Int64s, variable: int, given: int) -> None:
 
 
 @njit(cache=True)
-def read_shape(
-    data: Bytes, slots: Int64s, lists: Int64s, code: int
-) -> Int64s:
+def read_shape(data: Bytes, slots: Int64s, lists: Int64s, code: int) -> Int64s:
     """Read a shape's record into the modal variables; return the lists."""
     info = byte(data, slots)
     if code == Record.XGEOMETRY:
@@ -115,9 +112,7 @@ def repeat(data: Bytes, slots: Int64s, lists: Int64s, given: int) -> Int64s:
 
 
 @njit(cache=True)
-def _read_outline(
-    data: Bytes, slots: Int64s, lists: Int64s, code: int, info: int
-) -> Int64s:
+def _read_outline(data: Bytes, slots: Int64s, lists: Int64s, code: int, info: int) -> Int64s:
     row, variable = (POLYGON, Modal.POLYGON) if code == Record.POLYGON else (PATH, Modal.PATH)
     if code == Record.PATH:
         if info & 64:
@@ -306,9 +301,7 @@ def _read_turn(data: Bytes, slots: Int64s, odd: Floats, info: int) -> int:
 
 
 @njit(cache=True)
-def read_text(
-    data: Bytes, slots: Int64s, lists: Int64s
-) -> tuple[Int64s, int]:
+def read_text(data: Bytes, slots: Int64s, lists: Int64s) -> tuple[Int64s, int]:
     """Read a text, of which nothing is kept; return lists, and its number or -1."""
     info, known = byte(data, slots), -1
     if info & 64:

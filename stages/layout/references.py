@@ -16,7 +16,7 @@ LEVELS = 1000
 
 
 def escaped(name: bytes) -> str:
-    """Return a name as text: what is not UTF-8, or does not print, as its bytes.
+    r"""Return a name as text: what is not UTF-8, or does not print, as its bytes.
 
     Examples
     --------
@@ -43,9 +43,7 @@ def drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
     first = sorted(absent, key=lambda name: absent[name])
     some = ", ".join(shown(name) for name in first[:5])
     more = f" and {len(first) - 5} more" * (len(first) > 5)
-    return [
-        f"not in the file, so left out: {some}{more} (first placed at byte {absent[first[0]]})"
-    ]
+    return [f"not in the file, so left out: {some}{more} (first placed at byte {absent[first[0]]})"]
 
 
 def check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from stages.errors import LayoutError
 from stages.layout.gdsii_check import (
-    LEVELS,
     StreamCheck,
     StreamReport,
     check_stream,
     without_cuts,
 )
 from stages.layout.gdsii_grammar import Record
+from stages.layout.references import LEVELS
 
 DATE = struct.pack(">12h", *[1] * 12)
 SQUARE = (0, 0, 10, 0, 10, 10, 0, 10, 0, 0)

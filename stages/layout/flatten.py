@@ -87,14 +87,13 @@ class ShapesUnder:
             if first < last:
                 corners = elements.point[starts[0] : starts[-1]] @ matrix.T + place
                 yield elements.shape[first:last, 1], _rounded(corners), np.diff(starts)
-            for row in range(self._reference_at[cell], self._reference_at[cell + 1]):
-                reference = elements.reference[row]
-                if reference[CELL] >= 0:
-                    inner = matrix @ _matrix(int(reference[TURN]), elements.odd)
-                    stack += [
-                        (int(reference[CELL]), inner, matrix @ copy + place)
-                        for copy in self.copies(reference)
-                    ]
+            placed = elements.reference[slice(*self._reference_at[cell : cell + 2])]
+            for reference in placed[placed[:, CELL] >= 0][::-1]:  # the first is popped first
+                inner = matrix @ _matrix(int(reference[TURN]), elements.odd)
+                stack += [
+                    (int(reference[CELL]), inner, matrix @ copy + place)
+                    for copy in self.copies(reference)[::-1]
+                ]
 
     def copies(self, reference: Int64s) -> Floats:
         """Return the place of each copy of a reference, (n, 2)."""

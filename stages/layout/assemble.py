@@ -25,6 +25,7 @@ from stages.layout.info import (
     nine_digits,
     require_layers,
 )
+from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.pack import children_first, placed_boxes
 
 GAP_UM = 10
@@ -43,7 +44,7 @@ def layers_to_read(layers: Sequence[Layer], cell: str | None) -> tuple[Layer, ..
 
 def assemble(
     elements: Elements, read: Sequence[Layer], layers: Sequence[Layer], cell: str | None,
-    warnings: Sequence[str] = (),
+    warnings: Sequence[str] = (), limits: ReadLimits = DEFAULT_LIMITS,
 ) -> PackedLayout:  # fmt: skip
     """Return `layers` under one top cell.
 
@@ -51,14 +52,14 @@ def assemble(
     ----------
     read
         The layers that the elements were read of.
-    layers, cell, warnings
+    layers, cell, warnings, limits
         As `stages.layout.builder.pack_layout` takes them.
     """
     elements, top = _choose(elements, layers, cell)
     order = children_first(top, placed_by(elements), elements.names.__getitem__)
     quarters = write_out_odd(elements, frozenset(order))
     order = children_first(top, placed_by(quarters), elements.names.__getitem__)
-    packed = tuple(pack_elements(quarters, order, read.index(layer)) for layer in layers)
+    packed = tuple(pack_elements(quarters, order, read.index(layer), limits) for layer in layers)
     return PackedLayout(
         elements.names[top], nine_digits(elements.dbu_nm), tuple(layers), packed, tuple(warnings),
         elements.layers,

@@ -13,7 +13,6 @@ it is read.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,15 +23,16 @@ from stages.layout.assemble import assemble, describe, layers_to_read, shape_box
 from stages.layout.gdsii_elements import read_elements
 from stages.layout.gdsii_grammar import SMALL_LIBRARY
 from stages.layout.info import LayoutInfo
+from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.oasis_grammar import MAGIC as OASIS_MAGIC
-from stages.layout.oasis_pack import UNPACKED_BYTES, describe_oasis, oasis_boxes, pack_oasis
+from stages.layout.oasis_pack import describe_oasis, oasis_boxes, pack_oasis
 
 
-def describe_layout(path: Path, unpacked_bytes: int = UNPACKED_BYTES) -> LayoutInfo:
+def describe_layout(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> LayoutInfo:
     """Return cells, tops, layers with counts, extent and dbu of an uncompressed file."""
     data = _bytes_of(path)
     if _is_oasis(data):
-        return describe_oasis(data, unpacked_bytes)
+        return describe_oasis(data, limits)
     elements = read_elements(data, None)
     counts = np.bincount(elements.shape[:, 1], minlength=len(elements.layers)).tolist()
     return describe(
@@ -41,9 +41,8 @@ def describe_layout(path: Path, unpacked_bytes: int = UNPACKED_BYTES) -> LayoutI
 
 
 def pack_layout(
-    path: Path, layers: Sequence[Layer], cell: str | None, *,
-    unpacked_bytes: int = UNPACKED_BYTES, extent_mm: float = math.inf,
-) -> PackedLayout:  # fmt: skip
+    path: Path, layers: Sequence[Layer], cell: str | None, limits: ReadLimits = DEFAULT_LIMITS
+) -> PackedLayout:
     """Read `layers` under one top cell of an uncompressed layout file.
 
     Parameters
@@ -54,10 +53,8 @@ def pack_layout(
         In the order of the picture's channels.
     cell : str or None
         The top cell; None takes the only one, `EVERY_TOP` all.
-    unpacked_bytes : int
-        Most that the compressed parts of an OASIS file may unpack to.
-    extent_mm : float
-        Longest side of a shape of a GDSII file.
+    limits : ReadLimits
+        What the file may ask.
 
     Raises
     ------
@@ -68,19 +65,19 @@ def pack_layout(
     """
     data = _bytes_of(path)
     if _is_oasis(data):
-        return pack_oasis(data, layers, cell, unpacked_bytes)
-    elements = read_elements(data, layers_to_read(layers, cell), extent_mm=extent_mm)
+        return pack_oasis(data, layers, cell, limits)
+    elements = read_elements(data, layers_to_read(layers, cell), extent_mm=limits.extent_mm)
     read = layers_to_read(layers, cell) or elements.layers
-    return assemble(elements, read, layers, cell)
+    return assemble(elements, read, layers, cell, (), limits)
 
 
 def shape_boxes(
-    path: Path, layers: Sequence[Layer], cell: str | None, *, unpacked_bytes: int = UNPACKED_BYTES
+    path: Path, layers: Sequence[Layer], cell: str | None, limits: ReadLimits = DEFAULT_LIMITS
 ) -> list[Int64s]:
     """Return the box of each shape of each layer, (n, 4) in dbu; arguments as `pack_layout`."""
     data = _bytes_of(path)
     if _is_oasis(data):
-        return oasis_boxes(data, layers, cell, unpacked_bytes)
+        return oasis_boxes(data, layers, cell, limits)
     elements = read_elements(data, layers_to_read(layers, cell))
     return shape_boxes_of(elements, layers_to_read(layers, cell) or elements.layers, layers, cell)
 

@@ -17,9 +17,9 @@ from stages.errors import LayoutError
 from stages.layout.gdsii_grammar import (
     DATA_BYTES,
     DATA_TYPE,
-    SMALL_LIBRARY,
     MUST_HAVE,
     PLACES,
+    SMALL_LIBRARY,
     Record,
     State,
     names_of,
@@ -102,6 +102,12 @@ class StreamCheck:
 
     def __init__(self) -> None:
         self._walk: Walk = begun()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether ENDLIB, or a fault, has been seen."""
+        slots = self._walk[0]
+        return bool(slots[Slot.ENDED] or slots[Slot.FAULT])
 
     def see(self, data: Bytes) -> None:
         """Check the records that are whole in `data`, the first part of the file, further."""

@@ -10,6 +10,7 @@ from stages.contracts import Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
 from stages.layout.gdsii_elements import REFERENCE, Elements
+from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.pack import LayerBuilder, copies_at
 
 OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn"))
@@ -30,7 +31,9 @@ def placed_by(elements: Elements) -> dict[int, list[int]]:
     return placed
 
 
-def pack_elements(elements: Elements, order: Sequence[int], layer: int) -> PackedLayer:
+def pack_elements(
+    elements: Elements, order: Sequence[int], layer: int, limits: ReadLimits = DEFAULT_LIMITS
+) -> PackedLayer:
     """Return one layer of the structures of `order`.
 
     Parameters
@@ -45,7 +48,7 @@ def pack_elements(elements: Elements, order: Sequence[int], layer: int) -> Packe
     Raises
     ------
     LayoutError
-        Coordinates pass 32 bits.
+        Coordinates pass 32 bits, or shapes lie too dense.
     """
     points, starts, owner = _drawn(elements, layer)
     rects, drawn_by, others = decompose(points, starts)
@@ -58,7 +61,7 @@ def pack_elements(elements: Elements, order: Sequence[int], layer: int) -> Packe
             polygons.setdefault(int(owner[other]), []).append(corners)
     placements, placed_by_cell = placements_of(elements.reference)
     placed_starts = _ends(placed_by_cell, len(elements.names))
-    builder = LayerBuilder()
+    builder = LayerBuilder(limits.shapes_per_um2 * (elements.dbu_nm / 1000) ** 2)
     numbers = np.full(len(elements.names), -1)
     for cell in order:
         placed = placements[slice(*placed_starts[cell : cell + 2])]

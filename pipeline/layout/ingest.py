@@ -232,7 +232,7 @@ def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, 
     """Return an uncompressed file that a reader may have, and the warnings about it."""
     require_layout(path)
     # The reader process has another /dev/stdin; names in `scratch` are ours, so none is too long.
-    file, check = path.resolve(), StreamCheck()
+    file, check = path.resolve(), StreamCheck(extent_mm=limits.extent_mm)
     notes: tuple[str, ...] = ()
     try:
         head = _head(file)

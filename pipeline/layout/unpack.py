@@ -109,7 +109,7 @@ class _Inflated:
                     return
                 engine = zlib.decompressobj(wbits=31)
             if not packed:
-                raise EOFError("it is cut off")
+                raise EOFError("cut off")
             chunk = engine.decompress(packed, _CHUNK_BYTES)
             packed = engine.unused_data if engine.eof else engine.unconsumed_tail
             packed = packed or self._source.read(_CHUNK_BYTES)

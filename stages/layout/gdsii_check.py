@@ -61,6 +61,7 @@ _NOTES = (
     "placed {n} AREF of 0 columns or rows as of 1",
     "used only the first point of {n} SREF that have several",
     "skipped {n} LIBDIRSIZE, SRFNAME, LIBSECUR or STRCLASS, which other readers refuse",
+    "met {n} elements longer than extent_mm allows: damaged, or on layers that are not scanned",
 )
 
 
@@ -76,13 +77,15 @@ class StreamReport:
     """Harmless faults, in words for the user."""
 
 
-def check_stream(data: Bytes) -> StreamReport:
+def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
     """Check the records of a GDSII file, and the references between its structures.
 
     Parameters
     ----------
     data
         (n,) the whole uncompressed file.
+    extent_mm
+        Length from which on an element is named in a warning.
 
     Raises
     ------
@@ -94,13 +97,14 @@ def check_stream(data: Bytes) -> StreamReport:
     GDSII has no checksum: a damaged coordinate, layer or name that is still plausible cannot be
     told from a meant one.
     """
-    return StreamCheck().report(data)
+    return StreamCheck(extent_mm=extent_mm).report(data)
 
 
 class StreamCheck:
     """A check that may begin while the file is still being unpacked; see `check_stream`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, extent_mm: float) -> None:
+        self._extent_mm = extent_mm
         self._walk: Walk = begun()
 
     @property
@@ -111,12 +115,12 @@ class StreamCheck:
 
     def see(self, data: Bytes) -> None:
         """Check the records that are whole in `data`, the first part of the file, further."""
-        self._walk = walk(_frozen(data), False, self._walk)
+        self._walk = walk(_frozen(data), False, self._extent_mm, self._walk)
 
     def report(self, data: Bytes) -> StreamReport:
         """Check what is left of `data`, now the whole file."""
         frozen = _frozen(data)
-        slots, dbu_m, names, notes = walk(frozen, True, self._walk)
+        slots, dbu_m, names, notes = walk(frozen, True, self._extent_mm, self._walk)
         names = names[: slots[Slot.NAMES]]
         if slots[Slot.FAULT]:
             raise LayoutError(_explain(frozen, slots, names))

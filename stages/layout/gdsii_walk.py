@@ -35,13 +35,13 @@ class Note(IntEnum):
     """What is put right, or is harmless."""
 
     CORNERS, DOT, NO_WIDTH, FIXED_WIDTH, PATHTYPE, UNCLOSED, JOINED = range(7)
-    ABSOLUTE, OFF_GRID, NO_COPY, MORE_POINTS, UNUSUAL = range(7, 12)
+    ABSOLUTE, OFF_GRID, NO_COPY, MORE_POINTS, UNUSUAL, LONG = range(7, 13)
 
 
 class Slot(IntEnum):
     """What a walk remembers between records."""
 
-    AT, STATE, SEEN, START, VALUE, SCALED, LAST, NAMES, COLROW, FAULT, ENDED = range(11)
+    AT, STATE, SEEN, START, VALUE, LIMIT, LAST, NAMES, COLROW, FAULT, ENDED = range(11)
     POINTS, FIRST, END, JOINED = range(11, 15)
 
 
@@ -61,7 +61,7 @@ def begun() -> Walk:
 
 
 @njit(cache=True, nogil=True)
-def walk(data: Bytes, whole: bool, known: Walk) -> Walk:
+def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
     """Go on through the records, up to ENDLIB or the first fault.
 
     `data` begins where the stream does. Where it is not yet the `whole` of it, a record of which
@@ -88,7 +88,7 @@ def walk(data: Bytes, whole: bool, known: Walk) -> Walk:
         elif code == Record.ENDEL:
             _check_shape(data, state_before - TAIL, slots, notes)
         elif code == Record.UNITS:
-            fault, dbu_m = _read_units(data, slots)
+            fault, dbu_m = _read_units(data, extent_mm, slots)
         elif code == Record.STRNAME or code == Record.SNAME:
             owner = -1 if code == Record.STRNAME else slots[Slot.START]
             names = _put(names, slots, Slot.NAMES, at + 4, end - at - 4, owner)
@@ -129,7 +129,7 @@ def _advance(code: int, slots: Int64s) -> int:
     state, bit = slots[Slot.STATE], np.int64(1) << code
     if not MAY_FOLLOW[state, code]:
         return Fault.ORDER
-    if code == Record.BGNSTR and slots[Slot.SCALED] == 0:
+    if code == Record.BGNSTR and slots[Slot.LIMIT] == 0:
         return Fault.NO_UNITS
     if State.BOUNDARY <= state <= State.BOX:
         if slots[Slot.SEEN] & bit:
@@ -161,6 +161,8 @@ def _advance(code: int, slots: Int64s) -> int:
 def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64s) -> int:
     begin = slots[Slot.AT] + 4
     count = (end - begin) // 8
+    if max(_span(data, begin, end), _span(data, begin + 4, end)) > slots[Slot.LIMIT]:
+        _count(notes, Note.LONG, slots[Slot.START])
     if state > State.BOX:
         slots[Slot.POINTS] += count
         slots[Slot.JOINED] = 1
@@ -234,13 +236,13 @@ def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
 
 
 @njit(cache=True)
-def _read_units(data: Bytes, slots: Int64s) -> tuple[int, float]:
+def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, float]:
     user, dbu_m = real(data, slots[Slot.AT] + 4), real(data, slots[Slot.AT] + 12)
-    if slots[Slot.SCALED]:
+    if slots[Slot.LIMIT]:
         return Fault.UNITS_TWICE, 0.0
     if not (user > 0 and dbu_m > 0):
         return Fault.UNITS_ZERO, 0.0
-    slots[Slot.SCALED] = 1
+    slots[Slot.LIMIT] = int(max(1.0, min(extent_mm * 1e-3 / dbu_m, 2.0**40)))
     return Fault.NONE, dbu_m
 
 
@@ -296,6 +298,16 @@ def _off_grid(data: Bytes, colrow: int, origin: int) -> bool:
             if (i32(data, far + offset) - i32(data, origin + offset)) % copies:
                 return True
     return False
+
+
+@njit(cache=True)
+def _span(data: Bytes, begin: int, end: int) -> int:
+    """Return the largest less the smallest of every other coordinate."""
+    low, high = 2**31, -(2**31)
+    for at in range(begin, end, 8):
+        value = i32(data, at)
+        low, high = min(low, value), max(high, value)
+    return max(high - low, 0)
 
 
 @njit(cache=True)

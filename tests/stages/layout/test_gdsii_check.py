@@ -185,7 +185,6 @@ PLAIN = {
         name_record("STRING", b"a"),
     ),
     "box of two points": element("BOX", TAG[:6], short("BOXTYPE", 1), xy(0, 0, 9, 5)),
-    "no coordinate is too far": element("BOUNDARY", TAG, xy(0, 0, 2**31 - 1, 0, 9, 9, 0, 0)),
 }  # fmt: skip
 
 
@@ -201,6 +200,10 @@ NOTED = {
         "absolute",
     ),
     "step of 3.5": (cell(b"A") + cell(b"T", aref(2, 1, 0, 0, 7, 0, 0, 5)), "rounded 1 AREF"),
+    "200 mm long": (
+        cell(b"A", element("BOUNDARY", TAG, xy(0, 0, 0, 200_000_000, 9, 0, 0, 0))),
+        "met 1 elements longer than extent_mm",
+    ),
     "no points": (cell(b"A", element("BOUNDARY", TAG, xy())), "left out 1 BOUNDARY"),
     "two corners": (
         cell(b"A", element("BOUNDARY", TAG, xy(1, 1, 2, 2, 1, 1))),
@@ -326,7 +329,7 @@ def test_a_file_that_is_seen_grow_is_checked_as_if_whole(
         data[at] ^= bits
 
     def said(seen: list[int]) -> str:
-        checked = StreamCheck()
+        checked = StreamCheck(extent_mm=100.0)
         for length in seen:
             checked.see(data[:length])
         try:

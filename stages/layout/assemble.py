@@ -113,9 +113,7 @@ def top_cells(elements: Elements) -> list[int]:
     return [number for number in placed if number not in inside and number not in context]
 
 
-def _choose(
-    elements: Elements, layers: Sequence[Layer], cell: str | None
-) -> tuple[Elements, int]:
+def _choose(elements: Elements, layers: Sequence[Layer], cell: str | None) -> tuple[Elements, int]:
     """Return the elements, with a cell more where all tops are asked for, and the top's number."""
     tops = top_cells(elements)
     if cell == EVERY_TOP:

@@ -35,9 +35,7 @@ def describe_layout(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> LayoutIn
         return describe_oasis(data, limits)
     elements = read_elements(data, None)
     counts = np.bincount(elements.shape[:, 1], minlength=len(elements.layers)).tolist()
-    return describe(
-        elements, dict(zip(elements.layers, counts, strict=True)), len(elements.names)
-    )
+    return describe(elements, dict(zip(elements.layers, counts, strict=True)), len(elements.names))
 
 
 def pack_layout(

@@ -40,7 +40,7 @@ _FAULTS = (
     "no {missing} {place}",
     "UNITS a second time",
     "UNITS has a value that is not over 0, so there is no scale",
-    "a structure before UNITS, so there is no scale",
+    "{record} before UNITS, so there is no scale",
     "XY with {value} points {place}",
     "COLROW is {value}; 0 to 32767 are allowed",
     "MAG is not over 0",

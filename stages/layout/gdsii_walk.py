@@ -129,7 +129,7 @@ def _advance(code: int, slots: Int64s) -> int:
     state, bit = slots[Slot.STATE], np.int64(1) << code
     if not MAY_FOLLOW[state, code]:
         return Fault.ORDER
-    if code == Record.BGNSTR and slots[Slot.LIMIT] == 0:
+    if (code == Record.BGNSTR or code == Record.ENDLIB) and slots[Slot.LIMIT] == 0:
         return Fault.NO_UNITS
     if State.BOUNDARY <= state <= State.BOX:
         if slots[Slot.SEEN] & bit:

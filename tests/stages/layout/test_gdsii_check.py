@@ -113,6 +113,7 @@ REFUSED = {
         "no STRING",
     ),
     "no UNITS": (stream(cell(b"A"), units=b""), 42, "no scale"),
+    "no UNITS and no structure": (stream(units=b""), 42, "ENDLIB before UNITS"),
     "UNITS of zero": (
         stream(cell(b"A"), units=record("UNITS", 5, UNITS[:8] + bytes(8))),
         42,

@@ -13,8 +13,9 @@ import pytest
 from stages.contracts import Box, Layer
 from stages.errors import ConfigError, LayoutError
 from stages.geometry.window_query import polygons_of, query
-from stages.layout.builder import load_kernels, pack_layout
+from stages.layout.builder import pack_layout
 from stages.layout.gdsii_check import check_stream
+from stages.layout.gdsii_grammar import SMALL_LIBRARY
 from tests.conftest import data_folder
 
 REPORTS = data_folder() / "reports"
@@ -36,8 +37,10 @@ ROWS = rows()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _warm() -> None:
-    load_kernels()
+def _warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("warm") / "small.gds"
+    path.write_bytes(SMALL_LIBRARY)
+    merged(path, Layer(0, 0), None)
 
 
 def merged(path: Path, layer: Layer, cell: str | None) -> tuple[kdb.Region, tuple[str, ...]]:

@@ -77,6 +77,12 @@ class ReaderConfig(Settings):
     """Most memory that the reader may take, in GB; rectangles need about four times their file."""
     seconds: Length = 1800.0
     """Longest time that the reader may take."""
+    unpacked_gb: Length = 64.0
+    """Largest size after decompression, in GB."""
+    extent_mm: Length = 100.0
+    """Longest side of a shape and of the scanned layers, in mm; a reticle field has 33."""
+    shapes_per_um2: Length = 10_000.0
+    """Most shapes per square um, arrays written out, where over 10 million are placed."""
 
 
 class TilesConfig(Settings):

@@ -2,8 +2,7 @@
 
 A stage knows no run directory, no Zarr and no Dask; what it returns depends on its arguments
 alone. Three modules touch files, because their format or their cache is part of the computation:
-`stages.layout` reads layout files (`builder` also writes GDSII, into a scratch folder for gdstk to
-read), `stages.detector.checkpoint` reads and writes model files, and
+`stages.layout` reads layout files, `stages.detector.checkpoint` reads and writes model files, and
 `stages.lithography.optics.kernel_cache` keeps optical kernels on disk, which are the same
 whether they are loaded or computed. Everything else that is written, `pipeline` writes.
 """

@@ -23,6 +23,9 @@ Floats = npt.NDArray[np.float64]
 Float32s = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
+UINT32_MAX = 2**32 - 1
+"""Largest number of a layer: of OASIS, as readers take it; GDSII ends at 65535."""
+
 
 def to_um(value_dbu: float, dbu_nm: float) -> float:
     """Return a length in um, rounded to 1e-6 nm to drop the noise of binary fractions."""
@@ -107,14 +110,16 @@ class Layer:
         Raises
         ------
         ConfigError
-            When `text` is not two integers from 0 to 65535 with a slash between.
+            When `text` is not two integers of 32 bits with a slash between.
         """
         parts = text.split("/")
         if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
             raise ConfigError(f"layer {text!r} is not layer/datatype; write it like 68/20")
         layer, datatype = (int(part) for part in parts)
-        if max(layer, datatype) > 65535:
-            raise ConfigError(f"layer {text!r} is over 65535, the largest number that GDSII holds")
+        if max(layer, datatype) > UINT32_MAX:
+            raise ConfigError(
+                f"layer {text!r} is over {UINT32_MAX}, the largest number that OASIS readers take"
+            )
         return cls(layer, datatype)
 
     def __str__(self) -> str:

@@ -29,10 +29,10 @@ NEIGHBOURS = {"stages/scores.py": ("stages.detector",)}
 """What else a stage may import, beside its own folder."""
 
 TORCH = ("stages/scores.py", "stages/detector/", "stages/lithography/")
-GDSTK = ("stages/layout/builder.py", "stages/exports/markers.py")
+GDSTK = ("stages/exports/markers.py",)
 
 WRITERS = {
-    "stages/compiled.py", "stages/detector/checkpoint.py", "stages/layout/builder.py",
+    "stages/compiled.py", "stages/detector/checkpoint.py",
     "stages/lithography/optics/kernel_cache.py",
 }  # fmt: skip
 """Stages that touch files, as the docstring of `stages` says; all others only compute."""

@@ -7,6 +7,7 @@ mismatch; 3 layout unreadable or refused; 4 incomplete; 130 or 143 interrupted, 
 from __future__ import annotations
 
 import gc
+import io
 import sys
 import traceback
 from typing import Annotated
@@ -60,6 +61,9 @@ app.add_typer(models, name="models")
 
 def main() -> None:
     """Run the command line, turning errors into messages and exit codes."""
+    for stream in (sys.stdout, sys.stderr):  # a file's name need not be text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except HotscanError as error:

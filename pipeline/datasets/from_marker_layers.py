@@ -25,7 +25,7 @@ from pipeline.layout import ingest
 from stages.contracts import Int64s, Layer, RasterSpec
 from stages.errors import LayoutError, UsageError
 from stages.geometry.windows import touched
-from stages.layout.builder import EVERY_TOP
+from stages.layout.info import EVERY_TOP
 
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=30)
 """The core of 1.2 um that the benchmarks mark, in a clip of 2.56 um."""

@@ -1,28 +1,26 @@
-"""Read a layout that nobody vouches for.
+"""Read an untrusted layout file.
 
-in: a GDSII or OASIS file, plain or gzip, told apart by its first bytes
+in: a GDSII or OASIS file, plain or gzip, detected from its magic bytes
 out: a `PackedLayout` that memory-maps, or what ``hotscan info`` tells
 unit: the file
 promise: it ends, within limits of time and memory, with geometry and a warning for each fault
 that was put right, or with an error that names the file and the fault; a directory of packed
 arrays appears whole or not at all
 
-gdstk dies on some malformed files, so it runs in a child process, and sees a GDSII stream only
-after `stages.layout.gdsii_check` has checked it. OASIS has no such check here: its magic, END
-record and, where the file carries one, its checksum are verified, and the child process takes the
-rest.
+A GDSII stream is checked by `stages.layout.gdsii_check` while it is unpacked; OASIS is checked
+while it is read, in a process of its own, as all reading is: its time and memory are bounded.
 """
 
 from __future__ import annotations
 
-import gzip
+import glob
 import hashlib
 import json
 import os
 import pickle
 import shutil
+import stat
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -41,23 +39,22 @@ from pipeline.layout.reader_process import (
     run_reader,
     started_reader,
 )
-from stages.contracts import Bytes, Int64s, Layer, PackedLayout
+from pipeline.layout.unpack import GDSII_MAGIC, GZIP_MAGIC, require_magic, unpack
+from stages.contracts import Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
-from stages.layout.gdsii_check import StreamCheck, load_kernels, without_cuts
+from stages.layout.gdsii_check import StreamCheck, load_kernels
+from stages.layout.oasis_grammar import MAGIC as OASIS_MAGIC
 
 if TYPE_CHECKING:
-    from stages.layout.builder import LayoutInfo
+    from stages.layout.info import LayoutInfo
 
 __all__ = [
     "Limits", "open_packed", "pack_into", "read_boxes", "read_info", "read_layout",
     "require_layout", "scratch_beside", "sha256_of",
 ]  # fmt: skip
 
-GDSII_MAGIC = b"\x00\x06\x00\x02"
-OASIS_MAGIC = b"%SEMI-OASIS\r\n"
-GZIP_MAGIC = b"\x1f\x8b"
 DEFAULT_LIMITS = Limits()
-_CHUNK_BYTES = 1 << 20
+_NAME_CHARACTERS = 40  # of four bytes at most, where 255 bytes are allowed
 _CHECKED_BYTES = 1 << 24  # so much is unpacked before it is checked, meanwhile
 
 
@@ -138,9 +135,10 @@ def read_info(
     """
     with tempfile.TemporaryDirectory() as folder:
         out, notes = _read(path, Path(folder), {}, limits)
-        _refuse_if_strict(path, notes, strict)
         info: LayoutInfo = pickle.loads((out / INFO_FILE).read_bytes())
-    return info, notes
+    warnings = (*notes, *info.warnings)
+    _refuse_if_strict(path, warnings, strict)
+    return info, warnings
 
 
 def read_boxes(
@@ -174,15 +172,26 @@ def require_source(directory: Path, path: Path, sha256: str) -> None:
 
 
 def require_layout(path: Path) -> None:
-    """Refuse a path at which there is no file.
+    """Refuse a path at which there is no file that can be read more than once.
 
     Raises
     ------
     LayoutError
         It names the path.
     """
-    if not path.is_file():
-        raise LayoutError(f"layout {path} is not there, or no file; give a GDSII or OASIS file")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise LayoutError(
+            f"layout {path}: {error.strerror or error}; give a GDSII or OASIS file"
+        ) from error
+    if stat.S_ISDIR(mode):
+        raise LayoutError(f"layout {path} is a directory; give a GDSII or OASIS file in it")
+    if not stat.S_ISREG(mode):
+        raise LayoutError(
+            f"layout {path} is a pipe or device, and a layout is read more than once; "
+            "save it to a file and give that"
+        )
 
 
 def sha256_of(path: Path) -> str:
@@ -195,10 +204,11 @@ def sha256_of(path: Path) -> str:
 def scratch_beside(directory: Path) -> Iterator[Path]:
     """Give a folder on the same disk, so that a rename moves what is in it; a kill's is removed."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    for left_by_a_kill in directory.parent.glob(f".{directory.name}.*.part"):
+    prefix = f".{directory.name[:_NAME_CHARACTERS]}."
+    for left_by_a_kill in directory.parent.glob(f"{glob.escape(prefix)}*.part"):
         shutil.rmtree(left_by_a_kill, ignore_errors=True)
     with tempfile.TemporaryDirectory(
-        dir=directory.parent, prefix=f".{directory.name}.", suffix=".part"
+        dir=directory.parent, prefix=prefix, suffix=".part"
     ) as scratch:
         yield Path(scratch)
 
@@ -211,44 +221,35 @@ def _read(
     with started_reader(scratch / "reader.log", packs=packs) as reader:
         file, notes = _check(path, scratch, limits)
         try:
-            complaints = run_reader(reader, file, scratch / "out", request, limits)
+            run_reader(reader, file, scratch / "out", request, limits)
         except HotscanError as error:
             also = f" (the file has faults: {'; '.join(notes)})" if notes else ""
             raise type(error)(f"{path}: {error}{also}") from None
-    # The stream check has named the structures that are missing.
-    more = (line for line in complaints if not (notes and "Missing referenced" in line))
-    return scratch / "out", (*notes, *more)
+    return scratch / "out", notes
 
 
 def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, ...]]:
     """Return an uncompressed file that a reader may have, and the warnings about it."""
-    check = StreamCheck(extent_mm=limits.extent_mm)
+    require_layout(path)
+    # The reader process has another /dev/stdin; names in `scratch` are ours, so none is too long.
+    file, check = path.resolve(), StreamCheck(extent_mm=limits.extent_mm)
+    notes: tuple[str, ...] = ()
     try:
-        file, head = path, _head(path)
+        head = _head(file)
         if head.startswith(GZIP_MAGIC):
-            file = scratch / path.name
-            # Meanwhile, but not past it: two threads must not compile at once (numba).
-            with ThreadPoolExecutor(1) as beside:
-                beside.submit(load_kernels)
-                for written in _unpack(path, file, limits):
-                    beside.submit(check.see, np.memmap(file, np.uint8, "r", shape=written))
+            file = scratch / "unpacked"
+            notes = _unpack_and_check(path, file, limits, check)
             head = _head(file)
+        else:
+            require_magic(head)
+        if head.startswith(GDSII_MAGIC):
+            notes += check.report(np.memmap(file, np.uint8, "r")).warnings
+    except LayoutError as error:
+        unpacked = " (unpacked)" if file == scratch / "unpacked" else ""
+        raise LayoutError(f"{path}{unpacked}: {error}; export or fetch it again") from None
     except OSError as error:
         raise LayoutError(f"{path}: {error.strerror or error}") from error
-    try:
-        if head.startswith(GDSII_MAGIC):
-            return _check_gdsii(file, scratch, check)
-        if head == OASIS_MAGIC:
-            _check_oasis(np.memmap(file, np.uint8, "r"))
-            return file, ()
-        raise LayoutError(
-            f"begins with {head[:8].hex(' ') or 'nothing'}; GDSII begins with "
-            f"{GDSII_MAGIC.hex(' ')}, OASIS with {OASIS_MAGIC[:8].hex(' ')}, gzip with "
-            f"{GZIP_MAGIC.hex(' ')}"
-        )
-    except LayoutError as error:
-        unpacked = " (unpacked)" if file is not path else ""
-        raise LayoutError(f"{path}{unpacked}: {error}; export or fetch it again") from None
+    return file, notes
 
 
 def _head(path: Path) -> bytes:
@@ -256,51 +257,26 @@ def _head(path: Path) -> bytes:
         return file.read(len(OASIS_MAGIC))
 
 
-def _unpack(path: Path, target: Path, limits: Limits) -> Iterator[int]:
-    """Unpack a file, and yield now and then how many bytes are written."""
-    written = told = 0
-    try:
-        with gzip.open(path, "rb") as source, target.open("wb") as sink:
-            while chunk := source.read(_CHUNK_BYTES):
-                written += len(chunk)
-                if written > limits.unpacked_bytes:
-                    raise LayoutError(
-                        f"{path}: unpacks to more than {limits.unpacked_bytes} bytes; raise the "
-                        "limit (unpacked_bytes) if it is meant to be so large"
-                    )
-                sink.write(chunk)
-                if written - told >= _CHECKED_BYTES:
-                    told = written
-                    sink.flush()
-                    yield told
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise LayoutError(f"{path}: gzip is damaged after {written} bytes: {error}") from error
+def _unpack_and_check(
+    path: Path, target: Path, limits: Limits, check: StreamCheck
+) -> tuple[str, ...]:
+    """Unpack a file, a GDSII stream up to its end or first fault; return warnings."""
+    told = 0
+    # Meanwhile, but not past it: two threads must not compile at once (numba).
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(load_kernels)
 
+        def see(written: int) -> bool:
+            nonlocal told
+            if written - told >= _CHECKED_BYTES:
+                told = written
+                if _head(target).startswith(GDSII_MAGIC):
+                    beside.submit(check.see, np.memmap(target, np.uint8, "r", shape=written))
+            if check.is_over:  # by a fault, perhaps
+                check.report(np.memmap(target, np.uint8, "r", shape=written))
+            return check.is_over
 
-def _check_gdsii(file: Path, scratch: Path, check: StreamCheck) -> tuple[Path, tuple[str, ...]]:
-    data: Bytes = np.memmap(file, np.uint8, "r")
-    report = check.report(data)
-    if not len(report.cuts):
-        return file, report.warnings
-    mended = scratch / f"mended.{file.name}"
-    with mended.open("wb") as sink:
-        for piece in without_cuts(data, report.cuts):
-            piece.tofile(sink)
-    return mended, report.warnings
-
-
-def _check_oasis(data: Bytes) -> None:
-    """Check the END record: type 2, 256 bytes, the last of the file; and what it vouches for.
-
-    Source: SEMI P39, OASIS, section 14; validation scheme 1 is CRC32, 2 is CHECKSUM32.
-    """
-    if len(data) < len(OASIS_MAGIC) + 256 or data[-256] != 2:
-        raise LayoutError("no END record in the last 256 bytes: the file is cut off")
-    scheme, signature = int(data[-5]), int.from_bytes(data[-4:].tobytes(), "little")
-    if scheme == 1 and zlib.crc32(data[:-4].data) != signature:
-        raise LayoutError("the CRC32 in its END record is not that of its bytes: it is damaged")
-    if scheme == 2 and int(data[:-4].sum(dtype=np.uint64)) % 2**32 != signature:
-        raise LayoutError("the CHECKSUM32 in its END record is not that of its bytes")
+        return unpack(path, target, limits.unpacked_bytes, see)
 
 
 def _check_extent(path: Path, packed: PackedLayout, limits: Limits) -> None:

@@ -1,4 +1,4 @@
-"""The child process that reads a layout, where gdstk may die without taking the scan along.
+"""The child process that reads a layout, which may die without taking the scan along.
 
 in: an uncompressed file that has been checked · out: the packed arrays, or what ``hotscan info``
 tells, in a folder · unit: the file
@@ -27,6 +27,7 @@ import psutil
 from stages import errors
 from stages.contracts import Layer, PackedLayer, PackedLayout
 from stages.errors import HotscanError, LayoutError
+from stages.layout.limits import ReadLimits
 
 BOXES_FILE = "boxes.npz"
 INFO_FILE = "info.pickle"
@@ -37,17 +38,13 @@ _ARRAYS = tuple(field.name for field in fields(PackedLayer))
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(ReadLimits):
     """What reading one layout may cost."""
 
-    unpacked_bytes: int = 64 << 30
-    """Largest size after decompression."""
     memory_bytes: int = 8 << 30
     """Most memory that the reader may take; rectangles need about four times their file."""
     seconds: float = 1800.0
     """Longest time that the reader may take."""
-    extent_mm: float = 100.0
-    """Longest side of a shape and of the layout; a reticle field has 33 mm."""
 
 
 @contextmanager
@@ -88,8 +85,8 @@ class Reader:
 
 def run_reader(
     reader: Reader, file: Path, out: Path, request: dict[str, Any], limits: Limits
-) -> list[str]:
-    """Have `file` read into the new folder `out`; return gdstk's complaints.
+) -> None:
+    """Have `file` read into the new folder `out`.
 
     Parameters
     ----------
@@ -107,7 +104,8 @@ def run_reader(
         There is no such layer or cell.
     """
     out.mkdir()
-    question = {**request, "file": str(file), "out": str(out)}
+    asked = {field.name: getattr(limits, field.name) for field in fields(ReadLimits)}
+    question = {**request, "file": str(file), "out": str(out), "limits": asked}
     assert reader.process.stdin is not None
     with suppress(BrokenPipeError), reader.process.stdin as ask:  # its end tells more than that
         ask.write(json.dumps(question).encode())
@@ -123,8 +121,6 @@ def run_reader(
         raise getattr(errors, kind)(text)
     if code:
         raise HotscanError(f"the reader failed:\n{complaints[-2000:]}")
-    lines = (line for line in complaints.splitlines() if line.startswith("[GDSTK]"))
-    return [line.replace("[GDSTK]", "gdstk:") for line in dict.fromkeys(lines)]
 
 
 def open_packed(directory: Path) -> PackedLayout:
@@ -167,7 +163,7 @@ def _mapped(directory: Path, layer: int, name: str) -> Any:
 
 def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
     """Wait for the reader and return its exit code; refuse when it passes a limit."""
-    # Watched, not set by setrlimit: gdstk does not check what malloc returns, and spins or dies.
+    # Watched, not set by setrlimit: mapped files and reserved room do not count.
     process = psutil.Process(reader.pid)
     end = time.monotonic() + limits.seconds
     while True:
@@ -187,7 +183,7 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
 
 
 def _serve(*, packs: bool) -> None:
-    # gdstk stays out of the parent
+    # what reads a file stays out of the parent
     from stages.layout.builder import describe_layout, load_kernels, pack_layout, shape_boxes
 
     if packs:
@@ -198,15 +194,17 @@ def _serve(*, packs: bool) -> None:
     request = json.loads(question)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     file, out = Path(request["file"]), Path(request["out"])
+    limits = ReadLimits(**request["limits"])
     try:
         if "layers" in request:
             layers = [Layer.parse(text) for text in request["layers"]]
             if "boxes" in request:
-                np.savez(out / BOXES_FILE, *shape_boxes(file, layers, request["cell"]))
+                boxes = shape_boxes(file, layers, request["cell"], limits)
+                np.savez(out / BOXES_FILE, *boxes)
             else:
-                _save(out, pack_layout(file, layers, request["cell"]))
+                _save(out, pack_layout(file, layers, request["cell"], limits))
         else:
-            (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file)))
+            (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file, limits)))
     except HotscanError as error:
         (out / _ERROR_FILE).write_text(json.dumps([type(error).__name__, str(error)]))
 

@@ -282,7 +282,14 @@ def _whole_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
 
 def reader_limits(config: ScanConfig) -> Limits:
     """Return what reading the layout may cost."""
-    return Limits(memory_bytes=round(config.reader.memory_gb * 1e9), seconds=config.reader.seconds)
+    reader = config.reader
+    return Limits(
+        memory_bytes=round(reader.memory_gb * 1e9),
+        seconds=reader.seconds,
+        unpacked_bytes=round(reader.unpacked_gb * 1e9),
+        extent_mm=reader.extent_mm,
+        shapes_per_um2=reader.shapes_per_um2,
+    )
 
 
 def layers_of(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:

@@ -165,7 +165,7 @@ def _write_outputs(
         not_simulated=tuple(missed), defects=defects, metrics=metrics, process=job.process.name,
         scenes=tuple(_make_scenes(job, layout, defects)),
     )  # fmt: skip
-    write_whole(folder / "index.html", render_page(page).encode())
+    write_whole(folder / "index.html", render_page(page).encode(errors="backslashreplace"))
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
     return metrics
 

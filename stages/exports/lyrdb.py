@@ -83,7 +83,7 @@ def compress_lyrdb(pieces: Iterable[str]) -> bytes:
     sink = io.BytesIO()
     with gzip.GzipFile("", "wb", fileobj=sink, mtime=0) as packed:
         for piece in pieces:
-            packed.write(piece.encode())
+            packed.write(piece.encode(errors="backslashreplace"))
     return sink.getvalue()
 
 

@@ -2,15 +2,13 @@
 
 in: the bytes of an uncompressed GDSII file · out: a `StreamReport`, or `LayoutError`
 unit: the file · promise: what passes has the grammar, the scale and the references that a reader
-may rely on; elements that have no area and mislead readers are named, and listed to be cut out.
+may rely on; what has no area, or is read in a way that may surprise, is named.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
@@ -19,19 +17,16 @@ from stages.errors import LayoutError
 from stages.layout.gdsii_grammar import (
     DATA_BYTES,
     DATA_TYPE,
-    EMPTY_LIBRARY,
     MUST_HAVE,
     PLACES,
+    SMALL_LIBRARY,
     Record,
     State,
     names_of,
 )
 from stages.layout.gdsii_names import numbered
 from stages.layout.gdsii_walk import Slot, Walk, begun, walk
-
-LEVELS = 1000
-"""Deepest hierarchy that is read: real ones stay under 50, and readers recurse."""
-
+from stages.layout.references import check_depth, drop_undefined, shown
 
 _FAULTS = (
     "",
@@ -45,22 +40,28 @@ _FAULTS = (
     "no {missing} {place}",
     "UNITS a second time",
     "UNITS has a value that is not over 0, so there is no scale",
-    "a structure before UNITS, so there is no scale",
+    "{record} before UNITS, so there is no scale",
     "XY with {value} points {place}",
-    "COLROW is {value}; 1 to 32767 are allowed",
+    "COLROW is {value}; 0 to 32767 are allowed",
     "MAG is not over 0",
-    "PATHTYPE is {value}; there are 0, 1, 2 and 4",
-    "{value} dbu long {place}; the limit is {limit} dbu (extent_mm): a damaged coordinate",
+    "{record} comes too late {place}",
     "the file ends without ENDLIB",
 )
 _NOTES = (
-    "",  # a NODE has no geometry: leaving it out loses nothing
-    "left out {n} BOUNDARY or BOX with under three corners, so without area",
-    "left out {n} PATH of one point",
+    "left out {n} BOUNDARY, BOX or PATH with too few points to have an area",
+    "drew {n} PATH of one point as a dot",
     "left out {n} PATH without WIDTH, so without area",
-    "closed {n} BOUNDARY or BOX whose last point is not the first",
-    "placed {n} SREF, AREF or TEXT with absolute magnification or rotation as if relative",
+    "drew {n} PATH of negative width as of that width: magnified references scale it, and its ends "
+    "of type 1 or 2 are drawn in by half of it",
+    "drew {n} PATH of a type other than 0, 1, 2 and 4 as of type 0",
+    "closed {n} BOUNDARY whose last point is not the first",
+    "joined the XY records of {n} BOUNDARY or PATH that have several",
+    "placed {n} SREF or AREF with absolute magnification or rotation as if relative",
     "rounded {n} AREF whose step is no whole number of dbu",
+    "placed {n} AREF of 0 columns or rows as of 1",
+    "used only the first point of {n} SREF that have several",
+    "skipped {n} LIBDIRSIZE, SRFNAME, LIBSECUR or STRCLASS, which other readers refuse",
+    "met {n} elements longer than extent_mm allows: damaged, or on layers that are not scanned",
 )
 
 
@@ -74,8 +75,6 @@ class StreamReport:
     """Number of structures."""
     warnings: tuple[str, ...]
     """Harmless faults, in words for the user."""
-    cuts: Int64s
-    """(n, 2) ``[begin, end)`` in bytes of the elements to leave out when reading."""
 
 
 def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
@@ -86,7 +85,7 @@ def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
     data
         (n,) the whole uncompressed file.
     extent_mm
-        Longest side that one element may have; what is longer has a damaged coordinate.
+        Length from which on an element is named in a warning.
 
     Raises
     ------
@@ -108,6 +107,12 @@ class StreamCheck:
         self._extent_mm = extent_mm
         self._walk: Walk = begun()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether ENDLIB, or a fault, has been seen."""
+        slots = self._walk[0]
+        return bool(slots[Slot.ENDED] or slots[Slot.FAULT])
+
     def see(self, data: Bytes) -> None:
         """Check the records that are whole in `data`, the first part of the file, further."""
         self._walk = walk(_frozen(data), False, self._extent_mm, self._walk)
@@ -115,22 +120,23 @@ class StreamCheck:
     def report(self, data: Bytes) -> StreamReport:
         """Check what is left of `data`, now the whole file."""
         frozen = _frozen(data)
-        slots, dbu_m, names, cuts, notes = walk(frozen, True, self._extent_mm, self._walk)
-        names, cuts = names[: slots[Slot.NAMES]], cuts[: slots[Slot.CUTS]]
+        slots, dbu_m, names, notes = walk(frozen, True, self._extent_mm, self._walk)
+        names = names[: slots[Slot.NAMES]]
         if slots[Slot.FAULT]:
             raise LayoutError(_explain(frozen, slots, names))
         warnings = [
             text.format(n=count) + f" (first at byte {first})"
             for (count, first), text in zip(notes.tolist(), _NOTES, strict=True)
-            if count and text
+            if count
         ]
         placed = _references(frozen, names)
-        warnings += _drop_undefined(placed)
-        _check_depth(placed)
+        warnings += _control_characters(placed)
+        warnings += drop_undefined(placed)
+        check_depth(placed)
         end = int(slots[Slot.AT])
         if frozen[end:].any():
             warnings.append(f"ignored {len(frozen) - end} bytes after ENDLIB (first at byte {end})")
-        return StreamReport(dbu_m * 1e9, len(placed), tuple(warnings), cuts[:, :2].copy())
+        return StreamReport(dbu_m * 1e9, len(placed), tuple(warnings))
 
 
 def _frozen(data: Bytes) -> Bytes:
@@ -142,16 +148,7 @@ def _frozen(data: Bytes) -> Bytes:
 
 def load_kernels() -> None:
     """Load what `check_stream` runs, which takes most of a second at its first call."""
-    check_stream(np.frombuffer(EMPTY_LIBRARY, np.uint8))
-
-
-def without_cuts(data: Bytes, cuts: Int64s) -> Iterator[Bytes]:
-    """Yield the pieces of a stream that lie between the cuts of its report, in order."""
-    begin = 0
-    for cut_begin, cut_end in cuts.tolist():
-        yield data[begin:cut_begin]
-        begin = cut_end
-    yield data[begin:]
+    check_stream(np.frombuffer(SMALL_LIBRARY, np.uint8))
 
 
 def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
@@ -167,17 +164,12 @@ def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
         data_bytes="a multiple of 8" if size == -8 else size,
         place=PLACES[state],
         missing=" or ".join(missing or ["STRING"]),
-        limit=int(slots[Slot.LIMIT]),
     )
     cells = names[names[:, 2] < 0]
     if state < State.CELL or not len(cells):
         return f"byte {at}: {text}"
     offset, length, _ = cells[-1].tolist()
-    return f"byte {at} in structure {_shown(data[offset : offset + length].tobytes())}: {text}"
-
-
-def _shown(name: bytes) -> str:
-    return repr(name.rstrip(b"\0").decode("ascii", "backslashreplace"))
+    return f"byte {at} in structure {shown(data[offset : offset + length].tobytes())}: {text}"
 
 
 def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
@@ -197,7 +189,7 @@ def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
             here[name] = element
         elif name in placed:
             raise LayoutError(
-                f"byte {offset - 4}: structure {_shown(name)} a second time (first at byte "
+                f"byte {offset - 4}: structure {shown(name)} a second time (first at byte "
                 f"{begun[name]}); which one its references mean is unknown"
             )
         else:
@@ -206,44 +198,12 @@ def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
     return placed
 
 
+def _control_characters(names: Iterable[bytes]) -> list[str]:
+    """Return a warning of names that may be damaged."""
+    odd = [shown(name) for name in names if min(name) < 32]
+    return [f"control characters in {len(odd)} names, as {odd[0]}: damaged?"] if odd else []
+
+
 def _check_name(name: bytes, at: int) -> None:
-    if not name:
-        raise LayoutError(f"byte {at}: a name with no characters")
-    try:
-        damaged = min(name.decode("utf-8")) < " "  # a wrong length takes in the next records
-    except UnicodeDecodeError:
-        damaged = True
-    if damaged:
-        raise LayoutError(f"byte {at}: name {_shown(name)} is not text in ASCII or UTF-8")
-
-
-def _drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
-    """Forget the references to what is not in the file, and return the warning for them."""
-    absent: dict[bytes, int] = {}
-    for children in placed.values():
-        for name in [name for name in children if name not in placed]:
-            absent[name] = min(children.pop(name), absent.get(name, sys.maxsize))
-    if not absent:
-        return []
-    first = sorted(absent, key=lambda name: absent[name])
-    shown = ", ".join(_shown(name) for name in first[:5])
-    more = f" and {len(first) - 5} more" * (len(first) > 5)
-    return [
-        f"not in the file, so left out: {shown}{more} (first placed at byte {absent[first[0]]})"
-    ]
-
-
-def _check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
-    levels: dict[bytes, int] = {}
-    try:
-        for name in TopologicalSorter(placed).static_order():
-            levels[name] = 1 + max((levels[child] for child in placed[name]), default=0)
-    except CycleError as error:
-        ring: list[bytes] = error.args[1][::-1]
-        at, shown = placed[ring[0]][ring[1]], " -> ".join(_shown(name) for name in ring)
-        raise LayoutError(f"byte {at}: structures contain themselves: {shown}") from None
-    deepest = max(levels, key=levels.__getitem__, default=b"")
-    if levels.get(deepest, 0) > LEVELS:
-        raise LayoutError(
-            f"structure {_shown(deepest)} is {levels[deepest]} levels deep; the limit is {LEVELS}"
-        )
+    if not name or b"\0" in name:  # a wrong length takes in the next records
+        raise LayoutError(f"byte {at}: name {shown(name)} is empty, or has a NUL within")

@@ -1,14 +1,15 @@
 """What the structures of a checked GDSII stream draw and place, read straight from its bytes.
 
 in: the bytes of a stream that `stages.layout.gdsii_check` has checked, the layers
-out: `Elements`: corners, references and the places of paths, as arrays over all structures
+out: `Elements`: corners of shapes, paths outlined, and references, as arrays over all structures
 unit: the file · promise: no element becomes an object, so that 10 million take a second
 
-The kernel trusts the grammar, the sizes of records and the names, and looks at no bound twice.
+The kernel trusts the grammar, the sizes of records and the names, and checks no bound twice.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -16,17 +17,18 @@ from enum import IntEnum
 import numpy as np
 
 from stages.compiled import kernel
-from stages.contracts import Bytes, Int64s, Layer
+from stages.contracts import Bytes, Floats, Int64s, Layer
+from stages.errors import LayoutError
+from stages.geometry.path_outline import outline_paths
 from stages.layout.gdsii_grammar import Record
 from stages.layout.gdsii_names import numbered
 from stages.layout.gdsii_walk import i16, i32, real, same_point, u16
-
-OTHER_TURN = -1
-"""Turn of a reference that is magnified, or not turned by whole quarters."""
+from stages.layout.references import escaped
 
 REFERENCE = ("owner", "cell", "turn", "x", "y", "columns", "rows", "u_x", "u_y", "v_x", "v_y")
 """Columns of references, (n, 11) int64. u and v lead from the first to one past the last column
-and row; `cell` is -1 where the file has no such structure."""
+and row; `cell` is -1 where the file has no such structure; `turn` is that of
+`PackedLayer.inst_turn`, or ``-1 - row`` of `Elements.odd`."""
 
 _FROM = 1024  # rows that tables begin with
 
@@ -38,30 +40,24 @@ class Elements:
     dbu_nm: float
     """Database unit, in nm."""
     names: tuple[str, ...]
-    """Of the structures."""
-    head: Int64s
-    """(structures, 2) where BGNSTR begins, and where STRNAME ends, in bytes."""
+    """Of the structures, escaped where they are no printable UTF-8."""
     point: Int64s
-    """(m, 2) corners of boundaries and boxes on the layers asked for, in dbu; the last is joined
-    to the first."""
+    """(m, 2) corners of shapes on the layers asked for, in dbu; the last is joined to the first."""
     point_start: Int64s
     """(shapes + 1,) shape `i` is ``point[point_start[i]:point_start[i + 1]]``."""
     shape: Int64s
     """(shapes, 2) its structure and layer, as an index into those asked for."""
-    path: Int64s
-    """(paths, 4) its structure and layer, where its record begins and where ENDEL ends."""
     reference: Int64s
-    """(references, 11), see `REFERENCE`; in the order of their structures."""
+    """(references, 11), see `REFERENCE`; structures ascend."""
+    odd: Floats
+    """(turns, 3) magnification, angle in degrees and mirroring of turns by no whole quarters."""
     layers: tuple[Layer, ...]
     """All on which there is a boundary, box or path."""
 
-    @property
-    def quarter_turns(self) -> bool:
-        """Whether every reference is turned by whole quarters, and none magnified."""
-        return not (self.reference[:, REFERENCE.index("turn")] == OTHER_TURN).any()
 
-
-def read_elements(data: Bytes, layers: Sequence[Layer]) -> Elements:
+def read_elements(
+    data: Bytes, layers: Sequence[Layer] | None, *, extent_mm: float = math.inf
+) -> Elements:
     """Return what the structures of a stream draw on `layers`, and what they place.
 
     Parameters
@@ -69,54 +65,88 @@ def read_elements(data: Bytes, layers: Sequence[Layer]) -> Elements:
     data
         (n,) a whole uncompressed GDSII file that has been checked.
     layers
-        Each once.
+        Each once; None is all that `Elements.layers` will list.
+    extent_mm
+        Longest side that one shape may have.
+
+    Raises
+    ------
+    LayoutError
+        A shape is longer: it names structure and byte.
     """
-    wanted = np.array([layer.layer << 16 | layer.datatype for layer in layers], np.int64)
-    dbu_m, cells, shapes, paths, placed, tags = _walk(data, wanted)
-    points, starts = _corners(data, shapes)
-    view = data.data
-    names = (bytes(view[at : at + size]) for at, size in cells[:, 2:].tolist())
+    wanted = np.array([_tag(layer) for layer in layers or ()], np.int64)
+    dbu_m, cells, shapes, paths, placed, odd, tags = _walk(data, wanted)
+    present = np.sort(tags)
+    if layers is None:
+        return read_elements(data, _layers(present), extent_mm=extent_mm)
+    rings, ring_starts = outline_paths(*_lines(data, paths), paths[:, 1:])
+    limit = min(extent_mm * 1e-3 / dbu_m, 2.0**40)
+    points, starts, longest = _corners(data, shapes, rings, ring_starts, limit)
+    names = [bytes(data.data[at : at + size]).rstrip(b"\0") for at, size in cells.tolist()]
+    if longest >= 0:
+        owner, _, xy, _ = shapes[longest].tolist()
+        sides = np.ptp(points[starts[longest] : starts[longest + 1]], axis=0)
+        raise LayoutError(
+            f"byte {xy - 4} in structure '{escaped(names[owner])}': a shape {sides.max()} dbu "
+            f"long; the limit is {int(limit)} dbu (extent_mm {extent_mm:g}): a damaged "
+            "coordinate, or the limit is too low"
+        )
     return Elements(
         dbu_nm=dbu_m * 1e9,
-        names=tuple(name.rstrip(b"\0").decode() for name in names),
-        head=cells[:, :2],
+        names=tuple(escaped(name) for name in names),
         point=points,
         point_start=starts,
         shape=shapes[:, :2],
-        path=paths,
         reference=_references(data, placed, cells),
-        layers=tuple(sorted(Layer(tag >> 16, tag & 65535) for tag in tags.tolist())),
+        odd=odd,
+        layers=_layers(present),
     )
+
+
+def _tag(layer: Layer) -> int:
+    """Return what the walk knows a layer by; one past 16 bits is in no GDSII file."""
+    past = max(layer.layer, layer.datatype) > 65535
+    return -2 if past else layer.layer << 16 | layer.datatype
+
+
+def _layers(tags: Int64s) -> tuple[Layer, ...]:
+    return tuple(Layer(tag >> 16, tag & 65535) for tag in tags.tolist())
 
 
 class Seen(IntEnum):
     """What the walk remembers of an element; offsets are in bytes, 0 where there is none."""
 
-    KIND, BEGIN, TAG, XY, NAME, COLUMNS, QUARTERS, MIRRORED, OTHER_TURN = range(9)
+    KIND, TAG, XY, NAME, COLUMNS, MIRRORED, WIDTH, PATHTYPE, BEGIN, END = range(10)
 
 
 _SEEN = len(Seen)
+_BOX = -2  # instead of the row of a path; -1 is a boundary
 
 
 @kernel
-def _walk(data: Bytes, wanted: Int64s) -> tuple[float, Int64s, Int64s, Int64s, Int64s, Int64s]:
+def _walk(
+    data: Bytes, wanted: Int64s
+) -> tuple[float, Int64s, Int64s, Int64s, Int64s, Floats, Int64s]:
     """Go through the records once. Owners are structures, by their number; offsets are in bytes.
 
     What comes back:
 
     - the database unit in m;
-    - for each structure its head (see `Elements`), where its name is, and of how many bytes;
-    - for each shape on the layers `wanted` its owner, its layer, and where its corners are;
-    - for each path on them what `Elements` says of it;
+    - for each structure where its name is, and of how many bytes;
+    - for each shape on the layers `wanted` its owner, its layer, where its corners are, and its
+      row among paths;
+    - for each path on them where its points are, and the columns `PATH_SHAPE`;
     - for each reference its owner, its turn, and where its name, place and columns are, 0 for none;
+    - the odd turns, see `Elements`;
     - the layers of all shapes and paths, ``layer << 16 | datatype``.
     """
-    cells, cell_count = np.empty((_FROM, 4), np.int64), 0
-    shapes, shape_count = np.empty((_FROM, 3), np.int64), 0
-    paths, path_count = np.empty((_FROM, 4), np.int64), 0
+    cells, cell_count = np.empty((_FROM, 2), np.int64), 0
+    shapes, shape_count = np.empty((_FROM, 4), np.int64), 0
+    paths, path_count = np.empty((_FROM, 5), np.int64), 0
     placed, placed_count = np.empty((_FROM, 5), np.int64), 0
-    seen = np.zeros(_SEEN, np.int64)
-    dbu_m, last, begin, at = 0.0, -1, 0, 0
+    odd, odd_count = np.empty((_FROM, 3)), 0
+    seen, turn = np.zeros(_SEEN, np.int64), np.array((1.0, 0.0))  # magnification, angle
+    dbu_m, last, at = 0.0, -1, 0
     tags = {last}  # a set that begins empty has no type
     while True:
         code, end, owner = data[at + 2], at + u16(data, at), cell_count - 1
@@ -124,15 +154,18 @@ def _walk(data: Bytes, wanted: Int64s) -> tuple[float, Int64s, Int64s, Int64s, I
             break
         if code == Record.UNITS:
             dbu_m = real(data, at + 12)
-        elif code == Record.BGNSTR:
-            begin = at
         elif code == Record.STRNAME:
-            cells = _put(cells, cell_count, (begin, end, at + 4, end - at - 4))
+            cells = _put(cells, cell_count, (at + 4, end - at - 4))
             cell_count += 1
         elif code != Record.ENDEL:
-            _take(data, at, code, seen)
+            _take(data, at, code, seen, turn)
         elif _is_reference(seen[Seen.KIND]):
-            its = (owner, _turn(seen), seen[Seen.NAME], seen[Seen.XY], seen[Seen.COLUMNS])
+            quarters = _quarters(seen, turn)
+            if quarters < 0:
+                odd = _put(odd, odd_count, (turn[0], turn[1], float(seen[Seen.MIRRORED])))
+                odd_count += 1
+                quarters = -odd_count
+            its = (owner, quarters, seen[Seen.NAME], seen[Seen.XY], seen[Seen.COLUMNS])
             placed = _put(placed, placed_count, its)
             placed_count += 1
         elif _is_shape(seen[Seen.KIND]):
@@ -140,27 +173,30 @@ def _walk(data: Bytes, wanted: Int64s) -> tuple[float, Int64s, Int64s, Int64s, I
                 last = seen[Seen.TAG]
                 tags.add(last)
             layer = _index_of(wanted, last)
-            if layer >= 0 and seen[Seen.KIND] == Record.PATH:
-                paths = _put(paths, path_count, (owner, layer, seen[Seen.BEGIN], end))
-                path_count += 1
-            elif layer >= 0:
-                shapes = _put(shapes, shape_count, (owner, layer, seen[Seen.XY]))
+            if layer >= 0:
+                row = _BOX if seen[Seen.KIND] == Record.BOX else -1
+                if seen[Seen.KIND] == Record.PATH:
+                    row = path_count
+                    paths = _put(paths, path_count, _path(data, seen))
+                    path_count += 1
+                shapes = _put(shapes, shape_count, (owner, layer, seen[Seen.XY], row))
                 shape_count += 1
         if code == Record.ENDEL:
-            seen[:] = 0
+            seen[:], turn[0], turn[1] = 0, 1.0, 0.0
         at = end
     tags.remove(-1)
     return (
         dbu_m, cells[:cell_count], shapes[:shape_count], paths[:path_count],
-        placed[:placed_count], np.array(list(tags), np.int64),
+        placed[:placed_count], odd[:odd_count], np.array(list(tags), np.int64),
     )  # fmt: skip
 
 
 @kernel
-def _take(data: Bytes, at: int, code: int, seen: Int64s) -> None:
+def _take(data: Bytes, at: int, code: int, seen: Int64s, turn: Floats) -> None:
     """Remember what a record says of the element that it is in, or begins."""
     if code == Record.XY:
-        seen[Seen.XY] = at + 4
+        if seen[Seen.XY] == 0:  # those after it are found from the first
+            seen[Seen.XY] = at + 4
     elif code == Record.LAYER:
         seen[Seen.TAG] += u16(data, at + 4) << 16
     elif code == Record.DATATYPE or code == Record.BOXTYPE:
@@ -172,21 +208,39 @@ def _take(data: Bytes, at: int, code: int, seen: Int64s) -> None:
     elif code == Record.STRANS:
         seen[Seen.MIRRORED] = data[at + 4] >> 7
     elif code == Record.MAG:
-        seen[Seen.OTHER_TURN] |= real(data, at + 4) != 1.0
+        turn[0] = real(data, at + 4)
     elif code == Record.ANGLE:
-        turn = real(data, at + 4) / 90.0
-        seen[Seen.QUARTERS] = round(turn) % 4
-        seen[Seen.OTHER_TURN] |= abs(turn - round(turn)) > 1e-9
+        turn[1] = real(data, at + 4)
+    elif code == Record.WIDTH:
+        seen[Seen.WIDTH] = i32(data, at + 4)
+    elif code == Record.PATHTYPE:
+        seen[Seen.PATHTYPE] = i16(data, at + 4)
+    elif code == Record.BGNEXTN:
+        seen[Seen.BEGIN] = at + 4
+    elif code == Record.ENDEXTN:
+        seen[Seen.END] = at + 4
     elif _is_shape(code) or _is_reference(code):
-        seen[Seen.KIND], seen[Seen.BEGIN] = code, at
+        seen[Seen.KIND] = code
 
 
 @kernel
-def _turn(seen: Int64s) -> int:
-    """Return the code of `PackedLayer.inst_turn`, or `OTHER_TURN`."""
-    if seen[Seen.OTHER_TURN]:
-        return OTHER_TURN
-    return int(seen[Seen.QUARTERS] + 4 * seen[Seen.MIRRORED])
+def _path(data: Bytes, seen: Int64s) -> tuple[int, int, int, int, int]:
+    """Return where the points of a path are, and its `PATH_SHAPE`, as KLayout takes it."""
+    width, kind = seen[Seen.WIDTH], seen[Seen.PATHTYPE]
+    # A negative width is one that no reference magnifies; KLayout shortens its ends.
+    reach = int(width / 2) if kind == 1 or kind == 2 else 0
+    begin = i32(data, seen[Seen.BEGIN]) if seen[Seen.BEGIN] else reach
+    end = i32(data, seen[Seen.END]) if seen[Seen.END] else reach
+    return seen[Seen.XY], abs(width), begin, end, int(kind == 1)
+
+
+@kernel
+def _quarters(seen: Int64s, turn: Floats) -> int:
+    """Return the code of `PackedLayer.inst_turn`, -1 where there is none."""
+    quarters = turn[1] / 90.0
+    if turn[0] != 1.0 or abs(quarters - round(quarters)) > 1e-9:
+        return -1
+    return int(round(quarters) % 4 + 4 * seen[Seen.MIRRORED])
 
 
 @kernel
@@ -200,28 +254,98 @@ def _is_reference(code: int) -> bool:
 
 
 @kernel
-def _corners(data: Bytes, shapes: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the corners of shapes, none first and last, and where each shape begins."""
+def _count(data: Bytes, xy: int, closed: bool) -> int:
+    """Return how many points lie at `xy`, in this record and the XY records right after it.
+
+    Of a `closed` line the last point does not count where it is the first again.
+    """
+    first, points, end = xy, 0, _end(data, xy)
+    while True:
+        points += (end - xy) // 8
+        if data[end + 2] != Record.XY:
+            break
+        xy, end = end + 4, end + u16(data, end)
+    return points - int(closed and points > 1 and end > xy and same_point(data, first, end - 8))
+
+
+@kernel
+def _read_points(data: Bytes, xy: int, points: Int64s) -> None:
+    """Read as many points as there is room for, from this record and those right after it."""
+    end = _end(data, xy)
+    for point in range(len(points)):
+        while xy == end:
+            xy, end = end + 4, end + u16(data, end)
+        points[point, 0], points[point, 1] = i32(data, xy), i32(data, xy + 4)
+        xy += 8
+
+
+@kernel
+def _lines(data: Bytes, paths: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the points of paths, and where each begins."""
+    starts = np.zeros(len(paths) + 1, np.int64)
+    for path in range(len(paths)):
+        starts[path + 1] = starts[path] + _count(data, paths[path, 0], False)
+    points = np.empty((starts[-1], 2), np.int64)
+    for path in range(len(paths)):
+        _read_points(data, paths[path, 0], points[starts[path] : starts[path + 1]])
+    return points, starts
+
+
+@kernel
+def _corners(
+    data: Bytes, shapes: Int64s, rings: Int64s, ring_starts: Int64s, limit: float
+) -> tuple[Int64s, Int64s, int]:
+    """Return the corners of shapes, where each begins, and the first that is over `limit` long."""
     starts = np.zeros(len(shapes) + 1, np.int64)
     for shape in range(len(shapes)):
-        xy = shapes[shape, 2]
-        end = _end(data, xy)
-        closed = end - xy > 8 and same_point(data, xy, end - 8)
-        starts[shape + 1] = starts[shape] + (end - xy) // 8 - closed
-    points = np.empty((starts[-1], 2), np.int64)
+        xy, path = shapes[shape, 2], shapes[shape, 3]
+        if path >= 0:
+            corners = ring_starts[path + 1] - ring_starts[path]
+        else:
+            corners = _count(data, xy, True) if path != _BOX else 4
+        starts[shape + 1] = starts[shape] + corners
+    points, longest = np.empty((starts[-1], 2), np.int64), -1
     for shape in range(len(shapes)):
-        xy = shapes[shape, 2]
-        for corner in range(starts[shape], starts[shape + 1]):
-            points[corner, 0], points[corner, 1] = i32(data, xy), i32(data, xy + 4)
-            xy += 8
-    return points, starts
+        xy, path = shapes[shape, 2], shapes[shape, 3]
+        corners = points[starts[shape] : starts[shape + 1]]
+        if path >= 0:
+            corners[:] = rings[ring_starts[path] : ring_starts[path + 1]]
+        elif path != _BOX:
+            _read_points(data, xy, corners)
+        if len(corners) == 0:
+            continue
+        x_0, y_0, x_1, y_1 = _box(data, xy) if path == _BOX else _box_of(corners)
+        if path == _BOX:  # whatever its points are: readers take the box around them
+            corners[0, 0], corners[1, 0], corners[2, 0], corners[3, 0] = x_0, x_1, x_1, x_0
+            corners[0, 1], corners[1, 1], corners[2, 1], corners[3, 1] = y_0, y_0, y_1, y_1
+        if longest < 0 and max(x_1 - x_0, y_1 - y_0) > limit:
+            longest = shape
+    return points, starts, longest
+
+
+@kernel
+def _box_of(points: Int64s) -> tuple[int, int, int, int]:
+    x_0, y_0 = points[0]
+    x_1, y_1 = x_0, y_0
+    for x, y in points:
+        x_0, y_0, x_1, y_1 = min(x, x_0), min(y, y_0), max(x, x_1), max(y, y_1)
+    return x_0, y_0, x_1, y_1
+
+
+@kernel
+def _box(data: Bytes, xy: int) -> tuple[int, int, int, int]:
+    """Return the box around points, which may be none."""
+    count = _count(data, xy, False)
+    points = np.zeros((max(count, 1), 2), np.int64)
+    _read_points(data, xy, points[:count])
+    return _box_of(points)
 
 
 @kernel
 def _references(data: Bytes, placed: Int64s, cells: Int64s) -> Int64s:
     """Return `REFERENCE`s of what the walk found placed."""
     names = np.empty((len(cells) + len(placed), 2), np.int64)
-    names[: len(cells)] = cells[:, 2:]
+    names[: len(cells)] = cells
     for reference in range(len(placed)):
         name = placed[reference, 2]
         names[len(cells) + reference, 0] = name
@@ -237,9 +361,12 @@ def _references(data: Bytes, placed: Int64s, cells: Int64s) -> Int64s:
         made[0], made[1], made[2] = owner, cell_of[number[len(cells) + reference]], turn
         made[3], made[4], made[5], made[6] = i32(data, xy), i32(data, xy + 4), 1, 1
         if columns:
-            made[5], made[6] = i16(data, columns), i16(data, columns + 2)
+            made[5], made[6] = max(i16(data, columns), 1), max(i16(data, columns + 2), 1)
             for axis in range(4):
                 made[7 + axis] = i32(data, xy + 8 + 4 * axis) - made[3 + axis % 2]
+            for axis in range(2):  # copies at one place are one: a bomb of 10^12 is none
+                if made[7 + 2 * axis] == 0 and made[8 + 2 * axis] == 0:
+                    made[5 + axis] = 1
     return found
 
 
@@ -261,7 +388,7 @@ def _index_of(wanted: Int64s, tag: int) -> int:
 def _put(table: Int64s, row: int, values: tuple[int, ...]) -> Int64s:
     """Write a row after the last, into a copy of twice the rows where all are used."""
     if row == len(table):
-        bigger = np.empty((2 * len(table), table.shape[1]), np.int64)
+        bigger = np.empty((2 * len(table), table.shape[1]), table.dtype)
         bigger[:row] = table
         table = bigger
     for column in range(len(values)):

@@ -31,14 +31,17 @@ class State(IntEnum):
     FILE, LIBRARY, UNNAMED, CELL, BOUNDARY, PATH, SREF, AREF, TEXT, NODE, BOX = range(11)
 
 
-END_OF_STRUCTURE, END_OF_LIBRARY = b"\x00\x04\x07\x00", b"\x00\x04\x04\x00"
-"""The whole records."""
-
-EMPTY_LIBRARY = bytes.fromhex(
-    "0006 0002 0258  001c 0102" + 24 * "00" + "0006 0206 4100  0014 0305 3e4189374bc6a7f0"
-    "3944b82fa09b5a54  0004 0400"
+_TAG, _ENDEL, _DATES = "00060d02 0000 00060e02 0000", "00041100", 24 * "00"
+SMALL_LIBRARY = bytes.fromhex(
+    f"00060002 0258 001c0102 {_DATES} 00060206 4100"
+    "00140305 3e4189374bc6a7f0 3944b82fa09b5a54"
+    f"001c0502 {_DATES} 00060606 4100"
+    f"00040800 {_TAG} 00341003 {''.join(f'{x:08x}' for x in (0, 0, 2, 0, 2, 1, 1, 1, 1, 2, 0, 2))}"
+    f"{_ENDEL} 00040900 {_TAG} 00080f03 00000001 00141003 {24 * '0'} 00000003 {_ENDEL} 00040700"
+    f"001c0502 {_DATES} 00060606 4200 00040a00 00061206 4100 000c1003 {16 * '0'} {_ENDEL} 00040700"
+    "00040400"
 )
-"""A whole stream, of 1 nm, with no structure."""
+"""A whole stream, of 1 nm: cell B places cell A, which draws an L and a path on 0/0."""
 
 ELEMENTS = ("BOUNDARY", "PATH", "SREF", "AREF", "TEXT", "NODE", "BOX")
 TAIL = len(ELEMENTS)
@@ -75,7 +78,7 @@ _PLACES = (  # (what the state is called, records that may come next), in the or
     ("in a TEXT", _TURN + "LAYER TEXTTYPE PRESENTATION PATHTYPE WIDTH"),
     ("in a NODE", _SHAPE + "NODETYPE"),
     ("in a BOX", _SHAPE + "BOXTYPE"),
-    *((f"after the XY of {name}", "ENDEL PROPATTR PROPVALUE STRING") for name in ELEMENTS),
+    *((f"after the XY of {name}", "ENDEL PROPATTR PROPVALUE STRING XY") for name in ELEMENTS),
 )
 _NEEDED = {
     "BOUNDARY": "LAYER DATATYPE",
@@ -87,6 +90,24 @@ _NEEDED = {
     "BOX": "LAYER BOXTYPE",
 }
 
+_ORDER = (  # in which the records of an element come; those of a line in any
+    "ELFLAGS PLEX",
+    "SNAME LAYER",
+    "DATATYPE TEXTTYPE NODETYPE BOXTYPE",
+    *[
+        "PRESENTATION",
+        "PATHTYPE",
+        "WIDTH",
+        "BGNEXTN",
+        "ENDEXTN",
+        "STRANS",
+        "MAG",
+        "ANGLE",
+        "COLROW",
+        "XY",
+    ],
+)
+
 PLACES = tuple(place for place, _ in _PLACES)
 """What each state is called."""
 DATA_TYPE = np.full(256, 255, np.uint8)
@@ -97,6 +118,8 @@ MAY_FOLLOW = np.zeros((len(PLACES), 256), np.bool_)
 """(states, 256) whether a record type may come in a state."""
 MUST_HAVE = np.zeros(len(PLACES), np.int64)
 """(states,) bit `1 << type` of each record that an element needs before its XY."""
+RANK = np.zeros(256, np.int64)
+"""(256,) place of a record type in the order of an element's records; 0 where it has none."""
 NEXT_STATE = np.full(256, -1, np.int64)
 """(256,) state that a record type leads to, -1 where it changes none."""
 
@@ -113,6 +136,8 @@ def _fill_tables() -> None:
                 DATA_TYPE[Record[name]], DATA_BYTES[Record[name]] = data_type, size
     for state, (_, records) in enumerate(_PLACES):
         MAY_FOLLOW[state, [Record[name] for name in records.split()]] = True
+    for rank, records in enumerate(_ORDER, 1):
+        RANK[[Record[name] for name in records.split()]] = rank
     for element, records in _NEEDED.items():
         MUST_HAVE[State[element]] = sum(1 << Record[name] for name in records.split())
         NEXT_STATE[Record[element]] = State[element]

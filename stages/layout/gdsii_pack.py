@@ -7,16 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.contracts import Int64s, PackedLayer
+from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
 from stages.layout.gdsii_elements import REFERENCE, Elements
-from stages.layout.pack import LayerBuilder, copies_at, starts_of
+from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
+from stages.layout.pack import LayerBuilder, copies_at
 
 OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn"))
 PLACE, COUNT = slice(3, 5), slice(5, 7)
 U, V = slice(7, 9), slice(9, 11)
 
-Outlines = Sequence[tuple[int, int, Int64s]]
-"""Structure, layer (an index into those asked for) and corners in dbu of each outlined path."""
+MOST_COPIES = 10_000_000
+"""Copies of one array that are written out."""
 
 
 def placed_by(elements: Elements) -> dict[int, list[int]]:
@@ -30,14 +32,14 @@ def placed_by(elements: Elements) -> dict[int, list[int]]:
 
 
 def pack_elements(
-    elements: Elements, outlines: Outlines, order: Sequence[int], layer: int
+    elements: Elements, order: Sequence[int], layer: int, limits: ReadLimits = DEFAULT_LIMITS
 ) -> PackedLayer:
     """Return one layer of the structures of `order`.
 
     Parameters
     ----------
-    elements, outlines
-        What the stream draws, and places; every turn by whole quarters.
+    elements
+        What the file draws, and places; every turn by whole quarters.
     order
         Numbers of structures, each after all that it places; the last is the top.
     layer
@@ -46,9 +48,9 @@ def pack_elements(
     Raises
     ------
     LayoutError
-        Coordinates pass 32 bits.
+        Coordinates pass 32 bits, or shapes lie too dense.
     """
-    points, starts, owner = _drawn(elements, outlines, layer)
+    points, starts, owner = _drawn(elements, layer)
     rects, drawn_by, others = decompose(points, starts)
     by_cell = np.argsort(owner[drawn_by], kind="stable")
     rects, rect_starts = rects[by_cell], _ends(owner[drawn_by][by_cell], len(elements.names))
@@ -57,9 +59,9 @@ def pack_elements(
         corners = points[starts[other] : starts[other + 1]]
         if len(corners) > 2:  # two enclose nothing
             polygons.setdefault(int(owner[other]), []).append(corners)
-    placements, placed_by_cell = _placements(elements.reference)
+    placements, placed_by_cell = placements_of(elements.reference)
     placed_starts = _ends(placed_by_cell, len(elements.names))
-    builder = LayerBuilder()
+    builder = LayerBuilder(limits.shapes_per_um2 * (elements.dbu_nm / 1000) ** 2)
     numbers = np.full(len(elements.names), -1)
     for cell in order:
         placed = placements[slice(*placed_starts[cell : cell + 2])]
@@ -78,7 +80,7 @@ def _ends(owner: Int64s, cells: int) -> Int64s:
     return np.searchsorted(owner, np.arange(cells + 1))
 
 
-def _drawn(elements: Elements, outlines: Outlines, layer: int) -> tuple[Int64s, Int64s, Int64s]:
+def _drawn(elements: Elements, layer: int) -> tuple[Int64s, Int64s, Int64s]:
     """Return the corners of all shapes on a layer, where each begins, and who draws it."""
     points, starts = elements.point, elements.point_start
     owner, on = elements.shape[:, 0], elements.shape[:, 1] == layer
@@ -86,15 +88,10 @@ def _drawn(elements: Elements, outlines: Outlines, layer: int) -> tuple[Int64s, 
         corners = np.diff(starts)
         points = points[np.repeat(on, corners)]
         starts, owner = np.append(0, np.cumsum(corners[on])), owner[on]
-    paths = [(cell, corners) for cell, its_layer, corners in outlines if its_layer == layer]
-    if paths:
-        owner = np.append(owner, [cell for cell, _ in paths])
-        starts = np.append(starts, starts[-1] + starts_of([corners for _, corners in paths])[1:])
-        points = np.concatenate([points, *(corners for _, corners in paths)])
     return points, starts, owner
 
 
-def _placements(references: Int64s) -> tuple[Int64s, Int64s]:
+def placements_of(references: Int64s) -> tuple[Int64s, Int64s]:
     """Return references as `PLACEMENT`, cells by their number in the file, and who places them."""
     references = references[references[:, CELL] >= 0]
     count, owner = references[:, COUNT], references[:, OWNER]
@@ -120,6 +117,11 @@ def _placements(references: Int64s) -> tuple[Int64s, Int64s]:
 def _places(array: Int64s) -> Int64s:
     """Return the place of each copy of an array whose step is no whole dbu, each rounded."""
     columns, rows = array[COUNT]
+    if columns * rows > MOST_COPIES:
+        raise LayoutError(
+            f"an array of {columns} x {rows} copies whose step is no whole number of dbu; written "
+            f"out, at most {MOST_COPIES} are read: draw it on the grid of the database unit"
+        )
     across = np.arange(columns)[:, None, None] * array[U] / columns
     up = np.arange(rows)[None, :, None] * array[V] / rows
     # As for a shape: half a dbu goes up, and 1e-6 swallows float noise.

@@ -17,6 +17,7 @@ from stages.layout.gdsii_grammar import (
     MAY_FOLLOW,
     MUST_HAVE,
     NEXT_STATE,
+    RANK,
     TAIL,
     Record,
     State,
@@ -27,37 +28,36 @@ class Fault(IntEnum):
     """What makes a stream unreadable."""
 
     NONE, SHORT, PAST_END, UNKNOWN, DATA_TYPE, SIZE, ORDER, TWICE, LACKING = range(9)
-    UNITS_TWICE, UNITS_ZERO, NO_UNITS, POINTS, COLROW, MAG, PATHTYPE, WILD, NO_ENDLIB = range(9, 18)
+    UNITS_TWICE, UNITS_ZERO, NO_UNITS, POINTS, COLROW, MAG, LATE, NO_ENDLIB = range(9, 17)
 
 
 class Note(IntEnum):
-    """What is put right, or is harmless; the first four are cut out of the stream."""
+    """What is put right, or is harmless."""
 
-    NODE, CORNERS, POINT, WIDTH, UNCLOSED, ABSOLUTE, OFF_GRID = range(7)
+    CORNERS, DOT, NO_WIDTH, FIXED_WIDTH, PATHTYPE, UNCLOSED, JOINED = range(7)
+    ABSOLUTE, OFF_GRID, NO_COPY, MORE_POINTS, UNUSUAL, LONG = range(7, 13)
 
 
 class Slot(IntEnum):
     """What a walk remembers between records."""
 
-    AT, STATE, SEEN, START, VALUE, LIMIT, CUT, NAMES, CUTS, COLROW, FAULT, ENDED = range(12)
+    AT, STATE, SEEN, START, VALUE, LIMIT, LAST, NAMES, COLROW, FAULT, ENDED = range(11)
+    POINTS, FIRST, END, JOINED = range(11, 15)
 
 
 SLOTS = len(Slot)
 NOTES = len(Note)
 
 
-Walk = tuple[Int64s, float, Int64s, Int64s, Int64s]
+Walk = tuple[Int64s, float, Int64s, Int64s]
 """What a walk knows so far: the slots; the database unit in m; the names as (offset, bytes, byte of
-the element that refers, -1 for a structure's own); the cuts as (begin, end, note); for each note
-how often and where first."""
+the element that refers, -1 for a structure's own); for each note how often and where first."""
 
 
 def begun() -> Walk:
     """Return the walk of a stream of which nothing has been seen."""
     slots = np.zeros(SLOTS, np.int64)
-    slots[Slot.CUT] = -1
-    names, cuts = np.empty((1024, 3), np.int64), np.empty((16, 3), np.int64)
-    return slots, 0.0, names, cuts, np.zeros((NOTES, 2), np.int64)
+    return slots, 0.0, np.empty((1024, 3), np.int64), np.zeros((NOTES, 2), np.int64)
 
 
 @gil_free_kernel
@@ -67,7 +67,7 @@ def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
     `data` begins where the stream does. Where it is not yet the `whole` of it, a record of which
     the end is missing is left for the next call, and is no fault.
     """
-    slots, dbu_m, names, cuts, notes = known
+    slots, dbu_m, names, notes = known
     at, fault, ended = slots[Slot.AT], slots[Slot.FAULT], slots[Slot.ENDED]
     while fault == Fault.NONE and not ended:
         if not whole and (at + 4 > len(data) or at + u16(data, at) > len(data)):
@@ -85,22 +85,20 @@ def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
             fault = _check_points(data, end, state_before, slots, notes)
             if fault != Fault.NONE:
                 slots[Slot.STATE] = state_before
+        elif code == Record.ENDEL:
+            _check_shape(data, state_before - TAIL, slots, notes)
         elif code == Record.UNITS:
             fault, dbu_m = _read_units(data, extent_mm, slots)
         elif code == Record.STRNAME or code == Record.SNAME:
             owner = -1 if code == Record.STRNAME else slots[Slot.START]
             names = _put(names, slots, Slot.NAMES, at + 4, end - at - 4, owner)
-        elif code == Record.ENDEL:
-            if slots[Slot.CUT] >= 0:
-                _count(notes, slots[Slot.CUT], slots[Slot.START])
-                cuts = _put(cuts, slots, Slot.CUTS, slots[Slot.START], end, slots[Slot.CUT])
         else:
             fault = _check_value(data, code, slots, notes)
-        at, ended = end, code == Record.ENDLIB
+        at, ended, slots[Slot.LAST] = end, code == Record.ENDLIB, code
     if fault == Fault.NONE:
         slots[Slot.AT] = at
     slots[Slot.FAULT], slots[Slot.ENDED] = fault, ended
-    return slots, dbu_m, names, cuts, notes
+    return slots, dbu_m, names, notes
 
 
 @kernel
@@ -131,10 +129,16 @@ def _advance(code: int, slots: Int64s) -> int:
     state, bit = slots[Slot.STATE], np.int64(1) << code
     if not MAY_FOLLOW[state, code]:
         return Fault.ORDER
-    if code == Record.BGNSTR and slots[Slot.LIMIT] == 0:
+    if (code == Record.BGNSTR or code == Record.ENDLIB) and slots[Slot.LIMIT] == 0:
         return Fault.NO_UNITS
-    if State.BOUNDARY <= state <= State.BOX and slots[Slot.SEEN] & bit:
-        return Fault.TWICE
+    if State.BOUNDARY <= state <= State.BOX:
+        if slots[Slot.SEEN] & bit:
+            return Fault.TWICE
+        if RANK[code] < RANK[slots[Slot.LAST]]:
+            return Fault.LATE
+    joins = state == State.BOUNDARY + TAIL or state == State.PATH + TAIL
+    if code == Record.XY and state > State.BOX and not (joins and slots[Slot.LAST] == Record.XY):
+        return Fault.ORDER
     if code == Record.XY and MUST_HAVE[state] & ~slots[Slot.SEEN]:
         return Fault.LACKING
     if (
@@ -145,10 +149,10 @@ def _advance(code: int, slots: Int64s) -> int:
         return Fault.LACKING
     slots[Slot.SEEN] |= bit
     if code == Record.XY:
-        slots[Slot.STATE] = state + TAIL
+        slots[Slot.STATE] = state if state > State.BOX else state + TAIL
     elif NEXT_STATE[code] >= 0:
         if NEXT_STATE[code] >= State.BOUNDARY:
-            slots[Slot.START], slots[Slot.SEEN], slots[Slot.CUT] = slots[Slot.AT], 0, -1
+            slots[Slot.START], slots[Slot.SEEN] = slots[Slot.AT], 0
         slots[Slot.STATE] = NEXT_STATE[code]
     return Fault.NONE
 
@@ -157,47 +161,77 @@ def _advance(code: int, slots: Int64s) -> int:
 def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64s) -> int:
     begin = slots[Slot.AT] + 4
     count = (end - begin) // 8
-    slots[Slot.VALUE] = count
-    if (state == State.AREF and count != 3) or (state == State.SREF and count != 1):
+    if max(_span(data, begin, end), _span(data, begin + 4, end)) > slots[Slot.LIMIT]:
+        _count(notes, Note.LONG, slots[Slot.START])
+    if state > State.BOX:
+        slots[Slot.POINTS] += count
+        slots[Slot.JOINED] = 1
+        slots[Slot.END] = end if count else slots[Slot.END]
+        return Fault.NONE
+    slots[Slot.POINTS] = slots[Slot.VALUE] = count
+    slots[Slot.FIRST], slots[Slot.END], slots[Slot.JOINED] = begin, end, 0
+    if state == State.AREF and count != 3:
         return Fault.POINTS
-    if state == State.NODE:
-        slots[Slot.CUT] = Note.NODE
-    elif state == State.PATH and not slots[Slot.SEEN] & (np.int64(1) << Record.WIDTH):
-        slots[Slot.CUT] = Note.WIDTH
-    elif state == State.PATH and count < 2:
-        slots[Slot.CUT] = Note.POINT
-    elif state == State.BOUNDARY or state == State.BOX:
-        corners = count - 1 if count > 1 and same_point(data, begin, end - 8) else count
-        if corners < 3:
-            slots[Slot.CUT] = Note.CORNERS
-        elif corners == count and not _on_line(data, end - 16, end - 8, begin):
-            _count(notes, Note.UNCLOSED, slots[Slot.START])
-    elif state == State.AREF and _off_grid(data, slots[Slot.COLROW], begin):
+    if (state == State.SREF or state == State.TEXT) and count < 1:
+        return Fault.POINTS
+    if state == State.SREF and count > 1:
+        _count(notes, Note.MORE_POINTS, slots[Slot.START])
+    if state == State.AREF and _off_grid(data, slots[Slot.COLROW], begin):
         _count(notes, Note.OFF_GRID, slots[Slot.START])
-    elif count == 0:
-        return Fault.POINTS
-    slots[Slot.VALUE] = max(_span(data, begin, end), _span(data, begin + 4, end))
-    return Fault.WILD if slots[Slot.VALUE] > slots[Slot.LIMIT] else Fault.NONE
+    return Fault.NONE
+
+
+@kernel
+def _check_shape(data: Bytes, state: int, slots: Int64s, notes: Int64s) -> None:
+    """Note what is odd about the points of an element that ends."""
+    count, first, end = slots[Slot.POINTS], slots[Slot.FIRST], slots[Slot.END]
+    note = -1
+    if state == State.PATH and not slots[Slot.SEEN] & (np.int64(1) << Record.WIDTH):
+        note = Note.NO_WIDTH
+    elif state == State.PATH and count == 1:
+        note = Note.DOT
+    elif (state == State.PATH or state == State.BOX) and count == 0:
+        note = Note.CORNERS
+    elif state == State.BOUNDARY:
+        corners = count - 1 if count > 1 and same_point(data, first, end - 8) else count
+        if corners < 3:
+            note = Note.CORNERS
+        elif corners == count and not _on_line(data, end - 16, end - 8, first):
+            note = Note.UNCLOSED
+    if note >= 0:
+        _count(notes, note, slots[Slot.START])
+    if slots[Slot.JOINED]:
+        _count(notes, Note.JOINED, slots[Slot.START])
 
 
 @kernel
 def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
-    at = slots[Slot.AT] + 4
+    at, state, note = slots[Slot.AT] + 4, slots[Slot.STATE], -1
     if code == Record.COLROW:
         slots[Slot.COLROW] = at
         slots[Slot.VALUE] = min(i16(data, at), i16(data, at + 2))
-        return Fault.COLROW if slots[Slot.VALUE] < 1 else Fault.NONE
-    if code == Record.PATHTYPE:
+        if slots[Slot.VALUE] < 0:
+            return Fault.COLROW
+        if slots[Slot.VALUE] == 0:
+            note = Note.NO_COPY
+    elif code == Record.MAG and (state == State.SREF or state == State.AREF):
+        if not real(data, at) > 0:
+            return Fault.MAG
+    elif code == Record.PATHTYPE and state == State.PATH:
         kind = i16(data, at)
-        slots[Slot.VALUE] = kind
-        return Fault.PATHTYPE if kind < 0 or kind > 4 or kind == 3 else Fault.NONE
-    if code == Record.MAG:
-        return Fault.MAG if not real(data, at) > 0 else Fault.NONE
-    if code == Record.WIDTH or code == Record.BGNEXTN or code == Record.ENDEXTN:
-        slots[Slot.VALUE] = abs(i32(data, at))
-        return Fault.WILD if slots[Slot.VALUE] > slots[Slot.LIMIT] else Fault.NONE
-    if code == Record.STRANS and data[at + 1] & 6:
-        _count(notes, Note.ABSOLUTE, slots[Slot.START])
+        if kind < 0 or kind > 4 or kind == 3:
+            note = Note.PATHTYPE
+    elif code == Record.WIDTH and state == State.PATH and i32(data, at) < 0:
+        note = Note.FIXED_WIDTH
+    elif code == Record.STRANS and data[at + 1] & 6 and state != State.TEXT:
+        note = Note.ABSOLUTE
+    elif (
+        code == Record.LIBDIRSIZE or code == Record.SRFNAME
+        or code == Record.LIBSECUR or code == Record.STRCLASS
+    ):  # fmt: skip
+        _count(notes, Note.UNUSUAL, slots[Slot.AT])
+    if note >= 0:
+        _count(notes, note, slots[Slot.START])
     return Fault.NONE
 
 
@@ -259,7 +293,7 @@ def _on_line(data: Bytes, before: int, last: int, first: int) -> bool:
 @kernel
 def _off_grid(data: Bytes, colrow: int, origin: int) -> bool:
     for axis in range(2):
-        far, copies = origin + 8 * (axis + 1), i16(data, colrow + 2 * axis)
+        far, copies = origin + 8 * (axis + 1), max(i16(data, colrow + 2 * axis), 1)
         for offset in (0, 4):
             if (i32(data, far + offset) - i32(data, origin + offset)) % copies:
                 return True

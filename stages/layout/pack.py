@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from stages.compiled import kernel
 from stages.contracts import Int32s, Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.window_query import turned_box
+from stages.layout.limits import MOST_SHAPES_ANYWHERE
 from stages.layout.spatial_index import node_boxes, spatial_order
 
 INT32_MAX = 2**31 - 1
@@ -63,9 +65,17 @@ def copies_at(child: npt.ArrayLike, turn: npt.ArrayLike, places: Int64s) -> Int6
 
 
 class LayerBuilder:
-    """Collects the cells of one layer, children before parents."""
+    """Collects the cells of one layer, children before parents.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    most_per_dbu2
+        Most shapes per square dbu, of a placement that stands for over `MOST_SHAPES_ANYWHERE`.
+    """
+
+    def __init__(self, most_per_dbu2: float = math.inf) -> None:
+        self.most_per_dbu2 = most_per_dbu2
+        self.shapes: list[float] = []  # under each cell, arrays written out
         self.cell_box = np.empty((1024, 4), np.int64)
         self.names: list[str] = []
         self.item_box: list[Int32s] = []
@@ -81,11 +91,13 @@ class LayerBuilder:
         Raises
         ------
         LayoutError
-            A coordinate passes 32 bits.
+            A coordinate passes 32 bits, or a placement stands for too many shapes.
         """
         polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
         slanted = np.array(polygon_boxes, np.int64).reshape(-1, 4)
-        boxes = np.concatenate((rects, slanted, _placed_boxes(self.cell_box, placements)))
+        placed = placed_boxes(self.cell_box, placements)
+        below = self._shapes_placed(name, placements, placed)
+        boxes = np.concatenate((rects, slanted, placed))
         refs = np.concatenate(
             [
                 np.full(len(rects), -1),
@@ -109,6 +121,7 @@ class LayerBuilder:
         self.placed += len(placements)
         number = len(self.names)
         self.names.append(name)
+        self.shapes.append(len(rects) + len(polygons) + below)
         if number == len(self.cell_box):
             self.cell_box = np.concatenate((self.cell_box, np.empty_like(self.cell_box)))
         self.cell_box[number] = 0
@@ -116,6 +129,23 @@ class LayerBuilder:
             boxes[:, :2].min(0, out=self.cell_box[number, :2])
             boxes[:, 2:].max(0, out=self.cell_box[number, 2:])
         return number
+
+    def _shapes_placed(self, name: str, placements: Int64s, boxes: Int64s) -> float:
+        """Return how many shapes placements stand for; refuse those that lie too dense."""
+        if not len(placements):
+            return 0.0
+        shapes = np.array(self.shapes)[placements[:, 0]] * placements[:, 4:6].prod(axis=1)
+        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1).astype(float)
+        dense = shapes > self.most_per_dbu2 * sides.prod(axis=1)
+        if (bad := dense & (shapes > MOST_SHAPES_ANYWHERE)).any():
+            first = int(bad.argmax())
+            width, height = sides[first].astype(int).tolist()
+            raise LayoutError(
+                f"cell {name!r} places {shapes[first]:.4g} shapes within {width} x {height} dbu; "
+                f"the limit is {self.most_per_dbu2 * width * height:.4g} there (shapes_per_um2): "
+                "an array of overlapping copies, or the limit is too low"
+            )
+        return float(shapes.sum())
 
     def packed(self) -> PackedLayer:
         """Return all cells as flat arrays."""
@@ -147,7 +177,7 @@ def _reach(coordinates: Int64s) -> int:
 
 
 @kernel
-def _placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
+def placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
     """Return the box that all copies of each placement fill, (n, 4)."""
     boxes = np.empty((len(placements), 4), np.int64)
     for number in range(len(placements)):

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import importlib.util
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -75,7 +76,7 @@ def test_info_tells_cells_layers_and_warnings(tmp_path: Path) -> None:
         (b"# not a layout", "begins with 23 20 6e"),
         (b"\x1f\x8b", "gzip is damaged after 0 bytes"),
         (gzip.compress(b"# not a layout"), r"unpacked\): begins with 23 20 6e"),
-        (gzip.compress(bytes(9999))[:-9], "gzip is damaged"),
+        (gzip.compress(b"\0\6\0\2" + bytes(9999))[:-9], "gzip is damaged after .*: cut off"),
     ],
 )
 def test_what_is_no_layout_is_refused(tmp_path: Path, data: bytes, fault: str) -> None:
@@ -83,6 +84,41 @@ def test_what_is_no_layout_is_refused(tmp_path: Path, data: bytes, fault: str) -
     path.write_bytes(data)
     with pytest.raises(LayoutError, match=rf"chip.gds.*{fault}"):
         read_layout(path, [MET1])
+
+
+@pytest.mark.parametrize("name", [b"out", b"n" * 252, b"caf\xe9 [1].gds"])
+def test_a_file_may_be_called_anything(tmp_path: Path, name: bytes) -> None:
+    plain = write_layout(tmp_path / "a.gds")
+    path = tmp_path / os.fsdecode(name)
+    path.write_bytes(gzip.compress(plain.read_bytes()))
+    assert pack_into(path, tmp_path / f"{path.name[:240]}.run", [MET1]).extent == BOX
+
+
+def test_bytes_after_a_gzip_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.gds.gz"
+    path.write_bytes(gzip.compress(write_layout(tmp_path / "a.gds").read_bytes()) + b"garbage")
+    assert read_layout(path, [MET1]).warnings == ("ignored 7 bytes after the end of the gzip",)
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(LayoutError, match="pipe is a pipe or device"):
+        ingest.require_layout(tmp_path / "pipe")  # nobody writes: to open it would wait for ever
+    with pytest.raises(LayoutError, match="is a directory"):
+        ingest.require_layout(tmp_path)
+
+
+def test_a_wafer_outline_on_another_layer_is_no_obstacle(tmp_path: Path) -> None:
+    path = write_layout(tmp_path / "a.gds")
+    library = gdstk.read_gds(path)
+    library.top_level()[0].add(gdstk.rectangle((-150e3, -150e3), (150e3, 150e3), layer=99))
+    library.write_gds(path)
+    layout = read_layout(path, [MET1])
+    assert layout.extent == BOX
+    assert "longer than extent_mm" in layout.warnings[0]
+    with pytest.raises(LayoutError, match="a shape 300000000 dbu long; the limit is 100000000"):
+        read_layout(path, [Layer(99, 0)])
+    assert read_layout(path, [Layer(99, 0)], limits=Limits(extent_mm=301)).extent.width == 3e8
 
 
 def test_absent_file_is_refused(tmp_path: Path) -> None:
@@ -104,17 +140,17 @@ def test_oasis_that_vouches_for_itself_is_verified(tmp_path: Path, validation: s
 def test_cut_off_oasis_is_refused(tmp_path: Path) -> None:
     path = write_layout(tmp_path / "a.oas")
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(LayoutError, match="no END record"):
+    with pytest.raises(LayoutError, match="END has 255 of its 256 bytes"):
         read_layout(path, [MET1])
 
 
 @pytest.mark.parametrize(
     ("limits", "told"),
     [
-        (Limits(unpacked_bytes=100), "unpacked_bytes"),
+        (Limits(unpacked_bytes=100), "unpacked_gb"),
         (Limits(seconds=0.0), "not read within 0 s"),
         (Limits(memory_bytes=1 << 20), r"over 0\.00105 GB of memory; raise \[reader\] memory_gb"),
-        (Limits(extent_mm=1e-4), r"400 dbu long .* limit is 100 dbu"),
+        (Limits(extent_mm=1e-4), r"400 dbu long; the limit is 100 dbu"),
     ],
 )
 def test_limits_hold(tmp_path: Path, limits: Limits, told: str) -> None:

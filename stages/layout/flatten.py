@@ -1,0 +1,129 @@
+"""Cells written out where a reference turns them by no whole quarter, or magnifies them.
+
+in: `Elements`, a cell, a turn · out: the corners of every shape under the cell, turned, in dbu
+unit: one placed cell · promise: each corner is turned once, by all that is above it, and rounded
+once; half a dbu goes away from zero
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from stages.contracts import Floats, Int64s
+from stages.errors import LayoutError
+from stages.geometry.window_query import TURN_MATRIX
+from stages.layout.gdsii_elements import REFERENCE, Elements
+
+MOST_CORNERS = 50_000_000
+"""Corners that references at odd angles may write out: 1 GB; a mask at 45 degrees has few."""
+
+OWNER, CELL, TURN, X = (REFERENCE.index(name) for name in ("owner", "cell", "turn", "x"))
+UNTURNED = np.eye(2)
+_FAR = 2.0**40  # dbu
+_VISIT = 16  # corners that take as long to write out as a look at a cell
+
+
+def write_out_odd(elements: Elements, cells: Collection[int] | None = None) -> Elements:
+    """Return elements of which every reference turns by quarters: what others place is written out.
+
+    Parameters
+    ----------
+    cells
+        Those of which the shapes are needed; None is all.
+
+    Raises
+    ------
+    LayoutError
+        More than `MOST_CORNERS`.
+    """
+    is_odd = elements.reference[:, TURN] < 0
+    if not is_odd.any():
+        return elements
+    reached, points, shapes = ShapesUnder(elements), [elements.point], [elements.shape]
+    counts = [np.diff(elements.point_start)]
+    for reference in elements.reference[is_odd]:
+        owner = int(reference[OWNER])
+        if reference[CELL] < 0 or (cells is not None and owner not in cells):
+            continue
+        matrix = _matrix(int(reference[TURN]), elements.odd)
+        for place in reached.copies(reference):
+            for layer, corners, count in reached.walk(int(reference[CELL]), matrix, place):
+                points.append(corners)
+                counts.append(count)
+                shapes.append(np.stack((np.full(len(layer), owner), layer), axis=1))
+    return replace(
+        elements,
+        point=np.concatenate(points),
+        point_start=np.append(0, np.cumsum(np.concatenate(counts))),
+        shape=np.concatenate(shapes),
+        reference=elements.reference[~is_odd],
+    )
+
+
+class ShapesUnder:
+    """The shapes under cells, however turned; counts the corners that it has written out."""
+
+    def __init__(self, elements: Elements) -> None:
+        owners = np.arange(len(elements.names) + 1)
+        self._elements = elements
+        self._shape_at = np.searchsorted(elements.shape[:, 0], owners)
+        self._reference_at = np.searchsorted(elements.reference[:, OWNER], owners)
+        self._left = MOST_CORNERS
+
+    def walk(
+        self, cell: int, matrix: Floats = UNTURNED, place: Sequence[float] | Floats = (0.0, 0.0)
+    ) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
+        """Yield, cell by cell, the layers of shapes, their corners and how many each has."""
+        elements, stack = self._elements, [(cell, matrix, np.asarray(place, float))]
+        while stack:
+            cell, matrix, place = stack.pop()
+            first, last = self._shape_at[cell : cell + 2]
+            starts = elements.point_start[first : last + 1]
+            self._spend(_VISIT + int(starts[-1] - starts[0]), cell)
+            if first < last:
+                corners = elements.point[starts[0] : starts[-1]] @ matrix.T + place
+                yield elements.shape[first:last, 1], _rounded(corners), np.diff(starts)
+            placed = elements.reference[slice(*self._reference_at[cell : cell + 2])]
+            for reference in placed[placed[:, CELL] >= 0][::-1]:  # the first is popped first
+                inner = matrix @ _matrix(int(reference[TURN]), elements.odd)
+                stack += [
+                    (int(reference[CELL]), inner, matrix @ copy + place)
+                    for copy in self.copies(reference)[::-1]
+                ]
+
+    def copies(self, reference: Int64s) -> Floats:
+        """Return the place of each copy of a reference, (n, 2)."""
+        columns, rows = int(reference[5]), int(reference[6])
+        self._spend(columns * rows, int(reference[CELL]))
+        u, v = reference[7:9] / columns, reference[9:11] / rows
+        across, up = np.arange(columns)[:, None, None] * u, np.arange(rows)[None, :, None] * v
+        places: Floats = (reference[X : X + 2] + across + up).reshape(-1, 2)
+        return places
+
+    def _spend(self, corners: int, cell: int) -> None:
+        self._left -= corners
+        if self._left < 0:
+            raise LayoutError(
+                f"references at an odd angle, or magnified, place over {MOST_CORNERS} corners, the "
+                f"last of cell {self._elements.names[cell]!r}; that many are not written out: "
+                "flatten the cell, or turn it by a multiple of 90 degrees"
+            )
+
+
+def _matrix(turn: int, odd: Floats) -> Floats:
+    if turn >= 0:
+        return TURN_MATRIX[turn].reshape(2, 2).astype(float)
+    scale, angle, mirrored = odd[-1 - turn].tolist()
+    cosine, sine = scale * math.cos(math.radians(angle)), scale * math.sin(math.radians(angle))
+    sign = -1.0 if mirrored else 1.0
+    return np.array([[cosine, -sine * sign], [sine, cosine * sign]])
+
+
+def _rounded(points: Floats) -> Int64s:
+    # 1e-6 swallows float noise, so that a half that was meant goes where a half goes.
+    bounded = np.clip(points, -_FAR, _FAR)  # past the 32 bits that a packed layer refuses
+    return (np.sign(bounded) * np.floor(np.abs(bounded) + 0.5 + 1e-6)).astype(np.int64)

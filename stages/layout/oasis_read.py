@@ -1,0 +1,337 @@
+"""Read the records of an OASIS file.
+
+in: the bytes of an OASIS file, the layers, the most bytes that it may unpack to
+out: `OasisFile`: shapes, placements and repetitions as they are written, names resolved
+unit: the file · promise: every record is checked; what is damaged ends with `LayoutError`, with the
+byte and the cell, or with a warning, within time and memory that grow with the file
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stages.contracts import Bytes, Floats, Int64s, Layer
+from stages.errors import LayoutError
+from stages.layout.gdsii_names import numbered
+from stages.layout.oasis_grammar import (
+    END_BYTES,
+    FAULTS,
+    MAGIC,
+    NOTES,
+    RECORDS,
+    Fault,
+    Record,
+    Slot,
+    Stop,
+    modal_name,
+)
+from stages.layout.oasis_names import OF_CELL, OF_LAYER, OF_PROPERTY, OF_STRING, OF_TEXT
+from stages.layout.oasis_shapes import PLACED
+from stages.layout.oasis_walk import Tables, empty_tables, read_start, walk
+from stages.layout.references import check_depth, drop_undefined, escaped, shown
+
+MOST_DEFLATED = 1032
+"""Bytes that one byte of a deflate stream unpacks to at most (RFC 1951)."""
+ADVICE = "; export or fetch it again"
+_NAMED_BY = {
+    OF_CELL: "CELLNAME", OF_TEXT: "TEXTSTRING", OF_PROPERTY: "PROPNAME", OF_STRING: "PROPSTRING",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OasisFile:
+    """What a file draws on the layers asked for, and what its cells place, as it is written."""
+
+    dbu_nm: float
+    """Database unit, in nm."""
+    names: tuple[str, ...]
+    """Of the cells; what is no printable text is escaped."""
+    layers: dict[Layer, int]
+    """All layers of shapes, and how many shapes each has, repetitions counted once."""
+    tags: Int64s
+    """(keys,) for the tag of a shape, its layer as an index into `layers`."""
+    shapes: Int64s
+    """See `stages.layout.oasis_shapes.SHAPE`."""
+    pool: Int64s
+    """Pairs of x and y, to which shapes and repetitions point."""
+    repeated: Int64s
+    """(n, 8) columns, rows, steps u and v; where in the pool places are, or -1; how many copies.
+    Row 0 is of what comes once."""
+    placed: Int64s
+    """(n, 7) owner, cell (-1 is not in the file), turn, x, y, repetition, place."""
+    odd: Floats
+    """(n, 3) magnification, angle in degrees, mirrored first: of the turn ``-1 - row``."""
+    warnings: tuple[str, ...]
+    """Harmless faults, in words for the user."""
+
+
+def read_file(
+    data: Bytes, layers: Sequence[Layer] | None, unpacked_bytes: int = 64 << 30
+) -> OasisFile:
+    """Read an OASIS file.
+
+    Parameters
+    ----------
+    data
+        (n,) the whole file.
+    layers
+        Of which shapes are kept; None keeps all.
+    unpacked_bytes
+        Most that its CBLOCKs may unpack to.
+
+    Raises
+    ------
+    LayoutError
+        With the byte offset, the cell and the fault.
+    """
+    frozen = data.view(np.ndarray)
+    frozen.flags.writeable = False
+    end = len(frozen) - END_BYTES
+    if end > len(MAGIC) and frozen[end] == Record.END:
+        _check_signature(frozen, end)  # tells damage by its name, before a record does
+    slots, tables, unit = _walk_file(frozen, layers, unpacked_bytes)
+    return _resolve(slots, tables, unit)
+
+
+def _walk_file(
+    data: Bytes, layers: Sequence[Layer] | None, unpacked_bytes: int
+) -> tuple[Int64s, Tables, float]:
+    slots, tables = empty_tables()
+    slots[Slot.AT], slots[Slot.END] = len(MAGIC), len(data)
+    slots[Slot.EVERY] = layers is None
+    wanted = np.array([(one.layer, one.datatype) for one in layers or ()], np.int64).reshape(-1, 2)
+    unit = read_start(data, slots)
+    left = unpacked_bytes
+    while not slots[Slot.FAULT]:
+        tables = walk(data, slots, wanted, tables)
+        if slots[Slot.STOP] != Stop.CBLOCK:
+            break
+        unpacked = _unpack(data, slots, left, unpacked_bytes)
+        left -= len(unpacked)
+        after = slots[Slot.AT] + slots[Slot.PACKED_BYTES]
+        slots[Slot.BLOCK], slots[Slot.AT], slots[Slot.END] = slots[Slot.RECORD], 0, len(unpacked)
+        tables = walk(unpacked, slots, wanted, tables)
+        if slots[Slot.STOP] == Stop.FAULT:
+            break
+        slots[Slot.BLOCK], slots[Slot.AT], slots[Slot.END] = -1, after, len(data)
+    if slots[Slot.FAULT]:
+        raise LayoutError(_explain(slots, tables))
+    _check_end(data, slots)
+    return slots, tables, unit
+
+
+def _unpack(data: Bytes, slots: Int64s, left: int, limit: int) -> Bytes:
+    """Return what the CBLOCK at the cursor unpacks to."""
+    block, begin = int(slots[Slot.RECORD]), int(slots[Slot.AT])
+    packed, size = int(slots[Slot.PACKED_BYTES]), int(slots[Slot.BLOCK_BYTES])
+    if size > MOST_DEFLATED * (packed + 1):
+        raise LayoutError(
+            f"byte {block}: CBLOCK of {packed} bytes that would unpack to {size}; they unpack to "
+            f"at most {MOST_DEFLATED} times as many{ADVICE}"
+        )
+    if size > left:
+        raise LayoutError(
+            f"byte {block}: CBLOCK that unpacks to {size} bytes, after {limit - left}; the limit "
+            f"(unpacked_bytes) is {limit}"
+        )
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        unpacked = stream.decompress(data[begin : begin + packed].tobytes(), size + 1)
+    except zlib.error as error:
+        raise LayoutError(f"byte {block}: CBLOCK is damaged: {error}{ADVICE}") from None
+    if len(unpacked) != size or not (stream.eof or not packed):
+        raise LayoutError(
+            f"byte {block}: CBLOCK is damaged: {packed} bytes unpack to "
+            f"{'more' if len(unpacked) > size else 'not'} than the {size} that it says"
+            f"{ADVICE}"
+        )
+    return np.frombuffer(unpacked, np.uint8)
+
+
+def _check_end(data: Bytes, slots: Int64s) -> None:
+    """Check the END record that was reached: 256 bytes, the last of the file."""
+    end = int(slots[Slot.RECORD])
+    if len(data) < end + END_BYTES:
+        raise LayoutError(
+            f"byte {end}: END has {len(data) - end} of its {END_BYTES} bytes: the file is cut off{ADVICE}"
+        )
+    if len(data) > end + END_BYTES:
+        _check_signature(data, end)
+
+
+def _check_signature(data: Bytes, end: int) -> None:
+    """Check what an END record vouches for: scheme 1 is CRC32, 2 is CHECKSUM32.
+
+    Source: SEMI P39, OASIS, section 14.
+    """
+    last = end + END_BYTES - 4
+    scheme, signature = (
+        int(data[last - 1]),
+        int.from_bytes(data[last : last + 4].tobytes(), "little"),
+    )
+    if scheme == 1 and zlib.crc32(data[:last].data) != signature:
+        raise LayoutError(
+            f"the CRC32 in its END record is not that of its bytes: it is damaged{ADVICE}"
+        )
+    if scheme == 2 and int(data[:last].sum(dtype=np.uint64)) % 2**32 != signature:
+        raise LayoutError(f"the CHECKSUM32 in its END record is not that of its bytes{ADVICE}")
+
+
+def _explain(slots: Int64s, tables: Tables) -> str:
+    fault, code, value = Fault(slots[Slot.FAULT]), int(slots[Slot.CODE]), int(slots[Slot.VALUE])
+    text = FAULTS[fault].format(
+        whole="CBLOCK" if slots[Slot.BLOCK] >= 0 else "file",
+        record=RECORDS[code] if code < len(RECORDS) else "a record",
+        code=code,
+        value=value,
+        where="in a cell" if slots[Slot.IN_CELL] else "outside a cell",
+        modal=modal_name(value) if fault == Fault.MODAL else "",
+    )
+    at = f"byte {slots[Slot.RECORD]}"
+    if slots[Slot.BLOCK] >= 0:
+        at = f"CBLOCK at byte {slots[Slot.BLOCK]}, byte {slots[Slot.RECORD]} of what it unpacks to"
+    if slots[Slot.IN_CELL]:
+        at += f", in cell {_current_cell(slots, tables)}"
+    return f"{at}: {text}{ADVICE}"
+
+
+def _current_cell(slots: Int64s, tables: Tables) -> str:
+    text, cells, names, keys = tables[1], tables[7], tables[8], tables[9][0]
+    is_name, cell, size, _ = cells[slots[Slot.CELLS] - 1].tolist()
+    if is_name:
+        return shown(_bytes(text, cell, size))
+    number = int(keys[cell, 1])
+    for space, known, *span, _ in names[: slots[Slot.NAMES]].tolist():
+        if space == OF_CELL and known == number:
+            return shown(_bytes(text, *span))
+    return f"number {number}"
+
+
+def _resolve(slots: Int64s, tables: Tables, unit: float) -> OasisFile:
+    """Put names to numbers, and cells to names; check that it is one hierarchy."""
+    pool, text, _, shapes, placed, odd, repeated, cells, names, (keys, _) = tables
+    keys, names = keys[: slots[Slot.KEYS]], names[: slots[Slot.NAMES]]
+    cells, placed = cells[: slots[Slot.CELLS]], placed[: slots[Slot.PLACED]]
+    named = _names_of_keys(keys, names, text)
+    spans = np.concatenate((_spans(cells, named), _spans(placed[:, 1:], named)))
+    which = numbered(text, spans)
+    cell_of = np.full(len(spans) + 1, -1)
+    cell_of[which[: len(cells)]] = np.arange(len(cells))
+    texts = [_bytes(text, *span) for span in spans[: len(cells)].tolist()]
+    _check_cells(texts, cells)
+    rows = placed[:, [PLACED.index(name) for name in _KEPT]]
+    rows[:, 1] = cell_of[which[len(cells) :]]
+    missing = _check_references(rows, texts, text, spans[len(cells) :])
+    layers = {
+        Layer(int(first), int(second)): int(count)
+        for space, first, second, _, count, _ in keys.tolist()
+        if space == OF_LAYER
+    }
+    tags = np.full(len(keys), -1)
+    tags[keys[:, 0] == OF_LAYER] = np.arange(len(layers))
+    return OasisFile(
+        dbu_nm=1000 / unit,
+        names=tuple(escaped(name) for name in texts),
+        layers=layers,
+        tags=tags,
+        shapes=shapes[: slots[Slot.SHAPES]],
+        pool=pool[: slots[Slot.POOL]],
+        repeated=repeated[: slots[Slot.REPEATED]],
+        placed=rows,
+        odd=odd[: slots[Slot.ODD]],
+        warnings=(*_warnings(slots), *missing),
+    )
+
+
+_KEPT = ("owner", "cell", "turn", "x", "y", "repetition", "place")
+
+
+def _spans(table: Int64s, named: Int64s) -> Int64s:
+    """Return where in the text the names of cells are, (n, 2); by name or by key."""
+    by_key = table[:, 0] == 0
+    spans = table[:, 1:3].copy()
+    spans[by_key] = named[table[by_key, 1]]
+    return spans
+
+
+def _names_of_keys(keys: Int64s, names: Int64s, text: Bytes) -> Int64s:
+    """Return where in the text the name of each key is that refers to a cell, (keys, 2).
+
+    Raises
+    ------
+    LayoutError
+        A number that is used has no name, or two.
+    """
+    known: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for space, number, *span, place in names.tolist():
+        before = known.setdefault((space, number), (*span, place))
+        if before[2] != place and (
+            space != OF_CELL or _bytes(text, *span) != _bytes(text, *before[:2])
+        ):
+            raise LayoutError(
+                f"byte {place}: {_NAMED_BY[space]} {number} a second time (first at byte "
+                f"{before[2]}){ADVICE}"
+            )
+    found = np.zeros((len(keys), 2), np.int64)
+    numbers: dict[bytes, int] = {}
+    for row, (space, number, _, place, _, _) in enumerate(keys.tolist()):
+        if space == OF_LAYER:
+            continue
+        if (space, number) not in known:
+            raise LayoutError(
+                f"byte {place}: {_NAMED_BY[space]} {number} is used, but it is not in the file"
+                f"{ADVICE}"
+            )
+        found[row] = known[space, number][:2]
+        if space == OF_CELL:
+            name = _bytes(text, *found[row].tolist())
+            if numbers.setdefault(name, number) != number:
+                raise LayoutError(
+                    f"byte {place}: CELLNAME {numbers[name]} and {number} are both {shown(name)}; "
+                    f"which one a reference means is unknown{ADVICE}"
+                )
+    return found
+
+
+def _bytes(text: Bytes, at: int, size: int) -> bytes:
+    return text[at : at + size].tobytes().rstrip(b"\0")
+
+
+def _check_cells(texts: Sequence[bytes], cells: Int64s) -> None:
+    begun: dict[bytes, int] = {}
+    for name, place in zip(texts, cells[:, 3].tolist(), strict=True):
+        if not name:
+            raise LayoutError(f"byte {place}: a cell whose name has no characters{ADVICE}")
+        if name in begun:
+            raise LayoutError(
+                f"byte {place}: cell {shown(name)} a second time (first at byte {begun[name]}); "
+                f"which one its references mean is unknown{ADVICE}"
+            )
+        begun[name] = place
+
+
+def _check_references(
+    placed: Int64s, texts: Sequence[bytes], text: Bytes, spans: Int64s
+) -> list[str]:
+    """Check that no cell contains itself; return the warning for what is not in the file."""
+    _, first = np.unique(placed[:, 0] * (len(texts) + 1) + placed[:, 1], return_index=True)
+    absent = np.flatnonzero(placed[:, 1] < 0)
+    places: dict[bytes, dict[bytes, int]] = {name: {} for name in texts}
+    for row in np.union1d(first, absent).tolist():
+        owner = places[texts[placed[row, 0]]]
+        owner.setdefault(_bytes(text, *spans[row].tolist()), int(placed[row, 6]))
+    warnings = drop_undefined(places)
+    check_depth(places)
+    return warnings
+
+
+def _warnings(slots: Int64s) -> list[str]:
+    return [
+        text.format(n=slots[at]) + f" (first at byte {slots[at + 1]})"
+        for at, text in zip(range(Slot.NOTES, Slot.NOTES + 2 * len(NOTES), 2), NOTES, strict=True)
+        if slots[at]
+    ]

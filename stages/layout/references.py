@@ -1,0 +1,69 @@
+"""What the cells of a file place: checked before anything follows it, in any format.
+
+in: for each cell, which cells it places, and the byte at which it first does
+out: a warning, or `LayoutError` · unit: the file
+"""
+
+from __future__ import annotations
+
+import sys
+from graphlib import CycleError, TopologicalSorter
+
+from stages.errors import LayoutError
+
+LEVELS = 1000
+"""Deepest hierarchy that is read: real ones stay under 50, and readers recurse."""
+
+
+def escaped(name: bytes) -> str:
+    r"""Return a name as text: what is not UTF-8, or does not print, as its bytes.
+
+    Examples
+    --------
+    >>> print(escaped(b"caf\xe9"), escaped(b"a\x1bb"))
+    caf\xe9 a\x1bb
+    """
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(name: bytes) -> str:
+    """Return a name as messages quote it."""
+    return "'" + escaped(name.rstrip(b"\0")) + "'"
+
+
+def drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
+    """Forget the references to what is not in the file, and return the warning for them."""
+    absent: dict[bytes, int] = {}
+    for children in placed.values():
+        for name in [name for name in children if name not in placed]:
+            absent[name] = min(children.pop(name), absent.get(name, sys.maxsize))
+    if not absent:
+        return []
+    first = sorted(absent, key=lambda name: absent[name])
+    some = ", ".join(shown(name) for name in first[:5])
+    more = f" and {len(first) - 5} more" * (len(first) > 5)
+    return [f"not in the file, so left out: {some}{more} (first placed at byte {absent[first[0]]})"]
+
+
+def check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
+    """Refuse cells that contain themselves, and a hierarchy of more than `LEVELS`.
+
+    Raises
+    ------
+    LayoutError
+        It names the cells.
+    """
+    levels: dict[bytes, int] = {}
+    try:
+        for name in TopologicalSorter(placed).static_order():
+            levels[name] = 1 + max((levels[child] for child in placed[name]), default=0)
+    except CycleError as error:
+        ring: list[bytes] = error.args[1][::-1]
+        at, around = placed[ring[0]][ring[1]], " -> ".join(shown(name) for name in ring)
+        raise LayoutError(f"byte {at}: structures contain themselves: {around}") from None
+    deepest = max(levels, key=levels.__getitem__, default=b"")
+    if levels.get(deepest, 0) > LEVELS:
+        raise LayoutError(
+            f"structure {shown(deepest)} is {levels[deepest]} levels deep; the limit is {LEVELS}"
+        )

@@ -60,7 +60,7 @@ def choose(
     ----------
     scores, features : (n,), (n, f)
         The detector's scores and its features, of unit norm. The embedding is no use here: it maps
-        all clips with the same verdict to nearly one point.
+        all clips of one class to nearly one point.
     threshold
         Score from which a pattern is a hotspot.
     count

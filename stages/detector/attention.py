@@ -1,6 +1,6 @@
-"""Attention: what a feature map is multiplied with, so that the verdict looks where it should.
+"""Attention: weights by which feature maps are multiplied.
 
-in: what came out of a block, and what went in; out: features of the same shape as what came out.
+in: the output of a block and its input; out: features of the shape of the output.
 `ATTENTION` names the kinds; a model chooses one with ``attention = "..."``.
 """
 
@@ -124,7 +124,7 @@ def extremal(x: Tensor) -> Tensor:
 
 
 class AttentionBranch(nn.Module):
-    """Weigh the positions by a class-activation map that has a verdict, and a loss, of its own.
+    """Weigh the positions by a class-activation map that has a prediction and a loss of its own.
 
     Fukui, Hirakawa, Yamashita, Fujiyoshi: "Attention Branch Network", CVPR 2019:
     ``(1 + map) * T``.
@@ -136,7 +136,7 @@ class AttentionBranch(nn.Module):
         self.respond = nn.Conv2d(channels, 1, 1)
         self.map = nn.Conv2d(1, 1, 3, padding=1)
         self.logit: Tensor | None = None
-        """(n,) the verdict of the last batch, for its loss; the network takes it away."""
+        """(n,) log odds of the last batch, for their loss; the network takes them away."""
 
     def forward(self, x: Tensor, before: Tensor) -> Tensor:
         """Return the weighed features, of the shape of `x`, (n, c, h, w)."""
@@ -148,7 +148,7 @@ class AttentionBranch(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Let each position look at all others: ``T + g softmax(Q K^T / sqrt(d)) V``, g learnt from 0.
+    """Let each position look at all others: ``T + g softmax(Q K^T / sqrt(d)) V``, g trained from 0.
 
     Wang, Girshick, Gupta, He: "Non-local Neural Networks", CVPR 2018.
     """

@@ -1,4 +1,4 @@
-"""What training minimises: the verdict's loss, and that of the embedding beside it.
+"""The losses of training: that of the prediction and that of the embedding.
 
 Both at once, from one backbone, as in Geng et al., ICCAD 2020. `PREDICTION` and `METRIC` name the
 kinds; a training chooses one of each.

@@ -2,7 +2,7 @@
 
 Jiang, Yang, Zhu, Yu, Zeng: "Efficient Layout Hotspot Detection via Binarized Residual Neural
 Network", DAC 2019. A scale per channel is the mean absolute weight; gradients pass straight
-through. It is computed in floating point here: the verdicts are the paper's, the speed is not.
+through. It is computed in floating point here: the predictions are the paper's, the speed is not.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Residual(nn.Module):
 
 
 class BinaryNetwork(Network):
-    """A stem in full precision, residual blocks in signs, a verdict."""
+    """A stem in full precision, residual blocks in signs, a classifier."""
 
     def __init__(self, config: BinaryConfig) -> None:
         super().__init__()

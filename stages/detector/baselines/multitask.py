@@ -36,7 +36,7 @@ def _stage(c_in: int, c_out: int) -> nn.Sequential:
 
 
 class MultiTaskNetwork(Network):
-    """Shared layers, then a stream for the verdict and one for the clusters."""
+    """Shared layers, then a stream for the class and one for the clusters."""
 
     def __init__(self, config: MultiTaskConfig) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ def run_of(boxes: list[Box], folder: Path, monkeypatch: pytest.MonkeyPatch) -> P
     )
     cores = np.array([box.as_tuple() for box in boxes], np.int64).reshape(-1, 4)
     monkeypatch.setattr(scan_evaluation, "open_view", lambda run: view)
-    monkeypatch.setattr(scan_evaluation, "_flagged_cores", lambda view: cores)
+    monkeypatch.setattr(scan_evaluation, "_find_flagged_cores", lambda view: cores)
     return folder
 
 

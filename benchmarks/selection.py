@@ -1,4 +1,4 @@
-"""What labels are worth: clips chosen by ``hotscan label --select`` beside clips chosen by chance.
+"""What labels are worth: clips chosen by ``hotscan select`` beside random clips.
 
 python -m benchmarks.selection [--work DIR] [--start N] [--more N]
 

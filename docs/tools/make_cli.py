@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from typer import Typer
+
 PAGE = Path(__file__).parents[1] / "reference" / "cli.md"
 
 HEADING = """\
@@ -56,16 +58,22 @@ Open a new shell, then press Tab after `hotscan`, a command or an option. `hotsc
 
 
 def commands() -> list[str]:
-    """Return the names of the commands, in the order of the help."""
+    """Return the names of the commands, in the order of the help, then each group's."""
     from pipeline.cli.app import app
 
-    groups = [("", app)] + [
-        (f"{group.name} ", group.typer_instance) for group in app.registered_groups
-    ]
+    names = list_names("", app)
+    for group in app.registered_groups:
+        assert group.name is not None
+        assert group.typer_instance is not None
+        names += [group.name, *list_names(f"{group.name} ", group.typer_instance)]
+    return names
+
+
+def list_names(prefix: str, group: Typer) -> list[str]:
+    """Return the names of a group's commands."""
     return [
         prefix + (info.name or info.callback.__name__.replace("_", "-"))
-        for prefix, commands in groups
-        for info in commands.registered_commands
+        for info in group.registered_commands
         if inspect.isfunction(info.callback)
     ]
 

@@ -24,7 +24,7 @@ from docs.tools.run_tutorial import run_tutorial
 from stages.lithography.process import load_process
 
 IMAGES = Path(__file__).parents[1] / "img"
-WIDTH_PX, HEIGHT_PX = 1280, 1370
+WIDTH_PX, HEIGHT_PX = 1280, 1400
 COMPACT = "<style>.map svg{max-height:370px}.stack tr:nth-child(n+7){display:none}</style>"
 """A smaller map and a shorter table of patterns, so that the first hotspots are in the picture."""
 MET1 = 68, 20

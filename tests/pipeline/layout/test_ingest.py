@@ -238,9 +238,10 @@ def test_packed_directory_is_whole_or_absent(tmp_path: Path) -> None:
 def test_strange_or_damaged_directory_is_refused(tmp_path: Path) -> None:
     path, directory = write_layout(tmp_path / "a.gds"), tmp_path / "mine"
     directory.mkdir()
+    (directory / "mine.txt").touch()
     with pytest.raises(ConfigError, match="is no packed layout"):
         pack_into(path, directory, [MET1])
-    directory.rmdir()
+    (directory / "mine.txt").unlink()
     pack_into(path, directory, [MET1])
     (directory / "0.item_box.npy").unlink()
     with pytest.raises(LayoutError, match="no whole packed layout"):

@@ -30,7 +30,7 @@ from numba.core import caching
 
 SOURCES = Path(__file__).resolve().parent
 WITH_KERNELS = (
-    "compiled.py", "contracts.py", "errors.py",
+    "compiled.py", "contracts.py", "errors.py", "settings.py",
     "geometry/**/*.py", "layout/**/*.py", "lithography/**/*.py",
 )  # fmt: skip
 """All that kernels are made of: the folders that have some, and what those may import."""

@@ -25,10 +25,12 @@ def parse(words: list[str]) -> None:
     """Parse a command line as the program does, and run nothing."""
     command, rest = typer.main.get_command(app), words[1:]
     context = typer.Context(command, info_name="hotscan")
-    while isinstance(command, TyperGroup) and not rest[0].startswith("-"):
+    while isinstance(command, TyperGroup) and rest and not rest[0].startswith("-"):
         found = command.get_command(context, rest[0])
         assert found is not None, f"there is no command {rest[0]!r}"
         command, rest = found, rest[1:]
+    if {"--install-completion", "--show-completion"} & set(rest):
+        return  # these are typer's own, and do it as they are parsed
     with suppress(typer.Exit):  # --help, --version
         command.make_context(words[0], list(rest))
 
@@ -62,11 +64,12 @@ def test_commands_are_found_in_blocks() -> None:
     block = [
         "$ hotscan info a.gds  # cells", "hotscan scan a.gds \\", "--out run > log",
         "import hotscan", "sbatch --wrap 'hotscan merge a b --out c'", "hotscan = 3",
+        "hotscan merge part$i --out $OUT",
         "python -m benchmarks.opc",
     ]  # fmt: skip
     assert [" ".join(words) for words in commands(block)] == [
         "hotscan info a.gds", "hotscan scan a.gds --out run", "hotscan merge a b --out c",
-        "python -m benchmarks.opc",
+        "hotscan merge part1 --out 1", "python -m benchmarks.opc",
     ]  # fmt: skip
     assert len(HOTSCAN) > 10
     assert len(MODULES) > 5

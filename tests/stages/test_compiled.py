@@ -48,7 +48,7 @@ def checkout(root: Path, factor: int) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     shutil.copy(compiled.__file__, package)
-    for name in ("contracts.py", "errors.py"):
+    for name in ("contracts.py", "errors.py", "settings.py"):
         (package / name).touch()
     package = package / "geometry"
     package.mkdir()

@@ -29,7 +29,7 @@ def code_blocks(page: Path) -> Iterator[list[str]]:
 def commands(block: list[str]) -> Iterator[list[str]]:
     """Yield the command lines of a block as words, one in quotes inside another included."""
     for line in "\n".join(block).replace("\\\n", " ").splitlines():
-        plain = re.sub(r"\$\([^)]*\)", "SHELL", line.removeprefix("$ "))
+        plain = re.sub(r"\$(\([^)]*\)|\w+)", "1", line.removeprefix("$ "))  # what a shell fills in
         for found in re.finditer(r"(^|['\";|&] ?)((?:hotscan|python -m) [^\s=].*)", plain):
             before, text = found.groups()
             if before in ("'", '"'):

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.config import Resources, load_config
 from pipeline.passes.arrays import read_patterns
-from pipeline.scan.scan import scan
+from pipeline.scan.scan import ScanRequest, scan
 from stages.detector import checkpoint
 from tests.support.small_scan import DENSE
 
@@ -64,7 +64,8 @@ def test_a_shipped_model_flags_what_it_did(model: str, tmp_path: Path) -> None:
     config = load_config(
         None, {"layout": {"layers": ["68/20"], "roi_um": roi_um}, "scores": {"model": model}}
     )
-    result = scan(layout, tmp_path / "run", config, Resources(workers=0), lambda event: None)
+    request = ScanRequest(layout=layout, out=tmp_path / "run", config=config)
+    result = scan(request, Resources(workers=0), lambda event: None)
     score, count = read_patterns(result.run, "score", "count")
     threshold = checkpoint.load(checkpoint.find(model)).operating_point.threshold
     near = int(count[np.abs(score - threshold) < NEAR].sum())

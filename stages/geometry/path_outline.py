@@ -46,7 +46,7 @@ from stages.compiled import kernel
 from stages.contracts import Floats, Int64s
 
 PATH_SHAPE = ("width", "begin", "end", "round")
-"""Columns of the shapes of paths, (n, 4) int64: three lengths in dbu; 1 where the ends are round."""
+"""Columns of the shapes of paths, (n, 4) int64: three lengths in dbu; 1 if the ends are round."""
 
 Vector = tuple[float, float]
 

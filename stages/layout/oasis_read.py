@@ -157,7 +157,8 @@ def _check_end(data: Bytes, slots: Int64s) -> None:
     end = int(slots[Slot.RECORD])
     if len(data) < end + END_BYTES:
         raise LayoutError(
-            f"byte {end}: END has {len(data) - end} of its {END_BYTES} bytes: the file is cut off{ADVICE}"
+            f"byte {end}: END has {len(data) - end} of its {END_BYTES} bytes: the file is cut off"
+            f"{ADVICE}"
         )
     if len(data) > end + END_BYTES:
         _check_signature(data, end)

@@ -76,7 +76,10 @@ def test_info_tells_cells_layers_and_warnings(tmp_path: Path) -> None:
         (b"# not a layout", "begins with 23 20 6e"),
         (b"\x1f\x8b", "gzip is damaged after 0 bytes"),
         (gzip.compress(b"# not a layout", mtime=0), r"unpacked\): begins with 23 20 6e"),
-        (gzip.compress(b"\0\6\0\2" + bytes(9999), mtime=0)[:-9], "gzip is damaged after .*: cut off"),
+        (
+            gzip.compress(b"\0\6\0\2" + bytes(9999), mtime=0)[:-9],
+            "gzip is damaged after .*: cut off",
+        ),
     ],
 )
 def test_what_is_no_layout_is_refused(tmp_path: Path, data: bytes, fault: str) -> None:

@@ -94,7 +94,8 @@ def read_file(
     if end > len(MAGIC) and frozen[end] == Record.END:
         _check_signature(frozen, end)  # tells damage by its name, before a record does
     slots, tables, unit = _walk_file(frozen, layers, unpacked_bytes)
-    return _resolve(slots, tables, unit)
+    beyond = _check_end(frozen, int(slots[Slot.RECORD]))
+    return _resolve(slots, tables, unit, beyond)
 
 
 def _walk_file(
@@ -120,7 +121,6 @@ def _walk_file(
         slots[Slot.BLOCK], slots[Slot.AT], slots[Slot.END] = -1, after, len(data)
     if slots[Slot.FAULT]:
         raise LayoutError(_explain(slots, tables))
-    _check_end(data, slots)
     return slots, tables, unit
 
 
@@ -152,15 +152,18 @@ def _unpack(data: Bytes, slots: Int64s, left: int, limit: int) -> Bytes:
     return np.frombuffer(unpacked, np.uint8)
 
 
-def _check_end(data: Bytes, slots: Int64s) -> None:
-    """Check the END record that was reached: 256 bytes, the last of the file."""
-    end = int(slots[Slot.RECORD])
-    if len(data) < end + END_BYTES:
+def _check_end(data: Bytes, end: int) -> list[str]:
+    """Check the END record that was reached, of 256 bytes; return the warning for what follows."""
+    after = end + END_BYTES
+    if len(data) < after:
         raise LayoutError(
-            f"byte {end}: END has {len(data) - end} of its {END_BYTES} bytes: the file is cut off{ADVICE}"
+            f"byte {end}: END has {len(data) - end} of its {END_BYTES} bytes: the file is cut off"
+            f"{ADVICE}"
         )
-    if len(data) > end + END_BYTES:
-        _check_signature(data, end)
+    if len(data) == after:
+        return []
+    _check_signature(data, end)
+    return [f"ignored {len(data) - after} bytes after END (first at byte {after})"]
 
 
 def _check_signature(data: Bytes, end: int) -> None:
@@ -211,7 +214,7 @@ def _current_cell(slots: Int64s, tables: Tables) -> str:
     return f"number {number}"
 
 
-def _resolve(slots: Int64s, tables: Tables, unit: float) -> OasisFile:
+def _resolve(slots: Int64s, tables: Tables, unit: float, warnings: list[str]) -> OasisFile:
     """Put names to numbers, and cells to names; check that it is one hierarchy."""
     pool, text, _, shapes, placed, odd, repeated, cells, names, (keys, _) = tables
     keys, names = keys[: slots[Slot.KEYS]], names[: slots[Slot.NAMES]]
@@ -243,7 +246,7 @@ def _resolve(slots: Int64s, tables: Tables, unit: float) -> OasisFile:
         repeated=repeated[: slots[Slot.REPEATED]],
         placed=rows,
         odd=odd[: slots[Slot.ODD]],
-        warnings=(*_warnings(slots), *missing),
+        warnings=(*warnings, *_warnings(slots), *missing),
     )
 
 

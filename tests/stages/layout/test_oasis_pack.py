@@ -252,7 +252,7 @@ def test_bombs_of_arrays_are_refused_with_the_figure(repetition: bytes) -> None:
 
 
 def test_more_copies_than_coordinates_are_refused() -> None:
-    many = u(1) + u(2**62) + u(2**62) + u(1) + u(1)
+    many = u(1) + u(2**62) + u(2**62) + u(10_000) + u(10_000)
     with pytest.raises(LayoutError, match="cell 'TOP' reaches to"):
         pack_oasis(bytes_of(oasis(TOP, rectangle(0, 0, 5, 5, repetition=many))), [METAL], None)
     elsewhere = rectangle(0, 0, 5, 5, 2, repetition=many)

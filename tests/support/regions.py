@@ -10,9 +10,9 @@ from stages.geometry.window_query import polygons_of, query
 EVERYWHERE = Box(-(2**31), -(2**31), 2**31, 2**31)
 
 
-def region_of(packed: PackedLayer) -> kdb.Region:
-    """Return all shapes of a packed layer, merged."""
-    shapes, drawn = query(packed, EVERYWHERE), kdb.Region()
+def region_of(packed: PackedLayer, window: Box = EVERYWHERE) -> kdb.Region:
+    """Return the shapes of a packed layer that overlap a window, whole and merged."""
+    shapes, drawn = query(packed, window), kdb.Region()
     for rect in shapes.rects.tolist():
         drawn.insert(kdb.Box(*rect))
     for corners in polygons_of(shapes):

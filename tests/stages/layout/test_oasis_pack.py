@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.contracts import Layer
+from stages.contracts import Box, Layer
 from stages.errors import ConfigError, LayoutError
+from stages.layout.builder import pack_layout
 from stages.layout.info import EVERY_TOP
 from stages.layout.oasis_elements import FOLD_FROM
 from stages.layout.oasis_pack import describe_oasis, oasis_boxes, pack_oasis
@@ -287,3 +290,32 @@ def test_layouts_after_public_reports(shared_data: Callable[[str], Path]) -> Non
             row["tops"], row["bbox_dbu"], int(row["area_dbu2"]),
         ), row  # fmt: skip
         assert layout.dbu_nm == pytest.approx(1000 * float(row["dbu_um"]))
+
+
+@pytest.mark.slow
+def test_the_real_chip_is_the_same_from_oasis_and_gdsii(
+    shared_data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Its first metal, in windows all over; in at most 1.5 times KLayout's CPU time."""
+    packed = shared_data("layouts/tt02_user_project_wrapper.gds.gz")
+    (tmp_path / "chip.gds").write_bytes(gzip.decompress(packed.read_bytes()))
+    chip = kdb.Layout(False)
+    chip.read(str(packed))
+    chip.write(str(tmp_path / "chip.oas"))
+    data = bytes_of((tmp_path / "chip.oas").read_bytes())
+    layers = [Layer(68, 20), Layer(67, 44)]
+    pack_oasis(data, layers[:1], None)  # loads the kernels
+    begun = time.process_time()
+    kdb.Layout(False).read(str(tmp_path / "chip.oas"))
+    read = time.process_time()
+    pack_oasis(data, layers[:1], None)
+    assert time.process_time() - read < 1.5 * (read - begun)
+    ours, same = pack_oasis(data, layers, None), pack_layout(tmp_path / "chip.gds", layers, None)
+    assert (ours.top, ours.extent, ours.file_layers) == (same.top, same.extent, same.file_layers)
+    chance, box = random.Random(1), ours.extent
+    for one, other in zip(ours.packed, same.packed, strict=True):
+        for _ in range(25):
+            x = chance.randrange(box.x_min, box.x_max)
+            y = chance.randrange(box.y_min, box.y_max)
+            window = Box(x, y, x + 50_000, y + 50_000)
+            assert (region_of(one, window) ^ region_of(other, window)).is_empty(), window

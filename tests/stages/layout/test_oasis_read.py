@@ -61,9 +61,11 @@ def test_the_unit_is_a_real_of_any_type(unit: bytes, dbu_nm: float) -> None:
     assert read(oasis(TOP, RECT, unit=unit)).dbu_nm == dbu_nm
 
 
-@pytest.mark.parametrize("unit", [b"\x00\x00", b"\x01\x05", b"\x03\x05", b"\x05\x05\x01"])
-def test_a_unit_that_is_not_over_0_is_refused(unit: bytes) -> None:
-    with pytest.raises(LayoutError, match="the unit is not over 0"):
+@pytest.mark.parametrize(
+    "unit", [b"\x00\x00", b"\x01\x05", b"\x03\x05", b"\x05\x05\x01", real(1e-7), real(np.inf)]
+)
+def test_a_unit_that_gives_no_scale_is_refused(unit: bytes) -> None:
+    with pytest.raises(LayoutError, match="the unit is under"):
         read(oasis(TOP, RECT, unit=unit))
 
 
@@ -139,6 +141,16 @@ def test_a_file_that_vouches_for_itself_is_verified(scheme: int) -> None:
     whole[45] ^= 1  # the width
     with pytest.raises(LayoutError, match="CRC32" if scheme == 1 else "CHECKSUM32"):
         read(bytes(whole))
+
+
+def test_offsets_of_the_tables_may_stand_in_the_end() -> None:
+    """A START that says so, and an END that has them, or has no room for them."""
+    begin = start()[:-13] + u(1) + TOP + RECT
+    padding = 256 - 1 - 12 - 2 - 1
+    tail = bytes(12) + u(padding) + bytes(padding) + u(0)
+    assert len(read(begin + b"\x02" + tail).shapes) == 1
+    with pytest.raises(LayoutError, match="byte 35, in cell 'TOP': the file ends inside END"):
+        read(begin + b"\x02" + b"\x80" * 254 + b"\x00")
 
 
 def test_faults_within_a_cblock_tell_both_bytes() -> None:

@@ -24,7 +24,6 @@ MOST_CORNERS = 50_000_000
 OWNER, CELL, TURN, X = (REFERENCE.index(name) for name in ("owner", "cell", "turn", "x"))
 UNTURNED = np.eye(2)
 _FAR = 2.0**40  # dbu
-_VISIT = 16  # corners that take as long to write out as a look at a cell
 
 
 def write_out_odd(elements: Elements, cells: Collection[int] | None = None) -> Elements:
@@ -78,22 +77,24 @@ class ShapesUnder:
         self, cell: int, matrix: Floats = UNTURNED, place: Sequence[float] | Floats = (0.0, 0.0)
     ) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
         """Yield, cell by cell, the layers of shapes, their corners and how many each has."""
-        elements, stack = self._elements, [(cell, matrix, np.asarray(place, float))]
+        elements, stack = self._elements, [(cell, matrix, np.array([place], float))]
         while stack:
-            cell, matrix, place = stack.pop()
+            cell, matrix, places = stack.pop()
             first, last = self._shape_at[cell : cell + 2]
             starts = elements.point_start[first : last + 1]
-            self._spend(_VISIT + int(starts[-1] - starts[0]), cell)
+            self._spend(len(places) * (1 + int(starts[-1] - starts[0])), cell)
             if first < last:
-                corners = elements.point[starts[0] : starts[-1]] @ matrix.T + place
-                yield elements.shape[first:last, 1], _rounded(corners), np.diff(starts)
+                corners = elements.point[starts[0] : starts[-1]] @ matrix.T
+                every = (places[:, None] + corners).reshape(-1, 2)
+                layers, counts = elements.shape[first:last, 1], np.diff(starts)
+                yield np.tile(layers, len(places)), _rounded(every), np.tile(counts, len(places))
             placed = elements.reference[slice(*self._reference_at[cell : cell + 2])]
             for reference in placed[placed[:, CELL] >= 0][::-1]:  # the first is popped first
                 inner = matrix @ _matrix(int(reference[TURN]), elements.odd)
-                stack += [
-                    (int(reference[CELL]), inner, matrix @ copy + place)
-                    for copy in self.copies(reference)[::-1]
-                ]
+                copies = self.copies(reference) @ matrix.T
+                self._spend(len(places) * len(copies), cell)
+                under = (places[:, None] + copies).reshape(-1, 2)
+                stack.append((int(reference[CELL]), inner, under))
 
     def copies(self, reference: Int64s) -> Floats:
         """Return the place of each copy of a reference, (n, 2)."""
@@ -126,4 +127,5 @@ def _matrix(turn: int, odd: Floats) -> Floats:
 def _rounded(points: Floats) -> Int64s:
     # 1e-6 swallows float noise, so that a half that was meant goes where a half goes.
     bounded = np.clip(points, -_FAR, _FAR)  # past the 32 bits that a packed layer refuses
-    return (np.sign(bounded) * np.floor(np.abs(bounded) + 0.5 + 1e-6)).astype(np.int64)
+    bounded += np.copysign(0.5 + 1e-6, bounded)
+    return bounded.astype(np.int64)  # towards zero

@@ -96,7 +96,8 @@ def placements_of(references: Int64s) -> tuple[Int64s, Int64s]:
     references = references[references[:, CELL] >= 0]
     count, owner = references[:, COUNT], references[:, OWNER]
     placed = copies_at(references[:, CELL], references[:, TURN], references[:, PLACE])
-    placed[:, 4:6] = count
+    is_step = np.stack((references[:, U].any(axis=1), references[:, V].any(axis=1)), axis=1)
+    placed[:, 4:6] = np.where(is_step, count, 1)  # copies in one place are one
     placed[:, 6:8], left_u = np.divmod(references[:, U], count[:, :1])
     placed[:, 8:10], left_v = np.divmod(references[:, V], count[:, 1:])
     stepped = ~(left_u.any(axis=1) | left_v.any(axis=1))

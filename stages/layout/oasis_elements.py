@@ -13,6 +13,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s, Layer
+from stages.errors import LayoutError
 from stages.geometry.path_outline import outline_paths
 from stages.layout.gdsii_elements import REFERENCE, Elements
 from stages.layout.gdsii_names import numbered
@@ -21,6 +22,8 @@ from stages.layout.oasis_shapes import SHAPE
 
 FOLD_FROM = 64
 """Copies in a grid from which on a shape is kept folded; fewer cost less written out."""
+MOST_WRITTEN = 1_000_000_000
+"""Corners, or placements, that copies with places of their own may come to."""
 FOLD_CORNERS = 17
 """Corners from which on a shape is kept folded whose copies have places of their own."""
 
@@ -35,6 +38,7 @@ def elements_of(file: OasisFile, layers: Sequence[Layer]) -> Elements:
     copies = file.repeated[shapes[:, REPETITION], _COPIES]
     is_grid = file.repeated[shapes[:, REPETITION], _PLACES] < 0
     is_folded = (copies >= FOLD_FROM) & (is_grid | (shapes[:, COUNT] >= FOLD_CORNERS))
+    _check_written((copies * shapes[:, COUNT])[~is_folded])
     number = {layer: index for index, layer in enumerate(layers)}
     layer_of = np.array([number.get(layer, -1) for layer in file.layers], np.int64)
     layer_of = layer_of[file.tags[shapes[:, TAG]]]
@@ -147,6 +151,15 @@ def _place(pool: Int64s, repetition: Int64s, number: int) -> tuple[int, int]:
         column * repetition[2] + row * repetition[4],
         column * repetition[3] + row * repetition[5],
     )
+
+
+def _check_written(copies: Int64s) -> None:
+    written = int(copies.sum())
+    if written > MOST_WRITTEN:
+        raise LayoutError(
+            f"repetitions whose copies have places of their own come to {written} corners or "
+            f"placements; the limit is {MOST_WRITTEN}"
+        )
 
 
 def _references(placed: Int64s, file: OasisFile) -> Int64s:

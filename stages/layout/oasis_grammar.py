@@ -15,6 +15,8 @@ MAGIC = b"%SEMI-OASIS\r\n"
 END_BYTES = 256
 """Size of the END record: it is the last of the file and padded to this."""
 INT32_MAX = 2**31 - 1
+LEAST_UNIT = 1e-6
+"""Grid points per um: of a database unit of 1 m."""
 
 
 class Record(IntEnum):
@@ -37,7 +39,7 @@ class Slot(IntEnum):
     """What the walk remembers between records, besides the modal variables."""
 
     AT, END, RECORD, BLOCK, CODE, FAULT, VALUE, STOP = range(8)
-    IN_CELL, RELATIVE, TAG, EVERY, KEY = range(8, 13)
+    IN_CELL, RELATIVE, TAG, EVERY, KEY, OFFSETS_LAST = range(8, 14)
     PIECE, PIECE_SIZE, PACKED_BYTES, BLOCK_BYTES = range(14, 18)
     POOL, TEXT, SHAPES, PLACED, ODD, REPEATED, CELLS, NAMES, KEYS = range(18, 27)
     IMPLICIT, EXPLICIT = 27, 31  # four each: CELLNAME, TEXTSTRING, PROPNAME, PROPSTRING
@@ -104,7 +106,7 @@ FAULTS = (
     "a CBLOCK within a CBLOCK",
     "CBLOCK has compression type {value}; there is only 0",
     'the version is not "1.0"',
-    "the unit is not over 0, so there is no scale",
+    "the unit is under 0.000001 grid points per um, or no number, so there is no scale",
     "record type {code} comes first; it must be START",
 )
 

@@ -124,15 +124,22 @@ def read_repetition(data: Bytes, slots: Int64s, lists: Int64s) -> Int64s:
         u_x, u_y = delta(data, slots, 1)
     else:
         return _read_places(data, slots, lists, kind, count)
-    if u_x == 0 and u_y == 0:
-        columns = 1  # copies in one place are one
-    if v_x == 0 and v_y == 0:
-        rows = 1
+    columns = _useful(columns, max(abs(u_x), abs(u_y)))
+    rows = _useful(rows, max(abs(v_x), abs(v_y)))
     slots[Modal.REPETITION] = 0
     slots[Modal.COLUMNS], slots[Modal.ROWS] = columns, rows
     slots[Modal.U_X], slots[Modal.U_Y] = u_x, u_y
     slots[Modal.V_X], slots[Modal.V_Y] = v_x, v_y
     return lists
+
+
+@kernel
+def _useful(copies: int, step: int) -> int:
+    """Return how many copies to make: those in one place are one, those past 33 bits are alike."""
+    if step == 0:
+        return 1
+    most = 2**33 // step + 2
+    return most if copies > most else copies
 
 
 @kernel

@@ -9,7 +9,7 @@ byte and the cell, or with a warning, within time and memory that grow with the 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +31,16 @@ from stages.layout.oasis_grammar import (
 )
 from stages.layout.oasis_names import OF_CELL, OF_LAYER, OF_PROPERTY, OF_STRING, OF_TEXT
 from stages.layout.oasis_shapes import PLACED
-from stages.layout.oasis_walk import Tables, empty_tables, read_start, walk
+from stages.layout.oasis_walk import Tables, empty_tables, read_end, read_start, walk
 from stages.layout.references import check_depth, drop_undefined, escaped, shown
 
 MOST_DEFLATED = 1032
 """Bytes that one byte of a deflate stream unpacks to at most (RFC 1951)."""
+_SCHEMES: dict[int, tuple[str, Callable[[Bytes], int]]] = {
+    1: ("CRC32", lambda data: zlib.crc32(data.data)),
+    2: ("CHECKSUM32", lambda data: int(data.sum(dtype=np.uint64)) % 2**32),
+}
+"""How a file vouches for its bytes."""
 ADVICE = "; export or fetch it again"
 _NAMED_BY = {
     OF_CELL: "CELLNAME", OF_TEXT: "TEXTSTRING", OF_PROPERTY: "PROPNAME", OF_STRING: "PROPSTRING",
@@ -90,21 +95,24 @@ def read_file(
     """
     frozen = data.view(np.ndarray)
     frozen.flags.writeable = False
-    end = len(frozen) - END_BYTES
-    if end > len(MAGIC) and frozen[end] == Record.END:
-        _check_signature(frozen, end)  # tells damage by its name, before a record does
-    slots, tables, unit = _walk_file(frozen, layers, unpacked_bytes)
-    return _resolve(slots, tables, unit)
+    slots, tables = empty_tables()
+    slots[Slot.AT], slots[Slot.END] = len(MAGIC), len(frozen)
+    slots[Slot.EVERY] = layers is None
+    wanted = np.array([(one.layer, one.datatype) for one in layers or ()], np.int64).reshape(-1, 2)
+    unit = read_start(frozen, slots)
+    _check_last(frozen, slots)
+    tables = _walk_file(frozen, slots, wanted, tables, unpacked_bytes)
+    if not slots[Slot.FAULT]:
+        warnings = _check_end(frozen, slots)
+    if slots[Slot.FAULT]:
+        raise LayoutError(_explain(slots, tables))
+    return _resolve(slots, tables, unit, warnings)
 
 
 def _walk_file(
-    data: Bytes, layers: Sequence[Layer] | None, unpacked_bytes: int
-) -> tuple[Int64s, Tables, float]:
-    slots, tables = empty_tables()
-    slots[Slot.AT], slots[Slot.END] = len(MAGIC), len(data)
-    slots[Slot.EVERY] = layers is None
-    wanted = np.array([(one.layer, one.datatype) for one in layers or ()], np.int64).reshape(-1, 2)
-    unit = read_start(data, slots)
+    data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables, unpacked_bytes: int
+) -> Tables:
+    """Read all records up to END, those in CBLOCKs too; return the tables."""
     left = unpacked_bytes
     while not slots[Slot.FAULT]:
         tables = walk(data, slots, wanted, tables)
@@ -115,13 +123,9 @@ def _walk_file(
         after = slots[Slot.AT] + slots[Slot.PACKED_BYTES]
         slots[Slot.BLOCK], slots[Slot.AT], slots[Slot.END] = slots[Slot.RECORD], 0, len(unpacked)
         tables = walk(unpacked, slots, wanted, tables)
-        if slots[Slot.STOP] == Stop.FAULT:
-            break
-        slots[Slot.BLOCK], slots[Slot.AT], slots[Slot.END] = -1, after, len(data)
-    if slots[Slot.FAULT]:
-        raise LayoutError(_explain(slots, tables))
-    _check_end(data, slots)
-    return slots, tables, unit
+        if not slots[Slot.FAULT]:
+            slots[Slot.BLOCK], slots[Slot.AT], slots[Slot.END] = -1, after, len(data)
+    return tables
 
 
 def _unpack(data: Bytes, slots: Int64s, left: int, limit: int) -> Bytes:
@@ -152,34 +156,39 @@ def _unpack(data: Bytes, slots: Int64s, left: int, limit: int) -> Bytes:
     return np.frombuffer(unpacked, np.uint8)
 
 
-def _check_end(data: Bytes, slots: Int64s) -> None:
-    """Check the END record that was reached: 256 bytes, the last of the file."""
+def _check_last(data: Bytes, slots: Int64s) -> None:
+    """Check what an END in the last 256 bytes vouches for: damage, before a record tells of it."""
+    end = len(data) - END_BYTES
+    if end > len(MAGIC) and data[end] == Record.END and not slots[Slot.FAULT]:
+        at_end = slots.copy()
+        at_end[Slot.AT], at_end[Slot.RECORD] = end + 1, end
+        _check_end(data, at_end)
+
+
+def _check_end(data: Bytes, slots: Int64s) -> list[str]:
+    """Check the END record at which the cursor is; return the warning for what follows it.
+
+    Source: SEMI P39, OASIS, section 14.
+    """
     end = int(slots[Slot.RECORD])
-    if len(data) < end + END_BYTES:
+    after = end + END_BYTES
+    if len(data) < after:
         raise LayoutError(
             f"byte {end}: END has {len(data) - end} of its {END_BYTES} bytes: the file is cut off"
             f"{ADVICE}"
         )
-    if len(data) > end + END_BYTES:
-        _check_signature(data, end)
-
-
-def _check_signature(data: Bytes, end: int) -> None:
-    """Check what an END record vouches for: scheme 1 is CRC32, 2 is CHECKSUM32.
-
-    Source: SEMI P39, OASIS, section 14.
-    """
-    last = end + END_BYTES - 4
-    scheme, signature = (
-        int(data[last - 1]),
-        int.from_bytes(data[last : last + 4].tobytes(), "little"),
-    )
-    if scheme == 1 and zlib.crc32(data[:last].data) != signature:
+    slots[Slot.END] = after
+    scheme = int(read_end(data, slots))
+    last = int(slots[Slot.AT])
+    signature = int.from_bytes(data[last : last + 4].tobytes(), "little")
+    name, sum_of = _SCHEMES.get(scheme, ("", None))
+    if sum_of and not slots[Slot.FAULT] and sum_of(data[:last]) != signature:
         raise LayoutError(
-            f"the CRC32 in its END record is not that of its bytes: it is damaged{ADVICE}"
+            f"the {name} in its END record is not that of its bytes: it is damaged{ADVICE}"
         )
-    if scheme == 2 and int(data[:last].sum(dtype=np.uint64)) % 2**32 != signature:
-        raise LayoutError(f"the CHECKSUM32 in its END record is not that of its bytes{ADVICE}")
+    if len(data) == after:
+        return []
+    return [f"ignored {len(data) - after} bytes after END (first at byte {after})"]
 
 
 def _explain(slots: Int64s, tables: Tables) -> str:
@@ -212,7 +221,7 @@ def _current_cell(slots: Int64s, tables: Tables) -> str:
     return f"number {number}"
 
 
-def _resolve(slots: Int64s, tables: Tables, unit: float) -> OasisFile:
+def _resolve(slots: Int64s, tables: Tables, unit: float, warnings: list[str]) -> OasisFile:
     """Put names to numbers, and cells to names; check that it is one hierarchy."""
     pool, text, _, shapes, placed, odd, repeated, cells, names, (keys, _) = tables
     keys, names = keys[: slots[Slot.KEYS]], names[: slots[Slot.NAMES]]
@@ -244,7 +253,7 @@ def _resolve(slots: Int64s, tables: Tables, unit: float) -> OasisFile:
         repeated=repeated[: slots[Slot.REPEATED]],
         placed=rows,
         odd=odd[: slots[Slot.ODD]],
-        warnings=(*_warnings(slots), *missing),
+        warnings=(*warnings, *_warnings(slots), *missing),
     )
 
 

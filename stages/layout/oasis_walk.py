@@ -10,7 +10,7 @@ import numpy as np
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
 from stages.layout.oasis_bytes import byte, fail, real, skip_string, unsigned
-from stages.layout.oasis_grammar import SLOTS, Fault, Modal, Record, Slot, Stop
+from stages.layout.oasis_grammar import LEAST_UNIT, SLOTS, Fault, Modal, Record, Slot, Stop
 from stages.layout.oasis_lists import keep_repetition
 from stages.layout.oasis_names import (
     CELL,
@@ -77,12 +77,28 @@ def read_start(data: Bytes, slots: Int64s) -> float:
     ):  # fmt: skip
         fail(slots, Fault.VERSION, 0)
     unit = real(data, slots)
-    if not 0 < unit < np.inf:
+    if not LEAST_UNIT <= unit < np.inf:
         fail(slots, Fault.UNIT, 0)
-    if unsigned(data, slots) == 0:  # else the offsets of the tables are in the END record
-        for _ in range(12):
-            unsigned(data, slots)
+    slots[Slot.OFFSETS_LAST] = unsigned(data, slots)
+    if not slots[Slot.OFFSETS_LAST]:
+        _skip_offsets(data, slots)
     return unit
+
+
+@kernel
+def read_end(data: Bytes, slots: Int64s) -> int:
+    """Read the END record, of which the type was read; return its scheme of validation."""
+    if slots[Slot.OFFSETS_LAST]:
+        _skip_offsets(data, slots)
+    skip_string(data, slots)
+    return unsigned(data, slots)
+
+
+@kernel
+def _skip_offsets(data: Bytes, slots: Int64s) -> None:
+    """Go past the offsets of the tables of names: we take names from wherever they are."""
+    for _ in range(12):
+        unsigned(data, slots)
 
 
 @kernel

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
 
-os.environ["NUMBA_DISABLE_JIT"] = "1"
+if __name__ == "__main__":  # not where pytest looks for doctests
+    os.environ["NUMBA_DISABLE_JIT"] = "1"
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 ALSO = {

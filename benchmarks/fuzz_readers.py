@@ -27,7 +27,7 @@ import numpy as np
 
 from stages.contracts import Layer, PackedLayer
 from stages.errors import HotscanError
-from stages.layout.oasis_grammar import MAGIC
+from stages.layout.oasis.grammar import MAGIC
 
 SECONDS = 20.0
 """Longer than this is a hang."""
@@ -154,7 +154,7 @@ def _kind(ours: Sequence[str], theirs: Sequence[str]) -> str:
 def read_ours(path: Path) -> tuple[str, str, PackedLayer | None, str, Layer | None]:
     """Return refused, warned or read; why; the layer that was read, its top cell, which it is."""
     from stages.layout.builder import pack_layout
-    from stages.layout.gdsii_check import check_stream
+    from stages.layout.gdsii.check import check_stream
 
     layer = Layer(1, 0) if "every" in path.name else Layer(68, 20)
     warnings: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stages.errors import LayoutError
-from stages.layout.oasis_grammar import MAGIC as OASIS_MAGIC
+from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
 
 GDSII_MAGIC = b"\x00\x06\x00\x02"
 GZIP_MAGIC = b"\x1f\x8b"

@@ -15,8 +15,8 @@ import numpy as np
 
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.layout.flatten import ShapesUnder, write_out_odd
-from stages.layout.gdsii_elements import REFERENCE, Elements
-from stages.layout.gdsii_pack import pack_elements, placed_by, placements_of
+from stages.layout.gdsii.elements import REFERENCE, Elements
+from stages.layout.gdsii.pack import pack_elements, placed_by, placements_of
 from stages.layout.info import (
     CONTEXT_CELL,
     EVERY_TOP,

@@ -7,7 +7,7 @@ promise  the same region as the file draws; arrays and repetitions stay folded, 
          3 million placed shapes need the room of the few that are drawn
 
 Both formats are read straight from their bytes, in a quarter of the time of making an object of
-each element. A GDSII stream has been checked by `stages.layout.gdsii_check`; OASIS is checked as
+each element. A GDSII stream has been checked by `stages.layout.gdsii.check`; OASIS is checked as
 it is read.
 """
 
@@ -20,12 +20,12 @@ import numpy as np
 
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout
 from stages.layout.assemble import assemble, describe, layers_to_read, shape_boxes_of
-from stages.layout.gdsii_elements import read_elements
-from stages.layout.gdsii_grammar import SMALL_LIBRARY
+from stages.layout.gdsii.elements import read_elements
+from stages.layout.gdsii.grammar import SMALL_LIBRARY
 from stages.layout.info import LayoutInfo
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
-from stages.layout.oasis_grammar import MAGIC as OASIS_MAGIC
-from stages.layout.oasis_pack import describe_oasis, oasis_boxes, pack_oasis
+from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
+from stages.layout.oasis.pack import describe_oasis, oasis_boxes, pack_oasis
 
 
 def describe_layout(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> LayoutInfo:

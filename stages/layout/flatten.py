@@ -16,7 +16,7 @@ import numpy as np
 from stages.contracts import Floats, Int64s
 from stages.errors import LayoutError
 from stages.geometry.window_query import TURN_MATRIX
-from stages.layout.gdsii_elements import REFERENCE, Elements
+from stages.layout.gdsii.elements import REFERENCE, Elements
 
 MOST_CORNERS = 50_000_000
 """Corners that references at odd angles may write out: 1 GB; a mask at 45 degrees has few."""

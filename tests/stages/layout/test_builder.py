@@ -16,7 +16,7 @@ from stages.errors import ConfigError, LayoutError
 from stages.geometry.window_query import polygons_of, query
 from stages.layout.builder import describe_layout, pack_layout, shape_boxes
 from stages.layout.info import EVERY_TOP
-from stages.layout.oasis_elements import FOLD_FROM
+from stages.layout.oasis.elements import FOLD_FROM
 
 SAMPLES = Path(__file__).resolve().parents[3] / "sample_layouts"
 MET1 = Layer(68, 20)

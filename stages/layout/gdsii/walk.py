@@ -1,6 +1,6 @@
 """Walk over the records of a GDSII stream, compiled: a chip of 238 MB takes about a second.
 
-What a fault is, and what it is called, stands in `stages.layout.gdsii_check`.
+What a fault is, and what it is called, stands in `stages.layout.gdsii.check`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.compiled import gil_free_kernel, kernel
 from stages.contracts import Bytes, Int64s
-from stages.layout.gdsii_grammar import (
+from stages.layout.gdsii.grammar import (
     DATA_BYTES,
     DATA_TYPE,
     MAY_FOLLOW,

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
-from stages.layout.oasis_bytes import (
+from stages.layout.oasis.bytes import (
     byte,
     coordinate,
     fail,
@@ -19,7 +19,7 @@ from stages.layout.oasis_bytes import (
     skip_string,
     unsigned,
 )
-from stages.layout.oasis_grammar import (
+from stages.layout.oasis.grammar import (
     CTRAPEZOID_CORNERS,
     CTRAPEZOID_COUNT,
     Fault,
@@ -28,7 +28,7 @@ from stages.layout.oasis_grammar import (
     Record,
     Slot,
 )
-from stages.layout.oasis_lists import (
+from stages.layout.oasis.lists import (
     PATH,
     POLYGON,
     count_note,

@@ -16,8 +16,8 @@ import numpy as np
 
 from stages.contracts import Bytes, Floats, Int64s, Layer
 from stages.errors import LayoutError
-from stages.layout.gdsii_names import numbered
-from stages.layout.oasis_grammar import (
+from stages.layout.gdsii.names import numbered
+from stages.layout.oasis.grammar import (
     END_BYTES,
     FAULTS,
     MAGIC,
@@ -29,9 +29,9 @@ from stages.layout.oasis_grammar import (
     Stop,
     modal_name,
 )
-from stages.layout.oasis_names import OF_CELL, OF_LAYER, OF_PROPERTY, OF_STRING, OF_TEXT
-from stages.layout.oasis_shapes import PLACED
-from stages.layout.oasis_walk import Tables, empty_tables, read_end, read_start, walk
+from stages.layout.oasis.names import OF_CELL, OF_LAYER, OF_PROPERTY, OF_STRING, OF_TEXT
+from stages.layout.oasis.shapes import PLACED
+from stages.layout.oasis.walk import Tables, empty_tables, read_end, read_start, walk
 from stages.layout.references import check_depth, drop_undefined, escaped, shown
 
 MOST_DEFLATED = 1032
@@ -60,7 +60,7 @@ class OasisFile:
     tags: Int64s
     """(keys,) for the tag of a shape, its layer as an index into `layers`."""
     shapes: Int64s
-    """See `stages.layout.oasis_shapes.SHAPE`."""
+    """See `stages.layout.oasis.shapes.SHAPE`."""
     pool: Int64s
     """Pairs of x and y, to which shapes and repetitions point."""
     repeated: Int64s

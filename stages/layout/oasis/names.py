@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Int64s
-from stages.layout.oasis_bytes import (
+from stages.layout.oasis.bytes import (
     byte,
     fail,
     keep_string,
@@ -17,8 +17,8 @@ from stages.layout.oasis_bytes import (
     skip_string,
     unsigned,
 )
-from stages.layout.oasis_grammar import Fault, Modal, Record, Slot, Stop
-from stages.layout.oasis_shapes import define, require
+from stages.layout.oasis.grammar import Fault, Modal, Record, Slot, Stop
+from stages.layout.oasis.shapes import define, require
 
 OF_LAYER, OF_CELL, OF_TEXT, OF_PROPERTY, OF_STRING = range(5)
 """What a key is: a layer and datatype, or a number that refers to a name."""

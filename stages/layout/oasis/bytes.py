@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import UINT32_MAX, Bytes, Int64s
-from stages.layout.oasis_grammar import INT32_MAX, Fault, Slot
+from stages.layout.oasis.grammar import INT32_MAX, Fault, Slot
 
 
 @kernel

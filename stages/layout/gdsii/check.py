@@ -14,7 +14,7 @@ import numpy as np
 
 from stages.contracts import Bytes, Int64s
 from stages.errors import LayoutError
-from stages.layout.gdsii_grammar import (
+from stages.layout.gdsii.grammar import (
     DATA_BYTES,
     DATA_TYPE,
     MUST_HAVE,
@@ -24,8 +24,8 @@ from stages.layout.gdsii_grammar import (
     State,
     names_of,
 )
-from stages.layout.gdsii_names import numbered
-from stages.layout.gdsii_walk import Slot, Walk, begun, walk
+from stages.layout.gdsii.names import numbered
+from stages.layout.gdsii.walk import Slot, Walk, begun, walk
 from stages.layout.references import check_depth, drop_undefined, shown
 
 _FAULTS = (

@@ -9,7 +9,7 @@ import numpy as np
 from stages.contracts import Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
-from stages.layout.gdsii_elements import REFERENCE, Elements
+from stages.layout.gdsii.elements import REFERENCE, Elements
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.pack import LayerBuilder, copies_at
 

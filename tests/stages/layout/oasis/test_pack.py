@@ -20,8 +20,8 @@ from stages.contracts import Box, Layer
 from stages.errors import ConfigError, LayoutError
 from stages.layout.builder import pack_layout
 from stages.layout.info import EVERY_TOP
-from stages.layout.oasis_elements import FOLD_FROM
-from stages.layout.oasis_pack import describe_oasis, oasis_boxes, pack_oasis
+from stages.layout.oasis.elements import FOLD_FROM
+from stages.layout.oasis.pack import describe_oasis, oasis_boxes, pack_oasis
 from tests.support.oasis import (
     RELATIVE,
     REPETITIONS,

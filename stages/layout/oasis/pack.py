@@ -13,8 +13,8 @@ from stages.contracts import Bytes, Int64s, Layer, PackedLayout
 from stages.layout.assemble import assemble, describe, layers_to_read, shape_boxes_of
 from stages.layout.info import LayoutInfo
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
-from stages.layout.oasis_elements import elements_of
-from stages.layout.oasis_read import read_file
+from stages.layout.oasis.elements import elements_of
+from stages.layout.oasis.read import read_file
 
 
 def pack_oasis(

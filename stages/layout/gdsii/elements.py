@@ -1,6 +1,6 @@
 """What the structures of a checked GDSII stream draw and place, read straight from its bytes.
 
-in: the bytes of a stream that `stages.layout.gdsii_check` has checked, the layers
+in: the bytes of a stream that `stages.layout.gdsii.check` has checked, the layers
 out: `Elements`: corners of shapes, paths outlined, and references, as arrays over all structures
 unit: the file · promise: no element becomes an object, so that 10 million take a second
 
@@ -20,9 +20,9 @@ from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s, Layer
 from stages.errors import LayoutError
 from stages.geometry.path_outline import outline_paths
-from stages.layout.gdsii_grammar import Record
-from stages.layout.gdsii_names import numbered
-from stages.layout.gdsii_walk import i16, i32, real, same_point, u16
+from stages.layout.gdsii.grammar import Record
+from stages.layout.gdsii.names import numbered
+from stages.layout.gdsii.walk import i16, i32, real, same_point, u16
 from stages.layout.references import escaped
 
 REFERENCE = ("owner", "cell", "turn", "x", "y", "columns", "rows", "u_x", "u_y", "v_x", "v_y")

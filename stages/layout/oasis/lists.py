@@ -11,7 +11,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Int64s
-from stages.layout.oasis_bytes import (
+from stages.layout.oasis.bytes import (
     coordinate,
     delta,
     distance,
@@ -19,7 +19,7 @@ from stages.layout.oasis_bytes import (
     short_delta,
     unsigned,
 )
-from stages.layout.oasis_grammar import INT32_MAX, Fault, Modal, Note, Slot
+from stages.layout.oasis.grammar import INT32_MAX, Fault, Modal, Note, Slot
 
 POLYGON, PATH, REPETITION = 0, 1, 2
 """Rows of `lists`."""

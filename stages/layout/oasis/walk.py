@@ -1,6 +1,6 @@
 """Walk over the records of an OASIS file, compiled; it stops at each CBLOCK to have it unpacked.
 
-What a fault is called stands in `stages.layout.oasis_grammar`.
+What a fault is called stands in `stages.layout.oasis.grammar`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
-from stages.layout.oasis_bytes import byte, fail, real, skip_string, unsigned
-from stages.layout.oasis_grammar import LEAST_UNIT, SLOTS, Fault, Modal, Record, Slot, Stop
-from stages.layout.oasis_lists import keep_repetition
-from stages.layout.oasis_names import (
+from stages.layout.oasis.bytes import byte, fail, real, skip_string, unsigned
+from stages.layout.oasis.grammar import LEAST_UNIT, SLOTS, Fault, Modal, Record, Slot, Stop
+from stages.layout.oasis.lists import keep_repetition
+from stages.layout.oasis.names import (
     CELL,
     KEY,
     NAME,
@@ -29,7 +29,7 @@ from stages.layout.oasis_names import (
     read_property,
     reset,
 )
-from stages.layout.oasis_shapes import (
+from stages.layout.oasis.shapes import (
     PLACED,
     SHAPE,
     put_shape,

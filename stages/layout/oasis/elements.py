@@ -15,10 +15,10 @@ from stages.compiled import kernel
 from stages.contracts import Int64s, Layer
 from stages.errors import LayoutError
 from stages.geometry.path_outline import outline_paths
-from stages.layout.gdsii_elements import REFERENCE, Elements
-from stages.layout.gdsii_names import numbered
-from stages.layout.oasis_read import OasisFile
-from stages.layout.oasis_shapes import SHAPE
+from stages.layout.gdsii.elements import REFERENCE, Elements
+from stages.layout.gdsii.names import numbered
+from stages.layout.oasis.read import OasisFile
+from stages.layout.oasis.shapes import SHAPE
 
 FOLD_FROM = 64
 """Copies in a grid from which on a shape is kept folded; fewer cost less written out."""

@@ -9,7 +9,7 @@ import pytest
 
 from stages.contracts import Layer
 from stages.errors import LayoutError
-from stages.layout.oasis_read import OasisFile, read_file
+from stages.layout.oasis.read import OasisFile, read_file
 from tests.support.oasis import (
     ABSOLUTE,
     PAD,

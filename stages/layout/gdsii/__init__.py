@@ -1,0 +1,1 @@
+"""GDSII streams, checked and read from their bytes."""

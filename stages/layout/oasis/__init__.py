@@ -1,0 +1,1 @@
+"""OASIS files, checked and read from their bytes."""

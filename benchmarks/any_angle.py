@@ -21,13 +21,13 @@ import shapely
 from benchmarks.machine import machine
 from pipeline.layout.ingest import pack_into
 from sample_layouts.rings import write_rings
-from stages.clips import grid_clips
+from stages.clips import place_grid_clips
 from stages.contracts import Box, Clips, Int64s, Layer, PackedLayer
 from stages.geometry.window_query import polygons_of, query
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder
-from stages.patterns import canonical, keys_of
+from stages.patterns import canonicalize, compute_keys
 from stages.raster import draw_clips
-from stages.tiles import tiles_of
+from stages.tiles import cut_tiles
 
 PIXEL_DBU, CLIP_PX, CORE_DBU = 40, 64, 1280
 TILE_DBU = 156 * CORE_DBU
@@ -96,15 +96,15 @@ def _measure(packed: PackedLayer, area: Box) -> tuple[int, float]:
 
 def _cut(packed: PackedLayer, area: Box) -> tuple[int, float]:
     shown, seconds = 0, 0.0
-    for tile in tiles_of(area, TILE_DBU):
-        clips = grid_clips(tile.box, area, CORE_DBU, CORE_DBU)
+    for tile in cut_tiles(area, TILE_DBU):
+        clips = place_grid_clips(tile.box, area, CORE_DBU, CORE_DBU)
         started = time.process_time()
-        shapes = [query(packed, tile.box.grown(3 * CORE_DBU))]
+        shapes = [query(packed, tile.box.grow(3 * CORE_DBU))]
         for first in range(0, len(clips), DRAWN_TOGETHER):
             x, y = (axis[first : first + DRAWN_TOGETHER] for axis in (clips.x_dbu, clips.y_dbu))
             pictures = draw_clips(shapes, x, y, clip_px=CLIP_PX, pixel_dbu=PIXEL_DBU)
             pictures = pictures[pictures.any(axis=(1, 2, 3))]
-            shown += len(keys_of(canonical(pictures)))
+            shown += len(compute_keys(canonicalize(pictures)))
         seconds += time.process_time() - started
     return shown, seconds
 
@@ -112,12 +112,12 @@ def _cut(packed: PackedLayer, area: Box) -> tuple[int, float]:
 def _worst_difference(packed: PackedLayer, count: int = 200) -> float:
     """Return by how many grey levels clips of the rings differ from exact areas, at most."""
     area = _box_of(packed)
-    clips: Clips = grid_clips(area, area, CORE_DBU, CORE_DBU)
+    clips: Clips = place_grid_clips(area, area, CORE_DBU, CORE_DBU)
     chosen = np.random.default_rng(0).choice(len(clips), count, replace=False)
     half, worst = CLIP_PX // 2 * PIXEL_DBU, 0.0
     row, column = np.mgrid[:CLIP_PX, :CLIP_PX] * PIXEL_DBU
     for x, y in zip(clips.x_dbu[chosen].tolist(), clips.y_dbu[chosen].tolist(), strict=True):
-        shapes = query(packed, Box(x, y, x, y).grown(half))
+        shapes = query(packed, Box(x, y, x, y).grow(half))
         drawn = draw_clips(
             [shapes], np.array([x]), np.array([y]), clip_px=CLIP_PX, pixel_dbu=PIXEL_DBU
         )[0, 0]

@@ -1,6 +1,6 @@
 """Sides of polygons in a band of one row: sorted, crossed from the left, cut where they cross.
 
-in       edges of a window (`stages.geometry.outlines.edges_in_window`), their sides in a band
+in       edges of a window (`stages.geometry.outlines.find_edges_in_window`), their sides in a band
 out      areas on a `Canvas`; the winding at the right of the sides
 promise  what is added depends on the sides, not on the order that they come in
 
@@ -74,7 +74,7 @@ def _cross_all(edges: Int64s, winding: Int64s, sides: Floats) -> None:
 
 
 @kernel
-def group_ends(sides: Floats) -> Int64s:
+def find_group_ends(sides: Floats) -> Int64s:
     """Return, for the first of each group of sides that cross each other, where it ends."""
     count = len(sides)
     nearest = np.full(count + 1, np.inf)  # of the sides from here on, at the top
@@ -125,7 +125,7 @@ def add_crossing(
         first, end, halved = task[depth]
         _set_winding(edges, winding, stack[first:end], entry[first:end])
         sort_sides(edges, stack[first:end])
-        ends, top, at = group_ends(stack[first:end]), end, first
+        ends, top, at = find_group_ends(stack[first:end]), end, first
         while at < end:
             group, band = stack[at : first + ends[at - first]], height / (1 << halved)
             if len(group) == 2:

@@ -56,10 +56,10 @@ def index_outlines(shapes: Shapes, left: Int64s, bottom: Int64s, size_dbu: int) 
     """
     if len(shapes.point_start) <= 1 or not len(left):
         return None
-    chunk_box, chunk_start = _chunk_boxes(shapes.points, shapes.point_start)
+    chunk_box, chunk_start = _compute_chunk_boxes(shapes.points, shapes.point_start)
     low = np.array([left.min(), bottom.min()] * 2)
     high = np.array([left.max(), bottom.max()] * 2) + size_dbu
-    box = np.clip(_outline_boxes(chunk_box, chunk_start), low, high)
+    box = np.clip(_compute_outline_boxes(chunk_box, chunk_start), low, high)
     if not (box[:, :2] < box[:, 2:]).all(axis=1).any():
         return None
     bins = bin_rects(box, size_dbu)
@@ -67,7 +67,7 @@ def index_outlines(shapes: Shapes, left: Int64s, bottom: Int64s, size_dbu: int) 
 
 
 @kernel
-def _chunk_boxes(point: Int64s, start: Int64s) -> tuple[Int64s, Int64s]:
+def _compute_chunk_boxes(point: Int64s, start: Int64s) -> tuple[Int64s, Int64s]:
     """Return the boxes of `CHUNK` edges each, and where those of each polygon begin."""
     chunk_start = np.zeros(len(start), np.int64)
     for p in range(len(start) - 1):
@@ -88,7 +88,7 @@ def _chunk_boxes(point: Int64s, start: Int64s) -> tuple[Int64s, Int64s]:
 
 
 @kernel
-def _outline_boxes(chunk_box: Int64s, chunk_start: Int64s) -> Int64s:
+def _compute_outline_boxes(chunk_box: Int64s, chunk_start: Int64s) -> Int64s:
     boxes = np.empty((len(chunk_start) - 1, 4), np.int64)
     for p in range(len(boxes)):
         boxes[p] = chunk_box[chunk_start[p]]
@@ -100,7 +100,7 @@ def _outline_boxes(chunk_box: Int64s, chunk_start: Int64s) -> Int64s:
 
 
 @kernel
-def edges_in_window(
+def find_edges_in_window(
     outlines: Outlines, size_dbu: int, x_dbu: int, y_dbu: int, edges: Int64s
 ) -> tuple[Int64s, int, int]:
     """Write the edges that decide what polygons cover in a window to the first rows of `edges`.
@@ -150,7 +150,7 @@ def edges_in_window(
 
 
 @kernel
-def _zone(x_min: int, y_min: int, x_max: int, y_max: int, window: tuple[int, int, int]) -> int:
+def _find_zone(x_min: int, y_min: int, x_max: int, y_max: int, window: tuple[int, int, int]) -> int:
     """Say on which side of a window a box lies, `_INSIDE` where it may reach into it."""
     size, x, y = window
     if y_max <= y or y_min >= y + size or x_min >= x + size:
@@ -159,15 +159,15 @@ def _zone(x_min: int, y_min: int, x_max: int, y_max: int, window: tuple[int, int
 
 
 @kernel
-def _edge_zone(point: Int64s, i: int, following: int, window: tuple[int, int, int]) -> int:
+def _find_edge_zone(point: Int64s, i: int, following: int, window: tuple[int, int, int]) -> int:
     x_0, y_0, x_1, y_1 = point[i, 0], point[i, 1], point[following, 0], point[following, 1]
-    return _zone(min(x_0, x_1), min(y_0, y_1), max(x_0, x_1), max(y_0, y_1), window)
+    return _find_zone(min(x_0, x_1), min(y_0, y_1), max(x_0, x_1), max(y_0, y_1), window)
 
 
 @kernel
-def _chunk_zone(outlines: Outlines, chunk: int, window: tuple[int, int, int]) -> int:
+def _find_chunk_zone(outlines: Outlines, chunk: int, window: tuple[int, int, int]) -> int:
     box = outlines.chunk_box[chunk]
-    return _zone(box[0], box[1], box[2], box[3], window)
+    return _find_zone(box[0], box[1], box[2], box[3], window)
 
 
 @kernel
@@ -182,17 +182,17 @@ def _add_outline(
     # Where the outline goes to the left of the window, and comes back, the winding at its left
     # border changes. What happens below its corner, or above it, is summed to one change.
     below = 0
-    zone = _chunk_zone(outlines, chunk_1 - 1, window)
+    zone = _find_chunk_zone(outlines, chunk_1 - 1, window)
     if zone == _INSIDE:
-        zone = _edge_zone(point, end - 1, first, window)
+        zone = _find_edge_zone(point, end - 1, first, window)
     was_left = zone == _LEFT
     for chunk in range(chunk_0, chunk_1):
         i = first + (chunk - chunk_0) * CHUNK
         chunk_end = min(i + CHUNK, end)
-        whole = _chunk_zone(outlines, chunk, window)
+        whole = _find_chunk_zone(outlines, chunk, window)
         while i < chunk_end:
             following = i + 1 if i + 1 < end else first
-            zone = whole if whole != _INSIDE else _edge_zone(point, i, following, window)
+            zone = whole if whole != _INSIDE else _find_edge_zone(point, i, following, window)
             if (zone == _LEFT) != was_left:
                 was_left = not was_left
                 y, change = point[i, 1] - window[2], 1 if was_left else -1

@@ -30,7 +30,7 @@ class Canvas(NamedTuple):
 
 
 @kernel
-def new_canvas(pixel_dbu: int, size_px: int) -> Canvas:
+def make_canvas(pixel_dbu: int, size_px: int) -> Canvas:
     """Return an empty row of `size_px` pixels."""
     bits = 0
     while pixel_dbu * pixel_dbu >> bits:
@@ -50,13 +50,13 @@ def add_side(low: float, high: float, height: float, canvas: Canvas) -> None:
     if left >= columns * pixel:
         return
     units = height * scale
-    each = _rounded(units * pixel)
+    each = _round(units * pixel)
     if right <= 0.0:
         sums[1, 0] += each
         return
     first = int(max(left, 0.0) * (1.0 / pixel))
     if right <= (first + 1) * pixel and left >= 0.0:
-        sums[0, first] += _rounded(units * ((first + 1) * pixel - 0.5 * (left + right)))
+        sums[0, first] += _round(units * ((first + 1) * pixel - 0.5 * (left + right)))
         sums[1, first + 1] += each
         return
     # Left of x lie height * (x - left)^2 / (2 * (right - left)), up to where the side ends.
@@ -65,16 +65,16 @@ def add_side(low: float, high: float, height: float, canvas: Canvas) -> None:
     for column in range(first, columns):
         x = (column + 1) * pixel
         if x >= right:
-            sums[0, column] += _rounded(units * (x - 0.5 * (left + right)) - past)
+            sums[0, column] += _round(units * (x - 0.5 * (left + right)) - past)
             sums[1, column + 1] += each
             break
         here = curve * (x - left) ** 2
-        sums[0, column] += _rounded(here - past)
+        sums[0, column] += _round(here - past)
         past = here
 
 
 @kernel
-def _rounded(value: float) -> int:
+def _round(value: float) -> int:
     return int(np.floor(value + 0.5))
 
 

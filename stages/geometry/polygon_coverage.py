@@ -25,12 +25,12 @@ from stages.geometry.crossing_sides import (
     add_crossing,
     add_pair,
     cross_edge,
-    group_ends,
+    find_group_ends,
     sort_sides,
 )
 from stages.geometry.growing import room
-from stages.geometry.outlines import Outlines, edges_in_window
-from stages.geometry.pixel_row import Canvas, add_side, new_canvas, write_row
+from stages.geometry.outlines import Outlines, find_edges_in_window
+from stages.geometry.pixel_row import Canvas, add_side, make_canvas, write_row
 from stages.geometry.union import sweep
 from stages.geometry.windows import bin_rects, rects_in_window
 
@@ -60,7 +60,7 @@ def draw_slanted(
     bins, local = bin_rects(rects, size_dbu), np.empty((64, 4), np.int64)
     edges = np.empty((256, 6), np.int64)
     for n in range(pictures.shape[0]):
-        edges, count, polygons = edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
+        edges, count, polygons = find_edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
         if not count:
             continue
         local, held = rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
@@ -91,8 +91,8 @@ def _add_rects(rects: Int64s, edges: Int64s, count: int, number: int) -> tuple[I
 
 @kernel
 def _draw_edges(edges: Int64s, polygons: int, pixel_dbu: int, picture: Bytes) -> None:
-    """Draw a window from its edges (`stages.geometry.outlines.edges_in_window`)."""
-    size_px, canvas = len(picture), new_canvas(pixel_dbu, len(picture))
+    """Draw a window from its edges (`stages.geometry.outlines.find_edges_in_window`)."""
+    size_px, canvas = len(picture), make_canvas(pixel_dbu, len(picture))
     winding = np.zeros(polygons + 1, np.int64)
     sides, notes = np.empty((len(edges), 3)), np.zeros((len(edges), 3))
     order, at, active = np.argsort(edges[:, 1]), 0, 0
@@ -137,7 +137,7 @@ def _add_sides(
     while at < len(order) and edges[order[at], 1] <= y:
         i = order[at]
         if edges[i, 3] > y:
-            sides[active, LOW], sides[active, EDGE] = _x_at(edges, i, y), i
+            sides[active, LOW], sides[active, EDGE] = _find_x(edges, i, y), i
             active += 1
         at += 1
     if active - before > 32:  # inserting so many one by one takes long
@@ -155,12 +155,12 @@ def _raise_sides(
     for k in range(active):
         top = min(top, edges[int(sides[k, EDGE]), 3])
     for k in range(active):
-        sides[k, HIGH] = _x_at(edges, int(sides[k, EDGE]), top)
+        sides[k, HIGH] = _find_x(edges, int(sides[k, EDGE]), top)
     return top
 
 
 @kernel
-def _x_at(edges: Int64s, i: int, y: int) -> float:
+def _find_x(edges: Int64s, i: int, y: int) -> float:
     """Return where an edge crosses `y`: exact at its ends."""
     x_0, y_0, x_1, y_1 = edges[i, 0], edges[i, 1], edges[i, 2], edges[i, 3]
     if x_0 == x_1 or y <= y_0:
@@ -194,7 +194,7 @@ def _add_groups(
     edges: Int64s, winding: Int64s, notes: Floats, sides: Floats, y: int, top: int, canvas: Canvas
 ) -> None:
     """Add the sides that cross each other in their band, and note the turns at the others."""
-    ends, at, noted = group_ends(sides), 0, 0
+    ends, at, noted = find_group_ends(sides), 0, 0
     while at < len(sides):
         group = sides[at : ends[at]]
         if len(group) > 1:

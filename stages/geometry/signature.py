@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
-from stages.geometry.outlines import Outlines, edges_in_window, index_outlines
+from stages.geometry.outlines import Outlines, find_edges_in_window, index_outlines
 from stages.geometry.symmetry import SYMMETRIES
 from stages.geometry.union import merge
 from stages.geometry.windows import bin_rects, cut_to_windows, rects_in_window
@@ -122,7 +122,7 @@ def _sign_outlines(
     """Add what the polygons of a layer have in each window to (n, 2) `sums`, 0 where nothing."""
     edges = np.empty((256, 6), np.int64)
     for n in range(left.shape[0]):
-        edges, count, _ = edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
+        edges, count, _ = find_edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
         for half in range(2):
             polygon = np.uint64(0)  # the sum over the edges of one: they are a set
             for i in range(count):

@@ -45,11 +45,11 @@ def query(layer: PackedLayer, box: Box) -> Shapes:
         layer.inst_cell, layer.inst_turn, layer.inst_place, layer.cell_box,
         np.array(box.as_tuple(), np.int64),
     )  # fmt: skip
-    return Shapes(rects, *_placed_polygons(hits, layer.point, layer.point_start))
+    return Shapes(rects, *_place_polygons(hits, layer.point, layer.point_start))
 
 
 @kernel
-def _placed_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[Int64s, Int64s]:
+def _place_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[Int64s, Int64s]:
     """Return the corners of (m, 4) polygon hits in the top cell, and where each begins."""
     starts = np.zeros(len(hits) + 1, np.int64)
     for k in range(len(hits)):

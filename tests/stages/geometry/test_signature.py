@@ -6,7 +6,7 @@ import pytest
 from stages.contracts import Int64s, Shapes
 from stages.geometry.signature import signatures
 from stages.geometry.symmetry import SYMMETRIES, first_of_twins
-from stages.patterns import canonical, keys_of
+from stages.patterns import canonicalize, compute_keys
 from stages.raster import draw_clips
 
 SIDE = 60
@@ -129,7 +129,7 @@ def test_windows_of_one_signature_have_one_picture(seed: int) -> None:
     x, y = (axis.ravel() for axis in np.meshgrid(np.arange(0, 1800, 20), np.arange(0, 600, 20)))
     signs = signatures([layout], x, y, SIDE, 8)
     drawn = draw_clips([layout], x + SIDE // 2, y + SIDE // 2, clip_px=12, pixel_dbu=5)
-    keys = keys_of(canonical(drawn, 8))
+    keys = compute_keys(canonicalize(drawn, 8))
     by_sign: dict[bytes, set[bytes]] = {}
     for sign, key in zip(signs, keys, strict=True):
         by_sign.setdefault(sign.tobytes(), set()).add(key.tobytes())

@@ -240,6 +240,6 @@ def test_a_clip_is_the_same_in_every_tile_turn_and_batch() -> None:
     )
     assert len({picture.tobytes() for picture in whole}) > 100
     for n in range(0, len(x), 7):
-        near = query(packed, Box(x[n], y[n], x[n], y[n]).grown(320 + 40 * (n % 5)))
+        near = query(packed, Box(x[n], y[n], x[n], y[n]).grow(320 + 40 * (n % 5)))
         again = draw_clips([near], x[n : n + 1], y[n : n + 1], clip_px=16, pixel_dbu=40)
         np.testing.assert_array_equal(again[0], whole[n])

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from stages.contracts import Bytes, Int64s, Shapes
-from stages.geometry.coverage import draw_window_any_angle, draw_windows
+from stages.geometry.coverage import draw_windows
+from stages.geometry.outlines import index_outlines
+from stages.geometry.polygon_coverage import draw_slanted
 from stages.geometry.union import merge
-from stages.geometry.window_query import polygons_of
-from stages.geometry.windows import cut_to_windows, touched
+from stages.geometry.windows import cut_to_windows
 
 
 def draw_clips(
@@ -47,23 +47,9 @@ def _draw_layer(
     shapes: Shapes, left: Int64s, bottom: Int64s, clip_px: int, pixel_dbu: int
 ) -> Bytes:
     size_dbu = clip_px * pixel_dbu
-    rects = cut_to_windows(shapes.rects, left, bottom, size_dbu)
-    pictures: Bytes = draw_windows(merge(rects), left, bottom, pixel_dbu, clip_px)
-    polygons = polygons_of(shapes)
-    if polygons:
-        boxes = np.array([[*corners.min(axis=0), *corners.max(axis=0)] for corners in polygons])
-        for n in np.flatnonzero(touched(boxes, left, bottom, size_dbu)):
-            x, y = int(left[n]), int(bottom[n])
-            near = _find_overlapping(shapes.rects, x, y, size_dbu)
-            reaching = np.flatnonzero(_find_overlapping(boxes, x, y, size_dbu))
-            pictures[n] = draw_window_any_angle(
-                shapes.rects[near], [polygons[i] for i in reaching], x, y, pixel_dbu, clip_px
-            )
+    rects = merge(cut_to_windows(shapes.rects, left, bottom, size_dbu))
+    pictures: Bytes = draw_windows(rects, left, bottom, pixel_dbu, clip_px)
+    outlines = index_outlines(shapes, left, bottom, size_dbu)
+    if outlines is not None:
+        draw_slanted(pictures, outlines, rects, left, bottom, pixel_dbu)
     return pictures
-
-
-def _find_overlapping(boxes: Int64s, x: int, y: int, size_dbu: int) -> npt.NDArray[np.bool_]:
-    return np.asarray(
-        (boxes[:, 0] < x + size_dbu) & (boxes[:, 2] > x)
-        & (boxes[:, 1] < y + size_dbu) & (boxes[:, 3] > y)
-    )  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import hotscan
+from sample_layouts.rings import PITCH_UM, RADIUS_UM, WIDTH_UM, write_rings
 from stages.contracts import Box
 from stages.geometry.union import merge
 from stages.lithography.measure.defects import find_defects
@@ -300,3 +301,16 @@ def test_tiny_gds_and_oas_hold_the_same_shapes(drawn: Path, layer: tuple[int, in
     paths = db.Region(db.Box(7900, 11800, 20200, 13300))  # OASIS has no round path ends
     differ = ((regions[0] ^ regions[1]) - paths) ^ box
     assert differ.sized(-2).area() == 0  # any-angle corners may round by 1 nm
+
+
+def test_rings_are_circles_to_a_nanometre(tmp_path: Path) -> None:
+    write_rings(tmp_path / "rings.gds", count=2)
+    (cell,) = gdstk.read_gds(str(tmp_path / "rings.gds")).top_level()
+    rings = [polygon for polygon in cell.polygons if len(polygon.points) > 4]
+    assert len(rings) == 4
+    corners = rings[0].points - PITCH_UM / 2  # the first ring is about the middle of its square
+    middles = (corners + np.roll(corners, 1, axis=0)) / 2
+    apart = np.abs(np.hypot(*middles.T)[:, None] - (RADIUS_UM + np.array([-1, 1]) * WIDTH_UM / 2))
+    joint = np.hypot(*(corners - np.roll(corners, 1, axis=0)).T) > WIDTH_UM * 0.99
+    assert joint.sum() == 2  # the cut between the circles, there and back
+    assert apart.min(axis=1)[~joint].max() < 0.002  # a chord's 1 nm, and corners on whole nm

@@ -26,7 +26,8 @@ def _packed() -> PackedLayer:
     builder = LayerBuilder()
     wire = np.array([[0, 0, 100, 20], [0, 0, 20, 100]])
     cell = builder.add_cell("cell", wire, [], NO_PLACEMENTS)
-    builder.add_cell("top", wire, [], copies_at(cell, 0, np.array([[200, 0]])))
+    slanted = np.array([[100, 100], [150, 120], [100, 140]])
+    builder.add_cell("top", wire, [slanted], copies_at(cell, 0, np.array([[200, 0]])))
     packed = builder.packed()
     arrays = {field.name: getattr(packed, field.name) for field in fields(packed)}
     for array in arrays.values():

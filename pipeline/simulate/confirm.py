@@ -22,7 +22,7 @@ from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_table
 from pipeline.layout.ingest import sha256_of
 from pipeline.passes.units import open_layout
-from pipeline.simulate.tiles import DEFECTS, correct_window, read_target
+from pipeline.simulate.tiles import DEFECTS, correct_window, read_slanted, read_target
 from stages.contracts import Box, Clips, Defect, Hotspot, Int64s, Verdict
 from stages.errors import IncompleteError
 from stages.hotspots import assign_hotspots
@@ -153,7 +153,8 @@ def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
             target, mask = correct_window(layout.packed[0], around, layout.dbu_nm, job.process)
         else:
             target = read_target(layout.packed[0], around, layout.dbu_nm, job.process)
-        defects += find_defects(target, core, layout.dbu_nm, job.process, mask)
+        slanted = read_slanted(layout.packed[0], around)
+        defects += find_defects(target, core, layout.dbu_nm, job.process, mask, slanted=slanted)
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
     file = f"confirm/{name_batch(batch)}.parquet"
     write_table(job.run / file, table)

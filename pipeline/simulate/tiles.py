@@ -31,6 +31,7 @@ from stages.geometry.window_query import query
 from stages.lithography.correction.opc import compute_reach_nm, find_corrections
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.measure.prints import simulate_prints
+from stages.lithography.measure.slanted import list_slanted_edges
 from stages.lithography.optics.fields import compute_halo_nm
 from stages.lithography.optics.fields import compute_reach_nm as field_reach_nm
 from stages.lithography.process import Process
@@ -98,6 +99,11 @@ def read_target(packed: PackedLayer, box: Box, dbu_nm: float, process: Process) 
     """Return a layer's shapes in a window as disjoint rectangles, slanted edges in fine steps."""
     step = max(1, round(process.wavelength_nm / process.na / 70 / dbu_nm))
     return merge(as_rects(query(packed, box), step))
+
+
+def read_slanted(packed: PackedLayer, box: Box) -> Int64s:
+    """Return the edges of a layer around a window that are measured across."""
+    return list_slanted_edges(query(packed, box))
 
 
 def _compute_mask_area(job: Simulation) -> Box:
@@ -180,8 +186,10 @@ def check_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
     started = time.perf_counter()
     window = _cut_window(tile, job)
     target, mask = read_geometry(job, window)
-    dbu_nm = open_layout(job.run).dbu_nm
-    defects = find_defects(target, window, dbu_nm, job.process, mask)
+    layout = open_layout(job.run)
+    around = window.grow(_compute_reach_dbu(job, compute_halo_nm(job.process)))
+    slanted = read_slanted(layout.packed[0], around)
+    defects = find_defects(target, window, layout.dbu_nm, job.process, mask, slanted=slanted)
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
     write_table(job.run / (file := f"defects/{tile.name}.parquet"), table)
     return _make_outcome(

@@ -3,11 +3,14 @@
 in       the shapes of each layer, square windows
 out      (n, 2) uint64 per window; zero where it is empty
 promise  windows have one signature when their regions are equal up to the symmetries asked for,
-         however cut into shapes, and (but for a collision of 128 bits) only then
+         however cut into shapes, and (but for a collision of 128 bits) only then; windows with
+         slanted edges when these are the same edges, unturned, and so is the rest
 
 A rectangle adds f(x_min, y_min) - f(x_max, y_min) - f(x_min, y_max) + f(x_max, y_max), where f
 scatters places over 128 bits. Where two rectangles meet, what they add at shared corners cancels:
-the sum is one over the corners of the region. Of symmetric twins the least sum is taken.
+the sum is one over the corners of the region. Of symmetric twins the least sum is taken. Where
+polygons of any angle reach into a window, what is drawn is a function of their edges in it
+(`stages.geometry.outlines`) and of the rectilinear region: those are signed, as they lie.
 """
 
 from __future__ import annotations
@@ -19,10 +22,10 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
+from stages.geometry.outlines import Outlines, find_edges_in_window, index_outlines
 from stages.geometry.symmetry import SYMMETRIES
 from stages.geometry.union import merge
-from stages.geometry.window_query import polygons_of
-from stages.geometry.windows import bin_rects, cut_to_windows, rects_in_window, touched
+from stages.geometry.windows import bin_rects, cut_to_windows, rects_in_window
 
 UInt64s = npt.NDArray[np.uint64]
 
@@ -34,8 +37,6 @@ def signatures(
     shapes: Sequence[Shapes], left: Int64s, bottom: Int64s, size_dbu: int, symmetries: int
 ) -> UInt64s:
     """Return the signature of each window.
-
-    A window that an any-angle polygon reaches into has that of its place: it equals no other.
 
     Parameters
     ----------
@@ -54,16 +55,17 @@ def signatures(
     """
     allowed = SYMMETRIES[symmetries]
     sums = np.zeros((len(left), len(allowed), 2), np.uint64)
+    slanted = np.zeros((len(left), 2), np.uint64)
     for number, layer in enumerate(shapes):
         rects = merge(cut_to_windows(layer.rects, left, bottom, size_dbu))
         _sign_windows(rects, left, bottom, size_dbu, number, allowed, sums)
+        outlines = index_outlines(layer, left, bottom, size_dbu)
+        if outlines is not None:
+            _sign_outlines(outlines, left, bottom, size_dbu, number, slanted)
     least = np.argmin(sums[:, :, 0], axis=1)  # twins of an equal first half are equal
     signed = sums[np.arange(len(sums)), least]
-    polygons = [part for layer in shapes for part in polygons_of(layer)]
-    if polygons:
-        boxes = np.array([[*part.min(axis=0), *part.max(axis=0)] for part in polygons])
-        for n in np.flatnonzero(touched(boxes, left, bottom, size_dbu)):
-            signed[n] = _scattered(np.uint64(left[n]), 0), _scattered(np.uint64(bottom[n]), 1)
+    reached = slanted.any(axis=1)
+    signed[reached] = sums[reached, 0] + slanted[reached]
     return signed
 
 
@@ -111,3 +113,23 @@ def _sign_windows(
                         _corner(x_0, y_0, layer, half) - _corner(x_1, y_0, layer, half)
                         - _corner(x_0, y_1, layer, half) + _corner(x_1, y_1, layer, half)
                     )  # fmt: skip
+
+
+@kernel
+def _sign_outlines(
+    outlines: Outlines, left: Int64s, bottom: Int64s, size_dbu: int, layer: int, sums: UInt64s
+) -> None:
+    """Add what the polygons of a layer have in each window to (n, 2) `sums`, 0 where nothing."""
+    edges = np.empty((256, 6), np.int64)
+    for n in range(left.shape[0]):
+        edges, count, _ = find_edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
+        for half in range(2):
+            polygon = np.uint64(0)  # the sum over the edges of one: they are a set
+            for i in range(count):
+                edge = np.uint64(layer)
+                for column in range(5):
+                    edge = _scattered(edge ^ np.uint64(edges[i, column]), half)
+                polygon += edge
+                if i + 1 == count or edges[i + 1, 5] != edges[i, 5]:
+                    sums[n, half] += _scattered(polygon, half)
+                    polygon = np.uint64(0)

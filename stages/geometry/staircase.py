@@ -47,28 +47,36 @@ def _slabs(points: Int64s, starts: Int64s, step: int) -> Int64s:
     out, used = np.empty((64, 4), np.int64), 0
     for p in range(len(starts) - 1):
         ring = points[starts[p] : starts[p + 1]]
+        y_lo, y_hi = ring[:, 1].copy(), ring[:, 1].copy()  # of the edge that ends at each corner
+        for i in range(len(ring)):
+            y_lo[i], y_hi[i] = min(ring[i - 1, 1], ring[i, 1]), max(ring[i - 1, 1], ring[i, 1])
+        order, begun = np.argsort(y_lo), 0
+        crossed, count = np.empty(len(ring), np.int64), 0
+        at = np.empty(len(ring))
         low, high = ring[:, 1].min(), ring[:, 1].max()
-        at, turn = np.empty(len(ring)), np.empty(len(ring), np.int64)
         for slab in range(low // step, -(-high // step)):
-            y_lo, y_hi = max(slab * step, low), min((slab + 1) * step, high)
-            middle = (y_lo + y_hi) / 2
-            crossings = 0
-            for i in range(len(ring)):
-                x_0, y_0 = ring[i - 1]
-                x_1, y_1 = ring[i]
-                if (y_0 <= middle) != (y_1 <= middle):
-                    at[crossings] = x_0 + (middle - y_0) * (x_1 - x_0) / (y_1 - y_0)
-                    turn[crossings] = 1 if y_1 > y_0 else -1
-                    crossings += 1
-            order = np.argsort(at[:crossings])
+            bottom, top = max(slab * step, low), min((slab + 1) * step, high)
+            middle = (bottom + top) / 2
+            while begun < len(ring) and y_lo[order[begun]] <= middle:
+                crossed[count] = order[begun]
+                count, begun = count + 1, begun + 1
+            kept = 0
+            for k in range(count):
+                i = crossed[k]
+                if y_hi[i] > middle:
+                    (x_0, y_0), (x_1, y_1) = ring[i - 1], ring[i]
+                    at[kept] = x_0 + (middle - y_0) * (x_1 - x_0) / (y_1 - y_0)
+                    crossed[kept] = i
+                    kept += 1
+            count = kept
             winding = 0
-            for k in range(crossings):
-                before = winding
-                winding += turn[order[k]]
-                x = int(np.floor(at[order[k]] + 0.5))
+            for k in np.argsort(at[:count]):
+                i, before = crossed[k], winding
+                winding += 1 if ring[i, 1] > ring[i - 1, 1] else -1
+                x = int(np.floor(at[k] + 0.5))
                 if before == 0:
                     out = room(out, used)
-                    out[used, 0], out[used, 1], out[used, 3] = x, y_lo, y_hi
+                    out[used, 0], out[used, 1], out[used, 3] = x, bottom, top
                 elif winding == 0 and x > out[used, 0]:
                     out[used, 2] = x
                     used += 1

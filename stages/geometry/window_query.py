@@ -45,15 +45,26 @@ def query(layer: PackedLayer, box: Box) -> Shapes:
         layer.inst_cell, layer.inst_turn, layer.inst_place, layer.cell_box,
         np.array(box.as_tuple(), np.int64),
     )  # fmt: skip
-    parts, starts = [], [0]
-    for polygon, turn, x, y in hits:
-        corners = layer.point[layer.point_start[polygon] : layer.point_start[polygon + 1]]
-        a, b, c, d = TURN_MATRIX[turn]
-        px, py = corners[:, 0].astype(np.int64), corners[:, 1].astype(np.int64)
-        parts.append(np.stack((a * px + b * py + x, c * px + d * py + y), axis=1))
-        starts.append(starts[-1] + len(corners))
-    points = np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
-    return Shapes(rects, points, np.array(starts, np.int64))
+    return Shapes(rects, *_place_polygons(hits, layer.point, layer.point_start))
+
+
+@kernel
+def _place_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the corners of (m, 4) polygon hits in the top cell, and where each begins."""
+    starts = np.zeros(len(hits) + 1, np.int64)
+    for k in range(len(hits)):
+        polygon = hits[k, 0]
+        starts[k + 1] = starts[k] + point_start[polygon + 1] - point_start[polygon]
+    placed = np.empty((starts[-1], 2), np.int64)
+    for k in range(len(hits)):
+        first = point_start[hits[k, 0]]
+        a, b, c, d = TURN_MATRIX[hits[k, 1]]
+        for i in range(starts[k], starts[k + 1]):
+            x = np.int64(point[first + i - starts[k], 0])
+            y = np.int64(point[first + i - starts[k], 1])
+            placed[i, 0] = a * x + b * y + hits[k, 2]
+            placed[i, 1] = c * x + d * y + hits[k, 3]
+    return placed, starts
 
 
 def polygons_of(shapes: Shapes) -> list[npt.NDArray[np.int64]]:

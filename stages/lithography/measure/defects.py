@@ -20,6 +20,7 @@ from stages.contracts import Box, Defect, Floats, Int64s
 from stages.geometry.union import merge, runs_gaps_edges, transposed
 from stages.lithography.measure.connectivity import find_breaks
 from stages.lithography.measure.sections import KINDS, Rules, measure
+from stages.lithography.measure.slanted import measure_slanted
 from stages.lithography.optics.exposure import Exposure, count_spline_px, expose
 from stages.lithography.optics.fields import (
     Lattice,
@@ -36,6 +37,8 @@ _FAINT = 1e-6
 _REACH = 3
 """Widths and spaces up to this many times the least are measured."""
 
+NO_EDGES = np.empty((0, 4), np.int64)
+
 Place = tuple[int, int]
 
 
@@ -46,6 +49,7 @@ def find_defects(
     process: Process,
     mask: Int64s | None = None,
     device: str = "cpu",
+    slanted: Int64s = NO_EDGES,
 ) -> tuple[Defect, ...]:
     """Simulate a window at every corner of the process and return its defects.
 
@@ -61,6 +65,8 @@ def find_defects(
     mask : (m, 4) or (m, 5) int64, optional
         Rectangles of the mask, and the transmission there, see `compute_spectrum`; the target by
         default.
+    slanted : (k, 4) int64, optional
+        Edges of the target that are measured across, see `list_slanted_edges`, in dbu.
 
     Returns
     -------
@@ -81,7 +87,8 @@ def find_defects(
         )
         if len(local) or len(shown):
             exposures = expose([shown], field, dbu_nm, process, device=device)
-            rows = np.concatenate([_find_failures(local, each, rules) for each in exposures])
+            edges = _find_edges(slanted, place, lattice.side_dbu)
+            rows = np.concatenate([_find_failures(local, edges, each, rules) for each in exposures])
             rows[:, 1:3] += place
             found += _merge_near(rows, place, lattice, process)
     inside = (
@@ -93,7 +100,14 @@ def find_defects(
     return tuple(sorted(inside, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind)))
 
 
-def _find_failures(target: Int64s, exposure: Exposure, rules: Rules) -> Floats:
+def _find_edges(edges: Int64s, place: Place, side_dbu: int) -> Int64s:
+    """Return the edges whose boxes reach into a field, whole, from its corner."""
+    local = edges - np.array(place * 2)
+    low, high = np.minimum(local[:, :2], local[:, 2:]), np.maximum(local[:, :2], local[:, 2:])
+    return local[((high >= 0) & (low <= side_dbu)).all(axis=1)]
+
+
+def _find_failures(target: Int64s, slanted: Int64s, exposure: Exposure, rules: Rules) -> Floats:
     """Return the failing samples of a field: kind, x, y in dbu, index of the corner, severity."""
     coef, found = exposure.coef[0], []
     for flip in (False, True):
@@ -105,6 +119,8 @@ def _find_failures(target: Int64s, exposure: Exposure, rules: Rules) -> Floats:
             breaks = find_breaks(coef, runs, exposure.levels, rules)
             breaks[:, 4] -= _FAINT  # where a line finds it as well, its place is the exact one
             found.append(breaks)
+            if len(slanted):
+                found.append(measure_slanted(coef, runs, slanted, exposure.levels, rules))
     rows = np.concatenate(found)
     rows[:, 3] = np.array(exposure.corners)[rows[:, 3].astype(int)]
     return rows

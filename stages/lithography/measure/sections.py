@@ -61,7 +61,8 @@ class Line(NamedTuple):
 
 
 @kernel
-def _blend(t: float) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+def blend32(t: float) -> tuple[np.float32, np.float32, np.float32, np.float32]:
+    """Return `blend` in the precision of images."""
     w_0, w_1, w_2, w_3 = blend(t)
     return np.float32(w_0), np.float32(w_1), np.float32(w_2), np.float32(w_3)
 
@@ -71,13 +72,13 @@ def _trace(coef: Float32s, row: float, line: Float32s, profile: Float32s) -> Non
     """Write the image along a row, `FINE` samples a step; the field is periodic."""
     n = coef.shape[0]
     k = int(np.floor(row))
-    w_0, w_1, w_2, w_3 = _blend(row - k)
+    w_0, w_1, w_2, w_3 = blend32(row - k)
     a, b, c, d = coef[(k - 1) % n], coef[k % n], coef[(k + 1) % n], coef[(k + 2) % n]
     for i in range(n):
         line[i + 1] = w_0 * a[i] + w_1 * b[i] + w_2 * c[i] + w_3 * d[i]
     line[0], line[n + 1], line[n + 2] = line[n], line[1], line[2]
     for f in range(FINE):
-        w_0, w_1, w_2, w_3 = _blend(f / FINE)
+        w_0, w_1, w_2, w_3 = blend32(f / FINE)
         for i in range(n):
             profile[i * FINE + f] = (
                 w_0 * line[i] + w_1 * line[i + 1] + w_2 * line[i + 2] + w_3 * line[i + 3]
@@ -97,7 +98,7 @@ def _find_crossing(profile: Float32s, i: int, level: float) -> float:
 
 
 @kernel
-def _measure_extent(
+def measure_extent(
     profile: Float32s, lo: float, hi: float, level: float, sign: int, reach: float
 ) -> float:
     """Return the printed extent of a drawn interval, 0 where nothing prints there.
@@ -127,7 +128,7 @@ def _measure_extent(
 
 
 @kernel
-def _measure_displacement(
+def measure_displacement(
     profile: Float32s, edge: float, side: int, level: float, reach: float
 ) -> float:
     """Return how far the contour lies outside a drawn edge, at most `reach` either way.
@@ -210,9 +211,10 @@ def _check_straight(
 
 
 @kernel
-def _emit(
+def emit(
     out: Floats, used: int, kind: int, x: float, y: float, corner: int, severity: float
 ) -> tuple[Floats, int]:
+    """Append a failing sample."""
     if used == out.shape[0]:
         larger = np.empty((2 * used, 5))
         larger[:used] = out
@@ -232,11 +234,11 @@ def _check_extent(
     sign, gone, narrow = (1, OPEN, PINCH) if metal else (-1, BRIDGE, SPACE)
     reach = 2 * rules.epe * fine
     for c in range(len(line.levels)):
-        printed = _measure_extent(line.profile, a * fine, b * fine, line.levels[c], sign, reach)
+        printed = measure_extent(line.profile, a * fine, b * fine, line.levels[c], sign, reach)
         printed /= fine
         if printed < least:
             kind = narrow if printed > 0 else gone
-            out, used = _emit(out, used, kind, (a + b) // 2, line.y, c, 1 - printed / least)
+            out, used = emit(out, used, kind, (a + b) // 2, line.y, c, 1 - printed / least)
     return out, used
 
 
@@ -249,10 +251,10 @@ def _check_edge(
     limit = rules.line_end_epe if kind == LINE_END else rules.epe
     reach = 2 * limit * fine
     for c in range(len(line.levels)):
-        outside = _measure_displacement(line.profile, edge * fine, side, line.levels[c], reach)
+        outside = measure_displacement(line.profile, edge * fine, side, line.levels[c], reach)
         epe = abs(outside) / fine
         if epe > limit:
-            out, used = _emit(out, used, kind, edge, line.y, c, min(epe / limit - 1, 1.0))
+            out, used = emit(out, used, kind, edge, line.y, c, min(epe / limit - 1, 1.0))
     return out, used
 
 

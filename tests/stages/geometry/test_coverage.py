@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import shapely
 
-from stages.geometry.coverage import FULL, cover, draw_window_any_angle, draw_windows
+from stages.geometry.coverage import FULL, cover, draw_windows
 from stages.geometry.union import merge
 
 PIXEL, SIZE = 13, 24  # a pixel that divides nothing
@@ -26,17 +26,6 @@ def random_rects(rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
     return np.concatenate((corner, corner + rng.integers(1, 120, (count, 2))), axis=1)
 
 
-def random_polygon(rng: np.random.Generator, kind: str) -> npt.NDArray[np.int64]:
-    x, y = (int(v) for v in rng.integers(-30, PIXEL * SIZE, 2))
-    size = int(rng.integers(5, 90))
-    if kind == "45":
-        return np.array([(x, y), (x + size, y), (x + 2 * size, y + size), (x, y + 3 * size)])
-    angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 9))))
-    reach = rng.uniform(0.2, 1, len(angles)) * size
-    corners = np.stack((x + reach * np.cos(angles), y + reach * np.sin(angles)), axis=1)
-    return np.rint(corners).astype(np.int64)
-
-
 @pytest.mark.parametrize("seed", range(8))
 def test_rectangles_with_overlaps(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -49,25 +38,6 @@ def test_rectangles_with_overlaps(seed: int) -> None:
         assert np.abs(drawn[n] / FULL - want).max() <= 0.5 / FULL + 1e-9
         area = cover(merge(rects), int(x[n]), int(y[n]), PIXEL, SIZE, SIZE)
         assert area / PIXEL**2 == pytest.approx(want, abs=1e-9)
-
-
-@pytest.mark.parametrize("kind", ["45", "any"])
-@pytest.mark.parametrize("seed", range(6))
-def test_other_polygons_with_overlaps(kind: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    rects = random_rects(rng, 5)
-    polygons = [random_polygon(rng, kind) for _ in range(12)]
-    drawn = draw_window_any_angle(rects, polygons, 3, -7, PIXEL, SIZE)
-    parts = [*shapely.box(*rects.T), *(shapely.make_valid(shapely.Polygon(p)) for p in polygons)]
-    want = exact(shapely.union_all(parts), 3, -7)
-    assert np.abs(drawn / FULL - want).max() <= 1 / FULL
-
-
-def test_both_ways_of_drawing_agree_on_rectangles() -> None:
-    rng = np.random.default_rng(3)
-    rects = random_rects(rng, 30)
-    fast = draw_windows(merge(rects), np.array([5]), np.array([6]), PIXEL, SIZE)[0]
-    assert np.abs(fast.astype(int) - draw_window_any_angle(rects, [], 5, 6, PIXEL, SIZE)).max() <= 1
 
 
 def test_moving_by_whole_pixels_moves_the_picture() -> None:

@@ -6,6 +6,8 @@ import pytest
 from stages.contracts import Int64s, Shapes
 from stages.geometry.signature import signatures
 from stages.geometry.symmetry import SYMMETRIES, first_of_twins
+from stages.patterns import canonicalize, compute_keys
+from stages.raster import draw_clips
 
 SIDE = 60
 
@@ -76,9 +78,60 @@ def test_layers_are_told_apart() -> None:
     assert signed([here, nothing], [(0, 0)]) != signed([nothing, here], [(0, 0)])
 
 
-def test_a_window_that_a_slanted_shape_reaches_into_equals_no_other() -> None:
-    slanted = [[(x, 0), (x + 20, 0), (x, 20)] for x in (5, 1005)]
-    both = layer([(0, 40, 60, 50), (1000, 40, 1060, 50), (2000, 40, 2060, 50)], *slanted)
-    found = signed([both], [(0, 0), (1000, 0), (2000, 0)], 8)
-    assert len(set(found)) == 3
-    assert found[2] == signed([layer([(0, 10, 60, 20)])], [(0, 0)], 8)[0]
+TRIANGLE = [(5, 0), (25, 0), (5, 20)]
+
+
+def shifted(corners: list[tuple[int, int]], dx: int, dy: int = 0) -> list[tuple[int, int]]:
+    return [(x + dx, y + dy) for x, y in corners]
+
+
+def test_a_slanted_shape_has_one_signature_wherever_it_is() -> None:
+    bars = [(0, 40, 60, 50), (1000, 40, 1030, 50), (1030, 40, 1060, 50)]
+    turned = shifted(TRIANGLE, 1000)
+    both = layer(bars, TRIANGLE, turned[1:] + turned[:1])
+    first, second, nothing = signed([both], [(0, 0), (1000, 0), (0, 500)], 8)
+    assert first == second
+    assert nothing == bytes(16)
+
+
+def test_what_differs_beside_or_on_a_slanted_shape_is_told_apart() -> None:
+    bar = (0, 40, 60, 50)
+    scenes = [
+        layer([], TRIANGLE), layer([bar], TRIANGLE), layer([bar]),
+        layer([bar], shifted(TRIANGLE, 1)), layer([bar], [(5, 0), (25, 0), (6, 20)]),
+        layer([bar], TRIANGLE, shifted(TRIANGLE, 3, 3)), layer([bar], [(5, 0), (25, 0), (25, 20)]),
+    ]  # fmt: skip
+    found = [signed([scene], [(0, 0)], 8)[0] for scene in scenes]
+    assert len(set(found)) == len(found)
+    other = signed([layer([bar]), layer([], TRIANGLE)], [(0, 0)], 8)[0]
+    assert other != signed([layer([bar], TRIANGLE), layer([])], [(0, 0)], 8)[0]
+
+
+def test_a_polygon_around_a_window_that_it_does_not_cover_changes_nothing() -> None:
+    ring = [(-90, -90), (150, -95), (150, 150), (-90, 150), (-90, -90), (-50, -50), (-50, 110),
+            (110, 110), (110, -50), (-50, -50)]  # fmt: skip
+    bar = (0, 40, 60, 50)
+    around, alone = layer([bar], ring), layer([bar])
+    assert signed([around], [(0, 0)], 8) == signed([alone], [(0, 0)], 8)
+    covered = layer([], [(-90, -90), (150, -95), (150, 150), (-90, 150)])
+    assert signed([covered], [(0, 0)]) == signed([covered], [(5, 7)]) != [bytes(16)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_windows_of_one_signature_have_one_picture(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    polygons = [
+        [(int(x), int(y)) for x, y in rng.integers(0, 45, (5, 2)) + 100 * rng.integers(0, 6, 2)]
+        for _ in range(40)
+    ]
+    copies = [shifted(corners, 1200) for corners in polygons]
+    layout = layer([(0, 0, 30, 2000), (1200, 0, 1230, 2000)], *polygons, *copies[::-1])
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(0, 1800, 20), np.arange(0, 600, 20)))
+    signs = signatures([layout], x, y, SIDE, 8)
+    drawn = draw_clips([layout], x + SIDE // 2, y + SIDE // 2, clip_px=12, pixel_dbu=5)
+    keys = compute_keys(canonicalize(drawn, 8))
+    by_sign: dict[bytes, set[bytes]] = {}
+    for sign, key in zip(signs, keys, strict=True):
+        by_sign.setdefault(sign.tobytes(), set()).add(key.tobytes())
+    assert all(len(found) == 1 for found in by_sign.values())
+    assert len(by_sign) < 0.7 * len(x)

@@ -1,0 +1,241 @@
+"""Exact area coverage of polygons of any angle, united with rectangles.
+
+in       indexed outlines and disjoint rectangles of a layer, square windows
+out      the pictures of those windows that a polygon reaches into
+promise  a polygon covers where its winding is not zero, shapes cover together what any of them
+         does; each pixel is right to half a grey level; a picture depends on the edges in and
+         left of its window alone, to the byte, not on their order
+
+A row of pixels is cut into bands in which no edge begins or ends. In a band the sides, sorted by
+x, are crossed from the left. Where the region begins or ends at one, that is noted, and the area
+to its right is added once this changes or the row ends. Sides that cross each other are cut.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.compiled import kernel
+from stages.contracts import Bytes, Floats, Int64s
+from stages.geometry.crossing_sides import (
+    EDGE,
+    HIGH,
+    LOW,
+    SLACK_DBU,
+    add_crossing,
+    add_pair,
+    cross_edge,
+    find_group_ends,
+    sort_sides,
+)
+from stages.geometry.growing import room
+from stages.geometry.outlines import Outlines, find_edges_in_window
+from stages.geometry.pixel_row import Canvas, add_side, make_canvas, write_row
+from stages.geometry.union import sweep
+from stages.geometry.windows import bin_rects, rects_in_window
+
+TURN, SINCE_Y, SINCE_X = 0, 1, 2
+"""Columns of notes on edges, (n, 3): 1 where the region begins there, -1 where it ends, 0 where
+neither; and since which place on the edge, up to which the area is added when that changes."""
+
+
+@kernel
+def draw_slanted(
+    pictures: Bytes, outlines: Outlines, rects: Int64s, left: Int64s, bottom: Int64s, pixel_dbu: int
+) -> None:
+    """Draw anew the windows in which a polygon covers anything.
+
+    Parameters
+    ----------
+    pictures : (n, size, size) uint8
+        Drawn already from `rects` (`stages.geometry.coverage.draw_windows`).
+    rects : (r, 4) int64
+        Disjoint rectangles in dbu, all that touch any of the windows.
+    left, bottom : (n,) int64
+        Lower left corners of the windows.
+    pixel_dbu : int
+        Side of a pixel.
+    """
+    size_dbu = pixel_dbu * pictures.shape[1]
+    bins, local = bin_rects(rects, size_dbu), np.empty((64, 4), np.int64)
+    edges = np.empty((256, 6), np.int64)
+    for n in range(pictures.shape[0]):
+        edges, count, polygons = find_edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
+        if not count:
+            continue
+        local, held = rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
+        edges, count = _add_rects(local[:held], edges, count, polygons)
+        _draw_edges(edges[:count], polygons + 1, pixel_dbu, pictures[n])
+
+
+@kernel
+def _add_rects(rects: Int64s, edges: Int64s, count: int, number: int) -> tuple[Int64s, int]:
+    """Append the sides of a window's rectangles, as one more polygon."""
+    if len(rects) > 1:  # where they are cut depends on what lies outside: cut them again
+        sides = np.empty((2 * len(rects), 4), np.int64)
+        for i in range(len(rects)):
+            for side in range(2):
+                sides[2 * i + side, 0] = rects[i, 2 * side]
+                sides[2 * i + side, 1], sides[2 * i + side, 2] = rects[i, 1], rects[i, 3]
+                sides[2 * i + side, 3] = 1 - 2 * side
+        rects = sweep(sides, 0)[0]
+    for i in range(len(rects)):
+        for side in range(2):
+            edges = room(edges, count)
+            edges[count, 0] = edges[count, 2] = rects[i, 2 * side]
+            edges[count, 1], edges[count, 3] = rects[i, 1], rects[i, 3]
+            edges[count, 4], edges[count, 5] = 1 - 2 * side, number
+            count += 1
+    return edges, count
+
+
+@kernel
+def _draw_edges(edges: Int64s, polygons: int, pixel_dbu: int, picture: Bytes) -> None:
+    """Draw a window from its edges (`stages.geometry.outlines.find_edges_in_window`)."""
+    size_px, canvas = len(picture), make_canvas(pixel_dbu, len(picture))
+    winding = np.zeros(polygons + 1, np.int64)
+    sides, notes = np.empty((len(edges), 3)), np.zeros((len(edges), 3))
+    order, at, active = np.argsort(edges[:, 1]), 0, 0
+    for row in range(size_px):
+        y, top = row * pixel_dbu, (row + 1) * pixel_dbu
+        if not active and (at == len(edges) or edges[order[at], 1] >= top):
+            picture[row] = 0
+            continue
+        while y < top:
+            active = _drop_sides(edges, notes, sides, active, y, canvas)
+            active, at = _add_sides(edges, sides, active, order, at, y)
+            band_top = _raise_sides(edges, sides, active, order, at, top)
+            _add_band(edges, winding, notes, sides[:active], y, band_top, canvas)
+            y = band_top
+        for k in range(active):
+            _settle(notes, int(sides[k, EDGE]), sides[k, HIGH], top, canvas)
+        write_row(canvas, picture[row])
+
+
+@kernel
+def _drop_sides(
+    edges: Int64s, notes: Floats, sides: Floats, active: int, y: int, canvas: Canvas
+) -> int:
+    """Drop the sides that end at `y`, carry on the others; return how many these are."""
+    kept = 0
+    for k in range(active):
+        i = int(sides[k, EDGE])
+        if edges[i, 3] > y:
+            sides[kept, LOW], sides[kept, EDGE] = sides[k, HIGH], sides[k, EDGE]
+            kept += 1
+        else:
+            _settle(notes, i, sides[k, HIGH], y, canvas)
+    return kept
+
+
+@kernel
+def _add_sides(
+    edges: Int64s, sides: Floats, active: int, order: Int64s, at: int, y: int
+) -> tuple[int, int]:
+    """Add the sides that begin at `y`; return how many there are, and where `order` goes on."""
+    before = active
+    while at < len(order) and edges[order[at], 1] <= y:
+        i = order[at]
+        if edges[i, 3] > y:
+            sides[active, LOW], sides[active, EDGE] = _find_x(edges, i, y), i
+            active += 1
+        at += 1
+    if active - before > 32:  # inserting so many one by one takes long
+        sides[:active] = sides[np.argsort(sides[:active, LOW], kind="mergesort")]
+    return active, at
+
+
+@kernel
+def _raise_sides(
+    edges: Int64s, sides: Floats, active: int, order: Int64s, at: int, top: int
+) -> int:
+    """Find where the sides are at the top of their band, and return it: no edge ends before."""
+    if at < len(order):
+        top = min(top, edges[order[at], 1])
+    for k in range(active):
+        top = min(top, edges[int(sides[k, EDGE]), 3])
+    for k in range(active):
+        sides[k, HIGH] = _find_x(edges, int(sides[k, EDGE]), top)
+    return top
+
+
+@kernel
+def _find_x(edges: Int64s, i: int, y: int) -> float:
+    """Return where an edge crosses `y`: exact at its ends."""
+    x_0, y_0, x_1, y_1 = edges[i, 0], edges[i, 1], edges[i, 2], edges[i, 3]
+    if x_0 == x_1 or y <= y_0:
+        return float(x_0)
+    if y >= y_1:
+        return float(x_1)
+    return x_0 + float(y - y_0) * float(x_1 - x_0) / float(y_1 - y_0)
+
+
+@kernel
+def _add_band(
+    edges: Int64s, winding: Int64s, notes: Floats, sides: Floats, y: int, top: int, canvas: Canvas
+) -> None:
+    """Add what the region covers of a band, now or when that changes; leaves no winding."""
+    sort_sides(edges, sides)
+    furthest, crossing = -np.inf, False
+    for k in range(len(sides)):
+        crossing |= sides[k, HIGH] < furthest - SLACK_DBU
+        furthest = max(furthest, sides[k, HIGH])
+    if crossing:
+        _add_groups(edges, winding, notes, sides, y, top, canvas)
+    else:
+        _note_turns(edges, winding, notes, sides, y, canvas)
+    for k in range(len(sides)):
+        winding[edges[int(sides[k, EDGE]), 5]] = 0
+    winding[-1] = 0
+
+
+@kernel
+def _add_groups(
+    edges: Int64s, winding: Int64s, notes: Floats, sides: Floats, y: int, top: int, canvas: Canvas
+) -> None:
+    """Add the sides that cross each other in their band, and note the turns at the others."""
+    ends, at, noted = find_group_ends(sides), 0, 0
+    while at < len(sides):
+        group = sides[at : ends[at]]
+        if len(group) > 1:
+            _note_turns(edges, winding, notes, sides[noted:at], y, canvas)
+            for k in range(len(group)):
+                _settle(notes, int(group[k, EDGE]), group[k, LOW], y, canvas)
+            if len(group) == 2:
+                add_pair(edges, winding, group, float(top - y), canvas)
+            else:
+                add_crossing(edges, winding, group, float(top - y), canvas)
+            noted = ends[at]
+        at = ends[at]
+    _note_turns(edges, winding, notes, sides[noted:], y, canvas)
+
+
+@kernel
+def _note_turns(
+    edges: Int64s, winding: Int64s, notes: Floats, sides: Floats, y: int, canvas: Canvas
+) -> None:
+    """Note at which of the sorted sides the region begins or ends, from `y` on."""
+    k = 0
+    while k < len(sides):
+        # Sides that coincide count as one, or the answer would depend on their order.
+        first, turn = k, 0
+        while k < len(sides) and (
+            sides[k, LOW] == sides[first, LOW] and sides[k, HIGH] == sides[first, HIGH]
+        ):
+            turn += cross_edge(edges, winding, int(sides[k, EDGE]), 1)
+            k += 1
+        for j in range(first, k):
+            i = int(sides[j, EDGE])
+            if notes[i, TURN] != turn:
+                _settle(notes, i, sides[j, LOW], y, canvas)
+                notes[i, TURN], notes[i, SINCE_Y], notes[i, SINCE_X] = turn, y, sides[j, LOW]
+            turn = 0
+
+
+@kernel
+def _settle(notes: Floats, i: int, x: float, y: int, canvas: Canvas) -> None:
+    """Add the area right of an edge, from where it was noted up to a place on it."""
+    if notes[i, TURN] != 0.0:
+        height = (y - notes[i, SINCE_Y]) * notes[i, TURN]
+        add_side(notes[i, SINCE_X], x, height, canvas)
+        notes[i, TURN] = 0.0

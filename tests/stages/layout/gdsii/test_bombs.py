@@ -7,6 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from stages.contracts import Box, Layer
+from stages.errors import LayoutError
+from stages.geometry.window_query import query
+from stages.layout.builder import load_kernels, pack_layout
+from stages.layout.gdsii.check import check_stream
+from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from tests.stages.layout.gdsii.test_check import (
     BOX,
     aref,
@@ -18,13 +25,6 @@ from tests.stages.layout.gdsii.test_check import (
     stream,
     xy,
 )
-
-from stages.contracts import Box, Layer
-from stages.errors import LayoutError
-from stages.geometry.window_query import query
-from stages.layout.builder import load_kernels, pack_layout
-from stages.layout.gdsii.check import check_stream
-from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 
 MET1 = Layer(68, 20)
 MOST = 32767

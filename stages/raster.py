@@ -14,8 +14,8 @@ import numpy as np
 
 from stages.contracts import Bytes, Int64s, Shapes
 from stages.geometry.coverage import draw_windows
-from stages.geometry.outlines import index_outlines
-from stages.geometry.polygon_coverage import draw_slanted
+from stages.geometry.polygons.coverage import draw_slanted
+from stages.geometry.polygons.outlines import index_outlines
 from stages.geometry.union import merge
 from stages.geometry.windows import cut_to_windows
 

@@ -1,7 +1,7 @@
 """Exact area coverage of rectilinear regions: how much of each pixel a region covers.
 
 Areas are summed in whole dbu squared, so that a picture depends on the region alone. Polygons of
-any other angle are drawn over it by `stages.geometry.polygon_coverage`.
+any other angle are drawn over it by `stages.geometry.polygons.coverage`.
 """
 
 from __future__ import annotations

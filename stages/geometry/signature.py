@@ -10,7 +10,7 @@ A rectangle adds f(x_min, y_min) - f(x_max, y_min) - f(x_min, y_max) + f(x_max, 
 scatters places over 128 bits. Where two rectangles meet, what they add at shared corners cancels:
 the sum is one over the corners of the region. Of symmetric twins the least sum is taken. Where
 polygons of any angle reach into a window, what is drawn is a function of their edges in it
-(`stages.geometry.outlines`) and of the rectilinear region: those are signed, as they lie.
+(`stages.geometry.polygons.outlines`) and of the rectilinear region: those are signed, as they lie.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
-from stages.geometry.outlines import Outlines, find_edges_in_window, index_outlines
+from stages.geometry.polygons.outlines import Outlines, find_edges_in_window, index_outlines
 from stages.geometry.symmetry import SYMMETRIES
 from stages.geometry.union import merge
 from stages.geometry.windows import bin_rects, cut_to_windows, rects_in_window

@@ -1,6 +1,6 @@
 """Sides of polygons in a band of one row: sorted, crossed from the left, cut where they cross.
 
-in       edges of a window (`stages.geometry.outlines.find_edges_in_window`), their sides in a band
+in       edges of a window (`stages.geometry.polygons.outlines.find_edges_in_window`), their sides in a band
 out      areas on a `Canvas`; the winding at the right of the sides
 promise  what is added depends on the sides, not on the order that they come in
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Floats, Int64s
-from stages.geometry.pixel_row import Canvas, add_side
+from stages.geometry.polygons.pixel_row import Canvas, add_side
 
 SLACK_DBU = 2.0**-20
 """Sides that pass each other by less do not cross: it is the rounding of floats."""

@@ -17,7 +17,8 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
-from stages.geometry.crossing_sides import (
+from stages.geometry.growing import room
+from stages.geometry.polygons.crossings import (
     EDGE,
     HIGH,
     LOW,
@@ -28,9 +29,8 @@ from stages.geometry.crossing_sides import (
     find_group_ends,
     sort_sides,
 )
-from stages.geometry.growing import room
-from stages.geometry.outlines import Outlines, find_edges_in_window
-from stages.geometry.pixel_row import Canvas, add_side, make_canvas, write_row
+from stages.geometry.polygons.outlines import Outlines, find_edges_in_window
+from stages.geometry.polygons.pixel_row import Canvas, add_side, make_canvas, write_row
 from stages.geometry.union import sweep
 from stages.geometry.windows import bin_rects, rects_in_window
 
@@ -91,7 +91,7 @@ def _add_rects(rects: Int64s, edges: Int64s, count: int, number: int) -> tuple[I
 
 @kernel
 def _draw_edges(edges: Int64s, polygons: int, pixel_dbu: int, picture: Bytes) -> None:
-    """Draw a window from its edges (`stages.geometry.outlines.find_edges_in_window`)."""
+    """Draw a window from its edges (`stages.geometry.polygons.outlines.find_edges_in_window`)."""
     size_px, canvas = len(picture), make_canvas(pixel_dbu, len(picture))
     winding = np.zeros(polygons + 1, np.int64)
     sides, notes = np.empty((len(edges), 3)), np.zeros((len(edges), 3))

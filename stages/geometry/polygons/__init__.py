@@ -1,0 +1,1 @@
+"""Exact coverage of polygons of any angle."""

@@ -1,6 +1,6 @@
 """Sides of polygons in a band of one row: sorted, crossed from the left, cut where they cross.
 
-in       edges of a window (`stages.geometry.polygons.outlines.find_edges_in_window`), their sides in a band
+in       edges of a window (`outlines.find_edges_in_window`), their sides in a band
 out      areas on a `Canvas`; the winding at the right of the sides
 promise  what is added depends on the sides, not on the order that they come in
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import shapely
 
-from stages.contracts import Box, Int64s, PackedLayer, Shapes
+from stages.contracts import Box, Floats, Int64s, PackedLayer, Shapes
 from stages.geometry.union import merge
 from stages.geometry.window_query import polygons_of, query
 
@@ -57,7 +57,30 @@ def _areas(rects: Int64s) -> Int64s:
 
 
 def _any_angle_area(shapes: Shapes, window: Box) -> float:
-    polygons = [shapely.make_valid(shapely.Polygon(ring)) for ring in polygons_of(shapes)]
+    polygons = [face for ring in polygons_of(shapes) for face in _fill(ring)]
     boxes = shapely.box(*shapes.rects.T) if len(shapes.rects) else np.empty(0, object)
     region = shapely.union_all([*boxes, *polygons])
     return float(shapely.area(shapely.intersection(region, shapely.box(*window.as_tuple()))))
+
+
+def _fill(ring: Int64s) -> Iterator[shapely.Polygon]:
+    """Yield what a ring encloses: where it goes round more often one way than the other."""
+    polygon = shapely.Polygon(ring)
+    if polygon.is_valid:
+        yield polygon
+        return
+    line = shapely.LineString(np.concatenate([ring, ring[:1]]))
+    faces = shapely.get_parts(shapely.polygonize([shapely.node(line)]))
+    for face in faces:
+        inside = shapely.get_coordinates(shapely.point_on_surface(face))[0]
+        if _count_turns(ring - inside):
+            yield face
+
+
+def _count_turns(around: Floats) -> int:
+    """Return how often a ring, (corners, 2), goes round the origin."""
+    x, y = around.T
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
+    side = x * next_y - next_x * y
+    upward, downward = (y <= 0) & (next_y > 0), (y > 0) & (next_y <= 0)
+    return int((upward & (side > 0)).sum() - (downward & (side < 0)).sum())

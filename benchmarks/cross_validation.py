@@ -24,7 +24,7 @@ import torch
 from benchmarks.machine import machine
 from pipeline.datasets.store import load_dataset
 from pipeline.engine.memory import keep_freed_memory
-from pipeline.train.committee import few_shape
+from pipeline.train.committee_plan import few_shape
 from pipeline.train.model import FEW_TRAINING
 from pipeline.train.training_set import Patterns, assign_parts, merge_datasets
 from stages.contracts import Floats, RasterSpec

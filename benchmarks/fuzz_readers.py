@@ -154,7 +154,7 @@ def _kind(ours: Sequence[str], theirs: Sequence[str]) -> str:
 def read_ours(path: Path) -> tuple[str, str, PackedLayer | None, str, Layer | None]:
     """Return refused, warned or read; why; the layer that was read, its top cell, which it is."""
     from stages.layout.builder import pack_layout
-    from stages.layout.gdsii.check import check_stream
+    from stages.layout.gdsii.stream_check import check_stream
 
     layer = Layer(1, 0) if "every" in path.name else Layer(68, 20)
     warnings: tuple[str, ...] = ()

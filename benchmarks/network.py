@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import machine
 from pipeline.engine.memory import keep_freed_memory
-from pipeline.train.committee import COMMITTEE
+from pipeline.train.committee_plan import COMMITTEE
 from stages.contracts import RasterSpec
 from stages.detector.committee import Committee, Rules
 from stages.detector.model import Detector, DetectorConfig

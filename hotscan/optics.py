@@ -60,7 +60,7 @@ def aerial_image(
     ConfigError
         When there is no such process or corner, or the window is larger than one optical field.
     """
-    from stages.lithography.measure.aerial import image_window
+    from stages.lithography.optics.aerial import image_window
     from stages.lithography.process import load_process
 
     model = load_process(str(process))

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import make_provenance, require_new, work_directory
 from pipeline.datasets.store import write_dataset
+from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener
-from pipeline.engine.integrity import list_files
 from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import RunRecord, State, all_inputs
 from pipeline.engine.session import Session, Written, open_session

@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from pipeline.config import Resources, load_config
 from pipeline.datasets.store import write_dataset
+from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener
-from pipeline.engine.integrity import list_files
 from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import LayoutFile, RunRecord, all_inputs
 from pipeline.engine.session import Session, Written, open_session

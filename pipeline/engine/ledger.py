@@ -65,7 +65,7 @@ class UnitOutcome:
     counts: Mapping[str, float] = field(default_factory=dict)
     """What was counted, by name; summed over units in `Ledger.totals`."""
     checksum: str = ""
-    """Digest of what the unit wrote, see `pipeline.engine.integrity.seal`."""
+    """Digest of what the unit wrote, see `pipeline.engine.checksums.seal`."""
     files: tuple[str, ...] = ()
     """What the unit wrote, relative to the run directory."""
     seconds: float = 0.0
@@ -73,7 +73,7 @@ class UnitOutcome:
     error: str = ""
     """Why it failed, for the user."""
     trace: str = ""
-    """The whole traceback of a failure; kept beside the ledger, see `Run.failure_log`."""
+    """The whole traceback of a failure; kept beside the ledger, see `pipeline.engine.failures`."""
 
 
 @dataclass(frozen=True, slots=True)

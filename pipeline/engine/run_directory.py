@@ -69,10 +69,6 @@ class Run:
         """Return the name of a file, relative to the run directory."""
         return path.relative_to(self.path).as_posix()
 
-    def failure_log(self, stage: str, unit: str) -> Path:
-        """Traceback of a unit that failed."""
-        return self.path / "failures" / f"{stage}-{unit}.txt"
-
 
 def open_run_directory(path: Path) -> Run:
     """Return the run directory at `path`, created when absent.

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pipeline.config import Resources
+from pipeline.engine.checksums import is_intact, seal
 from pipeline.engine.events import DataDamaged, Listener, StageFinished, StageStarted, UnitFinished
 from pipeline.engine.executors import Executor, executor_for
-from pipeline.engine.integrity import is_intact, seal
+from pipeline.engine.failures import write_failure
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.run_directory import Run, write_whole
+from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import Inputs, RunRecord, State, bind, write_record
 from stages.errors import IncompleteError
 
@@ -104,7 +105,8 @@ class Session:
         self.listen(StageStarted(stage, total, done, noun))
         failed = 0
         for outcome in self.executor.run(task, rest, stage=stage, unit_id=name):
-            self._keep(outcome)
+            write_failure(self.run, outcome)
+            self.ledger.record(outcome)
             failed += outcome.status == Status.FAILED
             done += 1
             self.listen(UnitFinished(stage, done, total, outcome.counts))
@@ -129,15 +131,6 @@ class Session:
             self.ledger.forget_unit(stage, unit)
         if damaged:
             self.listen(DataDamaged(stage, tuple(damaged)))
-
-    def _keep(self, outcome: UnitOutcome) -> None:
-        """Record an outcome; of a failure, the traceback as well."""
-        log = self.run.failure_log(outcome.stage, outcome.unit)
-        if outcome.status == Status.FAILED:
-            write_whole(log, f"{outcome.error}\n\n{outcome.trace}".encode())
-        else:
-            log.unlink(missing_ok=True)
-        self.ledger.record(outcome)
 
 
 @contextmanager

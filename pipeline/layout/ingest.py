@@ -7,8 +7,9 @@ promise: it ends, within limits of time and memory, with geometry and a warning 
 that was put right, or with an error that names the file and the fault; a directory of packed
 arrays appears whole or not at all
 
-A GDSII stream is checked by `stages.layout.gdsii.check` while it is unpacked; OASIS is checked
-while it is read, in a process of its own, as all reading is: its time and memory are bounded.
+A GDSII stream is checked by `stages.layout.gdsii.stream_check` while it is unpacked; OASIS is
+checked while it is read, in a process of its own, as all reading is: its time and memory are
+bounded.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from pipeline.layout.reader_process import (
 from pipeline.layout.unpack import GDSII_MAGIC, GZIP_MAGIC, require_magic, unpack
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
-from stages.layout.gdsii.check import StreamCheck, load_kernels
+from stages.layout.gdsii.stream_check import StreamCheck, load_kernels
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import BloscCodec
 
-from pipeline.engine.integrity import list_files
+from pipeline.engine.checksums import list_files
 from pipeline.engine.run_directory import Run, write_table
 from stages.contracts import Bytes, Clips, Float32s, Int64s, RasterSpec
 from stages.errors import IncompleteError, RunMismatchError

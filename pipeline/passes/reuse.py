@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.engine.integrity import is_intact
+from pipeline.engine.checksums import is_intact
 from pipeline.engine.ledger import Ledger, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import RunRecord, differences, read_record

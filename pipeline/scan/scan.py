@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Resources, ScanConfig
+from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener
-from pipeline.engine.integrity import list_files
 from pipeline.engine.ledger import Status
 from pipeline.engine.run_directory import Run, open_run_directory, write_table
 from pipeline.engine.run_record import (

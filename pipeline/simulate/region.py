@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 import shapely
 
 from pipeline.config import Resources, load_config
+from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener
-from pipeline.engine.integrity import list_files
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import (
     open_run_directory,

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import shapely
 from shapely import Polygon
 
-from pipeline.engine.integrity import seal
+from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_array, write_table
 from pipeline.engine.session import Session

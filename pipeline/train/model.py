@@ -19,7 +19,7 @@ import torch
 
 from pipeline.datasets.store import Dataset, load_dataset
 from pipeline.engine.memory import keep_freed_memory
-from pipeline.train.committee import (
+from pipeline.train.committee_plan import (
     PARTS,
     FittedDetector,
     Plan,
@@ -30,7 +30,7 @@ from pipeline.train.committee import (
 )
 from pipeline.train.network_jobs import ONE_CORE, Log, Machine, Source
 from pipeline.train.plot import draw_curves
-from pipeline.train.prefilter import fit_prefilter
+from pipeline.train.prefilter_fit import fit_prefilter
 from pipeline.train.resume_state import compute_identity, discard_state
 from pipeline.train.training_set import (
     Patterns,

@@ -7,8 +7,8 @@ promise  the same region as the file draws; arrays and repetitions stay folded, 
          3 million placed shapes need the room of the few that are drawn
 
 Both formats are read straight from their bytes, in a quarter of the time of making an object of
-each element. A GDSII stream has been checked by `stages.layout.gdsii.check`; OASIS is checked as
-it is read.
+each element. A GDSII stream has been checked by `stages.layout.gdsii.stream_check`; OASIS is
+checked as it is read.
 """
 
 from __future__ import annotations

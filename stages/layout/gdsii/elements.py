@@ -1,6 +1,6 @@
 """What the structures of a checked GDSII stream draw and place, read straight from its bytes.
 
-in: the bytes of a stream that `stages.layout.gdsii.check` has checked, the layers
+in: the bytes of a stream that `stages.layout.gdsii.stream_check` has checked, the layers
 out: `Elements`: corners of shapes, paths outlined, and references, as arrays over all structures
 unit: the file · promise: no element becomes an object, so that 10 million take a second
 

@@ -1,6 +1,6 @@
 """Walk over the records of a GDSII stream, compiled: a chip of 238 MB takes about a second.
 
-What a fault is, and what it is called, stands in `stages.layout.gdsii.check`.
+What a fault is, and what it is called, stands in `stages.layout.gdsii.stream_check`.
 """
 
 from __future__ import annotations

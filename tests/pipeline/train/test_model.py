@@ -11,10 +11,10 @@ import pytest
 import zarr
 
 from pipeline.datasets.store import load_dataset
-from pipeline.train.committee import COMMITTEE, PARTS, SCORED_PARTS
+from pipeline.train.committee_plan import COMMITTEE, PARTS, SCORED_PARTS
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
-from pipeline.train.prefilter import PREFILTER_LOSS
+from pipeline.train.prefilter_fit import PREFILTER_LOSS
 from pipeline.train.training_set import Patterns, split_patterns
 from stages.detector import checkpoint
 from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError

@@ -12,9 +12,9 @@ from stages.contracts import Box, Layer
 from stages.errors import LayoutError
 from stages.geometry.window_query import query
 from stages.layout.builder import load_kernels, pack_layout
-from stages.layout.gdsii.check import check_stream
+from stages.layout.gdsii.stream_check import check_stream
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
-from tests.stages.layout.gdsii.test_check import (
+from tests.stages.layout.gdsii.test_stream_check import (
     BOX,
     aref,
     cell,

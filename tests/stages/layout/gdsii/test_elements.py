@@ -12,8 +12,8 @@ import pytest
 from stages.contracts import Box, Layer
 from stages.geometry.window_query import query
 from stages.layout.builder import pack_layout
-from stages.layout.gdsii.check import check_stream
 from stages.layout.gdsii.elements import REFERENCE, Elements, read_elements
+from stages.layout.gdsii.stream_check import check_stream
 
 METAL, HIGH = Layer(68, 20), Layer(40_000, 50_000)
 EVERYWHERE = Box(-(2**31), -(2**31), 2**31, 2**31)

@@ -14,8 +14,8 @@ from stages.contracts import Box, Layer
 from stages.errors import ConfigError, LayoutError
 from stages.geometry.window_query import polygons_of, query
 from stages.layout.builder import pack_layout
-from stages.layout.gdsii.check import check_stream
 from stages.layout.gdsii.grammar import SMALL_LIBRARY
+from stages.layout.gdsii.stream_check import check_stream
 from tests.conftest import data_folder
 
 REPORTS = data_folder() / "reports"

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.errors import LayoutError
-from stages.layout.gdsii.check import (
+from stages.layout.gdsii.grammar import Record
+from stages.layout.gdsii.stream_check import (
     StreamCheck,
     StreamReport,
     check_stream,
 )
-from stages.layout.gdsii.grammar import Record
 from stages.layout.references import LEVELS
 
 DATE = struct.pack(">12h", *[1] * 12)

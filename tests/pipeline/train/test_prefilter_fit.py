@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from pipeline.train.prefilter import PREFILTER_LOSS, fit_prefilter
+from pipeline.train.prefilter_fit import PREFILTER_LOSS, fit_prefilter
 from pipeline.train.training_set import Patterns
 from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import PrefilterConfig

@@ -1,0 +1,27 @@
+"""The files that tell why units of work failed: ``RUN/failures/STAGE-UNIT.txt``.
+
+in       outcomes of units
+out      a file with the error and the whole traceback of each that failed
+promise  a unit that succeeds later leaves no file behind
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.engine.run_directory import Run, write_whole
+
+
+def failure_file(run: Run, stage: str, unit: str) -> Path:
+    """Return the path of a unit's file."""
+    return run.path / "failures" / f"{stage}-{unit}.txt"
+
+
+def write_failure(run: Run, outcome: UnitOutcome) -> None:
+    """Write why a unit failed, or remove what an earlier failure left."""
+    path = failure_file(run, outcome.stage, outcome.unit)
+    if outcome.status == Status.FAILED:
+        write_whole(path, f"{outcome.error}\n\n{outcome.trace}".encode())
+    else:
+        path.unlink(missing_ok=True)

@@ -5,8 +5,11 @@ A file appears whole or not at all: it is written beside its place, then renamed
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -103,15 +106,28 @@ def _is_foreign(name: str) -> bool:
 
 
 # A fixed date: the bytes of a layout depend on its content alone.
+_OASIS_END_BYTES = 256
+_ENDLIB = b"\0\x04\x04\0"
 _NO_DATE = datetime(2000, 1, 1)
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that a reader, or a kill, finds the old one or the new one, never half."""
+    with _unfinished(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """Give a name to write to, which takes the place of `path` when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -129,11 +145,28 @@ def write_array(path: Path, values: npt.NDArray[Any]) -> None:
 
 
 def write_library(path: Path, library: Any, *, oasis: bool = False) -> None:
-    """Write a ``gdstk.Library`` as GDSII, or as OASIS; the file appears whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    if oasis:
-        library.write_oas(str(unfinished))
-    else:
-        library.write_gds(str(unfinished), timestamp=_NO_DATE)
-    os.replace(unfinished, path)
+    """Write a ``gdstk.Library`` as GDSII, or as OASIS; the file appears whole.
+
+    Raises
+    ------
+    OSError
+        When it was not written to its end: gdstk does not say so, not even of a full disk.
+    """
+    with _unfinished(path) as unfinished:
+        if oasis:
+            library.write_oas(str(unfinished))
+        else:
+            library.write_gds(str(unfinished), timestamp=_NO_DATE)
+        if not _ends_well(unfinished, oasis=oasis):
+            raise OSError(errno.EIO, "was not written to its end; is the disk full?", str(path))
+
+
+def _ends_well(path: Path, *, oasis: bool) -> bool:
+    """Return whether a layout file has its last record."""
+    size = path.stat().st_size if path.exists() else 0
+    if size == 0 or (oasis and size < _OASIS_END_BYTES):
+        return False
+    with path.open("rb") as file:
+        file.seek(max(0, size - _OASIS_END_BYTES))
+        last = file.read()
+    return last[0] == 2 if oasis else last.endswith(_ENDLIB)

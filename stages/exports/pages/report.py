@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages.contracts import Float32s, Hotspot, RasterSpec
+from stages.contracts import Box, Float32s, Hotspot, RasterSpec
 from stages.exports.pages.charts import draw_histogram, draw_map
 from stages.exports.pages.formats import (
     format_area,
@@ -25,11 +25,20 @@ from stages.exports.pages.formats import (
     format_um,
     round_down,
 )
-from stages.exports.pages.pictures import draw_polygons, encode_png, locate_evidence, to_picture
+from stages.exports.pages.kinds import count_kinds
+from stages.exports.pages.pictures import (
+    draw_polygons,
+    encode_png,
+    locate_evidence,
+    name_colour,
+    to_picture,
+)
 from stages.exports.pages.report_data import ReportData
 
 _GROUPS = 15
 _REGIONS = 12
+_DARKEST = 0.3
+"""Opacity of the strongest evidence: the shapes and the defect under it stay visible."""
 _SHADED = 0.3
 """Places are shaded whose evidence is over this share of the strongest."""
 
@@ -51,13 +60,16 @@ def render_report(data: ReportData) -> str:
         "um": lambda value_dbu: format_um(value_dbu, data.dbu_nm),
         "seconds": format_seconds,
     }
-    cards = [_make_card(spot, data) for spot in (data.order or data.hotspots)[: data.shown]]
+    cards = [_make_card(spot, data) for spot in data.ordered[: data.shown]]
     groups = _group_by_pattern(data)
     return environment.get_template("report.html").render(
         data=data,
         cards=cards,
         groups=groups[:_GROUPS],
         group_count=len(groups),
+        kinds=() if data.verdicts is None else count_kinds(data.hotspots, data.verdicts),
+        sampled_by_rule=any(spot.rule != "grid" for spot in data.hotspots),
+        colours=[name_colour(index) for index in range(len(data.layers))],
         regions=data.not_scanned[:_REGIONS],
         map=draw_map(data),
         histogram=draw_histogram(data),
@@ -103,7 +115,7 @@ def _shade_evidence(adds: Float32s | None, side: float) -> list[dict[str, float]
     wide, high = side / adds.shape[1], side / adds.shape[0]
     return [
         {"x": column * wide, "y": side - (row + 1) * high, "w": wide, "h": high,
-         "shade": round(0.5 * float(adds[row, column] / adds.max()), 2)}
+         "shade": round(_DARKEST * float(adds[row, column] / adds.max()), 2)}
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
     ]  # fmt: skip
 
@@ -113,12 +125,18 @@ def _draw_print(spot: Hotspot, data: ReportData) -> dict[str, Any]:
     verdict = None if data.verdicts is None else data.verdicts.get(spot.id)
     side = data.raster.clip_px
     window = spot.core(side * data.raster.pixel_dbu(data.dbu_nm))
-    worst = verdict and verdict.worst
+    worst = verdict.worst if verdict else None
+    defect_at = None
+    # Of a hotspot of several clips, the worst defect may lie in the core of another one.
+    if worst and window.intersect(Box(*(worst.x_dbu, worst.y_dbu) * 2).grow(1)):
+        defect_at = to_picture(worst.x_dbu, worst.y_dbu, window, side)
     return {
         "verdict": verdict,
+        # Sorts by severity, then hotspots that were not simulated, then those that print.
+        "severity_rank": 2 if verdict and not worst else -worst.severity if worst else 1,
         "asked": data.to_simulate is None or spot.id in data.to_simulate,
         "contour": draw_polygons(data.contours.get(spot.id, ()), window, side),
-        "defect_at": worst and to_picture(worst.x_dbu, worst.y_dbu, window, side),
+        "defect_at": defect_at,
     }
 
 

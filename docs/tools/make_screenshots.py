@@ -25,7 +25,7 @@ from stages.lithography.process import load_process
 
 IMAGES = Path(__file__).parents[1] / "img"
 WIDTH_PX, HEIGHT_PX = 1280, 1400
-COMPACT = "<style>.map svg{max-height:370px}.stack tr:nth-child(n+7){display:none}</style>"
+COMPACT = "<style>.map svg{max-height:370px}.stack .sortable tr:nth-child(n+7){display:none}</style>"
 """A smaller map and a shorter table of patterns, so that the first hotspots are in the picture."""
 MET1 = 68, 20
 FIRST_CORNER = 10

@@ -35,7 +35,7 @@ from stages.exports.pages.pictures import (
 )
 from stages.exports.pages.report_data import ReportData
 
-_GROUPS = 15
+_GROUPS = 8
 _REGIONS = 12
 _DARKEST = 0.3
 """Opacity of the strongest evidence: the shapes and the defect under it stay visible."""

@@ -210,7 +210,7 @@ class TestHotspots:
         page = Page(render_report(data))
         assert "capped: showing 5 of 100" in page.text
         assert [int(card["data-rank"]) for card in page.with_class("card")] == [1, 2, 3, 4, 5]
-        assert "capped: 15 of 34, by best score" in page.text
+        assert "capped: 8 of 34, by best score" in page.text
 
     def test_dot_is_where_the_hotspot_is(self):
         page = Page(render_report(replace(DATA, hotspots=(make_spot(1, 25_000, 90_000),))))
@@ -287,6 +287,13 @@ class TestSimulated:
         for words in ("fails in simulation prints in simulation not simulated", "first 2 cards"):
             assert words in page.text
         assert "H3 pinch, severity 0.80, score 1.000 at 5.000, 90.000 µm" in page.text
+
+    def test_the_key_names_the_colours_that_are_drawn(self) -> None:
+        spots = tuple(make_spot(n) for n in range(1, 601))
+        verdicts = {s.id: make_verdict("pinch", 0.5, s) for s in spots[:550]}
+        told = replace(DATA, hotspots=spots, verdicts=verdicts, to_simulate=frozenset(verdicts))
+        text = Page(render_report(told)).text
+        assert "fails in simulation large: the first 10 cards below dots: the first 500" in text
 
     def test_without_simulation_dots_have_one_colour(self) -> None:
         page = Page(render_report(DATA))

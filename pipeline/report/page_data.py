@@ -7,6 +7,7 @@ out      `ReportData`, plain values
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def gather_page_data(
         seconds=record.seconds,
         config=format_config(config),
         version=record.hotscan,
-        finished=record.finished,
+        finished=_format_time(record.finished),
         warnings=view.warnings,
         shown=config.report.top,
         verdicts=view.verdicts,
@@ -132,6 +133,11 @@ def _describe_sampling(config: ScanConfig) -> str:
         f" line end to side up to {clips.line_end_to_side_nm:g} nm, and where wires up to "
         f"{clips.width_nm:g} nm begin or end at wider ones"
     )
+
+
+def _format_time(moment: str) -> str:
+    """Return a moment of a run record, ISO 8601 in UTC, to the minute; nothing for none."""
+    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC" if moment else ""
 
 
 def format_config(config: ScanConfig) -> str:

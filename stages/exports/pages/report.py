@@ -9,6 +9,7 @@ promise  the page needs no network and no script; an incomplete scan never looks
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from stages.contracts import Box, Float32s, Hotspot, RasterSpec
+from stages.contracts import Float32s, Hotspot, RasterSpec
 from stages.exports.pages.charts import draw_histogram, draw_map
 from stages.exports.pages.formats import (
     format_area,
@@ -126,18 +127,25 @@ def _draw_print(spot: Hotspot, data: ReportData) -> dict[str, Any]:
     side = data.raster.clip_px
     window = spot.core(side * data.raster.pixel_dbu(data.dbu_nm))
     worst = verdict.worst if verdict else None
-    defect_at = None
+    at = to_picture(worst.x_dbu, worst.y_dbu, window, side) if worst else None
     # Of a hotspot of several clips, the worst defect may lie in the core of another one.
-    if worst and window.intersect(Box(*(worst.x_dbu, worst.y_dbu) * 2).grow(1)):
-        defect_at = to_picture(worst.x_dbu, worst.y_dbu, window, side)
+    inside = at is not None and all(0 <= along <= side for along in at)
     return {
         "verdict": verdict,
         # Sorts by severity, then hotspots that were not simulated, then those that print.
         "severity_rank": 2 if verdict and not worst else -worst.severity if worst else 1,
         "asked": data.to_simulate is None or spot.id in data.to_simulate,
         "contour": draw_polygons(data.contours.get(spot.id, ()), window, side),
-        "defect_at": defect_at,
+        "defect_at": at if inside else None,
+        "defect_beyond": _point_towards(at, side) if at and not inside else None,
     }
+
+
+def _point_towards(at: tuple[float, float], side: float) -> dict[str, float]:
+    """Return an arrow at the edge of a picture that points to a place outside it, in degrees."""
+    x, y = (min(max(along, 0.03 * side), 0.97 * side) for along in at)
+    angle = math.degrees(math.atan2(at[1] - y, at[0] - x))
+    return {"x": round(x, 2), "y": round(y, 2), "angle": round(angle, 1)}
 
 
 def _group_by_pattern(data: ReportData) -> list[dict[str, Any]]:

@@ -314,16 +314,18 @@ class TestSimulated:
         page = Page(render_report(replace(CONFIRMED, pictures=pictures, evidence={3: adds})))
         drawn = [attrs.get("class") for _, attrs in page.tags]
         assert drawn.index("defect") > len(drawn) - 1 - drawn[::-1].index("evidence")
-        assert "outside this picture" not in page.text
+        assert page.with_class("beyond") == []
         assert len(page.with_class("likely")) == 1  # the key's: simulation knows the place
 
 
-def test_a_defect_outside_the_picture_is_not_drawn() -> None:
+def test_an_arrow_points_to_a_defect_outside_the_picture() -> None:
     far = Verdict(1, Defect("pinch", SPOTS[2].x_dbu + 1_400, SPOTS[2].y_dbu, "defocus", 0.8))
     pictures = {3: np.zeros((2, 64, 64), np.uint8)}
     page = Page(render_report(replace(CONFIRMED, verdicts={3: far}, pictures=pictures)))
     assert page.with_class("defect") == []
-    assert "defect, µm 6.400, 90.000 outside this picture" in page.text
+    assert "defect, µm 6.400, 90.000 outside the picture" in page.text
+    (arrow,) = page.with_class("beyond")
+    assert arrow["transform"].startswith("translate(62.08 32.0) rotate(0.0)")  # at the right edge
 
 
 def test_patterns_are_listed_only_where_hotspots_share_one() -> None:
@@ -394,8 +396,8 @@ def test_the_nearest_known_hotspot_is_shown_with_its_distance():
     page = Page(render_report(replace(DATA, known={1: known})))
     (shown,) = page.with_class("known")
     assert shown["src"].startswith("data:image/png;base64,")
-    assert "similar known distance 0.12" in page.text
-    assert "distance between embeddings: 0 identical, 2 opposite" in page.text
+    assert "nearest known 0.12" in page.text
+    assert "distance between the embeddings: 0 identical, 2 opposite" in page.text
     assert not Page(render_report(DATA)).with_class("known")
 
 

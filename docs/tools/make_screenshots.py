@@ -24,9 +24,7 @@ from docs.tools.run_tutorial import run_tutorial
 from stages.lithography.process import load_process
 
 IMAGES = Path(__file__).parents[1] / "img"
-WIDTH_PX, HEIGHT_PX = 1280, 1400
-COMPACT = "<style>.map svg{max-height:370px}.stack tr:nth-child(n+7){display:none}</style>"
-"""A smaller map and a shorter table of patterns, so that the first hotspots are in the picture."""
+WIDTH_PX, HEIGHT_PX = 1280, 1850
 MET1 = 68, 20
 FIRST_CORNER = 10
 """Datatype of the contours of the first corner in ``simulation.gds``."""
@@ -39,16 +37,15 @@ FLAGS = (
 
 
 def photograph(page: Path, image: Path) -> None:
-    """Write a picture of the upper part of a report, in 256 colours."""
+    """Write a picture of the upper part of a report, in 128 colours."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("chromium is not on the PATH; install it, for example: apt-get install chromium")
     with tempfile.TemporaryDirectory() as scratch:
-        compact, shot = Path(scratch) / "page.html", Path(scratch) / "shot.png"
-        compact.write_text(page.read_text().replace("</head>", f"{COMPACT}</head>"))
+        shot = Path(scratch) / "shot.png"
         subprocess.run(
             [chromium, *FLAGS, f"--user-data-dir={scratch}/profile", f"--screenshot={shot}",
-             f"--window-size={WIDTH_PX},{HEIGHT_PX}", compact.as_uri()],
+             f"--window-size={WIDTH_PX},{HEIGHT_PX}", page.resolve().as_uri()],
             check=True, capture_output=True,
         )  # fmt: skip
         Image.open(shot).convert("RGB").quantize(128).save(image, optimize=True)

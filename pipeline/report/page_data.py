@@ -6,11 +6,13 @@ out      `ReportData`, plain values
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import tomli_w
+from shapely import Polygon
 
 from pipeline.config import ScanConfig
 from pipeline.passes.arrays import read_patterns
@@ -18,6 +20,7 @@ from pipeline.passes.units import draw_places
 from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
+from stages.exports.pages.kinds import interleave_kinds
 from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
 from stages.patterns import canonicalize
 from stages.scores import NetworkScorer
@@ -29,7 +32,9 @@ def gather_page_data(
     """Return the content of the report page."""
     config, layout, record = view.config, view.layout, view.record
     (count,) = read_patterns(view.run, "count")
-    pictures = _draw_clips(view, view.order[: config.report.top])
+    order = interleave_kinds(view.order, view.verdicts) if view.verdicts else view.order
+    shown = order[: config.report.top]
+    pictures = _draw_clips(view, shown)
     return ReportData(
         layout=record.layout.name,
         layout_digest=record.layout.sha256,
@@ -57,13 +62,13 @@ def gather_page_data(
         seconds=record.seconds,
         config=format_config(config),
         version=record.hotscan,
-        finished=record.finished,
+        finished=_format_time(record.finished),
         warnings=view.warnings,
         shown=config.report.top,
         verdicts=view.verdicts,
         to_simulate=None if view.verdicts is None else frozenset(view.to_simulate),
-        order=view.order,
-        contours=view.contours,
+        order=order,
+        contours=_draw_contours(view, shown),
     )
 
 
@@ -84,6 +89,15 @@ def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
     places: Int64s = np.array([(s.x_dbu, s.y_dbu) for s in shown], np.int64).reshape(-1, 2)
     drawn = draw_places(places[:, 0], places[:, 1], view.job)
     return {spot.id: picture for spot, picture in zip(shown, drawn, strict=True)}
+
+
+def _draw_contours(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Sequence[Polygon]]:
+    """Return what prints in the clips of the shown hotspots that fail in simulation, by id."""
+    return {
+        spot.id: view.draw_print(defect, spot.core(view.job.clip_dbu)).contours
+        for spot in shown
+        if (defect := view.worst(spot))
+    }
 
 
 def _map_evidence(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Float32s]:
@@ -119,6 +133,11 @@ def _describe_sampling(config: ScanConfig) -> str:
         f" line end to side up to {clips.line_end_to_side_nm:g} nm, and where wires up to "
         f"{clips.width_nm:g} nm begin or end at wider ones"
     )
+
+
+def _format_time(moment: str) -> str:
+    """Return a moment of a run record, ISO 8601 in UTC, to the minute; nothing for none."""
+    return f"{datetime.fromisoformat(moment):%Y-%m-%d %H:%M} UTC" if moment else ""
 
 
 def format_config(config: ScanConfig) -> str:

@@ -1,18 +1,17 @@
 """A finished run, opened for reading: what every report, export and comparison starts from.
 
 in       a run directory
-out      `RunView`: settings, layout, model, hotspots, verdicts, and the contours around them
+out      `RunView`: settings, layout, model, hotspots, verdicts, and what prints around them
 promise  a run is only read, and only with the model that it was scanned with
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pyarrow.parquet as pq
-from shapely import Polygon
 
 from pipeline.config import ScanConfig
 from pipeline.engine.ledger import Ledger
@@ -64,7 +63,7 @@ class RunView:
 
     @cached_property
     def order(self) -> tuple[Hotspot, ...]:
-        """The hotspots in the order of the report."""
+        """The hotspots, worst in simulation first; by rank without simulation."""
         return sort_worst_first(self.hotspots, self.verdicts) if self.verdicts else self.hotspots
 
     @cached_property
@@ -75,15 +74,6 @@ class RunView:
             self.draw_print(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grow(self.job.core_dbu))
             for _, defect in failing[: self.config.report.contours]
         ]
-
-    @cached_property
-    def contours(self) -> dict[int, Sequence[Polygon]]:
-        """Id of each hotspot that the report shows to the contours of its clip."""
-        return {
-            spot.id: self.draw_print(defect, spot.core(self.job.clip_dbu)).contours
-            for spot in self.order[: self.config.report.top]
-            if (defect := self.worst(spot))
-        }
 
     def worst(self, spot: Hotspot) -> Defect | None:
         """Return the worst defect of a hotspot; None if it prints or was not simulated."""

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from stages.contracts import Box
+from stages.contracts import Box, Hotspot
 from stages.exports.pages.formats import round_down
+from stages.exports.pages.kinds import NOT_SIMULATED, PRINTS, name_kind
 from stages.exports.pages.report_data import ReportData
 
 _SIDE = 1000.0
 _DOTS = 500
+_LARGE = 10
+"""Dots drawn large: the first cards."""
 _REGIONS = 1000
 _CELLS = 60
 _BINS = 20
@@ -50,9 +53,12 @@ def draw_map(data: ReportData) -> dict[str, Any]:
                 "x": round((spot.x_dbu - extent.x_min) * scale, 2),
                 "y": round((extent.y_max - spot.y_dbu) * scale, 2),
                 "spot": spot,
+                "large": index < min(_LARGE, data.shown),
+                "result": _name_result(spot, data),
             }
-            for spot in data.hotspots[:_DOTS]
+            for index, spot in enumerate(data.ordered[:_DOTS])
         ],
+        "large": min(_LARGE, data.shown),
         "density": _shade_cells(data, scale) if len(data.hotspots) > _DOTS else [],
         "not_scanned": [
             _place_box(region.box, extent, scale, least=6.0)
@@ -61,6 +67,14 @@ def draw_map(data: ReportData) -> dict[str, Any]:
         "ticks_x": _place_ticks(extent.x_min, extent.width, data.dbu_nm),
         "ticks_y": _place_ticks(extent.y_min, extent.height, data.dbu_nm),
     }
+
+
+def _name_result(spot: Hotspot, data: ReportData) -> str:
+    """Return the class that colours a dot; all are equal where nothing was to be simulated."""
+    if data.verdicts is None:
+        return "fails"
+    kind = name_kind(data.verdicts.get(spot.id))
+    return {PRINTS: "prints", NOT_SIMULATED: "unknown"}.get(kind, "fails")
 
 
 def _place_box(box: Box, extent: Box, scale: float, least: float = 0.0) -> dict[str, float]:

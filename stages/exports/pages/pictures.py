@@ -20,6 +20,11 @@ from stages.contracts import Box, Bytes, Float32s, Floats, Int64s
 _LAYER_COLOURS = ((62, 124, 186), (217, 160, 40), (46, 150, 110), (168, 92, 160))
 
 
+def name_colour(index: int) -> str:
+    """Return the colour of a layer in the pictures, as CSS."""
+    return "#{:02x}{:02x}{:02x}".format(*_LAYER_COLOURS[index % len(_LAYER_COLOURS)])
+
+
 def draw_rects(rects: Int64s, window: Box, side: float) -> str:
     """Return the path of rectangles, cut to a window that is drawn `side` units wide."""
     x_0, y_0, x_1, y_1 = window.as_tuple()

@@ -9,6 +9,7 @@ promise  the page needs no network and no script; an incomplete scan never looks
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,20 @@ from stages.exports.pages.formats import (
     format_um,
     round_down,
 )
-from stages.exports.pages.pictures import draw_polygons, encode_png, locate_evidence, to_picture
+from stages.exports.pages.kinds import count_kinds
+from stages.exports.pages.pictures import (
+    draw_polygons,
+    encode_png,
+    locate_evidence,
+    name_colour,
+    to_picture,
+)
 from stages.exports.pages.report_data import ReportData
 
-_GROUPS = 15
+_GROUPS = 8
 _REGIONS = 12
+_DARKEST = 0.3
+"""Opacity of the strongest evidence: the shapes and the defect under it stay visible."""
 _SHADED = 0.3
 """Places are shaded whose evidence is over this share of the strongest."""
 
@@ -51,13 +61,16 @@ def render_report(data: ReportData) -> str:
         "um": lambda value_dbu: format_um(value_dbu, data.dbu_nm),
         "seconds": format_seconds,
     }
-    cards = [_make_card(spot, data) for spot in (data.order or data.hotspots)[: data.shown]]
+    cards = [_make_card(spot, data) for spot in data.ordered[: data.shown]]
     groups = _group_by_pattern(data)
     return environment.get_template("report.html").render(
         data=data,
         cards=cards,
         groups=groups[:_GROUPS],
         group_count=len(groups),
+        kinds=() if data.verdicts is None else count_kinds(data.hotspots, data.verdicts),
+        sampled_by_rule=any(spot.rule != "grid" for spot in data.hotspots),
+        colours=[name_colour(index) for index in range(len(data.layers))],
         regions=data.not_scanned[:_REGIONS],
         map=draw_map(data),
         histogram=draw_histogram(data),
@@ -103,7 +116,7 @@ def _shade_evidence(adds: Float32s | None, side: float) -> list[dict[str, float]
     wide, high = side / adds.shape[1], side / adds.shape[0]
     return [
         {"x": column * wide, "y": side - (row + 1) * high, "w": wide, "h": high,
-         "shade": round(0.5 * float(adds[row, column] / adds.max()), 2)}
+         "shade": round(_DARKEST * float(adds[row, column] / adds.max()), 2)}
         for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
     ]  # fmt: skip
 
@@ -113,13 +126,26 @@ def _draw_print(spot: Hotspot, data: ReportData) -> dict[str, Any]:
     verdict = None if data.verdicts is None else data.verdicts.get(spot.id)
     side = data.raster.clip_px
     window = spot.core(side * data.raster.pixel_dbu(data.dbu_nm))
-    worst = verdict and verdict.worst
+    worst = verdict.worst if verdict else None
+    at = to_picture(worst.x_dbu, worst.y_dbu, window, side) if worst else None
+    # Of a hotspot of several clips, the worst defect may lie in the core of another one.
+    inside = at is not None and all(0 <= along <= side for along in at)
     return {
         "verdict": verdict,
+        # Sorts by severity, then hotspots that were not simulated, then those that print.
+        "severity_rank": 2 if verdict and not worst else -worst.severity if worst else 1,
         "asked": data.to_simulate is None or spot.id in data.to_simulate,
         "contour": draw_polygons(data.contours.get(spot.id, ()), window, side),
-        "defect_at": worst and to_picture(worst.x_dbu, worst.y_dbu, window, side),
+        "defect_at": at if inside else None,
+        "defect_beyond": _point_towards(at, side) if at and not inside else None,
     }
+
+
+def _point_towards(at: tuple[float, float], side: float) -> dict[str, float]:
+    """Return an arrow at the edge of a picture that points to a place outside it, in degrees."""
+    x, y = (min(max(along, 0.03 * side), 0.97 * side) for along in at)
+    angle = math.degrees(math.atan2(at[1] - y, at[0] - x))
+    return {"x": round(x, 2), "y": round(y, 2), "angle": round(angle, 1)}
 
 
 def _group_by_pattern(data: ReportData) -> list[dict[str, Any]]:

@@ -94,13 +94,18 @@ class ReportData:
     to_simulate: Set[int] | None = None
     """Ids of the hotspots that were to be simulated; all when `verdicts` are and this is not."""
     order: tuple[Hotspot, ...] | None = None
-    """The hotspots in the order of their pictures; by rank by default."""
+    """The hotspots in the order of their cards; by rank by default."""
     contours: Mapping[int, Sequence[Polygon]] = field(default_factory=dict)
     """Id of a shown hotspot to its printed contours at the corner of its worst defect, in dbu."""
     evidence: Mapping[int, Float32s] = field(default_factory=dict)
     """Id of a shown hotspot to what each place adds to its log odds, (row, column), rows upward."""
     known: Mapping[int, KnownHotspot] = field(default_factory=dict)
     """Id of a shown hotspot to the most similar one that the model was trained on."""
+
+    @property
+    def ordered(self) -> tuple[Hotspot, ...]:
+        """The hotspots in the order of their cards."""
+        return self.hotspots if self.order is None else self.order
 
     @property
     def not_simulated(self) -> int:

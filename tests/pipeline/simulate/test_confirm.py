@@ -112,7 +112,7 @@ def test_what_the_model_is_sure_of_may_be_left_to_it(small_scan: SmallScan, tmp_
     assert result.metrics["hotspots_not_asked"] == answers["hot"] > 0
     assert answers["review"] > 0
     page = (result.run.report / "index.html").read_text()
-    assert "not asked: the model is sure" in page
+    assert "skipped: the model is confident" in page
     assert "INCOMPLETE" not in page
 
 

@@ -12,7 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from stages.contracts import Box, Hotspot, RasterSpec
+from stages.contracts import Box, Defect, Hotspot, RasterSpec, Verdict
 from stages.exports.pages.pictures import locate_evidence
 from stages.exports.pages.report import render_report
 from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
@@ -210,7 +210,7 @@ class TestHotspots:
         page = Page(render_report(data))
         assert "capped: showing 5 of 100" in page.text
         assert [int(card["data-rank"]) for card in page.with_class("card")] == [1, 2, 3, 4, 5]
-        assert "capped: 15 of 34, by best score" in page.text
+        assert "capped: 8 of 34, by best score" in page.text
 
     def test_dot_is_where_the_hotspot_is(self):
         page = Page(render_report(replace(DATA, hotspots=(make_spot(1, 25_000, 90_000),))))
@@ -240,6 +240,117 @@ class TestHotspots:
         (rect,) = [attrs for _, attrs in page.tags if attrs.get("stroke-dasharray")]
         assert [float(rect[key]) for key in ("x", "y", "width", "height")] == [0, 750, 500, 250]
         assert "whole region of interest was scanned" in page.text
+
+
+def make_verdict(kind: str, severity: float, spot: Hotspot) -> Verdict:
+    return Verdict(2, Defect(kind, spot.x_dbu + 40, spot.y_dbu, "defocus", severity))
+
+
+SPOTS = DATA.hotspots
+CONFIRMED = replace(
+    DATA,
+    verdicts={
+        1: Verdict(0, None),
+        2: make_verdict("line_end", 0.5, SPOTS[1]),
+        3: make_verdict("pinch", 0.8, SPOTS[2]),
+        4: make_verdict("pinch", 0.25, SPOTS[3]),
+        5: make_verdict("pinch", 0.3, SPOTS[4]),
+    },
+    to_simulate=frozenset(range(1, 7)),
+    order=tuple(SPOTS[n - 1] for n in (3, 2, 5, 4, 6, 7, 1)),
+)
+
+
+class TestSimulated:
+    def test_the_banner_counts_what_fails_and_what_prints(self) -> None:
+        whole = replace(CONFIRMED, to_simulate=frozenset(range(1, 6)))
+        said = "7 hotspots; 4 fail in simulation, 1 prints, 2 not simulated"
+        assert f"Complete: {said} " in Page(render_report(whole)).text
+        text = Page(render_report(CONFIRMED)).text  # the sixth should have been simulated
+        assert "1 hotspot not simulated." in text
+        assert "7 hotspots found in the rest: 4 fail in simulation, 1 prints, 2 not" in text
+
+    def test_the_table_by_kind(self) -> None:
+        text = Page(render_report(CONFIRMED)).text
+        rows = "pinch 3 0.80 0.30 line end 1 0.50 0.50 prints 1 – – not simulated 2 – –"
+        assert f"Kind Hotspots Worst severity Median severity {rows} Scores" in text
+        assert "Worst severity" not in Page(render_report(DATA)).text
+
+    def test_dots_have_three_colours_and_the_first_cards_are_large(self) -> None:
+        page = Page(render_report(replace(CONFIRMED, shown=2)))
+        drawn = [dot["class"] for dot in reversed(page.with_class("dot"))]
+        assert drawn == [
+            "dot fails large", "dot fails large", "dot fails", "dot fails",
+            "dot unknown", "dot unknown", "dot prints",
+        ]  # fmt: skip
+        assert [int(card["data-rank"]) for card in page.with_class("card")] == [3, 2]
+        for words in ("fails in simulation prints in simulation not simulated", "first 2 cards"):
+            assert words in page.text
+        assert "H3 pinch, severity 0.80, score 1.000 at 5.000, 90.000 µm" in page.text
+
+    def test_the_key_names_the_colours_that_are_drawn(self) -> None:
+        spots = tuple(make_spot(n) for n in range(1, 601))
+        verdicts = {s.id: make_verdict("pinch", 0.5, s) for s in spots[:550]}
+        told = replace(DATA, hotspots=spots, verdicts=verdicts, to_simulate=frozenset(verdicts))
+        text = Page(render_report(told)).text
+        assert "fails in simulation large: the first 10 cards below dots: the first 500" in text
+
+    def test_without_simulation_dots_have_one_colour(self) -> None:
+        page = Page(render_report(DATA))
+        assert {dot["class"] for dot in page.with_class("dot")} == {"dot fails large"}
+        assert "in simulation" not in page.text.split("Words")[0]
+
+    def test_cards_label_severity_and_score(self) -> None:
+        text = Page(render_report(CONFIRMED)).text
+        assert "H3 score 1.000 severity 0.80 (pinch)" in text
+        assert "H1 score 1.000 prints" in text
+        assert "H6 score 0.999 not simulated" in text
+        assert text.count("skipped: the model is confident") == 1  # the seventh
+        assert "defect, µm 5.040, 90.000" in text
+
+    def test_the_defect_is_drawn_over_the_evidence(self) -> None:
+        adds = np.ones((2, 2), np.float32)
+        pictures = {3: np.zeros((2, 64, 64), np.uint8)}
+        page = Page(render_report(replace(CONFIRMED, pictures=pictures, evidence={3: adds})))
+        drawn = [attrs.get("class") for _, attrs in page.tags]
+        assert drawn.index("defect") > len(drawn) - 1 - drawn[::-1].index("evidence")
+        assert page.with_class("beyond") == []
+        assert len(page.with_class("likely")) == 1  # the key's: simulation knows the place
+
+
+def test_an_arrow_points_to_a_defect_outside_the_picture() -> None:
+    far = Verdict(1, Defect("pinch", SPOTS[2].x_dbu + 1_400, SPOTS[2].y_dbu, "defocus", 0.8))
+    pictures = {3: np.zeros((2, 64, 64), np.uint8)}
+    page = Page(render_report(replace(CONFIRMED, verdicts={3: far}, pictures=pictures)))
+    assert page.with_class("defect") == []
+    assert "defect, µm 6.400, 90.000 outside the picture" in page.text
+    (arrow,) = page.with_class("beyond")
+    assert arrow["transform"].startswith("translate(62.08 32.0) rotate(0.0)")  # at the right edge
+
+
+def test_patterns_are_listed_only_where_hotspots_share_one() -> None:
+    distinct = tuple(replace(spot, group=spot.id) for spot in SPOTS)
+    text = Page(render_report(replace(DATA, hotspots=distinct))).text
+    assert "Complete: 7 hotspots Recall" not in text
+    assert "Complete: 7 hotspots The whole" in text
+    assert "Shown by" not in text
+    assert "distinct patterns among them" not in text
+    assert "group" not in text.split("Words")[0]
+    assert "Shown by" in Page(render_report(DATA)).text
+
+
+def test_a_card_leaves_out_what_is_the_same_everywhere() -> None:
+    spots = tuple(replace(spot, rule="grid") for spot in SPOTS)
+    text = Page(render_report(replace(DATA, hotspots=spots, occurrences={1: 1}))).text
+    assert "rule grid" not in text
+    assert "1 time" not in text
+    assert "rule tip to tip" in Page(render_report(DATA)).text
+
+
+def test_names_in_the_key_are_escaped() -> None:
+    html = render_report(replace(DATA, layers=("<i>68</i>", "\u202e69")))
+    assert "<i>68</i>" not in html
+    assert html.count("layer &lt;i&gt;68") == 1
 
 
 class TestPicture:
@@ -285,8 +396,8 @@ def test_the_nearest_known_hotspot_is_shown_with_its_distance():
     page = Page(render_report(replace(DATA, known={1: known})))
     (shown,) = page.with_class("known")
     assert shown["src"].startswith("data:image/png;base64,")
-    assert "at distance 0.12" in page.text
-    assert "Nearest known: of the hotspots that the model was trained on" in page.text
+    assert "nearest known 0.12" in page.text
+    assert "distance between the embeddings: 0 identical, 2 opposite" in page.text
     assert not Page(render_report(DATA)).with_class("known")
 
 
@@ -296,14 +407,16 @@ def test_the_evidence_for_a_hotspot_is_shaded():
     page = Page(render_report(shown))
     cells = [tuple(float(c[k]) for k in ("x", "y", "width", "height", "fill-opacity"))
              for c in page.with_class("evidence")]  # fmt: skip
-    assert cells == [(0, 0, 32, 32, 0.5), (32, 0, 32, 32, 0.25)]
-    assert "Red: the evidence for a hotspot" in page.text
-    (cross,) = page.with_class("likely")
+    assert cells == [(0, 0, 32, 32, 0.3), (32, 0, 32, 32, 0.15)]
+    assert "what raised the score" in page.text
+    key, cross = page.with_class("likely")
+    assert key["d"] == "M1 5.5h9M5.5 1v9"
     x = 32 + (-(2.0**2) + 1.0**2) / (0.1**2 + 2.0**2 + 1.0**2) * 16 + 0.1**2 / 5.01 * 16
     assert float(cross["d"].split()[0].removeprefix("M")) == pytest.approx(x - 2, abs=0.05)
     assert "most likely at" in page.text
     negative = Page(render_report(replace(shown, evidence={1: -adds})))
-    assert negative.with_class("evidence") == negative.with_class("likely") == []
+    assert negative.with_class("evidence") == []
+    assert negative.with_class("likely") == [key]
 
 
 def test_the_most_likely_place_is_in_the_core() -> None:

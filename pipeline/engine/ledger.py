@@ -66,14 +66,14 @@ class UnitOutcome:
     """What was counted, by name; summed over units in `Ledger.totals`."""
     checksum: str = ""
     """Digest of what the unit wrote, see `pipeline.engine.checksums.seal`."""
-    files: tuple[str, ...] = ()
-    """What the unit wrote, relative to the run directory."""
     seconds: float = 0.0
     """Wall time of the unit; stamped by the executor."""
     error: str = ""
     """Why it failed, for the user."""
     trace: str = ""
     """The whole traceback of a failure; kept beside the ledger, see `pipeline.engine.failures`."""
+    files: tuple[str, ...] = ()
+    """What the unit wrote, relative to the run directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +246,8 @@ def _digest(row: Sequence[object]) -> str:
 def _outcome_of(row: Sequence[Any]) -> UnitOutcome:
     stage, unit, status, counts, checksum, files, seconds, error = row
     return UnitOutcome(
-        stage, unit, Status(status), json.loads(counts), checksum, tuple(json.loads(files)),
-        seconds, error,
+        stage, unit, Status(status), json.loads(counts), checksum, seconds, error,
+        files=tuple(json.loads(files)),
     )  # fmt: skip
 
 

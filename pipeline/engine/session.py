@@ -81,7 +81,13 @@ class Session:
             seconds = time.monotonic() - started
             self.ledger.record(
                 UnitOutcome(
-                    stage, "all", Status.DONE, written.counts, checksum, written.files, seconds
+                    stage,
+                    "all",
+                    Status.DONE,
+                    written.counts,
+                    checksum,
+                    seconds,
+                    files=written.files,
                 )
             )
             self.add_time(stage, seconds)

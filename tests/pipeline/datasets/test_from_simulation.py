@@ -126,7 +126,7 @@ def test_a_stopped_labelling_goes_on_to_the_same_dataset(
     [
         ({"layers": ()}, UsageError, "no layer to label; give --layer"),
         ({"process": "krf131"}, UsageError, "no process 'krf131'; give one of arfi45, krf130"),
-        ({"layout": CHECKOUT / "no.gds"}, LayoutError, r"no\.gds is not there"),
+        ({"layout": CHECKOUT / "no.gds"}, LayoutError, r"no\.gds: No such file"),
     ],
 )
 def test_what_cannot_be_labelled_is_refused_before_anything_is_written(

@@ -197,14 +197,17 @@ def test_a_missing_ledger_cannot_be_read(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_garbage_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_garbage_is_set_aside_and_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"GDSII stream, not a database" * 100)
     before = path.read_bytes()
     with pytest.raises(UsageError, match="damaged or no ledger"):
-        Ledger(path)
+        Ledger(path, read_only=True)
     assert path.read_bytes() == before
-    assert running_driver(path) is None  # the lock went with the refusal
+    with Ledger(path) as ledger:
+        assert ledger.finished("clips") == {}
+    assert path.with_name("ledger.sqlite.damaged").read_bytes() == before
+    assert running_driver(path) is None
 
 
 def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -218,7 +221,7 @@ def test_another_programs_database_is_refused_and_left_alone(tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
-def test_a_damaged_ledger_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_ledger_is_refused_to_readers_and_set_aside_by_a_driver(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     with Ledger(path) as ledger:
         for number in range(500):
@@ -228,7 +231,9 @@ def test_a_damaged_ledger_is_refused(tmp_path: Path) -> None:
         file.seek(size // 2)
         file.write(b"\xff" * (size // 2))
     with pytest.raises(UsageError, match="damaged"):
-        Ledger(path)
+        Ledger(path, read_only=True)
+    with Ledger(path) as ledger:
+        assert ledger.finished(DONE.stage) == {}
 
 
 def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:

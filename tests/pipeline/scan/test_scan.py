@@ -128,7 +128,7 @@ def test_a_directory_that_is_no_run_is_left_alone(small_scan: SmallScan, tmp_pat
 
 
 def test_a_missing_layout_is_named(small_scan: SmallScan, tmp_path: Path) -> None:
-    with pytest.raises(LayoutError, match=r"nowhere\.gds is not there"):
+    with pytest.raises(LayoutError, match=r"nowhere\.gds: No such file"):
         SmallScan(tmp_path / "nowhere.gds", small_scan.model)(tmp_path / "run")
 
 

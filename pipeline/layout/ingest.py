@@ -38,7 +38,7 @@ from pipeline.layout.reader_process import (
     is_packed_file,
     open_packed,
     run_reader,
-    started_reader,
+    start_reader,
 )
 from pipeline.layout.unpack import GDSII_MAGIC, GZIP_MAGIC, require_magic, unpack
 from stages.contracts import Int64s, Layer, PackedLayout
@@ -50,8 +50,15 @@ if TYPE_CHECKING:
     from stages.layout.info import LayoutInfo
 
 __all__ = [
-    "Limits", "open_packed", "pack_into", "read_boxes", "read_info", "read_layout",
-    "require_layout", "scratch_beside", "sha256_of",
+    "Limits",
+    "compute_sha256",
+    "create_scratch",
+    "open_packed",
+    "pack_into",
+    "read_boxes",
+    "read_info",
+    "read_layout",
+    "require_layout",
 ]  # fmt: skip
 
 DEFAULT_LIMITS = Limits()
@@ -107,11 +114,11 @@ def pack_into(
     if directory.exists() and not all(is_packed_file(entry) for entry in directory.iterdir()):
         raise ConfigError(f"{directory} exists and is no packed layout; choose another directory")
     request = {"layers": [str(layer) for layer in layers], "cell": cell}
-    with scratch_beside(directory) as scratch:
+    with create_scratch(directory) as scratch:
         out, notes = _read(path, scratch, request, limits)
         record = json.loads((out / LAYOUT_FILE).read_text())
         record["warnings"] = list(dict.fromkeys((*record["warnings"], *notes)))
-        record |= {"source": path.name, "sha256": sha256_of(path)}
+        record |= {"source": path.name, "sha256": compute_sha256(path)}
         (out / LAYOUT_FILE).write_text(json.dumps(record, indent=1) + "\n")
         packed = open_packed(out)
         _check_extent(path, packed, limits)
@@ -195,14 +202,14 @@ def require_layout(path: Path) -> None:
         )
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """Return the digest of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def scratch_beside(directory: Path) -> Iterator[Path]:
+def create_scratch(directory: Path) -> Iterator[Path]:
     """Give a folder on the same disk, so that a rename moves what is in it; a kill's is removed."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{directory.name[:_NAME_CHARACTERS]}."
@@ -219,7 +226,7 @@ def _read(
 ) -> tuple[Path, tuple[str, ...]]:
     """Check the file and run the reader; return the folder of the answer, and the warnings."""
     packs = "layers" in request and "boxes" not in request
-    with started_reader(scratch / "reader.log", packs=packs) as reader:
+    with start_reader(scratch / "reader.log", packs=packs) as reader:
         file, notes = _check(path, scratch, limits)
         try:
             run_reader(reader, file, scratch / "out", request, limits)
@@ -236,11 +243,11 @@ def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, 
     file, check = path.resolve(), StreamCheck(extent_mm=limits.extent_mm)
     notes: tuple[str, ...] = ()
     try:
-        head = _head(file)
+        head = _read_head(file)
         if head.startswith(GZIP_MAGIC):
             file = scratch / "unpacked"
             notes = _unpack_and_check(path, file, limits, check)
-            head = _head(file)
+            head = _read_head(file)
         else:
             require_magic(head)
         if head.startswith(GDSII_MAGIC):
@@ -253,7 +260,7 @@ def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, 
     return file, notes
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(len(OASIS_MAGIC))
 
@@ -271,8 +278,8 @@ def _unpack_and_check(
             nonlocal told
             if written - told >= _CHECKED_BYTES:
                 told = written
-                if _head(target).startswith(GDSII_MAGIC):
-                    beside.submit(check.see, np.memmap(target, np.uint8, "r", shape=written))
+                if _read_head(target).startswith(GDSII_MAGIC):
+                    beside.submit(check.advance, np.memmap(target, np.uint8, "r", shape=written))
             if check.is_over:  # by a fault, perhaps
                 check.report(np.memmap(target, np.uint8, "r", shape=written))
             return check.is_over

@@ -48,7 +48,7 @@ class Limits(ReadLimits):
 
 
 @contextmanager
-def started_reader(log: Path, *, packs: bool) -> Iterator[Reader]:
+def start_reader(log: Path, *, packs: bool) -> Iterator[Reader]:
     """Start the child, which imports what it needs and waits; it does not outlive this.
 
     Parameters
@@ -135,7 +135,7 @@ def open_packed(directory: Path) -> PackedLayout:
         record = json.loads((directory / LAYOUT_FILE).read_text())
         layers = tuple(Layer.parse(text) for text in record["layers"])
         packed = tuple(
-            PackedLayer(**{name: _mapped(directory, number, name) for name in _ARRAYS})
+            PackedLayer(**{name: _map_array(directory, number, name) for name in _ARRAYS})
             for number in range(len(layers))
         )
         return PackedLayout(
@@ -153,12 +153,12 @@ def is_packed_file(path: Path) -> bool:
     return path.name == LAYOUT_FILE or path.suffix == ".npy"
 
 
-def _array_file(directory: Path, layer: int, name: str) -> Path:
+def _locate_array(directory: Path, layer: int, name: str) -> Path:
     return directory / f"{layer}.{name}.npy"
 
 
-def _mapped(directory: Path, layer: int, name: str) -> Any:
-    return np.load(_array_file(directory, layer, name), mmap_mode="r", allow_pickle=False)
+def _map_array(directory: Path, layer: int, name: str) -> Any:
+    return np.load(_locate_array(directory, layer, name), mmap_mode="r", allow_pickle=False)
 
 
 def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
@@ -184,7 +184,7 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
 
 def _serve(*, packs: bool) -> None:
     # what reads a file stays out of the parent
-    from stages.layout.builder import describe_layout, load_kernels, pack_layout, shape_boxes
+    from stages.layout.builder import describe_layout, load_kernels, pack_layout, read_shape_boxes
 
     if packs:
         load_kernels()  # while the file is unpacked and checked
@@ -199,7 +199,7 @@ def _serve(*, packs: bool) -> None:
         if "layers" in request:
             layers = [Layer.parse(text) for text in request["layers"]]
             if "boxes" in request:
-                boxes = shape_boxes(file, layers, request["cell"], limits)
+                boxes = read_shape_boxes(file, layers, request["cell"], limits)
                 np.savez(out / BOXES_FILE, *boxes)
             else:
                 _save(out, pack_layout(file, layers, request["cell"], limits))
@@ -212,7 +212,7 @@ def _serve(*, packs: bool) -> None:
 def _save(directory: Path, layout: PackedLayout) -> None:
     for number, packed in enumerate(layout.packed):
         for name in _ARRAYS:
-            np.save(_array_file(directory, number, name), getattr(packed, name))
+            np.save(_locate_array(directory, number, name), getattr(packed, name))
     record: dict[str, Any] = {
         "top": layout.top,
         "dbu_nm": layout.dbu_nm,

@@ -58,9 +58,9 @@ def unpack(
     written = after_end = 0
     is_over = False
     with path.open("rb") as source, target.open("wb") as sink:
-        stream = _Inflated(source)
+        stream = _GzipReader(source)
         try:
-            for chunk in stream.chunks():
+            for chunk in stream.read_chunks():
                 if not written:
                     require_magic(chunk)
                 if is_over:
@@ -71,7 +71,7 @@ def unpack(
                     written += len(chunk)
                     is_over = see(written)
                 if written > most_bytes or after_end > MOST_AFTER_END:
-                    raise LayoutError(_refusal(written, most_bytes, after_end))
+                    raise LayoutError(_explain_limit(written, most_bytes, after_end))
         except (EOFError, zlib.error) as error:
             raise LayoutError(f"gzip is damaged after {written} bytes: {error}") from error
         if not written:
@@ -79,7 +79,7 @@ def unpack(
     return stream.warnings
 
 
-def _refusal(written: int, most_bytes: int, after_end: int) -> str:
+def _explain_limit(written: int, most_bytes: int, after_end: int) -> str:
     if after_end > MOST_AFTER_END:
         return f"over {MOST_AFTER_END} bytes follow the layout in the gzip, {written} bytes long"
     return (
@@ -88,14 +88,14 @@ def _refusal(written: int, most_bytes: int, after_end: int) -> str:
     )
 
 
-class _Inflated:
+class _GzipReader:
     """The members of a gzip file one after the other, in chunks of bounded size."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
         self.warnings: tuple[str, ...] = ()
 
-    def chunks(self) -> Iterator[bytes]:
+    def read_chunks(self) -> Iterator[bytes]:
         engine = zlib.decompressobj(wbits=31)
         packed = self._source.read(_CHUNK_BYTES)
         while packed or not engine.eof:

@@ -86,7 +86,7 @@ def read_clips_in_parts(run: Run, tiles: list[str]) -> Iterator[tuple[Clips, Byt
             part, held = [], 0
 
 
-def clips_of(
+def read_pattern_clips(
     run: Run, tiles: list[str], chosen: npt.NDArray[np.bool_]
 ) -> tuple[Clips, Int64s, Bytes]:
     """Return the clips of chosen patterns, with the pattern and key of each.
@@ -97,7 +97,7 @@ def clips_of(
         (patterns,) which.
     """
     numbers = np.flatnonzero(chosen)
-    (wanted,) = pattern_rows(run, numbers, "key")
+    (wanted,) = read_pattern_rows(run, numbers, "key")
     found = [(Clips.concatenate([]), numbers[:0], wanted[:0])]
     for clips, keys in read_clips_in_parts(run, tiles) if len(numbers) else ():
         place = locate_keys(keys, wanted)
@@ -154,14 +154,14 @@ def create_patterns(
     os.replace(unfinished, run.patterns)
 
 
-def shard_rows(shard: int, shard_patterns: int, patterns: int) -> slice:
+def compute_shard_rows(shard: int, shard_patterns: int, patterns: int) -> slice:
     """Return the patterns of a shard: whole chunks, so that no other task writes into them."""
     chunk = min(CHUNK_PATTERNS, shard_patterns)
     rows = -(-shard_patterns // chunk) * chunk
     return slice(shard * rows, min((shard + 1) * rows, patterns))
 
 
-def shard_count(shard_patterns: int, patterns: int) -> int:
+def count_shards(shard_patterns: int, patterns: int) -> int:
     """Return the number of shards."""
     chunk = min(CHUNK_PATTERNS, shard_patterns)
     return -(-patterns // (-(-shard_patterns // chunk) * chunk))
@@ -170,16 +170,16 @@ def shard_count(shard_patterns: int, patterns: int) -> int:
 def read_patterns(run: Run, *names: str) -> tuple[npt.NDArray[Any], ...]:
     """Return whole columns of ``patterns.zarr``."""
     group = zarr.open_group(run.patterns, mode="r")
-    return tuple(np.asarray(_array(group, name)[...]) for name in names)
+    return tuple(np.asarray(_open_array(group, name)[...]) for name in names)
 
 
-def shard_files(shard: int) -> tuple[str, ...]:
+def list_shard_files(shard: int) -> tuple[str, ...]:
     """Return the files of a shard's pictures and scores, relative to the run directory."""
     chunks = ("raster/c/{}/0/0/0", "score/c/{}", "embedding/c/{}/0")
     return tuple(f"patterns.zarr/{chunk.format(shard)}" for chunk in chunks)
 
 
-def pattern_files(run: Run) -> tuple[str, ...]:
+def list_pattern_files(run: Run) -> tuple[str, ...]:
     """Return the files of what is known of the patterns before they are scored."""
     known = [f"patterns.zarr/{name}" for name in KNOWN]
     scored = [f"patterns.zarr/{name}/zarr.json" for name in ("raster", "score", "embedding")]
@@ -189,22 +189,22 @@ def pattern_files(run: Run) -> tuple[str, ...]:
 def write_shard(run: Run, rows: slice, raster: Bytes, score: Float32s, embedding: Any) -> None:
     """Write one shard's pictures and scores."""
     group = zarr.open_group(run.patterns, mode="r+")
-    _array(group, "raster")[rows] = raster
-    _array(group, "embedding")[rows] = embedding
-    _array(group, "score")[rows] = score
+    _open_array(group, "raster")[rows] = raster
+    _open_array(group, "embedding")[rows] = embedding
+    _open_array(group, "score")[rows] = score
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+def _open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     array = group[name]
     if not isinstance(array, zarr.Array):
         raise RunMismatchError(f"{name} in {group.store_path} is no array; scan into a new run")
     return array
 
 
-def pattern_rows(run: Run, rows: slice | Int64s, *names: str) -> tuple[npt.NDArray[Any], ...]:
+def read_pattern_rows(run: Run, rows: slice | Int64s, *names: str) -> tuple[npt.NDArray[Any], ...]:
     """Return columns of chosen patterns; ``x_dbu`` and ``y_dbu`` are the place of each."""
     group = zarr.open_group(run.patterns, mode="r")
     if isinstance(rows, slice):
-        return tuple(np.asarray(_array(group, name)[rows]) for name in names)
+        return tuple(np.asarray(_open_array(group, name)[rows]) for name in names)
     each, back = np.unique(rows, return_inverse=True)  # a chunk is read once, in order
-    return tuple(np.asarray(_array(group, name).oindex[each])[back] for name in names)
+    return tuple(np.asarray(_open_array(group, name).oindex[each])[back] for name in names)

@@ -1,7 +1,7 @@
 """The distinct pictures of a scan, sorted on disk so that only a few ranges are in memory.
 
 in       keys and centres of clips, part by part
-out      `Tallied`: how many distinct pictures there are, and these in order of first place
+out      `DistinctPictures`: how many distinct pictures there are, and these in order of first place
 promise  the same pictures in the same order, however the clips are divided
 
 Rows are divided on disk by ranges of their keys, so that all clips of a picture come together; each
@@ -21,7 +21,7 @@ import numpy.typing as npt
 from stages.contracts import Bytes, Int64s
 from stages.patterns import KEY_BYTES, Tally, tally
 
-TOGETHER = 1 << 18
+ROWS_IN_MEMORY = 1 << 18
 """About how many clips of a key range, or pictures of a strip, are in memory at once."""
 
 _ROW = np.dtype(
@@ -33,7 +33,7 @@ Rows = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Tallied:
+class DistinctPictures:
     """The distinct pictures of all clips, on disk."""
 
     ranges: tuple[Rows, ...]
@@ -56,16 +56,16 @@ class Tallied:
                     for part, edge in zip(self.ranges, edges, strict=True)
                 ]
             )
-            yield _tally_of(rows[np.lexsort((rows["x_dbu"], rows["y_dbu"]))])
+            yield _unpack_rows(rows[np.lexsort((rows["x_dbu"], rows["y_dbu"]))])
 
 
-def tallied(
+def tally_on_disk(
     parts: Iterable[tuple[Bytes, Int64s, Int64s]],
     clips: int,
     scratch: Path,
     *,
-    together: int = TOGETHER,
-) -> Tallied:
+    together: int = ROWS_IN_MEMORY,
+) -> DistinctPictures:
     """Tally clips.
 
     Parameters
@@ -82,12 +82,12 @@ def tallied(
         file.touch()
     for keys, x_dbu, y_dbu in parts:
         some = tally(keys, np.ones(len(keys), np.int64), x_dbu, y_dbu)
-        _divide(_rows_of(some), files)
+        _divide(_pack_rows(some), files)
     for file in files:
         rows = np.fromfile(file, _ROW)
         found = tally(rows["key"], rows["count"], rows["x_dbu"], rows["y_dbu"])
-        _rows_of(found).tofile(file)
-    return Tallied(tuple(_mapped(file) for file in files), together)
+        _pack_rows(found).tofile(file)
+    return DistinctPictures(tuple(_map_rows(file) for file in files), together)
 
 
 def _divide(rows: Rows, files: Sequence[Path]) -> None:
@@ -103,17 +103,17 @@ def _divide(rows: Rows, files: Sequence[Path]) -> None:
                 rows[start:end].tofile(sink)
 
 
-def _rows_of(found: Tally) -> Rows:
+def _pack_rows(found: Tally) -> Rows:
     rows = np.empty(len(found), _ROW)
     for name in _ROW.names or ():
         rows[name] = getattr(found, name)
     return rows
 
 
-def _tally_of(rows: Rows) -> Tally:
+def _unpack_rows(rows: Rows) -> Tally:
     return Tally(**{name: rows[name].copy() for name in _ROW.names or ()})
 
 
-def _mapped(file: Path) -> Rows:
+def _map_rows(file: Path) -> Rows:
     # Nothing cannot be mapped.
     return np.memmap(file, _ROW, "r") if file.stat().st_size else np.empty(0, _ROW)

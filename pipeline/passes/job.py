@@ -25,7 +25,7 @@ OPC = ("none", "model")
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class DrawSettings:
     """How clips are drawn."""
 
     run: Path
@@ -58,7 +58,7 @@ class ReusableRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut(Drawn):
+class CutSettings(DrawSettings):
     """How an area is cut into clips."""
 
     tile_dbu: int
@@ -91,7 +91,7 @@ class Cut(Drawn):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job(Cut):
+class Job(CutSettings):
     """Everything a task of a scan needs beside its unit."""
 
     model: ModelFile
@@ -101,7 +101,7 @@ class Job(Cut):
     shard_patterns: int
 
 
-def process_behind(model: ScanModel) -> Process:
+def load_model_process(model: ScanModel) -> Process:
     """Return the process whose failures a model was trained on, as it was then.
 
     Raises
@@ -182,13 +182,13 @@ def resolve_config(config: ScanConfig, model: ScanModel, process: Process) -> Sc
         "scores": {
             **config.scores.model_dump(mode="json"),
             "threshold": threshold,
-            "prefilter": _prefiltered(config, model, threshold),
+            "prefilter": _uses_prefilter(config, model, threshold),
         },
     }
     return load_config(None, overrides)
 
 
-def _prefiltered(config: ScanConfig, model: ScanModel, threshold: float) -> bool:
+def _uses_prefilter(config: ScanConfig, model: ScanModel, threshold: float) -> bool:
     """Return whether the prefilter is used."""
     holds = model.may_prefilter(threshold)
     if config.scores.prefilter and model.prefilter is not None and not holds:
@@ -226,9 +226,9 @@ def make_job(
         pixel_dbu=pixel,
         core_dbu=core,
         tile_dbu=tile,
-        stride_dbu=_whole_dbu("stride_nm", config.clips.stride_nm, dbu) if grid else 0,
-        limits=None if grid else sampling_limits(config, dbu),
-        area=scan_area(config, layout),
+        stride_dbu=_convert_to_dbu("stride_nm", config.clips.stride_nm, dbu) if grid else 0,
+        limits=None if grid else make_sampling_limits(config, dbu),
+        area=compute_scan_area(config, layout),
         excluded=len(config.layout.exclude),
         shared=config.tiles.shared,
         symmetries=process.symmetries,
@@ -239,7 +239,7 @@ def make_job(
     )
 
 
-def sampling_limits(config: ScanConfig, dbu_nm: float) -> SamplingLimits:
+def make_sampling_limits(config: ScanConfig, dbu_nm: float) -> SamplingLimits:
     """Return the limits of a resolved config in dbu, rounded down."""
     clips = config.clips
     return SamplingLimits(
@@ -252,7 +252,7 @@ def sampling_limits(config: ScanConfig, dbu_nm: float) -> SamplingLimits:
     )  # fmt: skip
 
 
-def scan_area(config: ScanConfig, layout: PackedLayout) -> Box:
+def compute_scan_area(config: ScanConfig, layout: PackedLayout) -> Box:
     """Return the extent of the scanned layers, cut to the region of interest."""
     extent = layout.extent
     if config.layout.roi_um is None:
@@ -269,7 +269,7 @@ def scan_area(config: ScanConfig, layout: PackedLayout) -> Box:
     return area
 
 
-def _whole_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
+def _convert_to_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
     value_nm = value_nm or 0.0
     value = round(value_nm / dbu_nm)
     if value < 1 or abs(value * dbu_nm - value_nm) > 1e-6:
@@ -280,7 +280,7 @@ def _whole_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
     return value
 
 
-def reader_limits(config: ScanConfig) -> Limits:
+def make_reader_limits(config: ScanConfig) -> Limits:
     """Return what reading the layout may cost."""
     reader = config.reader
     return Limits(
@@ -292,7 +292,7 @@ def reader_limits(config: ScanConfig) -> Limits:
     )
 
 
-def layers_of(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+def parse_layers(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
     """Return the layers to scan and the layers that exclude, parsed."""
     scanned = tuple(Layer.parse(name) for name in config.layout.layers)
     excluded = tuple(Layer.parse(name) for name in config.layout.exclude)

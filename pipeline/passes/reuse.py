@@ -22,13 +22,13 @@ from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import RunRecord, differences, read_record
 from pipeline.engine.session import list_damaged
 from pipeline.layout.ingest import open_packed
-from pipeline.passes.arrays import pattern_rows, read_clips, read_patterns
-from pipeline.passes.job import ReusableRun, scan_area
-from pipeline.passes.scan_settings import ScanSettings, inputs_of, named_settings
+from pipeline.passes.arrays import read_clips, read_pattern_rows, read_patterns
+from pipeline.passes.job import ReusableRun, compute_scan_area
+from pipeline.passes.scan_settings import ScanSettings, collect_inputs, select_settings
 from stages.contracts import Box, Bytes, Clips, Float32s, PackedLayout, Shapes
 from stages.errors import RunMismatchError
 from stages.geometry.union import merge
-from stages.geometry.window_query import polygons_of, query
+from stages.geometry.window_query import query, split_polygons
 from stages.geometry.windows import cut_to_windows
 from stages.patterns import locate_keys
 
@@ -50,8 +50,8 @@ def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
     before = read_record(run)
     layout = open_packed(run.layout)
     config = ScanSettings.of(before).config
-    then = {**_reused_inputs(before), "database unit": f"{layout.dbu_nm:g} nm"}
-    now = {**_reused_inputs(record), "database unit": f"{dbu_nm:g} nm"}
+    then = {**_collect_reused_inputs(before), "database unit": f"{layout.dbu_nm:g} nm"}
+    now = {**_collect_reused_inputs(record), "database unit": f"{dbu_nm:g} nm"}
     differ = list(differences(then, now))
     if differ:
         raise RunMismatchError(
@@ -68,19 +68,19 @@ def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
             list_damaged(run, ledger, "patterns") or list_damaged(run, ledger, "scores")
         )
     return ReusableRun(
-        path.resolve(), scan_area(config, channels), run.ledger.stat().st_mtime_ns, has_clips,
-        has_scores,
+        path.resolve(), compute_scan_area(config, channels), run.ledger.stat().st_mtime_ns,
+        has_clips, has_scores,
     )  # fmt: skip
 
 
-def _reused_inputs(record: RunRecord) -> dict[str, Any]:
+def _collect_reused_inputs(record: RunRecord) -> dict[str, Any]:
     """Return what clips and scores depend on, by name."""
-    inputs = inputs_of(record)
+    inputs = collect_inputs(record)
     stages = list(inputs)
     chosen: dict[str, Any] = {}
     for stage in stages[: stages.index("scores") + 1]:
         chosen |= inputs[stage]
-    tiles = named_settings(record.settings["config"], ("tiles.size_um",))
+    tiles = select_settings(record.settings["config"], ("tiles.size_um",))
     return {name: value for name, value in (chosen | tiles).items() if name not in FREE}
 
 
@@ -106,12 +106,12 @@ def reuse_clips(
         What is in `seen` now, one per layer.
     """
     for run in runs:
-        written = _finished(run).get(tile)
+        written = _read_finished_tiles(run).get(tile)
         if written is None or core.intersect(area) != core.intersect(run.area):
             continue
         if not is_intact(run.path, written.files, written.checksum):
             continue
-        then = [query(packed, seen) for packed in _layout(run).packed]
+        then = [query(packed, seen) for packed in _open_layout(run).packed]
         if len(then) == len(shapes) and all(
             _is_same_region(old, new, seen) for old, new in zip(then, shapes, strict=True)
         ):
@@ -123,7 +123,7 @@ def _is_same_region(old: Shapes, new: Shapes, seen: Box) -> bool:
     """Say whether two layers are the same region in a square."""
     left, bottom = np.array([seen.x_min]), np.array([seen.y_min])
     then, now = (merge(cut_to_windows(one.rects, left, bottom, seen.width)) for one in (old, new))
-    slanted = [sorted(part.tobytes() for part in polygons_of(one)) for one in (old, new)]
+    slanted = [sorted(part.tobytes() for part in split_polygons(one)) for one in (old, new)]
     return np.array_equal(then, now) and slanted[0] == slanted[1]
 
 
@@ -140,23 +140,23 @@ def reuse_scores(
     score = np.full(len(keys), np.nan, np.float32)
     embeddings = np.zeros((len(keys), embedding), np.float16)
     for run in runs:
-        known, scores = _scored(run)
+        known, scores = _read_scores(run)
         wanted = np.flatnonzero(np.isnan(score))
         place = locate_keys(keys[wanted], known)
         wanted, place = wanted[place >= 0], place[place >= 0]
         if len(wanted):
             score[wanted] = scores[place]
-            (embeddings[wanted],) = pattern_rows(Run(run.path), place, "embedding")
+            (embeddings[wanted],) = read_pattern_rows(Run(run.path), place, "embedding")
     return ~np.isnan(score), score, embeddings
 
 
 @lru_cache(maxsize=64)
-def _layout(run: ReusableRun) -> PackedLayout:
+def _open_layout(run: ReusableRun) -> PackedLayout:
     return open_packed(Run(run.path).layout)
 
 
 @lru_cache(maxsize=64)
-def _finished(run: ReusableRun) -> Mapping[str, UnitOutcome]:
+def _read_finished_tiles(run: ReusableRun) -> Mapping[str, UnitOutcome]:
     """Return the tiles of a run whose clips may be reused, by name."""
     if not run.has_clips:
         return {}
@@ -165,7 +165,7 @@ def _finished(run: ReusableRun) -> Mapping[str, UnitOutcome]:
 
 
 @lru_cache(maxsize=64)
-def _scored(run: ReusableRun) -> tuple[Bytes, Float32s]:
+def _read_scores(run: ReusableRun) -> tuple[Bytes, Float32s]:
     """Return the keys of all patterns, and their scores."""
     if not run.has_scores or not Run(run.path).patterns.exists():
         return np.empty((0, 16), np.uint8), np.empty(0, np.float32)

@@ -49,19 +49,19 @@ class ScanSettings:
         )
 
 
-def inputs_of(record: RunRecord) -> Inputs:
+def collect_inputs(record: RunRecord) -> Inputs:
     """Return what each stage of a scan depends on and no earlier one does.
 
     The model counts by its digest and not by its name; sizes and devices change no answer.
     """
     tables = record.settings["config"]
-    inputs = {stage: named_settings(tables, names) for stage, names in STAGE_SETTINGS.items()}
+    inputs = {stage: select_settings(tables, names) for stage, names in STAGE_SETTINGS.items()}
     inputs["layout"] = {"layout": record.layout.sha256, **inputs["layout"]}
     inputs["clips"]["model"] = record.settings["model_digest"]
     return inputs
 
 
-def named_settings(
+def select_settings(
     tables: Mapping[str, Mapping[str, Any]], names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return settings by ``[table] key``; a name is a whole table, or ``table.key``."""

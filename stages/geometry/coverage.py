@@ -10,7 +10,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Int64s
-from stages.geometry.windows import bin_rects, rects_in_window
+from stages.geometry.windows import bin_rects, find_rects_in_window
 
 FULL = 255
 """Grey level of a pixel that is covered wholly."""
@@ -34,7 +34,9 @@ def _add_rect(area: Int64s, x_min: int, y_min: int, x_max: int, y_max: int, pixe
 
 
 @kernel
-def cover(rects: Int64s, x_dbu: int, y_dbu: int, pixel_dbu: int, columns: int, rows: int) -> Int64s:
+def compute_pixel_areas(
+    rects: Int64s, x_dbu: int, y_dbu: int, pixel_dbu: int, columns: int, rows: int
+) -> Int64s:
     """Return the covered area of each pixel, (rows, columns) in dbu squared.
 
     Parameters
@@ -83,7 +85,7 @@ def draw_windows(
     bins, local = bin_rects(rects, size_dbu), np.empty((64, 4), np.int64)
     area = np.zeros((size_px, size_px), np.int64)
     for n in range(x_dbu.shape[0]):
-        local, count = rects_in_window(rects, bins, size_dbu, x_dbu[n], y_dbu[n], local)
+        local, count = find_rects_in_window(rects, bins, size_dbu, x_dbu[n], y_dbu[n], local)
         if not count:
             continue
         area[:] = 0

@@ -9,7 +9,7 @@ from stages.contracts import Int64s
 
 
 @kernel
-def room(array: Int64s, used: int) -> Int64s:
+def reserve_row(array: Int64s, used: int) -> Int64s:
     """Return ``(n, columns)`` with a free row after the first `used`, doubled where it is full."""
     if used < array.shape[0]:
         return array

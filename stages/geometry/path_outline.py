@@ -120,14 +120,14 @@ def _simplify(points: Int64s, line: Floats) -> int:
             distinct += 1
     kept = 0
     for i in range(distinct):
-        if not 0 < i < distinct - 1 or not _on_line(line[kept - 1], line[i], line[i + 1]):
+        if not 0 < i < distinct - 1 or not _is_on_line(line[kept - 1], line[i], line[i + 1]):
             line[kept] = line[i]
             kept += 1
     return kept
 
 
 @kernel
-def _on_line(before: Floats, point: Floats, after: Floats) -> bool:
+def _is_on_line(before: Floats, point: Floats, after: Floats) -> bool:
     """Return whether a point lies within half a dbu of the line between two others."""
     u_x, u_y = after[0] - before[0], after[1] - before[1]
     v_x, v_y = point[0] - before[0], point[1] - before[1]
@@ -157,7 +157,7 @@ def _add_side(
             following = math.hypot(v_x, v_y)
             v = v_x / following, v_y / following
         if i == 0 and round_ends:
-            left = _left_of(v, half) if last else (0.0, v[0] * half)
+            left = _offset_left(v, half) if last else (0.0, v[0] * half)
             used = _add_cap(x, y, left, (-v[0] * ends[0], -v[1] * ends[0]), corners, used)
         elif i == 0:
             used = _add_end(x, y, v, half, -float(ends[0]), corners, used)
@@ -179,7 +179,7 @@ def _add_bend(
     `lengths` are those of the two segments.
     """
     cross, dot = u[0] * v[1] - u[1] * v[0], u[0] * v[0] + u[1] * v[1]
-    before, after = _left_of(u, half), _left_of(v, half)
+    before, after = _offset_left(u, half), _offset_left(v, half)
     ahead = back = 0.0 if dot > 0 else math.inf  # how far the mitre is, along u and against v
     if abs(cross) >= _PARALLEL:
         gap_x, gap_y = after[0] - before[0], after[1] - before[1]
@@ -214,7 +214,7 @@ def _add_end(
     x: float, y: float, u: Vector, half: float, along: float, corners: Int64s, used: int
 ) -> int:
     """Write the corner left of, and so far along, the unit vector u."""
-    return _add_off(x, y, _left_of(u, half), u, along, corners, used)
+    return _add_off(x, y, _offset_left(u, half), u, along, corners, used)
 
 
 @kernel
@@ -226,7 +226,7 @@ def _add_off(
 
 
 @kernel
-def _left_of(u: Vector, half: float) -> Vector:
+def _offset_left(u: Vector, half: float) -> Vector:
     """Return the offset of the left side of a segment along the unit vector u."""
     x, y = -u[1] * half, u[0] * half
     if x == 0 or y == 0 or abs(abs(u[0]) - abs(u[1])) < _PARALLEL:

@@ -25,7 +25,7 @@ from stages.contracts import Int64s, Shapes
 from stages.geometry.polygons.outlines import Outlines, find_edges_in_window, index_outlines
 from stages.geometry.symmetry import SYMMETRIES
 from stages.geometry.union import merge
-from stages.geometry.windows import bin_rects, cut_to_windows, rects_in_window
+from stages.geometry.windows import bin_rects, cut_to_windows, find_rects_in_window
 
 UInt64s = npt.NDArray[np.uint64]
 
@@ -33,7 +33,7 @@ SEEDS = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)
 """Of the two halves of f: any two odd numbers."""
 
 
-def signatures(
+def compute_signatures(
     shapes: Sequence[Shapes], left: Int64s, bottom: Int64s, size_dbu: int, symmetries: int
 ) -> UInt64s:
     """Return the signature of each window.
@@ -58,7 +58,7 @@ def signatures(
     slanted = np.zeros((len(left), 2), np.uint64)
     for number, layer in enumerate(shapes):
         rects = merge(cut_to_windows(layer.rects, left, bottom, size_dbu))
-        _sign_windows(rects, left, bottom, size_dbu, number, allowed, sums)
+        _sign_rects(rects, left, bottom, size_dbu, number, allowed, sums)
         outlines = index_outlines(layer, left, bottom, size_dbu)
         if outlines is not None:
             _sign_outlines(outlines, left, bottom, size_dbu, number, slanted)
@@ -70,7 +70,7 @@ def signatures(
 
 
 @kernel
-def _scattered(value: np.uint64, half: int) -> np.uint64:
+def _scatter(value: np.uint64, half: int) -> np.uint64:
     """Return half of f, one to one: the finaliser of splitmix64 (S. Vigna, 2015)."""
     value = (value + np.uint64(1)) * SEEDS[half]
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -79,14 +79,14 @@ def _scattered(value: np.uint64, half: int) -> np.uint64:
 
 
 @kernel
-def _corner(x: int, y: int, layer: int, half: int) -> np.uint64:
+def _sign_corner(x: int, y: int, layer: int, half: int) -> np.uint64:
     """Return half of f of a place in a window, under 2**28 dbu from its corner."""
     place = (np.uint64(layer) << np.uint64(56)) | (np.uint64(x) << np.uint64(28)) | np.uint64(y)
-    return _scattered(place, half)
+    return _scatter(place, half)
 
 
 @kernel
-def _sign_windows(
+def _sign_rects(
     rects: Int64s,
     left: Int64s,
     bottom: Int64s,
@@ -98,7 +98,7 @@ def _sign_windows(
     """Add what the disjoint `rects` of a layer have in each window to (n, s, 2) `sums`."""
     bins, local = bin_rects(rects, size_dbu), np.empty((64, 4), np.int64)
     for n in range(left.shape[0]):
-        local, count = rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
+        local, count = find_rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
         for i in range(count):
             for s in range(symmetries.shape[0]):
                 x_0, y_0, x_1, y_1 = local[i, 0], local[i, 1], local[i, 2], local[i, 3]
@@ -110,8 +110,8 @@ def _sign_windows(
                     x_0, y_0, x_1, y_1 = y_0, x_0, y_1, x_1
                 for half in range(2):
                     sums[n, s, half] += (
-                        _corner(x_0, y_0, layer, half) - _corner(x_1, y_0, layer, half)
-                        - _corner(x_0, y_1, layer, half) + _corner(x_1, y_1, layer, half)
+                        _sign_corner(x_0, y_0, layer, half) - _sign_corner(x_1, y_0, layer, half)
+                        - _sign_corner(x_0, y_1, layer, half) + _sign_corner(x_1, y_1, layer, half)
                     )  # fmt: skip
 
 
@@ -128,8 +128,8 @@ def _sign_outlines(
             for i in range(count):
                 edge = np.uint64(layer)
                 for column in range(5):
-                    edge = _scattered(edge ^ np.uint64(edges[i, column]), half)
+                    edge = _scatter(edge ^ np.uint64(edges[i, column]), half)
                 polygon += edge
                 if i + 1 == count or edges[i + 1, 5] != edges[i, 5]:
-                    sums[n, half] += _scattered(polygon, half)
+                    sums[n, half] += _scatter(polygon, half)
                     polygon = np.uint64(0)

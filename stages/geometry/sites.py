@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
-from stages.geometry.union import runs_gaps_edges, transposed
+from stages.geometry.union import find_runs_gaps_edges, swap_xy
 
 SPACE, WIDTH, TIP_TO_TIP, LINE_END_TO_SIDE = 1, 2, 3, 4
 """Codes of the rules; 0 is the grid and 5 a polygon that is not rectilinear."""
@@ -38,28 +38,28 @@ def find_sites(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int64s:
     (s, 4) int64
         x, y, rule, measured distance in dbu.
     """
-    across = _sites_in_x(rects, limits_dbu, spacing_dbu)
-    along = _sites_in_x(transposed(rects), limits_dbu, spacing_dbu)[:, [1, 0, 2, 3]]
+    across = _find_sites_in_x(rects, limits_dbu, spacing_dbu)
+    along = _find_sites_in_x(swap_xy(rects), limits_dbu, spacing_dbu)[:, [1, 0, 2, 3]]
     return np.concatenate((across, along))
 
 
-def _sites_in_x(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int64s:
+def _find_sites_in_x(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int64s:
     widest = int(limits_dbu[[0, 2, 3]].max())
-    runs, spaces, boundary = runs_gaps_edges(rects, widest)
+    runs, spaces, boundary = find_runs_gaps_edges(rects, widest)
     boundary = boundary[np.lexsort((boundary[:, 1], boundary[:, 0], boundary[:, 3]))]
     first_left = int(np.searchsorted(boundary[:, 3], 1))  # sides -1 come first
     right, left = boundary[:first_left], boundary[first_left:]
     sites: Int64s = np.concatenate(
         (
-            _space_sites(spaces, right, left, limits_dbu, spacing_dbu),
-            _neck_sites(runs, right, left, limits_dbu, spacing_dbu),
+            _find_spaces(spaces, right, left, limits_dbu, spacing_dbu),
+            _find_necks(runs, right, left, limits_dbu, spacing_dbu),
         )
     )
     return sites
 
 
 @kernel
-def _edge_at(edges: Int64s, x: int, y: int) -> int:
+def _find_edge(edges: Int64s, x: int, y: int) -> int:
     """Return the edge at `x` that spans upward from `y`; edges are in the order of x, y_lo."""
     low, high = 0, edges.shape[0]
     while low < high:
@@ -103,14 +103,14 @@ def _append_along(
 
 
 @kernel
-def _space_sites(
+def _find_spaces(
     spaces: Int64s, right: Int64s, left: Int64s, limits: Int64s, spacing: int
 ) -> Int64s:
     sites, used = np.empty((2 * spaces.shape[0] + 8, 4), np.int64), 0
     for i in range(spaces.shape[0]):
         a, low, b, high = spaces[i]
-        tips = _is_tip(right, _edge_at(right, a, low), limits[4])
-        tips += _is_tip(left, _edge_at(left, b, low), limits[4])
+        tips = _is_tip(right, _find_edge(right, a, low), limits[4])
+        tips += _is_tip(left, _find_edge(left, b, low), limits[4])
         rule = SPACE if tips == 0 else (LINE_END_TO_SIDE if tips == 1 else TIP_TO_TIP)
         limit = limits[0] if tips == 0 else (limits[3] if tips == 1 else limits[2])
         if b - a <= limit:
@@ -119,7 +119,7 @@ def _space_sites(
 
 
 @kernel
-def _neck_sites(runs: Int64s, right: Int64s, left: Int64s, limits: Int64s, spacing: int) -> Int64s:
+def _find_necks(runs: Int64s, right: Int64s, left: Int64s, limits: Int64s, spacing: int) -> Int64s:
     """Find narrow stretches that are no line end: a width is risky where its edges turn.
 
     Most wires are drawn at the least width; what makes one fail is what happens to its edges, so
@@ -130,7 +130,7 @@ def _neck_sites(runs: Int64s, right: Int64s, left: Int64s, limits: Int64s, spaci
         a, low, b, high = runs[i]
         if b - a > limits[1]:
             continue
-        p, q = _edge_at(left, a, low), _edge_at(right, b, low)
+        p, q = _find_edge(left, a, low), _find_edge(right, b, low)
         middle = (a + b) // 2
         begins = (left[p, 1] == low and left[p, 4] == 0) or (
             right[q, 1] == low and right[q, 4] == 0
@@ -167,12 +167,12 @@ def thin_sites(sites: Int64s, distance_dbu: int) -> Int64s:
     ranked = sites[order]
     _, first = np.unique(ranked[:, :2], axis=0, return_index=True)  # one site per place
     ranked = ranked[np.sort(first)]
-    kept: Int64s = ranked[_thinned(ranked, distance_dbu, THINNING_ROUNDS)]
+    kept: Int64s = ranked[_select_strongest(ranked, distance_dbu, THINNING_ROUNDS)]
     return kept
 
 
 @kernel
-def _thinned(ranked: Int64s, distance: int, rounds: int) -> Int64s:
+def _select_strongest(ranked: Int64s, distance: int, rounds: int) -> Int64s:
     """Return which of the sites, strongest first, stay."""
     n = ranked.shape[0]
     place = np.empty((n, 2), np.int64)  # row and column of the bin; near sites are one bin away
@@ -187,7 +187,7 @@ def _thinned(ranked: Int64s, distance: int, rounds: int) -> Int64s:
     for _ in range(rounds):
         count = 0
         for s in range(n):
-            if state[s] == 0 and not _near(
+            if state[s] == 0 and not _visit_near(
                 s, bin_of[s], columns, ranked, distance, by_bin, sorted_bins, state, False
             ):
                 strongest[count] = s
@@ -195,12 +195,12 @@ def _thinned(ranked: Int64s, distance: int, rounds: int) -> Int64s:
         for k in range(count):
             s = strongest[k]
             state[s] = 1
-            _near(s, bin_of[s], columns, ranked, distance, by_bin, sorted_bins, state, True)
+            _visit_near(s, bin_of[s], columns, ranked, distance, by_bin, sorted_bins, state, True)
     return np.flatnonzero(state != 2)
 
 
 @kernel
-def _near(
+def _visit_near(
     s: int,
     bin_s: int,
     columns: int,

@@ -14,7 +14,7 @@ dipole the four that do not exchange x and y."""
 
 
 @kernel
-def _source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
+def _find_source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
     """Return where the pixel of a turned picture comes from."""
     if symmetry & 4:
         row, column = column, row
@@ -32,15 +32,15 @@ def _precedes(picture: Bytes, symmetry: int, best: int) -> bool:
     for layer in range(layers):
         for row in range(size):
             for column in range(size):
-                i, j = _source(symmetry, row, column, size)
-                k, m = _source(best, row, column, size)
+                i, j = _find_source(symmetry, row, column, size)
+                k, m = _find_source(best, row, column, size)
                 if picture[layer, i, j] != picture[layer, k, m]:
                     return picture[layer, i, j] < picture[layer, k, m]
     return False
 
 
 @kernel
-def first_of_twins(pictures: Bytes, symmetries: Int64s) -> Bytes:
+def canonicalize_pictures(pictures: Bytes, symmetries: Int64s) -> Bytes:
     """Return each picture turned to the first, in byte order, of its twins under `symmetries`.
 
     A symmetry is three bits: 1 flips columns, 2 flips rows, 4 exchanges them afterwards.
@@ -55,6 +55,6 @@ def first_of_twins(pictures: Bytes, symmetries: Int64s) -> Bytes:
         for layer in range(layers):
             for row in range(size):
                 for column in range(size):
-                    i, j = _source(best, row, column, size)
+                    i, j = _find_source(best, row, column, size)
                     turned[n, layer, row, column] = pictures[n, layer, i, j]
     return turned

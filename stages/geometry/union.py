@@ -5,7 +5,7 @@ intervals in x, so an interval is a drawn width and what lies between two of the
 equal intervals of successive slabs are joined. All arithmetic is on integers: the answer depends
 on the region alone, not on how it was cut into shapes or in which order they come.
 
-For the other direction swap x and y first (`transposed`).
+For the other direction swap x and y first (`swap_xy`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 
 EDGE_COLUMNS = ("x", "y_lo", "y_hi", "side", "convex_lo", "convex_hi")
-"""Columns of `edges`; side is +1 where the interior lies at larger x, -1 where at smaller."""
+"""Columns of `find_edges`; side is +1 where the interior lies at larger x, -1 where at smaller."""
 
 
 def merge(rects: Int64s) -> Int64s:
@@ -42,12 +42,12 @@ def merge(rects: Int64s) -> Int64s:
     return _sweep_rects(rects, np.int64(0))[0]
 
 
-def gaps(rects: Int64s, limit_dbu: int) -> Int64s:
+def find_gaps(rects: Int64s, limit_dbu: int) -> Int64s:
     """Return the drawn spaces in x that are at most `limit_dbu` wide, as (g, 4) rectangles."""
     return _sweep_rects(rects, np.int64(limit_dbu))[1]
 
 
-def edges(rects: Int64s) -> Int64s:
+def find_edges(rects: Int64s) -> Int64s:
     """Return the vertical boundary of the union, (k, 6) with the columns `EDGE_COLUMNS`.
 
     An end of an edge is convex where the boundary turns there around the interior. An edge that
@@ -56,13 +56,13 @@ def edges(rects: Int64s) -> Int64s:
     return _sweep_rects(rects, np.int64(0))[2]
 
 
-def runs_gaps_edges(rects: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
-    """Return what `merge`, `gaps` and `edges` return, for the price of one sweep."""
+def find_runs_gaps_edges(rects: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
+    """Return what `merge`, `find_gaps` and `find_edges` return, for the price of one sweep."""
     runs, spaces, boundary = _sweep_rects(rects, np.int64(limit_dbu))
     return runs, spaces, boundary
 
 
-def transposed(rects: Int64s) -> Int64s:
+def swap_xy(rects: Int64s) -> Int64s:
     """Return the rectangles with x and y exchanged."""
     return np.ascontiguousarray(rects[:, [1, 0, 3, 2]])
 
@@ -78,7 +78,7 @@ def _sweep_rects(rects: Int64s, limit_dbu: np.int64) -> tuple[Int64s, Int64s, In
 
 
 @kernel
-def _intervals(active: Int64s, count: int, out: Int64s) -> int:
+def _find_intervals(active: Int64s, count: int, out: Int64s) -> int:
     """Write the intervals of non-zero winding of the sorted `active` sides, return how many."""
     found, winding = 0, 0
     for i in range(count):
@@ -144,7 +144,7 @@ def _carry(
                 before[i, 0] < now[j, 0] or (before[i, 0] == now[j, 0] and before[i, 1] < now[j, 1])
             )
         ):
-            out = room(out, used)
+            out = reserve_row(out, used)
             out[used, 0], out[used, 1] = before[i, 0], before[i, 2]
             out[used, 2], out[used, 3] = before[i, 1], y
             used += 1
@@ -156,7 +156,7 @@ def _carry(
 
 
 @kernel
-def _inside(intervals: Int64s, count: int, x: int, side: int) -> int:
+def _is_covered(intervals: Int64s, count: int, x: int, side: int) -> int:
     """Say whether the interior next to `x`, on the given side, is covered (binary search)."""
     low, high = 0, count
     while low < high:
@@ -195,16 +195,16 @@ def _carry_edges(
             i += 1
             j += 1
         elif j == now_count or (i < open_count and open_edges[i, 0] < now[j, column]):
-            out = room(out, used)
+            out = reserve_row(out, used)
             x = open_edges[i, 0]
             out[used, 0], out[used, 1], out[used, 2], out[used, 3] = x, open_edges[i, 1], y, side
             out[used, 4] = open_edges[i, 2]
-            out[used, 5] = 1 - _inside(now, now_count, x, side)
+            out[used, 5] = 1 - _is_covered(now, now_count, x, side)
             used += 1
             i += 1
         else:
             spare[j, 0], spare[j, 1] = now[j, column], y
-            spare[j, 2] = 1 - _inside(before, before_count, now[j, column], side)
+            spare[j, 2] = 1 - _is_covered(before, before_count, now[j, column], side)
             j += 1
     open_edges[:now_count] = spare[:now_count]
     return now_count, out, used
@@ -232,7 +232,7 @@ def sweep(sides: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
     active_count = run_count = space_count = left_count = right_count = at = 0
     for y in levels:
         active_count, at = _advance(active, active_count, y, sides, order, at)
-        now_count = _intervals(active, active_count, now)
+        now_count = _find_intervals(active, active_count, now)
         out_runs, run_used = _carry(runs, run_count, now, now_count, y, out_runs, run_used)
         if limit_dbu > 0:
             next_count = 0

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 
 Bins = tuple[Int64s, Int64s, Int64s]
 """What `bin_rects` returns."""
@@ -23,7 +23,9 @@ def cut_to_windows(rects: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -
     return cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
 
 
-def touched(boxes: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> npt.NDArray[np.bool_]:
+def find_touched_windows(
+    boxes: Int64s, left: Int64s, bottom: Int64s, size_dbu: int
+) -> npt.NDArray[np.bool_]:
     """Say which square windows any of the boxes overlaps, (n,) bool."""
     found = np.zeros(len(left), bool)
     for x_min, y_min, x_max, y_max in boxes:
@@ -81,7 +83,7 @@ def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
 
 
 @kernel
-def rects_in_window(
+def find_rects_in_window(
     rects: Int64s, bins: Bins, size_dbu: int, x_dbu: int, y_dbu: int, local: Int64s
 ) -> tuple[Int64s, int]:
     """Write what a square window holds of each rectangle to the first rows of `local`.
@@ -122,7 +124,7 @@ def rects_in_window(
                 x_min, y_min = max(r[0] - x_dbu, 0), max(r[1] - y_dbu, 0)
                 x_max, y_max = min(r[2] - x_dbu, size_dbu), min(r[3] - y_dbu, size_dbu)
                 if x_min < x_max and y_min < y_max:
-                    local = room(local, count)
+                    local = reserve_row(local, count)
                     local[count, 0], local[count, 1] = x_min, y_min
                     local[count, 2], local[count, 3] = x_max, y_max
                     count += 1

@@ -19,18 +19,18 @@ from pathlib import Path
 import numpy as np
 
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout
-from stages.layout.assemble import assemble, describe, layers_to_read, shape_boxes_of
+from stages.layout.assemble import assemble, choose_layers, compute_shape_boxes, describe
 from stages.layout.gdsii.elements import read_elements
 from stages.layout.gdsii.grammar import SMALL_LIBRARY
 from stages.layout.info import LayoutInfo
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
-from stages.layout.oasis.pack import describe_oasis, oasis_boxes, pack_oasis
+from stages.layout.oasis.pack import describe_oasis, pack_oasis, read_oasis_boxes
 
 
 def describe_layout(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> LayoutInfo:
     """Return cells, tops, layers with counts, extent and dbu of an uncompressed file."""
-    data = _bytes_of(path)
+    data = _map_bytes(path)
     if _is_oasis(data):
         return describe_oasis(data, limits)
     elements = read_elements(data, None)
@@ -61,23 +61,25 @@ def pack_layout(
     LayoutError
         The file cannot be read, or a cell contains itself.
     """
-    data = _bytes_of(path)
+    data = _map_bytes(path)
     if _is_oasis(data):
         return pack_oasis(data, layers, cell, limits)
-    elements = read_elements(data, layers_to_read(layers, cell), extent_mm=limits.extent_mm)
-    read = layers_to_read(layers, cell) or elements.layers
+    elements = read_elements(data, choose_layers(layers, cell), extent_mm=limits.extent_mm)
+    read = choose_layers(layers, cell) or elements.layers
     return assemble(elements, read, layers, cell, (), limits)
 
 
-def shape_boxes(
+def read_shape_boxes(
     path: Path, layers: Sequence[Layer], cell: str | None, limits: ReadLimits = DEFAULT_LIMITS
 ) -> list[Int64s]:
     """Return the box of each shape of each layer, (n, 4) in dbu; arguments as `pack_layout`."""
-    data = _bytes_of(path)
+    data = _map_bytes(path)
     if _is_oasis(data):
-        return oasis_boxes(data, layers, cell, limits)
-    elements = read_elements(data, layers_to_read(layers, cell))
-    return shape_boxes_of(elements, layers_to_read(layers, cell) or elements.layers, layers, cell)
+        return read_oasis_boxes(data, layers, cell, limits)
+    elements = read_elements(data, choose_layers(layers, cell))
+    return compute_shape_boxes(
+        elements, choose_layers(layers, cell) or elements.layers, layers, cell
+    )
 
 
 def load_kernels() -> None:
@@ -86,7 +88,7 @@ def load_kernels() -> None:
     assemble(read_elements(data, (Layer(0, 0),)), (Layer(0, 0),), (Layer(0, 0),), None)
 
 
-def _bytes_of(path: Path) -> Bytes:
+def _map_bytes(path: Path) -> Bytes:
     data: Bytes = np.memmap(path, np.uint8, "r").view(np.ndarray)
     return data
 

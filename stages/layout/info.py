@@ -45,11 +45,11 @@ def choose_top(names: Sequence[str], tops: Sequence[str], name: str | None) -> s
     """
     if name is not None:
         if name not in names:
-            raise ConfigError(f"there is no cell {name!r}; cells are {_listed(names)}")
+            raise ConfigError(f"there is no cell {name!r}; cells are {_join_names(names)}")
         return name
     if len(tops) != 1:
         raise ConfigError(
-            f"the layout has {len(tops)} top cells; choose one with --cell: {_listed(tops)}"
+            f"the layout has {len(tops)} top cells; choose one with --cell: {_join_names(tops)}"
         )
     return tops[0]
 
@@ -68,12 +68,12 @@ def require_layers(layers: Sequence[Layer], present: Sequence[Layer]) -> None:
         raise ConfigError(f"the layout has no layer {missing}; layers present: {names or 'none'}")
 
 
-def nine_digits(dbu_nm: float) -> float:
+def round_dbu(dbu_nm: float) -> float:
     """Return a database unit without float noise: 1e-9 / 1e-9 is not 1 in every file."""
     return float(f"{dbu_nm:.9g}")
 
 
-def _listed(names: Iterable[str], most: int = 20) -> str:
+def _join_names(names: Iterable[str], most: int = 20) -> str:
     names = sorted(set(names))
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

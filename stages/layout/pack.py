@@ -12,9 +12,9 @@ import numpy.typing as npt
 from stages.compiled import kernel
 from stages.contracts import Int32s, Int64s, PackedLayer
 from stages.errors import LayoutError
-from stages.geometry.window_query import turned_box
+from stages.geometry.window_query import turn_box
 from stages.layout.limits import MOST_SHAPES_ANYWHERE
-from stages.layout.spatial_index import node_boxes, spatial_order
+from stages.layout.spatial_index import compute_node_boxes, sort_spatially
 
 INT32_MAX = 2**31 - 1
 
@@ -26,7 +26,7 @@ NO_PLACEMENTS = np.empty((0, len(PLACEMENT)), np.int64)
 Cell = TypeVar("Cell", int, str)
 
 
-def children_first(
+def order_children_first(
     top: Cell, placed: Mapping[Cell, Sequence[Cell]], name_of: Callable[[Cell], str]
 ) -> list[Cell]:
     """Return the cells under `top`, each after all that it places, `top` last.
@@ -57,7 +57,7 @@ def children_first(
     return list(done)
 
 
-def copies_at(child: npt.ArrayLike, turn: npt.ArrayLike, places: Int64s) -> Int64s:
+def place_copies(child: npt.ArrayLike, turn: npt.ArrayLike, places: Int64s) -> Int64s:
     """Return the placements of single copies, cell and turn of each or of all."""
     rows = np.zeros((len(places), len(PLACEMENT)), np.int64)
     rows[:, 0], rows[:, 1], rows[:, 2:4], rows[:, 4:6] = child, turn, places, 1
@@ -95,7 +95,7 @@ class LayerBuilder:
         """
         polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
         slanted = np.array(polygon_boxes, np.int64).reshape(-1, 4)
-        placed = placed_boxes(self.cell_box, placements)
+        placed = compute_placed_boxes(self.cell_box, placements)
         below = self._shapes_placed(name, placements, placed)
         boxes = np.concatenate((rects, slanted, placed))
         refs = np.concatenate(
@@ -105,9 +105,9 @@ class LayerBuilder:
                 self.placed + np.arange(len(placements)),
             ]
         )
-        order = spatial_order(boxes)
+        order = sort_spatially(boxes)
         boxes = boxes[order]
-        reach = max(_reach(boxes), _reach(placements[:, 2:4]))
+        reach = max(_find_reach(boxes), _find_reach(placements[:, 2:4]))
         if reach > INT32_MAX:
             raise LayoutError(
                 f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
@@ -115,7 +115,7 @@ class LayerBuilder:
             )
         self.item_box.append(boxes.astype(np.int32))
         self.item_ref.append(refs[order].astype(np.int32))
-        self.node_box.append(node_boxes(boxes).astype(np.int32))
+        self.node_box.append(compute_node_boxes(boxes).astype(np.int32))
         self.polygons.extend(polygons)
         self.placements.append(placements.astype(np.int32))
         self.placed += len(placements)
@@ -147,18 +147,18 @@ class LayerBuilder:
             )
         return float(shapes.sum())
 
-    def packed(self) -> PackedLayer:
+    def build(self) -> PackedLayer:
         """Return all cells as flat arrays."""
         points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
         placements = np.concatenate(self.placements)
         return PackedLayer(
-            item_start=starts_of(self.item_box),
+            item_start=compute_starts(self.item_box),
             item_box=np.concatenate(self.item_box),
             item_ref=np.concatenate(self.item_ref),
-            node_start=starts_of(self.node_box),
+            node_start=compute_starts(self.node_box),
             node_box=np.concatenate(self.node_box),
             point=points.astype(np.int32),
-            point_start=starts_of(self.polygons),
+            point_start=compute_starts(self.polygons),
             inst_cell=placements[:, 0].copy(),
             inst_turn=placements[:, 1].astype(np.uint8),
             inst_place=placements[:, 2:].copy(),
@@ -167,7 +167,7 @@ class LayerBuilder:
 
 
 @kernel
-def _reach(coordinates: Int64s) -> int:
+def _find_reach(coordinates: Int64s) -> int:
     """Return the largest absolute coordinate, 0 of none."""
     reach = np.int64(0)
     for row in range(coordinates.shape[0]):
@@ -177,12 +177,12 @@ def _reach(coordinates: Int64s) -> int:
 
 
 @kernel
-def placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
+def compute_placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
     """Return the box that all copies of each placement fill, (n, 4)."""
     boxes = np.empty((len(placements), 4), np.int64)
     for number in range(len(placements)):
         cell, turn, x, y, columns, rows, u_x, u_y, v_x, v_y = placements[number]
-        boxes[number] = turned_box(cell_box[cell], turn, x, y)
+        boxes[number] = turn_box(cell_box[cell], turn, x, y)
         for axis, u, v in ((0, u_x, v_x), (1, u_y, v_y)):
             for far in ((columns - 1) * u, (rows - 1) * v):
                 boxes[number, axis] += min(far, 0)
@@ -190,6 +190,6 @@ def placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
     return boxes
 
 
-def starts_of(parts: Sequence[npt.NDArray[Any]]) -> Int64s:
+def compute_starts(parts: Sequence[npt.NDArray[Any]]) -> Int64s:
     """Return where each part begins once they are put together, and where the last ends."""
     return np.concatenate(([0], np.cumsum([len(part) for part in parts], dtype=np.int64)))

@@ -15,7 +15,7 @@ LEVELS = 1000
 """Deepest hierarchy that is read: real ones stay under 50, and readers recurse."""
 
 
-def escaped(name: bytes) -> str:
+def escape_name(name: bytes) -> str:
     r"""Return a name as text: what is not UTF-8, or does not print, as its bytes.
 
     Examples
@@ -27,9 +27,9 @@ def escaped(name: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def shown(name: bytes) -> str:
+def quote_name(name: bytes) -> str:
     """Return a name as messages quote it."""
-    return "'" + escaped(name.rstrip(b"\0")) + "'"
+    return "'" + escape_name(name.rstrip(b"\0")) + "'"
 
 
 def drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
@@ -41,7 +41,7 @@ def drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
     if not absent:
         return []
     first = sorted(absent, key=lambda name: absent[name])
-    some = ", ".join(shown(name) for name in first[:5])
+    some = ", ".join(quote_name(name) for name in first[:5])
     more = f" and {len(first) - 5} more" * (len(first) > 5)
     return [f"not in the file, so left out: {some}{more} (first placed at byte {absent[first[0]]})"]
 
@@ -60,10 +60,11 @@ def check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
             levels[name] = 1 + max((levels[child] for child in placed[name]), default=0)
     except CycleError as error:
         ring: list[bytes] = error.args[1][::-1]
-        at, around = placed[ring[0]][ring[1]], " -> ".join(shown(name) for name in ring)
+        at, around = placed[ring[0]][ring[1]], " -> ".join(quote_name(name) for name in ring)
         raise LayoutError(f"byte {at}: structures contain themselves: {around}") from None
     deepest = max(levels, key=levels.__getitem__, default=b"")
     if levels.get(deepest, 0) > LEVELS:
         raise LayoutError(
-            f"structure {shown(deepest)} is {levels[deepest]} levels deep; the limit is {LEVELS}"
+            f"structure {quote_name(deepest)} is {levels[deepest]} levels deep; the limit is "
+            f"{LEVELS}"
         )

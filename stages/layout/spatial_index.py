@@ -10,7 +10,7 @@ from stages.geometry.window_query import FANOUT
 
 
 @kernel
-def spatial_order(boxes: Int64s) -> Int64s:
+def sort_spatially(boxes: Int64s) -> Int64s:
     """Return the order that puts neighbours together: strips in x, within a strip by y.
 
     Sort-Tile-Recursive packing (Leutenegger, Lopez, Edgington: "STR: a simple and efficient
@@ -30,7 +30,7 @@ def spatial_order(boxes: Int64s) -> Int64s:
 
 
 @kernel
-def node_boxes(boxes: Int64s) -> Int64s:
+def compute_node_boxes(boxes: Int64s) -> Int64s:
     """Return the boxes of all nodes over ordered item boxes, level after level, lowest first."""
     count, level = 0, len(boxes)
     while level > FANOUT:

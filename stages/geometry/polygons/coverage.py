@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 from stages.geometry.polygons.crossings import (
     EDGE,
     HIGH,
@@ -32,7 +32,7 @@ from stages.geometry.polygons.crossings import (
 from stages.geometry.polygons.outlines import Outlines, find_edges_in_window
 from stages.geometry.polygons.pixel_row import Canvas, add_side, make_canvas, write_row
 from stages.geometry.union import sweep
-from stages.geometry.windows import bin_rects, rects_in_window
+from stages.geometry.windows import bin_rects, find_rects_in_window
 
 TURN, SINCE_Y, SINCE_X = 0, 1, 2
 """Columns of notes on edges, (n, 3): 1 where the region begins there, -1 where it ends, 0 where
@@ -63,7 +63,7 @@ def draw_slanted(
         edges, count, polygons = find_edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
         if not count:
             continue
-        local, held = rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
+        local, held = find_rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
         edges, count = _add_rects(local[:held], edges, count, polygons)
         _draw_edges(edges[:count], polygons + 1, pixel_dbu, pictures[n])
 
@@ -81,7 +81,7 @@ def _add_rects(rects: Int64s, edges: Int64s, count: int, number: int) -> tuple[I
         rects = sweep(sides, 0)[0]
     for i in range(len(rects)):
         for side in range(2):
-            edges = room(edges, count)
+            edges = reserve_row(edges, count)
             edges[count, 0] = edges[count, 2] = rects[i, 2 * side]
             edges[count, 1], edges[count, 3] = rects[i, 1], rects[i, 3]
             edges[count, 4], edges[count, 5] = 1 - 2 * side, number

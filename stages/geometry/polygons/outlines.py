@@ -18,7 +18,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 from stages.geometry.windows import Bins, bin_rects
 
 CHUNK = 32
@@ -220,7 +220,7 @@ def _add_outline(
 def _append(
     edges: Int64s, count: int, x_0: int, y_0: int, x_1: int, y_1: int, change: int, polygon: int
 ) -> tuple[Int64s, int]:
-    edges = room(edges, count)
+    edges = reserve_row(edges, count)
     edges[count, 0], edges[count, 1], edges[count, 2] = x_0, y_0, x_1
     edges[count, 3], edges[count, 4], edges[count, 5] = y_1, change, polygon
     return edges, count + 1

@@ -124,7 +124,7 @@ NEXT_STATE = np.full(256, -1, np.int64)
 """(256,) state that a record type leads to, -1 where it changes none."""
 
 
-def names_of(bits: int) -> list[str]:
+def list_record_names(bits: int) -> list[str]:
     """Return the names of the record types whose bits are set."""
     return [record.name for record in Record if bits >> record & 1]
 

@@ -9,7 +9,7 @@ from stages.contracts import Bytes, Int64s
 
 
 @kernel
-def numbered(data: Bytes, names: Int64s) -> Int64s:
+def number_names(data: Bytes, names: Int64s) -> Int64s:
     """Return the number of each name, counted in the order in which they first come.
 
     Names are equal when their bytes are, without the NUL that fills them up to an even length.
@@ -27,11 +27,11 @@ def numbered(data: Bytes, names: Int64s) -> Int64s:
     first, number = np.full(slots, -1, np.int64), np.empty(slots, np.int64)  # open addressing
     found, known = np.empty(len(names), np.int64), 0
     for name in range(len(names)):
-        at, size = names[name, 0], length(data, names[name, 0], names[name, 1])
+        at, size = names[name, 0], measure_name(data, names[name, 0], names[name, 1])
         slot = _hash(data, at, size) % slots
         while first[slot] >= 0:
             other, other_size = names[first[slot], 0], names[first[slot], 1]
-            if length(data, other, other_size) == size and _same(data, at, other, size):
+            if measure_name(data, other, other_size) == size and _is_same(data, at, other, size):
                 break
             slot = (slot + 1) % slots
         if first[slot] < 0:
@@ -42,7 +42,7 @@ def numbered(data: Bytes, names: Int64s) -> Int64s:
 
 
 @kernel
-def length(data: Bytes, at: int, size: int) -> int:
+def measure_name(data: Bytes, at: int, size: int) -> int:
     """Return the length of a name without the NUL that fills it up."""
     while size > 0 and data[at + size - 1] == 0:
         size -= 1
@@ -59,5 +59,5 @@ def _hash(data: Bytes, at: int, size: int) -> int:
 
 
 @kernel
-def _same(data: Bytes, one: int, other: int, size: int) -> bool:
+def _is_same(data: Bytes, one: int, other: int, size: int) -> bool:
     return bool(np.array_equal(data[one : one + size], data[other : other + size]))

@@ -11,7 +11,7 @@ from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
 from stages.layout.gdsii.elements import REFERENCE, Elements
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
-from stages.layout.pack import LayerBuilder, copies_at
+from stages.layout.pack import LayerBuilder, place_copies
 
 OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn"))
 PLACE, COUNT = slice(3, 5), slice(5, 7)
@@ -21,7 +21,7 @@ MOST_COPIES = 10_000_000
 """Copies of one array that are written out."""
 
 
-def placed_by(elements: Elements) -> dict[int, list[int]]:
+def find_placed_cells(elements: Elements) -> dict[int, list[int]]:
     """Return the structures that each structure places, each once."""
     cells = len(elements.names)
     known = elements.reference[elements.reference[:, CELL] >= 0]
@@ -50,17 +50,17 @@ def pack_elements(
     LayoutError
         Coordinates pass 32 bits, or shapes lie too dense.
     """
-    points, starts, owner = _drawn(elements, layer)
+    points, starts, owner = _select_layer(elements, layer)
     rects, drawn_by, others = decompose(points, starts)
     by_cell = np.argsort(owner[drawn_by], kind="stable")
-    rects, rect_starts = rects[by_cell], _ends(owner[drawn_by][by_cell], len(elements.names))
+    rects, rect_starts = rects[by_cell], _find_ranges(owner[drawn_by][by_cell], len(elements.names))
     polygons: dict[int, list[Int64s]] = {}
     for other in others.tolist():
         corners = points[starts[other] : starts[other + 1]]
         if len(corners) > 2:  # two enclose nothing
             polygons.setdefault(int(owner[other]), []).append(corners)
-    placements, placed_by_cell = placements_of(elements.reference)
-    placed_starts = _ends(placed_by_cell, len(elements.names))
+    placements, placed_by_cell = convert_references(elements.reference)
+    placed_starts = _find_ranges(placed_by_cell, len(elements.names))
     builder = LayerBuilder(limits.shapes_per_um2 * (elements.dbu_nm / 1000) ** 2)
     numbers = np.full(len(elements.names), -1)
     for cell in order:
@@ -72,15 +72,15 @@ def pack_elements(
         slanted = polygons.get(cell, [])
         if len(own) or slanted or len(placed) or cell == order[-1]:
             numbers[cell] = builder.add_cell(elements.names[cell], own, slanted, placed)
-    return builder.packed()
+    return builder.build()
 
 
-def _ends(owner: Int64s, cells: int) -> Int64s:
+def _find_ranges(owner: Int64s, cells: int) -> Int64s:
     """Return where the rows of each cell begin, and the last end; owners ascend."""
     return np.searchsorted(owner, np.arange(cells + 1))
 
 
-def _drawn(elements: Elements, layer: int) -> tuple[Int64s, Int64s, Int64s]:
+def _select_layer(elements: Elements, layer: int) -> tuple[Int64s, Int64s, Int64s]:
     """Return the corners of all shapes on a layer, where each begins, and who draws it."""
     points, starts = elements.point, elements.point_start
     owner, on = elements.shape[:, 0], elements.shape[:, 1] == layer
@@ -91,11 +91,11 @@ def _drawn(elements: Elements, layer: int) -> tuple[Int64s, Int64s, Int64s]:
     return points, starts, owner
 
 
-def placements_of(references: Int64s) -> tuple[Int64s, Int64s]:
+def convert_references(references: Int64s) -> tuple[Int64s, Int64s]:
     """Return references as `PLACEMENT`, cells by their number in the file, and who places them."""
     references = references[references[:, CELL] >= 0]
     count, owner = references[:, COUNT], references[:, OWNER]
-    placed = copies_at(references[:, CELL], references[:, TURN], references[:, PLACE])
+    placed = place_copies(references[:, CELL], references[:, TURN], references[:, PLACE])
     is_step = np.stack((references[:, U].any(axis=1), references[:, V].any(axis=1)), axis=1)
     placed[:, 4:6] = np.where(is_step, count, 1)  # copies in one place are one
     placed[:, 6:8], left_u = np.divmod(references[:, U], count[:, :1])
@@ -104,9 +104,9 @@ def placements_of(references: Int64s) -> tuple[Int64s, Int64s]:
     if stepped.all():
         return placed, owner
     arrays = references[~stepped]
-    places = [_places(array) for array in arrays]
+    places = [_compute_places(array) for array in arrays]
     copies = [
-        copies_at(array[CELL], array[TURN], place)
+        place_copies(array[CELL], array[TURN], place)
         for array, place in zip(arrays, places, strict=True)
     ]
     owners = np.repeat(arrays[:, OWNER], [len(place) for place in places])
@@ -115,7 +115,7 @@ def placements_of(references: Int64s) -> tuple[Int64s, Int64s]:
     return np.concatenate([placed[stepped], *copies])[by_cell], owner[by_cell]
 
 
-def _places(array: Int64s) -> Int64s:
+def _compute_places(array: Int64s) -> Int64s:
     """Return the place of each copy of an array whose step is no whole dbu, each rounded."""
     columns, rows = array[COUNT]
     if columns * rows > MOST_COPIES:

@@ -21,7 +21,7 @@ def fail(slots: Int64s, fault: int, value: int) -> None:
 
 
 @kernel
-def byte(data: Bytes, slots: Int64s) -> int:
+def read_byte(data: Bytes, slots: Int64s) -> int:
     """Read one byte."""
     at = slots[Slot.AT]
     if at >= slots[Slot.END]:
@@ -32,7 +32,7 @@ def byte(data: Bytes, slots: Int64s) -> int:
 
 
 @kernel
-def unsigned(data: Bytes, slots: Int64s) -> int:
+def read_unsigned(data: Bytes, slots: Int64s) -> int:
     """Read an unsigned integer of up to 63 bits, seven to a byte, the low ones first."""
     at, end = slots[Slot.AT], slots[Slot.END]
     value, shift = np.int64(0), 0
@@ -53,16 +53,16 @@ def unsigned(data: Bytes, slots: Int64s) -> int:
 
 
 @kernel
-def signed(data: Bytes, slots: Int64s) -> int:
+def read_signed(data: Bytes, slots: Int64s) -> int:
     """Read a signed integer: the lowest bit is its sign."""
-    value = unsigned(data, slots)
+    value = read_unsigned(data, slots)
     return int(-(value >> 1)) if value & 1 else int(value >> 1)
 
 
 @kernel
-def number(data: Bytes, slots: Int64s) -> int:
+def read_number(data: Bytes, slots: Int64s) -> int:
     """Read an unsigned integer of up to 32 bits: a layer, a width."""
-    value = unsigned(data, slots)
+    value = read_unsigned(data, slots)
     if value > UINT32_MAX:
         fail(slots, Fault.NUMBER, value)
         return 0
@@ -70,7 +70,7 @@ def number(data: Bytes, slots: Int64s) -> int:
 
 
 @kernel
-def bounded(slots: Int64s, value: int, grid: int) -> int:
+def scale_coordinate(slots: Int64s, value: int, grid: int) -> int:
     """Return a coordinate in steps of a grid, which must fit into 32 bits."""
     if grid != 0 and abs(value) > INT32_MAX // grid:
         fail(slots, Fault.COORDINATE, value)
@@ -79,19 +79,19 @@ def bounded(slots: Int64s, value: int, grid: int) -> int:
 
 
 @kernel
-def coordinate(data: Bytes, slots: Int64s) -> int:
+def read_coordinate(data: Bytes, slots: Int64s) -> int:
     """Read a signed integer of up to 32 bits."""
-    return int(bounded(slots, signed(data, slots), 1))
+    return int(scale_coordinate(slots, read_signed(data, slots), 1))
 
 
 @kernel
-def distance(data: Bytes, slots: Int64s, grid: int) -> int:
+def read_distance(data: Bytes, slots: Int64s, grid: int) -> int:
     """Read an unsigned integer of up to 31 bits, in steps of a grid."""
-    return int(bounded(slots, unsigned(data, slots), grid))
+    return int(scale_coordinate(slots, read_unsigned(data, slots), grid))
 
 
 @kernel
-def direction(which: int, size: int) -> tuple[int, int]:
+def compute_step(which: int, size: int) -> tuple[int, int]:
     """Return a step to the east, north, west, south, north-east, -west, south-west or -east."""
     x = size * (which == 0 or which == 4 or which == 7)
     x -= size * (which == 2 or which == 5 or which == 6)
@@ -101,38 +101,40 @@ def direction(which: int, size: int) -> tuple[int, int]:
 
 
 @kernel
-def short_delta(data: Bytes, slots: Int64s, bits: int) -> tuple[int, int]:
+def read_short_delta(data: Bytes, slots: Int64s, bits: int) -> tuple[int, int]:
     """Read a 2-delta or 3-delta: a direction in as many bits, and a size."""
-    value = unsigned(data, slots)
-    size = bounded(slots, value >> bits, 1)
-    step: tuple[int, int] = direction(value & ((1 << bits) - 1), size)
+    value = read_unsigned(data, slots)
+    size = scale_coordinate(slots, value >> bits, 1)
+    step: tuple[int, int] = compute_step(value & ((1 << bits) - 1), size)
     return step
 
 
 @kernel
-def delta(data: Bytes, slots: Int64s, grid: int) -> tuple[int, int]:
+def read_delta(data: Bytes, slots: Int64s, grid: int) -> tuple[int, int]:
     """Read a g-delta: one of eight directions and a size, or x and y."""
-    value = unsigned(data, slots)
+    value = read_unsigned(data, slots)
     if value & 1:
-        x = bounded(slots, value >> 2, grid)
-        y = bounded(slots, signed(data, slots), grid)
+        x = scale_coordinate(slots, value >> 2, grid)
+        y = scale_coordinate(slots, read_signed(data, slots), grid)
         return (-x if value & 2 else x), y
-    step: tuple[int, int] = direction((value >> 1) & 7, bounded(slots, value >> 4, grid))
+    step: tuple[int, int] = compute_step(
+        (value >> 1) & 7, scale_coordinate(slots, value >> 4, grid)
+    )
     return step
 
 
 @kernel
-def real(data: Bytes, slots: Int64s) -> float:
+def read_real(data: Bytes, slots: Int64s) -> float:
     """Read a real of any of the eight types."""
-    kind = unsigned(data, slots)
+    kind = read_unsigned(data, slots)
     value = 0.0
     if kind < 2:
-        value = float(unsigned(data, slots))
+        value = float(read_unsigned(data, slots))
     elif kind < 4:
-        below = unsigned(data, slots)
+        below = read_unsigned(data, slots)
         value = 1.0 / below if below else np.nan
     elif kind < 6:
-        above, below = unsigned(data, slots), unsigned(data, slots)
+        above, below = read_unsigned(data, slots), read_unsigned(data, slots)
         value = above / below if below else np.nan
     elif kind < 8:
         size = 4 if kind == 6 else 8
@@ -152,7 +154,7 @@ def real(data: Bytes, slots: Int64s) -> float:
 @kernel
 def skip_string(data: Bytes, slots: Int64s) -> None:
     """Go past a string; leave in the slots where it begins and of how many bytes it is."""
-    size = unsigned(data, slots)
+    size = read_unsigned(data, slots)
     at = slots[Slot.AT]
     if size > slots[Slot.END] - at:
         fail(slots, Fault.PAST_END, 0)

@@ -16,7 +16,7 @@ from stages.contracts import Int64s, Layer
 from stages.errors import LayoutError
 from stages.geometry.path_outline import outline_paths
 from stages.layout.gdsii.elements import REFERENCE, Elements
-from stages.layout.gdsii.names import numbered
+from stages.layout.gdsii.names import number_names
 from stages.layout.oasis.read import OasisFile
 from stages.layout.oasis.shapes import SHAPE
 
@@ -32,30 +32,30 @@ _ONCE = (1, 1, 0, 0, 0, 0)
 _PLACES, _COPIES = 6, 7
 
 
-def elements_of(file: OasisFile, layers: Sequence[Layer]) -> Elements:
+def build_elements(file: OasisFile, layers: Sequence[Layer]) -> Elements:
     """Return the elements of a file on `layers`, each once, all of which were read."""
     shapes, pool = _outline_paths(file.shapes, file.pool)
     copies = file.repeated[shapes[:, REPETITION], _COPIES]
     is_grid = file.repeated[shapes[:, REPETITION], _PLACES] < 0
     is_folded = (copies >= FOLD_FROM) & (is_grid | (shapes[:, COUNT] >= FOLD_CORNERS))
-    _check_written((copies * shapes[:, COUNT])[~is_folded])
+    _check_copies((copies * shapes[:, COUNT])[~is_folded])
     number = {layer: index for index, layer in enumerate(layers)}
     layer_of = np.array([number.get(layer, -1) for layer in file.layers], np.int64)
     layer_of = layer_of[file.tags[shapes[:, TAG]]]
     folded = shapes[is_folded]
-    first, child = _alike(folded, layer_of[is_folded], pool)
+    first, child = _group_shapes(folded, layer_of[is_folded], pool)
     cells = len(file.names)
     alone = folded[first]
     alone[:, [X, Y, REPETITION]] = 0
     alone[:, OWNER] = cells + np.arange(len(alone))
     drawn = np.concatenate((shapes[~is_folded], alone))
-    points, starts, row = _write_out(pool, drawn, file.repeated)
+    points, starts, row = _expand_copies(pool, drawn, file.repeated)
     layer = np.concatenate((layer_of[~is_folded], layer_of[is_folded][first]))[row]
     placed = np.zeros((len(folded), file.placed.shape[1]), np.int64)
     placed[:, 0], placed[:, 1] = folded[:, OWNER], cells + child
     placed[:, 3:6] = folded[:, [X, Y, REPETITION]]
     every = np.concatenate((file.placed, placed))
-    reference = _references(every[np.argsort(every[:, 0], kind="stable")], file)
+    reference = _build_references(every[np.argsort(every[:, 0], kind="stable")], file)
     owners = folded[first, OWNER].tolist()
     return Elements(
         dbu_nm=file.dbu_nm,
@@ -106,17 +106,17 @@ def _gather(pool: Int64s, lists: Int64s, origin: int) -> tuple[Int64s, Int64s]:
     return points, starts
 
 
-def _alike(shapes: Int64s, layer: Int64s, pool: Int64s) -> tuple[Int64s, Int64s]:
+def _group_shapes(shapes: Int64s, layer: Int64s, pool: Int64s) -> tuple[Int64s, Int64s]:
     """Return the first of each kind of shape, and the kind of each: same layer, same corners."""
     spans = 8 * np.stack((shapes[:, AT], 2 * shapes[:, COUNT]), axis=1)
-    outline = numbered(pool.view(np.uint8), spans)
+    outline = number_names(pool.view(np.uint8), spans)
     key = np.stack((layer, shapes[:, COUNT], outline), axis=1)
     _, first, kind = np.unique(key, axis=0, return_index=True, return_inverse=True)
     return first, kind.ravel()
 
 
 @kernel
-def _write_out(pool: Int64s, shapes: Int64s, repeated: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+def _expand_copies(pool: Int64s, shapes: Int64s, repeated: Int64s) -> tuple[Int64s, Int64s, Int64s]:
     """Return the corners of every copy of shapes, where each begins, and of which shape it is."""
     corners, copies = 0, 0
     for row in range(len(shapes)):
@@ -128,7 +128,7 @@ def _write_out(pool: Int64s, shapes: Int64s, repeated: Int64s) -> tuple[Int64s, 
     for row in range(len(shapes)):
         repetition, at, count = shapes[row, REPETITION], shapes[row, AT], shapes[row, COUNT]
         for number in range(repeated[repetition, 7]):
-            move_x, move_y = _place(pool, repeated[repetition], number)
+            move_x, move_y = _find_place(pool, repeated[repetition], number)
             x, y = shapes[row, X] + move_x, shapes[row, Y] + move_y
             for corner in range(count):
                 points[point, 0] = x + pool[at + 2 * corner]
@@ -141,7 +141,7 @@ def _write_out(pool: Int64s, shapes: Int64s, repeated: Int64s) -> tuple[Int64s, 
 
 
 @kernel
-def _place(pool: Int64s, repetition: Int64s, number: int) -> tuple[int, int]:
+def _find_place(pool: Int64s, repetition: Int64s, number: int) -> tuple[int, int]:
     """Return where a copy is, from the first."""
     at = repetition[6]
     if at >= 0:
@@ -153,7 +153,7 @@ def _place(pool: Int64s, repetition: Int64s, number: int) -> tuple[int, int]:
     )
 
 
-def _check_written(copies: Int64s) -> None:
+def _check_copies(copies: Int64s) -> None:
     written = int(copies.sum())
     if written > MOST_WRITTEN:
         raise LayoutError(
@@ -162,7 +162,7 @@ def _check_written(copies: Int64s) -> None:
         )
 
 
-def _references(placed: Int64s, file: OasisFile) -> Int64s:
+def _build_references(placed: Int64s, file: OasisFile) -> Int64s:
     """Return placements as `REFERENCE`s: copies with places of their own one by one."""
     repetition = placed[:, 5]
     has_places = file.repeated[repetition, _PLACES] >= 0

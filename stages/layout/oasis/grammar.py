@@ -125,7 +125,7 @@ NOTES = (
 )
 
 
-def modal_name(modal: int) -> str:
+def name_modal(modal: int) -> str:
     """Return what the specification calls a modal variable."""
     return _MODAL_NAMES[modal - Modal.LAYER]
 
@@ -152,7 +152,7 @@ _TERMS = {
 }  # fmt: skip
 
 
-def _ctrapezoids() -> tuple[Int64s, Int64s]:
+def _build_ctrapezoids() -> tuple[Int64s, Int64s]:
     corners = np.zeros((len(_CTRAPEZOIDS), 4, 4), np.int64)
     counts = np.zeros(len(_CTRAPEZOIDS), np.int64)
     for kind, outline in enumerate(_CTRAPEZOIDS):
@@ -163,5 +163,5 @@ def _ctrapezoids() -> tuple[Int64s, Int64s]:
     return corners, counts
 
 
-CTRAPEZOID_CORNERS, CTRAPEZOID_COUNT = _ctrapezoids()
+CTRAPEZOID_CORNERS, CTRAPEZOID_COUNT = _build_ctrapezoids()
 """(26, 4, 4) a, b, c, d of each corner ``x = a w + b h, y = c w + d h``; (26,) corners used."""

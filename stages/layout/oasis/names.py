@@ -10,12 +10,12 @@ import numpy as np
 from stages.compiled import kernel
 from stages.contracts import Bytes, Int64s
 from stages.layout.oasis.bytes import (
-    byte,
     fail,
     keep_string,
-    real,
+    read_byte,
+    read_real,
+    read_unsigned,
     skip_string,
-    unsigned,
 )
 from stages.layout.oasis.grammar import Fault, Modal, Record, Slot, Stop
 from stages.layout.oasis.shapes import define, require
@@ -49,7 +49,7 @@ def find_key(slots: Int64s, keys: Keys, space: int, first: int, second: int) -> 
     buckets[bucket] = used
     if used == len(rows):
         rows = np.concatenate((rows, np.empty_like(rows)))
-    rows[used] = (space, first, second, place_of(slots), 1, 0)
+    rows[used] = (space, first, second, locate_record(slots), 1, 0)
     slots[Slot.KEY], slots[Slot.KEYS] = used, used + 1
     if 2 * (used + 1) > len(buckets):
         buckets = np.full(2 * len(buckets), -1, np.int64)
@@ -63,7 +63,7 @@ def find_key(slots: Int64s, keys: Keys, space: int, first: int, second: int) -> 
 
 
 @kernel
-def place_of(slots: Int64s) -> int:
+def locate_record(slots: Int64s) -> int:
     """Return the byte of the record that is being read, or of the CBLOCK that it is in."""
     return int(slots[Slot.BLOCK] if slots[Slot.BLOCK] >= 0 else slots[Slot.RECORD])
 
@@ -104,13 +104,13 @@ def read_name(data: Bytes, slots: Int64s, text: Bytes, names: Int64s, code: int)
     number = slots[mine]
     if is_explicit:
         mine, other = other, mine
-        number = unsigned(data, slots)
+        number = read_unsigned(data, slots)
     if slots[other]:
         fail(slots, Fault.MIXED, 0)
     slots[mine] += 1
     row = slots[Slot.NAMES]
     names[row] = (
-        OF_CELL + which, number, slots[Slot.PIECE], slots[Slot.PIECE_SIZE], place_of(slots)
+        OF_CELL + which, number, slots[Slot.PIECE], slots[Slot.PIECE_SIZE], locate_record(slots)
     )  # fmt: skip
     slots[Slot.NAMES] = row + 1
     return text
@@ -121,11 +121,11 @@ def read_layer_name(data: Bytes, slots: Int64s) -> None:
     """Go past the name of an interval of layers and one of datatypes."""
     skip_string(data, slots)
     for _ in range(2):
-        kind = unsigned(data, slots)
+        kind = read_unsigned(data, slots)
         if kind > 4:
             fail(slots, Fault.INTERVAL, kind)
         for _ in range(0 if kind == 0 else 2 if kind == 4 else 1):
-            unsigned(data, slots)
+            read_unsigned(data, slots)
 
 
 @kernel
@@ -133,22 +133,22 @@ def read_cell(
     data: Bytes, slots: Int64s, text: Bytes, cells: Int64s, keys: Keys
 ) -> tuple[Bytes, Keys]:
     """Begin a cell, with modal variables that have no value; return text and keys."""
-    row, place = slots[Slot.CELLS], place_of(slots)
+    row, place = slots[Slot.CELLS], locate_record(slots)
     if slots[Slot.CODE] == Record.CELL:
         skip_string(data, slots)
         text = keep_string(data, slots, text)
         cells[row] = (1, slots[Slot.PIECE], slots[Slot.PIECE_SIZE], place)
     else:
-        keys = find_key(slots, keys, OF_CELL, unsigned(data, slots), 0)
+        keys = find_key(slots, keys, OF_CELL, read_unsigned(data, slots), 0)
         cells[row] = (0, slots[Slot.KEY], 0, place)
     slots[Slot.CELLS] = row + 1
-    reset(slots)
+    reset_modal(slots)
     slots[Slot.IN_CELL] = 1
     return text, keys
 
 
 @kernel
-def reset(slots: Int64s) -> None:
+def reset_modal(slots: Int64s) -> None:
     """Leave the cell, if any: the modal variables lose their values, and places are absolute."""
     slots[Modal.LAYER :] = 0
     slots[Slot.IN_CELL] = slots[Slot.RELATIVE] = 0
@@ -157,17 +157,17 @@ def reset(slots: Int64s) -> None:
 @kernel
 def read_property(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
     """Go past a property, of which nothing is kept but the numbers that it refers to."""
-    info = byte(data, slots)
+    info = read_byte(data, slots)
     if info & 4:
         if info & 2:
-            keys = find_key(slots, keys, OF_PROPERTY, unsigned(data, slots), 0)
+            keys = find_key(slots, keys, OF_PROPERTY, read_unsigned(data, slots), 0)
         else:
             skip_string(data, slots)
         define(slots, Modal.NAME, 0)
     if not info & 8:
         count = info >> 4
         if count == 15:
-            count = unsigned(data, slots)
+            count = read_unsigned(data, slots)
         if count > slots[Slot.END] - slots[Slot.AT]:  # each takes a byte or more
             fail(slots, Fault.PAST_END, 0)
             return keys
@@ -181,16 +181,16 @@ def read_property(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
 
 @kernel
 def _read_value(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
-    kind = byte(data, slots)
+    kind = read_byte(data, slots)
     if kind < 8:
         slots[Slot.AT] -= slots[Slot.FAULT] == Fault.NONE
-        real(data, slots)
+        read_real(data, slots)
     elif kind < 10:
-        unsigned(data, slots)
+        read_unsigned(data, slots)
     elif kind < 13:
         skip_string(data, slots)
     elif kind < 16:
-        keys = find_key(slots, keys, OF_STRING, unsigned(data, slots), 0)
+        keys = find_key(slots, keys, OF_STRING, read_unsigned(data, slots), 0)
     else:
         fail(slots, Fault.VALUE, kind)
     return keys
@@ -199,8 +199,8 @@ def _read_value(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
 @kernel
 def read_block(data: Bytes, slots: Int64s) -> None:
     """Stop at the packed bytes of a CBLOCK, for the caller to unpack them."""
-    kind = unsigned(data, slots)
-    unpacked, packed = unsigned(data, slots), unsigned(data, slots)
+    kind = read_unsigned(data, slots)
+    unpacked, packed = read_unsigned(data, slots), read_unsigned(data, slots)
     if slots[Slot.BLOCK] >= 0:
         fail(slots, Fault.NESTED, 0)
     elif kind != 0:

@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.contracts import Bytes, Floats, Int64s, Layer
 from stages.errors import LayoutError
-from stages.layout.gdsii.names import numbered
+from stages.layout.gdsii.names import number_names
 from stages.layout.oasis.grammar import (
     END_BYTES,
     FAULTS,
@@ -27,12 +27,12 @@ from stages.layout.oasis.grammar import (
     Record,
     Slot,
     Stop,
-    modal_name,
+    name_modal,
 )
 from stages.layout.oasis.names import OF_CELL, OF_LAYER, OF_PROPERTY, OF_STRING, OF_TEXT
 from stages.layout.oasis.shapes import PLACED
-from stages.layout.oasis.walk import Tables, empty_tables, read_end, read_start, walk
-from stages.layout.references import check_depth, drop_undefined, escaped, shown
+from stages.layout.oasis.walk import Tables, create_tables, read_end, read_start, walk
+from stages.layout.references import check_depth, drop_undefined, escape_name, quote_name
 
 MOST_DEFLATED = 1032
 """Bytes that one byte of a deflate stream unpacks to at most (RFC 1951)."""
@@ -95,7 +95,7 @@ def read_file(
     """
     frozen = data.view(np.ndarray)
     frozen.flags.writeable = False
-    slots, tables = empty_tables()
+    slots, tables = create_tables()
     slots[Slot.AT], slots[Slot.END] = len(MAGIC), len(frozen)
     slots[Slot.EVERY] = layers is None
     wanted = np.array([(one.layer, one.datatype) for one in layers or ()], np.int64).reshape(-1, 2)
@@ -199,25 +199,25 @@ def _explain(slots: Int64s, tables: Tables) -> str:
         code=code,
         value=value,
         where="in a cell" if slots[Slot.IN_CELL] else "outside a cell",
-        modal=modal_name(value) if fault == Fault.MODAL else "",
+        modal=name_modal(value) if fault == Fault.MODAL else "",
     )
     at = f"byte {slots[Slot.RECORD]}"
     if slots[Slot.BLOCK] >= 0:
         at = f"CBLOCK at byte {slots[Slot.BLOCK]}, byte {slots[Slot.RECORD]} of what it unpacks to"
     if slots[Slot.IN_CELL]:
-        at += f", in cell {_current_cell(slots, tables)}"
+        at += f", in cell {_name_current_cell(slots, tables)}"
     return f"{at}: {text}{ADVICE}"
 
 
-def _current_cell(slots: Int64s, tables: Tables) -> str:
+def _name_current_cell(slots: Int64s, tables: Tables) -> str:
     text, cells, names, keys = tables[1], tables[7], tables[8], tables[9][0]
     is_name, cell, size, _ = cells[slots[Slot.CELLS] - 1].tolist()
     if is_name:
-        return shown(_bytes(text, cell, size))
+        return quote_name(_read_name(text, cell, size))
     number = int(keys[cell, 1])
     for space, known, *span, _ in names[: slots[Slot.NAMES]].tolist():
         if space == OF_CELL and known == number:
-            return shown(_bytes(text, *span))
+            return quote_name(_read_name(text, *span))
     return f"number {number}"
 
 
@@ -226,12 +226,12 @@ def _resolve(slots: Int64s, tables: Tables, unit: float, warnings: list[str]) ->
     pool, text, _, shapes, placed, odd, repeated, cells, names, (keys, _) = tables
     keys, names = keys[: slots[Slot.KEYS]], names[: slots[Slot.NAMES]]
     cells, placed = cells[: slots[Slot.CELLS]], placed[: slots[Slot.PLACED]]
-    named = _names_of_keys(keys, names, text)
-    spans = np.concatenate((_spans(cells, named), _spans(placed[:, 1:], named)))
-    which = numbered(text, spans)
+    named = _find_key_names(keys, names, text)
+    spans = np.concatenate((_find_spans(cells, named), _find_spans(placed[:, 1:], named)))
+    which = number_names(text, spans)
     cell_of = np.full(len(spans) + 1, -1)
     cell_of[which[: len(cells)]] = np.arange(len(cells))
-    texts = [_bytes(text, *span) for span in spans[: len(cells)].tolist()]
+    texts = [_read_name(text, *span) for span in spans[: len(cells)].tolist()]
     _check_cells(texts, cells)
     rows = placed[:, [PLACED.index(name) for name in _KEPT]]
     rows[:, 1] = cell_of[which[len(cells) :]]
@@ -245,7 +245,7 @@ def _resolve(slots: Int64s, tables: Tables, unit: float, warnings: list[str]) ->
     tags[keys[:, 0] == OF_LAYER] = np.arange(len(layers))
     return OasisFile(
         dbu_nm=1000 / unit,
-        names=tuple(escaped(name) for name in texts),
+        names=tuple(escape_name(name) for name in texts),
         layers=layers,
         tags=tags,
         shapes=shapes[: slots[Slot.SHAPES]],
@@ -253,14 +253,14 @@ def _resolve(slots: Int64s, tables: Tables, unit: float, warnings: list[str]) ->
         repeated=repeated[: slots[Slot.REPEATED]],
         placed=rows,
         odd=odd[: slots[Slot.ODD]],
-        warnings=(*warnings, *_warnings(slots), *missing),
+        warnings=(*warnings, *_format_warnings(slots), *missing),
     )
 
 
 _KEPT = ("owner", "cell", "turn", "x", "y", "repetition", "place")
 
 
-def _spans(table: Int64s, named: Int64s) -> Int64s:
+def _find_spans(table: Int64s, named: Int64s) -> Int64s:
     """Return where in the text the names of cells are, (n, 2); by name or by key."""
     by_key = table[:, 0] == 0
     spans = table[:, 1:3].copy()
@@ -268,7 +268,7 @@ def _spans(table: Int64s, named: Int64s) -> Int64s:
     return spans
 
 
-def _names_of_keys(keys: Int64s, names: Int64s, text: Bytes) -> Int64s:
+def _find_key_names(keys: Int64s, names: Int64s, text: Bytes) -> Int64s:
     """Return where in the text the name of each key is that refers to a cell, (keys, 2).
 
     Raises
@@ -280,7 +280,7 @@ def _names_of_keys(keys: Int64s, names: Int64s, text: Bytes) -> Int64s:
     for space, number, *span, place in names.tolist():
         before = known.setdefault((space, number), (*span, place))
         if before[2] != place and (
-            space != OF_CELL or _bytes(text, *span) != _bytes(text, *before[:2])
+            space != OF_CELL or _read_name(text, *span) != _read_name(text, *before[:2])
         ):
             raise LayoutError(
                 f"byte {place}: {_NAMED_BY[space]} {number} a second time (first at byte "
@@ -298,16 +298,16 @@ def _names_of_keys(keys: Int64s, names: Int64s, text: Bytes) -> Int64s:
             )
         found[row] = known[space, number][:2]
         if space == OF_CELL:
-            name = _bytes(text, *found[row].tolist())
+            name = _read_name(text, *found[row].tolist())
             if numbers.setdefault(name, number) != number:
                 raise LayoutError(
-                    f"byte {place}: CELLNAME {numbers[name]} and {number} are both {shown(name)}; "
-                    f"which one a reference means is unknown{ADVICE}"
+                    f"byte {place}: CELLNAME {numbers[name]} and {number} are both "
+                    f"{quote_name(name)}; which one a reference means is unknown{ADVICE}"
                 )
     return found
 
 
-def _bytes(text: Bytes, at: int, size: int) -> bytes:
+def _read_name(text: Bytes, at: int, size: int) -> bytes:
     return text[at : at + size].tobytes().rstrip(b"\0")
 
 
@@ -318,8 +318,8 @@ def _check_cells(texts: Sequence[bytes], cells: Int64s) -> None:
             raise LayoutError(f"byte {place}: a cell whose name has no characters{ADVICE}")
         if name in begun:
             raise LayoutError(
-                f"byte {place}: cell {shown(name)} a second time (first at byte {begun[name]}); "
-                f"which one its references mean is unknown{ADVICE}"
+                f"byte {place}: cell {quote_name(name)} a second time (first at byte "
+                f"{begun[name]}); which one its references mean is unknown{ADVICE}"
             )
         begun[name] = place
 
@@ -333,13 +333,13 @@ def _check_references(
     places: dict[bytes, dict[bytes, int]] = {name: {} for name in texts}
     for row in np.union1d(first, absent).tolist():
         owner = places[texts[placed[row, 0]]]
-        owner.setdefault(_bytes(text, *spans[row].tolist()), int(placed[row, 6]))
+        owner.setdefault(_read_name(text, *spans[row].tolist()), int(placed[row, 6]))
     warnings = drop_undefined(places)
     check_depth(places)
     return warnings
 
 
-def _warnings(slots: Int64s) -> list[str]:
+def _format_warnings(slots: Int64s) -> list[str]:
     return [
         text.format(n=slots[at]) + f" (first at byte {slots[at + 1]})"
         for at, text in zip(range(Slot.NOTES, Slot.NOTES + 2 * len(NOTES), 2), NOTES, strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
-from stages.layout.oasis.bytes import byte, fail, real, skip_string, unsigned
+from stages.layout.oasis.bytes import fail, read_byte, read_real, read_unsigned, skip_string
 from stages.layout.oasis.grammar import LEAST_UNIT, SLOTS, Fault, Modal, Record, Slot, Stop
 from stages.layout.oasis.lists import keep_repetition
 from stages.layout.oasis.names import (
@@ -21,13 +21,13 @@ from stages.layout.oasis.names import (
     Keys,
     find_key,
     find_layer,
-    place_of,
+    locate_record,
     read_block,
     read_cell,
     read_layer_name,
     read_name,
     read_property,
-    reset,
+    reset_modal,
 )
 from stages.layout.oasis.shapes import (
     PLACED,
@@ -43,7 +43,7 @@ Tables = tuple[Int64s, Bytes, Int64s, Int64s, Int64s, Floats, Int64s, Int64s, In
 """Pool, text, lists, shapes, placements, odd turns, repetitions, cells, names, keys."""
 
 
-def empty_tables() -> tuple[Int64s, Tables]:
+def create_tables() -> tuple[Int64s, Tables]:
     """Return slots and tables of a file of which nothing has been read."""
     slots = np.zeros(SLOTS, np.int64)
     slots[Slot.BLOCK] = slots[Slot.TAG] = -1
@@ -65,7 +65,7 @@ def empty_tables() -> tuple[Int64s, Tables]:
 @kernel
 def read_start(data: Bytes, slots: Int64s) -> float:
     """Read the START record; return the unit, in grid points per um."""
-    code = byte(data, slots)
+    code = read_byte(data, slots)
     slots[Slot.CODE] = code
     if code != Record.START:
         fail(slots, Fault.START, code)
@@ -76,10 +76,10 @@ def read_start(data: Bytes, slots: Int64s) -> float:
         and data[at] == 0x31 and data[at + 1] == 0x2E and data[at + 2] == 0x30
     ):  # fmt: skip
         fail(slots, Fault.VERSION, 0)
-    unit = real(data, slots)
+    unit = read_real(data, slots)
     if not LEAST_UNIT <= unit < np.inf:
         fail(slots, Fault.UNIT, 0)
-    slots[Slot.OFFSETS_LAST] = unsigned(data, slots)
+    slots[Slot.OFFSETS_LAST] = read_unsigned(data, slots)
     if not slots[Slot.OFFSETS_LAST]:
         _skip_offsets(data, slots)
     return unit
@@ -91,14 +91,14 @@ def read_end(data: Bytes, slots: Int64s) -> int:
     if slots[Slot.OFFSETS_LAST]:
         _skip_offsets(data, slots)
     skip_string(data, slots)
-    return unsigned(data, slots)
+    return read_unsigned(data, slots)
 
 
 @kernel
 def _skip_offsets(data: Bytes, slots: Int64s) -> None:
     """Go past the offsets of the tables of names: we take names from wherever they are."""
     for _ in range(12):
-        unsigned(data, slots)
+        read_unsigned(data, slots)
 
 
 @kernel
@@ -118,12 +118,15 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
         if slots[Slot.AT] == slots[Slot.END] and slots[Slot.BLOCK] >= 0:
             slots[Slot.STOP] = Stop.BLOCK_END
             break
-        shapes = _with_row(shapes, slots[Slot.SHAPES])
-        placed = _with_row(placed, slots[Slot.PLACED])
-        repeated = _with_row(repeated, slots[Slot.REPEATED])
-        cells, names = _with_row(cells, slots[Slot.CELLS]), _with_row(names, slots[Slot.NAMES])
-        odd = _with_row(odd, slots[Slot.ODD])
-        code = _begin(data, slots)
+        shapes = _reserve_row(shapes, slots[Slot.SHAPES])
+        placed = _reserve_row(placed, slots[Slot.PLACED])
+        repeated = _reserve_row(repeated, slots[Slot.REPEATED])
+        cells, names = (
+            _reserve_row(cells, slots[Slot.CELLS]),
+            _reserve_row(names, slots[Slot.NAMES]),
+        )
+        odd = _reserve_row(odd, slots[Slot.ODD])
+        code = _read_record_type(data, slots)
         if slots[Slot.FAULT] != Fault.NONE:
             break
         if Record.RECTANGLE <= code <= Record.CIRCLE or code == Record.XGEOMETRY:
@@ -144,7 +147,7 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
             text, keys = read_cell(data, slots, text, cells, keys)
         elif Record.CELLNAME <= code <= Record.PROPSTRING_NUMBERED:
             text = read_name(data, slots, text, names, code)
-            reset(slots)
+            reset_modal(slots)
         elif code == Record.PROPERTY:
             keys = read_property(data, slots, keys)
         else:
@@ -157,10 +160,10 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
 
 
 @kernel
-def _begin(data: Bytes, slots: Int64s) -> int:
+def _read_record_type(data: Bytes, slots: Int64s) -> int:
     """Read the type of a record, which must be one that may come here."""
     slots[Slot.RECORD] = slots[Slot.AT]
-    code = byte(data, slots)
+    code = read_byte(data, slots)
     slots[Slot.CODE] = code
     if slots[Slot.FAULT] != Fault.NONE:
         slots[Slot.FAULT] = Fault.NO_END
@@ -191,14 +194,14 @@ def _read_other(data: Bytes, slots: Int64s, code: int) -> None:
         require(slots, Modal.VALUES)
     elif code == Record.LAYERNAME or code == Record.LAYERNAME_OF_TEXTS:
         read_layer_name(data, slots)
-        reset(slots)
+        reset_modal(slots)
     elif code == Record.XELEMENT or code == Record.XNAME or code == Record.XNAME_NUMBERED:
-        unsigned(data, slots)
+        read_unsigned(data, slots)
         skip_string(data, slots)
         if code == Record.XNAME_NUMBERED:
-            unsigned(data, slots)
+            read_unsigned(data, slots)
         if code != Record.XELEMENT:
-            reset(slots)
+            reset_modal(slots)
     elif code == Record.CBLOCK:
         read_block(data, slots)
     elif code == Record.END:
@@ -220,13 +223,13 @@ def _put_placement(
     placed[row] = (
         slots[Slot.CELLS] - 1, slots[Modal.CELL_IS_NAME], cell, slots[Modal.CELL_SIZE],
         slots[Modal.TURN], slots[Modal.PLACED_X], slots[Modal.PLACED_Y], repetition,
-        place_of(slots),
+        locate_record(slots),
     )  # fmt: skip
     slots[Slot.PLACED] = row + 1
     return keys, pool
 
 
 @kernel
-def _with_row(table: Int64s, used: int) -> Int64s:
+def _reserve_row(table: Int64s, used: int) -> Int64s:
     """Return the table, twice as long where all its rows are used."""
     return np.concatenate((table, np.empty_like(table))) if used == len(table) else table

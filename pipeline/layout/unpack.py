@@ -1,7 +1,7 @@
-"""Unpack a gzip file to disk, as far as it holds a layout.
+"""Unpack a gzip file to disk, up to the end of the layout in it.
 
 in: a gzip file · out: the unpacked file, and warnings · unit: the file
-promise: nothing is written of a file that begins as no layout does, nor past the limits
+promise: nothing is written of a file that is no layout, nor past the limits
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _CHUNK_BYTES = 1 << 20
 
 
 def require_magic(head: bytes) -> None:
-    """Refuse a file whose first bytes are those of no layout.
+    """Refuse a file that does not start with the magic bytes of a layout.
 
     Raises
     ------
     LayoutError
-        It shows them.
+        The message shows its first bytes.
     """
     if not head.startswith((GDSII_MAGIC, OASIS_MAGIC)):
         raise LayoutError(
@@ -38,7 +38,7 @@ def require_magic(head: bytes) -> None:
 
 
 def unpack(
-    path: Path, target: Path, most_bytes: int, see: Callable[[int], bool]
+    path: Path, target: Path, most_bytes: int, check_written: Callable[[int], bool]
 ) -> tuple[str, ...]:
     """Unpack a file; return warnings.
 
@@ -46,9 +46,9 @@ def unpack(
     ----------
     most_bytes
         Largest size after decompression.
-    see
-        Is told how many bytes have been written, and says whether the layout is known to end
-        there: what follows is unpacked, since the gzip's checksum covers it, and not written.
+    check_written
+        Called with the bytes written so far; returns whether the layout has ended. What follows
+        is still unpacked, as the gzip's checksum covers it, but not written.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def unpack(
                     sink.write(chunk)
                     sink.flush()
                     written += len(chunk)
-                    is_over = see(written)
+                    is_over = check_written(written)
                 if written > most_bytes or after_end > MOST_AFTER_END:
                     raise LayoutError(_explain_limit(written, most_bytes, after_end))
         except (EOFError, zlib.error) as error:
@@ -89,7 +89,7 @@ def _explain_limit(written: int, most_bytes: int, after_end: int) -> str:
 
 
 class _GzipReader:
-    """The members of a gzip file one after the other, in chunks of bounded size."""
+    """Reads the members of a gzip file one after the other, in chunks of bounded size."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source

@@ -1,8 +1,8 @@
-"""Imported by the process that local workers are forked from, so that they start fully loaded.
+"""Imports and kernels, loaded once in the process that local workers are forked from.
 
-The imports of a worker take seconds, most of it torch; the compiled kernels take another half
-second at their first call. Both happen once, here, while the layout is read. No torch code runs:
-its threads would not survive the fork.
+A worker's imports take seconds, mostly for torch; the compiled kernels take another half second at
+their first call. Both are done here once, while the layout is read. No torch code runs: its threads
+would not survive the fork.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-import pipeline.passes.units  # noqa: F401 - for what it imports
+import pipeline.passes.units  # noqa: F401 - for its imports
 from stages.clips import place_grid_clips
 from stages.contracts import Box, PackedLayer
 from stages.geometry.signature import compute_signatures
@@ -22,7 +22,7 @@ from stages.raster import draw_clips
 
 
 def _build_layer() -> PackedLayer:
-    """Return a layer with a placed cell, read-only like a mapped one, as kernels see it."""
+    """Build a layer with a placed cell; its arrays are read-only, as mapped ones are."""
     builder = LayerBuilder()
     wire = np.array([[0, 0, 100, 20], [0, 0, 20, 100]])
     cell = builder.add_cell("cell", wire, [], NO_PLACEMENTS)

@@ -1,9 +1,9 @@
-"""What earlier runs already know: clips of unchanged tiles, and scores of known pictures.
+"""Reuse results of earlier runs: clips of unchanged tiles, and scores of known pictures.
 
 in       run directories; a tile, or the keys of patterns
 out      clips, or scores and embeddings
-promise  what is reused is what would have been computed: a tile is unchanged when everything that
-         its clips can see is the same region, a score is that of the same picture by the same model
+promise  reused results equal those that would be computed: a tile is unchanged if all that its
+         clips can see is the same region; a score is for the same picture and model
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from stages.geometry.windows import cut_to_windows
 from stages.patterns import locate_keys
 
 FREE = ("[layout] roi_um", "[layout] strict", "layout")
-"""Inputs in which a reused run may differ: unchanged tiles and pictures are found one by one."""
+"""Inputs in which a reused run may differ; unchanged tiles and pictures are found one by one."""
 
 
 def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
-    """Return a run whose results a run of `record` may reuse.
+    """Open a run whose results a run of `record` may reuse.
 
     Raises
     ------
     UsageError
-        When there is no run.
+        There is no run.
     RunMismatchError
-        When it has another model, settings, tiles or database unit; the text names what differs.
+        Its model, settings, tiles or database unit differ; the message says which.
     """
     run = Run(path)
     before = read_record(run)
@@ -74,7 +74,7 @@ def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
 
 
 def _collect_reused_inputs(record: RunRecord) -> dict[str, Any]:
-    """Return what clips and scores depend on, by name."""
+    """Return the inputs that clips and scores depend on, by name."""
     inputs = collect_inputs(record)
     stages = list(inputs)
     chosen: dict[str, Any] = {}
@@ -92,18 +92,18 @@ def reuse_clips(
     area: Box,
     shapes: Sequence[Shapes],
 ) -> tuple[Clips, Bytes] | None:
-    """Return the clips of a tile and their keys, from the first run in which it is the same.
+    """Return the clips and keys of a tile from the first run in which it is unchanged.
 
     Parameters
     ----------
     tile
-        Its name, which stands for the same box in every run.
+        Its name, which means the same box in every run.
     core, seen
-        Where its clips have their cores, and all that they can see.
+        The box of its clips' cores, and of all that they can see.
     area
-        What is scanned now.
+        The area to scan.
     shapes
-        What is in `seen` now, one per layer.
+        The present contents of `seen`, one per layer.
     """
     for run in runs:
         written = _read_finished_tiles(run).get(tile)
@@ -120,7 +120,7 @@ def reuse_clips(
 
 
 def _is_same_region(old: Shapes, new: Shapes, seen: Box) -> bool:
-    """Say whether two layers are the same region in a square."""
+    """Return whether two layers are the same region in a square."""
     left, bottom = np.array([seen.x_min]), np.array([seen.y_min])
     then, now = (merge(cut_to_windows(one.rects, left, bottom, seen.width)) for one in (old, new))
     slanted = [sorted(part.tobytes() for part in split_polygons(one)) for one in (old, new)]
@@ -130,7 +130,7 @@ def _is_same_region(old: Shapes, new: Shapes, seen: Box) -> bool:
 def reuse_scores(
     runs: Sequence[ReusableRun], keys: Bytes, embedding: int
 ) -> tuple[npt.NDArray[np.bool_], Float32s, npt.NDArray[np.float16]]:
-    """Return which of (n, 16) `keys` have a score in any of the runs, the scores, and embeddings.
+    """Look up (n, 16) `keys` in the runs; return which have a score, the scores and embeddings.
 
     Parameters
     ----------
@@ -157,7 +157,7 @@ def _open_layout(run: ReusableRun) -> PackedLayout:
 
 @lru_cache(maxsize=64)
 def _read_finished_tiles(run: ReusableRun) -> Mapping[str, UnitOutcome]:
-    """Return the tiles of a run whose clips may be reused, by name."""
+    """Return the tiles of a run whose clips can be reused, by name."""
     if not run.has_clips:
         return {}
     with Ledger(Run(run.path).ledger, read_only=True) as ledger:
@@ -166,7 +166,7 @@ def _read_finished_tiles(run: ReusableRun) -> Mapping[str, UnitOutcome]:
 
 @lru_cache(maxsize=64)
 def _read_scores(run: ReusableRun) -> tuple[Bytes, Float32s]:
-    """Return the keys of all patterns, and their scores."""
+    """Return the keys of a run's patterns, and their scores."""
     if not run.has_scores or not Run(run.path).patterns.exists():
         return np.empty((0, 16), np.uint8), np.empty(0, np.float32)
     keys, scores = read_patterns(Run(run.path), "key", "score")

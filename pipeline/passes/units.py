@@ -1,7 +1,7 @@
-"""One unit of each stage: read, compute, write, say what was done.
+"""One unit of each stage: read, compute, write, report the outcome.
 
-The computing is the stages'; here are the files around it. Each function runs in a worker (or in
-the driver, without workers), writes its own file or rows, and returns a few counts.
+The computation is in `stages`; this module does the I/O around it. Each function runs in a worker
+(or in the driver, without workers), writes its own file or rows, and returns a few counts.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from stages.scores import NetworkScorer, build_scorer, score_rasters
 from stages.tiles import Tile
 
 CLIPS_PER_DRAW = 1024
-"""Clips drawn at once: bounds the memory of a tile, whatever its size."""
+"""Clips drawn at once: bounds the memory for a tile of any size."""
 
 BLOCK_CLIPS = 16
-"""Side of the blocks, in clips, in which the geometry of scattered clips is read."""
+"""Side of the blocks in which the geometry of scattered clips is read, in clips."""
 
 
 @lru_cache(maxsize=2)
 def open_layout(run: Path) -> PackedLayout:
-    """Return the packed layout of a run, opened once in each process."""
+    """Open the packed layout of a run, once per process."""
     return open_packed(Run(run).layout)
 
 
@@ -56,7 +56,7 @@ def _load_scorer(model: ModelFile, device: str, prefiltered: bool) -> NetworkSco
 
 
 def clip_tile(tile: Tile, *, job: CutSettings) -> UnitOutcome:
-    """Cut the clips of a tile, draw each, and keep the key of its picture."""
+    """Cut the clips of a tile, draw them, and write them with the keys of their pictures."""
     started = time.perf_counter()
     layout = open_layout(job.run)
     channels = job.spec.layers
@@ -65,9 +65,9 @@ def clip_tile(tile: Tile, *, job: CutSettings) -> UnitOutcome:
     seen = tile.box.grow(reach)
     shapes = [query(packed, seen) for packed in used]
     cores = tile.box.grow(job.core_dbu)
-    taken = reuse_clips(job.reused, tile.name, cores, seen, job.area, shapes)
-    if taken is not None:
-        clips, keys = taken
+    reused = reuse_clips(job.reused, tile.name, cores, seen, job.area, shapes)
+    if reused is not None:
+        clips, keys = reused
     else:
         if job.limits is None:
             clips = place_grid_clips(tile.box, job.area, job.core_dbu, job.stride_dbu)
@@ -84,7 +84,7 @@ def clip_tile(tile: Tile, *, job: CutSettings) -> UnitOutcome:
         stage="clips",
         unit=tile.name,
         status=Status.DONE if len(clips) else Status.EMPTY,
-        counts={"clips": len(clips), "taken_over": taken is not None},
+        counts={"clips": len(clips), "taken_over": reused is not None},
         checksum=seal(run.path, files),
         files=files,
         seconds=time.perf_counter() - started,
@@ -92,14 +92,14 @@ def clip_tile(tile: Tile, *, job: CutSettings) -> UnitOutcome:
 
 
 def _compute_clip_keys(clips: Clips, shapes: list[Shapes], job: CutSettings) -> tuple[Clips, Bytes]:
-    """Return the clips that show anything, with the keys of their pictures."""
+    """Return the clips whose picture is not empty, with the keys of the pictures."""
     place = group = np.arange(len(clips))
     if job.shared:
         half = job.clip_dbu // 2
         left, bottom = clips.x_dbu - half, clips.y_dbu - half
         signed = compute_signatures(shapes, left, bottom, job.clip_dbu, job.symmetries)
-        alike = find_distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
-        place, group = alike.first, alike.pattern
+        distinct = find_distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
+        place, group = distinct.first, distinct.pattern
     shown, keys = np.zeros(len(place), bool), np.zeros((len(place), KEY_BYTES), np.uint8)
     for first in range(0, len(place), CLIPS_PER_DRAW):
         part = slice(first, first + CLIPS_PER_DRAW)
@@ -114,7 +114,7 @@ def _compute_clip_keys(clips: Clips, shapes: list[Shapes], job: CutSettings) -> 
 
 
 def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: DrawSettings) -> Bytes:
-    """Draw clips of a run that may lie anywhere, as placed, (n, layers, h, w) uint8."""
+    """Draw clips of a run at any places, unturned, (n, layers, h, w) uint8."""
     layers = open_layout(job.run).packed[: job.spec.layers]
     return draw_scattered(layers, x_dbu, y_dbu, job.spec.clip_px, job.pixel_dbu)
 
@@ -122,9 +122,9 @@ def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: DrawSettings) -> Bytes:
 def draw_scattered(
     layers: Sequence[PackedLayer], x_dbu: Int64s, y_dbu: Int64s, clip_px: int, pixel_dbu: int
 ) -> Bytes:
-    """Draw clips that may lie anywhere, as placed, (n, layers, clip_px, clip_px) uint8.
+    """Draw clips at any places, unturned, (n, layers, clip_px, clip_px) uint8.
 
-    Their geometry is read block by block, so that clips far apart do not fetch what is between.
+    Geometry is read by blocks, so that nothing between distant clips is read.
     """
     pictures = np.empty((len(x_dbu), len(layers), clip_px, clip_px), np.uint8)
     for members, box in _group_by_block(x_dbu, y_dbu, clip_px * pixel_dbu):
@@ -136,7 +136,7 @@ def draw_scattered(
 
 
 def _group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tuple[Int64s, Box]]:
-    """Yield the clips of each block that has any, and a box around all that they see."""
+    """Yield the clips of each block that has any, and the box around their pictures."""
     side = BLOCK_CLIPS * clip_dbu
     row, column = y_dbu // side, x_dbu // side
     order = np.lexsort((column, row))

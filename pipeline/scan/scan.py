@@ -305,7 +305,7 @@ class _Scan:
                 found = tally_on_disk(rows, clips, scratch)
                 create_patterns(
                     self.run, job.spec, self.model.detector().config.embedding, job.shard_patterns,
-                    len(found), found.strips(),
+                    len(found), found.read_strips(),
                 )  # fmt: skip
             return Written(list_pattern_files(self.run), {"patterns": len(found), "clips": clips})
 

@@ -1,7 +1,7 @@
 """Exact area coverage of rectilinear regions: how much of each pixel a region covers.
 
-Areas are summed in whole dbu squared, so that a picture depends on the region alone. Polygons of
-any other angle are drawn over it by `stages.geometry.polygons.coverage`.
+Areas are summed as integers, in dbu squared, so that a picture depends only on the region, not on
+how it is cut into rectangles. Any-angle polygons are added by `stages.geometry.polygons.coverage`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from stages.contracts import Bytes, Int64s
 from stages.geometry.windows import bin_rects, find_rects_in_window
 
 FULL = 255
-"""Grey level of a pixel that is covered wholly."""
+"""Grey level of a fully covered pixel."""
 
 
 @kernel
 def _add_rect(area: Int64s, x_min: int, y_min: int, x_max: int, y_max: int, pixel_dbu: int) -> None:
-    """Add a rectangle, in dbu from the picture's corner and within it, to ``(rows, columns)``."""
+    """Add a rectangle to (rows, columns) `area`; it lies within the picture, in its coordinates."""
     column_0, column_1 = x_min // pixel_dbu, (x_max - 1) // pixel_dbu
     row_0, row_1 = y_min // pixel_dbu, (y_max - 1) // pixel_dbu
     for row in range(row_0, row_1 + 1):
@@ -69,7 +69,7 @@ def draw_windows(
     Parameters
     ----------
     rects : (r, 4) int64
-        Disjoint rectangles in dbu, all that touch any of the windows.
+        Disjoint rectangles in dbu: all that overlap any window.
     x_dbu, y_dbu : (n,) int64
         Lower left corners of the windows.
     pixel_dbu, size_px : int
@@ -78,7 +78,7 @@ def draw_windows(
     Returns
     -------
     (n, size_px, size_px) uint8
-        Share of each pixel that is covered, 255 is all, rounded to nearest.
+        Covered share of each pixel, 255 for all of it, rounded to nearest.
     """
     size_dbu, whole = pixel_dbu * size_px, pixel_dbu * pixel_dbu
     pictures = np.zeros((x_dbu.shape[0], size_px, size_px), np.uint8)
@@ -93,7 +93,7 @@ def draw_windows(
             _add_rect(area, local[i, 0], local[i, 1], local[i, 2], local[i, 3], pixel_dbu)
         for i in range(size_px):
             for j in range(size_px):
-                # Most pixels are empty or full; a division takes longer than all else here.
+                # Most pixels are empty or full; the division is the slowest part of this loop.
                 if area[i, j] == whole:
                     pictures[n, i, j] = FULL
                 elif area[i, j]:

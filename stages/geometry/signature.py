@@ -1,16 +1,16 @@
-"""What tells windows apart without drawing them: a sum over the corners of their region.
+"""Signatures of windows: whether two hold the same region, found without drawing them.
 
 in       the shapes of each layer, square windows
-out      (n, 2) uint64 per window; zero where it is empty
-promise  windows have one signature when their regions are equal up to the symmetries asked for,
-         however cut into shapes, and (but for a collision of 128 bits) only then; windows with
-         slanted edges when these are the same edges, unturned, and so is the rest
+out      (n, 2) uint64, a row per window; zero if it is empty
+promise  signatures are equal if, and (but for a collision of 128 bits) only if, the regions are
+         equal up to the requested symmetries, however they are cut into shapes; with slanted edges
+         in the window, if those and the rectilinear region are the same, without symmetries
 
 A rectangle adds f(x_min, y_min) - f(x_max, y_min) - f(x_min, y_max) + f(x_max, y_max), where f
-scatters places over 128 bits. Where two rectangles meet, what they add at shared corners cancels:
-the sum is one over the corners of the region. Of symmetric twins the least sum is taken. Where
-polygons of any angle reach into a window, what is drawn is a function of their edges in it
-(`stages.geometry.polygons.outlines`) and of the rectilinear region: those are signed, as they lie.
+hashes a place to 128 bits. Where two rectangles meet, the terms at shared corners cancel:
+the sum is over the corners of the region. The least sum over the symmetries is taken. Where
+any-angle polygons reach into a window, the picture depends on their edges in it
+(`stages.geometry.polygons.outlines`) and on the rectilinear region: both are signed unturned.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from stages.geometry.windows import bin_rects, cut_to_windows, find_rects_in_win
 UInt64s = npt.NDArray[np.uint64]
 
 SEEDS = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)
-"""Of the two halves of f: any two odd numbers."""
+"""One for each half of f: any two odd numbers."""
 
 
 def compute_signatures(
@@ -41,7 +41,7 @@ def compute_signatures(
     Parameters
     ----------
     shapes : sequence of Shapes
-        One per layer, everything that overlaps any of the windows.
+        One per layer: everything that overlaps any window.
     left, bottom : (n,) int64
         Lower left corners of the windows.
     size_dbu : int
@@ -62,7 +62,7 @@ def compute_signatures(
         outlines = index_outlines(layer, left, bottom, size_dbu)
         if outlines is not None:
             _sign_outlines(outlines, left, bottom, size_dbu, number, slanted)
-    least = np.argmin(sums[:, :, 0], axis=1)  # twins of an equal first half are equal
+    least = np.argmin(sums[:, :, 0], axis=1)  # an equal first half means an equal signature
     signed = sums[np.arange(len(sums)), least]
     reached = slanted.any(axis=1)
     signed[reached] = sums[reached, 0] + slanted[reached]
@@ -71,7 +71,7 @@ def compute_signatures(
 
 @kernel
 def _scatter(value: np.uint64, half: int) -> np.uint64:
-    """Return half of f, one to one: the finaliser of splitmix64 (S. Vigna, 2015)."""
+    """Return one half of f, a bijection: the finaliser of splitmix64 (S. Vigna, 2015)."""
     value = (value + np.uint64(1)) * SEEDS[half]
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -80,7 +80,7 @@ def _scatter(value: np.uint64, half: int) -> np.uint64:
 
 @kernel
 def _sign_corner(x: int, y: int, layer: int, half: int) -> np.uint64:
-    """Return half of f of a place in a window, under 2**28 dbu from its corner."""
+    """Return one half of f at a place less than 2**28 dbu from the window's corner."""
     place = (np.uint64(layer) << np.uint64(56)) | (np.uint64(x) << np.uint64(28)) | np.uint64(y)
     return _scatter(place, half)
 
@@ -95,7 +95,7 @@ def _sign_rects(
     symmetries: Int64s,
     sums: UInt64s,
 ) -> None:
-    """Add what the disjoint `rects` of a layer have in each window to (n, s, 2) `sums`."""
+    """Add the disjoint `rects` of a layer in each window to (n, s, 2) `sums`."""
     bins, local = bin_rects(rects, size_dbu), np.empty((64, 4), np.int64)
     for n in range(left.shape[0]):
         local, count = find_rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
@@ -119,12 +119,12 @@ def _sign_rects(
 def _sign_outlines(
     outlines: Outlines, left: Int64s, bottom: Int64s, size_dbu: int, layer: int, sums: UInt64s
 ) -> None:
-    """Add what the polygons of a layer have in each window to (n, 2) `sums`, 0 where nothing."""
+    """Add the polygons of a layer in each window to (n, 2) `sums`; adds 0 if there are none."""
     edges = np.empty((256, 6), np.int64)
     for n in range(left.shape[0]):
         edges, count, _ = find_edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
         for half in range(2):
-            polygon = np.uint64(0)  # the sum over the edges of one: they are a set
+            polygon = np.uint64(0)  # a sum, so the order of its edges does not matter
             for i in range(count):
                 edge = np.uint64(layer)
                 for column in range(5):

@@ -1,8 +1,8 @@
-"""Any-angle polygons as thin rectangles: what the optics cannot tell from the polygon.
+"""Any-angle polygons cut into rectangles so thin that the optics do not resolve the steps.
 
-in: flat geometry with polygons; out: rectangles alone, overlaps as drawn.
-unit: a window; promise: where an edge slants, a rectangle ends at most half a step of height away
-from it, and on average on it; the area is kept to the rounding.
+in: flat geometry with polygons · out: rectangles, overlaps as drawn
+unit: a window · promise: a rectangle ends within half a step of a slanted edge, and on average on
+it; the area is kept up to rounding
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from stages.geometry.growing import reserve_row
 def cut_into_rects(shapes: Shapes, step_dbu: int) -> Int64s:
     """Return the rectangles of `shapes`, with each polygon cut into slabs of `step_dbu`.
 
-    Slabs lie on a lattice from the layout's origin, so a polygon is cut alike in every window
-    that shows it whole.
+    Slabs lie on a lattice from the layout's origin, so a polygon is cut the same way in every
+    window that holds all of it.
 
     Parameters
     ----------
     step_dbu : int
-        Height of a slab: small against what the optics resolve.
+        Height of a slab: well below the resolution of the optics.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Window queries on a packed layer: down the hierarchy, touching only what the window touches."""
+"""Window queries on a packed layer: descend the hierarchy, only into what overlaps the window."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stages.contracts import Box, Int32s, Int64s, PackedLayer, Shapes
 from stages.geometry.growing import reserve_row
 
 FANOUT = 16
-"""Items under one node of a cell's index."""
+"""Items per node of a cell's index."""
 
 TURN_MATRIX = np.array(
     [
@@ -23,7 +23,7 @@ TURN_MATRIX = np.array(
 
 
 def _compute_turn_products() -> Int64s:
-    """Return the (8, 8) table of the turn that a turn within a turn makes."""
+    """Return the (8, 8) table of an outer and an inner turn combined."""
     product = np.empty((8, 8), np.int64)
     for outer in range(8):
         for inner in range(8):
@@ -36,9 +36,9 @@ TURN_PRODUCTS = _compute_turn_products()
 
 
 def query(layer: PackedLayer, box: Box) -> Shapes:
-    """Return every shape of `layer` that overlaps `box`, whole and in dbu of the top cell.
+    """Return every shape of `layer` that overlaps `box`, uncut, in coordinates of the top cell.
 
-    Shapes that only touch the box are left out.
+    Shapes that only touch the box are not included.
     """
     rects, hits = _walk(
         layer.item_start, layer.item_box, layer.item_ref, layer.node_start, layer.node_box,
@@ -50,7 +50,7 @@ def query(layer: PackedLayer, box: Box) -> Shapes:
 
 @kernel
 def _place_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the corners of (m, 4) polygon hits in the top cell, and where each begins."""
+    """Return the corners of (m, 4) polygon hits in the top cell, and the offset of each."""
     starts = np.zeros(len(hits) + 1, np.int64)
     for k in range(len(hits)):
         polygon = hits[k, 0]
@@ -68,13 +68,13 @@ def _place_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[I
 
 
 def split_polygons(shapes: Shapes) -> list[npt.NDArray[np.int64]]:
-    """Return the polygons that are not rectilinear, each (corners, 2)."""
+    """Return the any-angle polygons of a query one by one, each (corners, 2)."""
     return np.split(shapes.points, shapes.point_start[1:-1]) if len(shapes.point_start) > 1 else []
 
 
 @kernel
 def turn_box(box: Int64s, turn: int, x: int, y: int) -> Int64s:
-    """Return a box turned about the origin, then moved."""
+    """Turn a box about the origin, then move it by x, y."""
     a, b, c, d = TURN_MATRIX[turn]
     x_0, y_0 = a * box[0] + b * box[1] + x, c * box[0] + d * box[1] + y
     x_1, y_1 = a * box[2] + b * box[3] + x, c * box[2] + d * box[3] + y
@@ -83,7 +83,7 @@ def turn_box(box: Int64s, turn: int, x: int, y: int) -> Int64s:
 
 @kernel
 def _turn_box_back(box: Int64s, turn: int, x: int, y: int) -> Int64s:
-    """Return a box of the parent in the coordinates of the child: `turn_box` undone."""
+    """Return a box of the parent in the coordinates of the child: the inverse of `turn_box`."""
     a, b, c, d = TURN_MATRIX[turn]
     u_0, v_0, u_1, v_1 = box[0] - x, box[1] - y, box[2] - x, box[3] - y
     x_0, y_0 = a * u_0 + c * v_0, b * u_0 + d * v_0  # the inverse of a turn is its transpose
@@ -104,7 +104,7 @@ def _find_items(
     first: int, count: int, item_box: Int32s, node_first: int, node_box: Int32s, window: Int64s
 ) -> Int64s:
     """Return the items of one cell whose boxes overlap the window."""
-    sizes = np.zeros(12, np.int64)  # 16**12 items are more than int32 counts
+    sizes = np.zeros(12, np.int64)  # enough levels: 16**12 is past int32
     offsets = np.zeros(12, np.int64)
     levels, size, offset = 0, count, 0
     while size > FANOUT:

@@ -1,8 +1,8 @@
-"""What a file draws and places, as packed layers, boxes of shapes, or what ``hotscan info`` tells.
+"""Turn the elements of a file into packed layers, shape boxes, or the facts of ``hotscan info``.
 
 in: `Elements` of either format, and the top cell
 out: `PackedLayout`, boxes, `LayoutInfo` · unit: the file
-promise: the same region as the file draws; arrays stay folded
+promise: the same region as in the file; arrays stay folded
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.pack import compute_placed_boxes, order_children_first
 
 GAP_UM = 10
-"""Between top cells side by side."""
+"""Distance between top cells placed side by side."""
 
 OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn"))
 
 
 def choose_layers(layers: Sequence[Layer], cell: str | None) -> tuple[Layer, ...] | None:
-    """Return the layers to read the elements of, each once; None is all.
+    """Return the layers to read, each once; None for all.
 
-    Top cells side by side stand apart by all that they draw, whatever is scanned.
+    Top cells are placed side by side by their extent on all layers, so those need all.
     """
     return None if cell == EVERY_TOP else tuple(dict.fromkeys(layers))
 
@@ -51,7 +51,7 @@ def assemble(
     Parameters
     ----------
     read
-        The layers that the elements were read of.
+        The layers that were read.
     layers, cell, warnings, limits
         As `stages.layout.builder.pack_layout` takes them.
     """
@@ -83,14 +83,14 @@ def compute_shape_boxes(
 def describe(
     elements: Elements, counts: Mapping[Layer, int], cells: int, warnings: Sequence[str] = ()
 ) -> LayoutInfo:
-    """Return cells, tops, layers with counts, extent and dbu of a file, read of all layers.
+    """Return cells, tops, layers with counts, extent and dbu of a file, all layers read.
 
     Parameters
     ----------
     counts
         Shapes as drawn.
     cells
-        Those of `elements` that are the file's own, the first.
+        Number of cells in the file; `elements` may list more, after these.
     """
     tops, to_um = find_top_cells(elements), elements.dbu_nm / 1000
     boxes = _compute_cell_boxes(flatten_odd_references(elements)) * to_um
@@ -106,17 +106,19 @@ def describe(
 
 
 def find_top_cells(elements: Elements) -> list[int]:
-    """Return the cells that no other cell places; the one of KLayout's context is none."""
+    """Return the cells that no other cell places, other than KLayout's context cell."""
     placed = find_placed_cells(elements)
     context = [number for number, name in enumerate(elements.names) if name == CONTEXT_CELL]
-    inside = {child for owner, some in placed.items() if owner not in context for child in some}
+    inside = {
+        child for owner, children in placed.items() if owner not in context for child in children
+    }
     return [number for number in placed if number not in inside and number not in context]
 
 
 def _choose_top(
     elements: Elements, layers: Sequence[Layer], cell: str | None
 ) -> tuple[Elements, int]:
-    """Return the elements, with a cell more where all tops are asked for, and the top's number."""
+    """Return the elements, with one more cell if all tops are requested, and the top's number."""
     tops = find_top_cells(elements)
     if cell == EVERY_TOP:
         require_layers(layers, elements.layers)
@@ -127,7 +129,7 @@ def _choose_top(
 
 
 def _place_side_by_side(elements: Elements, tops: Sequence[int]) -> Elements:
-    """Return the elements with a last cell that places all `tops` in a square grid."""
+    """Append a cell that places all `tops` in a square grid."""
     boxes = _compute_cell_boxes(flatten_odd_references(elements))[list(tops)]
     pitch = int((boxes[:, 2:] - boxes[:, :2]).max(initial=0))
     pitch += round(GAP_UM * 1000 / elements.dbu_nm)
@@ -145,7 +147,7 @@ def _place_side_by_side(elements: Elements, tops: Sequence[int]) -> Elements:
 
 
 def _compute_boxes(points: Int64s, counts: Int64s) -> Int64s:
-    """Return the box of each shape, (n, 4); of one without corners, that of another."""
+    """Return the box of each shape, (n, 4); arbitrary for a shape without corners."""
     starts = np.minimum(np.cumsum(counts) - counts, max(len(points) - 1, 0))
     if not len(points):
         return np.zeros((len(counts), 4), np.int64)
@@ -154,7 +156,7 @@ def _compute_boxes(points: Int64s, counts: Int64s) -> Int64s:
 
 
 def _compute_cell_boxes(elements: Elements) -> Int64s:
-    """Return the box of each cell, (cells, 4) in dbu, zeros of an empty one; turns by quarters."""
+    """Return the box of each cell, (cells, 4) in dbu, zeros if empty; no odd turns."""
     cells = len(elements.names)
     low, high = np.full((cells, 2), 2**62), np.full((cells, 2), -(2**62))
 

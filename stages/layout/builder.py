@@ -1,14 +1,13 @@
-"""A layout file as packed arrays, hierarchy kept.
+"""Read a layout file into packed arrays, keeping its hierarchy.
 
 in       an uncompressed GDSII or OASIS file, the layers, the top cell
 out      `PackedLayout`: integer dbu, one `PackedLayer` per layer
 unit     the file
-promise  the same region as the file draws; arrays and repetitions stay folded, so that
-         3 million placed shapes need the room of the few that are drawn
+promise  the same region as in the file; arrays and repetitions stay folded, so that 3 million
+         placed shapes take the memory of the few that are drawn
 
-Both formats are read straight from their bytes, in a quarter of the time of making an object of
-each element. A GDSII stream has been checked by `stages.layout.gdsii.stream_check`; OASIS is
-checked as it is read.
+Both formats are read from their bytes without an object per element, in a quarter of the time. A
+GDSII stream must have passed `stages.layout.gdsii.stream_check`; OASIS is checked as it is read.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def pack_layout(
     cell : str or None
         The top cell; None takes the only one, `EVERY_TOP` all.
     limits : ReadLimits
-        What the file may ask.
+        Limits on the contents of the file.
 
     Raises
     ------
@@ -83,7 +82,7 @@ def read_shape_boxes(
 
 
 def load_kernels() -> None:
-    """Load what `pack_layout` runs, which takes a second at its first call."""
+    """Load the kernels of `pack_layout`, whose first call takes a second."""
     data = np.frombuffer(SMALL_LIBRARY, np.uint8)
     assemble(read_elements(data, (Layer(0, 0),)), (Layer(0, 0),), (Layer(0, 0),), None)
 

@@ -1,8 +1,8 @@
-"""Cells written out where a reference turns them by no whole quarter, or magnifies them.
+"""Flatten references at odd angles or with a magnification.
 
 in: `Elements`, a cell, a turn · out: the corners of every shape under the cell, turned, in dbu
-unit: one placed cell · promise: each corner is turned once, by all that is above it, and rounded
-once; half a dbu goes away from zero
+unit: one placed cell · promise: each corner is transformed once, by the product of all turns above
+it, and rounded once, half a dbu away from zero
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stages.geometry.window_query import TURN_MATRIX
 from stages.layout.gdsii.elements import REFERENCE, Elements
 
 MOST_CORNERS = 50_000_000
-"""Corners that references at odd angles may write out: 1 GB; a mask at 45 degrees has few."""
+"""Most corners that odd references may be flattened to: 1 GB; a mask at 45 degrees has few."""
 
 OWNER, CELL, TURN, X = (REFERENCE.index(name) for name in ("owner", "cell", "turn", "x"))
 IDENTITY = np.eye(2)
@@ -27,12 +27,12 @@ _FAR = 2.0**40  # dbu
 
 
 def flatten_odd_references(elements: Elements, cells: Collection[int] | None = None) -> Elements:
-    """Return elements of which every reference turns by quarters: what others place is written out.
+    """Replace the references at odd angles or magnified by the shapes that they place.
 
     Parameters
     ----------
     cells
-        Those of which the shapes are needed; None is all.
+        Cells whose shapes are needed; None for all.
 
     Raises
     ------
@@ -42,15 +42,15 @@ def flatten_odd_references(elements: Elements, cells: Collection[int] | None = N
     is_odd = elements.reference[:, TURN] < 0
     if not is_odd.any():
         return elements
-    reached, points, shapes = Flattener(elements), [elements.point], [elements.shape]
+    flattener, points, shapes = Flattener(elements), [elements.point], [elements.shape]
     counts = [np.diff(elements.point_start)]
     for reference in elements.reference[is_odd]:
         owner = int(reference[OWNER])
         if reference[CELL] < 0 or (cells is not None and owner not in cells):
             continue
         matrix = _compute_matrix(int(reference[TURN]), elements.odd)
-        for place in reached.compute_places(reference):
-            for layer, corners, count in reached.walk(int(reference[CELL]), matrix, place):
+        for place in flattener.compute_places(reference):
+            for layer, corners, count in flattener.walk(int(reference[CELL]), matrix, place):
                 points.append(corners)
                 counts.append(count)
                 shapes.append(np.stack((np.full(len(layer), owner), layer), axis=1))
@@ -64,7 +64,7 @@ def flatten_odd_references(elements: Elements, cells: Collection[int] | None = N
 
 
 class Flattener:
-    """The shapes under cells, however turned; counts the corners that it has written out."""
+    """Yields the shapes under cells, at any turn; counts the corners against `MOST_CORNERS`."""
 
     def __init__(self, elements: Elements) -> None:
         owners = np.arange(len(elements.names) + 1)
@@ -76,7 +76,7 @@ class Flattener:
     def walk(
         self, cell: int, matrix: Floats = IDENTITY, place: Sequence[float] | Floats = (0.0, 0.0)
     ) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
-        """Yield, cell by cell, the layers of shapes, their corners and how many each has."""
+        """Yield per cell the layers of its shapes, their corners, and the corners per shape."""
         elements, stack = self._elements, [(cell, matrix, np.array([place], float))]
         while stack:
             cell, matrix, places = stack.pop()
@@ -129,7 +129,7 @@ def _compute_matrix(turn: int, odd: Floats) -> Floats:
 
 
 def _round_points(points: Floats) -> Int64s:
-    # 1e-6 swallows float noise, so that a half that was meant goes where a half goes.
-    bounded = np.clip(points, -_FAR, _FAR)  # past the 32 bits that a packed layer refuses
+    # 1e-6 absorbs float noise, so that a nominal half is rounded as one.
+    bounded = np.clip(points, -_FAR, _FAR)  # past 32 bits, which a packed layer refuses
     bounded += np.copysign(0.5 + 1e-6, bounded)
     return bounded.astype(np.int64)  # towards zero

@@ -1,8 +1,8 @@
-"""How much a packed layer draws, measured through window queries.
+"""Measure the area of a packed layer through window queries.
 
 in       a packed layer
 out      the area of its merged region
-promise  the answer does not depend on how the layer is cut into windows
+promise  the result does not depend on how the layer is cut into windows
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from stages.geometry.union import merge
 from stages.geometry.window_query import query, split_polygons
 
 WINDOWS = 4096
-"""About as many windows as a layer is cut into at most."""
+"""Roughly the most windows that a layer is cut into."""
 
 WINDOW_DBU = 100_000
-"""Least side of a window."""
+"""Smallest side of a window."""
 
 
 def compute_merged_area(layer: PackedLayer) -> float:
-    """Return the area of a layer in dbu squared, overlaps counted once; whole without slants."""
+    """Return the merged area of a layer in dbu squared; an integer if it is rectilinear."""
     area, slanted = 0, 0.0
     for window in _cut_windows(layer):
         shapes = query(layer, window)

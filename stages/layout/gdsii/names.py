@@ -1,4 +1,4 @@
-"""Names in a stream told apart, compiled: a chip's references have half a million."""
+"""Number the names in a stream, compiled: a chip has half a million references."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from stages.contracts import Bytes, Int64s
 
 @kernel
 def number_names(data: Bytes, names: Int64s) -> Int64s:
-    """Return the number of each name, counted in the order in which they first come.
+    """Return the number of each distinct name, in order of first appearance.
 
-    Names are equal when their bytes are, without the NUL that fills them up to an even length.
+    Names are compared without the NUL that pads them to an even length.
 
     Parameters
     ----------
     data
-        (n,) the bytes.
+        (n,) bytes.
     names
-        (m, 2) where each name begins, and of how many bytes it is.
+        (m, 2) offset and length of each name.
     """
     slots = 2
     while slots < 2 * len(names) + 2:
@@ -43,7 +43,7 @@ def number_names(data: Bytes, names: Int64s) -> Int64s:
 
 @kernel
 def measure_name(data: Bytes, at: int, size: int) -> int:
-    """Return the length of a name without the NUL that fills it up."""
+    """Return the length of a name without its NUL padding."""
     while size > 0 and data[at + size - 1] == 0:
         size -= 1
     return size

@@ -1,4 +1,4 @@
-"""The elements of a GDSII stream put together as packed layers, hierarchy kept."""
+"""Build packed layers from the elements of a file, keeping its hierarchy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLACE, COUNT = slice(3, 5), slice(5, 7)
 U, V = slice(7, 9), slice(9, 11)
 
 MOST_COPIES = 10_000_000
-"""Copies of one array that are written out."""
+"""Most copies that an array off the grid is flattened to."""
 
 
 def find_placed_cells(elements: Elements) -> dict[int, list[int]]:
@@ -39,16 +39,16 @@ def pack_elements(
     Parameters
     ----------
     elements
-        What the file draws, and places; every turn by whole quarters.
+        Those of a file, without odd turns.
     order
-        Numbers of structures, each after all that it places; the last is the top.
+        Numbers of structures, each after all its children; the last is the top.
     layer
-        An index into the layers that the elements were asked of.
+        Index among the layers that were read.
 
     Raises
     ------
     LayoutError
-        Coordinates pass 32 bits, or shapes lie too dense.
+        Coordinates pass 32 bits, or shapes are too dense.
     """
     points, starts, owner = _select_layer(elements, layer)
     rects, drawn_by, others = decompose(points, starts)
@@ -57,7 +57,7 @@ def pack_elements(
     polygons: dict[int, list[Int64s]] = {}
     for other in others.tolist():
         corners = points[starts[other] : starts[other + 1]]
-        if len(corners) > 2:  # two enclose nothing
+        if len(corners) > 2:  # two corners enclose nothing
             polygons.setdefault(int(owner[other]), []).append(corners)
     placements, placed_by_cell = convert_references(elements.reference)
     placed_starts = _find_ranges(placed_by_cell, len(elements.names))
@@ -76,12 +76,12 @@ def pack_elements(
 
 
 def _find_ranges(owner: Int64s, cells: int) -> Int64s:
-    """Return where the rows of each cell begin, and the last end; owners ascend."""
+    """Return the offset of each cell's rows, and their number; `owner` is sorted."""
     return np.searchsorted(owner, np.arange(cells + 1))
 
 
 def _select_layer(elements: Elements, layer: int) -> tuple[Int64s, Int64s, Int64s]:
-    """Return the corners of all shapes on a layer, where each begins, and who draws it."""
+    """Return the corners of the shapes on a layer, the offset of each, and its structure."""
     points, starts = elements.point, elements.point_start
     owner, on = elements.shape[:, 0], elements.shape[:, 1] == layer
     if not on.all():
@@ -92,7 +92,7 @@ def _select_layer(elements: Elements, layer: int) -> tuple[Int64s, Int64s, Int64
 
 
 def convert_references(references: Int64s) -> tuple[Int64s, Int64s]:
-    """Return references as `PLACEMENT`, cells by their number in the file, and who places them."""
+    """Return references as `PLACEMENT`, cells by number in the file, and their owners."""
     references = references[references[:, CELL] >= 0]
     count, owner = references[:, COUNT], references[:, OWNER]
     placed = place_copies(references[:, CELL], references[:, TURN], references[:, PLACE])
@@ -116,7 +116,7 @@ def convert_references(references: Int64s) -> tuple[Int64s, Int64s]:
 
 
 def _compute_places(array: Int64s) -> Int64s:
-    """Return the place of each copy of an array whose step is no whole dbu, each rounded."""
+    """Return the rounded place of each copy of an array whose step is no whole dbu."""
     columns, rows = array[COUNT]
     if columns * rows > MOST_COPIES:
         raise LayoutError(
@@ -125,5 +125,5 @@ def _compute_places(array: Int64s) -> Int64s:
         )
     across = np.arange(columns)[:, None, None] * array[U] / columns
     up = np.arange(rows)[None, :, None] * array[V] / rows
-    # As for a shape: half a dbu goes up, and 1e-6 swallows float noise.
+    # Half a dbu is rounded up, as in shapes; 1e-6 absorbs float noise.
     return np.floor(array[PLACE] + across + up + 0.5 + 1e-6).astype(np.int64).reshape(-1, 2)

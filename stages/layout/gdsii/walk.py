@@ -1,6 +1,6 @@
 """Walk over the records of a GDSII stream, compiled: a chip of 238 MB takes about a second.
 
-What a fault is, and what it is called, stands in `stages.layout.gdsii.stream_check`.
+The texts of faults and notes are in `stages.layout.gdsii.stream_check`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from stages.layout.gdsii.grammar import (
 
 
 class Fault(IntEnum):
-    """What makes a stream unreadable."""
+    """Faults for which a stream is refused."""
 
     NONE, SHORT, PAST_END, UNKNOWN, DATA_TYPE, SIZE, ORDER, TWICE, LACKING = range(9)
     UNITS_TWICE, UNITS_ZERO, NO_UNITS, POINTS, COLROW, MAG, LATE, NO_ENDLIB = range(9, 17)
 
 
 class Note(IntEnum):
-    """What is put right, or is harmless."""
+    """Faults that are repaired or harmless."""
 
     CORNERS, DOT, NO_WIDTH, FIXED_WIDTH, PATHTYPE, UNCLOSED, JOINED = range(7)
     ABSOLUTE, OFF_GRID, NO_COPY, MORE_POINTS, UNUSUAL, LONG = range(7, 13)
 
 
 class Slot(IntEnum):
-    """What a walk remembers between records."""
+    """State of a walk between records."""
 
     AT, STATE, SEEN, START, VALUE, LIMIT, LAST, NAMES, COLROW, FAULT, ENDED = range(11)
     POINTS, FIRST, END, JOINED = range(11, 15)
@@ -50,22 +50,22 @@ NOTES = len(Note)
 
 
 Walk = tuple[Int64s, float, Int64s, Int64s]
-"""What a walk knows so far: the slots; the database unit in m; the names as (offset, bytes, byte of
-the element that refers, -1 for a structure's own); for each note how often and where first."""
+"""State of a walk: the slots; the database unit in m; the names as (offset, length, byte of the
+referring element, -1 for a structure's own); the count and first byte of each note."""
 
 
 def start_walk() -> Walk:
-    """Return the walk of a stream of which nothing has been seen."""
+    """Return the state before the first record."""
     slots = np.zeros(SLOTS, np.int64)
     return slots, 0.0, np.empty((1024, 3), np.int64), np.zeros((NOTES, 2), np.int64)
 
 
 @gil_free_kernel
 def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
-    """Go on through the records, up to ENDLIB or the first fault.
+    """Continue through the records, up to ENDLIB or the first fault.
 
-    `data` begins where the stream does. Where it is not yet the `whole` of it, a record of which
-    the end is missing is left for the next call, and is no fault.
+    `data` starts at the start of the stream. Unless it is the `whole` stream, an incomplete last
+    record is no fault and is left for the next call.
     """
     slots, dbu_m, names, notes = known
     at, fault, ended = slots[Slot.AT], slots[Slot.FAULT], slots[Slot.ENDED]
@@ -183,7 +183,7 @@ def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64
 
 @kernel
 def _check_shape(data: Bytes, state: int, slots: Int64s, notes: Int64s) -> None:
-    """Note what is odd about the points of an element that ends."""
+    """Note faults in the points of an element, at its end."""
     count, first, end = slots[Slot.POINTS], slots[Slot.FIRST], slots[Slot.END]
     note = -1
     if state == State.PATH and not slots[Slot.SEEN] & (np.int64(1) << Record.WIDTH):
@@ -248,20 +248,20 @@ def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, floa
 
 @kernel
 def read_u16(data: Bytes, at: int) -> int:
-    """Read an unsigned integer of 2 bytes, the high one first."""
+    """Read an unsigned big-endian integer of 2 bytes."""
     return int(data[at]) * 256 + int(data[at + 1])
 
 
 @kernel
 def read_i16(data: Bytes, at: int) -> int:
-    """Read a signed integer of 2 bytes, the high one first."""
+    """Read a signed big-endian integer of 2 bytes."""
     value: int = read_u16(data, at)
     return value - 65536 if value > 32767 else value
 
 
 @kernel
 def read_i32(data: Bytes, at: int) -> int:
-    """Read a signed integer of 4 bytes, the high one first."""
+    """Read a signed big-endian integer of 4 bytes."""
     return int(read_i16(data, at) * 65536 + read_u16(data, at + 2))
 
 
@@ -284,7 +284,7 @@ def is_same_point(data: Bytes, one: int, other: int) -> bool:
 
 @kernel
 def _is_on_line(data: Bytes, before: int, last: int, first: int) -> bool:
-    """Return whether the last point changes nothing, lying in line with its neighbours."""
+    """Return whether the last point lies in line with its neighbours, so does not matter."""
     u_x, u_y = (
         read_i32(data, last) - read_i32(data, before),
         read_i32(data, last + 4) - read_i32(data, before + 4),
@@ -308,7 +308,7 @@ def _is_off_grid(data: Bytes, colrow: int, origin: int) -> bool:
 
 @kernel
 def _find_span(data: Bytes, begin: int, end: int) -> int:
-    """Return the largest less the smallest of every other coordinate."""
+    """Return the extent of every other coordinate."""
     low, high = 2**31, -(2**31)
     for at in range(begin, end, 8):
         value = read_i32(data, at)
@@ -325,7 +325,7 @@ def _count_note(notes: Int64s, note: int, at: int) -> None:
 
 @kernel
 def _append_name(table: Int64s, slots: Int64s, used: int, one: int, two: int, three: int) -> Int64s:
-    """Write a row after the last, into a table of twice the size where this one is full."""
+    """Append a name, to a copy of twice the rows if the table is full."""
     row = slots[used]
     if row == len(table):
         bigger = np.empty((2 * row, 3), np.int64)

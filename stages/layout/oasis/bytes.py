@@ -1,6 +1,6 @@
-"""Integers, reals and strings of OASIS, compiled: each moves the cursor, and says what is wrong.
+"""Read integers, reals and strings of OASIS, compiled.
 
-The cursor and the first fault stand in the array of `Slot`s; after a fault zeros come back.
+The cursor and the first fault are in the array of `Slot`s; after a fault, reads return zeros.
 Source: SEMI P39, OASIS, section 7.
 """
 
@@ -15,7 +15,7 @@ from stages.layout.oasis.grammar import INT32_MAX, Fault, Slot
 
 @kernel
 def fail(slots: Int64s, fault: int, value: int) -> None:
-    """Remember the first fault."""
+    """Record a fault, unless there was one before."""
     if slots[Slot.FAULT] == Fault.NONE:
         slots[Slot.FAULT], slots[Slot.VALUE] = fault, value
 
@@ -33,7 +33,7 @@ def read_byte(data: Bytes, slots: Int64s) -> int:
 
 @kernel
 def read_unsigned(data: Bytes, slots: Int64s) -> int:
-    """Read an unsigned integer of up to 63 bits, seven to a byte, the low ones first."""
+    """Read an unsigned integer of up to 63 bits, seven per byte, low bits first."""
     at, end = slots[Slot.AT], slots[Slot.END]
     value, shift = np.int64(0), 0
     while at < end:
@@ -54,7 +54,7 @@ def read_unsigned(data: Bytes, slots: Int64s) -> int:
 
 @kernel
 def read_signed(data: Bytes, slots: Int64s) -> int:
-    """Read a signed integer: the lowest bit is its sign."""
+    """Read a signed integer, whose lowest bit is the sign."""
     value = read_unsigned(data, slots)
     return int(-(value >> 1)) if value & 1 else int(value >> 1)
 
@@ -71,7 +71,7 @@ def read_number(data: Bytes, slots: Int64s) -> int:
 
 @kernel
 def scale_coordinate(slots: Int64s, value: int, grid: int) -> int:
-    """Return a coordinate in steps of a grid, which must fit into 32 bits."""
+    """Multiply a coordinate by a grid; the result must fit into 32 bits."""
     if grid != 0 and abs(value) > INT32_MAX // grid:
         fail(slots, Fault.COORDINATE, value)
         return 0
@@ -86,7 +86,7 @@ def read_coordinate(data: Bytes, slots: Int64s) -> int:
 
 @kernel
 def read_distance(data: Bytes, slots: Int64s, grid: int) -> int:
-    """Read an unsigned integer of up to 31 bits, in steps of a grid."""
+    """Read an unsigned integer of up to 31 bits, times a grid."""
     return int(scale_coordinate(slots, read_unsigned(data, slots), grid))
 
 
@@ -102,7 +102,7 @@ def compute_step(which: int, size: int) -> tuple[int, int]:
 
 @kernel
 def read_short_delta(data: Bytes, slots: Int64s, bits: int) -> tuple[int, int]:
-    """Read a 2-delta or 3-delta: a direction in as many bits, and a size."""
+    """Read a 2-delta or 3-delta: a direction of 2 or 3 bits, and a size."""
     value = read_unsigned(data, slots)
     size = scale_coordinate(slots, value >> bits, 1)
     step: tuple[int, int] = compute_step(value & ((1 << bits) - 1), size)
@@ -153,7 +153,7 @@ def read_real(data: Bytes, slots: Int64s) -> float:
 
 @kernel
 def skip_string(data: Bytes, slots: Int64s) -> None:
-    """Go past a string; leave in the slots where it begins and of how many bytes it is."""
+    """Skip a string; its offset and length are left in the slots."""
     size = read_unsigned(data, slots)
     at = slots[Slot.AT]
     if size > slots[Slot.END] - at:
@@ -165,7 +165,7 @@ def skip_string(data: Bytes, slots: Int64s) -> None:
 
 @kernel
 def keep_string(data: Bytes, slots: Int64s, text: Bytes) -> Bytes:
-    """Copy the string that was last gone past to the end of `text`, and leave where it is now."""
+    """Append the string skipped last to `text`; its offset there is left in the slots."""
     at, size, used = slots[Slot.PIECE], slots[Slot.PIECE_SIZE], slots[Slot.TEXT]
     if used + size > len(text):
         bigger = np.empty(2 * len(text) + size, np.uint8)

@@ -1,7 +1,7 @@
-"""Point lists and repetitions of OASIS, compiled.
+"""Read point lists and repetitions of OASIS, compiled.
 
-Each is read into its row of `lists`, (3, n) pairs of x and y from the shape's place, since most are
-used once or not at all; what a shape that is asked for uses is copied to the pool, once.
+Each is read into its row of `lists`, (3, n) pairs of x and y relative to the shape. Lists that a
+requested shape uses are copied to the pool, once; most are used once or not at all.
 Source: SEMI P39, OASIS, sections 7.6 and 7.7.
 """
 
@@ -24,12 +24,12 @@ from stages.layout.oasis.grammar import INT32_MAX, Fault, Modal, Note, Slot
 POLYGON, PATH, REPETITION = 0, 1, 2
 """Rows of `lists`."""
 MOST_COPIES = INT32_MAX + 2
-"""More copies than this, a dbu apart, leave the 32 bits of coordinates: all such are alike."""
+"""More copies than this, a dbu apart, pass 32-bit coordinates: the count is cut off here."""
 
 
 @kernel
 def count_note(slots: Int64s, note: int) -> None:
-    """Count a note, and remember where it first came."""
+    """Count a note, and record the byte of its first occurrence."""
     at = Slot.NOTES + 2 * note
     if slots[at] == 0:
         slots[at + 1] = slots[Slot.BLOCK] if slots[Slot.BLOCK] >= 0 else slots[Slot.RECORD]
@@ -46,7 +46,7 @@ def read_points(
         fail(slots, Fault.LIST_KIND, kind)
     elif count == 0:
         fail(slots, Fault.LIST_EMPTY, 0)
-    elif count > slots[Slot.END] - slots[Slot.AT]:  # each takes a byte or more
+    elif count > slots[Slot.END] - slots[Slot.AT]:  # each takes at least a byte
         fail(slots, Fault.PAST_END, 0)
     if slots[Slot.FAULT] != Fault.NONE:
         return lists
@@ -69,7 +69,7 @@ def read_points(
         points[2 * used], points[2 * used + 1] = x, y
         used += 1
     if row == POLYGON:
-        if kind < 2:  # closed at a right angle
+        if kind < 2:  # implicitly closed at a right angle
             if count % 2:
                 count_note(slots, Note.ODD_LIST)
             along_x = (kind + count) % 2 == 0
@@ -85,7 +85,7 @@ def read_points(
 
 @kernel
 def keep_points(slots: Int64s, row: int, lists: Int64s, pool: Int64s) -> Int64s:
-    """Copy the modal point list to the pool, unless it is there; return the pool."""
+    """Copy the modal point list to the pool, unless it is there already; return the pool."""
     count = slots[Modal.POLYGON] if row == POLYGON else slots[Modal.PATH]
     slot = Modal.POLYGON_AT if row == POLYGON else Modal.PATH_AT
     if slots[slot] < 0:
@@ -96,7 +96,7 @@ def keep_points(slots: Int64s, row: int, lists: Int64s, pool: Int64s) -> Int64s:
 
 @kernel
 def read_repetition(data: Bytes, slots: Int64s, lists: Int64s) -> Int64s:
-    """Read a repetition: a grid into the modal variables, or places into their row of `lists`."""
+    """Read a repetition: a grid into the modal variables, or offsets into their row of `lists`."""
     kind = read_unsigned(data, slots)
     if kind > 11:
         fail(slots, Fault.REPETITION, kind)
@@ -135,7 +135,7 @@ def read_repetition(data: Bytes, slots: Int64s, lists: Int64s) -> Int64s:
 
 @kernel
 def _limit_copies(copies: int, step: int) -> int:
-    """Return how many copies to make: those in one place are one, those past 33 bits are alike."""
+    """Return the number of copies to make: one if all coincide, none far past 33 bits."""
     if step == 0:
         return 1
     most = 2**33 // step + 2
@@ -169,7 +169,7 @@ def _read_places(data: Bytes, slots: Int64s, lists: Int64s, kind: int, count: in
 
 @kernel
 def keep_repetition(slots: Int64s, lists: Int64s, pool: Int64s, repeated: Int64s) -> Int64s:
-    """Write the modal repetition as a row, unless it has one, its places to the pool."""
+    """Write the modal repetition to a row, unless it has one, and its offsets to the pool."""
     if slots[Modal.REPETITION_ROW] >= 0:
         return pool
     row, count = slots[Slot.REPEATED], slots[Modal.REPETITION]
@@ -195,7 +195,7 @@ def _reserve_lists(lists: Int64s, pairs: int) -> Int64s:
 
 @kernel
 def _append(pool: Int64s, slots: Int64s, values: Int64s, size: int) -> Int64s:
-    """Copy the first `size` values to the end of the pool; return the pool."""
+    """Append the first `size` values to the pool; return the pool."""
     used = slots[Slot.POOL]
     pool = reserve_pool(pool, used + size)
     pool[used : used + size] = values[:size]
@@ -205,7 +205,7 @@ def _append(pool: Int64s, slots: Int64s, values: Int64s, size: int) -> Int64s:
 
 @kernel
 def reserve_pool(pool: Int64s, size: int) -> Int64s:
-    """Return the pool, or a copy of twice the size where it is too small."""
+    """Return the pool, or a copy of twice `size` if it is smaller than `size`."""
     if size <= len(pool):
         return pool
     bigger = np.empty(2 * size, np.int64)

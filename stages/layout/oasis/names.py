@@ -1,4 +1,4 @@
-"""Names, cells, properties and CBLOCKs of OASIS, compiled; and what numbers refer to, as keys.
+"""Read names, cells, properties and CBLOCKs of OASIS, compiled; look up reference numbers.
 
 Source: SEMI P39, OASIS, sections 13 to 21 and 31 to 36.
 """
@@ -21,16 +21,16 @@ from stages.layout.oasis.grammar import Fault, Modal, Record, Slot, Stop
 from stages.layout.oasis.shapes import define, require
 
 OF_LAYER, OF_CELL, OF_TEXT, OF_PROPERTY, OF_STRING = range(5)
-"""What a key is: a layer and datatype, or a number that refers to a name."""
+"""Spaces of keys: layers with datatypes, and reference numbers of four sorts of names."""
 KEY = ("space", "first", "second", "place", "count", "wanted")
-"""Columns of keys, (n, 6) int64: each once, with where it first came and how often."""
+"""Columns of keys, (n, 6) int64: each once, with its first place and its count."""
 CELL = ("is_name", "cell", "size", "place")
 """Columns of cells, (n, 4) int64, as of placements."""
 NAME = ("space", "number", "at", "size", "place")
-"""Columns of names, (n, 5) int64: `at` and `size` say where in the text."""
+"""Columns of names, (n, 5) int64: `at` and `size` are the offset and length in the text."""
 
 Keys = tuple[Int64s, Int64s]
-"""The keys, and the rows of each bucket of their hash table; -1 is free."""
+"""The keys, and the buckets of their hash table: a row of keys, or -1 if free."""
 
 
 @kernel
@@ -64,7 +64,7 @@ def find_key(slots: Int64s, keys: Keys, space: int, first: int, second: int) -> 
 
 @kernel
 def locate_record(slots: Int64s) -> int:
-    """Return the byte of the record that is being read, or of the CBLOCK that it is in."""
+    """Return the byte of the current record, or of the CBLOCK that it is in."""
     return int(slots[Slot.BLOCK] if slots[Slot.BLOCK] >= 0 else slots[Slot.RECORD])
 
 
@@ -76,7 +76,7 @@ def _hash(space: int, first: int, second: int) -> int:
 
 @kernel
 def find_layer(slots: Int64s, keys: Keys, wanted: Int64s) -> Keys:
-    """Count the modal layer and datatype, and leave its row in `Slot.TAG`."""
+    """Count the modal layer and datatype, and leave the row of its key in `Slot.TAG`."""
     layer, datatype, tag = slots[Modal.LAYER], slots[Modal.DATATYPE], slots[Slot.TAG]
     rows = keys[0]
     if tag >= 0 and rows[tag, 1] == layer and rows[tag, 2] == datatype:
@@ -95,7 +95,7 @@ def find_layer(slots: Int64s, keys: Keys, wanted: Int64s) -> Keys:
 
 @kernel
 def read_name(data: Bytes, slots: Int64s, text: Bytes, names: Int64s, code: int) -> Bytes:
-    """Read a record that gives a name a number, into a row of `names`; return the text."""
+    """Read a name record into a row of `names`; return the text."""
     which, is_explicit = (code - Record.CELLNAME) // 2, (code - Record.CELLNAME) % 2
     skip_string(data, slots)
     if which == 0:
@@ -118,7 +118,7 @@ def read_name(data: Bytes, slots: Int64s, text: Bytes, names: Int64s, code: int)
 
 @kernel
 def read_layer_name(data: Bytes, slots: Int64s) -> None:
-    """Go past the name of an interval of layers and one of datatypes."""
+    """Skip a layer name, with its intervals of layers and of datatypes."""
     skip_string(data, slots)
     for _ in range(2):
         kind = read_unsigned(data, slots)
@@ -132,7 +132,7 @@ def read_layer_name(data: Bytes, slots: Int64s) -> None:
 def read_cell(
     data: Bytes, slots: Int64s, text: Bytes, cells: Int64s, keys: Keys
 ) -> tuple[Bytes, Keys]:
-    """Begin a cell, with modal variables that have no value; return text and keys."""
+    """Start a cell, with undefined modal variables; return text and keys."""
     row, place = slots[Slot.CELLS], locate_record(slots)
     if slots[Slot.CODE] == Record.CELL:
         skip_string(data, slots)
@@ -149,14 +149,14 @@ def read_cell(
 
 @kernel
 def reset_modal(slots: Int64s) -> None:
-    """Leave the cell, if any: the modal variables lose their values, and places are absolute."""
+    """Leave the cell, if any: modal variables become undefined, coordinates absolute."""
     slots[Modal.LAYER :] = 0
     slots[Slot.IN_CELL] = slots[Slot.RELATIVE] = 0
 
 
 @kernel
 def read_property(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
-    """Go past a property, of which nothing is kept but the numbers that it refers to."""
+    """Skip a property; only the reference numbers that it uses are recorded."""
     info = read_byte(data, slots)
     if info & 4:
         if info & 2:
@@ -168,7 +168,7 @@ def read_property(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
         count = info >> 4
         if count == 15:
             count = read_unsigned(data, slots)
-        if count > slots[Slot.END] - slots[Slot.AT]:  # each takes a byte or more
+        if count > slots[Slot.END] - slots[Slot.AT]:  # each takes at least a byte
             fail(slots, Fault.PAST_END, 0)
             return keys
         for _ in range(count):
@@ -198,7 +198,7 @@ def _read_value(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
 
 @kernel
 def read_block(data: Bytes, slots: Int64s) -> None:
-    """Stop at the packed bytes of a CBLOCK, for the caller to unpack them."""
+    """Read the head of a CBLOCK and stop the walk, so that the caller unpacks its bytes."""
     kind = read_unsigned(data, slots)
     unpacked, packed = read_unsigned(data, slots), read_unsigned(data, slots)
     if slots[Slot.BLOCK] >= 0:

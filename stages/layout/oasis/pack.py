@@ -1,8 +1,8 @@
-"""An OASIS file as packed layers, hierarchy kept.
+"""Read an OASIS file into packed layers, keeping its hierarchy.
 
 in: the bytes of an OASIS file, the layers, the top cell
 out: `PackedLayout`, `LayoutInfo`, or the boxes of shapes · unit: the file
-promise: the same region as the file draws; arrays and repetitions stay folded
+promise: the same region as in the file; arrays and repetitions stay folded
 """
 
 from __future__ import annotations

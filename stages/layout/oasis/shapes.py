@@ -1,4 +1,4 @@
-"""Shapes, placements and texts of OASIS, compiled: from a record to rows of tables.
+"""Read shapes, placements and texts of OASIS into rows of tables, compiled.
 
 Source: SEMI P39, OASIS, sections 22 to 30.
 """
@@ -43,32 +43,32 @@ SHAPE = (
     "owner", "tag", "at", "count", "x", "y", "repetition", "half_width", "start", "end", "place",
 )  # fmt: skip
 """Columns of shapes, (n, 11) int64: the owner is a cell's number, the tag a row of keys; `at` and
-`count` say where in the pool its corners are, from x, y; the half width is -1 of a polygon, and of
-a circle its radius where `count` is 1."""
+`count` give its corners in the pool, relative to x, y; the half width is -1 for a polygon, and the
+radius for a circle, whose `count` is 1."""
 PLACED = (
     "owner", "is_name", "cell", "size", "turn", "x", "y", "repetition", "place",
 )  # fmt: skip
-"""Columns of placements, (n, 9) int64: `cell` is a row of keys, or where a name of `size` bytes is
-in the text; the turn is that of `PackedLayer.inst_turn`, or ``-1 - row`` of the odd ones."""
+"""Columns of placements, (n, 9) int64: `cell` is a row of keys, or the offset in the text of a name
+of `size` bytes; the turn is a code of `PackedLayer.inst_turn`, or ``-1 - row`` of an odd one."""
 
 
 @kernel
 def require(slots: Int64s, variable: int) -> None:
-    """Note a fault where a modal variable has no value."""
+    """Fail if a modal variable is undefined."""
     if not slots[Modal.DEFINED] >> (variable - Modal.LAYER) & 1:
         fail(slots, Fault.MODAL, variable)
 
 
 @kernel
 def define(slots: Int64s, variable: int, value: int) -> None:
-    """Give a modal variable a value."""
+    """Set a modal variable."""
     slots[variable] = value
     slots[Modal.DEFINED] |= np.int64(1) << (variable - Modal.LAYER)
 
 
 @kernel
 def move(data: Bytes, slots: Int64s, variable: int, given: int) -> None:
-    """Read a coordinate, where it is given, into its modal variable: absolute, or added."""
+    """Read a coordinate, if `given`, into its modal variable: absolute, or added."""
     if given:
         value = read_coordinate(data, slots)
         slots[variable] = value + (slots[variable] if slots[Slot.RELATIVE] else 0)
@@ -101,7 +101,7 @@ def read_shape(data: Bytes, slots: Int64s, lists: Int64s, code: int) -> Int64s:
 
 @kernel
 def read_copies(data: Bytes, slots: Int64s, lists: Int64s, given: int) -> Int64s:
-    """Read a repetition, where it is given, and set whether there is more than one copy."""
+    """Read a repetition, if `given`, and set whether there is more than one copy."""
     slots[Modal.COPIED] = 0
     if given:
         lists = read_repetition(data, slots, lists)
@@ -132,7 +132,7 @@ def _read_outline(data: Bytes, slots: Int64s, lists: Int64s, code: int, info: in
 
 @kernel
 def _set_extension(data: Bytes, slots: Int64s, variable: int, scheme: int) -> None:
-    """Set an extension of paths: 0 the last one, 1 none, 2 half the width, 3 a length."""
+    """Set a path extension: 0 keeps the last one, 1 none, 2 half the width, 3 explicit."""
     if scheme == 1:
         define(slots, variable, 0)
     elif scheme == 2:
@@ -173,7 +173,7 @@ def _read_size(data: Bytes, slots: Int64s, code: int, info: int) -> None:
 
 @kernel
 def _finish_ctrapezoid(slots: Int64s) -> None:
-    """Check what a CTRAPEZOID needs, and set the modal width and height to those of its box."""
+    """Check the variables of a CTRAPEZOID, and set modal width and height to its box."""
     require(slots, Modal.CTRAPEZOID)
     kind = slots[Modal.CTRAPEZOID]
     if kind > 25:
@@ -187,7 +187,7 @@ def _finish_ctrapezoid(slots: Int64s) -> None:
     for a, b, c, d in CTRAPEZOID_CORNERS[kind]:
         box_width = max(box_width, a * width + b * height)
         box_height = max(box_height, c * width + d * height)
-    slots[Modal.DELTA_A], slots[Modal.DELTA_B] = width, height  # of which its corners are made
+    slots[Modal.DELTA_A], slots[Modal.DELTA_B] = width, height  # for its corners
     define(slots, Modal.WIDTH, box_width)
     define(slots, Modal.HEIGHT, box_height)
 
@@ -197,7 +197,7 @@ def put_shape(
     slots: Int64s, lists: Int64s, pool: Int64s, repeated: Int64s, shapes: Int64s,
     code: int,
 ) -> Int64s:  # fmt: skip
-    """Write the shape that the modal variables describe as a row; return the pool."""
+    """Write the shape in the modal variables to a row; return the pool."""
     row = slots[Slot.SHAPES]
     at, count, half_width = slots[Slot.POOL], 0, -1
     if code == Record.POLYGON:
@@ -231,7 +231,7 @@ def put_shape(
 
 @kernel
 def _put_corners(slots: Int64s, pool: Int64s, at: int, code: int) -> int:
-    """Write the corners of a rectangle or trapezoid to the pool, and return how many."""
+    """Write the corners of a rectangle or trapezoid to the pool; return their number."""
     width, height = slots[Modal.WIDTH], slots[Modal.HEIGHT]
     a, b = slots[Modal.DELTA_A], slots[Modal.DELTA_B]
     if code == Record.CTRAPEZOID:
@@ -302,7 +302,7 @@ def _read_turn(data: Bytes, slots: Int64s, odd: Floats, info: int) -> int:
 
 @kernel
 def read_text(data: Bytes, slots: Int64s, lists: Int64s) -> tuple[Int64s, int]:
-    """Read a text, of which nothing is kept; return lists, and its number or -1."""
+    """Skip a text; return lists, and its reference number or -1."""
     info, known = read_byte(data, slots), -1
     if info & 64:
         if info & 32:

@@ -1,6 +1,6 @@
-"""Walk over the records of an OASIS file, compiled; it stops at each CBLOCK to have it unpacked.
+"""Walk over the records of an OASIS file, compiled; stops at each CBLOCK for the caller to unpack.
 
-What a fault is called stands in `stages.layout.oasis.grammar`.
+The texts of faults are in `stages.layout.oasis.grammar`.
 """
 
 from __future__ import annotations
@@ -44,20 +44,21 @@ Tables = tuple[Int64s, Bytes, Int64s, Int64s, Int64s, Floats, Int64s, Int64s, In
 
 
 def create_tables() -> tuple[Int64s, Tables]:
-    """Return slots and tables of a file of which nothing has been read."""
+    """Return the slots and tables before the first record."""
     slots = np.zeros(SLOTS, np.int64)
     slots[Slot.BLOCK] = slots[Slot.TAG] = -1
     slots[Slot.REPEATED] = 1
 
-    def rows(columns: int) -> Int64s:
+    def make_rows(columns: int) -> Int64s:
         return np.empty((64, columns), np.int64)
 
-    repeated = rows(8)
-    repeated[0] = (1, 1, 0, 0, 0, 0, -1, 1)  # of what comes once
+    repeated = make_rows(8)
+    repeated[0] = (1, 1, 0, 0, 0, 0, -1, 1)  # a single copy
     tables = (
         np.empty(1024, np.int64), np.empty(1024, np.uint8), np.empty((3, 1024), np.int64),
-        rows(len(SHAPE)), rows(len(PLACED)), np.empty((64, 3)), repeated, rows(len(CELL)),
-        rows(len(NAME)), (rows(len(KEY)), np.full(256, -1, np.int64)),
+        make_rows(len(SHAPE)), make_rows(len(PLACED)), np.empty((64, 3)), repeated,
+        make_rows(len(CELL)), make_rows(len(NAME)),
+        (make_rows(len(KEY)), np.full(256, -1, np.int64)),
     )  # fmt: skip
     return slots, tables
 
@@ -87,7 +88,7 @@ def read_start(data: Bytes, slots: Int64s) -> float:
 
 @kernel
 def read_end(data: Bytes, slots: Int64s) -> int:
-    """Read the END record, of which the type was read; return its scheme of validation."""
+    """Read the END record after its type; return its validation scheme."""
     if slots[Slot.OFFSETS_LAST]:
         _skip_offsets(data, slots)
     skip_string(data, slots)
@@ -96,7 +97,7 @@ def read_end(data: Bytes, slots: Int64s) -> int:
 
 @kernel
 def _skip_offsets(data: Bytes, slots: Int64s) -> None:
-    """Go past the offsets of the tables of names: we take names from wherever they are."""
+    """Skip the offsets of the name tables: names are accepted anywhere."""
     for _ in range(12):
         read_unsigned(data, slots)
 
@@ -108,9 +109,9 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
     Parameters
     ----------
     data
-        The file, or what a CBLOCK unpacked to; `Slot.AT` and `Slot.END` say which part.
+        The file, or an unpacked CBLOCK, from `Slot.AT` to `Slot.END`.
     wanted
-        (n, 2) layers and datatypes of which shapes are kept, unless `Slot.EVERY` is set.
+        (n, 2) layers and datatypes whose shapes are kept; all if `Slot.EVERY` is set.
     """
     pool, text, lists, shapes, placed, odd, repeated, cells, names, keys = tables
     slots[Slot.STOP] = Stop.NONE
@@ -118,14 +119,11 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
         if slots[Slot.AT] == slots[Slot.END] and slots[Slot.BLOCK] >= 0:
             slots[Slot.STOP] = Stop.BLOCK_END
             break
-        shapes = _reserve_row(shapes, slots[Slot.SHAPES])
-        placed = _reserve_row(placed, slots[Slot.PLACED])
-        repeated = _reserve_row(repeated, slots[Slot.REPEATED])
-        cells, names = (
-            _reserve_row(cells, slots[Slot.CELLS]),
-            _reserve_row(names, slots[Slot.NAMES]),
-        )
-        odd = _reserve_row(odd, slots[Slot.ODD])
+        shapes = _grow(shapes, slots[Slot.SHAPES])
+        placed = _grow(placed, slots[Slot.PLACED])
+        repeated = _grow(repeated, slots[Slot.REPEATED])
+        cells, names = _grow(cells, slots[Slot.CELLS]), _grow(names, slots[Slot.NAMES])
+        odd = _grow(odd, slots[Slot.ODD])
         code = _read_record_type(data, slots)
         if slots[Slot.FAULT] != Fault.NONE:
             break
@@ -161,7 +159,7 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
 
 @kernel
 def _read_record_type(data: Bytes, slots: Int64s) -> int:
-    """Read the type of a record, which must be one that may come here."""
+    """Read a record type and check that it is allowed here."""
     slots[Slot.RECORD] = slots[Slot.AT]
     code = read_byte(data, slots)
     slots[Slot.CODE] = code
@@ -186,7 +184,7 @@ def _needs_cell(code: int) -> bool:
 
 @kernel
 def _read_other(data: Bytes, slots: Int64s, code: int) -> None:
-    """Read a record that leaves no row; a PAD is read already."""
+    """Read a record that has no row in a table; nothing is left to read of a PAD."""
     if code == Record.XYABSOLUTE or code == Record.XYRELATIVE:
         slots[Slot.RELATIVE] = code == Record.XYRELATIVE
     elif code == Record.PROPERTY_AGAIN:
@@ -212,7 +210,7 @@ def _read_other(data: Bytes, slots: Int64s, code: int) -> None:
 def _put_placement(
     slots: Int64s, lists: Int64s, pool: Int64s, repeated: Int64s, placed: Int64s, keys: Keys
 ) -> tuple[Keys, Int64s]:
-    """Write the placement that the modal variables describe as a row; return keys and pool."""
+    """Write the placement in the modal variables to a row; return keys and pool."""
     row, cell, repetition = slots[Slot.PLACED], slots[Modal.CELL], 0
     if not slots[Modal.CELL_IS_NAME]:
         keys = find_key(slots, keys, OF_CELL, cell, 0)
@@ -230,6 +228,6 @@ def _put_placement(
 
 
 @kernel
-def _reserve_row(table: Int64s, used: int) -> Int64s:
-    """Return the table, twice as long where all its rows are used."""
+def _grow(table: Int64s, used: int) -> Int64s:
+    """Return the table, or a copy of twice the rows if all are used."""
     return np.concatenate((table, np.empty_like(table))) if used == len(table) else table

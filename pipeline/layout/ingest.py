@@ -7,8 +7,8 @@ promise: within limits of time and memory it gives geometry and a warning for ea
 or an error that names the file and the fault; a directory of packed arrays appears complete or not
 at all
 
-A GDSII stream is checked by `stages.layout.gdsii.stream_check` while it is unpacked; OASIS is checked
-while it is read. All reading is done in a child process, with bounded time and memory.
+A GDSII stream is checked by `stages.layout.gdsii.stream_check` while it is unpacked; OASIS is
+checked while it is read. All reading is done in a child process, with bounded time and memory.
 """
 
 from __future__ import annotations

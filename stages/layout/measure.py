@@ -64,7 +64,7 @@ def _compute_any_angle_area(shapes: Shapes, window: Box) -> float:
 
 
 def _fill(ring: Int64s) -> Iterator[shapely.Polygon]:
-    """Yield what a ring encloses: where it goes round more often one way than the other."""
+    """Yield the faces of a ring that have non-zero winding."""
     polygon = shapely.Polygon(ring)
     if polygon.is_valid:
         yield polygon
@@ -73,12 +73,12 @@ def _fill(ring: Int64s) -> Iterator[shapely.Polygon]:
     faces = shapely.get_parts(shapely.polygonize([shapely.node(line)]))
     for face in faces:
         inside = shapely.get_coordinates(shapely.point_on_surface(face))[0]
-        if _count_turns(ring - inside):
+        if _compute_winding(ring - inside):
             yield face
 
 
-def _count_turns(around: Floats) -> int:
-    """Return how often a ring, (corners, 2), goes round the origin."""
+def _compute_winding(around: Floats) -> int:
+    """Return the winding number of a ring, (corners, 2), about the origin."""
     x, y = around.T
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)
     side = x * next_y - next_x * y

@@ -23,7 +23,7 @@ from pipeline.layout.ingest import pack_into
 from sample_layouts.rings import write_rings
 from stages.clips import place_grid_clips
 from stages.contracts import Box, Clips, Int64s, Layer, PackedLayer
-from stages.geometry.window_query import polygons_of, query
+from stages.geometry.window_query import query, split_polygons
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder
 from stages.patterns import canonicalize, compute_keys
 from stages.raster import draw_clips
@@ -31,7 +31,7 @@ from stages.tiles import cut_tiles
 
 PIXEL_DBU, CLIP_PX, CORE_DBU = 40, 64, 1280
 TILE_DBU = 156 * CORE_DBU
-DRAWN_TOGETHER = 1024
+CLIPS_PER_DRAW = 1024
 CORNERS = 100_000
 
 
@@ -79,7 +79,7 @@ def star(corners: int, outer_dbu: int, inner_dbu: int) -> Int64s:
 def _packed(corners: Int64s) -> PackedLayer:
     builder = LayerBuilder()
     builder.add_cell("top", np.empty((0, 4), np.int64), [corners], NO_PLACEMENTS)
-    return builder.packed()
+    return builder.build()
 
 
 def _box_of(packed: PackedLayer) -> Box:
@@ -100,8 +100,8 @@ def _cut(packed: PackedLayer, area: Box) -> tuple[int, float]:
         clips = place_grid_clips(tile.box, area, CORE_DBU, CORE_DBU)
         started = time.process_time()
         shapes = [query(packed, tile.box.grow(3 * CORE_DBU))]
-        for first in range(0, len(clips), DRAWN_TOGETHER):
-            x, y = (axis[first : first + DRAWN_TOGETHER] for axis in (clips.x_dbu, clips.y_dbu))
+        for first in range(0, len(clips), CLIPS_PER_DRAW):
+            x, y = (axis[first : first + CLIPS_PER_DRAW] for axis in (clips.x_dbu, clips.y_dbu))
             pictures = draw_clips(shapes, x, y, clip_px=CLIP_PX, pixel_dbu=PIXEL_DBU)
             pictures = pictures[pictures.any(axis=(1, 2, 3))]
             shown += len(compute_keys(canonicalize(pictures)))
@@ -121,7 +121,7 @@ def _worst_difference(packed: PackedLayer, count: int = 200) -> float:
         drawn = draw_clips(
             [shapes], np.array([x]), np.array([y]), clip_px=CLIP_PX, pixel_dbu=PIXEL_DBU
         )[0, 0]
-        parts = [shapely.make_valid(shapely.Polygon(corners)) for corners in polygons_of(shapes)]
+        parts = [shapely.make_valid(shapely.Polygon(corners)) for corners in split_polygons(shapes)]
         region = shapely.union_all([*parts, *shapely.box(*shapes.rects.T.astype(float))])
         left, low = x - half + column, y - half + row
         pixels = shapely.box(left, low, left + PIXEL_DBU, low + PIXEL_DBU)

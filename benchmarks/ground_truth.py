@@ -25,7 +25,7 @@ from pipeline.cli.progress import Progress
 from pipeline.config import Resources, load_config
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import read_record
-from pipeline.passes.arrays import clips_of, read_patterns
+from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.scan.scan import ScanRequest, scan
 from pipeline.simulate.region import SimulateRequest, simulate_region
@@ -127,7 +127,7 @@ def _clips(path: Path) -> tuple[Any, ...]:
     config = ScanSettings.of(read_record(run)).config
     names = sorted(file.stem for file in (path / "clips").glob("*.parquet"))
     (scores,) = read_patterns(run, "score")
-    clips, pattern, _ = clips_of(run, names, np.ones(len(scores), bool))
+    clips, pattern, _ = read_pattern_clips(run, names, np.ones(len(scores), bool))
     flagged = scores[pattern] >= config.scores.threshold
     core = round(config.raster.core_nm or 0)  # the chip's database unit is 1 nm
     confirmed = flagged & _labels(path / "confirm", clips.x_dbu, clips.y_dbu, core)

@@ -35,7 +35,7 @@ from benchmarks.machine import machine
 from pipeline.config import Resources, ScanConfig, as_dict, load_config
 from pipeline.engine import memory
 from pipeline.engine.run_directory import Run
-from pipeline.passes.arrays import clips_of, read_patterns
+from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.passes.job import Job
 from pipeline.passes.units import draw_places
 from pipeline.report.run_view import RunView, open_view
@@ -128,7 +128,7 @@ def sampled(view: RunView, count: int) -> tuple[Int64s, Float32s]:
     """Return the centres of some of the scan's clips, (n, 2), and their scores."""
     (scores,) = read_patterns(view.run, "score")
     names = [tile.name for tile in view.job.tiles]
-    clips, pattern, _ = clips_of(view.run, names, np.ones(len(scores), bool))
+    clips, pattern, _ = read_pattern_clips(view.run, names, np.ones(len(scores), bool))
     chosen = np.random.default_rng(0).permutation(len(clips))[:count]
     return np.stack([clips.x_dbu, clips.y_dbu], axis=1)[chosen], scores[pattern[chosen]]
 

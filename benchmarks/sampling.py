@@ -19,7 +19,7 @@ import zarr
 
 from pipeline.config import load_config
 from pipeline.layout.ingest import pack_into
-from pipeline.passes.job import sampling_limits
+from pipeline.passes.job import make_sampling_limits
 from stages.clips import RULES, compute_halo_dbu, place_site_clips
 from stages.contracts import Box, Clips, Int64s, Layer, RasterSpec
 from stages.geometry.window_query import query
@@ -44,7 +44,7 @@ def main() -> None:
         layers = [Layer.parse(name) for name in about["layers"]]
         layout = pack_into(asked.layout, Path(folder, "layout"), layers)
         core = spec.core_px * spec.pixel_dbu(layout.dbu_nm)
-        limits = sampling_limits(config, layout.dbu_nm)
+        limits = make_sampling_limits(config, layout.dbu_nm)
         area = Box(*(round(v * 1000 / layout.dbu_nm) for v in about["roi_um"]))
         found = []
         for tile in cut_tiles(area, 78 * core):

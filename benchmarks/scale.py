@@ -34,7 +34,7 @@ from pipeline.config import Resources, load_config
 from pipeline.engine.memory import own_mb
 from pipeline.engine.run_directory import Run
 from pipeline.layout.ingest import pack_into
-from pipeline.passes.job import Cut
+from pipeline.passes.job import CutSettings
 from pipeline.passes.units import clip_tile
 from pipeline.scan.forecast import estimate
 from stages.contracts import Box, Layer, RasterSpec
@@ -295,9 +295,9 @@ def drawing(workers: int) -> None:
             print(f"| {side} x {side} | {clips:,} | {rates[0]:,.0f} | {rates[1]:,.0f} |")
 
 
-def cut(run: Path, side_px: int, *, shared: bool) -> Cut:
+def cut(run: Path, side_px: int, *, shared: bool) -> CutSettings:
     """Return how the chip is cut into clips of so many pixels of 40 nm."""
-    return Cut(
+    return CutSettings(
         run=run, spec=RasterSpec(40.0, side_px, side_px // 2), pixel_dbu=40,
         core_dbu=side_px * 20, symmetries=8, tile_dbu=102_400, stride_dbu=side_px * 20,
         limits=None, area=Box(0, 0, 2_900_000, 3_500_000), excluded=0, shared=shared,

@@ -51,9 +51,9 @@ class Layout:
 
     def area_dbu2(self, layer: str) -> float:
         """Return the area of a layer's merged region in dbu squared, overlaps counted once."""
-        from stages.layout.measure import merged_area
+        from stages.layout.measure import compute_merged_area
 
-        return merged_area(self._layer(layer))
+        return compute_merged_area(self._layer(layer))
 
     def rasters(
         self,

@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from stages.contracts import Box, Clips, Int64s, Shapes
 from stages.errors import ConfigError
-from stages.geometry.coverage import cover
+from stages.geometry.coverage import compute_pixel_areas
 from stages.geometry.sites import THINNING_ROUNDS, find_sites, thin_sites
 from stages.geometry.union import merge
-from stages.geometry.window_query import polygons_of
+from stages.geometry.window_query import split_polygons
 
 RULES = ("grid", "space", "width", "tip_to_tip", "line_end_to_side", "angle")
 """The rules that propose clips; `Clips.rule` is an index into these."""
@@ -143,7 +143,7 @@ def _place_angled_clips(shapes: Sequence[Shapes], tile: Box, area: Box, core_dbu
     taken = np.zeros(len(lattice), bool)
     half = core_dbu // 2
     for layer in shapes:
-        for corners in polygons_of(layer):
+        for corners in split_polygons(layer):
             (x_min, y_min), (x_max, y_max) = corners.min(axis=0), corners.max(axis=0)
             taken |= (
                 (lattice.x_dbu + half > x_min)
@@ -163,7 +163,8 @@ def drop_excluded(clips: Clips, excluded: Sequence[Shapes], core_dbu: int) -> Cl
     half = core_dbu // 2
     kept = np.array(
         [
-            cover(cores, x - half, y - half, core_dbu, 1, 1)[0, 0] < core_dbu * core_dbu
+            compute_pixel_areas(cores, x - half, y - half, core_dbu, 1, 1)[0, 0]
+            < core_dbu * core_dbu
             for x, y in zip(clips.x_dbu.tolist(), clips.y_dbu.tolist(), strict=True)
         ],
         bool,

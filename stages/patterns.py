@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stages.contracts import Bytes, Int64s
-from stages.geometry.symmetry import SYMMETRIES, first_of_twins
+from stages.geometry.symmetry import SYMMETRIES, canonicalize_pictures
 
 KEY_BYTES = 16
 
@@ -32,7 +32,7 @@ def canonicalize(pictures: Bytes, symmetries: int = 8) -> Bytes:
     """
     if symmetries == 1:
         return pictures
-    turned: Bytes = first_of_twins(np.ascontiguousarray(pictures), SYMMETRIES[symmetries])
+    turned: Bytes = canonicalize_pictures(np.ascontiguousarray(pictures), SYMMETRIES[symmetries])
     return turned
 
 

@@ -76,7 +76,7 @@ def import_defects(request: DefectListRequest) -> dict[str, Any]:
             "labels": "defects listed in a file", "stride_nm": stride * dbu_nm,
             "test_from_x_dbu": middle, "defects": len(defects),
             "defects_file": {
-                "name": request.defects.name, "sha256": ingest.sha256_of(request.defects),
+                "name": request.defects.name, "sha256": ingest.compute_sha256(request.defects),
             },
         }  # fmt: skip
         places = _place_grid_clips(extent, middle, core, stride, defects)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from pipeline.datasets.store import ROLES, SHARD_PATTERNS, SPLITS, write_dataset
 from pipeline.engine.run_directory import Run
 from pipeline.layout import ingest
-from pipeline.passes.job import Drawn
+from pipeline.passes.job import DrawSettings
 from pipeline.passes.units import draw_places
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout, RasterSpec
 from stages.errors import UsageError
@@ -72,7 +72,7 @@ class LabelledLayout:
     metal: tuple[str, ...]
     process: Process
     layout: PackedLayout
-    drawn: Drawn
+    drawn: DrawSettings
 
     def write(
         self,
@@ -92,7 +92,7 @@ class LabelledLayout:
         keys = _compute_keys(places.x_dbu, places.y_dbu, self.drawn)
         found = find_distinct(keys, places.x_dbu, places.y_dbu)
         counts = {**places.counts(), "patterns": len(found.first)}
-        layout = {"name": self.path.name, "sha256": ingest.sha256_of(self.path)}
+        layout = {"name": self.path.name, "sha256": ingest.compute_sha256(self.path)}
         settings = {"process": self.process.name, "process_settings": self.process.as_dict()}
         write_dataset(
             self.out,
@@ -145,14 +145,14 @@ def read_labelled_layout(
         layers = [*(Layer.parse(name) for name in metal), *markers]
         layout = ingest.pack_into(path, Run(Path(folder)).layout, layers, cell)
         pixel = spec.pixel_dbu(layout.dbu_nm)
-        drawn = Drawn(
+        drawn = DrawSettings(
             Path(folder), replace(spec, layers=len(metal)), pixel, spec.core_px * pixel,
             model.symmetries,
         )  # fmt: skip
         yield LabelledLayout(path, out, tuple(metal), model, layout, drawn)
 
 
-def _compute_keys(x_dbu: Int64s, y_dbu: Int64s, drawn: Drawn) -> Bytes:
+def _compute_keys(x_dbu: Int64s, y_dbu: Int64s, drawn: DrawSettings) -> Bytes:
     keys = []
     for first in range(0, len(x_dbu), SHARD_PATTERNS):
         part = slice(first, first + SHARD_PATTERNS)

@@ -24,7 +24,7 @@ from pipeline.datasets.store import ROLES, SPLITS
 from pipeline.layout import ingest
 from stages.contracts import Int64s, Layer, RasterSpec
 from stages.errors import LayoutError, UsageError
-from stages.geometry.windows import touched
+from stages.geometry.windows import find_touched_windows
 from stages.layout.info import EVERY_TOP
 
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=30)
@@ -151,7 +151,7 @@ def place_marked_clips(boxes: Sequence[Int64s], marking: Marking, core_dbu: int)
     neighbour = np.tile((step_x != 0) | (step_y != 0), len(cores))
     role = np.where(neighbour, ROLES.index("neighbour"), ROLES.index("core")).astype(np.uint8)
     label = np.repeat(np.arange(len(cores)) < len(hotspots), 9) & ~neighbour
-    inside = np.repeat(touched(windows, x, y, 1), 9)
+    inside = np.repeat(find_touched_windows(windows, x, y, 1), 9)
     divided = bool(marking.train_window)
     training = inside if divided else np.ones_like(inside)
     x, y = (x[:, None] + step_x).ravel(), (y[:, None] + step_y).ravel()

@@ -25,8 +25,8 @@ from pipeline.engine.events import Listener
 from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import RunRecord, State, all_inputs
 from pipeline.engine.session import Session, Written, open_session
-from pipeline.passes.arrays import pattern_rows, read_patterns
-from pipeline.passes.job import Drawn, process_behind, require_opc
+from pipeline.passes.arrays import read_pattern_rows, read_patterns
+from pipeline.passes.job import DrawSettings, load_model_process, require_opc
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate import confirm
 from stages.contracts import Bytes, Int64s, Verdict
@@ -67,7 +67,7 @@ def select_clips(request: SelectRequest, resources: Resources, listen: Listener)
         raise IncompleteError(
             f"{request.run} is not complete; resume it with: hotscan resume {request.run}"
         )
-    process, opc = process_behind(view.model), view.config.confirm.opc
+    process, opc = load_model_process(view.model), view.config.confirm.opc
     assert opc is not None  # the resolved config holds the scan's own
     require_opc(process, opc, None)
     key, places = _choose(view, request.count)
@@ -92,7 +92,7 @@ def _choose(view: RunView, count: int) -> tuple[Bytes, tuple[Int64s, Int64s]]:
     assert threshold is not None  # the resolved config holds the model's own
     (scores,) = read_patterns(view.run, "score")
     rows = preselect(scores, threshold, count)
-    key, x, y, raster, score = pattern_rows(
+    key, x, y, raster, score = read_pattern_rows(
         view.run, rows, "key", "x_dbu", "y_dbu", "raster", "score"
     )
     features = likeness(view.model.detector(), raster)
@@ -128,7 +128,7 @@ def _write(
     places: tuple[Int64s, Int64s],
     verdicts: Mapping[int, Verdict],
     provenance: dict[str, Any],
-    drawn: Drawn,
+    drawn: DrawSettings,
 ) -> dict[str, Any]:
     label = np.array([verdicts[number].confirmed for number in range(len(key))])
     counts = {"clips": len(key), "hotspots": int(label.sum()), "patterns": len(key)}

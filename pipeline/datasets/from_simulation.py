@@ -25,7 +25,7 @@ from pipeline.engine.run_record import LayoutFile, RunRecord, all_inputs
 from pipeline.engine.session import Session, Written, open_session
 from pipeline.layout import ingest
 from pipeline.passes.arrays import read_clips
-from pipeline.passes.job import Cut, require_opc, scan_area
+from pipeline.passes.job import CutSettings, compute_scan_area, require_opc
 from pipeline.passes.units import clip_tile, open_layout
 from pipeline.simulate.region import TILE_UM
 from pipeline.simulate.tiles import (
@@ -93,7 +93,7 @@ def label_layout(request: LabelRequest, resources: Resources, listen: Listener) 
     process = load_process(request.process)  # read once: a later edit must not reach the labels
     require_opc(process, request.opc, mask)
     ingest.require_layout(request.layout)
-    file = LayoutFile(str(request.layout.resolve()), ingest.sha256_of(request.layout))
+    file = LayoutFile(str(request.layout.resolve()), ingest.compute_sha256(request.layout))
     wanted = RunRecord(task="label", layout=file, settings={
         "process": process.name, "process_settings": process.as_dict(), "opc": request.opc,
         "mask": mask, "layers": list(layers), "cell": request.cell,
@@ -112,7 +112,7 @@ def label_layout(request: LabelRequest, resources: Resources, listen: Listener) 
         layout = open_layout(run.path)
         drawn = replace(layout, layers=layout.layers[: spec.layers],
                         packed=layout.packed[: spec.layers])  # fmt: skip
-        job = _make_cut(session, spec, process, scan_area(config, drawn))
+        job = _make_cut(session, spec, process, compute_scan_area(config, drawn))
         counts = _simulate_and_write(session, job, process, out)
     shutil.rmtree(run.path)
     return counts
@@ -135,11 +135,11 @@ def work_directory(out: Path) -> Path:
     return out.with_name(out.name + ".work")
 
 
-def _make_cut(session: Session, spec: RasterSpec, process: Process, area: Box) -> Cut:
+def _make_cut(session: Session, spec: RasterSpec, process: Process, area: Box) -> CutSettings:
     dbu = open_layout(session.run.path).dbu_nm
     pixel = spec.pixel_dbu(dbu)
     core = spec.core_px * pixel
-    return Cut(
+    return CutSettings(
         run=session.run.path, spec=spec, pixel_dbu=pixel, core_dbu=core,
         symmetries=process.symmetries,
         tile_dbu=max(1, round(TILE_UM * 1000 / dbu / core)) * core,
@@ -148,7 +148,9 @@ def _make_cut(session: Session, spec: RasterSpec, process: Process, area: Box) -
     )  # fmt: skip
 
 
-def _simulate_and_write(session: Session, job: Cut, process: Process, out: Path) -> dict[str, Any]:
+def _simulate_and_write(
+    session: Session, job: CutSettings, process: Process, out: Path
+) -> dict[str, Any]:
     """Cut the clips, simulate the area, and write the dataset."""
     session.run_units("clips", "tiles", job.tiles, partial(clip_tile, job=job), name_tile)
     settings = session.record.settings
@@ -164,7 +166,7 @@ def _simulate_and_write(session: Session, job: Cut, process: Process, out: Path)
 
 
 def _write_dataset(
-    out: Path, run: Run, job: Cut, simulated: Simulation, record: RunRecord
+    out: Path, run: Run, job: CutSettings, simulated: Simulation, record: RunRecord
 ) -> dict[str, Any]:
     clips, keys = read_clips(run, [tile.name for tile in job.tiles])
     found = find_distinct(keys, clips.x_dbu, clips.y_dbu)

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
-from pipeline.passes.job import Drawn
+from pipeline.passes.job import DrawSettings
 from pipeline.passes.units import draw_places
 from stages.contracts import Bytes, Int64s, RasterSpec
 from stages.errors import UsageError
@@ -143,7 +143,7 @@ def write_dataset(
     attributes: Mapping[str, Any],
     columns: Mapping[str, npt.NDArray[Any]],
     places: tuple[Int64s, Int64s],
-    drawn: Drawn,
+    drawn: DrawSettings,
 ) -> None:
     """Write a dataset to `out`, which appears only once it is complete.
 

@@ -158,7 +158,7 @@ def bind(
     run: Run,
     ledger: Ledger,
     wanted: RunRecord,
-    inputs_of: Callable[[RunRecord], Inputs],
+    collect_inputs: Callable[[RunRecord], Inputs],
     recomputed: tuple[str, ...] = (),
 ) -> RunRecord:
     """Start ``run.json``, or check that the run there may be resumed; return its record.
@@ -178,7 +178,7 @@ def bind(
     """
     before = read_readable_record(run)
     if before is None:  # whatever is finished here may be of other inputs
-        for stage in inputs_of(wanted):
+        for stage in collect_inputs(wanted):
             ledger.forget(stage)
         write_record(run, wanted)
         return wanted
@@ -187,7 +187,7 @@ def bind(
             f"{run.path} was started by hotscan {before.task}, not {wanted.task}; choose another "
             "--out"
         )
-    then, now = inputs_of(before), inputs_of(wanted)
+    then, now = collect_inputs(before), collect_inputs(wanted)
     changed: list[str] = []
     for stage in now:
         changed += differences(then.get(stage, {}), now[stage])

@@ -143,7 +143,7 @@ class Session:
 def open_session(
     run: Run,
     wanted: RunRecord,
-    inputs_of: Callable[[RunRecord], Inputs],
+    collect_inputs: Callable[[RunRecord], Inputs],
     resources: Resources,
     listen: Listener,
     *,
@@ -161,7 +161,7 @@ def open_session(
     """
     with Ledger(run.ledger) as ledger:
         ledger.start_session()
-        record = bind(run, ledger, wanted, inputs_of, recomputed)
+        record = bind(run, ledger, wanted, collect_inputs, recomputed)
         with executor_for(resources, imports) as executor:
             session = Session(run, ledger, executor, listen, record)
             try:

@@ -16,7 +16,7 @@ import zarr
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import read_record
 from pipeline.evaluate.model import estimate_share
-from pipeline.passes.arrays import clips_of, read_patterns
+from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import RunView, open_view
 from stages.contracts import Box, Floats, Int64s
 from stages.errors import RunMismatchError, UsageError
@@ -73,7 +73,7 @@ def _find_flagged_cores(view: RunView) -> Int64s:
     """Return the core of each flagged clip, (f, 4) in dbu."""
     (scores,) = read_patterns(view.run, "score")
     tiles = [tile.name for tile in view.job.tiles]
-    flagged, _, _ = clips_of(view.run, tiles, scores >= view.config.scores.threshold)
+    flagged, _, _ = read_pattern_clips(view.run, tiles, scores >= view.config.scores.threshold)
     low = np.stack((flagged.x_dbu, flagged.y_dbu), axis=1) - view.job.core_dbu // 2
     return np.concatenate((low, low + view.job.core_dbu), axis=1)
 

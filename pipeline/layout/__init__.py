@@ -1,1 +1,1 @@
-"""Reading untrusted layout files in a child process."""
+"""Read untrusted layout files in a child process."""

@@ -1,15 +1,14 @@
 """Read an untrusted layout file.
 
 in: a GDSII or OASIS file, plain or gzip, detected from its magic bytes
-out: a `PackedLayout` that memory-maps, or what ``hotscan info`` tells
+out: a memory-mapped `PackedLayout`, or the facts of ``hotscan info``
 unit: the file
-promise: it ends, within limits of time and memory, with geometry and a warning for each fault
-that was put right, or with an error that names the file and the fault; a directory of packed
-arrays appears whole or not at all
+promise: within limits of time and memory it gives geometry and a warning for each repaired fault,
+or an error that names the file and the fault; a directory of packed arrays appears complete or not
+at all
 
 A GDSII stream is checked by `stages.layout.gdsii.stream_check` while it is unpacked; OASIS is
-checked while it is read, in a process of its own, as all reading is: its time and memory are
-bounded.
+checked while it is read. All reading is done in a child process, with bounded time and memory.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from pipeline.layout.reader_process import (
     is_packed_file,
     open_packed,
     run_reader,
-    started_reader,
+    start_reader,
 )
 from pipeline.layout.unpack import GDSII_MAGIC, GZIP_MAGIC, require_magic, unpack
 from stages.contracts import Int64s, Layer, PackedLayout
@@ -50,13 +49,20 @@ if TYPE_CHECKING:
     from stages.layout.info import LayoutInfo
 
 __all__ = [
-    "Limits", "open_packed", "pack_into", "read_boxes", "read_info", "read_layout",
-    "require_layout", "scratch_beside", "sha256_of",
+    "Limits",
+    "compute_sha256",
+    "create_scratch",
+    "open_packed",
+    "pack_into",
+    "read_boxes",
+    "read_info",
+    "read_layout",
+    "require_layout",
 ]  # fmt: skip
 
 DEFAULT_LIMITS = Limits()
-_NAME_CHARACTERS = 40  # of four bytes at most, where 255 bytes are allowed
-_CHECKED_BYTES = 1 << 24  # so much is unpacked before it is checked, meanwhile
+_NAME_CHARACTERS = 40  # at most four bytes each; names may have 255 bytes
+_CHECKED_BYTES = 1 << 24  # unpacked between two checks
 
 
 def read_layout(
@@ -67,7 +73,7 @@ def read_layout(
     limits: Limits = DEFAULT_LIMITS,
     strict: bool = False,
 ) -> PackedLayout:
-    """Read a layout and keep no files; arguments and errors as `pack_into`."""
+    """Read a layout without keeping files; arguments and errors as `pack_into`."""
     with tempfile.TemporaryDirectory() as folder:
         # The arrays stay mapped after their files are unlinked.
         return pack_into(path, Path(folder, "l"), layers, cell, limits=limits, strict=strict)
@@ -82,37 +88,34 @@ def pack_into(
     limits: Limits = DEFAULT_LIMITS,
     strict: bool = False,
 ) -> PackedLayout:
-    """Read a layout and keep it as arrays in a directory.
+    """Read a layout and pack it into arrays in a directory.
 
     Parameters
     ----------
     path
         GDSII or OASIS, plain or gzip.
     directory
-        Appears when everything in it is on disk; an earlier packed layout there is replaced.
+        Created when all its contents are on disk; a packed layout already there is replaced.
     layers
         In the order of the picture's channels.
     cell
-        The top cell; None takes the only one.
+        The top cell; None for the only one.
     strict
         Treat a warning as an error.
 
     Raises
     ------
     LayoutError
-        The file cannot be read, is refused, or is over a limit.
+        The file cannot be read, is refused, or exceeds a limit.
     ConfigError
         It has no such layer or cell, or `directory` holds something else.
     """
     if directory.exists() and not all(is_packed_file(entry) for entry in directory.iterdir()):
         raise ConfigError(f"{directory} exists and is no packed layout; choose another directory")
     request = {"layers": [str(layer) for layer in layers], "cell": cell}
-    with scratch_beside(directory) as scratch:
+    with create_scratch(directory) as scratch:
         out, notes = _read(path, scratch, request, limits)
-        record = json.loads((out / LAYOUT_FILE).read_text())
-        record["warnings"] = list(dict.fromkeys((*record["warnings"], *notes)))
-        record |= {"source": path.name, "sha256": sha256_of(path)}
-        (out / LAYOUT_FILE).write_text(json.dumps(record, indent=1) + "\n")
+        _complete_record(out / LAYOUT_FILE, path, notes)
         packed = open_packed(out)
         _check_extent(path, packed, limits)
         _refuse_if_strict(path, packed.warnings, strict)
@@ -122,6 +125,14 @@ def pack_into(
         out.rename(directory)
     _sync(directory.parent)
     return open_packed(directory)
+
+
+def _complete_record(file: Path, source: Path, notes: Sequence[str]) -> None:
+    """Add the warnings of the check, and the name and digest of the source."""
+    record = json.loads(file.read_text())
+    record["warnings"] = list(dict.fromkeys((*record["warnings"], *notes)))
+    record |= {"source": source.name, "sha256": compute_sha256(source)}
+    file.write_text(json.dumps(record, indent=1) + "\n")
 
 
 def read_info(
@@ -157,12 +168,12 @@ def read_boxes(
 
 
 def require_source(directory: Path, path: Path, sha256: str) -> None:
-    """Refuse a packed layout of another file than the one that was digested before.
+    """Refuse a packed layout whose file has another digest than `sha256`.
 
     Raises
     ------
     LayoutError
-        The file was replaced or written to while it was read.
+        The file changed while it was read.
     """
     packed = json.loads((directory / LAYOUT_FILE).read_text())["sha256"]
     if packed != sha256:
@@ -173,12 +184,12 @@ def require_source(directory: Path, path: Path, sha256: str) -> None:
 
 
 def require_layout(path: Path) -> None:
-    """Refuse a path at which there is no file that can be read more than once.
+    """Refuse a path that is not a file which can be read more than once.
 
     Raises
     ------
     LayoutError
-        It names the path.
+        The message names the path.
     """
     try:
         mode = path.stat().st_mode
@@ -195,15 +206,15 @@ def require_layout(path: Path) -> None:
         )
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """Return the digest of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
-def scratch_beside(directory: Path) -> Iterator[Path]:
-    """Give a folder on the same disk, so that a rename moves what is in it; a kill's is removed."""
+def create_scratch(directory: Path) -> Iterator[Path]:
+    """Yield a temporary folder on the same disk as `directory`; removes those left by kills."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{directory.name[:_NAME_CHARACTERS]}."
     for left_by_a_kill in directory.parent.glob(f"{glob.escape(prefix)}*.part"):
@@ -217,9 +228,9 @@ def scratch_beside(directory: Path) -> Iterator[Path]:
 def _read(
     path: Path, scratch: Path, request: dict[str, Any], limits: Limits
 ) -> tuple[Path, tuple[str, ...]]:
-    """Check the file and run the reader; return the folder of the answer, and the warnings."""
+    """Check the file and run the reader; return the folder of its output, and the warnings."""
     packs = "layers" in request and "boxes" not in request
-    with started_reader(scratch / "reader.log", packs=packs) as reader:
+    with start_reader(scratch / "reader.log", packs=packs) as reader:
         file, notes = _check(path, scratch, limits)
         try:
             run_reader(reader, file, scratch / "out", request, limits)
@@ -230,17 +241,17 @@ def _read(
 
 
 def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, ...]]:
-    """Return an uncompressed file that a reader may have, and the warnings about it."""
+    """Return a checked, uncompressed file for the reader, and the warnings about it."""
     require_layout(path)
-    # The reader process has another /dev/stdin; names in `scratch` are ours, so none is too long.
+    # The reader process has another /dev/stdin; names in `scratch` are never too long.
     file, check = path.resolve(), StreamCheck(extent_mm=limits.extent_mm)
     notes: tuple[str, ...] = ()
     try:
-        head = _head(file)
+        head = _read_head(file)
         if head.startswith(GZIP_MAGIC):
             file = scratch / "unpacked"
             notes = _unpack_and_check(path, file, limits, check)
-            head = _head(file)
+            head = _read_head(file)
         else:
             require_magic(head)
         if head.startswith(GDSII_MAGIC):
@@ -253,7 +264,7 @@ def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, 
     return file, notes
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(len(OASIS_MAGIC))
 
@@ -261,23 +272,23 @@ def _head(path: Path) -> bytes:
 def _unpack_and_check(
     path: Path, target: Path, limits: Limits, check: StreamCheck
 ) -> tuple[str, ...]:
-    """Unpack a file, a GDSII stream up to its end or first fault; return warnings."""
-    told = 0
-    # Meanwhile, but not past it: two threads must not compile at once (numba).
-    with ThreadPoolExecutor(1) as beside:
-        beside.submit(load_kernels)
+    """Unpack a file, and check a GDSII stream meanwhile; return warnings."""
+    checked = 0
+    # One thread, closed before returning: numba must not compile in two threads at once.
+    with ThreadPoolExecutor(1) as checker:
+        checker.submit(load_kernels)
 
-        def see(written: int) -> bool:
-            nonlocal told
-            if written - told >= _CHECKED_BYTES:
-                told = written
-                if _head(target).startswith(GDSII_MAGIC):
-                    beside.submit(check.see, np.memmap(target, np.uint8, "r", shape=written))
-            if check.is_over:  # by a fault, perhaps
+        def check_written(written: int) -> bool:
+            nonlocal checked
+            if written - checked >= _CHECKED_BYTES:
+                checked = written
+                if _read_head(target).startswith(GDSII_MAGIC):
+                    checker.submit(check.advance, np.memmap(target, np.uint8, "r", shape=written))
+            if check.is_over:  # perhaps by a fault: raise it
                 check.report(np.memmap(target, np.uint8, "r", shape=written))
             return check.is_over
 
-        return unpack(path, target, limits.unpacked_bytes, see)
+        return unpack(path, target, limits.unpacked_bytes, check_written)
 
 
 def _check_extent(path: Path, packed: PackedLayout, limits: Limits) -> None:

@@ -1,8 +1,8 @@
-"""The child process that reads a layout, which may die without taking the scan along.
+"""The child process that reads a layout, so that a crash does not end the scan.
 
-in: an uncompressed file that has been checked · out: the packed arrays, or what ``hotscan info``
-tells, in a folder · unit: the file
-promise: it ends within its limits, and whatever ends it becomes an error in words
+in: an uncompressed, checked file · out: the packed arrays, or the facts of ``hotscan info``, in a
+folder · unit: the file
+promise: it ends within its limits; any failure becomes an error with a message
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ _ARRAYS = tuple(field.name for field in fields(PackedLayer))
 
 @dataclass(frozen=True, slots=True)
 class Limits(ReadLimits):
-    """What reading one layout may cost."""
+    """Limits on reading one layout."""
 
     memory_bytes: int = 8 << 30
-    """Most memory that the reader may take; rectangles need about four times their file."""
+    """Limit on the reader's memory; rectangles take about four times the size of their file."""
     seconds: float = 1800.0
-    """Longest time that the reader may take."""
+    """Limit on the reader's run time."""
 
 
 @contextmanager
-def started_reader(log: Path, *, packs: bool) -> Iterator[Reader]:
-    """Start the child, which imports what it needs and waits; it does not outlive this.
+def start_reader(log: Path, *, packs: bool) -> Iterator[Reader]:
+    """Start the child, which does its imports and waits; it is killed on exit.
 
     Parameters
     ----------
     log
-        Where it writes its complaints.
+        File for its output.
     packs
-        Whether it will pack a layout, and should load the kernels for that while it waits.
+        Whether it is to pack a layout, and should load the kernels while it waits.
     """
     root = str(Path(__file__).resolve().parents[2])
     python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -77,7 +77,7 @@ def started_reader(log: Path, *, packs: bool) -> Iterator[Reader]:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """A child process that waits for a file to read."""
+    """A child process that waits for a request."""
 
     process: subprocess.Popen[bytes]
     log: Path
@@ -86,15 +86,15 @@ class Reader:
 def run_reader(
     reader: Reader, file: Path, out: Path, request: dict[str, Any], limits: Limits
 ) -> None:
-    """Have `file` read into the new folder `out`.
+    """Make the child read `file` into the new folder `out`.
 
     Parameters
     ----------
     reader
-        Has not read anything yet.
+        Used only once.
     request
-        ``layers`` and ``cell`` to pack a layout, and ``boxes`` to have only those of its shapes;
-        nothing to describe it.
+        ``layers`` and ``cell`` to pack a layout, with ``boxes`` for the boxes of its shapes only;
+        empty to describe it.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def run_reader(
     asked = {field.name: getattr(limits, field.name) for field in fields(ReadLimits)}
     question = {**request, "file": str(file), "out": str(out), "limits": asked}
     assert reader.process.stdin is not None
-    with suppress(BrokenPipeError), reader.process.stdin as ask:  # its end tells more than that
+    with suppress(BrokenPipeError), reader.process.stdin as ask:  # its exit code tells more
         ask.write(json.dumps(question).encode())
     code = _watch(reader.process, limits)
     complaints = reader.log.read_text(errors="replace")
@@ -124,18 +124,18 @@ def run_reader(
 
 
 def open_packed(directory: Path) -> PackedLayout:
-    """Return the layout that was packed into `directory`, memory-mapped.
+    """Open the packed layout in `directory`, memory-mapped.
 
     Raises
     ------
     LayoutError
-        When a file of it is missing or damaged.
+        A file of it is missing or damaged.
     """
     try:
         record = json.loads((directory / LAYOUT_FILE).read_text())
         layers = tuple(Layer.parse(text) for text in record["layers"])
         packed = tuple(
-            PackedLayer(**{name: _mapped(directory, number, name) for name in _ARRAYS})
+            PackedLayer(**{name: _map_array(directory, number, name) for name in _ARRAYS})
             for number in range(len(layers))
         )
         return PackedLayout(
@@ -149,21 +149,21 @@ def open_packed(directory: Path) -> PackedLayout:
 
 
 def is_packed_file(path: Path) -> bool:
-    """Return whether a file has the name of one of a packed layout's."""
+    """Return whether a file is named like one of a packed layout."""
     return path.name == LAYOUT_FILE or path.suffix == ".npy"
 
 
-def _array_file(directory: Path, layer: int, name: str) -> Path:
+def _locate_array(directory: Path, layer: int, name: str) -> Path:
     return directory / f"{layer}.{name}.npy"
 
 
-def _mapped(directory: Path, layer: int, name: str) -> Any:
-    return np.load(_array_file(directory, layer, name), mmap_mode="r", allow_pickle=False)
+def _map_array(directory: Path, layer: int, name: str) -> Any:
+    return np.load(_locate_array(directory, layer, name), mmap_mode="r", allow_pickle=False)
 
 
 def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
-    """Wait for the reader and return its exit code; refuse when it passes a limit."""
-    # Watched, not set by setrlimit: mapped files and reserved room do not count.
+    """Wait for the reader and return its exit code; raise if it exceeds a limit."""
+    # Polled instead of setrlimit, which would count mapped files and reserved memory.
     process = psutil.Process(reader.pid)
     end = time.monotonic() + limits.seconds
     while True:
@@ -183,14 +183,14 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
 
 
 def _serve(*, packs: bool) -> None:
-    # what reads a file stays out of the parent
-    from stages.layout.builder import describe_layout, load_kernels, pack_layout, shape_boxes
+    # keep file readers out of the parent process
+    from stages.layout.builder import describe_layout, load_kernels, pack_layout, read_shape_boxes
 
     if packs:
         load_kernels()  # while the file is unpacked and checked
     question = sys.stdin.read()
     if not question:
-        return  # nothing to read: the file was refused
+        return  # the parent refused the file
     request = json.loads(question)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     file, out = Path(request["file"]), Path(request["out"])
@@ -199,7 +199,7 @@ def _serve(*, packs: bool) -> None:
         if "layers" in request:
             layers = [Layer.parse(text) for text in request["layers"]]
             if "boxes" in request:
-                boxes = shape_boxes(file, layers, request["cell"], limits)
+                boxes = read_shape_boxes(file, layers, request["cell"], limits)
                 np.savez(out / BOXES_FILE, *boxes)
             else:
                 _save(out, pack_layout(file, layers, request["cell"], limits))
@@ -212,7 +212,7 @@ def _serve(*, packs: bool) -> None:
 def _save(directory: Path, layout: PackedLayout) -> None:
     for number, packed in enumerate(layout.packed):
         for name in _ARRAYS:
-            np.save(_array_file(directory, number, name), getattr(packed, name))
+            np.save(_locate_array(directory, number, name), getattr(packed, name))
     record: dict[str, Any] = {
         "top": layout.top,
         "dbu_nm": layout.dbu_nm,
@@ -226,4 +226,4 @@ def _save(directory: Path, layout: PackedLayout) -> None:
 if __name__ == "__main__":
     _serve(packs="packs" in sys.argv[1:])
     sys.stderr.flush()
-    os._exit(0)  # what it read is on disk: taking the process down in order costs 0.2 s
+    os._exit(0)  # its output is on disk: an orderly exit would take 0.2 s

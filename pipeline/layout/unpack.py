@@ -1,7 +1,7 @@
-"""Unpack a gzip file to disk, as far as it holds a layout.
+"""Unpack a gzip file to disk, up to the end of the layout in it.
 
 in: a gzip file · out: the unpacked file, and warnings · unit: the file
-promise: nothing is written of a file that begins as no layout does, nor past the limits
+promise: nothing is written of a file that is no layout, nor past the limits
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _CHUNK_BYTES = 1 << 20
 
 
 def require_magic(head: bytes) -> None:
-    """Refuse a file whose first bytes are those of no layout.
+    """Refuse a file that does not start with the magic bytes of a layout.
 
     Raises
     ------
     LayoutError
-        It shows them.
+        The message shows its first bytes.
     """
     if not head.startswith((GDSII_MAGIC, OASIS_MAGIC)):
         raise LayoutError(
@@ -38,7 +38,7 @@ def require_magic(head: bytes) -> None:
 
 
 def unpack(
-    path: Path, target: Path, most_bytes: int, see: Callable[[int], bool]
+    path: Path, target: Path, most_bytes: int, check_written: Callable[[int], bool]
 ) -> tuple[str, ...]:
     """Unpack a file; return warnings.
 
@@ -46,9 +46,9 @@ def unpack(
     ----------
     most_bytes
         Largest size after decompression.
-    see
-        Is told how many bytes have been written, and says whether the layout is known to end
-        there: what follows is unpacked, since the gzip's checksum covers it, and not written.
+    check_written
+        Called with the bytes written so far; returns whether the layout has ended. What follows
+        is still unpacked, as the gzip's checksum covers it, but not written.
 
     Raises
     ------
@@ -58,9 +58,9 @@ def unpack(
     written = after_end = 0
     is_over = False
     with path.open("rb") as source, target.open("wb") as sink:
-        stream = _Inflated(source)
+        stream = _GzipReader(source)
         try:
-            for chunk in stream.chunks():
+            for chunk in stream.read_chunks():
                 if not written:
                     require_magic(chunk)
                 if is_over:
@@ -69,9 +69,9 @@ def unpack(
                     sink.write(chunk)
                     sink.flush()
                     written += len(chunk)
-                    is_over = see(written)
+                    is_over = check_written(written)
                 if written > most_bytes or after_end > MOST_AFTER_END:
-                    raise LayoutError(_refusal(written, most_bytes, after_end))
+                    raise LayoutError(_explain_limit(written, most_bytes, after_end))
         except (EOFError, zlib.error) as error:
             raise LayoutError(f"gzip is damaged after {written} bytes: {error}") from error
         if not written:
@@ -79,7 +79,7 @@ def unpack(
     return stream.warnings
 
 
-def _refusal(written: int, most_bytes: int, after_end: int) -> str:
+def _explain_limit(written: int, most_bytes: int, after_end: int) -> str:
     if after_end > MOST_AFTER_END:
         return f"over {MOST_AFTER_END} bytes follow the layout in the gzip, {written} bytes long"
     return (
@@ -88,14 +88,14 @@ def _refusal(written: int, most_bytes: int, after_end: int) -> str:
     )
 
 
-class _Inflated:
-    """The members of a gzip file one after the other, in chunks of bounded size."""
+class _GzipReader:
+    """Reads the members of a gzip file one after the other, in chunks of bounded size."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
         self.warnings: tuple[str, ...] = ()
 
-    def chunks(self) -> Iterator[bytes]:
+    def read_chunks(self) -> Iterator[bytes]:
         engine = zlib.decompressobj(wbits=31)
         packed = self._source.read(_CHUNK_BYTES)
         while packed or not engine.eof:

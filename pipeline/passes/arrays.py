@@ -1,6 +1,6 @@
-"""Clips and patterns on disk.
+"""Read and write clips and patterns on disk.
 
-One task owns what it writes: a tile its table of clips, a shard its rows of every array.
+Each task owns what it writes: a tile its table of clips, a shard its rows of every array.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from stages.errors import IncompleteError, RunMismatchError
 from stages.patterns import KEY_BYTES, Tally, locate_keys
 
 CHUNK_PATTERNS = 256
-"""Pictures read together; a chunk of one would be a file a clip."""
+"""Pictures per chunk; with one, every clip would be a file."""
 
 PART_CLIPS = 1 << 17
-"""Clips that a driver holds at once: bounds its memory, however large the chip."""
+"""Clips that a driver holds at once: bounds its memory on any chip."""
 
 KNOWN: dict[str, tuple[tuple[int, ...], str]] = {
     "key": ((KEY_BYTES,), "u1"), "count": ((), "i8"), "x_dbu": ((), "i8"), "y_dbu": ((), "i8"),
 }  # fmt: skip
-"""Columns that hold what is known of each pattern before it is scored: width and type."""
+"""Columns of a pattern that are set before it is scored: width and type."""
 
 CLIPS_SCHEMA = pa.schema(
     [
@@ -74,7 +74,7 @@ def read_clips(run: Run, tiles: list[str]) -> tuple[Clips, Bytes]:
 
 
 def read_clips_in_parts(run: Run, tiles: list[str]) -> Iterator[tuple[Clips, Bytes]]:
-    """Yield the clips of `tiles` with their keys as `read_clips`, `PART_CLIPS` or so at a time."""
+    """Yield the clips of `tiles` with their keys, about `PART_CLIPS` at a time."""
     part: list[tuple[Clips, Bytes]] = []
     held = 0
     for number, tile in enumerate(tiles, 1):
@@ -86,25 +86,25 @@ def read_clips_in_parts(run: Run, tiles: list[str]) -> Iterator[tuple[Clips, Byt
             part, held = [], 0
 
 
-def clips_of(
+def read_pattern_clips(
     run: Run, tiles: list[str], chosen: npt.NDArray[np.bool_]
 ) -> tuple[Clips, Int64s, Bytes]:
-    """Return the clips of chosen patterns, with the pattern and key of each.
+    """Return the clips of chosen patterns, with the pattern and key of each clip.
 
     Parameters
     ----------
     chosen
-        (patterns,) which.
+        (patterns,) mask.
     """
     numbers = np.flatnonzero(chosen)
-    (wanted,) = pattern_rows(run, numbers, "key")
+    (wanted,) = read_pattern_rows(run, numbers, "key")
     found = [(Clips.concatenate([]), numbers[:0], wanted[:0])]
     for clips, keys in read_clips_in_parts(run, tiles) if len(numbers) else ():
         place = locate_keys(keys, wanted)
         among = place >= 0
         found.append((clips.select(among), numbers[place[among]], keys[among]))
-    some, pattern, key = zip(*found, strict=True)
-    return Clips.concatenate(some), np.concatenate(pattern), np.concatenate(key)
+    parts, pattern, key = zip(*found, strict=True)
+    return Clips.concatenate(parts), np.concatenate(pattern), np.concatenate(key)
 
 
 def create_patterns(
@@ -115,7 +115,7 @@ def create_patterns(
     n: int,
     found: Iterable[Tally],
 ) -> None:
-    """Create ``patterns.zarr``: what is known of `n` patterns, room for pictures and scores."""
+    """Create ``patterns.zarr`` with the keys and places of `n` patterns, to be scored."""
     unfinished = run.patterns.with_name(".patterns.zarr.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
     group = zarr.create_group(unfinished, attributes={"clip_px": spec.clip_px, "patterns": n})
@@ -128,20 +128,29 @@ def create_patterns(
             shape=(n, *width),
             dtype=dtype,
             chunks=(shard, *width),
-            fill_value=np.iinfo(dtype).max,  # no place, no count: never taken for data
+            fill_value=np.iinfo(dtype).max,  # never mistaken for a place or a count
         )
         for name, (width, dtype) in KNOWN.items()
     }
     row = 0
-    for some in found:
+    for part in found:
         for name, array in known.items():
-            array[row : row + len(some)] = getattr(some, name)
-        row += len(some)
+            array[row : row + len(part)] = getattr(part, name)
+        row += len(part)
+    _create_outputs(group, n, spec, embedding, chunk, shard)
+    shutil.rmtree(run.patterns, ignore_errors=True)
+    os.replace(unfinished, run.patterns)
+
+
+def _create_outputs(
+    group: zarr.Group, n: int, spec: RasterSpec, embedding: int, chunk: int, shard: int
+) -> None:
+    """Create the arrays that scoring fills: pictures, scores and embeddings."""
     picture = (spec.layers, spec.clip_px, spec.clip_px)
     group.create_array(
         "raster", shape=(n, *picture), dtype="u1", chunks=(chunk, *picture),
         shards=(shard, *picture),
-        # Bytes left in place at level 1: smaller than with bits shuffled, in half the time.
+        # No shuffle at level 1: smaller than with bit shuffle, in half the time.
         compressors=BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"),
     )  # fmt: skip
     # NaN is "not scored": a lost chunk must never read as a score.
@@ -150,18 +159,16 @@ def create_patterns(
         "embedding", shape=(n, embedding), dtype="f2", chunks=(shard, embedding),
         fill_value=float("nan"),
     )  # fmt: skip
-    shutil.rmtree(run.patterns, ignore_errors=True)
-    os.replace(unfinished, run.patterns)
 
 
-def shard_rows(shard: int, shard_patterns: int, patterns: int) -> slice:
-    """Return the patterns of a shard: whole chunks, so that no other task writes into them."""
+def compute_shard_rows(shard: int, shard_patterns: int, patterns: int) -> slice:
+    """Return the rows of a shard: whole chunks, so that no two tasks write to one."""
     chunk = min(CHUNK_PATTERNS, shard_patterns)
     rows = -(-shard_patterns // chunk) * chunk
     return slice(shard * rows, min((shard + 1) * rows, patterns))
 
 
-def shard_count(shard_patterns: int, patterns: int) -> int:
+def count_shards(shard_patterns: int, patterns: int) -> int:
     """Return the number of shards."""
     chunk = min(CHUNK_PATTERNS, shard_patterns)
     return -(-patterns // (-(-shard_patterns // chunk) * chunk))
@@ -170,17 +177,17 @@ def shard_count(shard_patterns: int, patterns: int) -> int:
 def read_patterns(run: Run, *names: str) -> tuple[npt.NDArray[Any], ...]:
     """Return whole columns of ``patterns.zarr``."""
     group = zarr.open_group(run.patterns, mode="r")
-    return tuple(np.asarray(_array(group, name)[...]) for name in names)
+    return tuple(np.asarray(_open_array(group, name)[...]) for name in names)
 
 
-def shard_files(shard: int) -> tuple[str, ...]:
+def list_shard_files(shard: int) -> tuple[str, ...]:
     """Return the files of a shard's pictures and scores, relative to the run directory."""
     chunks = ("raster/c/{}/0/0/0", "score/c/{}", "embedding/c/{}/0")
     return tuple(f"patterns.zarr/{chunk.format(shard)}" for chunk in chunks)
 
 
-def pattern_files(run: Run) -> tuple[str, ...]:
-    """Return the files of what is known of the patterns before they are scored."""
+def list_pattern_files(run: Run) -> tuple[str, ...]:
+    """Return the files of ``patterns.zarr`` that exist before scoring."""
     known = [f"patterns.zarr/{name}" for name in KNOWN]
     scored = [f"patterns.zarr/{name}/zarr.json" for name in ("raster", "score", "embedding")]
     return list_files(run.path, "patterns.zarr/zarr.json", *known, *scored)
@@ -189,22 +196,22 @@ def pattern_files(run: Run) -> tuple[str, ...]:
 def write_shard(run: Run, rows: slice, raster: Bytes, score: Float32s, embedding: Any) -> None:
     """Write one shard's pictures and scores."""
     group = zarr.open_group(run.patterns, mode="r+")
-    _array(group, "raster")[rows] = raster
-    _array(group, "embedding")[rows] = embedding
-    _array(group, "score")[rows] = score
+    _open_array(group, "raster")[rows] = raster
+    _open_array(group, "embedding")[rows] = embedding
+    _open_array(group, "score")[rows] = score
 
 
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
+def _open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     array = group[name]
     if not isinstance(array, zarr.Array):
         raise RunMismatchError(f"{name} in {group.store_path} is no array; scan into a new run")
     return array
 
 
-def pattern_rows(run: Run, rows: slice | Int64s, *names: str) -> tuple[npt.NDArray[Any], ...]:
-    """Return columns of chosen patterns; ``x_dbu`` and ``y_dbu`` are the place of each."""
+def read_pattern_rows(run: Run, rows: slice | Int64s, *names: str) -> tuple[npt.NDArray[Any], ...]:
+    """Return columns of ``patterns.zarr`` for chosen rows."""
     group = zarr.open_group(run.patterns, mode="r")
     if isinstance(rows, slice):
-        return tuple(np.asarray(_array(group, name)[rows]) for name in names)
+        return tuple(np.asarray(_open_array(group, name)[rows]) for name in names)
     each, back = np.unique(rows, return_inverse=True)  # a chunk is read once, in order
-    return tuple(np.asarray(_array(group, name).oindex[each])[back] for name in names)
+    return tuple(np.asarray(_open_array(group, name).oindex[each])[back] for name in names)

@@ -1,11 +1,11 @@
-"""The distinct pictures of a scan, sorted on disk so that only a few ranges are in memory.
+"""Find the distinct pictures of a scan by sorting on disk, with bounded memory.
 
-in       keys and centres of clips, part by part
-out      `Tallied`: how many distinct pictures there are, and these in order of first place
-promise  the same pictures in the same order, however the clips are divided
+in       keys and centres of clips, in parts
+out      `DistinctPictures`: their number, and the pictures in order of first place
+promise  the same pictures in the same order, however the clips are divided into parts
 
-Rows are divided on disk by ranges of their keys, so that all clips of a picture come together; each
-range is tallied alone, and the ranges are merged strip by strip of the chip.
+Rows are split into files by ranges of their keys, so that all clips of a picture are in one range.
+Each range is tallied on its own, then the ranges are merged, one strip of the chip at a time.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ import numpy.typing as npt
 from stages.contracts import Bytes, Int64s
 from stages.patterns import KEY_BYTES, Tally, tally
 
-TOGETHER = 1 << 18
-"""About how many clips of a key range, or pictures of a strip, are in memory at once."""
+ROWS_IN_MEMORY = 1 << 18
+"""Approximate clips of a key range, or pictures of a strip, in memory at once."""
 
 _ROW = np.dtype(
     [("y_dbu", "i8"), ("x_dbu", "i8"), ("count", "i8"), ("key", "u1", KEY_BYTES)]
 )  # fmt: skip
-_SAMPLED = 256  # of so many rows one says where the others lie
+_SAMPLED = 256  # one row in so many is sampled to choose the strips
 
 Rows = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Tallied:
+class DistinctPictures:
     """The distinct pictures of all clips, on disk."""
 
     ranges: tuple[Rows, ...]
-    """Memory-mapped, each in order of first places."""
-    together: int
+    """Memory-mapped, each in order of first place."""
+    rows_in_memory: int
 
     def __len__(self) -> int:
         return sum(map(len, self.ranges))
 
-    def strips(self) -> Iterator[Tally]:
-        """Yield the pictures strip by strip, ordered by the lowest, then leftmost clip of each."""
+    def read_strips(self) -> Iterator[Tally]:
+        """Yield the pictures by strips, in order of the lowest, then leftmost clip of each."""
         sampled = np.sort(np.concatenate([rows["y_dbu"][::_SAMPLED] for rows in self.ranges]))
-        above = sampled[:: max(1, self.together // _SAMPLED)][1:]
+        above = sampled[:: max(1, self.rows_in_memory // _SAMPLED)][1:]
         ends = [np.searchsorted(rows["y_dbu"], np.unique(above)) for rows in self.ranges]
         edges = [[0, *end.tolist(), len(rows)] for end, rows in zip(ends, self.ranges, strict=True)]
         for strip in range(len(edges[0]) - 1):
@@ -56,38 +56,38 @@ class Tallied:
                     for part, edge in zip(self.ranges, edges, strict=True)
                 ]
             )
-            yield _tally_of(rows[np.lexsort((rows["x_dbu"], rows["y_dbu"]))])
+            yield _unpack_rows(rows[np.lexsort((rows["x_dbu"], rows["y_dbu"]))])
 
 
-def tallied(
+def tally_on_disk(
     parts: Iterable[tuple[Bytes, Int64s, Int64s]],
     clips: int,
     scratch: Path,
     *,
-    together: int = TOGETHER,
-) -> Tallied:
-    """Tally clips.
+    rows_in_memory: int = ROWS_IN_MEMORY,
+) -> DistinctPictures:
+    """Tally the clips of each distinct picture.
 
     Parameters
     ----------
     parts
-        (n, 16) keys, and x and y of n clips, of each part.
+        Per part, the (n, 16) keys and the x and y of its n clips.
     clips
-        How many there are in all, or so: says into how many ranges they are divided.
+        Approximate number of all clips; sets the number of ranges.
     scratch
-        A folder for the ranges, which the outcome reads from.
+        Folder for the ranges; the result is mapped from it.
     """
-    files = [scratch / f"{number}.rows" for number in range(1 + clips // together)]
+    files = [scratch / f"{number}.rows" for number in range(1 + clips // rows_in_memory)]
     for file in files:
         file.touch()
     for keys, x_dbu, y_dbu in parts:
-        some = tally(keys, np.ones(len(keys), np.int64), x_dbu, y_dbu)
-        _divide(_rows_of(some), files)
+        part = tally(keys, np.ones(len(keys), np.int64), x_dbu, y_dbu)
+        _divide(_pack_rows(part), files)
     for file in files:
         rows = np.fromfile(file, _ROW)
         found = tally(rows["key"], rows["count"], rows["x_dbu"], rows["y_dbu"])
-        _rows_of(found).tofile(file)
-    return Tallied(tuple(_mapped(file) for file in files), together)
+        _pack_rows(found).tofile(file)
+    return DistinctPictures(tuple(_map_rows(file) for file in files), rows_in_memory)
 
 
 def _divide(rows: Rows, files: Sequence[Path]) -> None:
@@ -103,17 +103,17 @@ def _divide(rows: Rows, files: Sequence[Path]) -> None:
                 rows[start:end].tofile(sink)
 
 
-def _rows_of(found: Tally) -> Rows:
+def _pack_rows(found: Tally) -> Rows:
     rows = np.empty(len(found), _ROW)
     for name in _ROW.names or ():
         rows[name] = getattr(found, name)
     return rows
 
 
-def _tally_of(rows: Rows) -> Tally:
+def _unpack_rows(rows: Rows) -> Tally:
     return Tally(**{name: rows[name].copy() for name in _ROW.names or ()})
 
 
-def _mapped(file: Path) -> Rows:
-    # Nothing cannot be mapped.
+def _map_rows(file: Path) -> Rows:
+    # An empty file cannot be mapped.
     return np.memmap(file, _ROW, "r") if file.stat().st_size else np.empty(0, _ROW)

@@ -1,14 +1,15 @@
-"""The job of a scan, decided before any work is done.
+"""The job of a scan, settled before any work is done.
 
 in       config, model, layout
-out      `Job`: numbers and names only, small enough to travel with every task
-promise  what cannot be done is refused here, before a polygon is drawn
+out      `Job`: numbers and names only, small enough to send with every task
+promise  impossible settings are refused here, before a polygon is drawn
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import ScanConfig, load_config
 from pipeline.layout.reader_process import Limits
@@ -21,12 +22,12 @@ from stages.lithography.process import Process, load_process, process_of
 from stages.tiles import Tile, cut_tiles
 
 OPC = ("none", "model")
-"""How the mask is made: as drawn, or with model-based correction."""
+"""Mask corrections: none (the mask is as drawn), or model-based."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """How clips are drawn."""
+class DrawSettings:
+    """Settings for drawing clips."""
 
     run: Path
     """The directory that holds the packed layout."""
@@ -34,7 +35,7 @@ class Drawn:
     pixel_dbu: int
     core_dbu: int
     symmetries: int
-    """How many symmetries of the square the process allows."""
+    """Number of symmetries of the square that the process allows."""
 
     @property
     def clip_dbu(self) -> int:
@@ -48,32 +49,32 @@ class ReusableRun:
 
     path: Path
     area: Box
-    """What it scanned, in dbu."""
+    """The scanned area, in dbu."""
     written_ns: int
     """When its ledger was last written: distinguishes it from an older run at the same path."""
     has_clips: bool = True
-    """Whether its layout is intact, by which unchanged tiles are found."""
+    """Whether its layout is intact, so that unchanged tiles can be found."""
     has_scores: bool = True
     """Whether its pictures and scores are intact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut(Drawn):
-    """How an area is cut into clips."""
+class CutSettings(DrawSettings):
+    """Settings for cutting an area into clips."""
 
     tile_dbu: int
     stride_dbu: int
-    """Step of the grid; 0 when places come from sites."""
+    """Step of the grid; 0 if clips are placed at sites."""
     limits: SamplingLimits | None
-    """What counts as a site; None on the grid."""
+    """Limits of the site rules; None on a grid."""
     area: Box
-    """What is scanned, in dbu."""
+    """The area to scan, in dbu."""
     excluded: int
-    """How many layers, after those of the picture, exclude clips."""
+    """Number of layers, after those of the picture, that exclude clips."""
     shared: bool = True
-    """Whether clips that hold the same region are drawn once."""
+    """Whether clips with the same region are drawn only once."""
     reused: tuple[ReusableRun, ...] = ()
-    """Runs whose tiles and scores are reused where nothing changed."""
+    """Runs whose tiles and scores are reused if unchanged."""
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -91,23 +92,23 @@ class Cut(Drawn):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job(Cut):
-    """Everything a task of a scan needs beside its unit."""
+class Job(CutSettings):
+    """Everything a task of a scan needs besides its unit."""
 
     model: ModelFile
     device: str
     prefiltered: bool
-    """Whether the model's prefilter, if it has one, is used."""
+    """Whether to use the model's prefilter, if it has one."""
     shard_patterns: int
 
 
-def process_behind(model: ScanModel) -> Process:
-    """Return the process whose failures a model was trained on, as it was then.
+def load_model_process(model: ScanModel) -> Process:
+    """Return the process that a model was trained for, with its settings at training time.
 
     Raises
     ------
     ConfigError
-        When the model does not hold it, and no process of its name is shipped.
+        The model does not contain the settings, and no built-in process has that name.
     """
     return (
         process_of(model.process_settings)
@@ -117,12 +118,12 @@ def process_behind(model: ScanModel) -> Process:
 
 
 def require_opc(process: Process, opc: str, mask: str | None) -> None:
-    """Refuse a combination of correction and mask that makes no sense.
+    """Refuse an impossible combination of correction and mask.
 
     Raises
     ------
     UsageError
-        When there is no such correction, a given mask would be corrected, or the process has no
+        There is no such correction, a given mask would be corrected, or the process has no
         correction rules.
     """
     if opc not in OPC:
@@ -134,24 +135,49 @@ def require_opc(process: Process, opc: str, mask: str | None) -> None:
 
 
 def resolve_config(config: ScanConfig, model: ScanModel, process: Process) -> ScanConfig:
-    """Fill in the model's and the process's values where the config has none.
+    """Fill in the values that the config leaves to the model and the process.
 
     Raises
     ------
     ModelMismatchError
-        When the config asks for another raster than the model was trained on.
+        The config asks for another raster, or number of layers, than the model's.
     """
     spec = model.raster
-    asked = config.raster
+    _check_raster(config, spec)
+    _check_layers(config, model)
+    clips = _resolve_clips(config, spec, process)
+    opc = config.confirm.opc or model.opc
+    require_opc(process, opc, None)
+    threshold = config.scores.threshold
+    threshold = model.threshold if threshold is None else threshold
+    overrides = {
+        **config.model_dump(mode="json"),
+        "clips": clips,
+        "raster": {"pixel_nm": spec.pixel_nm, "clip_nm": spec.clip_nm, "core_nm": spec.core_nm},
+        "confirm": {**config.confirm.model_dump(), "opc": opc},
+        "scores": {
+            **config.scores.model_dump(mode="json"),
+            "threshold": threshold,
+            "prefilter": _uses_prefilter(config, model, threshold),
+        },
+    }
+    return load_config(None, overrides)
+
+
+def _check_raster(config: ScanConfig, spec: RasterSpec) -> None:
     for name, value in (
         ("pixel_nm", spec.pixel_nm), ("clip_nm", spec.clip_nm), ("core_nm", spec.core_nm),
     ):  # fmt: skip
-        wanted = getattr(asked, name)
+        wanted = getattr(config.raster, name)
         if wanted is not None and abs(wanted - value) > 1e-9 * value:
             raise ModelMismatchError(
                 f"[raster] {name} is {wanted:g} but model {config.scores.model} was trained at "
                 f"{value:g}; leave it out, or choose a model trained at {wanted:g}"
             )
+
+
+def _check_layers(config: ScanConfig, model: ScanModel) -> None:
+    spec = model.raster
     if not config.layout.layers:
         raise ConfigError("no layer to scan; give --layer LAYER/DATATYPE, hotscan info lists them")
     if len(config.layout.layers) != spec.layers:
@@ -160,6 +186,10 @@ def resolve_config(config: ScanConfig, model: ScanModel, process: Process) -> Sc
             f"model {config.scores.model} takes {spec.layers} ({', '.join(model.layers)}); give "
             "one --layer for each, in that order"
         )
+
+
+def _resolve_clips(config: ScanConfig, spec: RasterSpec, process: Process) -> dict[str, Any]:
+    """Return the table [clips], filled in from the model's core or the process's rules."""
     clips = config.clips.model_dump()
     if config.clips.mode == "sites":
         for name in ("space_nm", "width_nm", "tip_to_tip_nm", "line_end_to_side_nm", "line_end_nm"):
@@ -171,25 +201,11 @@ def resolve_config(config: ScanConfig, model: ScanModel, process: Process) -> Sc
             f"[clips] stride_nm is {config.clips.stride_nm:g} but a core is {spec.core_nm:g} nm; "
             "a larger stride would leave places that no clip answers for"
         )
-    require_opc(process, config.confirm.opc or model.opc, None)
-    threshold = config.scores.threshold
-    threshold = model.threshold if threshold is None else threshold
-    overrides = {
-        **config.model_dump(mode="json"),
-        "clips": clips,
-        "raster": {"pixel_nm": spec.pixel_nm, "clip_nm": spec.clip_nm, "core_nm": spec.core_nm},
-        "confirm": {**config.confirm.model_dump(), "opc": config.confirm.opc or model.opc},
-        "scores": {
-            **config.scores.model_dump(mode="json"),
-            "threshold": threshold,
-            "prefilter": _prefiltered(config, model, threshold),
-        },
-    }
-    return load_config(None, overrides)
+    return clips
 
 
-def _prefiltered(config: ScanConfig, model: ScanModel, threshold: float) -> bool:
-    """Return whether the prefilter is used."""
+def _uses_prefilter(config: ScanConfig, model: ScanModel, threshold: float) -> bool:
+    """Return whether to use the prefilter."""
     holds = model.may_prefilter(threshold)
     if config.scores.prefilter and model.prefilter is not None and not holds:
         raise ConfigError(
@@ -207,13 +223,13 @@ def make_job(
     model_file: ModelFile,
     process: Process,
 ) -> Job:
-    """Turn a resolved config into the integers of this layout.
+    """Convert a resolved config to the database units of a layout.
 
     Raises
     ------
     UsageError
-        When a length is no whole number of the layout's database units, or the region of
-        interest holds nothing of the layout.
+        A length is no whole number of database units, or the region of interest is outside the
+        layout.
     """
     dbu = layout.dbu_nm
     pixel = model.raster.pixel_dbu(dbu)
@@ -226,9 +242,9 @@ def make_job(
         pixel_dbu=pixel,
         core_dbu=core,
         tile_dbu=tile,
-        stride_dbu=_whole_dbu("stride_nm", config.clips.stride_nm, dbu) if grid else 0,
-        limits=None if grid else sampling_limits(config, dbu),
-        area=scan_area(config, layout),
+        stride_dbu=_convert_to_dbu("stride_nm", config.clips.stride_nm, dbu) if grid else 0,
+        limits=None if grid else make_sampling_limits(config, dbu),
+        area=compute_scan_area(config, layout),
         excluded=len(config.layout.exclude),
         shared=config.tiles.shared,
         symmetries=process.symmetries,
@@ -239,7 +255,7 @@ def make_job(
     )
 
 
-def sampling_limits(config: ScanConfig, dbu_nm: float) -> SamplingLimits:
+def make_sampling_limits(config: ScanConfig, dbu_nm: float) -> SamplingLimits:
     """Return the limits of a resolved config in dbu, rounded down."""
     clips = config.clips
     return SamplingLimits(
@@ -252,7 +268,7 @@ def sampling_limits(config: ScanConfig, dbu_nm: float) -> SamplingLimits:
     )  # fmt: skip
 
 
-def scan_area(config: ScanConfig, layout: PackedLayout) -> Box:
+def compute_scan_area(config: ScanConfig, layout: PackedLayout) -> Box:
     """Return the extent of the scanned layers, cut to the region of interest."""
     extent = layout.extent
     if config.layout.roi_um is None:
@@ -269,7 +285,7 @@ def scan_area(config: ScanConfig, layout: PackedLayout) -> Box:
     return area
 
 
-def _whole_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
+def _convert_to_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
     value_nm = value_nm or 0.0
     value = round(value_nm / dbu_nm)
     if value < 1 or abs(value * dbu_nm - value_nm) > 1e-6:
@@ -280,8 +296,8 @@ def _whole_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
     return value
 
 
-def reader_limits(config: ScanConfig) -> Limits:
-    """Return what reading the layout may cost."""
+def make_reader_limits(config: ScanConfig) -> Limits:
+    """Return the limits on reading the layout."""
     reader = config.reader
     return Limits(
         memory_bytes=round(reader.memory_gb * 1e9),
@@ -292,7 +308,7 @@ def reader_limits(config: ScanConfig) -> Limits:
     )
 
 
-def layers_of(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+def parse_layers(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
     """Return the layers to scan and the layers that exclude, parsed."""
     scanned = tuple(Layer.parse(name) for name in config.layout.layers)
     excluded = tuple(Layer.parse(name) for name in config.layout.exclude)

@@ -1,8 +1,8 @@
 """The model of a scan, as a file that every worker loads.
 
-in       the name that a config gives, or a user's own module
-out      the model; where it lies, and how to know that it is the one
-promise  no worker scores with another model than the scan began with
+in       the model's name in the config, or a user's own module
+out      the model; its path and digest
+promise  every worker scores with the model that the scan started with
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from stages.detector.user_model import ScanModel, UserModel, pack_model, unpack_
 from stages.errors import RunMismatchError, UsageError
 
 USER_MODULE = "a module of the user"
-"""What a config names as the model where it was given as a module."""
+"""Name of the model in the config if it was given as a module."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """Where a model lies."""
+    """Path and digest of a model."""
 
     path: Path
     digest: str
-    """Of everything that its scores depend on."""
+    """Digest of everything that its scores depend on."""
     packed_sha256: str = ""
-    """Of the bytes of a user's module; empty for a checkpoint."""
+    """Digest of the file of a user's module; empty for a checkpoint."""
 
 
 def find_model(name: str, given: UserModel | None = None) -> ScanModel:
@@ -36,7 +36,7 @@ def find_model(name: str, given: UserModel | None = None) -> ScanModel:
     Raises
     ------
     UsageError
-        When there is none of that name, or the scan used a module and none is given.
+        There is no model of that name, or the scan used a module and none is given.
     """
     if given is not None:
         return given
@@ -49,14 +49,14 @@ def find_model(name: str, given: UserModel | None = None) -> ScanModel:
 
 
 def locate_model(run: Run, name: str, model: ScanModel) -> ModelFile:
-    """Return where the model of a scan lies."""
+    """Return the file of a scan's model."""
     if isinstance(model, UserModel):
         return ModelFile(run.path / "user_module.pkl", model.digest)
     return ModelFile(checkpoint.find(name), model.digest)
 
 
 def store_model(run: Run, name: str, model: ScanModel) -> ModelFile:
-    """Return where the model of a scan lies; a user's module is written there for the workers."""
+    """Return the file of a scan's model; a user's module is written to it for the workers."""
     file = locate_model(run, name, model)
     if not isinstance(model, UserModel):
         return file
@@ -66,12 +66,12 @@ def store_model(run: Run, name: str, model: ScanModel) -> ModelFile:
 
 
 def load_model(file: ModelFile) -> ScanModel:
-    """Return the model of a file.
+    """Load the model of a file.
 
     Raises
     ------
     RunMismatchError
-        When it is another one.
+        The file holds another model.
     """
     model: ScanModel
     if file.packed_sha256:

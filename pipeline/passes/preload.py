@@ -1,8 +1,8 @@
-"""Imported by the process that local workers are forked from, so that they start fully loaded.
+"""Imports and kernels, loaded once in the process that local workers are forked from.
 
-The imports of a worker take seconds, most of it torch; the compiled kernels take another half
-second at their first call. Both happen once, here, while the layout is read. No torch code runs:
-its threads would not survive the fork.
+A worker's imports take seconds, mostly for torch; the compiled kernels take another half second at
+their first call. Both are done here once, while the layout is read. No torch code runs: its threads
+would not survive the fork.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-import pipeline.passes.units  # noqa: F401 - for what it imports
+import pipeline.passes.units  # noqa: F401 - for its imports
 from stages.clips import place_grid_clips
 from stages.contracts import Box, PackedLayer
-from stages.geometry.signature import signatures
+from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
-from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, copies_at
+from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, place_copies
 from stages.patterns import canonicalize
 from stages.raster import draw_clips
 
 
-def _packed() -> PackedLayer:
-    """Return a layer with a placed cell, read-only like a mapped one, as kernels see it."""
+def _build_layer() -> PackedLayer:
+    """Build a layer with a placed cell; its arrays are read-only, as mapped ones are."""
     builder = LayerBuilder()
     wire = np.array([[0, 0, 100, 20], [0, 0, 20, 100]])
     cell = builder.add_cell("cell", wire, [], NO_PLACEMENTS)
     slanted = np.array([[100, 100], [150, 120], [100, 140]])
-    builder.add_cell("top", wire, [slanted], copies_at(cell, 0, np.array([[200, 0]])))
-    packed = builder.packed()
+    builder.add_cell("top", wire, [slanted], place_copies(cell, 0, np.array([[200, 0]])))
+    packed = builder.build()
     arrays = {field.name: getattr(packed, field.name) for field in fields(packed)}
     for array in arrays.values():
         array.flags.writeable = False
@@ -38,10 +38,10 @@ def _packed() -> PackedLayer:
 def _load_kernels() -> None:
     """Draw and sign a few clips."""
     area = Box(0, 0, 320, 160)
-    shapes = [query(_packed(), area)]
+    shapes = [query(_build_layer(), area)]
     clips = place_grid_clips(area, area, 80, 80)
     left, bottom = clips.x_dbu - 80, clips.y_dbu - 80
-    signatures(shapes, left, bottom, 160, 8)
+    compute_signatures(shapes, left, bottom, 160, 8)
     canonicalize(draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20))
 
 

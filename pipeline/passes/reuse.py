@@ -1,9 +1,9 @@
-"""What earlier runs already know: clips of unchanged tiles, and scores of known pictures.
+"""Reuse results of earlier runs: clips of unchanged tiles, and scores of known pictures.
 
 in       run directories; a tile, or the keys of patterns
 out      clips, or scores and embeddings
-promise  what is reused is what would have been computed: a tile is unchanged when everything that
-         its clips can see is the same region, a score is that of the same picture by the same model
+promise  reused results equal those that would be computed: a tile is unchanged if all that its
+         clips can see is the same region; a score is for the same picture and model
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import RunRecord, differences, read_record
 from pipeline.engine.session import list_damaged
 from pipeline.layout.ingest import open_packed
-from pipeline.passes.arrays import pattern_rows, read_clips, read_patterns
-from pipeline.passes.job import ReusableRun, scan_area
-from pipeline.passes.scan_settings import ScanSettings, inputs_of, named_settings
+from pipeline.passes.arrays import read_clips, read_pattern_rows, read_patterns
+from pipeline.passes.job import ReusableRun, compute_scan_area
+from pipeline.passes.scan_settings import ScanSettings, collect_inputs, select_settings
 from stages.contracts import Box, Bytes, Clips, Float32s, PackedLayout, Shapes
 from stages.errors import RunMismatchError
 from stages.geometry.union import merge
-from stages.geometry.window_query import polygons_of, query
+from stages.geometry.window_query import query, split_polygons
 from stages.geometry.windows import cut_to_windows
 from stages.patterns import locate_keys
 
 FREE = ("[layout] roi_um", "[layout] strict", "layout")
-"""Inputs in which a reused run may differ: unchanged tiles and pictures are found one by one."""
+"""Inputs in which a reused run may differ; unchanged tiles and pictures are found one by one."""
 
 
 def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
-    """Return a run whose results a run of `record` may reuse.
+    """Open a run whose results a run of `record` may reuse.
 
     Raises
     ------
     UsageError
-        When there is no run.
+        There is no run.
     RunMismatchError
-        When it has another model, settings, tiles or database unit; the text names what differs.
+        Its model, settings, tiles or database unit differ; the message says which.
     """
     run = Run(path)
     before = read_record(run)
     layout = open_packed(run.layout)
     config = ScanSettings.of(before).config
-    then = {**_reused_inputs(before), "database unit": f"{layout.dbu_nm:g} nm"}
-    now = {**_reused_inputs(record), "database unit": f"{dbu_nm:g} nm"}
+    then = {**_collect_reused_inputs(before), "database unit": f"{layout.dbu_nm:g} nm"}
+    now = {**_collect_reused_inputs(record), "database unit": f"{dbu_nm:g} nm"}
     differ = list(differences(then, now))
     if differ:
         raise RunMismatchError(
@@ -68,19 +68,19 @@ def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
             list_damaged(run, ledger, "patterns") or list_damaged(run, ledger, "scores")
         )
     return ReusableRun(
-        path.resolve(), scan_area(config, channels), run.ledger.stat().st_mtime_ns, has_clips,
-        has_scores,
+        path.resolve(), compute_scan_area(config, channels), run.ledger.stat().st_mtime_ns,
+        has_clips, has_scores,
     )  # fmt: skip
 
 
-def _reused_inputs(record: RunRecord) -> dict[str, Any]:
-    """Return what clips and scores depend on, by name."""
-    inputs = inputs_of(record)
+def _collect_reused_inputs(record: RunRecord) -> dict[str, Any]:
+    """Return the inputs that clips and scores depend on, by name."""
+    inputs = collect_inputs(record)
     stages = list(inputs)
     chosen: dict[str, Any] = {}
     for stage in stages[: stages.index("scores") + 1]:
         chosen |= inputs[stage]
-    tiles = named_settings(record.settings["config"], ("tiles.size_um",))
+    tiles = select_settings(record.settings["config"], ("tiles.size_um",))
     return {name: value for name, value in (chosen | tiles).items() if name not in FREE}
 
 
@@ -92,26 +92,26 @@ def reuse_clips(
     area: Box,
     shapes: Sequence[Shapes],
 ) -> tuple[Clips, Bytes] | None:
-    """Return the clips of a tile and their keys, from the first run in which it is the same.
+    """Return the clips and keys of a tile from the first run in which it is unchanged.
 
     Parameters
     ----------
     tile
-        Its name, which stands for the same box in every run.
+        Its name, which means the same box in every run.
     core, seen
-        Where its clips have their cores, and all that they can see.
+        The box of its clips' cores, and of all that they can see.
     area
-        What is scanned now.
+        The area to scan.
     shapes
-        What is in `seen` now, one per layer.
+        The present contents of `seen`, one per layer.
     """
     for run in runs:
-        written = _finished(run).get(tile)
+        written = _read_finished_tiles(run).get(tile)
         if written is None or core.intersect(area) != core.intersect(run.area):
             continue
         if not is_intact(run.path, written.files, written.checksum):
             continue
-        then = [query(packed, seen) for packed in _layout(run).packed]
+        then = [query(packed, seen) for packed in _open_layout(run).packed]
         if len(then) == len(shapes) and all(
             _is_same_region(old, new, seen) for old, new in zip(then, shapes, strict=True)
         ):
@@ -120,17 +120,17 @@ def reuse_clips(
 
 
 def _is_same_region(old: Shapes, new: Shapes, seen: Box) -> bool:
-    """Say whether two layers are the same region in a square."""
+    """Return whether two layers are the same region in a square."""
     left, bottom = np.array([seen.x_min]), np.array([seen.y_min])
     then, now = (merge(cut_to_windows(one.rects, left, bottom, seen.width)) for one in (old, new))
-    slanted = [sorted(part.tobytes() for part in polygons_of(one)) for one in (old, new)]
+    slanted = [sorted(part.tobytes() for part in split_polygons(one)) for one in (old, new)]
     return np.array_equal(then, now) and slanted[0] == slanted[1]
 
 
 def reuse_scores(
     runs: Sequence[ReusableRun], keys: Bytes, embedding: int
 ) -> tuple[npt.NDArray[np.bool_], Float32s, npt.NDArray[np.float16]]:
-    """Return which of (n, 16) `keys` have a score in any of the runs, the scores, and embeddings.
+    """Look up (n, 16) `keys` in the runs; return which have a score, the scores and embeddings.
 
     Parameters
     ----------
@@ -140,24 +140,24 @@ def reuse_scores(
     score = np.full(len(keys), np.nan, np.float32)
     embeddings = np.zeros((len(keys), embedding), np.float16)
     for run in runs:
-        known, scores = _scored(run)
+        known, scores = _read_scores(run)
         wanted = np.flatnonzero(np.isnan(score))
         place = locate_keys(keys[wanted], known)
         wanted, place = wanted[place >= 0], place[place >= 0]
         if len(wanted):
             score[wanted] = scores[place]
-            (embeddings[wanted],) = pattern_rows(Run(run.path), place, "embedding")
+            (embeddings[wanted],) = read_pattern_rows(Run(run.path), place, "embedding")
     return ~np.isnan(score), score, embeddings
 
 
 @lru_cache(maxsize=64)
-def _layout(run: ReusableRun) -> PackedLayout:
+def _open_layout(run: ReusableRun) -> PackedLayout:
     return open_packed(Run(run.path).layout)
 
 
 @lru_cache(maxsize=64)
-def _finished(run: ReusableRun) -> Mapping[str, UnitOutcome]:
-    """Return the tiles of a run whose clips may be reused, by name."""
+def _read_finished_tiles(run: ReusableRun) -> Mapping[str, UnitOutcome]:
+    """Return the tiles of a run whose clips can be reused, by name."""
     if not run.has_clips:
         return {}
     with Ledger(Run(run.path).ledger, read_only=True) as ledger:
@@ -165,8 +165,8 @@ def _finished(run: ReusableRun) -> Mapping[str, UnitOutcome]:
 
 
 @lru_cache(maxsize=64)
-def _scored(run: ReusableRun) -> tuple[Bytes, Float32s]:
-    """Return the keys of all patterns, and their scores."""
+def _read_scores(run: ReusableRun) -> tuple[Bytes, Float32s]:
+    """Return the keys of a run's patterns, and their scores."""
     if not run.has_scores or not Run(run.path).patterns.exists():
         return np.empty((0, 16), np.uint8), np.empty(0, np.float32)
     keys, scores = read_patterns(Run(run.path), "key", "score")

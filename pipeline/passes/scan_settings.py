@@ -1,7 +1,7 @@
-"""The settings of a scan, as its ``run.json`` holds them.
+"""The settings of a scan, as stored in its ``run.json``.
 
 in       a resolved config, a model, the run directories to reuse, a shard
-out      `ScanSettings`, and per stage the inputs that its finished units are bound to
+out      `ScanSettings`, and per stage the inputs to which its finished units are bound
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from pipeline.passes.shard import Shard
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
-    """Everything that a scan depends on beside its layout."""
+    """Everything that a scan depends on besides its layout."""
 
     config: ScanConfig
-    """Resolved: the model's and the process's values are in it."""
+    """Resolved: with the values of the model and the process filled in."""
     model_digest: str
     since: tuple[Path, ...] = ()
-    """Runs to reuse results of."""
+    """Runs whose results are reused."""
     shard: Shard | None = None
-    """The part of the tiles to scan; None for all."""
+    """Part of the tiles to scan; None for all."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the settings as plain values."""
         return {
             "config": as_dict(self.config),
             "model_digest": self.model_digest,
@@ -39,7 +39,7 @@ class ScanSettings:
 
     @classmethod
     def of(cls, record: RunRecord) -> ScanSettings:
-        """Return the settings that a record holds."""
+        """Return the settings of a record."""
         values = record.settings
         return cls(
             load_config(None, values["config"]),
@@ -49,19 +49,19 @@ class ScanSettings:
         )
 
 
-def inputs_of(record: RunRecord) -> Inputs:
-    """Return what each stage of a scan depends on and no earlier one does.
+def collect_inputs(record: RunRecord) -> Inputs:
+    """Return the inputs that each stage of a scan is the first to depend on.
 
-    The model counts by its digest and not by its name; sizes and devices change no answer.
+    The model enters by its digest, not its name; sizes and devices do not change results.
     """
     tables = record.settings["config"]
-    inputs = {stage: named_settings(tables, names) for stage, names in STAGE_SETTINGS.items()}
+    inputs = {stage: select_settings(tables, names) for stage, names in STAGE_SETTINGS.items()}
     inputs["layout"] = {"layout": record.layout.sha256, **inputs["layout"]}
     inputs["clips"]["model"] = record.settings["model_digest"]
     return inputs
 
 
-def named_settings(
+def select_settings(
     tables: Mapping[str, Mapping[str, Any]], names: tuple[str, ...]
 ) -> dict[str, Any]:
     """Return settings by ``[table] key``; a name is a whole table, or ``table.key``."""

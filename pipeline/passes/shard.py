@@ -11,7 +11,7 @@ from stages.tiles import Tile
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of the tiles: so many in a row, as neighbours share patterns."""
+    """A part of the tiles: consecutive ones, as neighbours share patterns."""
 
     number: int
     """From 1."""
@@ -22,12 +22,12 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Return the part that ``i/n`` names.
+        """Parse ``i/n``.
 
         Raises
         ------
         UsageError
-            When it names none.
+            The text is not of that form.
         """
         number, _, of = text.partition("/")
         if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):

@@ -1,7 +1,7 @@
-"""One unit of each stage: read, compute, write, say what was done.
+"""One unit of each stage: read, compute, write, report the outcome.
 
-The computing is the stages'; here are the files around it. Each function runs in a worker (or in
-the driver, without workers), writes its own file or rows, and returns a few counts.
+The computation is in `stages`; this module does the I/O around it. Each function runs in a worker
+(or in the driver, without workers), writes its own file or rows, and returns a few counts.
 """
 
 from __future__ import annotations
@@ -18,45 +18,45 @@ from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.layout.ingest import open_packed
 from pipeline.passes.arrays import (
-    pattern_rows,
-    shard_files,
-    shard_rows,
+    compute_shard_rows,
+    list_shard_files,
+    read_pattern_rows,
     write_clips,
     write_shard,
 )
-from pipeline.passes.job import Cut, Drawn, Job
+from pipeline.passes.job import CutSettings, DrawSettings, Job
 from pipeline.passes.model_file import ModelFile, load_model
 from pipeline.passes.reuse import reuse_clips, reuse_scores
 from stages.clips import compute_halo_dbu, drop_excluded, place_grid_clips, place_site_clips
 from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayer, PackedLayout, Shapes
 from stages.errors import IncompleteError
-from stages.geometry.signature import signatures
+from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
 from stages.scores import NetworkScorer, build_scorer, score_rasters
 from stages.tiles import Tile
 
-DRAWN_TOGETHER = 1024
-"""Clips drawn at once: bounds the memory of a tile, whatever its size."""
+CLIPS_PER_DRAW = 1024
+"""Clips drawn at once: bounds the memory for a tile of any size."""
 
 BLOCK_CLIPS = 16
-"""Side of the blocks, in clips, in which the geometry of scattered clips is read."""
+"""Side of the blocks in which the geometry of scattered clips is read, in clips."""
 
 
 @lru_cache(maxsize=2)
 def open_layout(run: Path) -> PackedLayout:
-    """Return the packed layout of a run, opened once in each process."""
+    """Open the packed layout of a run, once per process."""
     return open_packed(Run(run).layout)
 
 
 @lru_cache(maxsize=1)
-def _scorer(model: ModelFile, device: str, prefiltered: bool) -> NetworkScorer:
+def _load_scorer(model: ModelFile, device: str, prefiltered: bool) -> NetworkScorer:
     return build_scorer(load_model(model), device, prefiltered=prefiltered)
 
 
-def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
-    """Cut the clips of a tile, draw each, and keep the key of its picture."""
+def clip_tile(tile: Tile, *, job: CutSettings) -> UnitOutcome:
+    """Cut the clips of a tile, draw them, and write them with the keys of their pictures."""
     started = time.perf_counter()
     layout = open_layout(job.run)
     channels = job.spec.layers
@@ -65,9 +65,9 @@ def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
     seen = tile.box.grow(reach)
     shapes = [query(packed, seen) for packed in used]
     cores = tile.box.grow(job.core_dbu)
-    taken = reuse_clips(job.reused, tile.name, cores, seen, job.area, shapes)
-    if taken is not None:
-        clips, keys = taken
+    reused = reuse_clips(job.reused, tile.name, cores, seen, job.area, shapes)
+    if reused is not None:
+        clips, keys = reused
     else:
         if job.limits is None:
             clips = place_grid_clips(tile.box, job.area, job.core_dbu, job.stride_dbu)
@@ -76,7 +76,7 @@ def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
                 shapes[:channels], tile.box, job.area, job.core_dbu, job.limits
             )
         clips = drop_excluded(clips, shapes[channels:], job.core_dbu)
-        clips, keys = _keyed(clips, shapes[:channels], job)
+        clips, keys = _compute_clip_keys(clips, shapes[:channels], job)
     run = Run(job.run)
     write_clips(run.clips(tile.name), clips, keys)
     files = (run.name_of(run.clips(tile.name)),)
@@ -84,25 +84,25 @@ def clip_tile(tile: Tile, *, job: Cut) -> UnitOutcome:
         stage="clips",
         unit=tile.name,
         status=Status.DONE if len(clips) else Status.EMPTY,
-        counts={"clips": len(clips), "taken_over": taken is not None},
+        counts={"clips": len(clips), "taken_over": reused is not None},
         checksum=seal(run.path, files),
         files=files,
         seconds=time.perf_counter() - started,
     )
 
 
-def _keyed(clips: Clips, shapes: list[Shapes], job: Cut) -> tuple[Clips, Bytes]:
-    """Return the clips that show anything, with the keys of their pictures."""
+def _compute_clip_keys(clips: Clips, shapes: list[Shapes], job: CutSettings) -> tuple[Clips, Bytes]:
+    """Return the clips whose picture is not empty, with the keys of the pictures."""
     place = group = np.arange(len(clips))
     if job.shared:
         half = job.clip_dbu // 2
         left, bottom = clips.x_dbu - half, clips.y_dbu - half
-        signed = signatures(shapes, left, bottom, job.clip_dbu, job.symmetries)
-        alike = find_distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
-        place, group = alike.first, alike.pattern
+        signed = compute_signatures(shapes, left, bottom, job.clip_dbu, job.symmetries)
+        distinct = find_distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
+        place, group = distinct.first, distinct.pattern
     shown, keys = np.zeros(len(place), bool), np.zeros((len(place), KEY_BYTES), np.uint8)
-    for first in range(0, len(place), DRAWN_TOGETHER):
-        part = slice(first, first + DRAWN_TOGETHER)
+    for first in range(0, len(place), CLIPS_PER_DRAW):
+        part = slice(first, first + CLIPS_PER_DRAW)
         pictures = draw_clips(
             shapes, clips.x_dbu[place[part]], clips.y_dbu[place[part]],
             clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu,
@@ -113,8 +113,8 @@ def _keyed(clips: Clips, shapes: list[Shapes], job: Cut) -> tuple[Clips, Bytes]:
     return clips.select(kept), keys[group[kept]]
 
 
-def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Bytes:
-    """Draw clips of a run that may lie anywhere, as placed, (n, layers, h, w) uint8."""
+def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: DrawSettings) -> Bytes:
+    """Draw clips of a run at any places, unturned, (n, layers, h, w) uint8."""
     layers = open_layout(job.run).packed[: job.spec.layers]
     return draw_scattered(layers, x_dbu, y_dbu, job.spec.clip_px, job.pixel_dbu)
 
@@ -122,12 +122,12 @@ def draw_places(x_dbu: Int64s, y_dbu: Int64s, job: Drawn) -> Bytes:
 def draw_scattered(
     layers: Sequence[PackedLayer], x_dbu: Int64s, y_dbu: Int64s, clip_px: int, pixel_dbu: int
 ) -> Bytes:
-    """Draw clips that may lie anywhere, as placed, (n, layers, clip_px, clip_px) uint8.
+    """Draw clips at any places, unturned, (n, layers, clip_px, clip_px) uint8.
 
-    Their geometry is read block by block, so that clips far apart do not fetch what is between.
+    Geometry is read by blocks, so that nothing between distant clips is read.
     """
     pictures = np.empty((len(x_dbu), len(layers), clip_px, clip_px), np.uint8)
-    for members, box in _blocks(x_dbu, y_dbu, clip_px * pixel_dbu):
+    for members, box in _group_by_block(x_dbu, y_dbu, clip_px * pixel_dbu):
         shapes = [query(packed, box) for packed in layers]
         pictures[members] = draw_clips(
             shapes, x_dbu[members], y_dbu[members], clip_px=clip_px, pixel_dbu=pixel_dbu
@@ -135,8 +135,8 @@ def draw_scattered(
     return pictures
 
 
-def _blocks(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tuple[Int64s, Box]]:
-    """Yield the clips of each block that has any, and a box around all that they see."""
+def _group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tuple[Int64s, Box]]:
+    """Yield the clips of each block that has any, and the box around their pictures."""
     side = BLOCK_CLIPS * clip_dbu
     row, column = y_dbu // side, x_dbu // side
     order = np.lexsort((column, row))
@@ -153,20 +153,20 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
     """Draw the pictures of a shard of patterns, score them, and write both."""
     started = time.perf_counter()
     run = Run(job.run)
-    rows = shard_rows(shard, job.shard_patterns, patterns)
-    x_dbu, y_dbu, keys = pattern_rows(run, rows, "x_dbu", "y_dbu", "key")
+    rows = compute_shard_rows(shard, job.shard_patterns, patterns)
+    x_dbu, y_dbu, keys = read_pattern_rows(run, rows, "x_dbu", "y_dbu", "key")
     pictures = canonicalize(draw_places(x_dbu, y_dbu, job), job.symmetries)
     if not np.array_equal(compute_keys(pictures), keys):
         raise IncompleteError(
             f"{run.path}: patterns of shard {shard} are not drawn as they were when they were "
             f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"
         )
-    scorer = _scorer(job.model, job.device, job.prefiltered)
+    scorer = _load_scorer(job.model, job.device, job.prefiltered)
     known, score, embedding = reuse_scores(job.reused, keys, scorer.embedding)
     new = score_rasters(pictures[~known], scorer)
     score[~known], embedding[~known] = new.score, new.embedding
     write_shard(run, rows, pictures, score, embedding)
-    files = shard_files(shard)
+    files = list_shard_files(shard)
     return UnitOutcome(
         stage="scores",
         unit=f"{shard:05d}",

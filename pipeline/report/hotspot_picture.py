@@ -13,7 +13,7 @@ import shapely
 from pipeline.report.run_view import RunView
 from stages.contracts import Box, Hotspot, Shapes
 from stages.exports.pages.pictures import draw_polygons, draw_rects, to_picture
-from stages.geometry.window_query import polygons_of, query
+from stages.geometry.window_query import query, split_polygons
 
 SIDE = 320.0
 """Side of the drawing, in its own units."""
@@ -51,7 +51,7 @@ def draw_hotspot(view: RunView, hotspot: int) -> str:
 
 def _draw_shapes(shapes: Shapes, window: Box) -> str:
     cut = shapely.box(*window.as_tuple())
-    rings = [shapely.make_valid(shapely.Polygon(ring)) for ring in polygons_of(shapes)]
+    rings = [shapely.make_valid(shapely.Polygon(ring)) for ring in split_polygons(shapes)]
     inside = shapely.get_parts(shapely.intersection(rings, cut)) if rings else []
     polygons: Sequence[shapely.Polygon] = [
         part for part in inside if isinstance(part, shapely.Polygon)

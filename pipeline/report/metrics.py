@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.memory import peak_rss_mb
 from pipeline.engine.run_directory import Run, write_whole
-from pipeline.passes.arrays import clips_of, read_patterns
+from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import RunView
 from stages.contracts import Box, Clips
 from stages.exports.pages.report_data import NotScanned
@@ -27,7 +27,7 @@ def find_unscored_clips(view: RunView, ledger: Ledger) -> Clips:
     finished = ledger.finished("clips")
     tiles = [tile.name for tile in view.job.tiles if tile.name in finished]
     (scores,) = read_patterns(view.run, "score")
-    return clips_of(view.run, tiles, np.isnan(scores))[0]
+    return read_pattern_clips(view.run, tiles, np.isnan(scores))[0]
 
 
 def list_unscanned_regions(view: RunView, ledger: Ledger) -> tuple[NotScanned, ...]:

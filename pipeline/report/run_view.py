@@ -19,7 +19,7 @@ from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import RunRecord, has_record, read_record
 from pipeline.engine.session import require_intact
 from pipeline.layout.ingest import open_packed
-from pipeline.passes.job import Job, make_job, process_behind
+from pipeline.passes.job import Job, load_model_process, make_job
 from pipeline.passes.model_file import find_model, locate_model
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.simulate import confirm
@@ -84,7 +84,7 @@ class RunView:
         """Return target and contours of a window at the corner of a defect."""
         opc = self.config.confirm.opc or "none"
         layer, dbu_nm = self.layout.packed[0], self.layout.dbu_nm
-        process = process_behind(self.model)
+        process = load_model_process(self.model)
         target, prints = print_window(layer, window, dbu_nm, process, opc, defect.corner)
         return PrintedArea(window, target, prints)
 
@@ -142,7 +142,7 @@ def open_view(run: Run, module: UserModel | None = None) -> RunView:
     layout = open_packed(run.layout)
     channels = model.raster.layers
     scanned = replace(layout, layers=layout.layers[:channels], packed=layout.packed[:channels])
-    process = process_behind(model)
+    process = load_model_process(model)
     job = make_job(
         run.path, config, scanned, model, locate_model(run, config.scores.model, model), process
     )

@@ -25,14 +25,14 @@ from pipeline.layout import ingest
 from pipeline.passes.arrays import read_clips
 from pipeline.passes.job import (
     Job,
-    layers_of,
+    load_model_process,
     make_job,
-    process_behind,
-    reader_limits,
+    make_reader_limits,
+    parse_layers,
     resolve_config,
 )
 from pipeline.passes.model_file import find_model, store_model
-from pipeline.passes.units import DRAWN_TOGETHER, clip_tile, draw_places
+from pipeline.passes.units import CLIPS_PER_DRAW, clip_tile, draw_places
 from pipeline.simulate import confirm
 from stages.contracts import Bytes, Clips, Int64s, PackedLayout
 from stages.lithography.process import Process
@@ -89,7 +89,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         As the scan itself would.
     """
     model = find_model(config.scores.model)
-    process = process_behind(model)
+    process = load_model_process(model)
     config = resolve_config(config, model, process)
     workers = max(resources.workers, 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -131,10 +131,10 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
 
 
 def _pack(path: Path, run: Run, config: ScanConfig) -> PackedLayout:
-    scanned, excluded = layers_of(config)
+    scanned, excluded = parse_layers(config)
     return ingest.pack_into(
         path, run.layout, (*scanned, *excluded), config.layout.cell,
-        limits=reader_limits(config), strict=config.layout.strict,
+        limits=make_reader_limits(config), strict=config.layout.strict,
     )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def _sample_tiles(job: Job) -> _Sample:
 def _seconds_per_pattern(sample: _Sample, scorer: NetworkScorer) -> float:
     if not len(sample.first):
         return 0.0
-    some = sample.first[:DRAWN_TOGETHER]
+    some = sample.first[:CLIPS_PER_DRAW]
     x, y = sample.clips.x_dbu[some], sample.clips.y_dbu[some]
     score_rasters(_draw(x[:1], y[:1], sample.job), scorer)  # the first batch sets the network up
     spent_s, _ = _timed(lambda: score_rasters(_draw(x, y, sample.job), scorer))
@@ -180,7 +180,7 @@ def _forecast_confirm(
         [np.empty(0, np.float32)]
         + [
             score_rasters(_draw(x[part], y[part], job), scorer).score
-            for part in (slice(n, n + DRAWN_TOGETHER) for n in range(0, len(x), DRAWN_TOGETHER))
+            for part in (slice(n, n + CLIPS_PER_DRAW) for n in range(0, len(x), CLIPS_PER_DRAW))
         ]
     )
     assert config.scores.threshold is not None  # resolve_config put the model's in

@@ -30,25 +30,25 @@ from pipeline.engine.run_record import (
 from pipeline.engine.session import Session, Written, open_session
 from pipeline.layout import ingest
 from pipeline.passes.arrays import (
-    clips_of,
+    count_shards,
     create_patterns,
-    pattern_files,
+    list_pattern_files,
     read_clips_in_parts,
+    read_pattern_clips,
     read_patterns,
-    shard_count,
 )
-from pipeline.passes.distinct_on_disk import tallied
+from pipeline.passes.distinct_on_disk import tally_on_disk
 from pipeline.passes.job import (
     Job,
-    layers_of,
+    load_model_process,
     make_job,
-    process_behind,
-    reader_limits,
+    make_reader_limits,
+    parse_layers,
     resolve_config,
 )
 from pipeline.passes.model_file import USER_MODULE, ModelFile, find_model, store_model
 from pipeline.passes.reuse import open_reusable
-from pipeline.passes.scan_settings import ScanSettings, inputs_of
+from pipeline.passes.scan_settings import ScanSettings, collect_inputs
 from pipeline.passes.shard import Shard
 from pipeline.passes.units import clip_tile, score_shard
 from pipeline.report import run_view
@@ -115,9 +115,9 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
         When the layout cannot be read, or is refused.
     """
     model = find_model(request.config.scores.model, request.model)
-    process = process_behind(model)
+    process = load_model_process(model)
     config = resolve_config(_name_model(request), model, process)
-    layers_of(config)  # refused before anything is written
+    parse_layers(config)  # refused before anything is written
     if resources.scheduler_address is None:
         check_device(config.scores.device)
     ingest.require_layout(request.layout)
@@ -125,10 +125,10 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
         read_record(Run(earlier))  # refused before the long work
     run = open_run_directory(request.out)
     settings = ScanSettings(keep_sizes(run, config), model.digest, request.since, request.shard)
-    layout = LayoutFile(str(request.layout.resolve()), ingest.sha256_of(request.layout))
+    layout = LayoutFile(str(request.layout.resolve()), ingest.compute_sha256(request.layout))
     wanted = RunRecord(task="scan", layout=layout, settings=settings.as_dict())
     with open_session(
-        run, wanted, inputs_of, resources, listen,
+        run, wanted, collect_inputs, resources, listen,
         recomputed=RECOMPUTED, imports=["pipeline.passes.preload"],
     ) as session:  # fmt: skip
         file = store_model(run, config.scores.model, model)
@@ -191,7 +191,7 @@ def require_same_inputs(path: Path, first: RunRecord, other_path: Path, other: R
         When layout, model or a setting differs; the text names each.
     """
     then, now = (
-        {name: value for stage in inputs_of(record).values() for name, value in stage.items()}
+        {name: value for stage in collect_inputs(record).values() for name, value in stage.items()}
         for record in (first, other)
     )
     if differ := list(differences(then, now)):
@@ -254,7 +254,7 @@ class _Scan:
         )
         patterns = self.find_patterns(job)
         self.session.run_units(
-            "scores", "shards", range(shard_count(job.shard_patterns, patterns)),
+            "scores", "shards", range(count_shards(job.shard_patterns, patterns)),
             partial(score_shard, job=job, patterns=patterns), lambda number: f"{number:05d}",
         )  # fmt: skip
         if shard:
@@ -270,10 +270,10 @@ class _Scan:
         """Pack the layout, once."""
 
         def pack() -> Written:
-            scanned, excluded = layers_of(self.config)
+            scanned, excluded = parse_layers(self.config)
             packed = ingest.pack_into(
                 path, self.run.layout, (*scanned, *excluded), self.config.layout.cell,
-                limits=reader_limits(self.config), strict=self.config.layout.strict,
+                limits=make_reader_limits(self.config), strict=self.config.layout.strict,
             )  # fmt: skip
             counts = {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
             return Written(list_files(self.run.path, "layout"), counts)
@@ -301,13 +301,13 @@ class _Scan:
         def find() -> Written:
             parts = read_clips_in_parts(self.run, self.finished_tiles(job))
             rows = ((keys, clips.x_dbu, clips.y_dbu) for clips, keys in parts)
-            with ingest.scratch_beside(self.run.patterns) as scratch:
-                found = tallied(rows, clips, scratch)
+            with ingest.create_scratch(self.run.patterns) as scratch:
+                found = tally_on_disk(rows, clips, scratch)
                 create_patterns(
                     self.run, job.spec, self.model.detector().config.embedding, job.shard_patterns,
-                    len(found), found.strips(),
+                    len(found), found.read_strips(),
                 )  # fmt: skip
-            return Written(pattern_files(self.run), {"patterns": len(found), "clips": clips})
+            return Written(list_pattern_files(self.run), {"patterns": len(found), "clips": clips})
 
         # Tiles that failed before may have succeeded since: then there are more patterns.
         self._forget_if_grown("patterns", "clips", clips, ("patterns", *RECOMPUTED))
@@ -322,7 +322,9 @@ class _Scan:
 
         def find() -> Written:
             (scores,) = read_patterns(self.run, "score")
-            over, pattern, keys = clips_of(self.run, self.finished_tiles(job), scores >= threshold)
+            over, pattern, keys = read_pattern_clips(
+                self.run, self.finished_tiles(job), scores >= threshold
+            )
             spots = find_hotspots(
                 over, pattern, rules=RULES, scores=scores, keys=keys, core_dbu=job.core_dbu,
                 threshold=threshold, confident=self.model.operating_point.confident,

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_table
-from pipeline.layout.ingest import sha256_of
+from pipeline.layout.ingest import compute_sha256
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import DEFECTS, correct_window, read_slanted, read_target
 from stages.contracts import Box, Clips, Defect, Hotspot, Int64s, Verdict
@@ -90,7 +90,7 @@ def make_confirmation(
     run: Run, core_dbu: int, process: Process, opc: str, batch_fields: int
 ) -> Confirmation:
     """Return the input of the batches for the clips that a run holds now."""
-    digest = sha256_of(run.path / HOT_CLIPS)
+    digest = compute_sha256(run.path / HOT_CLIPS)
     return Confirmation(run.path, digest, core_dbu, process, opc, batch_fields)
 
 

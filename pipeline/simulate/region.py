@@ -34,7 +34,7 @@ from pipeline.engine.run_directory import (
 from pipeline.engine.run_record import LayoutFile, RunRecord, State, all_inputs
 from pipeline.engine.session import Written, open_session
 from pipeline.layout import ingest
-from pipeline.passes.job import require_opc, scan_area
+from pipeline.passes.job import compute_scan_area, require_opc
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import (
     BAND,
@@ -116,8 +116,8 @@ def simulate_region(
         session.run_once("layout", pack)
         layout = open_layout(run.path)
         job = Simulation(
-            run.path, scan_area(config, layout), round(TILE_UM * 1000 / layout.dbu_nm), process,
-            request.opc, request.mask is not None,
+            run.path, compute_scan_area(config, layout),
+            round(TILE_UM * 1000 / layout.dbu_nm), process, request.opc, request.mask is not None,
         )  # fmt: skip
         failed = run_simulation(session, job, contours=request.contours)
         metrics = _write_outputs(job, layout, session.record, session.ledger, failed)
@@ -127,7 +127,7 @@ def simulate_region(
 
 def _make_record(request: SimulateRequest, process: Process) -> RunRecord:
     """Return the record of a new run: everything that changes its answer."""
-    file = LayoutFile(str(request.layout.resolve()), ingest.sha256_of(request.layout))
+    file = LayoutFile(str(request.layout.resolve()), ingest.compute_sha256(request.layout))
     return RunRecord(task="simulate", layout=file, settings={
         "process": process.name, "process_settings": process.as_dict(), "opc": request.opc,
         "layer": request.layer, "mask": request.mask, "cell": request.cell,

@@ -25,7 +25,7 @@ from pipeline.engine.run_directory import Run, write_array, write_table
 from pipeline.engine.session import Session
 from pipeline.passes.units import open_layout
 from stages.contracts import Box, Defect, Int64s, PackedLayer
-from stages.geometry.staircase import as_rects
+from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from stages.lithography.correction.opc import compute_reach_nm, find_corrections
@@ -98,7 +98,7 @@ def read_defects(job: Simulation, tiles: Sequence[str]) -> tuple[Defect, ...]:
 def read_target(packed: PackedLayer, box: Box, dbu_nm: float, process: Process) -> Int64s:
     """Return a layer's shapes in a window as disjoint rectangles, slanted edges in fine steps."""
     step = max(1, round(process.wavelength_nm / process.na / 70 / dbu_nm))
-    return merge(as_rects(query(packed, box), step))
+    return merge(cut_into_rects(query(packed, box), step))
 
 
 def read_slanted(packed: PackedLayer, box: Box) -> Int64s:

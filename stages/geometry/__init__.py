@@ -1,1 +1,1 @@
-"""Compiled kernels over integer geometry, the ground that all stages stand on."""
+"""Compiled kernels on integer geometry, shared by all stages."""

@@ -1,7 +1,7 @@
 """Exact area coverage of rectilinear regions: how much of each pixel a region covers.
 
-Areas are summed in whole dbu squared, so that a picture depends on the region alone. Polygons of
-any other angle are drawn over it by `stages.geometry.polygons.coverage`.
+Areas are summed as integers, in dbu squared, so that a picture depends only on the region, not on
+how it is cut into rectangles. Any-angle polygons are added by `stages.geometry.polygons.coverage`.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Int64s
-from stages.geometry.windows import bin_rects, rects_in_window
+from stages.geometry.windows import bin_rects, find_rects_in_window
 
 FULL = 255
-"""Grey level of a pixel that is covered wholly."""
+"""Grey level of a fully covered pixel."""
 
 
 @kernel
 def _add_rect(area: Int64s, x_min: int, y_min: int, x_max: int, y_max: int, pixel_dbu: int) -> None:
-    """Add a rectangle, in dbu from the picture's corner and within it, to ``(rows, columns)``."""
+    """Add a rectangle to (rows, columns) `area`; it lies within the picture, in its coordinates."""
     column_0, column_1 = x_min // pixel_dbu, (x_max - 1) // pixel_dbu
     row_0, row_1 = y_min // pixel_dbu, (y_max - 1) // pixel_dbu
     for row in range(row_0, row_1 + 1):
@@ -34,7 +34,9 @@ def _add_rect(area: Int64s, x_min: int, y_min: int, x_max: int, y_max: int, pixe
 
 
 @kernel
-def cover(rects: Int64s, x_dbu: int, y_dbu: int, pixel_dbu: int, columns: int, rows: int) -> Int64s:
+def compute_pixel_areas(
+    rects: Int64s, x_dbu: int, y_dbu: int, pixel_dbu: int, columns: int, rows: int
+) -> Int64s:
     """Return the covered area of each pixel, (rows, columns) in dbu squared.
 
     Parameters
@@ -67,7 +69,7 @@ def draw_windows(
     Parameters
     ----------
     rects : (r, 4) int64
-        Disjoint rectangles in dbu, all that touch any of the windows.
+        Disjoint rectangles in dbu: all that overlap any window.
     x_dbu, y_dbu : (n,) int64
         Lower left corners of the windows.
     pixel_dbu, size_px : int
@@ -76,14 +78,14 @@ def draw_windows(
     Returns
     -------
     (n, size_px, size_px) uint8
-        Share of each pixel that is covered, 255 is all, rounded to nearest.
+        Covered share of each pixel, 255 for all of it, rounded to nearest.
     """
     size_dbu, whole = pixel_dbu * size_px, pixel_dbu * pixel_dbu
     pictures = np.zeros((x_dbu.shape[0], size_px, size_px), np.uint8)
     bins, local = bin_rects(rects, size_dbu), np.empty((64, 4), np.int64)
     area = np.zeros((size_px, size_px), np.int64)
     for n in range(x_dbu.shape[0]):
-        local, count = rects_in_window(rects, bins, size_dbu, x_dbu[n], y_dbu[n], local)
+        local, count = find_rects_in_window(rects, bins, size_dbu, x_dbu[n], y_dbu[n], local)
         if not count:
             continue
         area[:] = 0
@@ -91,7 +93,7 @@ def draw_windows(
             _add_rect(area, local[i, 0], local[i, 1], local[i, 2], local[i, 3], pixel_dbu)
         for i in range(size_px):
             for j in range(size_px):
-                # Most pixels are empty or full; a division takes longer than all else here.
+                # Most pixels are empty or full; the division is the slowest part of this loop.
                 if area[i, j] == whole:
                     pictures[n, i, j] = FULL
                 elif area[i, j]:

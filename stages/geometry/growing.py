@@ -1,4 +1,4 @@
-"""Arrays that grow, for kernels that cannot know how much they will find."""
+"""Growable arrays, for kernels that do not know the size of their result in advance."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from stages.contracts import Int64s
 
 
 @kernel
-def room(array: Int64s, used: int) -> Int64s:
-    """Return ``(n, columns)`` with a free row after the first `used`, doubled where it is full."""
+def reserve_row(array: Int64s, used: int) -> Int64s:
+    """Return `array` with a free row after the first `used`, copied to twice the rows if full."""
     if used < array.shape[0]:
         return array
     larger = np.empty((2 * array.shape[0], array.shape[1]), np.int64)

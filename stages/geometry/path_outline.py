@@ -1,18 +1,18 @@
 """Outlines of paths, as KLayout draws them.
 
-in       centre lines in dbu, widths, how far each end reaches, whether the ends are round
-out      one ring of corners a path, in dbu
+in       centre lines in dbu, widths, extensions, whether the ends are round
+out      one polygon per path, in dbu
 unit     all paths of a file
-promise  corner for corner the ring of ``klayout.db.Path.polygon()``; fill it where its winding is
-         not zero (a sharp bend of a short segment makes it cross itself)
+promise  the corners are those of ``klayout.db.Path.polygon()``; fill by non-zero winding, as a
+         sharp bend of a short segment makes the polygon cross itself
 
-Two entries, both compiled and callable from compiled code::
+Two entry points, both compiled and callable from compiled code::
 
     outline_path(points, width_dbu, begin_dbu, end_dbu, round_ends) -> corners (m, 2) int64
     outline_paths(points, starts, shape) -> (corners (m, 2) int64, starts (n + 1,) int64)
 
-How the end types of the file formats map to `begin_dbu` and `end_dbu` (how far the metal reaches
-past the first and the last point; negative shortens it):
+`begin_dbu` and `end_dbu` are the extensions past the first and the last point (negative shortens
+the path). The end types of the file formats map to them as follows:
 
 - GDSII type 0, and an OASIS flush end: 0;
 - GDSII type 1: ``width // 2``, `round_ends`;
@@ -20,12 +20,12 @@ past the first and the last point; negative shortens it):
 - GDSII type 4: BGNEXTN and ENDEXTN; OASIS: the explicit extension. OASIS widths are twice the
   half-width.
 
-The rules, found by comparing outlines:
+The rules, found by comparing outlines with KLayout:
 
-- a point equal to the one before it is left out, and so is one within half a dbu of the straight
-  line from the last point kept to the next;
-- the side of a segment lies half a width off, rounded to whole dbu (halves away from zero) where
-  the segment is parallel to an axis or a diagonal, so that an odd width grows there to an even one;
+- a point equal to the one before it is dropped, and so is one within half a dbu of the line from
+  the last point kept to the next;
+- the side of a segment lies half a width from its centre line, rounded to whole dbu (halves away
+  from zero) if the segment is parallel to an axis or a diagonal: an odd width becomes even there;
 - a corner of a bend is where two sides cross, unless that is more than half a width past the point
   (a turn of more than 90 degrees: two corners half a width past it, along either segment), or
   further back than a segment and half a width are long (three corners, through the point itself);
@@ -46,7 +46,7 @@ from stages.compiled import kernel
 from stages.contracts import Floats, Int64s
 
 PATH_SHAPE = ("width", "begin", "end", "round")
-"""Columns of the shapes of paths, (n, 4) int64: three lengths in dbu; 1 if the ends are round."""
+"""Columns of path shapes, (n, 4) int64: three lengths in dbu; 1 if the ends are round."""
 
 Vector = tuple[float, float]
 
@@ -60,16 +60,16 @@ _SLACK = 1e-5  # dbu
 def outline_path(
     points: Int64s, width_dbu: int, begin_dbu: int, end_dbu: int, round_ends: bool
 ) -> Int64s:
-    """Return the ring of corners around one path, (m, 2) in dbu; none where it has no width.
+    """Return the outline of one path, (m, 2) corners in dbu; empty if the width is 0.
 
     Parameters
     ----------
     points : (n, 2) int64
-        The centre line; points may repeat, and one alone makes a dot.
+        The centre line; points may repeat, and a single point makes a dot.
     width_dbu : int
-        Not negative.
+        0 or more.
     begin_dbu, end_dbu : int
-        How far the path reaches past its first and last point.
+        Extensions past the first and last point.
     round_ends : bool
         Whether the ends are half ellipses.
 
@@ -84,7 +84,7 @@ def outline_path(
 
 @kernel
 def outline_paths(points: Int64s, starts: Int64s, shape: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the rings around many paths, and where each begins.
+    """Return the outlines of many paths, and the offset of each.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def outline_paths(points: Int64s, starts: Int64s, shape: Int64s) -> tuple[Int64s
 
 @kernel
 def _simplify(points: Int64s, line: Floats) -> int:
-    """Write the points that shape the outline into `line`; return how many."""
+    """Write the points that affect the outline to `line`; return how many."""
     distinct = 0
     for x, y in points:
         if not distinct or line[distinct - 1, 0] != x or line[distinct - 1, 1] != y:
@@ -120,14 +120,14 @@ def _simplify(points: Int64s, line: Floats) -> int:
             distinct += 1
     kept = 0
     for i in range(distinct):
-        if not 0 < i < distinct - 1 or not _on_line(line[kept - 1], line[i], line[i + 1]):
+        if not 0 < i < distinct - 1 or not _is_on_line(line[kept - 1], line[i], line[i + 1]):
             line[kept] = line[i]
             kept += 1
     return kept
 
 
 @kernel
-def _on_line(before: Floats, point: Floats, after: Floats) -> bool:
+def _is_on_line(before: Floats, point: Floats, after: Floats) -> bool:
     """Return whether a point lies within half a dbu of the line between two others."""
     u_x, u_y = after[0] - before[0], after[1] - before[1]
     v_x, v_y = point[0] - before[0], point[1] - before[1]
@@ -141,9 +141,9 @@ def _add_side(
     line: Floats, reverse: bool, half: float, ends: tuple[int, int], round_ends: int,
     corners: Int64s, used: int,
 ) -> int:  # fmt: skip
-    """Write the corners left of a line, a round end at its beginning included.
+    """Write the corners left of a line, with the round end at its start.
 
-    Returns how many corners are used now.
+    Returns the number of corners written so far.
     """
     last = len(line) - 1
     step, first = (-1, last) if reverse else (1, 0)
@@ -157,7 +157,7 @@ def _add_side(
             following = math.hypot(v_x, v_y)
             v = v_x / following, v_y / following
         if i == 0 and round_ends:
-            left = _left_of(v, half) if last else (0.0, v[0] * half)
+            left = _offset_left(v, half) if last else (0.0, v[0] * half)
             used = _add_cap(x, y, left, (-v[0] * ends[0], -v[1] * ends[0]), corners, used)
         elif i == 0:
             used = _add_end(x, y, v, half, -float(ends[0]), corners, used)
@@ -179,7 +179,7 @@ def _add_bend(
     `lengths` are those of the two segments.
     """
     cross, dot = u[0] * v[1] - u[1] * v[0], u[0] * v[0] + u[1] * v[1]
-    before, after = _left_of(u, half), _left_of(v, half)
+    before, after = _offset_left(u, half), _offset_left(v, half)
     ahead = back = 0.0 if dot > 0 else math.inf  # how far the mitre is, along u and against v
     if abs(cross) >= _PARALLEL:
         gap_x, gap_y = after[0] - before[0], after[1] - before[1]
@@ -198,8 +198,8 @@ def _add_bend(
 
 @kernel
 def _add_cap(x: float, y: float, left: Vector, back: Vector, corners: Int64s, used: int) -> int:
-    """Write the corners of a round beginning, from right to left, by its two half axes."""
-    # The sides, not the corners, lie on the arc; half an odd width is a half in spite of noise.
+    """Write the corners of a round start, from right to left, given its two half axes."""
+    # The sides, not the corners, touch the arc; 1e-12 keeps a half a half despite float noise.
     out = (1 + 1e-12) / math.cos(math.pi / (2 * _CAP))
     for i in range(_CAP):
         angle = math.pi * ((i + 0.5) / _CAP - 0.5)
@@ -213,21 +213,21 @@ def _add_cap(x: float, y: float, left: Vector, back: Vector, corners: Int64s, us
 def _add_end(
     x: float, y: float, u: Vector, half: float, along: float, corners: Int64s, used: int
 ) -> int:
-    """Write the corner left of, and so far along, the unit vector u."""
-    return _add_off(x, y, _left_of(u, half), u, along, corners, used)
+    """Write the corner to the left of a point, moved by `along` in the direction of u."""
+    return _add_off(x, y, _offset_left(u, half), u, along, corners, used)
 
 
 @kernel
 def _add_off(
     x: float, y: float, side: Vector, u: Vector, along: float, corners: Int64s, used: int
 ) -> int:
-    """Write the corner at the offset `side` from a point, and so far along u from there."""
+    """Write the corner at offset `side` from a point, moved by `along` in the direction of u."""
     return _add(x, y, side[0] + u[0] * along, side[1] + u[1] * along, corners, used)
 
 
 @kernel
-def _left_of(u: Vector, half: float) -> Vector:
-    """Return the offset of the left side of a segment along the unit vector u."""
+def _offset_left(u: Vector, half: float) -> Vector:
+    """Return the offset from a segment in the direction of the unit vector u to its left side."""
     x, y = -u[1] * half, u[0] * half
     if x == 0 or y == 0 or abs(abs(u[0]) - abs(u[1])) < _PARALLEL:
         return _round(x), _round(y)

@@ -1,8 +1,8 @@
-"""Rule checks on the merged region of one window: risky places, and their thinning.
+"""Sites: risky places in the merged region of one window, by rule, and their thinning.
 
-A space is a stretch of gap between two facing edges; what the two edges are tells a space between
-sides from a tip to tip and a line end to side. Everything found at a place depends on geometry
-within a stated distance of it, so that every tiling finds the same places.
+A space is the gap between two facing edges; whether none, one or both are line ends makes it a
+space, a line end to side or a tip to tip. What is found at a place depends only on geometry within
+a stated distance of it, so that every tiling finds the same sites.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
-from stages.geometry.union import runs_gaps_edges, transposed
+from stages.geometry.union import find_runs_gaps_edges, swap_xy
 
 SPACE, WIDTH, TIP_TO_TIP, LINE_END_TO_SIDE = 1, 2, 3, 4
 """Codes of the rules; 0 is the grid and 5 a polygon that is not rectilinear."""
@@ -21,7 +21,7 @@ THINNING_ROUNDS = 3
 
 
 def find_sites(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int64s:
-    """Return the places where a rule is met.
+    """Return the places that meet a rule.
 
     Parameters
     ----------
@@ -30,36 +30,36 @@ def find_sites(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int64s:
     limits_dbu : (5,) int64
         Largest space, width, tip to tip, line end to side; longest edge that counts as a line end.
     spacing_dbu : int
-        A long place is named at its ends and every `spacing_dbu` between, on a lattice that
-        begins at the layout's origin.
+        A long stretch has a site at its ends and every `spacing_dbu` between, on a lattice from the
+        layout's origin.
 
     Returns
     -------
     (s, 4) int64
         x, y, rule, measured distance in dbu.
     """
-    across = _sites_in_x(rects, limits_dbu, spacing_dbu)
-    along = _sites_in_x(transposed(rects), limits_dbu, spacing_dbu)[:, [1, 0, 2, 3]]
+    across = _find_sites_in_x(rects, limits_dbu, spacing_dbu)
+    along = _find_sites_in_x(swap_xy(rects), limits_dbu, spacing_dbu)[:, [1, 0, 2, 3]]
     return np.concatenate((across, along))
 
 
-def _sites_in_x(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int64s:
+def _find_sites_in_x(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int64s:
     widest = int(limits_dbu[[0, 2, 3]].max())
-    runs, spaces, boundary = runs_gaps_edges(rects, widest)
+    runs, spaces, boundary = find_runs_gaps_edges(rects, widest)
     boundary = boundary[np.lexsort((boundary[:, 1], boundary[:, 0], boundary[:, 3]))]
     first_left = int(np.searchsorted(boundary[:, 3], 1))  # sides -1 come first
     right, left = boundary[:first_left], boundary[first_left:]
     sites: Int64s = np.concatenate(
         (
-            _space_sites(spaces, right, left, limits_dbu, spacing_dbu),
-            _neck_sites(runs, right, left, limits_dbu, spacing_dbu),
+            _find_spaces(spaces, right, left, limits_dbu, spacing_dbu),
+            _find_necks(runs, right, left, limits_dbu, spacing_dbu),
         )
     )
     return sites
 
 
 @kernel
-def _edge_at(edges: Int64s, x: int, y: int) -> int:
+def _find_edge(edges: Int64s, x: int, y: int) -> int:
     """Return the edge at `x` that spans upward from `y`; edges are in the order of x, y_lo."""
     low, high = 0, edges.shape[0]
     while low < high:
@@ -80,7 +80,7 @@ def _is_tip(edges: Int64s, i: int, line_end_dbu: int) -> bool:
 def _append_along(
     sites: Int64s, used: int, x: int, low: int, high: int, rule: int, measure: int, spacing: int
 ) -> tuple[Int64s, int]:
-    """Name a stretch: its middle when short, else both ends and the lattice points between."""
+    """Append the sites of a stretch: its middle if short, else its ends and the lattice between."""
     inset = spacing // 4
     needed = used + 2 + (high - low) // spacing + 1
     if needed > sites.shape[0]:
@@ -103,14 +103,14 @@ def _append_along(
 
 
 @kernel
-def _space_sites(
+def _find_spaces(
     spaces: Int64s, right: Int64s, left: Int64s, limits: Int64s, spacing: int
 ) -> Int64s:
     sites, used = np.empty((2 * spaces.shape[0] + 8, 4), np.int64), 0
     for i in range(spaces.shape[0]):
         a, low, b, high = spaces[i]
-        tips = _is_tip(right, _edge_at(right, a, low), limits[4])
-        tips += _is_tip(left, _edge_at(left, b, low), limits[4])
+        tips = _is_tip(right, _find_edge(right, a, low), limits[4])
+        tips += _is_tip(left, _find_edge(left, b, low), limits[4])
         rule = SPACE if tips == 0 else (LINE_END_TO_SIDE if tips == 1 else TIP_TO_TIP)
         limit = limits[0] if tips == 0 else (limits[3] if tips == 1 else limits[2])
         if b - a <= limit:
@@ -119,18 +119,18 @@ def _space_sites(
 
 
 @kernel
-def _neck_sites(runs: Int64s, right: Int64s, left: Int64s, limits: Int64s, spacing: int) -> Int64s:
-    """Find narrow stretches that are no line end: a width is risky where its edges turn.
+def _find_necks(runs: Int64s, right: Int64s, left: Int64s, limits: Int64s, spacing: int) -> Int64s:
+    """Find narrow stretches where an edge turns, other than line ends.
 
-    Most wires are drawn at the least width; what makes one fail is what happens to its edges, so
-    a narrow run counts where an edge of it has a concave end (a wider part or a branch begins).
+    Most wires are drawn at minimum width, which alone is no risk. A narrow run is a site where one
+    of its edges ends concave: there a wider part or a branch begins.
     """
     sites, used = np.empty((2 * runs.shape[0] + 8, 4), np.int64), 0
     for i in range(runs.shape[0]):
         a, low, b, high = runs[i]
         if b - a > limits[1]:
             continue
-        p, q = _edge_at(left, a, low), _edge_at(right, b, low)
+        p, q = _find_edge(left, a, low), _find_edge(right, b, low)
         middle = (a + b) // 2
         begins = (left[p, 1] == low and left[p, 4] == 0) or (
             right[q, 1] == low and right[q, 4] == 0
@@ -153,11 +153,11 @@ def _neck_sites(runs: Int64s, right: Int64s, left: Int64s, limits: Int64s, spaci
 
 
 def thin_sites(sites: Int64s, distance_dbu: int) -> Int64s:
-    """Drop sites that a clip at a stronger site nearby answers for.
+    """Drop sites that are covered by the clip of a stronger site nearby.
 
-    A site stays when no site within `distance_dbu` (in x and in y) is stronger; the sites near it
-    go; then again among the rest, `THINNING_ROUNDS` times; what is left after that stays too, so
-    that every site is within `distance_dbu` of one that stays. Which sites stay depends on
+    A site is kept if no site within `distance_dbu` (in x and in y) is stronger, and the sites near
+    it are dropped. This is repeated on the rest, `THINNING_ROUNDS` times; what is left after that
+    is kept too, so every site is within `distance_dbu` of a kept one. Which are kept depends on
     geometry within ``2 * THINNING_ROUNDS * distance_dbu``. The stronger of two sites is the one
     with the smaller measure, then the larger rule code, then the lower y, then x.
     """
@@ -167,27 +167,27 @@ def thin_sites(sites: Int64s, distance_dbu: int) -> Int64s:
     ranked = sites[order]
     _, first = np.unique(ranked[:, :2], axis=0, return_index=True)  # one site per place
     ranked = ranked[np.sort(first)]
-    kept: Int64s = ranked[_thinned(ranked, distance_dbu, THINNING_ROUNDS)]
+    kept: Int64s = ranked[_select_strongest(ranked, distance_dbu, THINNING_ROUNDS)]
     return kept
 
 
 @kernel
-def _thinned(ranked: Int64s, distance: int, rounds: int) -> Int64s:
-    """Return which of the sites, strongest first, stay."""
+def _select_strongest(ranked: Int64s, distance: int, rounds: int) -> Int64s:
+    """Return the indices of the sites to keep; `ranked` is strongest first."""
     n = ranked.shape[0]
-    place = np.empty((n, 2), np.int64)  # row and column of the bin; near sites are one bin away
+    place = np.empty((n, 2), np.int64)  # row and column of the bin; near sites are in adjacent bins
     place[:, 0] = (ranked[:, 1] - ranked[:, 1].min()) // distance + 1
     place[:, 1] = (ranked[:, 0] - ranked[:, 0].min()) // distance + 1
     columns = place[:, 1].max() + 2
     bin_of = place[:, 0] * columns + place[:, 1]
     by_bin = np.argsort(bin_of, kind="mergesort")  # within a bin still strongest first
     sorted_bins = bin_of[by_bin]
-    state = np.zeros(n, np.int8)  # 0 open, 1 stays, 2 answered for
+    state = np.zeros(n, np.int8)  # 0 open, 1 kept, 2 dropped
     strongest = np.empty(n, np.int64)
     for _ in range(rounds):
         count = 0
         for s in range(n):
-            if state[s] == 0 and not _near(
+            if state[s] == 0 and not _visit_near(
                 s, bin_of[s], columns, ranked, distance, by_bin, sorted_bins, state, False
             ):
                 strongest[count] = s
@@ -195,12 +195,12 @@ def _thinned(ranked: Int64s, distance: int, rounds: int) -> Int64s:
         for k in range(count):
             s = strongest[k]
             state[s] = 1
-            _near(s, bin_of[s], columns, ranked, distance, by_bin, sorted_bins, state, True)
+            _visit_near(s, bin_of[s], columns, ranked, distance, by_bin, sorted_bins, state, True)
     return np.flatnonzero(state != 2)
 
 
 @kernel
-def _near(
+def _visit_near(
     s: int,
     bin_s: int,
     columns: int,
@@ -209,9 +209,9 @@ def _near(
     by_bin: Int64s,
     sorted_bins: Int64s,
     state: npt.NDArray[np.int8],
-    answer: bool,
+    drop: bool,
 ) -> bool:
-    """Say whether a stronger open site is near `s`; with `answer`, close all open ones instead."""
+    """Return whether a stronger open site is near `s`; with `drop`, drop all open ones instead."""
     for row in range(-1, 2):
         first = np.searchsorted(sorted_bins, bin_s + row * columns - 1)
         for k in range(first, sorted_bins.shape[0]):
@@ -219,11 +219,11 @@ def _near(
                 break
             t = by_bin[k]
             if (
-                state[t] == 0 and t != s and (answer or t < s)
+                state[t] == 0 and t != s and (drop or t < s)
                 and abs(ranked[t, 0] - ranked[s, 0]) <= distance
                 and abs(ranked[t, 1] - ranked[s, 1]) <= distance
             ):  # fmt: skip
-                if not answer:
+                if not drop:
                     return True
                 state[t] = 2
     return False

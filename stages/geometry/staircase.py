@@ -1,8 +1,8 @@
-"""Any-angle polygons as thin rectangles: what the optics cannot tell from the polygon.
+"""Any-angle polygons cut into rectangles so thin that the optics do not resolve the steps.
 
-in: flat geometry with polygons; out: rectangles alone, overlaps as drawn.
-unit: a window; promise: where an edge slants, a rectangle ends at most half a step of height away
-from it, and on average on it; the area is kept to the rounding.
+in: flat geometry with polygons · out: rectangles, overlaps as drawn
+unit: a window · promise: a rectangle ends within half a step of a slanted edge, and on average on
+it; the area is kept up to rounding
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 
 
-def as_rects(shapes: Shapes, step_dbu: int) -> Int64s:
+def cut_into_rects(shapes: Shapes, step_dbu: int) -> Int64s:
     """Return the rectangles of `shapes`, with each polygon cut into slabs of `step_dbu`.
 
-    Slabs lie on a lattice from the layout's origin, so a polygon is cut alike in every window
-    that shows it whole.
+    Slabs lie on a lattice from the layout's origin, so a polygon is cut the same way in every
+    window that holds all of it.
 
     Parameters
     ----------
     step_dbu : int
-        Height of a slab: small against what the optics resolve.
+        Height of a slab: well below the resolution of the optics.
 
     Returns
     -------
@@ -34,16 +34,16 @@ def as_rects(shapes: Shapes, step_dbu: int) -> Int64s:
     --------
     >>> square = np.array([[0, 0], [4, 4], [0, 8], [-4, 4]])
     >>> none = np.empty((0, 4), np.int64)
-    >>> as_rects(Shapes(none, square, np.array([0, 4])), 4).tolist()
+    >>> cut_into_rects(Shapes(none, square, np.array([0, 4])), 4).tolist()
     [[-2, 0, 2, 4], [-2, 4, 2, 8]]
     """
     if len(shapes.point_start) <= 1:
         return shapes.rects
-    return np.concatenate([shapes.rects, _slabs(shapes.points, shapes.point_start, step_dbu)])
+    return np.concatenate([shapes.rects, _cut_slabs(shapes.points, shapes.point_start, step_dbu)])
 
 
 @kernel
-def _slabs(points: Int64s, starts: Int64s, step: int) -> Int64s:
+def _cut_slabs(points: Int64s, starts: Int64s, step: int) -> Int64s:
     out, used = np.empty((64, 4), np.int64), 0
     for p in range(len(starts) - 1):
         ring = points[starts[p] : starts[p + 1]]
@@ -75,7 +75,7 @@ def _slabs(points: Int64s, starts: Int64s, step: int) -> Int64s:
                 winding += 1 if ring[i, 1] > ring[i - 1, 1] else -1
                 x = int(np.floor(at[k] + 0.5))
                 if before == 0:
-                    out = room(out, used)
+                    out = reserve_row(out, used)
                     out[used, 0], out[used, 1], out[used, 3] = x, bottom, top
                 elif winding == 0 and x > out[used, 0]:
                     out[used, 2] = x

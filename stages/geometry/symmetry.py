@@ -1,4 +1,4 @@
-"""Pictures under the symmetries of the square."""
+"""Symmetries of the square, applied to pictures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from stages.contracts import Bytes, Int64s
 
 SYMMETRIES = {8: np.arange(8), 4: np.arange(4), 1: np.arange(1)}
 """Which of the eight symmetries of the square a process allows: bit 0 flips columns, bit 1 flips
-rows, bit 2 exchanges them afterwards. A source that is equal in x and y allows all eight, a
-dipole the four that do not exchange x and y."""
+rows, bit 2 exchanges them afterwards. A source with equal x and y allows all eight, a dipole
+the four that do not exchange x and y."""
 
 
 @kernel
-def _source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
-    """Return where the pixel of a turned picture comes from."""
+def _find_source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
+    """Return the row and column of the original that a pixel of the turned picture comes from."""
     if symmetry & 4:
         row, column = column, row
     if symmetry & 2:
@@ -27,21 +27,21 @@ def _source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
 
 @kernel
 def _precedes(picture: Bytes, symmetry: int, best: int) -> bool:
-    """Say whether the picture under `symmetry` comes before it under `best` in byte order."""
+    """Return whether `symmetry` makes the picture come before `best` in byte order."""
     layers, size = picture.shape[0], picture.shape[1]
     for layer in range(layers):
         for row in range(size):
             for column in range(size):
-                i, j = _source(symmetry, row, column, size)
-                k, m = _source(best, row, column, size)
+                i, j = _find_source(symmetry, row, column, size)
+                k, m = _find_source(best, row, column, size)
                 if picture[layer, i, j] != picture[layer, k, m]:
                     return picture[layer, i, j] < picture[layer, k, m]
     return False
 
 
 @kernel
-def first_of_twins(pictures: Bytes, symmetries: Int64s) -> Bytes:
-    """Return each picture turned to the first, in byte order, of its twins under `symmetries`.
+def canonicalize_pictures(pictures: Bytes, symmetries: Int64s) -> Bytes:
+    """Turn each picture to the one of its `symmetries` that comes first in byte order.
 
     A symmetry is three bits: 1 flips columns, 2 flips rows, 4 exchanges them afterwards.
     """
@@ -55,6 +55,6 @@ def first_of_twins(pictures: Bytes, symmetries: Int64s) -> Bytes:
         for layer in range(layers):
             for row in range(size):
                 for column in range(size):
-                    i, j = _source(best, row, column, size)
+                    i, j = _find_source(best, row, column, size)
                     turned[n, layer, row, column] = pictures[n, layer, i, j]
     return turned

@@ -1,11 +1,11 @@
 """The union of rectilinear shapes: disjoint runs, the gaps between them, and the boundary.
 
-One sweep upward over horizontal slabs gives all three. In a slab the union is a sorted list of
-intervals in x, so an interval is a drawn width and what lies between two of them a drawn space;
-equal intervals of successive slabs are joined. All arithmetic is on integers: the answer depends
-on the region alone, not on how it was cut into shapes or in which order they come.
+One upward sweep over horizontal slabs gives all three. In a slab the union is a sorted list of
+intervals in x: an interval is a drawn width, the space between two a drawn space. Equal intervals
+of successive slabs are joined. Arithmetic is on integers, so the result depends only on the region,
+not on how it is cut into shapes or on their order.
 
-For the other direction swap x and y first (`transposed`).
+For the other direction, swap x and y first (`swap_xy`).
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 
 EDGE_COLUMNS = ("x", "y_lo", "y_hi", "side", "convex_lo", "convex_hi")
-"""Columns of `edges`; side is +1 where the interior lies at larger x, -1 where at smaller."""
+"""Columns of `find_edges`; side is +1 where the interior lies at larger x, -1 where at smaller."""
 
 
 def merge(rects: Int64s) -> Int64s:
@@ -42,28 +42,28 @@ def merge(rects: Int64s) -> Int64s:
     return _sweep_rects(rects, np.int64(0))[0]
 
 
-def gaps(rects: Int64s, limit_dbu: int) -> Int64s:
-    """Return the drawn spaces in x that are at most `limit_dbu` wide, as (g, 4) rectangles."""
+def find_gaps(rects: Int64s, limit_dbu: int) -> Int64s:
+    """Return the spaces in x of at most `limit_dbu`, as (g, 4) rectangles."""
     return _sweep_rects(rects, np.int64(limit_dbu))[1]
 
 
-def edges(rects: Int64s) -> Int64s:
+def find_edges(rects: Int64s) -> Int64s:
     """Return the vertical boundary of the union, (k, 6) with the columns `EDGE_COLUMNS`.
 
-    An end of an edge is convex where the boundary turns there around the interior. An edge that
-    is convex at both ends and short is a line end.
+    An end of an edge is convex if the boundary turns around the interior there. A short edge with
+    two convex ends is a line end.
     """
     return _sweep_rects(rects, np.int64(0))[2]
 
 
-def runs_gaps_edges(rects: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
-    """Return what `merge`, `gaps` and `edges` return, for the price of one sweep."""
+def find_runs_gaps_edges(rects: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
+    """Return what `merge`, `find_gaps` and `find_edges` return, from one sweep."""
     runs, spaces, boundary = _sweep_rects(rects, np.int64(limit_dbu))
     return runs, spaces, boundary
 
 
-def transposed(rects: Int64s) -> Int64s:
-    """Return the rectangles with x and y exchanged."""
+def swap_xy(rects: Int64s) -> Int64s:
+    """Return the rectangles with x and y swapped."""
     return np.ascontiguousarray(rects[:, [1, 0, 3, 2]])
 
 
@@ -78,15 +78,15 @@ def _sweep_rects(rects: Int64s, limit_dbu: np.int64) -> tuple[Int64s, Int64s, In
 
 
 @kernel
-def _intervals(active: Int64s, count: int, out: Int64s) -> int:
-    """Write the intervals of non-zero winding of the sorted `active` sides, return how many."""
+def _find_intervals(active: Int64s, count: int, out: Int64s) -> int:
+    """Write the intervals of non-zero winding of the sorted `active` sides; return how many."""
     found, winding = 0, 0
     for i in range(count):
         before = winding
         winding += active[i, 3]
         if before == 0 and winding != 0:
             if found > 0 and out[found - 1, 1] == active[i, 0]:
-                found -= 1  # touches the interval before: one interval
+                found -= 1  # it touches the interval before: join them
             else:
                 out[found, 0] = active[i, 0]
         elif before != 0 and winding == 0:
@@ -100,7 +100,7 @@ def _intervals(active: Int64s, count: int, out: Int64s) -> int:
 def _advance(
     active: Int64s, count: int, y: int, sides: Int64s, order: Int64s, at: int
 ) -> tuple[int, int]:
-    """Drop the sides that end at `y`, insert those that begin there; keep them sorted by x."""
+    """Drop the sides that end at `y` and insert those that start there, sorted by x."""
     kept = 0
     for i in range(count):
         if active[i, 2] > y:
@@ -110,7 +110,7 @@ def _advance(
     first = at
     while at < order.shape[0] and sides[order[at], 1] == y:
         at += 1
-    # Merge the newcomers (already in x order) from the back.
+    # Merge the new sides (already in x order) from the back.
     i, j, k = kept - 1, at - 1, kept + (at - first) - 1
     while j >= first:
         if i >= 0 and active[i, 0] > sides[order[j], 0]:
@@ -127,7 +127,7 @@ def _advance(
 def _carry(
     before: Int64s, before_count: int, now: Int64s, now_count: int, y: int, out: Int64s, used: int
 ) -> tuple[Int64s, int]:
-    """Keep the start of intervals that go on, emit those that end at `y`; columns x0, x1, start."""
+    """Keep the start of intervals that continue, emit those that end at `y`: x0, x1, start."""
     i = j = 0
     while i < before_count or j < now_count:
         if (
@@ -144,7 +144,7 @@ def _carry(
                 before[i, 0] < now[j, 0] or (before[i, 0] == now[j, 0] and before[i, 1] < now[j, 1])
             )
         ):
-            out = room(out, used)
+            out = reserve_row(out, used)
             out[used, 0], out[used, 1] = before[i, 0], before[i, 2]
             out[used, 2], out[used, 3] = before[i, 1], y
             used += 1
@@ -156,8 +156,8 @@ def _carry(
 
 
 @kernel
-def _inside(intervals: Int64s, count: int, x: int, side: int) -> int:
-    """Say whether the interior next to `x`, on the given side, is covered (binary search)."""
+def _is_covered(intervals: Int64s, count: int, x: int, side: int) -> int:
+    """Return whether the area next to `x`, on the given side, is covered (binary search)."""
     low, high = 0, count
     while low < high:
         middle = (low + high) // 2
@@ -186,7 +186,7 @@ def _carry_edges(
     used: int,
     spare: Int64s,
 ) -> tuple[int, Int64s, int]:
-    """Do for boundary edges of one side what `_carry` does for runs; columns x, start, convex."""
+    """Do for boundary edges of one side what `_carry` does for runs: x, start, convex."""
     column = 0 if side > 0 else 1
     i = j = 0
     while i < open_count or j < now_count:
@@ -195,16 +195,16 @@ def _carry_edges(
             i += 1
             j += 1
         elif j == now_count or (i < open_count and open_edges[i, 0] < now[j, column]):
-            out = room(out, used)
+            out = reserve_row(out, used)
             x = open_edges[i, 0]
             out[used, 0], out[used, 1], out[used, 2], out[used, 3] = x, open_edges[i, 1], y, side
             out[used, 4] = open_edges[i, 2]
-            out[used, 5] = 1 - _inside(now, now_count, x, side)
+            out[used, 5] = 1 - _is_covered(now, now_count, x, side)
             used += 1
             i += 1
         else:
             spare[j, 0], spare[j, 1] = now[j, column], y
-            spare[j, 2] = 1 - _inside(before, before_count, now[j, column], side)
+            spare[j, 2] = 1 - _is_covered(before, before_count, now[j, column], side)
             j += 1
     open_edges[:now_count] = spare[:now_count]
     return now_count, out, used
@@ -232,7 +232,7 @@ def sweep(sides: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
     active_count = run_count = space_count = left_count = right_count = at = 0
     for y in levels:
         active_count, at = _advance(active, active_count, y, sides, order, at)
-        now_count = _intervals(active, active_count, now)
+        now_count = _find_intervals(active, active_count, now)
         out_runs, run_used = _carry(runs, run_count, now, now_count, y, out_runs, run_used)
         if limit_dbu > 0:
             next_count = 0

@@ -1,4 +1,4 @@
-"""Window queries on a packed layer: down the hierarchy, touching only what the window touches."""
+"""Window queries on a packed layer: descend the hierarchy, only into what overlaps the window."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Box, Int32s, Int64s, PackedLayer, Shapes
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 
 FANOUT = 16
-"""Items under one node of a cell's index."""
+"""Items per node of a cell's index."""
 
 TURN_MATRIX = np.array(
     [
@@ -22,8 +22,8 @@ TURN_MATRIX = np.array(
 """(8, 4) rows a, b, c, d of x' = a x + b y, y' = c x + d y, for `PackedLayer.inst_turn`."""
 
 
-def _turn_product() -> Int64s:
-    """Return the (8, 8) table of the turn that a turn within a turn makes."""
+def _compute_turn_products() -> Int64s:
+    """Return the (8, 8) table of an outer and an inner turn combined."""
     product = np.empty((8, 8), np.int64)
     for outer in range(8):
         for inner in range(8):
@@ -32,13 +32,13 @@ def _turn_product() -> Int64s:
     return product
 
 
-TURN_PRODUCT = _turn_product()
+TURN_PRODUCTS = _compute_turn_products()
 
 
 def query(layer: PackedLayer, box: Box) -> Shapes:
-    """Return every shape of `layer` that overlaps `box`, whole and in dbu of the top cell.
+    """Return every shape of `layer` that overlaps `box`, uncut, in coordinates of the top cell.
 
-    Shapes that only touch the box are left out.
+    Shapes that only touch the box are not included.
     """
     rects, hits = _walk(
         layer.item_start, layer.item_box, layer.item_ref, layer.node_start, layer.node_box,
@@ -50,7 +50,7 @@ def query(layer: PackedLayer, box: Box) -> Shapes:
 
 @kernel
 def _place_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the corners of (m, 4) polygon hits in the top cell, and where each begins."""
+    """Return the corners of (m, 4) polygon hits in the top cell, and the offset of each."""
     starts = np.zeros(len(hits) + 1, np.int64)
     for k in range(len(hits)):
         polygon = hits[k, 0]
@@ -67,14 +67,14 @@ def _place_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[I
     return placed, starts
 
 
-def polygons_of(shapes: Shapes) -> list[npt.NDArray[np.int64]]:
-    """Return the polygons that are not rectilinear, each (corners, 2)."""
+def split_polygons(shapes: Shapes) -> list[npt.NDArray[np.int64]]:
+    """Return the any-angle polygons of a query one by one, each (corners, 2)."""
     return np.split(shapes.points, shapes.point_start[1:-1]) if len(shapes.point_start) > 1 else []
 
 
 @kernel
-def turned_box(box: Int64s, turn: int, x: int, y: int) -> Int64s:
-    """Return a box turned about the origin, then moved."""
+def turn_box(box: Int64s, turn: int, x: int, y: int) -> Int64s:
+    """Turn a box about the origin, then move it by x, y."""
     a, b, c, d = TURN_MATRIX[turn]
     x_0, y_0 = a * box[0] + b * box[1] + x, c * box[0] + d * box[1] + y
     x_1, y_1 = a * box[2] + b * box[3] + x, c * box[2] + d * box[3] + y
@@ -82,8 +82,8 @@ def turned_box(box: Int64s, turn: int, x: int, y: int) -> Int64s:
 
 
 @kernel
-def _unturned(box: Int64s, turn: int, x: int, y: int) -> Int64s:
-    """Return a box of the parent in the coordinates of the child: `turned_box` undone."""
+def _turn_box_back(box: Int64s, turn: int, x: int, y: int) -> Int64s:
+    """Return a box of the parent in the coordinates of the child: the inverse of `turn_box`."""
     a, b, c, d = TURN_MATRIX[turn]
     u_0, v_0, u_1, v_1 = box[0] - x, box[1] - y, box[2] - x, box[3] - y
     x_0, y_0 = a * u_0 + c * v_0, b * u_0 + d * v_0  # the inverse of a turn is its transpose
@@ -92,7 +92,7 @@ def _unturned(box: Int64s, turn: int, x: int, y: int) -> Int64s:
 
 
 @kernel
-def _overlap(boxes: Int32s, i: int, window: Int64s) -> bool:
+def _overlaps(boxes: Int32s, i: int, window: Int64s) -> bool:
     return (
         boxes[i, 0] < window[2] and boxes[i, 2] > window[0]
         and boxes[i, 1] < window[3] and boxes[i, 3] > window[1]
@@ -100,11 +100,11 @@ def _overlap(boxes: Int32s, i: int, window: Int64s) -> bool:
 
 
 @kernel
-def _found_items(
+def _find_items(
     first: int, count: int, item_box: Int32s, node_first: int, node_box: Int32s, window: Int64s
 ) -> Int64s:
     """Return the items of one cell whose boxes overlap the window."""
-    sizes = np.zeros(12, np.int64)  # 16**12 items are more than int32 counts
+    sizes = np.zeros(12, np.int64)  # enough levels: 16**12 is past int32
     offsets = np.zeros(12, np.int64)
     levels, size, offset = 0, count, 0
     while size > FANOUT:
@@ -118,21 +118,21 @@ def _found_items(
         children = np.empty(current.shape[0] * FANOUT, np.int64)
         found = 0
         for node in current:
-            if _overlap(node_box, offsets[level] + node, window):
+            if _overlaps(node_box, offsets[level] + node, window):
                 for child in range(node * FANOUT, min((node + 1) * FANOUT, below)):
                     children[found] = child
                     found += 1
         current = children[:found]
     hits, found = np.empty(current.shape[0], np.int64), 0
     for item in current:
-        if _overlap(item_box, first + item, window):
+        if _overlaps(item_box, first + item, window):
             hits[found] = first + item
             found += 1
     return hits[:found]
 
 
 @kernel
-def _steps(
+def _find_steps(
     low: int, high: int, step: int, count: int, window_low: int, window_high: int
 ) -> tuple[int, int]:
     """Return the range of i in [0, count) for which [low, high) + i * step overlaps the window."""
@@ -158,15 +158,15 @@ def _push_array(
 ) -> tuple[Int64s, int]:
     """Push the members of a placed array that overlap the window (in the parent's dbu)."""
     cell_turn, x, y = frame[1], frame[2], frame[3]
-    box = turned_box(child_box, inner, place[0], place[1])
+    box = turn_box(child_box, inner, place[0], place[1])
     columns, rows = place[2], place[3]
     i_0, i_1, j_0, j_1 = 0, columns, 0, rows
     if place[5] == 0 and place[6] == 0:
-        i_0, i_1 = _steps(box[0], box[2], place[4], columns, window[0], window[2])
-        j_0, j_1 = _steps(box[1], box[3], place[7], rows, window[1], window[3])
+        i_0, i_1 = _find_steps(box[0], box[2], place[4], columns, window[0], window[2])
+        j_0, j_1 = _find_steps(box[1], box[3], place[7], rows, window[1], window[3])
     elif place[4] == 0 and place[7] == 0:
-        i_0, i_1 = _steps(box[1], box[3], place[5], columns, window[1], window[3])
-        j_0, j_1 = _steps(box[0], box[2], place[6], rows, window[0], window[2])
+        i_0, i_1 = _find_steps(box[1], box[3], place[5], columns, window[1], window[3])
+        j_0, j_1 = _find_steps(box[0], box[2], place[6], rows, window[0], window[2])
     a, b, c, d = TURN_MATRIX[cell_turn]
     for i in range(i_0, i_1):
         for j in range(j_0, j_1):
@@ -175,9 +175,9 @@ def _push_array(
                 box[0] + dx < window[2] and box[2] + dx > window[0]
                 and box[1] + dy < window[3] and box[3] + dy > window[1]
             ):  # fmt: skip
-                stack = room(stack, depth)
+                stack = reserve_row(stack, depth)
                 at_x, at_y = place[0] + dx, place[1] + dy
-                stack[depth, 0], stack[depth, 1] = child, TURN_PRODUCT[cell_turn, inner]
+                stack[depth, 0], stack[depth, 1] = child, TURN_PRODUCTS[cell_turn, inner]
                 stack[depth, 2], stack[depth, 3] = a * at_x + b * at_y + x, c * at_x + d * at_y + y
                 depth += 1
     return stack, depth
@@ -205,19 +205,19 @@ def _walk(
         depth -= 1
         frame = stack[depth].copy()
         cell, turn, x, y = frame[0], frame[1], frame[2], frame[3]
-        local = _unturned(window, turn, x, y)
+        local = _turn_box_back(window, turn, x, y)
         first = item_start[cell]
-        found = _found_items(
+        found = _find_items(
             first, item_start[cell + 1] - first, item_box, node_start[cell], node_box, local
         )
         for item in found:
             ref = item_ref[item]
             if ref == -1:
-                rects = room(rects, rect_count)
-                rects[rect_count] = turned_box(item_box[item].astype(np.int64), turn, x, y)
+                rects = reserve_row(rects, rect_count)
+                rects[rect_count] = turn_box(item_box[item].astype(np.int64), turn, x, y)
                 rect_count += 1
             elif ref < -1:
-                hits = room(hits, hit_count)
+                hits = reserve_row(hits, hit_count)
                 hits[hit_count, 0], hits[hit_count, 1] = -2 - ref, turn
                 hits[hit_count, 2], hits[hit_count, 3] = x, y
                 hit_count += 1

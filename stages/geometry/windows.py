@@ -1,4 +1,4 @@
-"""Which rectangles a window holds: look-up by square bins as large as a window."""
+"""Find the rectangles in a window, by square bins as large as a window."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 
 Bins = tuple[Int64s, Int64s, Int64s]
 """What `bin_rects` returns."""
 
 
 def cut_to_windows(rects: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> Int64s:
-    """Cut rectangles to the box of all windows: a strap may cross the whole chip."""
+    """Clip rectangles to the box around all windows: a strap may cross the whole chip."""
     if not len(left):
         return rects[:0]
     low = np.array([left.min(), bottom.min()] * 2)
@@ -23,8 +23,10 @@ def cut_to_windows(rects: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -
     return cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
 
 
-def touched(boxes: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> npt.NDArray[np.bool_]:
-    """Say which square windows any of the boxes overlaps, (n,) bool."""
+def find_touched_windows(
+    boxes: Int64s, left: Int64s, bottom: Int64s, size_dbu: int
+) -> npt.NDArray[np.bool_]:
+    """Return which square windows any of the boxes overlaps, (n,) bool."""
     found = np.zeros(len(left), bool)
     for x_min, y_min, x_max, y_max in boxes:
         found |= (
@@ -38,7 +40,7 @@ def touched(boxes: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -> npt.N
 
 @kernel
 def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
-    """List the rectangles by square bins of `pitch_dbu`.
+    """Sort rectangles into square bins of `pitch_dbu`; each is in every bin that it overlaps.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
                     if filling:
                         member[start[b]] = i
                     start[b] += 1
-        if filling:  # every start has moved to its bin's end: move them back
+        if filling:  # each start has advanced to the end of its bin: shift them back
             start[1:] = start[:-1].copy()
             start[0] = 0
         else:
@@ -81,27 +83,27 @@ def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
 
 
 @kernel
-def rects_in_window(
+def find_rects_in_window(
     rects: Int64s, bins: Bins, size_dbu: int, x_dbu: int, y_dbu: int, local: Int64s
 ) -> tuple[Int64s, int]:
-    """Write what a square window holds of each rectangle to the first rows of `local`.
+    """Write the rectangles of a square window, clipped to it, to the first rows of `local`.
 
     Parameters
     ----------
     rects : (r, 4) int64
     bins
-        `bin_rects` of them, of a pitch of one window.
+        `bin_rects` of them, with the pitch of a window.
     size_dbu, x_dbu, y_dbu : int
         Side and lower left corner of the window.
     local : (k, 4) int64
-        Made larger where it is too small.
+        Grown if it is too small.
 
     Returns
     -------
     local : (k, 4) int64
         In dbu from the window's corner.
     count : int
-        How many rows of it are written.
+        Number of rows written.
     """
     grid, start, member = bins
     count = 0
@@ -114,7 +116,7 @@ def rects_in_window(
             b = row * grid[2] + column
             for k in range(start[b], start[b + 1]):
                 r = rects[member[k]]
-                # A rectangle stands in every bin that it touches: it counts in the first.
+                # A rectangle is in every bin that it overlaps: take it from the first.
                 if max((r[0] - grid[0]) // size_dbu, column_0) != column or (
                     max((r[1] - grid[1]) // size_dbu, row_0) != row
                 ):
@@ -122,7 +124,7 @@ def rects_in_window(
                 x_min, y_min = max(r[0] - x_dbu, 0), max(r[1] - y_dbu, 0)
                 x_max, y_max = min(r[2] - x_dbu, size_dbu), min(r[3] - y_dbu, size_dbu)
                 if x_min < x_max and y_min < y_max:
-                    local = room(local, count)
+                    local = reserve_row(local, count)
                     local[count, 0], local[count, 1] = x_min, y_min
                     local[count, 2], local[count, 3] = x_max, y_max
                     count += 1

@@ -1,8 +1,8 @@
-"""What a file draws and places, as packed layers, boxes of shapes, or what ``hotscan info`` tells.
+"""Turn the elements of a file into packed layers, shape boxes, or the facts of ``hotscan info``.
 
 in: `Elements` of either format, and the top cell
 out: `PackedLayout`, boxes, `LayoutInfo` · unit: the file
-promise: the same region as the file draws; arrays stay folded
+promise: the same region as in the file; arrays stay folded
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from dataclasses import replace
 import numpy as np
 
 from stages.contracts import Int64s, Layer, PackedLayout
-from stages.layout.flatten import ShapesUnder, write_out_odd
+from stages.layout.flatten import Flattener, flatten_odd_references
 from stages.layout.gdsii.elements import REFERENCE, Elements
-from stages.layout.gdsii.pack import pack_elements, placed_by, placements_of
+from stages.layout.gdsii.pack import convert_references, find_placed_cells, pack_elements
 from stages.layout.info import (
     CONTEXT_CELL,
     EVERY_TOP,
     LayoutInfo,
     choose_top,
-    nine_digits,
     require_layers,
+    round_dbu,
 )
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
-from stages.layout.pack import children_first, placed_boxes
+from stages.layout.pack import compute_placed_boxes, order_children_first
 
 GAP_UM = 10
-"""Between top cells side by side."""
+"""Distance between top cells placed side by side."""
 
 OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn"))
 
 
-def layers_to_read(layers: Sequence[Layer], cell: str | None) -> tuple[Layer, ...] | None:
-    """Return the layers to read the elements of, each once; None is all.
+def choose_layers(layers: Sequence[Layer], cell: str | None) -> tuple[Layer, ...] | None:
+    """Return the layers to read, each once; None for all.
 
-    Top cells side by side stand apart by all that they draw, whatever is scanned.
+    Top cells are placed side by side by their extent on all layers, so those need all.
     """
     return None if cell == EVERY_TOP else tuple(dict.fromkeys(layers))
 
@@ -51,29 +51,29 @@ def assemble(
     Parameters
     ----------
     read
-        The layers that the elements were read of.
+        The layers that were read.
     layers, cell, warnings, limits
         As `stages.layout.builder.pack_layout` takes them.
     """
-    elements, top = _choose(elements, layers, cell)
-    order = children_first(top, placed_by(elements), elements.names.__getitem__)
-    quarters = write_out_odd(elements, frozenset(order))
-    order = children_first(top, placed_by(quarters), elements.names.__getitem__)
+    elements, top = _choose_top(elements, layers, cell)
+    order = order_children_first(top, find_placed_cells(elements), elements.names.__getitem__)
+    quarters = flatten_odd_references(elements, frozenset(order))
+    order = order_children_first(top, find_placed_cells(quarters), elements.names.__getitem__)
     packed = tuple(pack_elements(quarters, order, read.index(layer), limits) for layer in layers)
     return PackedLayout(
-        elements.names[top], nine_digits(elements.dbu_nm), tuple(layers), packed, tuple(warnings),
+        elements.names[top], round_dbu(elements.dbu_nm), tuple(layers), packed, tuple(warnings),
         elements.layers,
     )  # fmt: skip
 
 
-def shape_boxes_of(
+def compute_shape_boxes(
     elements: Elements, read: Sequence[Layer], layers: Sequence[Layer], cell: str | None
 ) -> list[Int64s]:
     """Return the box of each shape of each layer, (n, 4) in dbu; arguments as `assemble`."""
-    elements, top = _choose(elements, layers, cell)
+    elements, top = _choose_top(elements, layers, cell)
     found: list[list[Int64s]] = [[np.empty((0, 4), np.int64)] for _ in read]
-    for layer, corners, count in ShapesUnder(elements).walk(top):
-        boxes = _boxes(corners, count)
+    for layer, corners, count in Flattener(elements).walk(top):
+        boxes = _compute_boxes(corners, count)
         for number in np.unique(layer).tolist():
             found[number].append(boxes[(layer == number) & (count > 0)])
     every = [np.concatenate(boxes) for boxes in found]
@@ -83,19 +83,19 @@ def shape_boxes_of(
 def describe(
     elements: Elements, counts: Mapping[Layer, int], cells: int, warnings: Sequence[str] = ()
 ) -> LayoutInfo:
-    """Return cells, tops, layers with counts, extent and dbu of a file, read of all layers.
+    """Return cells, tops, layers with counts, extent and dbu of a file, all layers read.
 
     Parameters
     ----------
     counts
         Shapes as drawn.
     cells
-        Those of `elements` that are the file's own, the first.
+        Number of cells in the file; `elements` may list more, after these.
     """
-    tops, to_um = top_cells(elements), elements.dbu_nm / 1000
-    boxes = _cell_boxes(write_out_odd(elements)) * to_um
+    tops, to_um = find_top_cells(elements), elements.dbu_nm / 1000
+    boxes = _compute_cell_boxes(flatten_odd_references(elements)) * to_um
     return LayoutInfo(
-        dbu_nm=nine_digits(elements.dbu_nm),
+        dbu_nm=round_dbu(elements.dbu_nm),
         cells=elements.names[:cells],
         top_cells=tuple(elements.names[top] for top in tops),
         layers={str(layer): count for layer, count in sorted(counts.items())},
@@ -105,28 +105,32 @@ def describe(
     )
 
 
-def top_cells(elements: Elements) -> list[int]:
-    """Return the cells that no other cell places; the one of KLayout's context is none."""
-    placed = placed_by(elements)
+def find_top_cells(elements: Elements) -> list[int]:
+    """Return the cells that no other cell places, other than KLayout's context cell."""
+    placed = find_placed_cells(elements)
     context = [number for number, name in enumerate(elements.names) if name == CONTEXT_CELL]
-    inside = {child for owner, some in placed.items() if owner not in context for child in some}
+    inside = {
+        child for owner, children in placed.items() if owner not in context for child in children
+    }
     return [number for number in placed if number not in inside and number not in context]
 
 
-def _choose(elements: Elements, layers: Sequence[Layer], cell: str | None) -> tuple[Elements, int]:
-    """Return the elements, with a cell more where all tops are asked for, and the top's number."""
-    tops = top_cells(elements)
+def _choose_top(
+    elements: Elements, layers: Sequence[Layer], cell: str | None
+) -> tuple[Elements, int]:
+    """Return the elements, with one more cell if all tops are requested, and the top's number."""
+    tops = find_top_cells(elements)
     if cell == EVERY_TOP:
         require_layers(layers, elements.layers)
-        return _side_by_side(elements, tops), len(elements.names)
+        return _place_side_by_side(elements, tops), len(elements.names)
     name = choose_top(elements.names, [elements.names[top] for top in tops], cell)
     require_layers(layers, elements.layers)
     return elements, elements.names.index(name)
 
 
-def _side_by_side(elements: Elements, tops: Sequence[int]) -> Elements:
-    """Return the elements with a last cell that places all `tops` in a square grid."""
-    boxes = _cell_boxes(write_out_odd(elements))[list(tops)]
+def _place_side_by_side(elements: Elements, tops: Sequence[int]) -> Elements:
+    """Append a cell that places all `tops` in a square grid."""
+    boxes = _compute_cell_boxes(flatten_odd_references(elements))[list(tops)]
     pitch = int((boxes[:, 2:] - boxes[:, :2]).max(initial=0))
     pitch += round(GAP_UM * 1000 / elements.dbu_nm)
     columns = math.isqrt(max(len(tops) - 1, 0)) + 1
@@ -142,8 +146,8 @@ def _side_by_side(elements: Elements, tops: Sequence[int]) -> Elements:
     )
 
 
-def _boxes(points: Int64s, counts: Int64s) -> Int64s:
-    """Return the box of each shape, (n, 4); of one without corners, that of another."""
+def _compute_boxes(points: Int64s, counts: Int64s) -> Int64s:
+    """Return the box of each shape, (n, 4); arbitrary for a shape without corners."""
     starts = np.minimum(np.cumsum(counts) - counts, max(len(points) - 1, 0))
     if not len(points):
         return np.zeros((len(counts), 4), np.int64)
@@ -151,8 +155,8 @@ def _boxes(points: Int64s, counts: Int64s) -> Int64s:
     return np.concatenate((low, high), axis=1)
 
 
-def _cell_boxes(elements: Elements) -> Int64s:
-    """Return the box of each cell, (cells, 4) in dbu, zeros of an empty one; turns by quarters."""
+def _compute_cell_boxes(elements: Elements) -> Int64s:
+    """Return the box of each cell, (cells, 4) in dbu, zeros if empty; no odd turns."""
     cells = len(elements.names)
     low, high = np.full((cells, 2), 2**62), np.full((cells, 2), -(2**62))
 
@@ -162,19 +166,19 @@ def _cell_boxes(elements: Elements) -> Int64s:
 
     counts = np.diff(elements.point_start)
     drawn = counts > 0
-    widen(elements.shape[drawn, 0], _boxes(elements.point, counts)[drawn])
-    placed, owner = placements_of(elements.reference)
+    widen(elements.shape[drawn, 0], _compute_boxes(elements.point, counts)[drawn])
+    placed, owner = convert_references(elements.reference)
     placed_at = np.searchsorted(owner, np.arange(cells + 1))
-    children, done = placed_by(elements), np.zeros(cells, np.bool_)
+    children, done = find_placed_cells(elements), np.zeros(cells, np.bool_)
     for top in range(cells):
         if done[top]:
             continue
-        for cell in children_first(top, children, elements.names.__getitem__):
+        for cell in order_children_first(top, children, elements.names.__getitem__):
             if not done[cell]:
                 done[cell] = True
                 inside = placed[placed_at[cell] : placed_at[cell + 1]]
                 inside = inside[low[inside[:, 0], 0] <= high[inside[:, 0], 0]]
-                boxes = placed_boxes(np.concatenate((low, high), axis=1), inside)
+                boxes = compute_placed_boxes(np.concatenate((low, high), axis=1), inside)
                 widen(np.full(len(boxes), cell), boxes)
     boxes = np.concatenate((low, high), axis=1)
     boxes[low[:, 0] > high[:, 0]] = 0

@@ -1,14 +1,13 @@
-"""A layout file as packed arrays, hierarchy kept.
+"""Read a layout file into packed arrays, keeping its hierarchy.
 
 in       an uncompressed GDSII or OASIS file, the layers, the top cell
 out      `PackedLayout`: integer dbu, one `PackedLayer` per layer
 unit     the file
-promise  the same region as the file draws; arrays and repetitions stay folded, so that
-         3 million placed shapes need the room of the few that are drawn
+promise  the same region as in the file; arrays and repetitions stay folded, so that 3 million
+         placed shapes take the memory of the few that are drawn
 
-Both formats are read straight from their bytes, in a quarter of the time of making an object of
-each element. A GDSII stream has been checked by `stages.layout.gdsii.stream_check`; OASIS is
-checked as it is read.
+Both formats are read from their bytes without an object per element, in a quarter of the time. A
+GDSII stream must have passed `stages.layout.gdsii.stream_check`; OASIS is checked as it is read.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from pathlib import Path
 import numpy as np
 
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout
-from stages.layout.assemble import assemble, describe, layers_to_read, shape_boxes_of
+from stages.layout.assemble import assemble, choose_layers, compute_shape_boxes, describe
 from stages.layout.gdsii.elements import read_elements
 from stages.layout.gdsii.grammar import SMALL_LIBRARY
 from stages.layout.info import LayoutInfo
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
-from stages.layout.oasis.pack import describe_oasis, oasis_boxes, pack_oasis
+from stages.layout.oasis.pack import describe_oasis, pack_oasis, read_oasis_boxes
 
 
 def describe_layout(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> LayoutInfo:
     """Return cells, tops, layers with counts, extent and dbu of an uncompressed file."""
-    data = _bytes_of(path)
+    data = _map_bytes(path)
     if _is_oasis(data):
         return describe_oasis(data, limits)
     elements = read_elements(data, None)
@@ -52,7 +51,7 @@ def pack_layout(
     cell : str or None
         The top cell; None takes the only one, `EVERY_TOP` all.
     limits : ReadLimits
-        What the file may ask.
+        Limits on the contents of the file.
 
     Raises
     ------
@@ -61,32 +60,34 @@ def pack_layout(
     LayoutError
         The file cannot be read, or a cell contains itself.
     """
-    data = _bytes_of(path)
+    data = _map_bytes(path)
     if _is_oasis(data):
         return pack_oasis(data, layers, cell, limits)
-    elements = read_elements(data, layers_to_read(layers, cell), extent_mm=limits.extent_mm)
-    read = layers_to_read(layers, cell) or elements.layers
+    elements = read_elements(data, choose_layers(layers, cell), extent_mm=limits.extent_mm)
+    read = choose_layers(layers, cell) or elements.layers
     return assemble(elements, read, layers, cell, (), limits)
 
 
-def shape_boxes(
+def read_shape_boxes(
     path: Path, layers: Sequence[Layer], cell: str | None, limits: ReadLimits = DEFAULT_LIMITS
 ) -> list[Int64s]:
     """Return the box of each shape of each layer, (n, 4) in dbu; arguments as `pack_layout`."""
-    data = _bytes_of(path)
+    data = _map_bytes(path)
     if _is_oasis(data):
-        return oasis_boxes(data, layers, cell, limits)
-    elements = read_elements(data, layers_to_read(layers, cell))
-    return shape_boxes_of(elements, layers_to_read(layers, cell) or elements.layers, layers, cell)
+        return read_oasis_boxes(data, layers, cell, limits)
+    elements = read_elements(data, choose_layers(layers, cell))
+    return compute_shape_boxes(
+        elements, choose_layers(layers, cell) or elements.layers, layers, cell
+    )
 
 
 def load_kernels() -> None:
-    """Load what `pack_layout` runs, which takes a second at its first call."""
+    """Load the kernels of `pack_layout`, whose first call takes a second."""
     data = np.frombuffer(SMALL_LIBRARY, np.uint8)
     assemble(read_elements(data, (Layer(0, 0),)), (Layer(0, 0),), (Layer(0, 0),), None)
 
 
-def _bytes_of(path: Path) -> Bytes:
+def _map_bytes(path: Path) -> Bytes:
     data: Bytes = np.memmap(path, np.uint8, "r").view(np.ndarray)
     return data
 

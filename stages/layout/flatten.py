@@ -1,8 +1,8 @@
-"""Cells written out where a reference turns them by no whole quarter, or magnifies them.
+"""Flatten references at odd angles or with a magnification.
 
 in: `Elements`, a cell, a turn · out: the corners of every shape under the cell, turned, in dbu
-unit: one placed cell · promise: each corner is turned once, by all that is above it, and rounded
-once; half a dbu goes away from zero
+unit: one placed cell · promise: each corner is transformed once, by the product of all turns above
+it, and rounded once, half a dbu away from zero
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from stages.geometry.window_query import TURN_MATRIX
 from stages.layout.gdsii.elements import REFERENCE, Elements
 
 MOST_CORNERS = 50_000_000
-"""Corners that references at odd angles may write out: 1 GB; a mask at 45 degrees has few."""
+"""Most corners that odd references may be flattened to: 1 GB; a mask at 45 degrees has few."""
 
 OWNER, CELL, TURN, X = (REFERENCE.index(name) for name in ("owner", "cell", "turn", "x"))
-UNTURNED = np.eye(2)
+IDENTITY = np.eye(2)
 _FAR = 2.0**40  # dbu
 
 
-def write_out_odd(elements: Elements, cells: Collection[int] | None = None) -> Elements:
-    """Return elements of which every reference turns by quarters: what others place is written out.
+def flatten_odd_references(elements: Elements, cells: Collection[int] | None = None) -> Elements:
+    """Replace the references at odd angles or magnified by the shapes that they place.
 
     Parameters
     ----------
     cells
-        Those of which the shapes are needed; None is all.
+        Cells whose shapes are needed; None for all.
 
     Raises
     ------
@@ -42,15 +42,15 @@ def write_out_odd(elements: Elements, cells: Collection[int] | None = None) -> E
     is_odd = elements.reference[:, TURN] < 0
     if not is_odd.any():
         return elements
-    reached, points, shapes = ShapesUnder(elements), [elements.point], [elements.shape]
+    flattener, points, shapes = Flattener(elements), [elements.point], [elements.shape]
     counts = [np.diff(elements.point_start)]
     for reference in elements.reference[is_odd]:
         owner = int(reference[OWNER])
         if reference[CELL] < 0 or (cells is not None and owner not in cells):
             continue
-        matrix = _matrix(int(reference[TURN]), elements.odd)
-        for place in reached.copies(reference):
-            for layer, corners, count in reached.walk(int(reference[CELL]), matrix, place):
+        matrix = _compute_matrix(int(reference[TURN]), elements.odd)
+        for place in flattener.compute_places(reference):
+            for layer, corners, count in flattener.walk(int(reference[CELL]), matrix, place):
                 points.append(corners)
                 counts.append(count)
                 shapes.append(np.stack((np.full(len(layer), owner), layer), axis=1))
@@ -63,8 +63,8 @@ def write_out_odd(elements: Elements, cells: Collection[int] | None = None) -> E
     )
 
 
-class ShapesUnder:
-    """The shapes under cells, however turned; counts the corners that it has written out."""
+class Flattener:
+    """Yields the shapes under cells, at any turn; counts the corners against `MOST_CORNERS`."""
 
     def __init__(self, elements: Elements) -> None:
         owners = np.arange(len(elements.names) + 1)
@@ -74,9 +74,9 @@ class ShapesUnder:
         self._left = MOST_CORNERS
 
     def walk(
-        self, cell: int, matrix: Floats = UNTURNED, place: Sequence[float] | Floats = (0.0, 0.0)
+        self, cell: int, matrix: Floats = IDENTITY, place: Sequence[float] | Floats = (0.0, 0.0)
     ) -> Iterator[tuple[Int64s, Int64s, Int64s]]:
-        """Yield, cell by cell, the layers of shapes, their corners and how many each has."""
+        """Yield per cell the layers of its shapes, their corners, and the corners per shape."""
         elements, stack = self._elements, [(cell, matrix, np.array([place], float))]
         while stack:
             cell, matrix, places = stack.pop()
@@ -87,16 +87,20 @@ class ShapesUnder:
                 corners = elements.point[starts[0] : starts[-1]] @ matrix.T
                 every = (places[:, None] + corners).reshape(-1, 2)
                 layers, counts = elements.shape[first:last, 1], np.diff(starts)
-                yield np.tile(layers, len(places)), _rounded(every), np.tile(counts, len(places))
+                yield (
+                    np.tile(layers, len(places)),
+                    _round_points(every),
+                    np.tile(counts, len(places)),
+                )
             placed = elements.reference[slice(*self._reference_at[cell : cell + 2])]
             for reference in placed[placed[:, CELL] >= 0][::-1]:  # the first is popped first
-                inner = matrix @ _matrix(int(reference[TURN]), elements.odd)
-                copies = self.copies(reference) @ matrix.T
+                inner = matrix @ _compute_matrix(int(reference[TURN]), elements.odd)
+                copies = self.compute_places(reference) @ matrix.T
                 self._spend(len(places) * len(copies), cell)
                 under = (places[:, None] + copies).reshape(-1, 2)
                 stack.append((int(reference[CELL]), inner, under))
 
-    def copies(self, reference: Int64s) -> Floats:
+    def compute_places(self, reference: Int64s) -> Floats:
         """Return the place of each copy of a reference, (n, 2)."""
         columns, rows = int(reference[5]), int(reference[6])
         self._spend(columns * rows, int(reference[CELL]))
@@ -115,7 +119,7 @@ class ShapesUnder:
             )
 
 
-def _matrix(turn: int, odd: Floats) -> Floats:
+def _compute_matrix(turn: int, odd: Floats) -> Floats:
     if turn >= 0:
         return TURN_MATRIX[turn].reshape(2, 2).astype(float)
     scale, angle, mirrored = odd[-1 - turn].tolist()
@@ -124,8 +128,8 @@ def _matrix(turn: int, odd: Floats) -> Floats:
     return np.array([[cosine, -sine * sign], [sine, cosine * sign]])
 
 
-def _rounded(points: Floats) -> Int64s:
-    # 1e-6 swallows float noise, so that a half that was meant goes where a half goes.
-    bounded = np.clip(points, -_FAR, _FAR)  # past the 32 bits that a packed layer refuses
+def _round_points(points: Floats) -> Int64s:
+    # 1e-6 absorbs float noise, so that a nominal half is rounded as one.
+    bounded = np.clip(points, -_FAR, _FAR)  # past 32 bits, which a packed layer refuses
     bounded += np.copysign(0.5 + 1e-6, bounded)
     return bounded.astype(np.int64)  # towards zero

@@ -1,4 +1,4 @@
-"""What a layout file holds, and which of its cells and layers a scan takes."""
+"""The contents of a layout file, and the choice of its top cell and layers."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from stages.contracts import Layer
 from stages.errors import ConfigError
 
 EVERY_TOP = "*"
-"""Stands for all top cells side by side: files of cut-out clips have thousands of them."""
+"""Selects all top cells, side by side: files of clips have thousands of them."""
 
 CONTEXT_CELL = "$$$CONTEXT_INFO$$$"
-"""Where KLayout keeps the parameters of its cells: it places them all, and draws nothing."""
+"""Cell in which KLayout keeps cell parameters: it places all cells and draws nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayoutInfo:
-    """What ``hotscan info`` tells of a file."""
+    """The facts that ``hotscan info`` prints of a file."""
 
     dbu_nm: float
     """Database unit, in nm."""
     cells: tuple[str, ...]
-    """Names of all cells."""
+    """Names of all cells, in the order of the file."""
     top_cells: tuple[str, ...]
     """Cells that no other cell places."""
     layers: dict[str, int]
@@ -32,24 +32,24 @@ class LayoutInfo:
     extents_um: dict[str, tuple[float, float, float, float]]
     """Box of each top cell, all layers, in um."""
     warnings: tuple[str, ...] = ()
-    """What the reader noticed, in words for the user."""
+    """Messages for the user about harmless faults."""
 
 
 def choose_top(names: Sequence[str], tops: Sequence[str], name: str | None) -> str:
-    """Return the cell of that name, and with no name the only top cell.
+    """Return the cell called `name`, or with None the only top cell.
 
     Raises
     ------
     ConfigError
-        There is no such cell, or there are several and none was named; it lists them.
+        There is no such cell, or several top cells and no name; the message lists them.
     """
     if name is not None:
         if name not in names:
-            raise ConfigError(f"there is no cell {name!r}; cells are {_listed(names)}")
+            raise ConfigError(f"there is no cell {name!r}; cells are {_join_names(names)}")
         return name
     if len(tops) != 1:
         raise ConfigError(
-            f"the layout has {len(tops)} top cells; choose one with --cell: {_listed(tops)}"
+            f"the layout has {len(tops)} top cells; choose one with --cell: {_join_names(tops)}"
         )
     return tops[0]
 
@@ -60,7 +60,7 @@ def require_layers(layers: Sequence[Layer], present: Sequence[Layer]) -> None:
     Raises
     ------
     ConfigError
-        It lists those that are there.
+        The message lists the layers of the file.
     """
     missing = ", ".join(str(layer) for layer in layers if layer not in present)
     if missing:
@@ -68,12 +68,12 @@ def require_layers(layers: Sequence[Layer], present: Sequence[Layer]) -> None:
         raise ConfigError(f"the layout has no layer {missing}; layers present: {names or 'none'}")
 
 
-def nine_digits(dbu_nm: float) -> float:
-    """Return a database unit without float noise: 1e-9 / 1e-9 is not 1 in every file."""
+def round_dbu(dbu_nm: float) -> float:
+    """Round a database unit to nine digits: 1e-9 / 1e-9 is not exactly 1 in every file."""
     return float(f"{dbu_nm:.9g}")
 
 
-def _listed(names: Iterable[str], most: int = 20) -> str:
+def _join_names(names: Iterable[str], most: int = 20) -> str:
     names = sorted(set(names))
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,4 +1,4 @@
-"""What a layout may ask of its reader before it is refused."""
+"""Limits past which a layout file is refused."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
-    """Bounds on what a file may hold; all hold for the layers that are read."""
+    """Limits on the contents of a file, on the layers that are read."""
 
     extent_mm: float = 100.0
-    """Longest side of a shape and of the layout, in mm; a reticle field has 33."""
+    """Longest side of a shape and of the layout, in mm; a reticle field is 33 mm."""
     unpacked_bytes: int = 64 << 30
     """Largest size after decompression, in bytes."""
     shapes_per_um2: float = 10_000.0
-    """Most shapes per square um, arrays written out, of what places over 10 million; vias at the
-    pitch of a 7 nm process are some 800."""
+    """Most shapes per square um, arrays flattened, in a placement of over 10 million; vias at the
+    pitch of a 7 nm process come to some 800."""
 
 
 MOST_SHAPES_ANYWHERE = 10_000_000
-"""So many shapes are placed however dense they are."""
+"""A placement of up to this many shapes is accepted at any density."""
 DEFAULT_LIMITS = ReadLimits()

@@ -1,4 +1,4 @@
-"""Cells put together into the flat arrays of one layer, children before parents."""
+"""Build the flat arrays of one layer from its cells, children before parents."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy.typing as npt
 from stages.compiled import kernel
 from stages.contracts import Int32s, Int64s, PackedLayer
 from stages.errors import LayoutError
-from stages.geometry.window_query import turned_box
+from stages.geometry.window_query import turn_box
 from stages.layout.limits import MOST_SHAPES_ANYWHERE
-from stages.layout.spatial_index import node_boxes, spatial_order
+from stages.layout.spatial_index import compute_node_boxes, sort_spatially
 
 INT32_MAX = 2**31 - 1
 
@@ -26,10 +26,10 @@ NO_PLACEMENTS = np.empty((0, len(PLACEMENT)), np.int64)
 Cell = TypeVar("Cell", int, str)
 
 
-def children_first(
+def order_children_first(
     top: Cell, placed: Mapping[Cell, Sequence[Cell]], name_of: Callable[[Cell], str]
 ) -> list[Cell]:
-    """Return the cells under `top`, each after all that it places, `top` last.
+    """Return the cells under `top`, each after all its children, `top` last.
 
     Raises
     ------
@@ -57,8 +57,8 @@ def children_first(
     return list(done)
 
 
-def copies_at(child: npt.ArrayLike, turn: npt.ArrayLike, places: Int64s) -> Int64s:
-    """Return the placements of single copies, cell and turn of each or of all."""
+def place_copies(child: npt.ArrayLike, turn: npt.ArrayLike, places: Int64s) -> Int64s:
+    """Return placements of single copies; `child` and `turn` are one value, or one per copy."""
     rows = np.zeros((len(places), len(PLACEMENT)), np.int64)
     rows[:, 0], rows[:, 1], rows[:, 2:4], rows[:, 4:6] = child, turn, places, 1
     return rows
@@ -70,12 +70,12 @@ class LayerBuilder:
     Parameters
     ----------
     most_per_dbu2
-        Most shapes per square dbu, of a placement that stands for over `MOST_SHAPES_ANYWHERE`.
+        Most shapes per square dbu in a placement of over `MOST_SHAPES_ANYWHERE`.
     """
 
     def __init__(self, most_per_dbu2: float = math.inf) -> None:
         self.most_per_dbu2 = most_per_dbu2
-        self.shapes: list[float] = []  # under each cell, arrays written out
+        self.shapes: list[float] = []  # under each cell, arrays flattened
         self.cell_box = np.empty((1024, 4), np.int64)
         self.names: list[str] = []
         self.item_box: list[Int32s] = []
@@ -91,12 +91,12 @@ class LayerBuilder:
         Raises
         ------
         LayoutError
-            A coordinate passes 32 bits, or a placement stands for too many shapes.
+            A coordinate passes 32 bits, or a placement is too dense.
         """
         polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
         slanted = np.array(polygon_boxes, np.int64).reshape(-1, 4)
-        placed = placed_boxes(self.cell_box, placements)
-        below = self._shapes_placed(name, placements, placed)
+        placed = compute_placed_boxes(self.cell_box, placements)
+        below = self._count_placed_shapes(name, placements, placed)
         boxes = np.concatenate((rects, slanted, placed))
         refs = np.concatenate(
             [
@@ -105,17 +105,12 @@ class LayerBuilder:
                 self.placed + np.arange(len(placements)),
             ]
         )
-        order = spatial_order(boxes)
+        order = sort_spatially(boxes)
         boxes = boxes[order]
-        reach = max(_reach(boxes), _reach(placements[:, 2:4]))
-        if reach > INT32_MAX:
-            raise LayoutError(
-                f"cell {name!r} reaches to {reach} dbu; coordinates must stay "
-                f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
-            )
+        _check_reach(name, max(_find_reach(boxes), _find_reach(placements[:, 2:4])))
         self.item_box.append(boxes.astype(np.int32))
         self.item_ref.append(refs[order].astype(np.int32))
-        self.node_box.append(node_boxes(boxes).astype(np.int32))
+        self.node_box.append(compute_node_boxes(boxes).astype(np.int32))
         self.polygons.extend(polygons)
         self.placements.append(placements.astype(np.int32))
         self.placed += len(placements)
@@ -130,8 +125,8 @@ class LayerBuilder:
             boxes[:, 2:].max(0, out=self.cell_box[number, 2:])
         return number
 
-    def _shapes_placed(self, name: str, placements: Int64s, boxes: Int64s) -> float:
-        """Return how many shapes placements stand for; refuse those that lie too dense."""
+    def _count_placed_shapes(self, name: str, placements: Int64s, boxes: Int64s) -> float:
+        """Return the number of shapes under placements; refuse placements that are too dense."""
         if not len(placements):
             return 0.0
         shapes = np.array(self.shapes)[placements[:, 0]] * placements[:, 4:6].prod(axis=1)
@@ -147,18 +142,18 @@ class LayerBuilder:
             )
         return float(shapes.sum())
 
-    def packed(self) -> PackedLayer:
+    def build(self) -> PackedLayer:
         """Return all cells as flat arrays."""
         points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
         placements = np.concatenate(self.placements)
         return PackedLayer(
-            item_start=starts_of(self.item_box),
+            item_start=compute_starts(self.item_box),
             item_box=np.concatenate(self.item_box),
             item_ref=np.concatenate(self.item_ref),
-            node_start=starts_of(self.node_box),
+            node_start=compute_starts(self.node_box),
             node_box=np.concatenate(self.node_box),
             point=points.astype(np.int32),
-            point_start=starts_of(self.polygons),
+            point_start=compute_starts(self.polygons),
             inst_cell=placements[:, 0].copy(),
             inst_turn=placements[:, 1].astype(np.uint8),
             inst_place=placements[:, 2:].copy(),
@@ -166,9 +161,17 @@ class LayerBuilder:
         )
 
 
+def _check_reach(name: str, reach_dbu: int) -> None:
+    if reach_dbu > INT32_MAX:
+        raise LayoutError(
+            f"cell {name!r} reaches to {reach_dbu} dbu; coordinates must stay "
+            f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
+        )
+
+
 @kernel
-def _reach(coordinates: Int64s) -> int:
-    """Return the largest absolute coordinate, 0 of none."""
+def _find_reach(coordinates: Int64s) -> int:
+    """Return the largest absolute coordinate, 0 if there are none."""
     reach = np.int64(0)
     for row in range(coordinates.shape[0]):
         for column in range(coordinates.shape[1]):
@@ -177,12 +180,12 @@ def _reach(coordinates: Int64s) -> int:
 
 
 @kernel
-def placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
-    """Return the box that all copies of each placement fill, (n, 4)."""
+def compute_placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
+    """Return the box around all copies of each placement, (n, 4)."""
     boxes = np.empty((len(placements), 4), np.int64)
     for number in range(len(placements)):
         cell, turn, x, y, columns, rows, u_x, u_y, v_x, v_y = placements[number]
-        boxes[number] = turned_box(cell_box[cell], turn, x, y)
+        boxes[number] = turn_box(cell_box[cell], turn, x, y)
         for axis, u, v in ((0, u_x, v_x), (1, u_y, v_y)):
             for far in ((columns - 1) * u, (rows - 1) * v):
                 boxes[number, axis] += min(far, 0)
@@ -190,6 +193,6 @@ def placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
     return boxes
 
 
-def starts_of(parts: Sequence[npt.NDArray[Any]]) -> Int64s:
-    """Return where each part begins once they are put together, and where the last ends."""
+def compute_starts(parts: Sequence[npt.NDArray[Any]]) -> Int64s:
+    """Return the offset of each part in their concatenation, and its length."""
     return np.concatenate(([0], np.cumsum([len(part) for part in parts], dtype=np.int64)))

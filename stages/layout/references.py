@@ -1,6 +1,6 @@
-"""What the cells of a file place: checked before anything follows it, in any format.
+"""Check the references of a file, of either format, before anything follows them.
 
-in: for each cell, which cells it places, and the byte at which it first does
+in: for each cell, the cells that it places, and the byte of the first reference
 out: a warning, or `LayoutError` · unit: the file
 """
 
@@ -12,11 +12,11 @@ from graphlib import CycleError, TopologicalSorter
 from stages.errors import LayoutError
 
 LEVELS = 1000
-"""Deepest hierarchy that is read: real ones stay under 50, and readers recurse."""
+"""Deepest hierarchy allowed: real ones stay under 50, and other readers recurse."""
 
 
-def escaped(name: bytes) -> str:
-    r"""Return a name as text: what is not UTF-8, or does not print, as its bytes.
+def escape_name(name: bytes) -> str:
+    r"""Return a name as text, with bytes escaped that are not UTF-8 or not printable.
 
     Examples
     --------
@@ -27,13 +27,13 @@ def escaped(name: bytes) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def shown(name: bytes) -> str:
-    """Return a name as messages quote it."""
-    return "'" + escaped(name.rstrip(b"\0")) + "'"
+def quote_name(name: bytes) -> str:
+    """Return a name quoted for a message."""
+    return "'" + escape_name(name.rstrip(b"\0")) + "'"
 
 
 def drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
-    """Forget the references to what is not in the file, and return the warning for them."""
+    """Drop the references to cells that are not in the file; return a warning if there are any."""
     absent: dict[bytes, int] = {}
     for children in placed.values():
         for name in [name for name in children if name not in placed]:
@@ -41,9 +41,11 @@ def drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:
     if not absent:
         return []
     first = sorted(absent, key=lambda name: absent[name])
-    some = ", ".join(shown(name) for name in first[:5])
+    shown = ", ".join(quote_name(name) for name in first[:5])
     more = f" and {len(first) - 5} more" * (len(first) > 5)
-    return [f"not in the file, so left out: {some}{more} (first placed at byte {absent[first[0]]})"]
+    return [
+        f"not in the file, so left out: {shown}{more} (first placed at byte {absent[first[0]]})"
+    ]
 
 
 def check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
@@ -52,7 +54,7 @@ def check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
     Raises
     ------
     LayoutError
-        It names the cells.
+        The message names the cells.
     """
     levels: dict[bytes, int] = {}
     try:
@@ -60,10 +62,11 @@ def check_depth(placed: dict[bytes, dict[bytes, int]]) -> None:
             levels[name] = 1 + max((levels[child] for child in placed[name]), default=0)
     except CycleError as error:
         ring: list[bytes] = error.args[1][::-1]
-        at, around = placed[ring[0]][ring[1]], " -> ".join(shown(name) for name in ring)
+        at, around = placed[ring[0]][ring[1]], " -> ".join(quote_name(name) for name in ring)
         raise LayoutError(f"byte {at}: structures contain themselves: {around}") from None
     deepest = max(levels, key=levels.__getitem__, default=b"")
     if levels.get(deepest, 0) > LEVELS:
         raise LayoutError(
-            f"structure {shown(deepest)} is {levels[deepest]} levels deep; the limit is {LEVELS}"
+            f"structure {quote_name(deepest)} is {levels[deepest]} levels deep; the limit is "
+            f"{LEVELS}"
         )

@@ -1,4 +1,4 @@
-"""Spatial order and node boxes of a cell's items, as `PackedLayer` describes them."""
+"""Spatial index of a cell's items: their order and the node boxes of `PackedLayer`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from stages.geometry.window_query import FANOUT
 
 
 @kernel
-def spatial_order(boxes: Int64s) -> Int64s:
-    """Return the order that puts neighbours together: strips in x, within a strip by y.
+def sort_spatially(boxes: Int64s) -> Int64s:
+    """Return an order in which neighbours are close: strips in x, by y within a strip.
 
     Sort-Tile-Recursive packing (Leutenegger, Lopez, Edgington: "STR: a simple and efficient
     algorithm for R-tree packing", ICDE 1997).
@@ -30,8 +30,8 @@ def spatial_order(boxes: Int64s) -> Int64s:
 
 
 @kernel
-def node_boxes(boxes: Int64s) -> Int64s:
-    """Return the boxes of all nodes over ordered item boxes, level after level, lowest first."""
+def compute_node_boxes(boxes: Int64s) -> Int64s:
+    """Return the node boxes over sorted item boxes, level by level, lowest first."""
     count, level = 0, len(boxes)
     while level > FANOUT:
         level = (level + FANOUT - 1) // FANOUT

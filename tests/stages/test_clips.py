@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.passes.job import Cut
+from pipeline.passes.job import CutSettings
 from stages.clips import (
     RULES,
     SamplingLimits,
@@ -99,7 +99,7 @@ class TestCut:
     ) -> None:
         """Cores of 100 every 90 include 720 to 820: centred outside an area from 800."""
         area = Box(x, y, x + side, y + side)
-        cut = Cut(
+        cut = CutSettings(
             run=Path("run"), spec=RasterSpec(5.0, 40, 20), pixel_dbu=5, core_dbu=100,
             symmetries=8, tile_dbu=100 * tile_cores, stride_dbu=stride, limits=None, area=area,
             excluded=0,

@@ -19,7 +19,7 @@ from numba.core.dispatcher import Dispatcher
 
 import stages
 from stages import compiled
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 
 CALLER = """
 from stages.compiled import kernel
@@ -94,12 +94,15 @@ def test_one_process_at_a_time_saves(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
     def save(self: object, sig: object, data: object) -> None:
-        with Path(room._cache.cache_path, "lock").open("w") as lock, pytest.raises(BlockingIOError):
+        with (
+            Path(reserve_row._cache.cache_path, "lock").open("w") as lock,
+            pytest.raises(BlockingIOError),
+        ):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         tried.append(sig)
 
     monkeypatch.setattr(caching.FunctionCache, "_save_overload", save)
-    room._cache.save_overload("a signature", "its kernel")
+    reserve_row._cache.save_overload("a signature", "its kernel")
     assert tried == ["a signature"]
 
 

@@ -7,7 +7,7 @@ import pytest
 import shapely
 
 from stages.contracts import Shapes
-from stages.geometry.windows import touched
+from stages.geometry.windows import find_touched_windows
 from stages.raster import draw_clips
 
 Corners = list[tuple[int, int]]
@@ -93,11 +93,11 @@ def test_a_picture_is_the_same_from_any_window(angled: bool) -> None:
     half = clip_px // 2 * pixel_dbu
     for n in range(len(x)):
         low = np.array([x[n] - half]), np.array([y[n] - half])
-        near = [rect for rect in layer.rects if touched(rect[None], *low, 2 * half)[0]]
+        near = [rect for rect in layer.rects if find_touched_windows(rect[None], *low, 2 * half)[0]]
         reaching = [
             [tuple(corner) for corner in polygon.tolist()]
             for polygon, box in zip(polygons, boxes, strict=True)
-            if touched(box[None], *low, 2 * half)[0]
+            if find_touched_windows(box[None], *low, 2 * half)[0]
         ]
         small = shapes_of(np.array(near[::-1]), reaching[::-1])
         np.testing.assert_array_equal(draw([small], x[n], y[n], clip_px, pixel_dbu), together[n])
@@ -132,7 +132,12 @@ def test_a_polygon_without_area_draws_nothing(corners: Corners) -> None:
 def test_touching_is_not_overlapping() -> None:
     boxes = np.array([[0, 0, 10, 10]])
     left = np.array([-5, -4, 9, 10])
-    assert touched(boxes, left, np.zeros(4, np.int64), 5).tolist() == [False, True, True, False]
+    assert find_touched_windows(boxes, left, np.zeros(4, np.int64), 5).tolist() == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_no_clips_no_pictures() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import klayout.db as kdb
 
 from stages.contracts import Box, PackedLayer
-from stages.geometry.window_query import polygons_of, query
+from stages.geometry.window_query import query, split_polygons
 
 EVERYWHERE = Box(-(2**31), -(2**31), 2**31, 2**31)
 
@@ -15,7 +15,7 @@ def region_of(packed: PackedLayer, window: Box = EVERYWHERE) -> kdb.Region:
     shapes, drawn = query(packed, window), kdb.Region()
     for rect in shapes.rects.tolist():
         drawn.insert(kdb.Box(*rect))
-    for corners in polygons_of(shapes):
+    for corners in split_polygons(shapes):
         drawn.insert(kdb.Polygon([kdb.Point(*corner) for corner in corners.tolist()]))
     return drawn.merged()
 

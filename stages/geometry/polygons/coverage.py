@@ -1,14 +1,14 @@
 """Exact area coverage of polygons of any angle, united with rectangles.
 
 in       indexed outlines and disjoint rectangles of a layer, square windows
-out      the pictures of those windows that a polygon reaches into
-promise  a polygon covers where its winding is not zero, shapes cover together what any of them
-         does; each pixel is right to half a grey level; a picture depends on the edges in and
-         left of its window alone, to the byte, not on their order
+out      the pictures of the windows that a polygon reaches into
+promise  non-zero winding fills a polygon, overlapping shapes count once; a pixel is exact to half a
+         grey level; a picture depends only on the edges in and left of its window, to the byte, not
+         on their order
 
-A row of pixels is cut into bands in which no edge begins or ends. In a band the sides, sorted by
-x, are crossed from the left. Where the region begins or ends at one, that is noted, and the area
-to its right is added once this changes or the row ends. Sides that cross each other are cut.
+A row of pixels is cut into bands in which no edge starts or ends. In a band the sides, sorted by x,
+are crossed from the left. If the region starts or ends at a side, that is noted, and the area to
+its right is added when this changes or the row ends. Sides that cross each other are cut.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 from stages.geometry.polygons.crossings import (
     EDGE,
     HIGH,
@@ -32,25 +32,25 @@ from stages.geometry.polygons.crossings import (
 from stages.geometry.polygons.outlines import Outlines, find_edges_in_window
 from stages.geometry.polygons.pixel_row import Canvas, add_side, make_canvas, write_row
 from stages.geometry.union import sweep
-from stages.geometry.windows import bin_rects, rects_in_window
+from stages.geometry.windows import bin_rects, find_rects_in_window
 
 TURN, SINCE_Y, SINCE_X = 0, 1, 2
-"""Columns of notes on edges, (n, 3): 1 where the region begins there, -1 where it ends, 0 where
-neither; and since which place on the edge, up to which the area is added when that changes."""
+"""Columns of notes on edges, (n, 3): 1 if the region starts at the edge, -1 if it ends, 0 if
+neither; and the place on the edge since which that holds."""
 
 
 @kernel
 def draw_slanted(
     pictures: Bytes, outlines: Outlines, rects: Int64s, left: Int64s, bottom: Int64s, pixel_dbu: int
 ) -> None:
-    """Draw anew the windows in which a polygon covers anything.
+    """Redraw the windows in which a polygon covers anything.
 
     Parameters
     ----------
     pictures : (n, size, size) uint8
-        Drawn already from `rects` (`stages.geometry.coverage.draw_windows`).
+        As drawn from `rects` by `stages.geometry.coverage.draw_windows`.
     rects : (r, 4) int64
-        Disjoint rectangles in dbu, all that touch any of the windows.
+        Disjoint rectangles in dbu: all that overlap any window.
     left, bottom : (n,) int64
         Lower left corners of the windows.
     pixel_dbu : int
@@ -63,7 +63,7 @@ def draw_slanted(
         edges, count, polygons = find_edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
         if not count:
             continue
-        local, held = rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
+        local, held = find_rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
         edges, count = _add_rects(local[:held], edges, count, polygons)
         _draw_edges(edges[:count], polygons + 1, pixel_dbu, pictures[n])
 
@@ -71,7 +71,7 @@ def draw_slanted(
 @kernel
 def _add_rects(rects: Int64s, edges: Int64s, count: int, number: int) -> tuple[Int64s, int]:
     """Append the sides of a window's rectangles, as one more polygon."""
-    if len(rects) > 1:  # where they are cut depends on what lies outside: cut them again
+    if len(rects) > 1:  # their cuts depend on what lies outside the window: merge again
         sides = np.empty((2 * len(rects), 4), np.int64)
         for i in range(len(rects)):
             for side in range(2):
@@ -81,7 +81,7 @@ def _add_rects(rects: Int64s, edges: Int64s, count: int, number: int) -> tuple[I
         rects = sweep(sides, 0)[0]
     for i in range(len(rects)):
         for side in range(2):
-            edges = room(edges, count)
+            edges = reserve_row(edges, count)
             edges[count, 0] = edges[count, 2] = rects[i, 2 * side]
             edges[count, 1], edges[count, 3] = rects[i, 1], rects[i, 3]
             edges[count, 4], edges[count, 5] = 1 - 2 * side, number
@@ -91,7 +91,7 @@ def _add_rects(rects: Int64s, edges: Int64s, count: int, number: int) -> tuple[I
 
 @kernel
 def _draw_edges(edges: Int64s, polygons: int, pixel_dbu: int, picture: Bytes) -> None:
-    """Draw a window from its edges (`stages.geometry.polygons.outlines.find_edges_in_window`)."""
+    """Draw a window from its edges, as `find_edges_in_window` returns them."""
     size_px, canvas = len(picture), make_canvas(pixel_dbu, len(picture))
     winding = np.zeros(polygons + 1, np.int64)
     sides, notes = np.empty((len(edges), 3)), np.zeros((len(edges), 3))
@@ -116,7 +116,7 @@ def _draw_edges(edges: Int64s, polygons: int, pixel_dbu: int, picture: Bytes) ->
 def _drop_sides(
     edges: Int64s, notes: Floats, sides: Floats, active: int, y: int, canvas: Canvas
 ) -> int:
-    """Drop the sides that end at `y`, carry on the others; return how many these are."""
+    """Drop the sides that end at `y`, raise the others to it; return how many are left."""
     kept = 0
     for k in range(active):
         i = int(sides[k, EDGE])
@@ -132,7 +132,7 @@ def _drop_sides(
 def _add_sides(
     edges: Int64s, sides: Floats, active: int, order: Int64s, at: int, y: int
 ) -> tuple[int, int]:
-    """Add the sides that begin at `y`; return how many there are, and where `order` goes on."""
+    """Add the sides that start at `y`; return their new number, and the next index of `order`."""
     before = active
     while at < len(order) and edges[order[at], 1] <= y:
         i = order[at]
@@ -140,7 +140,7 @@ def _add_sides(
             sides[active, LOW], sides[active, EDGE] = _find_x(edges, i, y), i
             active += 1
         at += 1
-    if active - before > 32:  # inserting so many one by one takes long
+    if active - before > 32:  # for so many, a merge sort beats insertion
         sides[:active] = sides[np.argsort(sides[:active, LOW], kind="mergesort")]
     return active, at
 
@@ -149,7 +149,7 @@ def _add_sides(
 def _raise_sides(
     edges: Int64s, sides: Floats, active: int, order: Int64s, at: int, top: int
 ) -> int:
-    """Find where the sides are at the top of their band, and return it: no edge ends before."""
+    """Set the x of the sides at the band's top; return it: no edge starts or ends in between."""
     if at < len(order):
         top = min(top, edges[order[at], 1])
     for k in range(active):
@@ -161,7 +161,7 @@ def _raise_sides(
 
 @kernel
 def _find_x(edges: Int64s, i: int, y: int) -> float:
-    """Return where an edge crosses `y`: exact at its ends."""
+    """Return the x at which an edge crosses `y`, exact at its ends."""
     x_0, y_0, x_1, y_1 = edges[i, 0], edges[i, 1], edges[i, 2], edges[i, 3]
     if x_0 == x_1 or y <= y_0:
         return float(x_0)
@@ -174,7 +174,7 @@ def _find_x(edges: Int64s, i: int, y: int) -> float:
 def _add_band(
     edges: Int64s, winding: Int64s, notes: Floats, sides: Floats, y: int, top: int, canvas: Canvas
 ) -> None:
-    """Add what the region covers of a band, now or when that changes; leaves no winding."""
+    """Add the area of a band, at once or through notes; resets the winding to 0."""
     sort_sides(edges, sides)
     furthest, crossing = -np.inf, False
     for k in range(len(sides)):
@@ -193,7 +193,7 @@ def _add_band(
 def _add_groups(
     edges: Int64s, winding: Int64s, notes: Floats, sides: Floats, y: int, top: int, canvas: Canvas
 ) -> None:
-    """Add the sides that cross each other in their band, and note the turns at the others."""
+    """Add the groups of sides that cross in the band, and note the turns at the other sides."""
     ends, at, noted = find_group_ends(sides), 0, 0
     while at < len(sides):
         group = sides[at : ends[at]]
@@ -214,10 +214,10 @@ def _add_groups(
 def _note_turns(
     edges: Int64s, winding: Int64s, notes: Floats, sides: Floats, y: int, canvas: Canvas
 ) -> None:
-    """Note at which of the sorted sides the region begins or ends, from `y` on."""
+    """Note at which of the sorted sides the region starts or ends, from `y` on."""
     k = 0
     while k < len(sides):
-        # Sides that coincide count as one, or the answer would depend on their order.
+        # Coinciding sides count as one, or the result would depend on their order.
         first, turn = k, 0
         while k < len(sides) and (
             sides[k, LOW] == sides[first, LOW] and sides[k, HIGH] == sides[first, HIGH]
@@ -234,7 +234,7 @@ def _note_turns(
 
 @kernel
 def _settle(notes: Floats, i: int, x: float, y: int, canvas: Canvas) -> None:
-    """Add the area right of an edge, from where it was noted up to a place on it."""
+    """Add the area right of an edge, from its noted place up to (x, y), and clear the note."""
     if notes[i, TURN] != 0.0:
         height = (y - notes[i, SINCE_Y]) * notes[i, TURN]
         add_side(notes[i, SINCE_X], x, height, canvas)

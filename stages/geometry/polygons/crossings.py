@@ -1,12 +1,12 @@
-"""Sides of polygons in a band of one row: sorted, crossed from the left, cut where they cross.
+"""Sides of polygons in a band of one row: sort them, and cut those that cross.
 
 in       edges of a window (`outlines.find_edges_in_window`), their sides in a band
-out      areas on a `Canvas`; the winding at the right of the sides
-promise  what is added depends on the sides, not on the order that they come in
+out      areas on a `Canvas`; the winding right of the sides
+promise  the areas depend on the sides, not on their order
 
-Two sides that cross each other are cut where they do. Of more, the band is halved until they come
-apart, `HALVINGS` times at most: then they are taken in the order of their middles, which is wrong
-by less than the height that is left.
+Two sides that cross are cut at the crossing. With more, the band is halved until they separate, at
+most `HALVINGS` times; then they are taken in the order of their middles, with an error below the
+height that is left.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from stages.contracts import Floats, Int64s
 from stages.geometry.polygons.pixel_row import Canvas, add_side
 
 SLACK_DBU = 2.0**-20
-"""Sides that pass each other by less do not cross: it is the rounding of floats."""
+"""An overlap up to this is float rounding, not a crossing."""
 
 HALVINGS = 12
 
 LOW, HIGH, EDGE = 0, 1, 2
-"""Columns of sides, (n, 3), sorted by x: x at the bottom and at the top of a band, the edge."""
+"""Columns of sides, (n, 3), sorted by x: x at the bottom and the top of a band, the edge."""
 
 
 @kernel
 def sort_sides(edges: Int64s, sides: Floats) -> None:
-    """Sort by x at the bottom, at the top, then by edge: insertion, as they are nearly sorted."""
+    """Sort by x at the bottom, at the top, then by edge: insertion, as order hardly changes."""
     for i in range(1, len(sides)):
         if sides[i - 1, LOW] < sides[i, LOW]:
             continue
@@ -46,7 +46,7 @@ def sort_sides(edges: Int64s, sides: Floats) -> None:
 
 @kernel
 def _follows(edges: Int64s, i: int, j: int) -> bool:
-    """Say whether edge `i` comes after `j`, whatever polygons they are of."""
+    """Return whether edge `i` sorts after `j`, without regard to their polygons."""
     for column in range(5):
         if edges[i, column] != edges[j, column]:
             return edges[i, column] > edges[j, column]
@@ -55,10 +55,10 @@ def _follows(edges: Int64s, i: int, j: int) -> bool:
 
 @kernel
 def cross_edge(edges: Int64s, winding: Int64s, i: int, way: int) -> int:
-    """Cross an edge to its right (`way` 1) or back (-1).
+    """Cross an edge to the right (`way` 1) or to the left (-1).
 
-    `winding` is that of each polygon, and last how many polygons' is not zero. Returns 1 where
-    the region begins, -1 where it ends, 0 where neither.
+    `winding` holds that of each polygon, then the number of polygons that have one. Returns 1 if
+    the region starts at the edge, -1 if it ends, 0 if neither.
     """
     polygon = edges[i, 5]
     before, inside = winding[polygon] != 0, winding[-1] > 0
@@ -75,9 +75,9 @@ def _cross_all(edges: Int64s, winding: Int64s, sides: Floats) -> None:
 
 @kernel
 def find_group_ends(sides: Floats) -> Int64s:
-    """Return, for the first of each group of sides that cross each other, where it ends."""
+    """Return, at the first of each group of crossing sides, the end of the group."""
     count = len(sides)
-    nearest = np.full(count + 1, np.inf)  # of the sides from here on, at the top
+    nearest = np.full(count + 1, np.inf)  # least x at the top, of the sides from here on
     for k in range(count - 1, -1, -1):
         nearest[k] = min(sides[k, HIGH], nearest[k + 1])
     ends, first, furthest = np.empty(count, np.int64), 0, -np.inf
@@ -91,7 +91,7 @@ def find_group_ends(sides: Floats) -> Int64s:
 
 @kernel
 def add_pair(edges: Int64s, winding: Int64s, sides: Floats, height: float, canvas: Canvas) -> None:
-    """Add two sides that cross each other, cut where they do."""
+    """Add two sides that cross, cut at the crossing."""
     (low_0, high_0), (low_1, high_1) = sides[0, :EDGE], sides[1, :EDGE]
     i, j = int(sides[0, EDGE]), int(sides[1, EDGE])
     share = (low_1 - low_0) / ((low_1 - low_0) + (high_0 - high_1))
@@ -109,14 +109,14 @@ def add_pair(edges: Int64s, winding: Int64s, sides: Floats, height: float, canva
 def add_crossing(
     edges: Int64s, winding: Int64s, sides: Floats, height: float, canvas: Canvas
 ) -> None:
-    """Add sides that cross each other, and cross them.
+    """Add a group of sides that cross, and cross them all.
 
-    Their band is halved, and in each half they are taken apart again into groups that do not
-    cross; two sides are cut where they cross. (On a stack: numba cannot cache what calls itself.)
+    The band is halved, and the sides in each half are grouped again; two sides are cut at their
+    crossing. Uses a stack, as numba cannot cache recursive functions.
     """
-    size = (2 * HALVINGS + 1) * len(sides)  # as many as all halves may be at once
+    size = (2 * HALVINGS + 1) * len(sides)  # bound on all pending halves
     stack, task = np.empty((size, 3)), np.empty((size, 3), np.int64)  # first, end, times halved
-    entry = np.empty((size, 2), np.int64)  # left of a group: each side's polygon's, and the last
+    entry = np.empty((size, 2), np.int64)  # winding left of a group, as `_keep_winding`
     stack[: len(sides)], depth = sides, 1
     task[0, 0], task[0, 1], task[0, 2] = 0, len(sides), 0
     _keep_winding(edges, winding, sides, entry)
@@ -147,7 +147,7 @@ def add_crossing(
 
 @kernel
 def _keep_winding(edges: Int64s, winding: Int64s, sides: Floats, entry: Int64s) -> None:
-    """Keep what the winding is of the polygons that some sides are of."""
+    """Save the winding of the polygons of some sides to `entry`."""
     for k in range(len(sides)):
         entry[k, 0] = winding[edges[int(sides[k, EDGE]), 5]]
         entry[k, 1] = winding[-1]
@@ -155,7 +155,7 @@ def _keep_winding(edges: Int64s, winding: Int64s, sides: Floats, entry: Int64s) 
 
 @kernel
 def _set_winding(edges: Int64s, winding: Int64s, sides: Floats, entry: Int64s) -> None:
-    """Set the winding to what was kept of the same sides, in the same order."""
+    """Restore the winding that `_keep_winding` saved, for the same sides in the same order."""
     for k in range(len(sides)):
         winding[edges[int(sides[k, EDGE]), 5]] = entry[k, 0]
     winding[-1] = entry[0, 1]
@@ -163,7 +163,7 @@ def _set_winding(edges: Int64s, winding: Int64s, sides: Floats, entry: Int64s) -
 
 @kernel
 def _halve(sides: Floats, half: int, out: Floats) -> None:
-    """Write the lower (`half` 0) or the upper half of some sides."""
+    """Write the lower (`half` 0) or the upper half of sides to `out`."""
     for k in range(len(sides)):
         middle = 0.5 * (sides[k, LOW] + sides[k, HIGH])
         out[k, LOW] = middle if half else sides[k, LOW]

@@ -1,13 +1,13 @@
-"""Outlines of any-angle polygons, and the edges of them that a window needs.
+"""Outlines of any-angle polygons, and the edges that a window needs.
 
 in       the polygons of a layer, square windows
 out      directed edges in dbu from the window's corner, each with its polygon
-promise  the winding of each polygon inside the window is kept, whatever the corner that its
-         outline begins at; an outline of many corners is not walked edge by edge
+promise  inside the window each polygon keeps its winding, whichever corner its outline starts at; a
+         long outline is not walked edge by edge
 
-An edge above, below or to the right of a window changes nothing in it: winding is counted from
-the left. A stretch of outline to the left counts only by where it begins and ends. Runs of
-`CHUNK` edges have a box, so most of a large outline is passed over unseen.
+Winding is counted from the left, so edges above, below or right of a window do not matter. A
+stretch of outline to the left matters only by its ends. Each run of `CHUNK` edges has a box, so
+most of a long outline is skipped.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 from stages.geometry.windows import Bins, bin_rects
 
 CHUNK = 32
-"""Successive edges under one box."""
+"""Successive edges per box."""
 
 _INSIDE, _OUTSIDE, _LEFT = 0, 1, 2
 
 
 class Outlines(NamedTuple):
-    """The polygons around some windows, indexed; a tuple because kernels take it whole."""
+    """Indexed polygons around some windows; a named tuple, as numba can take it as an argument."""
 
     point: Int64s
     """(m, 2) corners, in dbu."""
@@ -39,13 +39,13 @@ class Outlines(NamedTuple):
     chunk_start: Int64s
     """(n + 1,) into `chunk_box`."""
     box: Int64s
-    """(n, 4) of each polygon, cut to the box of all windows."""
+    """(n, 4) box of each polygon, clipped to the box of all windows."""
     bins: Bins
-    """Of `box`, as large as a window."""
+    """Bins of `box`, each as large as a window."""
 
 
 def index_outlines(shapes: Shapes, left: Int64s, bottom: Int64s, size_dbu: int) -> Outlines | None:
-    """Return the polygons that may reach into any of the windows, None where there are none.
+    """Index the polygons that may reach into any of the windows; None if there are none.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def index_outlines(shapes: Shapes, left: Int64s, bottom: Int64s, size_dbu: int) 
 
 @kernel
 def _compute_chunk_boxes(point: Int64s, start: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the boxes of `CHUNK` edges each, and where those of each polygon begin."""
+    """Return the box of every `CHUNK` edges, and the offset of each polygon's boxes."""
     chunk_start = np.zeros(len(start), np.int64)
     for p in range(len(start) - 1):
         chunk_start[p + 1] = chunk_start[p] + (start[p + 1] - start[p] + CHUNK - 1) // CHUNK
@@ -77,7 +77,7 @@ def _compute_chunk_boxes(point: Int64s, start: Int64s) -> tuple[Int64s, Int64s]:
         for c in range(chunk_start[p], chunk_start[p + 1]):
             first = start[p] + (c - chunk_start[p]) * CHUNK
             end = min(first + CHUNK, start[p + 1])
-            last = end if end < start[p + 1] else start[p]  # the corner that its last edge ends at
+            last = end if end < start[p + 1] else start[p]  # where its last edge ends
             x_min = x_max = point[last, 0]
             y_min = y_max = point[last, 1]
             for i in range(first, end):
@@ -103,24 +103,24 @@ def _compute_outline_boxes(chunk_box: Int64s, chunk_start: Int64s) -> Int64s:
 def find_edges_in_window(
     outlines: Outlines, size_dbu: int, x_dbu: int, y_dbu: int, edges: Int64s
 ) -> tuple[Int64s, int, int]:
-    """Write the edges that decide what polygons cover in a window to the first rows of `edges`.
+    """Write the edges that determine a window's coverage to the first rows of `edges`.
 
     Parameters
     ----------
     size_dbu, x_dbu, y_dbu : int
         Side and lower left corner of the window; the side is that of the bins.
     edges : (k, 6) int64
-        Made larger where it is too small.
+        Grown if it is too small.
 
     Returns
     -------
     edges : (k, 6) int64
-        Lower x, y, upper x, y in dbu from the window's corner; what crossing the edge to larger
-        x adds to the winding; polygon, numbered in this window. Those of a polygon are together.
+        Lower x, y, upper x, y in dbu from the window's corner; change of winding when crossed to
+        larger x; polygon, numbered in this window. Edges of a polygon are consecutive.
     count : int
-        How many rows of it are written, 0 where no polygon has an edge or covers anything.
+        Number of rows written, 0 if no polygon covers any of the window.
     polygons : int
-        How many polygons they belong to.
+        Number of polygons that they belong to.
     """
     grid, start, member = outlines.bins
     count = polygons = 0
@@ -151,7 +151,7 @@ def find_edges_in_window(
 
 @kernel
 def _find_zone(x_min: int, y_min: int, x_max: int, y_max: int, window: tuple[int, int, int]) -> int:
-    """Say on which side of a window a box lies, `_INSIDE` where it may reach into it."""
+    """Return on which side of a window a box lies, `_INSIDE` if it may reach into it."""
     size, x, y = window
     if y_max <= y or y_min >= y + size or x_min >= x + size:
         return _OUTSIDE
@@ -179,8 +179,8 @@ def _add_outline(
     point, size = outlines.point, window[0]
     first, end = outlines.start[polygon], outlines.start[polygon + 1]
     chunk_0, chunk_1 = outlines.chunk_start[polygon], outlines.chunk_start[polygon + 1]
-    # Where the outline goes to the left of the window, and comes back, the winding at its left
-    # border changes. What happens below its corner, or above it, is summed to one change.
+    # Where the outline passes to the left of the window, or back, the winding at the left border
+    # changes. Changes below the window are summed; those above it do not matter.
     below = 0
     zone = _find_chunk_zone(outlines, chunk_1 - 1, window)
     if zone == _INSIDE:
@@ -220,7 +220,7 @@ def _add_outline(
 def _append(
     edges: Int64s, count: int, x_0: int, y_0: int, x_1: int, y_1: int, change: int, polygon: int
 ) -> tuple[Int64s, int]:
-    edges = room(edges, count)
+    edges = reserve_row(edges, count)
     edges[count, 0], edges[count, 1], edges[count, 2] = x_0, y_0, x_1
     edges[count, 3], edges[count, 4], edges[count, 5] = y_1, change, polygon
     return edges, count + 1

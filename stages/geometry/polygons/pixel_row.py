@@ -1,11 +1,11 @@
-"""One row of pixels, and the areas right of slanted sides summed into it.
+"""One row of pixels, into which the areas right of slanted sides are summed.
 
 in       sides of a region in one row: x at the bottom and at the top, signed height
 out      the grey levels of the row
-promise  areas are summed as integers, hence in any order
+promise  areas are integers, so the order of summing does not matter
 
-A side adds the area to its right, pixel by pixel: what all further pixels get alike is added once
-(the accumulation buffer known from font rasterisers).
+A side adds the area to its right, pixel by pixel; what every further pixel gets is added once (the
+accumulation buffer of font rasterisers).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from stages.geometry.coverage import FULL
 
 
 class Canvas(NamedTuple):
-    """The areas of one row of pixels, in units that sum without rounding."""
+    """The areas of one row of pixels, in integer units."""
 
     sums: Int64s
-    """(2, size + 1) of each pixel alone; what all pixels from each one on have more."""
+    """(2, size + 1) area of each pixel alone; area added to every pixel from this one on."""
     pixel_dbu: float
     scale: float
-    """How many units a dbu squared has."""
+    """Units per dbu squared."""
 
 
 @kernel
@@ -41,7 +41,7 @@ def make_canvas(pixel_dbu: int, size_px: int) -> Canvas:
 
 @kernel
 def add_side(low: float, high: float, height: float, canvas: Canvas) -> None:
-    """Add the area right of a side to the pixels of its row; a negative height takes it off."""
+    """Add the area right of a side to the pixels of its row; a negative height subtracts it."""
     if height == 0.0:
         return
     sums, pixel, scale = canvas
@@ -59,7 +59,7 @@ def add_side(low: float, high: float, height: float, canvas: Canvas) -> None:
         sums[0, first] += _round(units * ((first + 1) * pixel - 0.5 * (left + right)))
         sums[1, first + 1] += each
         return
-    # Left of x lie height * (x - left)^2 / (2 * (right - left)), up to where the side ends.
+    # The area left of x is height * (x - left)^2 / (2 * (right - left)), up to the side's end.
     curve = units * (0.5 / (right - left))
     past = curve * (first * pixel - left) ** 2 if first * pixel > left else 0.0
     for column in range(first, columns):
@@ -80,16 +80,16 @@ def _round(value: float) -> int:
 
 @kernel
 def write_row(canvas: Canvas, pixels: Bytes) -> None:
-    """Write the grey levels of a row, rounded to nearest, and clear its areas."""
+    """Write the grey levels of the row, rounded to nearest, and clear the areas."""
     sums, pixel, scale = canvas
     whole = int(pixel * pixel * scale)
-    # What floats round off must not decide a tie; as much as decides one between rectangles.
+    # Ties are rounded up as between rectangles, whatever float rounding took off.
     tie = int(scale) >> 16
     everywhere = 0
     for column in range(len(pixels)):
         everywhere += sums[1, column]
         covered = sums[0, column] + everywhere
-        # Most pixels are empty or full; a division takes longer than all else here.
+        # Most pixels are empty or full; the division is the slowest part of this loop.
         if covered == 0:
             pixels[column] = 0
         elif covered == whole:

@@ -1,4 +1,4 @@
-"""The grammar of a GDSII record stream, as tables that compiled kernels index.
+"""The grammar of GDSII, as tables for compiled kernels.
 
 Source: GDSII Stream Format Manual, release 6.0, Calma, 1987.
 """
@@ -26,7 +26,7 @@ class Record(IntEnum):
 
 
 class State(IntEnum):
-    """Where in the stream a walk is; each element again, `TAIL` later, after its XY."""
+    """State of a walk; an element has a second state, `TAIL` higher, after its XY."""
 
     FILE, LIBRARY, UNNAMED, CELL, BOUNDARY, PATH, SREF, AREF, TEXT, NODE, BOX = range(11)
 
@@ -41,7 +41,7 @@ SMALL_LIBRARY = bytes.fromhex(
     f"001c0502 {_DATES} 00060606 4200 00040a00 00061206 4100 000c1003 {16 * '0'} {_ENDEL} 00040700"
     "00040400"
 )
-"""A whole stream, of 1 nm: cell B places cell A, which draws an L and a path on 0/0."""
+"""A complete stream, dbu 1 nm: cell B places cell A, which has an L and a path on 0/0."""
 
 ELEMENTS = ("BOUNDARY", "PATH", "SREF", "AREF", "TEXT", "NODE", "BOX")
 TAIL = len(ELEMENTS)
@@ -62,7 +62,7 @@ _DATA = {  # data type: {bytes of data (-1 any number, -8 a multiple of 8): reco
 
 _SHAPE = "ELFLAGS PLEX LAYER XY "
 _TURN = "ELFLAGS PLEX XY STRANS MAG ANGLE "
-_PLACES = (  # (what the state is called, records that may come next), in the order of `State`
+_PLACES = (  # (name of the state, records that may come next), in the order of `State`
     ("before BGNLIB", "HEADER BGNLIB"),
     (
         "between structures",
@@ -90,7 +90,7 @@ _NEEDED = {
     "BOX": "LAYER BOXTYPE",
 }
 
-_ORDER = (  # in which the records of an element come; those of a line in any
+_ORDER = (  # of the records of an element; within a line, any
     "ELFLAGS PLEX",
     "SNAME LAYER",
     "DATATYPE TEXTTYPE NODETYPE BOXTYPE",
@@ -109,9 +109,9 @@ _ORDER = (  # in which the records of an element come; those of a line in any
 )
 
 PLACES = tuple(place for place, _ in _PLACES)
-"""What each state is called."""
+"""Names of the states."""
 DATA_TYPE = np.full(256, 255, np.uint8)
-"""(256,) data type of each record type; 255 where the record type does not exist."""
+"""(256,) data type of each record type; 255 if there is no such type."""
 DATA_BYTES = np.full(256, -1, np.int64)
 """(256,) bytes of data of each record type; -1 any number, -8 any multiple of 8."""
 MAY_FOLLOW = np.zeros((len(PLACES), 256), np.bool_)
@@ -119,12 +119,12 @@ MAY_FOLLOW = np.zeros((len(PLACES), 256), np.bool_)
 MUST_HAVE = np.zeros(len(PLACES), np.int64)
 """(states,) bit `1 << type` of each record that an element needs before its XY."""
 RANK = np.zeros(256, np.int64)
-"""(256,) place of a record type in the order of an element's records; 0 where it has none."""
+"""(256,) rank of a record type in the order of an element's records; 0 for none."""
 NEXT_STATE = np.full(256, -1, np.int64)
-"""(256,) state that a record type leads to, -1 where it changes none."""
+"""(256,) state that a record type leads to, -1 if it does not change the state."""
 
 
-def names_of(bits: int) -> list[str]:
+def list_record_names(bits: int) -> list[str]:
     """Return the names of the record types whose bits are set."""
     return [record.name for record in Record if bits >> record & 1]
 

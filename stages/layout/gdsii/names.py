@@ -1,4 +1,4 @@
-"""Names in a stream told apart, compiled: a chip's references have half a million."""
+"""Number the names in a stream, compiled: a chip has half a million references."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from stages.contracts import Bytes, Int64s
 
 
 @kernel
-def numbered(data: Bytes, names: Int64s) -> Int64s:
-    """Return the number of each name, counted in the order in which they first come.
+def number_names(data: Bytes, names: Int64s) -> Int64s:
+    """Return the number of each distinct name, in order of first appearance.
 
-    Names are equal when their bytes are, without the NUL that fills them up to an even length.
+    Names are compared without the NUL that pads them to an even length.
 
     Parameters
     ----------
     data
-        (n,) the bytes.
+        (n,) bytes.
     names
-        (m, 2) where each name begins, and of how many bytes it is.
+        (m, 2) offset and length of each name.
     """
     slots = 2
     while slots < 2 * len(names) + 2:
@@ -27,11 +27,11 @@ def numbered(data: Bytes, names: Int64s) -> Int64s:
     first, number = np.full(slots, -1, np.int64), np.empty(slots, np.int64)  # open addressing
     found, known = np.empty(len(names), np.int64), 0
     for name in range(len(names)):
-        at, size = names[name, 0], length(data, names[name, 0], names[name, 1])
+        at, size = names[name, 0], measure_name(data, names[name, 0], names[name, 1])
         slot = _hash(data, at, size) % slots
         while first[slot] >= 0:
             other, other_size = names[first[slot], 0], names[first[slot], 1]
-            if length(data, other, other_size) == size and _same(data, at, other, size):
+            if measure_name(data, other, other_size) == size and _is_same(data, at, other, size):
                 break
             slot = (slot + 1) % slots
         if first[slot] < 0:
@@ -42,8 +42,8 @@ def numbered(data: Bytes, names: Int64s) -> Int64s:
 
 
 @kernel
-def length(data: Bytes, at: int, size: int) -> int:
-    """Return the length of a name without the NUL that fills it up."""
+def measure_name(data: Bytes, at: int, size: int) -> int:
+    """Return the length of a name without its NUL padding."""
     while size > 0 and data[at + size - 1] == 0:
         size -= 1
     return size
@@ -59,5 +59,5 @@ def _hash(data: Bytes, at: int, size: int) -> int:
 
 
 @kernel
-def _same(data: Bytes, one: int, other: int, size: int) -> bool:
+def _is_same(data: Bytes, one: int, other: int, size: int) -> bool:
     return bool(np.array_equal(data[one : one + size], data[other : other + size]))

@@ -1,8 +1,8 @@
-"""Check a GDSII record stream before a reader that trusts it sees it.
+"""Check an untrusted GDSII stream, so that its reader need not.
 
 in: the bytes of an uncompressed GDSII file · out: a `StreamReport`, or `LayoutError`
-unit: the file · promise: what passes has the grammar, the scale and the references that a reader
-may rely on; what has no area, or is read in a way that may surprise, is named.
+unit: the file · promise: in a stream that passes, the reader can rely on grammar, scale and
+references; warnings name what has no area or is read in a way that may surprise
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from stages.layout.gdsii.grammar import (
     SMALL_LIBRARY,
     Record,
     State,
-    names_of,
+    list_record_names,
 )
-from stages.layout.gdsii.names import numbered
-from stages.layout.gdsii.walk import Slot, Walk, begun, walk
-from stages.layout.references import check_depth, drop_undefined, shown
+from stages.layout.gdsii.names import number_names
+from stages.layout.gdsii.walk import Slot, Walk, start_walk, walk
+from stages.layout.references import check_depth, drop_undefined, quote_name
 
 _FAULTS = (
     "",
@@ -67,14 +67,14 @@ _NOTES = (
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """What a stream that may be read is like."""
+    """Facts of a stream that passed the check."""
 
     dbu_nm: float
     """Database unit, in nm."""
     cells: int
     """Number of structures."""
     warnings: tuple[str, ...]
-    """Harmless faults, in words for the user."""
+    """Messages for the user about harmless faults."""
 
 
 def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
@@ -83,29 +83,29 @@ def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
     Parameters
     ----------
     data
-        (n,) the whole uncompressed file.
+        (n,) bytes of the uncompressed file.
     extent_mm
-        Length from which on an element is named in a warning.
+        A longer element is named in a warning.
 
     Raises
     ------
     LayoutError
-        With the byte offset, the structure and the fault, where what was meant cannot be known.
+        For a fault with no safe reading; gives the byte offset, the structure and the fault.
 
     Notes
     -----
-    GDSII has no checksum: a damaged coordinate, layer or name that is still plausible cannot be
-    told from a meant one.
+    GDSII has no checksum: a damaged coordinate, layer or name that is still plausible goes
+    unnoticed.
     """
     return StreamCheck(extent_mm=extent_mm).report(data)
 
 
 class StreamCheck:
-    """A check that may begin while the file is still being unpacked; see `check_stream`."""
+    """An incremental `check_stream`, which can start while the file is still being unpacked."""
 
     def __init__(self, *, extent_mm: float) -> None:
         self._extent_mm = extent_mm
-        self._walk: Walk = begun()
+        self._walk: Walk = start_walk()
 
     @property
     def is_over(self) -> bool:
@@ -113,13 +113,13 @@ class StreamCheck:
         slots = self._walk[0]
         return bool(slots[Slot.ENDED] or slots[Slot.FAULT])
 
-    def see(self, data: Bytes) -> None:
-        """Check the records that are whole in `data`, the first part of the file, further."""
-        self._walk = walk(_frozen(data), False, self._extent_mm, self._walk)
+    def advance(self, data: Bytes) -> None:
+        """Check the next complete records of `data`, the part of the file unpacked so far."""
+        self._walk = walk(_freeze(data), False, self._extent_mm, self._walk)
 
     def report(self, data: Bytes) -> StreamReport:
-        """Check what is left of `data`, now the whole file."""
-        frozen = _frozen(data)
+        """Check the rest of `data`, now the whole file, and return the report."""
+        frozen = _freeze(data)
         slots, dbu_m, names, notes = walk(frozen, True, self._extent_mm, self._walk)
         names = names[: slots[Slot.NAMES]]
         if slots[Slot.FAULT]:
@@ -129,8 +129,8 @@ class StreamCheck:
             for (count, first), text in zip(notes.tolist(), _NOTES, strict=True)
             if count
         ]
-        placed = _references(frozen, names)
-        warnings += _control_characters(placed)
+        placed = _collect_references(frozen, names)
+        warnings += _find_control_characters(placed)
         warnings += drop_undefined(placed)
         check_depth(placed)
         end = int(slots[Slot.AT])
@@ -139,15 +139,15 @@ class StreamCheck:
         return StreamReport(dbu_m * 1e9, len(placed), tuple(warnings))
 
 
-def _frozen(data: Bytes) -> Bytes:
-    """Return a read-only view, whatever was mapped how: the kernel is compiled once."""
+def _freeze(data: Bytes) -> Bytes:
+    """Return a read-only view, so that the kernel compiles for one type of array only."""
     frozen = data.view(np.ndarray)
     frozen.flags.writeable = False
     return frozen
 
 
 def load_kernels() -> None:
-    """Load what `check_stream` runs, which takes most of a second at its first call."""
+    """Load the kernels of `check_stream`, whose first call takes most of a second."""
     check_stream(np.frombuffer(SMALL_LIBRARY, np.uint8))
 
 
@@ -155,7 +155,7 @@ def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
     at, state = int(slots[Slot.AT]), int(slots[Slot.STATE])
     code = int(data[at + 2]) if at + 4 <= len(data) else 0
     size = int(DATA_BYTES[code])
-    missing = names_of(int(MUST_HAVE[state] & ~slots[Slot.SEEN]))
+    missing = list_record_names(int(MUST_HAVE[state] & ~slots[Slot.SEEN]))
     text = _FAULTS[slots[Slot.FAULT]].format(
         value=int(slots[Slot.VALUE]),
         code=code,
@@ -169,18 +169,18 @@ def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
     if state < State.CELL or not len(cells):
         return f"byte {at}: {text}"
     offset, length, _ = cells[-1].tolist()
-    return f"byte {at} in structure {shown(data[offset : offset + length].tobytes())}: {text}"
+    return f"byte {at} in structure {quote_name(data[offset : offset + length].tobytes())}: {text}"
 
 
-def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
-    """Return which structures each structure places, and the byte at which it first does."""
-    number, owner = numbered(data, names[:, :2]), np.cumsum(names[:, 2] < 0)
+def _collect_references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
+    """Return the structures that each structure places, with the byte of the first reference."""
+    number, owner = number_names(data, names[:, :2]), np.cumsum(names[:, 2] < 0)
     whose = np.stack((owner, number, names[:, 2] < 0), axis=1)
     _, first = np.unique(whose @ (2 * len(names) + 2, 2, 1), return_index=True)
-    names = names[np.sort(first)]  # a structure's references to another are looked at once
+    names = names[np.sort(first)]  # one per pair of structures
     view = data.data
     placed: dict[bytes, dict[bytes, int]] = {}
-    begun: dict[bytes, int] = {}
+    defined_at: dict[bytes, int] = {}
     here: dict[bytes, int] = {}
     for offset, length, element in names.tolist():
         name = bytes(view[offset : offset + length]).rstrip(b"\0")
@@ -189,21 +189,21 @@ def _references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
             here[name] = element
         elif name in placed:
             raise LayoutError(
-                f"byte {offset - 4}: structure {shown(name)} a second time (first at byte "
-                f"{begun[name]}); which one its references mean is unknown"
+                f"byte {offset - 4}: structure {quote_name(name)} a second time (first at byte "
+                f"{defined_at[name]}); which one its references mean is unknown"
             )
         else:
             here = placed[name] = {}
-            begun[name] = offset - 4
+            defined_at[name] = offset - 4
     return placed
 
 
-def _control_characters(names: Iterable[bytes]) -> list[str]:
-    """Return a warning of names that may be damaged."""
-    odd = [shown(name) for name in names if min(name) < 32]
+def _find_control_characters(names: Iterable[bytes]) -> list[str]:
+    """Return a warning if names have control characters, which suggests damage."""
+    odd = [quote_name(name) for name in names if min(name) < 32]
     return [f"control characters in {len(odd)} names, as {odd[0]}: damaged?"] if odd else []
 
 
 def _check_name(name: bytes, at: int) -> None:
-    if not name or b"\0" in name:  # a wrong length takes in the next records
-        raise LayoutError(f"byte {at}: name {shown(name)} is empty, or has a NUL within")
+    if not name or b"\0" in name:  # a wrong record length swallows the next records
+        raise LayoutError(f"byte {at}: name {quote_name(name)} is empty, or has a NUL within")

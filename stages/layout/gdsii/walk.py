@@ -1,6 +1,6 @@
 """Walk over the records of a GDSII stream, compiled: a chip of 238 MB takes about a second.
 
-What a fault is, and what it is called, stands in `stages.layout.gdsii.stream_check`.
+The texts of faults and notes are in `stages.layout.gdsii.stream_check`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from stages.layout.gdsii.grammar import (
 
 
 class Fault(IntEnum):
-    """What makes a stream unreadable."""
+    """Faults for which a stream is refused."""
 
     NONE, SHORT, PAST_END, UNKNOWN, DATA_TYPE, SIZE, ORDER, TWICE, LACKING = range(9)
     UNITS_TWICE, UNITS_ZERO, NO_UNITS, POINTS, COLROW, MAG, LATE, NO_ENDLIB = range(9, 17)
 
 
 class Note(IntEnum):
-    """What is put right, or is harmless."""
+    """Faults that are repaired or harmless."""
 
     CORNERS, DOT, NO_WIDTH, FIXED_WIDTH, PATHTYPE, UNCLOSED, JOINED = range(7)
     ABSOLUTE, OFF_GRID, NO_COPY, MORE_POINTS, UNUSUAL, LONG = range(7, 13)
 
 
 class Slot(IntEnum):
-    """What a walk remembers between records."""
+    """State of a walk between records."""
 
     AT, STATE, SEEN, START, VALUE, LIMIT, LAST, NAMES, COLROW, FAULT, ENDED = range(11)
     POINTS, FIRST, END, JOINED = range(11, 15)
@@ -50,33 +50,33 @@ NOTES = len(Note)
 
 
 Walk = tuple[Int64s, float, Int64s, Int64s]
-"""What a walk knows so far: the slots; the database unit in m; the names as (offset, bytes, byte of
-the element that refers, -1 for a structure's own); for each note how often and where first."""
+"""State of a walk: the slots; the database unit in m; the names as (offset, length, byte of the
+referring element, -1 for a structure's own); the count and first byte of each note."""
 
 
-def begun() -> Walk:
-    """Return the walk of a stream of which nothing has been seen."""
+def start_walk() -> Walk:
+    """Return the state before the first record."""
     slots = np.zeros(SLOTS, np.int64)
     return slots, 0.0, np.empty((1024, 3), np.int64), np.zeros((NOTES, 2), np.int64)
 
 
 @gil_free_kernel
 def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
-    """Go on through the records, up to ENDLIB or the first fault.
+    """Continue through the records, up to ENDLIB or the first fault.
 
-    `data` begins where the stream does. Where it is not yet the `whole` of it, a record of which
-    the end is missing is left for the next call, and is no fault.
+    `data` starts at the start of the stream. Unless it is the `whole` stream, an incomplete last
+    record is no fault and is left for the next call.
     """
     slots, dbu_m, names, notes = known
     at, fault, ended = slots[Slot.AT], slots[Slot.FAULT], slots[Slot.ENDED]
     while fault == Fault.NONE and not ended:
-        if not whole and (at + 4 > len(data) or at + u16(data, at) > len(data)):
+        if not whole and (at + 4 > len(data) or at + read_u16(data, at) > len(data)):
             break
         slots[Slot.AT] = at
         fault = _check_frame(data, slots)
         if fault != Fault.NONE:
             break
-        code, end = data[at + 2], at + u16(data, at)
+        code, end = data[at + 2], at + read_u16(data, at)
         state_before = slots[Slot.STATE]
         fault = _advance(code, slots)
         if fault != Fault.NONE:
@@ -91,7 +91,7 @@ def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
             fault, dbu_m = _read_units(data, extent_mm, slots)
         elif code == Record.STRNAME or code == Record.SNAME:
             owner = -1 if code == Record.STRNAME else slots[Slot.START]
-            names = _put(names, slots, Slot.NAMES, at + 4, end - at - 4, owner)
+            names = _append_name(names, slots, Slot.NAMES, at + 4, end - at - 4, owner)
         else:
             fault = _check_value(data, code, slots, notes)
         at, ended, slots[Slot.LAST] = end, code == Record.ENDLIB, code
@@ -106,7 +106,7 @@ def _check_frame(data: Bytes, slots: Int64s) -> int:
     at = slots[Slot.AT]
     if at + 4 > len(data):
         return Fault.NO_ENDLIB
-    size, code = u16(data, at), data[at + 2]
+    size, code = read_u16(data, at), data[at + 2]
     slots[Slot.VALUE] = size
     if size < 4:
         return Fault.SHORT
@@ -161,8 +161,8 @@ def _advance(code: int, slots: Int64s) -> int:
 def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64s) -> int:
     begin = slots[Slot.AT] + 4
     count = (end - begin) // 8
-    if max(_span(data, begin, end), _span(data, begin + 4, end)) > slots[Slot.LIMIT]:
-        _count(notes, Note.LONG, slots[Slot.START])
+    if max(_find_span(data, begin, end), _find_span(data, begin + 4, end)) > slots[Slot.LIMIT]:
+        _count_note(notes, Note.LONG, slots[Slot.START])
     if state > State.BOX:
         slots[Slot.POINTS] += count
         slots[Slot.JOINED] = 1
@@ -175,15 +175,15 @@ def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64
     if (state == State.SREF or state == State.TEXT) and count < 1:
         return Fault.POINTS
     if state == State.SREF and count > 1:
-        _count(notes, Note.MORE_POINTS, slots[Slot.START])
-    if state == State.AREF and _off_grid(data, slots[Slot.COLROW], begin):
-        _count(notes, Note.OFF_GRID, slots[Slot.START])
+        _count_note(notes, Note.MORE_POINTS, slots[Slot.START])
+    if state == State.AREF and _is_off_grid(data, slots[Slot.COLROW], begin):
+        _count_note(notes, Note.OFF_GRID, slots[Slot.START])
     return Fault.NONE
 
 
 @kernel
 def _check_shape(data: Bytes, state: int, slots: Int64s, notes: Int64s) -> None:
-    """Note what is odd about the points of an element that ends."""
+    """Note faults in the points of an element, at its end."""
     count, first, end = slots[Slot.POINTS], slots[Slot.FIRST], slots[Slot.END]
     note = -1
     if state == State.PATH and not slots[Slot.SEEN] & (np.int64(1) << Record.WIDTH):
@@ -193,15 +193,15 @@ def _check_shape(data: Bytes, state: int, slots: Int64s, notes: Int64s) -> None:
     elif (state == State.PATH or state == State.BOX) and count == 0:
         note = Note.CORNERS
     elif state == State.BOUNDARY:
-        corners = count - 1 if count > 1 and same_point(data, first, end - 8) else count
+        corners = count - 1 if count > 1 and is_same_point(data, first, end - 8) else count
         if corners < 3:
             note = Note.CORNERS
-        elif corners == count and not _on_line(data, end - 16, end - 8, first):
+        elif corners == count and not _is_on_line(data, end - 16, end - 8, first):
             note = Note.UNCLOSED
     if note >= 0:
-        _count(notes, note, slots[Slot.START])
+        _count_note(notes, note, slots[Slot.START])
     if slots[Slot.JOINED]:
-        _count(notes, Note.JOINED, slots[Slot.START])
+        _count_note(notes, Note.JOINED, slots[Slot.START])
 
 
 @kernel
@@ -209,19 +209,19 @@ def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
     at, state, note = slots[Slot.AT] + 4, slots[Slot.STATE], -1
     if code == Record.COLROW:
         slots[Slot.COLROW] = at
-        slots[Slot.VALUE] = min(i16(data, at), i16(data, at + 2))
+        slots[Slot.VALUE] = min(read_i16(data, at), read_i16(data, at + 2))
         if slots[Slot.VALUE] < 0:
             return Fault.COLROW
         if slots[Slot.VALUE] == 0:
             note = Note.NO_COPY
     elif code == Record.MAG and (state == State.SREF or state == State.AREF):
-        if not real(data, at) > 0:
+        if not read_real(data, at) > 0:
             return Fault.MAG
     elif code == Record.PATHTYPE and state == State.PATH:
-        kind = i16(data, at)
+        kind = read_i16(data, at)
         if kind < 0 or kind > 4 or kind == 3:
             note = Note.PATHTYPE
-    elif code == Record.WIDTH and state == State.PATH and i32(data, at) < 0:
+    elif code == Record.WIDTH and state == State.PATH and read_i32(data, at) < 0:
         note = Note.FIXED_WIDTH
     elif code == Record.STRANS and data[at + 1] & 6 and state != State.TEXT:
         note = Note.ABSOLUTE
@@ -229,15 +229,15 @@ def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
         code == Record.LIBDIRSIZE or code == Record.SRFNAME
         or code == Record.LIBSECUR or code == Record.STRCLASS
     ):  # fmt: skip
-        _count(notes, Note.UNUSUAL, slots[Slot.AT])
+        _count_note(notes, Note.UNUSUAL, slots[Slot.AT])
     if note >= 0:
-        _count(notes, note, slots[Slot.START])
+        _count_note(notes, note, slots[Slot.START])
     return Fault.NONE
 
 
 @kernel
 def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, float]:
-    user, dbu_m = real(data, slots[Slot.AT] + 4), real(data, slots[Slot.AT] + 12)
+    user, dbu_m = read_real(data, slots[Slot.AT] + 4), read_real(data, slots[Slot.AT] + 12)
     if slots[Slot.LIMIT]:
         return Fault.UNITS_TWICE, 0.0
     if not (user > 0 and dbu_m > 0):
@@ -247,26 +247,26 @@ def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, floa
 
 
 @kernel
-def u16(data: Bytes, at: int) -> int:
-    """Read an unsigned integer of 2 bytes, the high one first."""
+def read_u16(data: Bytes, at: int) -> int:
+    """Read an unsigned big-endian integer of 2 bytes."""
     return int(data[at]) * 256 + int(data[at + 1])
 
 
 @kernel
-def i16(data: Bytes, at: int) -> int:
-    """Read a signed integer of 2 bytes, the high one first."""
-    value: int = u16(data, at)
+def read_i16(data: Bytes, at: int) -> int:
+    """Read a signed big-endian integer of 2 bytes."""
+    value: int = read_u16(data, at)
     return value - 65536 if value > 32767 else value
 
 
 @kernel
-def i32(data: Bytes, at: int) -> int:
-    """Read a signed integer of 4 bytes, the high one first."""
-    return int(i16(data, at) * 65536 + u16(data, at + 2))
+def read_i32(data: Bytes, at: int) -> int:
+    """Read a signed big-endian integer of 4 bytes."""
+    return int(read_i16(data, at) * 65536 + read_u16(data, at + 2))
 
 
 @kernel
-def real(data: Bytes, at: int) -> float:
+def read_real(data: Bytes, at: int) -> float:
     """Read a GDSII real: sign, exponent of 16 in excess of 64, mantissa of 56 bits below 1."""
     mantissa = 0.0
     for byte in range(at + 7, at, -1):
@@ -276,50 +276,56 @@ def real(data: Bytes, at: int) -> float:
 
 
 @kernel
-def same_point(data: Bytes, one: int, other: int) -> bool:
+def is_same_point(data: Bytes, one: int, other: int) -> bool:
     """Return whether two places hold the same x and y."""
-    same_x = i32(data, one) == i32(data, other)
-    return bool(same_x and i32(data, one + 4) == i32(data, other + 4))
+    same_x = read_i32(data, one) == read_i32(data, other)
+    return bool(same_x and read_i32(data, one + 4) == read_i32(data, other + 4))
 
 
 @kernel
-def _on_line(data: Bytes, before: int, last: int, first: int) -> bool:
-    """Return whether the last point changes nothing, lying in line with its neighbours."""
-    u_x, u_y = i32(data, last) - i32(data, before), i32(data, last + 4) - i32(data, before + 4)
-    v_x, v_y = i32(data, first) - i32(data, last), i32(data, first + 4) - i32(data, last + 4)
+def _is_on_line(data: Bytes, before: int, last: int, first: int) -> bool:
+    """Return whether the last point lies in line with its neighbours, so does not matter."""
+    u_x, u_y = (
+        read_i32(data, last) - read_i32(data, before),
+        read_i32(data, last + 4) - read_i32(data, before + 4),
+    )
+    v_x, v_y = (
+        read_i32(data, first) - read_i32(data, last),
+        read_i32(data, first + 4) - read_i32(data, last + 4),
+    )
     return bool(float(u_x) * v_y == float(u_y) * v_x)
 
 
 @kernel
-def _off_grid(data: Bytes, colrow: int, origin: int) -> bool:
+def _is_off_grid(data: Bytes, colrow: int, origin: int) -> bool:
     for axis in range(2):
-        far, copies = origin + 8 * (axis + 1), max(i16(data, colrow + 2 * axis), 1)
+        far, copies = origin + 8 * (axis + 1), max(read_i16(data, colrow + 2 * axis), 1)
         for offset in (0, 4):
-            if (i32(data, far + offset) - i32(data, origin + offset)) % copies:
+            if (read_i32(data, far + offset) - read_i32(data, origin + offset)) % copies:
                 return True
     return False
 
 
 @kernel
-def _span(data: Bytes, begin: int, end: int) -> int:
-    """Return the largest less the smallest of every other coordinate."""
+def _find_span(data: Bytes, begin: int, end: int) -> int:
+    """Return the extent of every other coordinate."""
     low, high = 2**31, -(2**31)
     for at in range(begin, end, 8):
-        value = i32(data, at)
+        value = read_i32(data, at)
         low, high = min(low, value), max(high, value)
     return max(high - low, 0)
 
 
 @kernel
-def _count(notes: Int64s, note: int, at: int) -> None:
+def _count_note(notes: Int64s, note: int, at: int) -> None:
     if notes[note, 0] == 0:
         notes[note, 1] = at
     notes[note, 0] += 1
 
 
 @kernel
-def _put(table: Int64s, slots: Int64s, used: int, one: int, two: int, three: int) -> Int64s:
-    """Write a row after the last, into a table of twice the size where this one is full."""
+def _append_name(table: Int64s, slots: Int64s, used: int, one: int, two: int, three: int) -> Int64s:
+    """Append a name, to a copy of twice the rows if the table is full."""
     row = slots[used]
     if row == len(table):
         bigger = np.empty((2 * row, 3), np.int64)

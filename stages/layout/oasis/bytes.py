@@ -1,6 +1,6 @@
-"""Integers, reals and strings of OASIS, compiled: each moves the cursor, and says what is wrong.
+"""Read integers, reals and strings of OASIS, compiled.
 
-The cursor and the first fault stand in the array of `Slot`s; after a fault zeros come back.
+The cursor and the first fault are in the array of `Slot`s; after a fault, reads return zeros.
 Source: SEMI P39, OASIS, section 7.
 """
 
@@ -15,13 +15,13 @@ from stages.layout.oasis.grammar import INT32_MAX, Fault, Slot
 
 @kernel
 def fail(slots: Int64s, fault: int, value: int) -> None:
-    """Remember the first fault."""
+    """Record a fault, unless there was one before."""
     if slots[Slot.FAULT] == Fault.NONE:
         slots[Slot.FAULT], slots[Slot.VALUE] = fault, value
 
 
 @kernel
-def byte(data: Bytes, slots: Int64s) -> int:
+def read_byte(data: Bytes, slots: Int64s) -> int:
     """Read one byte."""
     at = slots[Slot.AT]
     if at >= slots[Slot.END]:
@@ -32,8 +32,8 @@ def byte(data: Bytes, slots: Int64s) -> int:
 
 
 @kernel
-def unsigned(data: Bytes, slots: Int64s) -> int:
-    """Read an unsigned integer of up to 63 bits, seven to a byte, the low ones first."""
+def read_unsigned(data: Bytes, slots: Int64s) -> int:
+    """Read an unsigned integer of up to 63 bits, seven per byte, low bits first."""
     at, end = slots[Slot.AT], slots[Slot.END]
     value, shift = np.int64(0), 0
     while at < end:
@@ -53,16 +53,16 @@ def unsigned(data: Bytes, slots: Int64s) -> int:
 
 
 @kernel
-def signed(data: Bytes, slots: Int64s) -> int:
-    """Read a signed integer: the lowest bit is its sign."""
-    value = unsigned(data, slots)
+def read_signed(data: Bytes, slots: Int64s) -> int:
+    """Read a signed integer, whose lowest bit is the sign."""
+    value = read_unsigned(data, slots)
     return int(-(value >> 1)) if value & 1 else int(value >> 1)
 
 
 @kernel
-def number(data: Bytes, slots: Int64s) -> int:
+def read_number(data: Bytes, slots: Int64s) -> int:
     """Read an unsigned integer of up to 32 bits: a layer, a width."""
-    value = unsigned(data, slots)
+    value = read_unsigned(data, slots)
     if value > UINT32_MAX:
         fail(slots, Fault.NUMBER, value)
         return 0
@@ -70,8 +70,8 @@ def number(data: Bytes, slots: Int64s) -> int:
 
 
 @kernel
-def bounded(slots: Int64s, value: int, grid: int) -> int:
-    """Return a coordinate in steps of a grid, which must fit into 32 bits."""
+def scale_coordinate(slots: Int64s, value: int, grid: int) -> int:
+    """Multiply a coordinate by a grid; the result must fit into 32 bits."""
     if grid != 0 and abs(value) > INT32_MAX // grid:
         fail(slots, Fault.COORDINATE, value)
         return 0
@@ -79,19 +79,19 @@ def bounded(slots: Int64s, value: int, grid: int) -> int:
 
 
 @kernel
-def coordinate(data: Bytes, slots: Int64s) -> int:
+def read_coordinate(data: Bytes, slots: Int64s) -> int:
     """Read a signed integer of up to 32 bits."""
-    return int(bounded(slots, signed(data, slots), 1))
+    return int(scale_coordinate(slots, read_signed(data, slots), 1))
 
 
 @kernel
-def distance(data: Bytes, slots: Int64s, grid: int) -> int:
-    """Read an unsigned integer of up to 31 bits, in steps of a grid."""
-    return int(bounded(slots, unsigned(data, slots), grid))
+def read_distance(data: Bytes, slots: Int64s, grid: int) -> int:
+    """Read an unsigned integer of up to 31 bits, times a grid."""
+    return int(scale_coordinate(slots, read_unsigned(data, slots), grid))
 
 
 @kernel
-def direction(which: int, size: int) -> tuple[int, int]:
+def compute_step(which: int, size: int) -> tuple[int, int]:
     """Return a step to the east, north, west, south, north-east, -west, south-west or -east."""
     x = size * (which == 0 or which == 4 or which == 7)
     x -= size * (which == 2 or which == 5 or which == 6)
@@ -101,38 +101,40 @@ def direction(which: int, size: int) -> tuple[int, int]:
 
 
 @kernel
-def short_delta(data: Bytes, slots: Int64s, bits: int) -> tuple[int, int]:
-    """Read a 2-delta or 3-delta: a direction in as many bits, and a size."""
-    value = unsigned(data, slots)
-    size = bounded(slots, value >> bits, 1)
-    step: tuple[int, int] = direction(value & ((1 << bits) - 1), size)
+def read_short_delta(data: Bytes, slots: Int64s, bits: int) -> tuple[int, int]:
+    """Read a 2-delta or 3-delta: a direction of 2 or 3 bits, and a size."""
+    value = read_unsigned(data, slots)
+    size = scale_coordinate(slots, value >> bits, 1)
+    step: tuple[int, int] = compute_step(value & ((1 << bits) - 1), size)
     return step
 
 
 @kernel
-def delta(data: Bytes, slots: Int64s, grid: int) -> tuple[int, int]:
+def read_delta(data: Bytes, slots: Int64s, grid: int) -> tuple[int, int]:
     """Read a g-delta: one of eight directions and a size, or x and y."""
-    value = unsigned(data, slots)
+    value = read_unsigned(data, slots)
     if value & 1:
-        x = bounded(slots, value >> 2, grid)
-        y = bounded(slots, signed(data, slots), grid)
+        x = scale_coordinate(slots, value >> 2, grid)
+        y = scale_coordinate(slots, read_signed(data, slots), grid)
         return (-x if value & 2 else x), y
-    step: tuple[int, int] = direction((value >> 1) & 7, bounded(slots, value >> 4, grid))
+    step: tuple[int, int] = compute_step(
+        (value >> 1) & 7, scale_coordinate(slots, value >> 4, grid)
+    )
     return step
 
 
 @kernel
-def real(data: Bytes, slots: Int64s) -> float:
+def read_real(data: Bytes, slots: Int64s) -> float:
     """Read a real of any of the eight types."""
-    kind = unsigned(data, slots)
+    kind = read_unsigned(data, slots)
     value = 0.0
     if kind < 2:
-        value = float(unsigned(data, slots))
+        value = float(read_unsigned(data, slots))
     elif kind < 4:
-        below = unsigned(data, slots)
+        below = read_unsigned(data, slots)
         value = 1.0 / below if below else np.nan
     elif kind < 6:
-        above, below = unsigned(data, slots), unsigned(data, slots)
+        above, below = read_unsigned(data, slots), read_unsigned(data, slots)
         value = above / below if below else np.nan
     elif kind < 8:
         size = 4 if kind == 6 else 8
@@ -151,8 +153,8 @@ def real(data: Bytes, slots: Int64s) -> float:
 
 @kernel
 def skip_string(data: Bytes, slots: Int64s) -> None:
-    """Go past a string; leave in the slots where it begins and of how many bytes it is."""
-    size = unsigned(data, slots)
+    """Skip a string; its offset and length are left in the slots."""
+    size = read_unsigned(data, slots)
     at = slots[Slot.AT]
     if size > slots[Slot.END] - at:
         fail(slots, Fault.PAST_END, 0)
@@ -163,7 +165,7 @@ def skip_string(data: Bytes, slots: Int64s) -> None:
 
 @kernel
 def keep_string(data: Bytes, slots: Int64s, text: Bytes) -> Bytes:
-    """Copy the string that was last gone past to the end of `text`, and leave where it is now."""
+    """Append the string skipped last to `text`; its offset there is left in the slots."""
     at, size, used = slots[Slot.PIECE], slots[Slot.PIECE_SIZE], slots[Slot.TEXT]
     if used + size > len(text):
         bigger = np.empty(2 * len(text) + size, np.uint8)

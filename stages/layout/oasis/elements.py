@@ -1,8 +1,8 @@
-"""What an OASIS file draws and places, as `Elements`: paths outlined, repetitions written out.
+"""Convert an OASIS file to `Elements`: paths as outlines, repetitions expanded or folded.
 
-in: an `OasisFile`, the layers · out: `Elements`, which the packing of GDSII takes
-unit: the file · promise: the same region; a shape that is repeated often becomes a cell of its own,
-one for all shapes that are alike, placed as an array
+in: an `OasisFile`, the layers · out: `Elements`, packed as those of GDSII are
+unit: the file · promise: the same region; a shape with many copies becomes a cell, shared by equal
+shapes, and its repetition an array of that cell
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ from stages.contracts import Int64s, Layer
 from stages.errors import LayoutError
 from stages.geometry.path_outline import outline_paths
 from stages.layout.gdsii.elements import REFERENCE, Elements
-from stages.layout.gdsii.names import numbered
+from stages.layout.gdsii.names import number_names
 from stages.layout.oasis.read import OasisFile
 from stages.layout.oasis.shapes import SHAPE
 
 FOLD_FROM = 64
-"""Copies in a grid from which on a shape is kept folded; fewer cost less written out."""
+"""Copies in a grid from which on a shape is folded; fewer are cheaper expanded."""
 MOST_WRITTEN = 1_000_000_000
-"""Corners, or placements, that copies with places of their own may come to."""
+"""Most corners, or placements, that repetitions are expanded to."""
 FOLD_CORNERS = 17
-"""Corners from which on a shape is kept folded whose copies have places of their own."""
+"""Corners from which on a shape is folded if its copies are not in a grid."""
 
 OWNER, TAG, AT, COUNT, X, Y, REPETITION, HALF_WIDTH, START, END, _ = range(len(SHAPE))
 _ONCE = (1, 1, 0, 0, 0, 0)
 _PLACES, _COPIES = 6, 7
 
 
-def elements_of(file: OasisFile, layers: Sequence[Layer]) -> Elements:
-    """Return the elements of a file on `layers`, each once, all of which were read."""
+def build_elements(file: OasisFile, layers: Sequence[Layer]) -> Elements:
+    """Convert a file that was read on `layers`, each once."""
     shapes, pool = _outline_paths(file.shapes, file.pool)
     copies = file.repeated[shapes[:, REPETITION], _COPIES]
     is_grid = file.repeated[shapes[:, REPETITION], _PLACES] < 0
     is_folded = (copies >= FOLD_FROM) & (is_grid | (shapes[:, COUNT] >= FOLD_CORNERS))
-    _check_written((copies * shapes[:, COUNT])[~is_folded])
+    _check_copies((copies * shapes[:, COUNT])[~is_folded])
     number = {layer: index for index, layer in enumerate(layers)}
     layer_of = np.array([number.get(layer, -1) for layer in file.layers], np.int64)
     layer_of = layer_of[file.tags[shapes[:, TAG]]]
     folded = shapes[is_folded]
-    first, child = _alike(folded, layer_of[is_folded], pool)
+    first, child = _group_shapes(folded, layer_of[is_folded], pool)
     cells = len(file.names)
     alone = folded[first]
     alone[:, [X, Y, REPETITION]] = 0
     alone[:, OWNER] = cells + np.arange(len(alone))
     drawn = np.concatenate((shapes[~is_folded], alone))
-    points, starts, row = _write_out(pool, drawn, file.repeated)
+    points, starts, row = _expand_copies(pool, drawn, file.repeated)
     layer = np.concatenate((layer_of[~is_folded], layer_of[is_folded][first]))[row]
     placed = np.zeros((len(folded), file.placed.shape[1]), np.int64)
     placed[:, 0], placed[:, 1] = folded[:, OWNER], cells + child
     placed[:, 3:6] = folded[:, [X, Y, REPETITION]]
     every = np.concatenate((file.placed, placed))
-    reference = _references(every[np.argsort(every[:, 0], kind="stable")], file)
+    reference = _build_references(every[np.argsort(every[:, 0], kind="stable")], file)
     owners = folded[first, OWNER].tolist()
     return Elements(
         dbu_nm=file.dbu_nm,
@@ -70,7 +70,7 @@ def elements_of(file: OasisFile, layers: Sequence[Layer]) -> Elements:
 
 
 def _outline_paths(shapes: Int64s, pool: Int64s) -> tuple[Int64s, Int64s]:
-    """Return shapes of which none is a path, and the pool with the outlines of paths."""
+    """Replace paths by their outlines; return the shapes, and the pool with the outlines."""
     is_path = shapes[:, HALF_WIDTH] >= 0
     if not is_path.any():
         return shapes, pool
@@ -82,7 +82,7 @@ def _outline_paths(shapes: Int64s, pool: Int64s) -> tuple[Int64s, Int64s]:
         (2 * half, np.where(is_circle, half, begin), np.where(is_circle, half, end), is_circle),
         axis=1,
     )
-    # A circle is a path of one point, at its place; no point of the pool is its own.
+    # A circle is a path of one point, its centre; it has no point in the pool.
     lines, starts = _gather(np.append(pool, (0, 0)), paths[:, :2], len(pool))
     corners, corner_starts = outline_paths(lines, starts, shape)
     shapes = shapes.copy()
@@ -94,7 +94,7 @@ def _outline_paths(shapes: Int64s, pool: Int64s) -> tuple[Int64s, Int64s]:
 
 @kernel
 def _gather(pool: Int64s, lists: Int64s, origin: int) -> tuple[Int64s, Int64s]:
-    """Return the points of lists, (n, 2) where in the pool and how many; of one, the `origin`."""
+    """Return the points of (n, 2) lists, offset and count; a single point is at `origin`."""
     starts = np.zeros(len(lists) + 1, np.int64)
     starts[1:] = np.cumsum(lists[:, 1])
     points = np.empty((starts[-1], 2), np.int64)
@@ -106,18 +106,18 @@ def _gather(pool: Int64s, lists: Int64s, origin: int) -> tuple[Int64s, Int64s]:
     return points, starts
 
 
-def _alike(shapes: Int64s, layer: Int64s, pool: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the first of each kind of shape, and the kind of each: same layer, same corners."""
+def _group_shapes(shapes: Int64s, layer: Int64s, pool: Int64s) -> tuple[Int64s, Int64s]:
+    """Group shapes of equal layer and corners; return the first of each group, and the groups."""
     spans = 8 * np.stack((shapes[:, AT], 2 * shapes[:, COUNT]), axis=1)
-    outline = numbered(pool.view(np.uint8), spans)
+    outline = number_names(pool.view(np.uint8), spans)
     key = np.stack((layer, shapes[:, COUNT], outline), axis=1)
     _, first, kind = np.unique(key, axis=0, return_index=True, return_inverse=True)
     return first, kind.ravel()
 
 
 @kernel
-def _write_out(pool: Int64s, shapes: Int64s, repeated: Int64s) -> tuple[Int64s, Int64s, Int64s]:
-    """Return the corners of every copy of shapes, where each begins, and of which shape it is."""
+def _expand_copies(pool: Int64s, shapes: Int64s, repeated: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+    """Return the corners of all copies of shapes, the offset of each copy, and its shape."""
     corners, copies = 0, 0
     for row in range(len(shapes)):
         count = repeated[shapes[row, REPETITION], 7]
@@ -128,7 +128,7 @@ def _write_out(pool: Int64s, shapes: Int64s, repeated: Int64s) -> tuple[Int64s, 
     for row in range(len(shapes)):
         repetition, at, count = shapes[row, REPETITION], shapes[row, AT], shapes[row, COUNT]
         for number in range(repeated[repetition, 7]):
-            move_x, move_y = _place(pool, repeated[repetition], number)
+            move_x, move_y = _find_place(pool, repeated[repetition], number)
             x, y = shapes[row, X] + move_x, shapes[row, Y] + move_y
             for corner in range(count):
                 points[point, 0] = x + pool[at + 2 * corner]
@@ -141,8 +141,8 @@ def _write_out(pool: Int64s, shapes: Int64s, repeated: Int64s) -> tuple[Int64s, 
 
 
 @kernel
-def _place(pool: Int64s, repetition: Int64s, number: int) -> tuple[int, int]:
-    """Return where a copy is, from the first."""
+def _find_place(pool: Int64s, repetition: Int64s, number: int) -> tuple[int, int]:
+    """Return the offset of a copy from the first one."""
     at = repetition[6]
     if at >= 0:
         return pool[at + 2 * number], pool[at + 2 * number + 1]
@@ -153,7 +153,7 @@ def _place(pool: Int64s, repetition: Int64s, number: int) -> tuple[int, int]:
     )
 
 
-def _check_written(copies: Int64s) -> None:
+def _check_copies(copies: Int64s) -> None:
     written = int(copies.sum())
     if written > MOST_WRITTEN:
         raise LayoutError(
@@ -162,8 +162,8 @@ def _check_written(copies: Int64s) -> None:
         )
 
 
-def _references(placed: Int64s, file: OasisFile) -> Int64s:
-    """Return placements as `REFERENCE`s: copies with places of their own one by one."""
+def _build_references(placed: Int64s, file: OasisFile) -> Int64s:
+    """Return placements as `REFERENCE`s; copies that are not in a grid one by one."""
     repetition = placed[:, 5]
     has_places = file.repeated[repetition, _PLACES] >= 0
     row = np.repeat(

@@ -1,4 +1,4 @@
-"""The records of OASIS, what a reader remembers between them, and what can be wrong with them.
+"""The records of OASIS, the state of its reader, and its faults.
 
 Source: SEMI P39, OASIS, sections 7 to 14 and 22 to 36.
 """
@@ -13,14 +13,14 @@ from stages.contracts import Int64s
 
 MAGIC = b"%SEMI-OASIS\r\n"
 END_BYTES = 256
-"""Size of the END record: it is the last of the file and padded to this."""
+"""Size of the END record, the last of the file, which is padded to this."""
 INT32_MAX = 2**31 - 1
 LEAST_UNIT = 1e-6
-"""Grid points per um: of a database unit of 1 m."""
+"""Grid points per um, for a database unit of 1 m."""
 
 
 class Record(IntEnum):
-    """Record types; of names the second has a reference number of its own."""
+    """Record types; a name record ending in NUMBERED has an explicit reference number."""
 
     PAD, START, END = range(3)
     CELLNAME, CELLNAME_NUMBERED, TEXTSTRING, TEXTSTRING_NUMBERED = range(3, 7)
@@ -32,30 +32,30 @@ class Record(IntEnum):
 
 
 RECORDS = tuple(record.name.split("_")[0] for record in Record)
-"""What the specification calls each record type."""
+"""Names of the record types in the specification."""
 
 
 class Slot(IntEnum):
-    """What the walk remembers between records, besides the modal variables."""
+    """State of the walk between records, besides the modal variables."""
 
     AT, END, RECORD, BLOCK, CODE, FAULT, VALUE, STOP = range(8)
     IN_CELL, RELATIVE, TAG, EVERY, KEY, OFFSETS_LAST = range(8, 14)
     PIECE, PIECE_SIZE, PACKED_BYTES, BLOCK_BYTES = range(14, 18)
     POOL, TEXT, SHAPES, PLACED, ODD, REPEATED, CELLS, NAMES, KEYS = range(18, 27)
     IMPLICIT, EXPLICIT = 27, 31  # four each: CELLNAME, TEXTSTRING, PROPNAME, PROPSTRING
-    NOTES = 35  # two each: how often, and where first
+    NOTES = 35  # two each: count, and first byte
 
 
 class Stop(IntEnum):
-    """Why the walk came back."""
+    """Why the walk returned."""
 
     NONE, FAULT, CBLOCK, BLOCK_END, END = range(5)
 
 
 class Modal(IntEnum):
-    """Slots of the modal variables; the lists stand in a table of their own, here is their length.
+    """Slots of the modal variables; of the lists only the length, they have their own table.
 
-    The first 18 have no value until they get one; the last rows say more of some of them.
+    The first 18 are undefined until set; the last rows hold details of some of them.
     """
 
     LAYER, DATATYPE, WIDTH, HEIGHT, CTRAPEZOID, RADIUS, HALF_WIDTH, START, END = range(48, 57)
@@ -77,7 +77,7 @@ _MODAL_NAMES = (
 
 
 class Fault(IntEnum):
-    """What makes a file unreadable."""
+    """Faults for which a file is refused."""
 
     NONE, PAST_END, NO_END, UNKNOWN, PLACE, OVERFLOW, COORDINATE, NUMBER = range(8)
     MODAL, LIST_KIND, LIST_EMPTY, REPETITION, CTRAPEZOID, REAL, VALUE = range(8, 15)
@@ -112,7 +112,7 @@ FAULTS = (
 
 
 class Note(IntEnum):
-    """What is put right, or is harmless."""
+    """Faults that are repaired or harmless."""
 
     CORNERS, ODD_LIST, ANGLE, POINTS = range(4)
 
@@ -125,8 +125,8 @@ NOTES = (
 )
 
 
-def modal_name(modal: int) -> str:
-    """Return what the specification calls a modal variable."""
+def name_modal(modal: int) -> str:
+    """Return the name of a modal variable in the specification."""
     return _MODAL_NAMES[modal - Modal.LAYER]
 
 
@@ -152,7 +152,7 @@ _TERMS = {
 }  # fmt: skip
 
 
-def _ctrapezoids() -> tuple[Int64s, Int64s]:
+def _build_ctrapezoids() -> tuple[Int64s, Int64s]:
     corners = np.zeros((len(_CTRAPEZOIDS), 4, 4), np.int64)
     counts = np.zeros(len(_CTRAPEZOIDS), np.int64)
     for kind, outline in enumerate(_CTRAPEZOIDS):
@@ -163,5 +163,5 @@ def _ctrapezoids() -> tuple[Int64s, Int64s]:
     return corners, counts
 
 
-CTRAPEZOID_CORNERS, CTRAPEZOID_COUNT = _ctrapezoids()
+CTRAPEZOID_CORNERS, CTRAPEZOID_COUNT = _build_ctrapezoids()
 """(26, 4, 4) a, b, c, d of each corner ``x = a w + b h, y = c w + d h``; (26,) corners used."""

@@ -1,4 +1,4 @@
-"""Names, cells, properties and CBLOCKs of OASIS, compiled; and what numbers refer to, as keys.
+"""Read names, cells, properties and CBLOCKs of OASIS, compiled; look up reference numbers.
 
 Source: SEMI P39, OASIS, sections 13 to 21 and 31 to 36.
 """
@@ -10,27 +10,27 @@ import numpy as np
 from stages.compiled import kernel
 from stages.contracts import Bytes, Int64s
 from stages.layout.oasis.bytes import (
-    byte,
     fail,
     keep_string,
-    real,
+    read_byte,
+    read_real,
+    read_unsigned,
     skip_string,
-    unsigned,
 )
 from stages.layout.oasis.grammar import Fault, Modal, Record, Slot, Stop
 from stages.layout.oasis.shapes import define, require
 
 OF_LAYER, OF_CELL, OF_TEXT, OF_PROPERTY, OF_STRING = range(5)
-"""What a key is: a layer and datatype, or a number that refers to a name."""
+"""Spaces of keys: layers with datatypes, and reference numbers of four sorts of names."""
 KEY = ("space", "first", "second", "place", "count", "wanted")
-"""Columns of keys, (n, 6) int64: each once, with where it first came and how often."""
+"""Columns of keys, (n, 6) int64: each once, with its first place and its count."""
 CELL = ("is_name", "cell", "size", "place")
 """Columns of cells, (n, 4) int64, as of placements."""
 NAME = ("space", "number", "at", "size", "place")
-"""Columns of names, (n, 5) int64: `at` and `size` say where in the text."""
+"""Columns of names, (n, 5) int64: `at` and `size` are the offset and length in the text."""
 
 Keys = tuple[Int64s, Int64s]
-"""The keys, and the rows of each bucket of their hash table; -1 is free."""
+"""The keys, and the buckets of their hash table: a row of keys, or -1 if free."""
 
 
 @kernel
@@ -49,7 +49,7 @@ def find_key(slots: Int64s, keys: Keys, space: int, first: int, second: int) -> 
     buckets[bucket] = used
     if used == len(rows):
         rows = np.concatenate((rows, np.empty_like(rows)))
-    rows[used] = (space, first, second, place_of(slots), 1, 0)
+    rows[used] = (space, first, second, locate_record(slots), 1, 0)
     slots[Slot.KEY], slots[Slot.KEYS] = used, used + 1
     if 2 * (used + 1) > len(buckets):
         buckets = np.full(2 * len(buckets), -1, np.int64)
@@ -63,8 +63,8 @@ def find_key(slots: Int64s, keys: Keys, space: int, first: int, second: int) -> 
 
 
 @kernel
-def place_of(slots: Int64s) -> int:
-    """Return the byte of the record that is being read, or of the CBLOCK that it is in."""
+def locate_record(slots: Int64s) -> int:
+    """Return the byte of the current record, or of the CBLOCK that it is in."""
     return int(slots[Slot.BLOCK] if slots[Slot.BLOCK] >= 0 else slots[Slot.RECORD])
 
 
@@ -76,7 +76,7 @@ def _hash(space: int, first: int, second: int) -> int:
 
 @kernel
 def find_layer(slots: Int64s, keys: Keys, wanted: Int64s) -> Keys:
-    """Count the modal layer and datatype, and leave its row in `Slot.TAG`."""
+    """Count the modal layer and datatype, and leave the row of its key in `Slot.TAG`."""
     layer, datatype, tag = slots[Modal.LAYER], slots[Modal.DATATYPE], slots[Slot.TAG]
     rows = keys[0]
     if tag >= 0 and rows[tag, 1] == layer and rows[tag, 2] == datatype:
@@ -95,7 +95,7 @@ def find_layer(slots: Int64s, keys: Keys, wanted: Int64s) -> Keys:
 
 @kernel
 def read_name(data: Bytes, slots: Int64s, text: Bytes, names: Int64s, code: int) -> Bytes:
-    """Read a record that gives a name a number, into a row of `names`; return the text."""
+    """Read a name record into a row of `names`; return the text."""
     which, is_explicit = (code - Record.CELLNAME) // 2, (code - Record.CELLNAME) % 2
     skip_string(data, slots)
     if which == 0:
@@ -104,13 +104,13 @@ def read_name(data: Bytes, slots: Int64s, text: Bytes, names: Int64s, code: int)
     number = slots[mine]
     if is_explicit:
         mine, other = other, mine
-        number = unsigned(data, slots)
+        number = read_unsigned(data, slots)
     if slots[other]:
         fail(slots, Fault.MIXED, 0)
     slots[mine] += 1
     row = slots[Slot.NAMES]
     names[row] = (
-        OF_CELL + which, number, slots[Slot.PIECE], slots[Slot.PIECE_SIZE], place_of(slots)
+        OF_CELL + which, number, slots[Slot.PIECE], slots[Slot.PIECE_SIZE], locate_record(slots)
     )  # fmt: skip
     slots[Slot.NAMES] = row + 1
     return text
@@ -118,57 +118,57 @@ def read_name(data: Bytes, slots: Int64s, text: Bytes, names: Int64s, code: int)
 
 @kernel
 def read_layer_name(data: Bytes, slots: Int64s) -> None:
-    """Go past the name of an interval of layers and one of datatypes."""
+    """Skip a layer name, with its intervals of layers and of datatypes."""
     skip_string(data, slots)
     for _ in range(2):
-        kind = unsigned(data, slots)
+        kind = read_unsigned(data, slots)
         if kind > 4:
             fail(slots, Fault.INTERVAL, kind)
         for _ in range(0 if kind == 0 else 2 if kind == 4 else 1):
-            unsigned(data, slots)
+            read_unsigned(data, slots)
 
 
 @kernel
 def read_cell(
     data: Bytes, slots: Int64s, text: Bytes, cells: Int64s, keys: Keys
 ) -> tuple[Bytes, Keys]:
-    """Begin a cell, with modal variables that have no value; return text and keys."""
-    row, place = slots[Slot.CELLS], place_of(slots)
+    """Start a cell, with undefined modal variables; return text and keys."""
+    row, place = slots[Slot.CELLS], locate_record(slots)
     if slots[Slot.CODE] == Record.CELL:
         skip_string(data, slots)
         text = keep_string(data, slots, text)
         cells[row] = (1, slots[Slot.PIECE], slots[Slot.PIECE_SIZE], place)
     else:
-        keys = find_key(slots, keys, OF_CELL, unsigned(data, slots), 0)
+        keys = find_key(slots, keys, OF_CELL, read_unsigned(data, slots), 0)
         cells[row] = (0, slots[Slot.KEY], 0, place)
     slots[Slot.CELLS] = row + 1
-    reset(slots)
+    reset_modal(slots)
     slots[Slot.IN_CELL] = 1
     return text, keys
 
 
 @kernel
-def reset(slots: Int64s) -> None:
-    """Leave the cell, if any: the modal variables lose their values, and places are absolute."""
+def reset_modal(slots: Int64s) -> None:
+    """Leave the cell, if any: modal variables become undefined, coordinates absolute."""
     slots[Modal.LAYER :] = 0
     slots[Slot.IN_CELL] = slots[Slot.RELATIVE] = 0
 
 
 @kernel
 def read_property(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
-    """Go past a property, of which nothing is kept but the numbers that it refers to."""
-    info = byte(data, slots)
+    """Skip a property; only the reference numbers that it uses are recorded."""
+    info = read_byte(data, slots)
     if info & 4:
         if info & 2:
-            keys = find_key(slots, keys, OF_PROPERTY, unsigned(data, slots), 0)
+            keys = find_key(slots, keys, OF_PROPERTY, read_unsigned(data, slots), 0)
         else:
             skip_string(data, slots)
         define(slots, Modal.NAME, 0)
     if not info & 8:
         count = info >> 4
         if count == 15:
-            count = unsigned(data, slots)
-        if count > slots[Slot.END] - slots[Slot.AT]:  # each takes a byte or more
+            count = read_unsigned(data, slots)
+        if count > slots[Slot.END] - slots[Slot.AT]:  # each takes at least a byte
             fail(slots, Fault.PAST_END, 0)
             return keys
         for _ in range(count):
@@ -181,16 +181,16 @@ def read_property(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
 
 @kernel
 def _read_value(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
-    kind = byte(data, slots)
+    kind = read_byte(data, slots)
     if kind < 8:
         slots[Slot.AT] -= slots[Slot.FAULT] == Fault.NONE
-        real(data, slots)
+        read_real(data, slots)
     elif kind < 10:
-        unsigned(data, slots)
+        read_unsigned(data, slots)
     elif kind < 13:
         skip_string(data, slots)
     elif kind < 16:
-        keys = find_key(slots, keys, OF_STRING, unsigned(data, slots), 0)
+        keys = find_key(slots, keys, OF_STRING, read_unsigned(data, slots), 0)
     else:
         fail(slots, Fault.VALUE, kind)
     return keys
@@ -198,9 +198,9 @@ def _read_value(data: Bytes, slots: Int64s, keys: Keys) -> Keys:
 
 @kernel
 def read_block(data: Bytes, slots: Int64s) -> None:
-    """Stop at the packed bytes of a CBLOCK, for the caller to unpack them."""
-    kind = unsigned(data, slots)
-    unpacked, packed = unsigned(data, slots), unsigned(data, slots)
+    """Read the head of a CBLOCK and stop the walk, so that the caller unpacks its bytes."""
+    kind = read_unsigned(data, slots)
+    unpacked, packed = read_unsigned(data, slots), read_unsigned(data, slots)
     if slots[Slot.BLOCK] >= 0:
         fail(slots, Fault.NESTED, 0)
     elif kind != 0:

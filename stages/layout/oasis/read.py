@@ -1,9 +1,9 @@
 """Read the records of an OASIS file.
 
-in: the bytes of an OASIS file, the layers, the most bytes that it may unpack to
-out: `OasisFile`: shapes, placements and repetitions as they are written, names resolved
-unit: the file · promise: every record is checked; what is damaged ends with `LayoutError`, with the
-byte and the cell, or with a warning, within time and memory that grow with the file
+in: the bytes of an OASIS file, the layers, a limit on its unpacked size
+out: `OasisFile`: shapes, placements and repetitions as in the file, with names resolved
+unit: the file · promise: every record is checked; damage gives a `LayoutError` with byte and cell,
+or a warning; time and memory are bounded by the size of the file
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from stages.contracts import Bytes, Floats, Int64s, Layer
 from stages.errors import LayoutError
-from stages.layout.gdsii.names import numbered
+from stages.layout.gdsii.names import number_names
 from stages.layout.oasis.grammar import (
     END_BYTES,
     FAULTS,
@@ -27,20 +27,20 @@ from stages.layout.oasis.grammar import (
     Record,
     Slot,
     Stop,
-    modal_name,
+    name_modal,
 )
 from stages.layout.oasis.names import OF_CELL, OF_LAYER, OF_PROPERTY, OF_STRING, OF_TEXT
 from stages.layout.oasis.shapes import PLACED
-from stages.layout.oasis.walk import Tables, empty_tables, read_end, read_start, walk
-from stages.layout.references import check_depth, drop_undefined, escaped, shown
+from stages.layout.oasis.walk import Tables, create_tables, read_end, read_start, walk
+from stages.layout.references import check_depth, drop_undefined, escape_name, quote_name
 
 MOST_DEFLATED = 1032
-"""Bytes that one byte of a deflate stream unpacks to at most (RFC 1951)."""
+"""Most bytes that one byte of a deflate stream unpacks to (RFC 1951)."""
 _SCHEMES: dict[int, tuple[str, Callable[[Bytes], int]]] = {
     1: ("CRC32", lambda data: zlib.crc32(data.data)),
     2: ("CHECKSUM32", lambda data: int(data.sum(dtype=np.uint64)) % 2**32),
 }
-"""How a file vouches for its bytes."""
+"""Validation schemes of the END record."""
 ADVICE = "; export or fetch it again"
 _NAMED_BY = {
     OF_CELL: "CELLNAME", OF_TEXT: "TEXTSTRING", OF_PROPERTY: "PROPNAME", OF_STRING: "PROPSTRING",
@@ -49,29 +49,29 @@ _NAMED_BY = {
 
 @dataclass(frozen=True, slots=True)
 class OasisFile:
-    """What a file draws on the layers asked for, and what its cells place, as it is written."""
+    """Shapes of a file on the requested layers, and all placements, as in the file."""
 
     dbu_nm: float
     """Database unit, in nm."""
     names: tuple[str, ...]
-    """Of the cells; what is no printable text is escaped."""
+    """Names of the cells, escaped if they are not printable."""
     layers: dict[Layer, int]
-    """All layers of shapes, and how many shapes each has, repetitions counted once."""
+    """Number of shapes on each layer, repetitions counted once."""
     tags: Int64s
-    """(keys,) for the tag of a shape, its layer as an index into `layers`."""
+    """(keys,) index into `layers` for each tag of a shape."""
     shapes: Int64s
     """See `stages.layout.oasis.shapes.SHAPE`."""
     pool: Int64s
-    """Pairs of x and y, to which shapes and repetitions point."""
+    """Pairs of x and y that shapes and repetitions refer to."""
     repeated: Int64s
-    """(n, 8) columns, rows, steps u and v; where in the pool places are, or -1; how many copies.
-    Row 0 is of what comes once."""
+    """(n, 8) columns, rows, steps u and v; offset of the places in the pool, or -1; copies.
+    Row 0 is for a single copy."""
     placed: Int64s
-    """(n, 7) owner, cell (-1 is not in the file), turn, x, y, repetition, place."""
+    """(n, 7) owner, cell (-1 if not in the file), turn, x, y, repetition, byte."""
     odd: Floats
-    """(n, 3) magnification, angle in degrees, mirrored first: of the turn ``-1 - row``."""
+    """(n, 3) magnification, angle in degrees, mirrored first; row r is for turn ``-1 - r``."""
     warnings: tuple[str, ...]
-    """Harmless faults, in words for the user."""
+    """Messages for the user about harmless faults."""
 
 
 def read_file(
@@ -82,11 +82,11 @@ def read_file(
     Parameters
     ----------
     data
-        (n,) the whole file.
+        (n,) bytes of the file.
     layers
-        Of which shapes are kept; None keeps all.
+        Layers whose shapes are kept; None for all.
     unpacked_bytes
-        Most that its CBLOCKs may unpack to.
+        Limit on the unpacked size of its CBLOCKs.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def read_file(
     """
     frozen = data.view(np.ndarray)
     frozen.flags.writeable = False
-    slots, tables = empty_tables()
+    slots, tables = create_tables()
     slots[Slot.AT], slots[Slot.END] = len(MAGIC), len(frozen)
     slots[Slot.EVERY] = layers is None
     wanted = np.array([(one.layer, one.datatype) for one in layers or ()], np.int64).reshape(-1, 2)
@@ -112,7 +112,7 @@ def read_file(
 def _walk_file(
     data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables, unpacked_bytes: int
 ) -> Tables:
-    """Read all records up to END, those in CBLOCKs too; return the tables."""
+    """Read all records up to END, including those in CBLOCKs; return the tables."""
     left = unpacked_bytes
     while not slots[Slot.FAULT]:
         tables = walk(data, slots, wanted, tables)
@@ -129,7 +129,7 @@ def _walk_file(
 
 
 def _unpack(data: Bytes, slots: Int64s, left: int, limit: int) -> Bytes:
-    """Return what the CBLOCK at the cursor unpacks to."""
+    """Unpack the CBLOCK at the cursor."""
     block, begin = int(slots[Slot.RECORD]), int(slots[Slot.AT])
     packed, size = int(slots[Slot.PACKED_BYTES]), int(slots[Slot.BLOCK_BYTES])
     if size > MOST_DEFLATED * (packed + 1):
@@ -157,7 +157,7 @@ def _unpack(data: Bytes, slots: Int64s, left: int, limit: int) -> Bytes:
 
 
 def _check_last(data: Bytes, slots: Int64s) -> None:
-    """Check what an END in the last 256 bytes vouches for: damage, before a record tells of it."""
+    """Check an END in the last 256 bytes first: its checksum is the clearest sign of damage."""
     end = len(data) - END_BYTES
     if end > len(MAGIC) and data[end] == Record.END and not slots[Slot.FAULT]:
         at_end = slots.copy()
@@ -166,7 +166,7 @@ def _check_last(data: Bytes, slots: Int64s) -> None:
 
 
 def _check_end(data: Bytes, slots: Int64s) -> list[str]:
-    """Check the END record at which the cursor is; return the warning for what follows it.
+    """Check the END record at the cursor; return a warning if bytes follow it.
 
     Source: SEMI P39, OASIS, section 14.
     """
@@ -199,39 +199,39 @@ def _explain(slots: Int64s, tables: Tables) -> str:
         code=code,
         value=value,
         where="in a cell" if slots[Slot.IN_CELL] else "outside a cell",
-        modal=modal_name(value) if fault == Fault.MODAL else "",
+        modal=name_modal(value) if fault == Fault.MODAL else "",
     )
     at = f"byte {slots[Slot.RECORD]}"
     if slots[Slot.BLOCK] >= 0:
         at = f"CBLOCK at byte {slots[Slot.BLOCK]}, byte {slots[Slot.RECORD]} of what it unpacks to"
     if slots[Slot.IN_CELL]:
-        at += f", in cell {_current_cell(slots, tables)}"
+        at += f", in cell {_name_current_cell(slots, tables)}"
     return f"{at}: {text}{ADVICE}"
 
 
-def _current_cell(slots: Int64s, tables: Tables) -> str:
+def _name_current_cell(slots: Int64s, tables: Tables) -> str:
     text, cells, names, keys = tables[1], tables[7], tables[8], tables[9][0]
     is_name, cell, size, _ = cells[slots[Slot.CELLS] - 1].tolist()
     if is_name:
-        return shown(_bytes(text, cell, size))
+        return quote_name(_read_name(text, cell, size))
     number = int(keys[cell, 1])
     for space, known, *span, _ in names[: slots[Slot.NAMES]].tolist():
         if space == OF_CELL and known == number:
-            return shown(_bytes(text, *span))
+            return quote_name(_read_name(text, *span))
     return f"number {number}"
 
 
 def _resolve(slots: Int64s, tables: Tables, unit: float, warnings: list[str]) -> OasisFile:
-    """Put names to numbers, and cells to names; check that it is one hierarchy."""
+    """Resolve numbers to names and names to cells; check the hierarchy."""
     pool, text, _, shapes, placed, odd, repeated, cells, names, (keys, _) = tables
     keys, names = keys[: slots[Slot.KEYS]], names[: slots[Slot.NAMES]]
     cells, placed = cells[: slots[Slot.CELLS]], placed[: slots[Slot.PLACED]]
-    named = _names_of_keys(keys, names, text)
-    spans = np.concatenate((_spans(cells, named), _spans(placed[:, 1:], named)))
-    which = numbered(text, spans)
+    named = _find_key_names(keys, names, text)
+    spans = np.concatenate((_find_spans(cells, named), _find_spans(placed[:, 1:], named)))
+    which = number_names(text, spans)
     cell_of = np.full(len(spans) + 1, -1)
     cell_of[which[: len(cells)]] = np.arange(len(cells))
-    texts = [_bytes(text, *span) for span in spans[: len(cells)].tolist()]
+    texts = [_read_name(text, *span) for span in spans[: len(cells)].tolist()]
     _check_cells(texts, cells)
     rows = placed[:, [PLACED.index(name) for name in _KEPT]]
     rows[:, 1] = cell_of[which[len(cells) :]]
@@ -245,7 +245,7 @@ def _resolve(slots: Int64s, tables: Tables, unit: float, warnings: list[str]) ->
     tags[keys[:, 0] == OF_LAYER] = np.arange(len(layers))
     return OasisFile(
         dbu_nm=1000 / unit,
-        names=tuple(escaped(name) for name in texts),
+        names=tuple(escape_name(name) for name in texts),
         layers=layers,
         tags=tags,
         shapes=shapes[: slots[Slot.SHAPES]],
@@ -253,34 +253,34 @@ def _resolve(slots: Int64s, tables: Tables, unit: float, warnings: list[str]) ->
         repeated=repeated[: slots[Slot.REPEATED]],
         placed=rows,
         odd=odd[: slots[Slot.ODD]],
-        warnings=(*warnings, *_warnings(slots), *missing),
+        warnings=(*warnings, *_format_warnings(slots), *missing),
     )
 
 
 _KEPT = ("owner", "cell", "turn", "x", "y", "repetition", "place")
 
 
-def _spans(table: Int64s, named: Int64s) -> Int64s:
-    """Return where in the text the names of cells are, (n, 2); by name or by key."""
+def _find_spans(table: Int64s, named: Int64s) -> Int64s:
+    """Return the spans of cell names in the text, (n, 2), given by name or by key."""
     by_key = table[:, 0] == 0
     spans = table[:, 1:3].copy()
     spans[by_key] = named[table[by_key, 1]]
     return spans
 
 
-def _names_of_keys(keys: Int64s, names: Int64s, text: Bytes) -> Int64s:
-    """Return where in the text the name of each key is that refers to a cell, (keys, 2).
+def _find_key_names(keys: Int64s, names: Int64s, text: Bytes) -> Int64s:
+    """Return the spans in the text of the names that keys refer to, (keys, 2).
 
     Raises
     ------
     LayoutError
-        A number that is used has no name, or two.
+        A number in use has no name, or two.
     """
     known: dict[tuple[int, int], tuple[int, int, int]] = {}
     for space, number, *span, place in names.tolist():
         before = known.setdefault((space, number), (*span, place))
         if before[2] != place and (
-            space != OF_CELL or _bytes(text, *span) != _bytes(text, *before[:2])
+            space != OF_CELL or _read_name(text, *span) != _read_name(text, *before[:2])
         ):
             raise LayoutError(
                 f"byte {place}: {_NAMED_BY[space]} {number} a second time (first at byte "
@@ -298,48 +298,48 @@ def _names_of_keys(keys: Int64s, names: Int64s, text: Bytes) -> Int64s:
             )
         found[row] = known[space, number][:2]
         if space == OF_CELL:
-            name = _bytes(text, *found[row].tolist())
+            name = _read_name(text, *found[row].tolist())
             if numbers.setdefault(name, number) != number:
                 raise LayoutError(
-                    f"byte {place}: CELLNAME {numbers[name]} and {number} are both {shown(name)}; "
-                    f"which one a reference means is unknown{ADVICE}"
+                    f"byte {place}: CELLNAME {numbers[name]} and {number} are both "
+                    f"{quote_name(name)}; which one a reference means is unknown{ADVICE}"
                 )
     return found
 
 
-def _bytes(text: Bytes, at: int, size: int) -> bytes:
+def _read_name(text: Bytes, at: int, size: int) -> bytes:
     return text[at : at + size].tobytes().rstrip(b"\0")
 
 
 def _check_cells(texts: Sequence[bytes], cells: Int64s) -> None:
-    begun: dict[bytes, int] = {}
+    defined_at: dict[bytes, int] = {}
     for name, place in zip(texts, cells[:, 3].tolist(), strict=True):
         if not name:
             raise LayoutError(f"byte {place}: a cell whose name has no characters{ADVICE}")
-        if name in begun:
+        if name in defined_at:
             raise LayoutError(
-                f"byte {place}: cell {shown(name)} a second time (first at byte {begun[name]}); "
-                f"which one its references mean is unknown{ADVICE}"
+                f"byte {place}: cell {quote_name(name)} a second time (first at byte "
+                f"{defined_at[name]}); which one its references mean is unknown{ADVICE}"
             )
-        begun[name] = place
+        defined_at[name] = place
 
 
 def _check_references(
     placed: Int64s, texts: Sequence[bytes], text: Bytes, spans: Int64s
 ) -> list[str]:
-    """Check that no cell contains itself; return the warning for what is not in the file."""
+    """Check that no cell contains itself; return a warning for cells not in the file."""
     _, first = np.unique(placed[:, 0] * (len(texts) + 1) + placed[:, 1], return_index=True)
     absent = np.flatnonzero(placed[:, 1] < 0)
     places: dict[bytes, dict[bytes, int]] = {name: {} for name in texts}
     for row in np.union1d(first, absent).tolist():
         owner = places[texts[placed[row, 0]]]
-        owner.setdefault(_bytes(text, *spans[row].tolist()), int(placed[row, 6]))
+        owner.setdefault(_read_name(text, *spans[row].tolist()), int(placed[row, 6]))
     warnings = drop_undefined(places)
     check_depth(places)
     return warnings
 
 
-def _warnings(slots: Int64s) -> list[str]:
+def _format_warnings(slots: Int64s) -> list[str]:
     return [
         text.format(n=slots[at]) + f" (first at byte {slots[at + 1]})"
         for at, text in zip(range(Slot.NOTES, Slot.NOTES + 2 * len(NOTES), 2), NOTES, strict=True)

@@ -1,4 +1,4 @@
-"""Shapes, placements and texts of OASIS, compiled: from a record to rows of tables.
+"""Read shapes, placements and texts of OASIS into rows of tables, compiled.
 
 Source: SEMI P39, OASIS, sections 22 to 30.
 """
@@ -10,14 +10,14 @@ import numpy as np
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
 from stages.layout.oasis.bytes import (
-    byte,
-    coordinate,
     fail,
     keep_string,
-    number,
-    real,
+    read_byte,
+    read_coordinate,
+    read_number,
+    read_real,
+    read_unsigned,
     skip_string,
-    unsigned,
 )
 from stages.layout.oasis.grammar import (
     CTRAPEZOID_CORNERS,
@@ -36,54 +36,54 @@ from stages.layout.oasis.lists import (
     keep_repetition,
     read_points,
     read_repetition,
-    with_room,
+    reserve_pool,
 )
 
 SHAPE = (
     "owner", "tag", "at", "count", "x", "y", "repetition", "half_width", "start", "end", "place",
 )  # fmt: skip
 """Columns of shapes, (n, 11) int64: the owner is a cell's number, the tag a row of keys; `at` and
-`count` say where in the pool its corners are, from x, y; the half width is -1 of a polygon, and of
-a circle its radius where `count` is 1."""
+`count` give its corners in the pool, relative to x, y; the half width is -1 for a polygon, and the
+radius for a circle, whose `count` is 1."""
 PLACED = (
     "owner", "is_name", "cell", "size", "turn", "x", "y", "repetition", "place",
 )  # fmt: skip
-"""Columns of placements, (n, 9) int64: `cell` is a row of keys, or where a name of `size` bytes is
-in the text; the turn is that of `PackedLayer.inst_turn`, or ``-1 - row`` of the odd ones."""
+"""Columns of placements, (n, 9) int64: `cell` is a row of keys, or the offset in the text of a name
+of `size` bytes; the turn is a code of `PackedLayer.inst_turn`, or ``-1 - row`` of an odd one."""
 
 
 @kernel
 def require(slots: Int64s, variable: int) -> None:
-    """Note a fault where a modal variable has no value."""
+    """Fail if a modal variable is undefined."""
     if not slots[Modal.DEFINED] >> (variable - Modal.LAYER) & 1:
         fail(slots, Fault.MODAL, variable)
 
 
 @kernel
 def define(slots: Int64s, variable: int, value: int) -> None:
-    """Give a modal variable a value."""
+    """Set a modal variable."""
     slots[variable] = value
     slots[Modal.DEFINED] |= np.int64(1) << (variable - Modal.LAYER)
 
 
 @kernel
 def move(data: Bytes, slots: Int64s, variable: int, given: int) -> None:
-    """Read a coordinate, where it is given, into its modal variable: absolute, or added."""
+    """Read a coordinate, if `given`, into its modal variable: absolute, or added."""
     if given:
-        value = coordinate(data, slots)
+        value = read_coordinate(data, slots)
         slots[variable] = value + (slots[variable] if slots[Slot.RELATIVE] else 0)
 
 
 @kernel
 def read_shape(data: Bytes, slots: Int64s, lists: Int64s, code: int) -> Int64s:
     """Read a shape's record into the modal variables; return the lists."""
-    info = byte(data, slots)
+    info = read_byte(data, slots)
     if code == Record.XGEOMETRY:
-        unsigned(data, slots)
+        read_unsigned(data, slots)
     if info & 1:
-        define(slots, Modal.LAYER, number(data, slots))
+        define(slots, Modal.LAYER, read_number(data, slots))
     if info & 2:
-        define(slots, Modal.DATATYPE, number(data, slots))
+        define(slots, Modal.DATATYPE, read_number(data, slots))
     if code == Record.XGEOMETRY:
         skip_string(data, slots)
     elif code == Record.POLYGON or code == Record.PATH:
@@ -92,7 +92,7 @@ def read_shape(data: Bytes, slots: Int64s, lists: Int64s, code: int) -> Int64s:
         _read_size(data, slots, code, info)
     move(data, slots, Modal.X, info & 16)
     move(data, slots, Modal.Y, info & 8)
-    lists = repeat(data, slots, lists, info & 4)
+    lists = read_copies(data, slots, lists, info & 4)
     if code != Record.XGEOMETRY:
         require(slots, Modal.LAYER)
         require(slots, Modal.DATATYPE)
@@ -100,8 +100,8 @@ def read_shape(data: Bytes, slots: Int64s, lists: Int64s, code: int) -> Int64s:
 
 
 @kernel
-def repeat(data: Bytes, slots: Int64s, lists: Int64s, given: int) -> Int64s:
-    """Read a repetition, where it is given, and set whether there is more than one copy."""
+def read_copies(data: Bytes, slots: Int64s, lists: Int64s, given: int) -> Int64s:
+    """Read a repetition, if `given`, and set whether there is more than one copy."""
     slots[Modal.COPIED] = 0
     if given:
         lists = read_repetition(data, slots, lists)
@@ -116,11 +116,11 @@ def _read_outline(data: Bytes, slots: Int64s, lists: Int64s, code: int, info: in
     row, variable = (POLYGON, Modal.POLYGON) if code == Record.POLYGON else (PATH, Modal.PATH)
     if code == Record.PATH:
         if info & 64:
-            define(slots, Modal.HALF_WIDTH, number(data, slots))
+            define(slots, Modal.HALF_WIDTH, read_number(data, slots))
         if info & 128:
-            scheme = unsigned(data, slots)
-            _extend(data, slots, Modal.START, (scheme >> 2) & 3)
-            _extend(data, slots, Modal.END, scheme & 3)
+            scheme = read_unsigned(data, slots)
+            _set_extension(data, slots, Modal.START, (scheme >> 2) & 3)
+            _set_extension(data, slots, Modal.END, scheme & 3)
         for needed in (Modal.HALF_WIDTH, Modal.START, Modal.END):
             require(slots, needed)
     if info & 32:
@@ -131,49 +131,49 @@ def _read_outline(data: Bytes, slots: Int64s, lists: Int64s, code: int, info: in
 
 
 @kernel
-def _extend(data: Bytes, slots: Int64s, variable: int, scheme: int) -> None:
-    """Set an extension of paths: 0 the last one, 1 none, 2 half the width, 3 a length."""
+def _set_extension(data: Bytes, slots: Int64s, variable: int, scheme: int) -> None:
+    """Set a path extension: 0 keeps the last one, 1 none, 2 half the width, 3 explicit."""
     if scheme == 1:
         define(slots, variable, 0)
     elif scheme == 2:
         require(slots, Modal.HALF_WIDTH)
         define(slots, variable, slots[Modal.HALF_WIDTH])
     elif scheme == 3:
-        define(slots, variable, coordinate(data, slots))
+        define(slots, variable, read_coordinate(data, slots))
 
 
 @kernel
 def _read_size(data: Bytes, slots: Int64s, code: int, info: int) -> None:
     if code == Record.CIRCLE:
         if info & 32:
-            define(slots, Modal.RADIUS, number(data, slots))
+            define(slots, Modal.RADIUS, read_number(data, slots))
         require(slots, Modal.RADIUS)
         return
     if code == Record.CTRAPEZOID and info & 128:
-        define(slots, Modal.CTRAPEZOID, unsigned(data, slots))
+        define(slots, Modal.CTRAPEZOID, read_unsigned(data, slots))
     if info & 64:
-        define(slots, Modal.WIDTH, number(data, slots))
+        define(slots, Modal.WIDTH, read_number(data, slots))
     if code == Record.RECTANGLE and info & 128:
         require(slots, Modal.WIDTH)
         define(slots, Modal.HEIGHT, slots[Modal.WIDTH])
     elif info & 32:
-        define(slots, Modal.HEIGHT, number(data, slots))
+        define(slots, Modal.HEIGHT, read_number(data, slots))
     if code == Record.CTRAPEZOID:
         _finish_ctrapezoid(slots)
         return
     slots[Modal.VERTICAL] = info >> 7
     slots[Modal.DELTA_A] = slots[Modal.DELTA_B] = 0
     if code == Record.TRAPEZOID or code == Record.TRAPEZOID_A:
-        slots[Modal.DELTA_A] = coordinate(data, slots)
+        slots[Modal.DELTA_A] = read_coordinate(data, slots)
     if code == Record.TRAPEZOID or code == Record.TRAPEZOID_B:
-        slots[Modal.DELTA_B] = coordinate(data, slots)
+        slots[Modal.DELTA_B] = read_coordinate(data, slots)
     require(slots, Modal.WIDTH)
     require(slots, Modal.HEIGHT)
 
 
 @kernel
 def _finish_ctrapezoid(slots: Int64s) -> None:
-    """Check what a CTRAPEZOID needs, and set the modal width and height to those of its box."""
+    """Check the variables of a CTRAPEZOID, and set modal width and height to its box."""
     require(slots, Modal.CTRAPEZOID)
     kind = slots[Modal.CTRAPEZOID]
     if kind > 25:
@@ -187,7 +187,7 @@ def _finish_ctrapezoid(slots: Int64s) -> None:
     for a, b, c, d in CTRAPEZOID_CORNERS[kind]:
         box_width = max(box_width, a * width + b * height)
         box_height = max(box_height, c * width + d * height)
-    slots[Modal.DELTA_A], slots[Modal.DELTA_B] = width, height  # of which its corners are made
+    slots[Modal.DELTA_A], slots[Modal.DELTA_B] = width, height  # for its corners
     define(slots, Modal.WIDTH, box_width)
     define(slots, Modal.HEIGHT, box_height)
 
@@ -197,7 +197,7 @@ def put_shape(
     slots: Int64s, lists: Int64s, pool: Int64s, repeated: Int64s, shapes: Int64s,
     code: int,
 ) -> Int64s:  # fmt: skip
-    """Write the shape that the modal variables describe as a row; return the pool."""
+    """Write the shape in the modal variables to a row; return the pool."""
     row = slots[Slot.SHAPES]
     at, count, half_width = slots[Slot.POOL], 0, -1
     if code == Record.POLYGON:
@@ -209,7 +209,7 @@ def put_shape(
     elif code == Record.CIRCLE:
         count, half_width = 1, slots[Modal.RADIUS]
     else:
-        pool = with_room(pool, at + 8)
+        pool = reserve_pool(pool, at + 8)
         count = _put_corners(slots, pool, at, code)
         slots[Slot.POOL] += 2 * count
     if code == Record.POLYGON and count < 3:
@@ -231,7 +231,7 @@ def put_shape(
 
 @kernel
 def _put_corners(slots: Int64s, pool: Int64s, at: int, code: int) -> int:
-    """Write the corners of a rectangle or trapezoid to the pool, and return how many."""
+    """Write the corners of a rectangle or trapezoid to the pool; return their number."""
     width, height = slots[Modal.WIDTH], slots[Modal.HEIGHT]
     a, b = slots[Modal.DELTA_A], slots[Modal.DELTA_B]
     if code == Record.CTRAPEZOID:
@@ -261,11 +261,11 @@ def read_placement(
     data: Bytes, slots: Int64s, lists: Int64s, text: Bytes, odd: Floats, code: int
 ) -> tuple[Int64s, Bytes]:
     """Read a placement into the modal variables; return lists and text."""
-    info = byte(data, slots)
+    info = read_byte(data, slots)
     if info & 128:
         if info & 64:
             slots[Modal.CELL_IS_NAME] = 0
-            define(slots, Modal.CELL, unsigned(data, slots))
+            define(slots, Modal.CELL, read_unsigned(data, slots))
         else:
             skip_string(data, slots)
             text = keep_string(data, slots, text)
@@ -278,14 +278,14 @@ def read_placement(
         slots[Modal.TURN] = _read_turn(data, slots, odd, info)
     move(data, slots, Modal.PLACED_X, info & 32)
     move(data, slots, Modal.PLACED_Y, info & 16)
-    return repeat(data, slots, lists, info & 8), text
+    return read_copies(data, slots, lists, info & 8), text
 
 
 @kernel
 def _read_turn(data: Bytes, slots: Int64s, odd: Floats, info: int) -> int:
     """Read magnification and angle; return the code of the turn, or ``-1 - row`` of an odd one."""
-    scale = real(data, slots) if info & 4 else 1.0
-    angle = real(data, slots) if info & 2 else 0.0
+    scale = read_real(data, slots) if info & 4 else 1.0
+    angle = read_real(data, slots) if info & 2 else 0.0
     if not (0 < scale < np.inf and -np.inf < angle < np.inf):
         fail(slots, Fault.MAGNIFICATION, 0)
         return 0
@@ -302,21 +302,21 @@ def _read_turn(data: Bytes, slots: Int64s, odd: Floats, info: int) -> int:
 
 @kernel
 def read_text(data: Bytes, slots: Int64s, lists: Int64s) -> tuple[Int64s, int]:
-    """Read a text, of which nothing is kept; return lists, and its number or -1."""
-    info, known = byte(data, slots), -1
+    """Skip a text; return lists, and its reference number or -1."""
+    info, known = read_byte(data, slots), -1
     if info & 64:
         if info & 32:
-            known = unsigned(data, slots)
+            known = read_unsigned(data, slots)
         else:
             skip_string(data, slots)
         define(slots, Modal.TEXT, 0)
     if info & 1:
-        define(slots, Modal.TEXTLAYER, number(data, slots))
+        define(slots, Modal.TEXTLAYER, read_number(data, slots))
     if info & 2:
-        define(slots, Modal.TEXTTYPE, number(data, slots))
+        define(slots, Modal.TEXTTYPE, read_number(data, slots))
     move(data, slots, Modal.TEXT_X, info & 16)
     move(data, slots, Modal.TEXT_Y, info & 8)
-    lists = repeat(data, slots, lists, info & 4)
+    lists = read_copies(data, slots, lists, info & 4)
     for needed in (Modal.TEXT, Modal.TEXTLAYER, Modal.TEXTTYPE):
         require(slots, needed)
     return lists, known

@@ -1,6 +1,6 @@
-"""Walk over the records of an OASIS file, compiled; it stops at each CBLOCK to have it unpacked.
+"""Walk over the records of an OASIS file, compiled; stops at each CBLOCK for the caller to unpack.
 
-What a fault is called stands in `stages.layout.oasis.grammar`.
+The texts of faults are in `stages.layout.oasis.grammar`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
-from stages.layout.oasis.bytes import byte, fail, real, skip_string, unsigned
+from stages.layout.oasis.bytes import fail, read_byte, read_real, read_unsigned, skip_string
 from stages.layout.oasis.grammar import LEAST_UNIT, SLOTS, Fault, Modal, Record, Slot, Stop
 from stages.layout.oasis.lists import keep_repetition
 from stages.layout.oasis.names import (
@@ -21,13 +21,13 @@ from stages.layout.oasis.names import (
     Keys,
     find_key,
     find_layer,
-    place_of,
+    locate_record,
     read_block,
     read_cell,
     read_layer_name,
     read_name,
     read_property,
-    reset,
+    reset_modal,
 )
 from stages.layout.oasis.shapes import (
     PLACED,
@@ -43,21 +43,22 @@ Tables = tuple[Int64s, Bytes, Int64s, Int64s, Int64s, Floats, Int64s, Int64s, In
 """Pool, text, lists, shapes, placements, odd turns, repetitions, cells, names, keys."""
 
 
-def empty_tables() -> tuple[Int64s, Tables]:
-    """Return slots and tables of a file of which nothing has been read."""
+def create_tables() -> tuple[Int64s, Tables]:
+    """Return the slots and tables before the first record."""
     slots = np.zeros(SLOTS, np.int64)
     slots[Slot.BLOCK] = slots[Slot.TAG] = -1
     slots[Slot.REPEATED] = 1
 
-    def rows(columns: int) -> Int64s:
+    def make_rows(columns: int) -> Int64s:
         return np.empty((64, columns), np.int64)
 
-    repeated = rows(8)
-    repeated[0] = (1, 1, 0, 0, 0, 0, -1, 1)  # of what comes once
+    repeated = make_rows(8)
+    repeated[0] = (1, 1, 0, 0, 0, 0, -1, 1)  # a single copy
     tables = (
         np.empty(1024, np.int64), np.empty(1024, np.uint8), np.empty((3, 1024), np.int64),
-        rows(len(SHAPE)), rows(len(PLACED)), np.empty((64, 3)), repeated, rows(len(CELL)),
-        rows(len(NAME)), (rows(len(KEY)), np.full(256, -1, np.int64)),
+        make_rows(len(SHAPE)), make_rows(len(PLACED)), np.empty((64, 3)), repeated,
+        make_rows(len(CELL)), make_rows(len(NAME)),
+        (make_rows(len(KEY)), np.full(256, -1, np.int64)),
     )  # fmt: skip
     return slots, tables
 
@@ -65,7 +66,7 @@ def empty_tables() -> tuple[Int64s, Tables]:
 @kernel
 def read_start(data: Bytes, slots: Int64s) -> float:
     """Read the START record; return the unit, in grid points per um."""
-    code = byte(data, slots)
+    code = read_byte(data, slots)
     slots[Slot.CODE] = code
     if code != Record.START:
         fail(slots, Fault.START, code)
@@ -76,10 +77,10 @@ def read_start(data: Bytes, slots: Int64s) -> float:
         and data[at] == 0x31 and data[at + 1] == 0x2E and data[at + 2] == 0x30
     ):  # fmt: skip
         fail(slots, Fault.VERSION, 0)
-    unit = real(data, slots)
+    unit = read_real(data, slots)
     if not LEAST_UNIT <= unit < np.inf:
         fail(slots, Fault.UNIT, 0)
-    slots[Slot.OFFSETS_LAST] = unsigned(data, slots)
+    slots[Slot.OFFSETS_LAST] = read_unsigned(data, slots)
     if not slots[Slot.OFFSETS_LAST]:
         _skip_offsets(data, slots)
     return unit
@@ -87,18 +88,18 @@ def read_start(data: Bytes, slots: Int64s) -> float:
 
 @kernel
 def read_end(data: Bytes, slots: Int64s) -> int:
-    """Read the END record, of which the type was read; return its scheme of validation."""
+    """Read the END record after its type; return its validation scheme."""
     if slots[Slot.OFFSETS_LAST]:
         _skip_offsets(data, slots)
     skip_string(data, slots)
-    return unsigned(data, slots)
+    return read_unsigned(data, slots)
 
 
 @kernel
 def _skip_offsets(data: Bytes, slots: Int64s) -> None:
-    """Go past the offsets of the tables of names: we take names from wherever they are."""
+    """Skip the offsets of the name tables: names are accepted anywhere."""
     for _ in range(12):
-        unsigned(data, slots)
+        read_unsigned(data, slots)
 
 
 @kernel
@@ -108,9 +109,9 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
     Parameters
     ----------
     data
-        The file, or what a CBLOCK unpacked to; `Slot.AT` and `Slot.END` say which part.
+        The file, or an unpacked CBLOCK, from `Slot.AT` to `Slot.END`.
     wanted
-        (n, 2) layers and datatypes of which shapes are kept, unless `Slot.EVERY` is set.
+        (n, 2) layers and datatypes whose shapes are kept; all if `Slot.EVERY` is set.
     """
     pool, text, lists, shapes, placed, odd, repeated, cells, names, keys = tables
     slots[Slot.STOP] = Stop.NONE
@@ -118,12 +119,12 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
         if slots[Slot.AT] == slots[Slot.END] and slots[Slot.BLOCK] >= 0:
             slots[Slot.STOP] = Stop.BLOCK_END
             break
-        shapes = _with_row(shapes, slots[Slot.SHAPES])
-        placed = _with_row(placed, slots[Slot.PLACED])
-        repeated = _with_row(repeated, slots[Slot.REPEATED])
-        cells, names = _with_row(cells, slots[Slot.CELLS]), _with_row(names, slots[Slot.NAMES])
-        odd = _with_row(odd, slots[Slot.ODD])
-        code = _begin(data, slots)
+        shapes = _grow(shapes, slots[Slot.SHAPES])
+        placed = _grow(placed, slots[Slot.PLACED])
+        repeated = _grow(repeated, slots[Slot.REPEATED])
+        cells, names = _grow(cells, slots[Slot.CELLS]), _grow(names, slots[Slot.NAMES])
+        odd = _grow(odd, slots[Slot.ODD])
+        code = _read_record_type(data, slots)
         if slots[Slot.FAULT] != Fault.NONE:
             break
         if Record.RECTANGLE <= code <= Record.CIRCLE or code == Record.XGEOMETRY:
@@ -144,7 +145,7 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
             text, keys = read_cell(data, slots, text, cells, keys)
         elif Record.CELLNAME <= code <= Record.PROPSTRING_NUMBERED:
             text = read_name(data, slots, text, names, code)
-            reset(slots)
+            reset_modal(slots)
         elif code == Record.PROPERTY:
             keys = read_property(data, slots, keys)
         else:
@@ -157,10 +158,10 @@ def walk(data: Bytes, slots: Int64s, wanted: Int64s, tables: Tables) -> Tables:
 
 
 @kernel
-def _begin(data: Bytes, slots: Int64s) -> int:
-    """Read the type of a record, which must be one that may come here."""
+def _read_record_type(data: Bytes, slots: Int64s) -> int:
+    """Read a record type and check that it is allowed here."""
     slots[Slot.RECORD] = slots[Slot.AT]
-    code = byte(data, slots)
+    code = read_byte(data, slots)
     slots[Slot.CODE] = code
     if slots[Slot.FAULT] != Fault.NONE:
         slots[Slot.FAULT] = Fault.NO_END
@@ -183,7 +184,7 @@ def _needs_cell(code: int) -> bool:
 
 @kernel
 def _read_other(data: Bytes, slots: Int64s, code: int) -> None:
-    """Read a record that leaves no row; a PAD is read already."""
+    """Read a record that has no row in a table; nothing is left to read of a PAD."""
     if code == Record.XYABSOLUTE or code == Record.XYRELATIVE:
         slots[Slot.RELATIVE] = code == Record.XYRELATIVE
     elif code == Record.PROPERTY_AGAIN:
@@ -191,14 +192,14 @@ def _read_other(data: Bytes, slots: Int64s, code: int) -> None:
         require(slots, Modal.VALUES)
     elif code == Record.LAYERNAME or code == Record.LAYERNAME_OF_TEXTS:
         read_layer_name(data, slots)
-        reset(slots)
+        reset_modal(slots)
     elif code == Record.XELEMENT or code == Record.XNAME or code == Record.XNAME_NUMBERED:
-        unsigned(data, slots)
+        read_unsigned(data, slots)
         skip_string(data, slots)
         if code == Record.XNAME_NUMBERED:
-            unsigned(data, slots)
+            read_unsigned(data, slots)
         if code != Record.XELEMENT:
-            reset(slots)
+            reset_modal(slots)
     elif code == Record.CBLOCK:
         read_block(data, slots)
     elif code == Record.END:
@@ -209,7 +210,7 @@ def _read_other(data: Bytes, slots: Int64s, code: int) -> None:
 def _put_placement(
     slots: Int64s, lists: Int64s, pool: Int64s, repeated: Int64s, placed: Int64s, keys: Keys
 ) -> tuple[Keys, Int64s]:
-    """Write the placement that the modal variables describe as a row; return keys and pool."""
+    """Write the placement in the modal variables to a row; return keys and pool."""
     row, cell, repetition = slots[Slot.PLACED], slots[Modal.CELL], 0
     if not slots[Modal.CELL_IS_NAME]:
         keys = find_key(slots, keys, OF_CELL, cell, 0)
@@ -220,13 +221,13 @@ def _put_placement(
     placed[row] = (
         slots[Slot.CELLS] - 1, slots[Modal.CELL_IS_NAME], cell, slots[Modal.CELL_SIZE],
         slots[Modal.TURN], slots[Modal.PLACED_X], slots[Modal.PLACED_Y], repetition,
-        place_of(slots),
+        locate_record(slots),
     )  # fmt: skip
     slots[Slot.PLACED] = row + 1
     return keys, pool
 
 
 @kernel
-def _with_row(table: Int64s, used: int) -> Int64s:
-    """Return the table, twice as long where all its rows are used."""
+def _grow(table: Int64s, used: int) -> Int64s:
+    """Return the table, or a copy of twice the rows if all are used."""
     return np.concatenate((table, np.empty_like(table))) if used == len(table) else table

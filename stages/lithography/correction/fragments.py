@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Box, Int64s
-from stages.geometry.union import edges, transposed
+from stages.geometry.union import find_edges, swap_xy
 
 Bools = npt.NDArray[np.bool_]
 
@@ -148,8 +148,8 @@ class Boundary:
 
 def cut_boundary(target: Int64s, rules: Rules) -> Boundary:
     """Cut the boundary of disjoint rectangles, (n, 4), into fragments."""
-    vertical, vertical_corners = _cut_along(edges(target), rules)
-    horizontal, horizontal_corners = _cut_along(edges(transposed(target)), rules)
+    vertical, vertical_corners = _cut_along(find_edges(target), rules)
+    horizontal, horizontal_corners = _cut_along(find_edges(swap_xy(target)), rules)
     horizontal_corners = horizontal_corners[:, [1, 0, 3, 2, 4, 5]]
     upright, lying = _match_corners(vertical_corners, horizontal_corners)
     lies = np.arange(len(vertical) + len(horizontal)) >= len(vertical)

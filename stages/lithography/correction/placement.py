@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Box, Float32s, Floats, Int64s
-from stages.geometry.union import edges, transposed
+from stages.geometry.union import find_edges, swap_xy
 from stages.lithography.optics.exposure import count_spline_px, expose
 from stages.lithography.optics.fields import clip_to_field, make_lattice, make_lattice_field
 from stages.lithography.optics.splines import blend
@@ -137,7 +137,7 @@ def measure_edge_errors(
             [choose_nominal(process)], device,
         )  # fmt: skip
         for flip in (False, True):
-            seen = edges(transposed(local) if flip else local)
+            seen = find_edges(swap_xy(local) if flip else local)
             points = choose_sample_points(seen, lattice.pitch_dbu, straight, line_end)
             xy = points[:, [1, 0]] if flip else points[:, :2]
             low, high = np.array(inside.as_tuple()).reshape(2, 2) - shift

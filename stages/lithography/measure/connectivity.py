@@ -20,7 +20,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Float32s, Floats, Int32s, Int64s
-from stages.geometry.growing import room
+from stages.geometry.growing import reserve_row
 from stages.lithography.measure.sections import BRIDGE, EXTRA, MISSING, OPEN, Rules
 
 _FINER = 2
@@ -215,7 +215,7 @@ def _find_spans(
         while x < end and row[x] <= level:
             x += 1
         if x < end:
-            spans = room(spans, used)
+            spans = reserve_row(spans, used)
             spans[used, 0], spans[used, 1] = y, x
             while x < end and row[x] > level:
                 x += 1
@@ -314,7 +314,7 @@ def _is_ridge(values: Float32s, k: int, size: int) -> bool:
 
 @kernel
 def _emit(out: Int64s, used: int, kind: int, k: int, c: int) -> tuple[Int64s, int]:
-    out = room(out, used)
+    out = reserve_row(out, used)
     out[used, 0], out[used, 1], out[used, 2] = kind, k, c
     return out, used + 1
 

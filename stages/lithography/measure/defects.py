@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from stages.contracts import Box, Defect, Floats, Int64s
-from stages.geometry.union import merge, runs_gaps_edges, transposed
+from stages.geometry.union import find_runs_gaps_edges, merge, swap_xy
 from stages.lithography.measure.connectivity import find_breaks
 from stages.lithography.measure.sections import KINDS, Rules, measure
 from stages.lithography.measure.slanted import measure_slanted
@@ -111,7 +111,7 @@ def _find_failures(target: Int64s, slanted: Int64s, exposure: Exposure, rules: R
     """Return the failing samples of a field: kind, x, y in dbu, index of the corner, severity."""
     coef, found = exposure.coef[0], []
     for flip in (False, True):
-        runs, _, edges = runs_gaps_edges(transposed(target) if flip else target, 0)
+        runs, _, edges = find_runs_gaps_edges(swap_xy(target) if flip else target, 0)
         lattice = np.ascontiguousarray(coef.T) if flip else coef
         rows = measure(lattice, runs, edges, exposure.levels, rules)
         found.append(rows[:, [0, 2, 1, 3, 4]] if flip else rows)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from stages.contracts import Box, Float32s, Floats, Int64s, Shapes
-from stages.geometry.staircase import as_rects
+from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.lithography.optics.exposure import count_spline_px, expose
 from stages.lithography.optics.fields import clip_to_field, make_lattice, make_lattice_field
@@ -82,4 +82,4 @@ def _rectangles(rings_nm: Sequence[Floats], process: Process) -> Int64s:
     points = np.concatenate([np.empty((0, 2), np.int64), *rings])
     step = max(1, round(process.wavelength_nm / process.na / 70 / _DBU_NM))
     shapes = Shapes(np.empty((0, 4), np.int64), points, starts)
-    return merge(as_rects(shapes, step))
+    return merge(cut_into_rects(shapes, step))

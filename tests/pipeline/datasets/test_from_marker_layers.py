@@ -146,7 +146,7 @@ def test_a_dataset_says_where_it_comes_from(dataset: Path, layout: Path) -> None
     loaded = load_dataset(dataset)
     assert (loaded.spec, loaded.process, loaded.layers) == (SPEC, "arfi45", ("1/0",))
     assert loaded.provenance["layout"] == {
-        "name": "marked.oas", "sha256": ingest.sha256_of(layout)
+        "name": "marked.oas", "sha256": ingest.compute_sha256(layout)
     }  # fmt: skip
     assert loaded.provenance["labels"] == "marked in the layout"
     assert loaded.provenance["marking"]["train_window"] == ["4/0"]

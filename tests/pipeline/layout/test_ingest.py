@@ -21,7 +21,14 @@ import pytest
 
 from pipeline.layout import ingest
 from pipeline.layout import reader_process as reader
-from pipeline.layout.ingest import Limits, open_packed, pack_into, read_info, read_layout, sha256_of
+from pipeline.layout.ingest import (
+    Limits,
+    compute_sha256,
+    open_packed,
+    pack_into,
+    read_info,
+    read_layout,
+)
 from stages.contracts import Box, Layer, PackedLayer
 from stages.errors import ConfigError, HotscanError, LayoutError
 
@@ -234,7 +241,7 @@ def test_packed_directory_is_whole_or_absent(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one, other)
         assert isinstance(other, np.memmap) or other.size == 0
     record = json.loads((directory / "layout.json").read_text())
-    assert record["sha256"] == sha256_of(path)
+    assert record["sha256"] == compute_sha256(path)
     assert pack_into(path, directory, [MET1]).extent == opened.extent == BOX
 
 
@@ -304,4 +311,4 @@ def test_every_error_ends_with_exit_2_or_3(tmp_path: Path) -> None:
 
 def test_digest_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 3_000_000)
-    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+    assert compute_sha256(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()

@@ -11,12 +11,12 @@ import zarr
 
 from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import (
+    compute_shard_rows,
+    count_shards,
     create_patterns,
-    pattern_rows,
     read_clips,
+    read_pattern_rows,
     read_patterns,
-    shard_count,
-    shard_rows,
     write_clips,
     write_shard,
 )  # fmt: skip
@@ -62,7 +62,7 @@ def test_a_clips_file_that_is_gone_or_cut_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shard", [1, 64, 256, 300, 4096])
 @pytest.mark.parametrize("patterns", [0, 1, 255, 256, 5000])
 def test_shards_own_every_pattern_once(shard: int, patterns: int) -> None:
-    rows = [shard_rows(i, shard, patterns) for i in range(shard_count(shard, patterns))]
+    rows = [compute_shard_rows(i, shard, patterns) for i in range(count_shards(shard, patterns))]
     owned = [row for part in rows for row in range(part.start, part.stop)]
     assert owned == list(range(patterns))
     assert all(part.stop - part.start >= min(shard, patterns) for part in rows[:-1])
@@ -92,10 +92,10 @@ def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     raster = rng.integers(0, 256, (n, 1, 8, 8), np.uint8)
     scores, embedding = rng.random(n, np.float32), rng.random((n, 4)).astype(np.float16)
-    for number in reversed(range(shard_count(shard, n))):
-        rows = shard_rows(number, shard, n)
+    for number in reversed(range(count_shards(shard, n))):
+        rows = compute_shard_rows(number, shard, n)
         write_shard(run, rows, raster[rows], scores[rows], embedding[rows])
-        x, y = pattern_rows(run, rows, "x_dbu", "y_dbu")
+        x, y = read_pattern_rows(run, rows, "x_dbu", "y_dbu")
         assert x.tolist() == found.x_dbu[rows].tolist()
         assert y.tolist() == found.y_dbu[rows].tolist()
     for name, values in (*asdict(found).items(), ("raster", raster), ("score", scores)):

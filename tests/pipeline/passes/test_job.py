@@ -12,11 +12,11 @@ from pipeline.config import ScanConfig, load_config
 from pipeline.engine.run_directory import Run
 from pipeline.passes.job import (
     Job,
-    layers_of,
     make_job,
-    reader_limits,
+    make_reader_limits,
+    make_sampling_limits,
+    parse_layers,
     resolve_config,
-    sampling_limits,
 )
 from pipeline.report.run_view import open_view
 from stages.contracts import Box, PackedLayout
@@ -128,18 +128,18 @@ def test_the_area_is_cut_to_the_layout(layout: PackedLayout, model: checkpoint.C
 
 def test_limits_of_sites_are_rounded_down() -> None:
     settings = config(clips={"mode": "sites", "space_nm": 200.0, "width_nm": 150.9})
-    limits = sampling_limits(settings, 1.0)
+    limits = make_sampling_limits(settings, 1.0)
     assert (limits.space, limits.width) == (200, 150)
-    assert sampling_limits(settings, 0.1).space == 2000
+    assert make_sampling_limits(settings, 0.1).space == 2000
 
 
 def test_layers_are_scanned_or_exclude() -> None:
-    scanned, excluded = layers_of(config(layout={"layers": ["68/20"], "exclude": ["81/4"]}))
+    scanned, excluded = parse_layers(config(layout={"layers": ["68/20"], "exclude": ["81/4"]}))
     assert (str(*scanned), str(*excluded)) == ("68/20", "81/4")
     with pytest.raises(ConfigError, match="layer 68/20 is both scanned and excluded"):
-        layers_of(config(layout={"layers": ["68/20"], "exclude": ["68/20"]}))
+        parse_layers(config(layout={"layers": ["68/20"], "exclude": ["68/20"]}))
 
 
 def test_reader_limits_come_from_the_config() -> None:
-    limits = reader_limits(config(reader={"memory_gb": 1.5, "seconds": 20.0}))
+    limits = make_reader_limits(config(reader={"memory_gb": 1.5, "seconds": 20.0}))
     assert (limits.memory_bytes, limits.seconds) == (1_500_000_000, 20.0)

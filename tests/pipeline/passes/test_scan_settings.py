@@ -12,7 +12,7 @@ from pipeline.config import ScanConfig, as_dict, load_config
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import open_run_directory
 from pipeline.engine.run_record import LayoutFile, RunRecord, bind, read_record
-from pipeline.passes.scan_settings import ScanSettings, inputs_of
+from pipeline.passes.scan_settings import ScanSettings, collect_inputs
 from pipeline.passes.shard import Shard
 from pipeline.scan.scan import RECOMPUTED
 from stages.errors import RunMismatchError
@@ -72,7 +72,7 @@ def record_of(config: ScanConfig, model: str = "m", layout: str = "l", **more: A
 
 
 def changed_stages(before: RunRecord, now: RunRecord) -> list[str]:
-    then, inputs = inputs_of(before), inputs_of(now)
+    then, inputs = collect_inputs(before), collect_inputs(now)
     return [stage for stage in inputs if then[stage] != inputs[stage]]
 
 
@@ -122,18 +122,18 @@ def test_finished_stages_are_kept_recomputed_or_refused(
 ) -> None:
     """`stage` is the last that has units; `kept` those that still have, None for a refusal."""
     run = open_run_directory(tmp_path / "run")
-    stages = list(inputs_of(record_of(ScanConfig())))
+    stages = list(collect_inputs(record_of(ScanConfig())))
     with Ledger(run.ledger) as ledger:
-        bind(run, ledger, record_of(ScanConfig()), inputs_of, RECOMPUTED)
+        bind(run, ledger, record_of(ScanConfig()), collect_inputs, RECOMPUTED)
         for done in stages[: stages.index(stage) + 1]:
             ledger.record(UnitOutcome(done, "all", Status.DONE))
         wanted = record_of(load_config(None, tables))
         if kept is None:
             with pytest.raises(RunMismatchError, match=r"\[clips\] mode was 'grid', is 'sites'"):
-                bind(run, ledger, wanted, inputs_of, RECOMPUTED)
+                bind(run, ledger, wanted, collect_inputs, RECOMPUTED)
             assert read_record(run) == record_of(ScanConfig())
             return
-        bind(run, ledger, wanted, inputs_of, RECOMPUTED)
+        bind(run, ledger, wanted, collect_inputs, RECOMPUTED)
         assert [name for name in stages if ledger.has(name)] == kept
     assert read_record(run) == wanted
 
@@ -141,6 +141,6 @@ def test_finished_stages_are_kept_recomputed_or_refused(
 def test_another_task_is_refused(tmp_path: Path) -> None:
     run = open_run_directory(tmp_path / "run")
     with Ledger(run.ledger) as ledger:
-        bind(run, ledger, record_of(ScanConfig()), inputs_of)
+        bind(run, ledger, record_of(ScanConfig()), collect_inputs)
         with pytest.raises(RunMismatchError, match="started by hotscan scan, not label"):
-            bind(run, ledger, replace(record_of(ScanConfig()), task="label"), inputs_of)
+            bind(run, ledger, replace(record_of(ScanConfig()), task="label"), collect_inputs)

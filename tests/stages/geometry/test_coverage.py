@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import shapely
 
-from stages.geometry.coverage import FULL, cover, draw_windows
+from stages.geometry.coverage import FULL, compute_pixel_areas, draw_windows
 from stages.geometry.union import merge
 
 PIXEL, SIZE = 13, 24  # a pixel that divides nothing
@@ -36,7 +36,7 @@ def test_rectangles_with_overlaps(seed: int) -> None:
     for n in range(len(x)):
         want = exact(region, int(x[n]), int(y[n]))
         assert np.abs(drawn[n] / FULL - want).max() <= 0.5 / FULL + 1e-9
-        area = cover(merge(rects), int(x[n]), int(y[n]), PIXEL, SIZE, SIZE)
+        area = compute_pixel_areas(merge(rects), int(x[n]), int(y[n]), PIXEL, SIZE, SIZE)
         assert area / PIXEL**2 == pytest.approx(want, abs=1e-9)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from stages.contracts import Int64s, Shapes
-from stages.geometry.signature import signatures
-from stages.geometry.symmetry import SYMMETRIES, first_of_twins
+from stages.geometry.signature import compute_signatures
+from stages.geometry.symmetry import SYMMETRIES, canonicalize_pictures
 from stages.patterns import canonicalize, compute_keys
 from stages.raster import draw_clips
 
@@ -22,7 +22,7 @@ def layer(rects: object, *polygons: list[tuple[int, int]]) -> Shapes:
 
 def signed(layers: list[Shapes], places: list[tuple[int, int]], symmetries: int = 1) -> list[bytes]:
     left, bottom = np.array(places, np.int64).T
-    return [s.tobytes() for s in signatures(layers, left, bottom, SIDE, symmetries)]
+    return [s.tobytes() for s in compute_signatures(layers, left, bottom, SIDE, symmetries)]
 
 
 def scene(seed: int) -> Int64s:
@@ -69,7 +69,7 @@ def test_twins_share_one_where_the_process_allows(seed: int, symmetries: int) ->
     turned = [drawn, drawn[:, ::-1], drawn[::-1], drawn[::-1, ::-1], *(
         part.T for part in (drawn, drawn[:, ::-1], drawn[::-1], drawn[::-1, ::-1]))]  # fmt: skip
     found = {signed([layer(rects_of(part))], [(0, 0)], symmetries)[0] for part in turned}
-    twins = first_of_twins(np.stack(turned)[:, None], SYMMETRIES[symmetries])
+    twins = canonicalize_pictures(np.stack(turned)[:, None], SYMMETRIES[symmetries])
     assert len(found) == len({twin.tobytes() for twin in twins})
 
 
@@ -127,7 +127,7 @@ def test_windows_of_one_signature_have_one_picture(seed: int) -> None:
     copies = [shifted(corners, 1200) for corners in polygons]
     layout = layer([(0, 0, 30, 2000), (1200, 0, 1230, 2000)], *polygons, *copies[::-1])
     x, y = (axis.ravel() for axis in np.meshgrid(np.arange(0, 1800, 20), np.arange(0, 600, 20)))
-    signs = signatures([layout], x, y, SIDE, 8)
+    signs = compute_signatures([layout], x, y, SIDE, 8)
     drawn = draw_clips([layout], x + SIDE // 2, y + SIDE // 2, clip_px=12, pixel_dbu=5)
     keys = compute_keys(canonicalize(drawn, 8))
     by_sign: dict[bytes, set[bytes]] = {}

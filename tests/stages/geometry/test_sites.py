@@ -45,7 +45,7 @@ def neck(width: int) -> Rects:
     return [(-300, 0, 0, 300), (0, 100, 200, 100 + width), (200, 0, 500, 300)]
 
 
-def transposed(rects: Rects) -> Rects:
+def swap_xy(rects: Rects) -> Rects:
     return [(b, a, d, c) for a, b, c, d in rects]
 
 
@@ -72,7 +72,7 @@ def test_rules_at_and_past_their_limits(
     rects: Rects, expected: set[tuple[int, ...]], turned: bool
 ) -> None:
     if turned:
-        rects, expected = transposed(rects), {(y, x, *rest) for x, y, *rest in expected}
+        rects, expected = swap_xy(rects), {(y, x, *rest) for x, y, *rest in expected}
     assert set(sites_of(rects)) == expected
 
 

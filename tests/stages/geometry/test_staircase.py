@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from shapely import LineString, Polygon
 
 from stages.contracts import Int64s, Shapes
-from stages.geometry.staircase import as_rects
+from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 
 NONE = np.empty((0, 4), np.int64)
@@ -24,7 +24,7 @@ points = st.lists(
 def cut(*rings: list[tuple[int, int]], rects: Int64s = NONE) -> Int64s:
     starts = np.cumsum([0, *map(len, rings)])
     corners = np.array([p for ring in rings for p in ring], np.int64).reshape(-1, 2)
-    return as_rects(Shapes(rects, corners, starts), STEP)
+    return cut_into_rects(Shapes(rects, corners, starts), STEP)
 
 
 def union(rects: Int64s) -> shapely.Geometry:

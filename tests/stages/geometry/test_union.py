@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.geometry.decompose import decompose
-from stages.geometry.union import edges, gaps, merge, transposed
+from stages.geometry.union import find_edges, find_gaps, merge, swap_xy
 
 SIZE = 14
 
@@ -53,20 +53,20 @@ def test_gaps_are_the_uncovered_stretches_between_shapes(
         for left, right in itertools.pairwise(inside):
             if 1 < right - left <= limit + 1:
                 expected[row, left + 1 : right] = True
-    assert (painted(gaps(shapes, limit)) == expected).all()
+    assert (painted(find_gaps(shapes, limit)) == expected).all()
 
 
 def test_gaps_wider_than_the_limit_are_left_out() -> None:
     two = np.array([[0, 0, 4, 4], [7, 0, 9, 4]])
-    assert gaps(two, 3).tolist() == [[4, 0, 7, 4]]
-    assert gaps(two, 2).tolist() == []
+    assert find_gaps(two, 3).tolist() == [[4, 0, 7, 4]]
+    assert find_gaps(two, 2).tolist() == []
 
 
 @given(rects)
 def test_edges_bound_the_union(shapes: npt.NDArray[np.int64]) -> None:
     covered = painted(shapes) > 0
     step = np.diff(covered.astype(int), axis=1)  # +1 where the interior begins
-    for x, y_lo, y_hi, side, convex_lo, convex_hi in edges(shapes).tolist():
+    for x, y_lo, y_hi, side, convex_lo, convex_hi in find_edges(shapes).tolist():
         assert (step[y_lo + 1 : y_hi + 1, x] == side).all()
         step[y_lo + 1 : y_hi + 1, x] = 0
         column = x + 1 if side > 0 else x  # the column of squares inside the edge
@@ -77,8 +77,8 @@ def test_edges_bound_the_union(shapes: npt.NDArray[np.int64]) -> None:
 
 @given(rects)
 def test_transposing_twice_gives_the_rectangles_back(shapes: npt.NDArray[np.int64]) -> None:
-    assert transposed(transposed(shapes)).tolist() == shapes.tolist()
-    assert (painted(transposed(shapes)) == painted(shapes).T).all()
+    assert swap_xy(swap_xy(shapes)).tolist() == shapes.tolist()
+    assert (painted(swap_xy(shapes)) == painted(shapes).T).all()
 
 
 def test_decompose_keeps_holes_drawn_with_a_cut_line() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from stages.contracts import Box, Layer, Shapes
-from stages.geometry.window_query import TURN_MATRIX, TURN_PRODUCT, polygons_of, query
+from stages.geometry.window_query import TURN_MATRIX, TURN_PRODUCTS, query, split_polygons
 from stages.layout.builder import pack_layout
 
 FILES = [
@@ -46,7 +46,7 @@ def region_of(shapes: Shapes, box: Box) -> kdb.Region:
     region = kdb.Region()
     for rect in shapes.rects.tolist():
         region.insert(kdb.Box(*rect))
-    for corners in polygons_of(shapes):
+    for corners in split_polygons(shapes):
         region.insert(kdb.Polygon([kdb.Point(int(x), int(y)) for x, y in corners]))
     return (region & kdb.Box(*box.as_tuple())).merged()
 
@@ -162,4 +162,4 @@ def test_turn_tables_form_the_group_of_the_square() -> None:
     for outer in range(8):
         for inner in range(8):
             product = TURN_MATRIX[outer].reshape(2, 2) @ TURN_MATRIX[inner].reshape(2, 2)
-            assert (product.ravel() == TURN_MATRIX[TURN_PRODUCT[outer, inner]]).all()
+            assert (product.ravel() == TURN_MATRIX[TURN_PRODUCTS[outer, inner]]).all()

@@ -13,8 +13,8 @@ import pytest
 
 from stages.contracts import Box, Layer, PackedLayer
 from stages.errors import ConfigError, LayoutError
-from stages.geometry.window_query import polygons_of, query
-from stages.layout.builder import describe_layout, pack_layout, shape_boxes
+from stages.geometry.window_query import query, split_polygons
+from stages.layout.builder import describe_layout, pack_layout, read_shape_boxes
 from stages.layout.info import EVERY_TOP
 from stages.layout.oasis.elements import FOLD_FROM
 
@@ -29,7 +29,7 @@ def region(packed: PackedLayer) -> kdb.Region:
     shapes, drawn = query(packed, EVERYWHERE), kdb.Region()
     for rect in shapes.rects.tolist():
         drawn.insert(kdb.Box(*rect))
-    for corners in polygons_of(shapes):
+    for corners in split_polygons(shapes):
         drawn.insert(kdb.Polygon([kdb.Point(*corner) for corner in corners.tolist()]))
     return drawn.merged()
 
@@ -216,7 +216,7 @@ def test_boxes_of_shapes_equal_klayout(path: Path) -> None:
     oracle.read(str(path))
     layers, seen = [Layer(67, 20), MET1, Layer(69, 20)], 0
     for cell in describe_layout(path).cells:
-        for layer, boxes in zip(layers, shape_boxes(path, layers, cell), strict=True):
+        for layer, boxes in zip(layers, read_shape_boxes(path, layers, cell), strict=True):
             placed = oracle.cell(cell).begin_shapes_rec(oracle.layer(layer.layer, layer.datatype))
             expected = []
             while not placed.at_end():
@@ -241,7 +241,7 @@ def test_every_top_cell_side_by_side(tmp_path: Path) -> None:
         library.new_cell(f"clip{n}").add(wire, post)
     library.write_oas(tmp_path / "a.oas")
     layers = [MET1, Layer(3, 0)]
-    wires, posts = shape_boxes(tmp_path / "a.oas", layers, EVERY_TOP)
+    wires, posts = read_shape_boxes(tmp_path / "a.oas", layers, EVERY_TOP)
     assert np.array_equal(wires[:, :2], posts[:, :2])
     assert np.array_equal(wires[:, 2:] - wires[:, :2], [(500, 100)] * 5)
     assert np.array_equal(posts[:, 2:] - posts[:, :2], [(100, 200 + 1000 * n) for n in range(5)])

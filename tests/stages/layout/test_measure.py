@@ -8,7 +8,7 @@ import pytest
 
 from stages.contracts import PackedLayer
 from stages.layout import measure
-from stages.layout.measure import merged_area
+from stages.layout.measure import compute_merged_area
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder
 
 STAR = [(0, 300), (176, -243), (-285, 93), (285, 93), (-176, -243)]
@@ -20,7 +20,7 @@ def pack(rects: list[tuple[int, ...]], rings: list[list[tuple[int, int]]]) -> Pa
     builder = LayerBuilder()
     corners = [np.array(ring, np.int64) for ring in rings]
     builder.add_cell("top", np.array(rects, np.int64).reshape(-1, 4), corners, NO_PLACEMENTS)
-    return builder.packed()
+    return builder.build()
 
 
 def klayout_area(rects: list[tuple[int, ...]], rings: list[list[tuple[int, int]]]) -> float:
@@ -41,17 +41,17 @@ def test_any_angle_areas_are_those_of_the_filled_rings(
     monkeypatch.setattr(measure, "WINDOW_DBU", window_dbu)
     rects = [(-20, -20, 50, 30)]
     expected = klayout_area(rects, rings)
-    assert merged_area(pack(rects, rings)) == pytest.approx(expected, rel=2e-3)  # it snaps
+    assert compute_merged_area(pack(rects, rings)) == pytest.approx(expected, rel=2e-3)  # it snaps
 
 
 def test_overlaps_count_once_and_exactly() -> None:
-    area = merged_area(pack([(0, 0, 10, 10), (5, 5, 15, 15)], []))
+    area = compute_merged_area(pack([(0, 0, 10, 10), (5, 5, 15, 15)], []))
     assert (area, type(area)) == (175, int)
 
 
 def test_a_bow_tie_has_two_triangles() -> None:
-    assert merged_area(pack([], [BOW_TIE])) == pytest.approx(5000)
+    assert compute_merged_area(pack([], [BOW_TIE])) == pytest.approx(5000)
 
 
 def test_nothing_has_no_area() -> None:
-    assert merged_area(pack([], [])) == 0
+    assert compute_merged_area(pack([], [])) == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.geometry.window_query import FANOUT
-from stages.layout.spatial_index import node_boxes, spatial_order
+from stages.layout.spatial_index import compute_node_boxes, sort_spatially
 
 COUNTS = [0, 1, FANOUT, FANOUT + 1, FANOUT**2, FANOUT**2 + 1, 5000]
 
@@ -17,13 +17,13 @@ def random_boxes(count: int, span: int = 10_000) -> np.ndarray:
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_every_item_stands_once_in_the_order(count: int) -> None:
-    assert sorted(spatial_order(random_boxes(count)).tolist()) == list(range(count))
+    assert sorted(sort_spatially(random_boxes(count)).tolist()) == list(range(count))
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_node_is_the_box_of_the_sixteen_below(count: int) -> None:
     below = random_boxes(count)
-    nodes = node_boxes(below)
+    nodes = compute_node_boxes(below)
     assert nodes.dtype == np.int64
     at = 0
     while len(below) > FANOUT:
@@ -43,7 +43,7 @@ def test_neighbours_come_together() -> None:
     y, x = (axis.ravel() * 10 for axis in np.mgrid[:side, :side])
     boxes = np.stack((x, y, x + 10, y + 10), 1)
     boxes = boxes[np.random.default_rng(0).permutation(len(boxes))]
-    lowest = node_boxes(boxes[spatial_order(boxes)])[: side * side // FANOUT]
+    lowest = compute_node_boxes(boxes[sort_spatially(boxes)])[: side * side // FANOUT]
     area = ((lowest[:, 2] - lowest[:, 0]) * (lowest[:, 3] - lowest[:, 1])).sum()
     assert area <= 2 * (10 * side) ** 2
 
@@ -53,4 +53,4 @@ def test_centres_near_the_limit_of_32_bits_keep_their_order() -> None:
     far = 2**31 - 2000
     corner = np.concatenate((np.arange(-far, -far + 400), np.arange(far - 400, far)))
     boxes = np.stack((corner, corner, corner + 1, corner + 1), 1)
-    np.testing.assert_array_equal(spatial_order(boxes), np.arange(len(boxes)))
+    np.testing.assert_array_equal(sort_spatially(boxes), np.arange(len(boxes)))

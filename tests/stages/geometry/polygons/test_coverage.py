@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from stages.contracts import Box, Bytes, Floats, Int64s, Shapes
 from stages.geometry.window_query import query
-from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, copies_at
+from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, place_copies
 from stages.raster import draw_clips
 
 Corner = tuple[int, int]
@@ -232,8 +232,8 @@ def test_a_clip_is_the_same_in_every_tile_turn_and_batch() -> None:
     bar = np.array([[-900, -40, 900, 40]])
     cell = builder.add_cell("ring", bar, [ring], NO_PLACEMENTS)
     places = np.array([(2000 * (k % 4), 2000 * (k // 4)) for k in range(8)])
-    builder.add_cell("top", bar[:0], [], copies_at(cell, np.arange(8), places))
-    packed = builder.packed()
+    builder.add_cell("top", bar[:0], [], place_copies(cell, np.arange(8), places))
+    packed = builder.build()
     x, y = (axis.ravel() for axis in np.meshgrid(range(-800, 7000, 333), range(-800, 3000, 333)))
     whole = draw_clips(
         [query(packed, Box(-5000, -5000, 9000, 9000))], x, y, clip_px=16, pixel_dbu=40

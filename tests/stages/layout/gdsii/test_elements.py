@@ -19,7 +19,7 @@ METAL, HIGH = Layer(68, 20), Layer(40_000, 50_000)
 EVERYWHERE = Box(-(2**31), -(2**31), 2**31, 2**31)
 
 
-def elements_of(path: Path, *layers: Layer) -> Elements:
+def read_layers(path: Path, *layers: Layer) -> Elements:
     data = np.fromfile(path, np.uint8)
     check_stream(data)
     return read_elements(data, layers)
@@ -55,7 +55,7 @@ def chip(path: Path, cells: int) -> tuple[Path, np.random.Generator]:
 
 def test_many_cells_equal_klayout(tmp_path: Path) -> None:
     path, _ = chip(tmp_path / "c.gds", 40)
-    found = elements_of(path, METAL)
+    found = read_layers(path, METAL)
     assert len(found.odd) == 0
     assert len(found.names) == 40
     assert found.layers == (METAL, Layer(69, 20))
@@ -77,7 +77,7 @@ def test_many_cells_equal_klayout(tmp_path: Path) -> None:
 
 def test_references_name_their_structures(tmp_path: Path) -> None:
     path, _ = chip(tmp_path / "c.gds", 300)
-    found = elements_of(path, METAL)
+    found = read_layers(path, METAL)
     columns = {name: found.reference[:, n] for n, name in enumerate(REFERENCE)}
     library = gdstk.read_gds(path)
     expected = [
@@ -119,4 +119,4 @@ def test_odd_turns_are_told(
     unit = gdstk.Cell("unit").add(gdstk.rectangle((0, 0), (1, 1), layer=68, datatype=20))
     top = gdstk.Cell("top").add(gdstk.Reference(unit, (3, 4), angle, magnification))
     gdstk.Library().add(unit, top).write_gds(tmp_path / "t.gds")
-    assert (len(elements_of(tmp_path / "t.gds", METAL).odd) == 0) == quarters
+    assert (len(read_layers(tmp_path / "t.gds", METAL).odd) == 0) == quarters

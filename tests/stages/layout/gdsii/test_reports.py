@@ -12,7 +12,7 @@ import pytest
 
 from stages.contracts import Box, Layer
 from stages.errors import ConfigError, LayoutError
-from stages.geometry.window_query import polygons_of, query
+from stages.geometry.window_query import query, split_polygons
 from stages.layout.builder import pack_layout
 from stages.layout.gdsii.grammar import SMALL_LIBRARY
 from stages.layout.gdsii.stream_check import check_stream
@@ -50,7 +50,7 @@ def merged(path: Path, layer: Layer, cell: str | None) -> tuple[kdb.Region, tupl
     region = kdb.Region()
     for rect in shapes.rects.tolist():
         region.insert(kdb.Box(*rect))
-    for corners in polygons_of(shapes):
+    for corners in split_polygons(shapes):
         region.insert(kdb.Polygon([kdb.Point(x, y) for x, y in corners.tolist()], True))
     return region.merged(), report.warnings
 

@@ -332,7 +332,7 @@ def test_a_file_that_is_seen_grow_is_checked_as_if_whole(
     def said(seen: list[int]) -> str:
         checked = StreamCheck(extent_mm=100.0)
         for length in seen:
-            checked.see(data[:length])
+            checked.advance(data[:length])
         try:
             report = checked.report(data)
         except LayoutError as error:

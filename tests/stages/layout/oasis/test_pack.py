@@ -21,7 +21,7 @@ from stages.errors import ConfigError, LayoutError
 from stages.layout.builder import pack_layout
 from stages.layout.info import EVERY_TOP
 from stages.layout.oasis.elements import FOLD_FROM
-from stages.layout.oasis.pack import describe_oasis, oasis_boxes, pack_oasis
+from stages.layout.oasis.pack import describe_oasis, pack_oasis, read_oasis_boxes
 from tests.support.oasis import (
     RELATIVE,
     REPETITIONS,
@@ -224,7 +224,7 @@ def test_boxes_of_shapes_and_tops_side_by_side() -> None:
     """Two tops, 40 and 300 dbu wide: 10 um and the larger side apart."""
     data = oasis(cell(b"A"), rectangle(7, 9, 40, 10), rectangle(7, 9, 5, 5, 2),
                  cell(b"B"), rectangle(-3, 0, 300, 20))  # fmt: skip
-    boxes, others = oasis_boxes(bytes_of(data), [METAL, Layer(2, 0)], EVERY_TOP)
+    boxes, others = read_oasis_boxes(bytes_of(data), [METAL, Layer(2, 0)], EVERY_TOP)
     assert boxes.tolist() == [[0, 0, 40, 10], [10_300, 0, 10_600, 20]]
     assert others.tolist() == [[0, 0, 5, 5]]
     packed = pack_oasis(bytes_of(data), [METAL], EVERY_TOP)

@@ -13,7 +13,7 @@ import shapely
 
 from stages.contracts import Box, Int64s
 from stages.errors import ConfigError
-from stages.geometry.union import edges, merge, transposed
+from stages.geometry.union import find_edges, merge, swap_xy
 from stages.lithography.correction.fragments import Boundary, cut_boundary
 from stages.lithography.correction.opc import (
     compute_reach_nm,
@@ -191,7 +191,7 @@ def test_fragments_cover_what_is_no_jog_and_halves_are_measured_in_the_middle() 
     assert not (boundary.outward < 0).any()
     assert max(boundary.inward.max(), boundary.outward.max()) == RULES.move
     assert (boundary.high - boundary.low).min() >= RULES.fragment // 2
-    for lies, drawn in ((False, edges(target)), (True, edges(transposed(target)))):
+    for lies, drawn in ((False, find_edges(target)), (True, find_edges(swap_xy(target)))):
         long = drawn[:, 2] - drawn[:, 1] >= RULES.corner
         same = drawn[:, 4] == drawn[:, 5]
         length = (drawn[:, 2] - drawn[:, 1])[long | same].sum()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.contracts import Box, Defect, Int64s, Shapes
-from stages.geometry.staircase import as_rects
+from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.measure.slanted import list_slanted_edges
@@ -45,7 +45,7 @@ def turned(rects: Rects, degrees: float) -> Shapes:
 
 
 def find(shapes: Shapes, window: Box = WINDOW) -> tuple[Defect, ...]:
-    target = merge(as_rects(shapes, STEP))
+    target = merge(cut_into_rects(shapes, STEP))
     return find_defects(target, window, 1.0, KRF, slanted=list_slanted_edges(shapes))
 
 

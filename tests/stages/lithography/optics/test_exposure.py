@@ -12,7 +12,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from stages.contracts import Float32s, Floats, Int64s
-from stages.geometry.union import runs_gaps_edges
+from stages.geometry.union import find_runs_gaps_edges
 from stages.lithography.measure.sections import Rules, measure
 from stages.lithography.optics.exposure import Exposure, count_spline_px, expose
 from stages.lithography.optics.kernels import Field
@@ -129,7 +129,7 @@ def test_half_the_grid_step_moves_no_contour(
 def measured_widths(exposure: Exposure, rects: Int64s, field: Field, level: float) -> Floats:
     """Rows of x, y, printed width in nm, as sections reads them along lines across the shapes."""
     side = round(field.side_nm / DBU_NM)
-    runs, _, edges = runs_gaps_edges(rects, 0)
+    runs, _, edges = find_runs_gaps_edges(rects, 0)
     share = 100.0  # far more than prints: every width is reported, as a share of this
     rules = Rules(
         core=(0, 0, side, side), scale=count_spline_px(field) / side, pitch=400, straight=1,

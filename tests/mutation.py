@@ -27,7 +27,6 @@ os.environ["NUMBA_DISABLE_JIT"] = "1"
 CHECKOUT = Path(__file__).resolve().parents[1]
 ALSO = {
     "stages/geometry/growing.py": ("tests/stages/geometry/test_union.py",),
-    "stages/geometry/windows.py": ("tests/stages/geometry/test_window_query.py",),
     "stages/geometry/symmetry.py": ("tests/stages/test_patterns.py",),
     "stages/geometry/sites.py": ("tests/stages/test_clips.py",),
 }

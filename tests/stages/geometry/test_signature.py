@@ -82,3 +82,10 @@ def test_a_window_that_a_slanted_shape_reaches_into_equals_no_other() -> None:
     found = signed([both], [(0, 0), (1000, 0), (2000, 0)], 8)
     assert len(set(found)) == 3
     assert found[2] == signed([layer([(0, 10, 60, 20)])], [(0, 0)], 8)[0]
+
+
+def test_a_slanted_shape_reaches_into_a_window_with_part_of_its_box() -> None:
+    slanted = layer([], [(40, 40), (100, 40), (40, 100)])
+    reached, beside = signed([slanted], [(0, 0), (-20, 0)])
+    assert reached != bytes(16)
+    assert beside == bytes(16)  # its right edge is the left edge of the shape

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,11 +25,11 @@ from stages.detector.active_learning import choose, preselect
 from stages.detector.catalogue import FitRequest, find_kind, fit
 from stages.detector.network import Network
 from stages.detector.thresholds import choose_threshold, pr_auc
-from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
+from stages.detector.training import LabelledClips, likeness, score
 from stages.scores import NetworkScorer, score_rasters
 
 SEEDS = (0, 1, 2)
-EPOCHS, BATCH = 2, 64
+TRAINING: dict[str, Any] = {"epochs": 2, "batch": 64}
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[fl
     found = {}
 
     def measured(name: str, which: Int64s) -> Network:
-        config = TrainingConfig(epochs=EPOCHS, batch=BATCH, seed=seed)
+        config = TrainingConfig(**TRAINING, seed=seed)
         clips = LabelledClips(pool.raster[which], hot[which])
         network = fit(FitRequest("attention", shape, config), clips, None).detector
         found[name] = (float(hot[which].sum()), *_on(network, test))

@@ -25,7 +25,7 @@ from stages.detector.active_learning import choose, preselect
 from stages.detector.catalogue import FitRequest, find_kind, fit
 from stages.detector.network import Network
 from stages.detector.thresholds import choose_threshold, pr_auc
-from stages.detector.training import LabelledClips, likeness, score
+from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
 from stages.scores import NetworkScorer, score_rasters
 
 SEEDS = (0, 1, 2)

@@ -34,7 +34,8 @@ STRIPS_UM = {
     "validation": ((750.0, 0.0, 950.0, 3510.0), None),
     "test": ((1500.0, 0.0, 1800.0, 3510.0), None),
 }
-EPOCHS, RECALL, SEED, THREADS = 40, 0.99, 0, 2
+TRAINING = {"epochs": 40, "recall": 0.99, "seed": 0}
+THREADS = 2
 
 
 def main() -> None:
@@ -60,8 +61,7 @@ def main() -> None:
         # The core is not pooled separately: with so many hotspots that was no gain (decision 11).
         train_model(TrainRequest(
             datasets=(sets["train"],), out=model, validation=(sets["validation"],),
-            shape={"core_px": 0},
-            training={"epochs": EPOCHS, "recall": RECALL, "seed": SEED},
+            shape={"core_px": 0}, training=TRAINING,
         ), Machine(threads=THREADS), print)  # fmt: skip
         print(f"trained in {time.monotonic() - started:.0f} s")
     request = EvaluateRequest(

@@ -33,6 +33,7 @@ WINDOWS = (
     (0.04, 120.0, 0.70, 0.75),
     (0.05, 120.0, 0.70, 0.75),
 )
+CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 CORE_DBU, PIXEL_DBU, CLIP_PX, SIDE_DBU = 1280, 40, 64, 78 * 1280
 
 
@@ -59,8 +60,7 @@ def main() -> None:
     process = load_process("krf130")
     clips, hot, kinds = 0, Counter[int](), [Counter[str]() for _ in WINDOWS]
     with tempfile.TemporaryDirectory() as folder:
-        chip = data / "layouts" / "tt02_user_project_wrapper.gds.gz"
-        layout = pack_into(chip, Path(folder, "layout"), [Layer(68, 20)])
+        layout = pack_into(data / CHIP, Path(folder, "layout"), [Layer(68, 20)])
         rng = np.random.default_rng(5)
         for _ in range(asked.squares):
             x = int(rng.integers(layout.extent.x_min, layout.extent.x_max - SIDE_DBU))

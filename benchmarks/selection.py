@@ -28,7 +28,7 @@ from stages.detector.training import LabelledClips, TrainingConfig, likeness, sc
 from stages.scores import NetworkScorer, score_rasters
 
 SEEDS = (0, 1, 2)
-EPOCHS, BATCH = 2, 64
+TRAINING = {"epochs": 2, "batch": 64}
 
 
 def main() -> None:
@@ -73,7 +73,7 @@ def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[fl
     found = {}
 
     def measured(name: str, which: Int64s) -> Network:
-        config = TrainingConfig(epochs=EPOCHS, batch=BATCH, seed=seed)
+        config = TrainingConfig(**TRAINING, seed=seed)
         clips = LabelledClips(pool.raster[which], hot[which])
         network = fit(FitRequest("attention", shape, config), clips, None).detector
         found[name] = (float(hot[which].sum()), *_on(network, test))

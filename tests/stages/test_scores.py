@@ -8,11 +8,12 @@ from stages import scores
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
+from stages.detector.committee import Committee, Rules
 from stages.detector.model import Detector, DetectorConfig
 from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
 from stages.detector.thresholds import OperatingPoint
-from stages.errors import IncompleteError, ModelMismatchError
-from stages.scores import NetworkScorer, build_scorer, score_rasters
+from stages.errors import ConfigError, IncompleteError, ModelMismatchError
+from stages.scores import NetworkScorer, build_scorer, check_device, score_rasters
 
 RASTER = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 
@@ -185,21 +186,46 @@ def test_an_embedding_that_is_not_a_number_is_an_error():
     class Broken(InkDensity):
         def score_batch(self, rasters):
             scores, embedding = super().score_batch(rasters)
-            embedding[1, 1] = -np.inf
+            embedding[1] = -np.inf  # one pattern, whatever the number of its values
             return scores, embedding
 
     with pytest.raises(IncompleteError, match="detector's embedding is not finite for 1 of 2"):
         score_rasters(pictures(2), Broken())
 
 
-def test_the_threads_of_the_process_are_left_alone(network):
+def test_it_scores_on_one_thread_and_leaves_those_of_the_process_alone(network):
+    seen = []
+
+    class Recorder(Detector):
+        def forward(self, pictures):
+            seen.append(torch.get_num_threads())
+            return super().forward(pictures)
+
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        score_rasters(pictures(3), NetworkScorer(network, RASTER))
+        score_rasters(pictures(3), NetworkScorer(Recorder(network.config).eval(), RASTER))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("logit", [-2.0, 0.0, 1.5, math.inf, -math.inf])
+def test_the_limit_of_the_ensemble_is_a_log_odds(network, logit):
+    scorer = NetworkScorer(Committee([network], Rules(ensemble_from=logit)), RASTER)
+    expected = logit if math.isinf(logit) else torch.tensor(logit).sigmoid().item()
+    assert scorer.ensemble_from == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_missing_device_is_explained_in_one_line(monkeypatch):
+    def refuse(*size, device):
+        raise RuntimeError(f"no {device} here\nsecond line")
+
+    check_device("cpu")
+    monkeypatch.setattr(torch, "empty", refuse)
+    with pytest.raises(ConfigError, match="cannot be used here .no tpu here.; give --device cpu"):
+        check_device("tpu")
 
 
 @pytest.mark.parametrize("shape", [(5, 2, 64, 64), (5, 1, 32, 32), (5, 1, 64, 60), (0, 1, 8, 8)])

@@ -1,0 +1,47 @@
+"""Benchmarks run tiny: in the test's process, on a few micrometres of the samples."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+
+from tests.pipeline.conftest import labelled, small_scan
+
+__all__ = ["labelled", "small_scan"]
+
+Benchmark = Callable[..., str]
+"""Runs the `main` of a benchmark with arguments, and returns what it prints."""
+
+
+@pytest.fixture
+def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run what benchmarks give to other processes in a thread: each would import torch again."""
+    context = SimpleNamespace(Pool=lambda *ignored, **initializer: ThreadPool(1))
+    monkeypatch.setattr(multiprocessing, "get_context", lambda kind: context)
+    for name in ("peer_klayout_torch", "scale"):
+        monkeypatch.setattr(
+            f"benchmarks.{name}.ProcessPoolExecutor", lambda *ignored: ThreadPoolExecutor(1)
+        )
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def benchmark(
+    in_threads: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Benchmark:
+    def run(module: ModuleType, *arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [module.__name__, *(str(a) for a in arguments)])
+        capsys.readouterr()
+        module.main()
+        return capsys.readouterr().out
+
+    return run

@@ -47,6 +47,17 @@ CHIP = DATA / "tt02_user_project_wrapper.gds.gz"
 CHIP_UM = (2.83, 17.04, 2904.37, 3504.34)
 """Extent of its met1."""
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "report")
+AREAS_MM2 = (1.0, 2.0, 5.0, 99.0)
+AREA = Box(0, 0, 2_900_000, 3_500_000)
+TILE_DBU = 102_400
+TILES = slice(300, 800, 30)
+"""Tiles of `AREA` that are drawn by themselves."""
+ARRAYS = ((10, 10), (40, 25), (100, 100), (400, 250))
+"""Columns and rows."""
+PLANNED = (
+    (CHIP, "68/20"), (DATA / "mpw1_sram_32x256.gds.gz", "68/20"),
+    (DATA / "tt02_jar_pi.gds", "68/20"),
+)  # fmt: skip
 SAMPLE_S = 0.1
 
 
@@ -129,7 +140,7 @@ def roi(area_mm2: float) -> tuple[str, str]:
 
 def area(workers: int) -> None:
     """Scan 1, 2, 5 and all 10 mm2 of the chip's met1."""
-    rows = [scanned(CHIP, "--layer", "68/20", *roi(mm2), workers=workers) for mm2 in (1, 2, 5, 99)]
+    rows = [scanned(CHIP, "--layer", "68/20", *roi(mm2), workers=workers) for mm2 in AREAS_MM2]
     mm2, wall = (np.array([row[key] for row in rows]) for key in ("area_um2", "wall_s"))
     slope, start = np.polyfit(mm2 / 1e6, wall, 1)
     print("| mm2 | clips | patterns | s | off the fit | " + " | ".join(STAGES), end=" | ")
@@ -149,7 +160,7 @@ def repeat(workers: int) -> None:
     print("| cells | clips | patterns | s | times |\n|--:|--:|--:|--:|--:|")
     first = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        for columns, rows in ((10, 10), (40, 25), (100, 100), (400, 250)):
+        for columns, rows in ARRAYS:
             layout = Path(folder, f"array_{columns}.gds")
             write_array(layout, columns, rows)
             row = scanned(layout, "--layer", "68/20", workers=workers)
@@ -203,7 +214,7 @@ def side_by_side(processes: int, run: Path) -> float:
 def drawn(run: Path) -> float:
     """Return the seconds that it takes to draw some tiles twice, kernels loaded before."""
     job = cut(run, 64, shared=True)
-    tiles = job.tiles[300:800:30]
+    tiles = job.tiles[TILES]
     clip_tile(tiles[0], job=job)
     started = time.perf_counter()
     for tile in tiles * 2:
@@ -251,12 +262,8 @@ def print_one(name: str, row: dict[str, Any]) -> None:
 
 def plan(workers: int) -> None:
     """Print what plan foresees beside what the scan then takes, for three files."""
-    cases = (
-        (CHIP, "68/20"), (DATA / "mpw1_sram_32x256.gds.gz", "68/20"),
-        (DATA / "tt02_jar_pi.gds", "68/20"),
-    )  # fmt: skip
     print("| file | | estimated | measured | factor |\n|---|---|--:|--:|--:|")
-    for layout, layer in cases:
+    for layout, layer in PLANNED:
         config = load_config(None, {"layout": {"layers": [layer]}})
         foreseen = estimate(layout, config, Resources(workers=workers))
         row = scanned(layout, "--layer", layer, workers=workers)
@@ -286,7 +293,7 @@ def drawing(workers: int) -> None:
             rates = []
             for shared in (False, True):
                 job = cut(run.path, side, shared=shared)
-                tiles = job.tiles[300:800:60]
+                tiles = job.tiles[TILES][::2]
                 clip_tile(tiles[0], job=job)  # builds the kernels
                 started, clips = time.process_time(), 0
                 for tile in tiles:
@@ -299,8 +306,8 @@ def cut(run: Path, side_px: int, *, shared: bool) -> CutSettings:
     """Return how the chip is cut into clips of so many pixels of 40 nm."""
     return CutSettings(
         run=run, spec=RasterSpec(40.0, side_px, side_px // 2), pixel_dbu=40,
-        core_dbu=side_px * 20, symmetries=8, tile_dbu=102_400, stride_dbu=side_px * 20,
-        limits=None, area=Box(0, 0, 2_900_000, 3_500_000), excluded=0, shared=shared,
+        core_dbu=side_px * 20, symmetries=8, tile_dbu=TILE_DBU, stride_dbu=side_px * 20,
+        limits=None, area=AREA, excluded=0, shared=shared,
     )  # fmt: skip
 
 

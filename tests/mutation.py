@@ -28,7 +28,6 @@ if __name__ == "__main__":  # not where pytest looks for doctests
 CHECKOUT = Path(__file__).resolve().parents[1]
 ALSO = {
     "stages/geometry/growing.py": ("tests/stages/geometry/test_union.py",),
-    "stages/geometry/windows.py": ("tests/stages/geometry/test_window_query.py",),
     "stages/geometry/symmetry.py": ("tests/stages/test_patterns.py",),
     "stages/geometry/sites.py": ("tests/stages/test_clips.py",),
 }

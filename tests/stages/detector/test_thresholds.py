@@ -119,6 +119,11 @@ def test_operating_point_without_non_hotspots_has_no_false_alarms():
     assert (point.false_alarms, point.false_alarm_rate) == (0, 0.0)
 
 
+def test_operating_point_of_one_hotspot_and_one_other():
+    point = measure_threshold(np.array([0.9, 0.8], np.float32), np.array([True, False]), 0.5)
+    assert (point.recall, point.false_alarm_rate, point.hotspots) == (1.0, 1.0, 1)
+
+
 @pytest.mark.parametrize("rate", [0.9, 1 - 1e-12])
 def test_a_rate_of_nearly_all_flags_all_but_the_least(rate):
     point = choose_threshold_for_rate(

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import numpy.typing as npt
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.geometry.decompose import decompose
@@ -62,6 +62,8 @@ def test_gaps_wider_than_the_limit_are_left_out() -> None:
     assert find_gaps(two, 2).tolist() == []
 
 
+@example(np.array([[0, 0, 4, 4], [4, 4, 8, 8]]))  # they touch in a corner: convex for both
+@example(np.array([[4, 0, 8, 4], [0, 4, 4, 8]]))
 @given(rects)
 def test_edges_bound_the_union(shapes: npt.NDArray[np.int64]) -> None:
     covered = painted(shapes) > 0

@@ -163,3 +163,17 @@ def test_turn_tables_form_the_group_of_the_square() -> None:
         for inner in range(8):
             product = TURN_MATRIX[outer].reshape(2, 2) @ TURN_MATRIX[inner].reshape(2, 2)
             assert (product.ravel() == TURN_MATRIX[TURN_PRODUCTS[outer, inner]]).all()
+
+
+def test_a_cell_is_found_where_it_is_placed_and_nowhere_else(tmp_path: Path) -> None:
+    layout = kdb.Layout()
+    layer = layout.layer(1, 0)
+    leaf, top = layout.create_cell("leaf"), layout.create_cell("top")
+    leaf.shapes(layer).insert(kdb.Box(0, 0, 10, 10))
+    top.insert(kdb.CellInstArray(leaf.cell_index(), kdb.Trans(kdb.Vector(5000, 7000))))
+    layout.write(str(tmp_path / "placed.gds"))
+    packed = pack_layout(tmp_path / "placed.gds", [Layer(1, 0)], None).packed[0]
+    found = query(packed, Box(-100, -100, 10_000, 10_000))
+    assert found.rects.tolist() == [[5000, 7000, 5010, 7010]]
+    assert found.points.shape == (0, 2)
+    assert query(packed, Box(-100, -100, 100, 100)).rects.shape == (0, 4)

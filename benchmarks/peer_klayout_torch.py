@@ -49,6 +49,8 @@ from stages.scores import NetworkScorer, build_scorer, score_rasters
 SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "dense.gds.gz"
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "report")
 PART_CLIPS = 1024
+WARM_UM = (0, 0, 60, 60)
+"""Scanned first, to build the compiled kernels."""
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         # Once on a small block, to build the compiled kernels that a first scan pays for.
-        warm = load_config(None, {"layout": {"layers": ["68/20"], "roi_um": (0, 0, 60, 60)}})
+        warm = load_config(None, {"layout": {"layers": ["68/20"], "roi_um": WARM_UM}})
         timed_scan(SAMPLE, Path(folder, "warm"), warm, asked.workers)
         view, metrics = timed_scan(asked.layout, Path(folder, "run"), config, asked.workers)
         rows = [("hotscan, everything on", *spent(metrics), metrics["clips"])]

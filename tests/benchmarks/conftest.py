@@ -7,12 +7,16 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
+from benchmarks.results import COARSE
+from pipeline.datasets.from_marker_layers import MarkedRequest, import_marked
 from tests.pipeline.conftest import labelled, small_scan
+from tests.support.marked import COLD_UM, HOT_UM, MARKING, drawn, marks, write
 
 __all__ = ["labelled", "small_scan"]
 
@@ -45,3 +49,13 @@ def benchmark(
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Path:
+    """A marked layout as dataset: two hotspots and two others to train on, one and two to test."""
+    train_um = [*HOT_UM[:2], *COLD_UM[:2]]
+    layout = write(tmp_path / "marked.oas", {"top": [*drawn(), *marks(train_um)]})
+    out = tmp_path / "marked"
+    import_marked(MarkedRequest(layout=layout, out=out, marking=MARKING, spec=COARSE))
+    return out

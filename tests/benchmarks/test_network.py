@@ -24,6 +24,5 @@ def test_all_rates_of_a_size_are_printed(
     assert abs(gflops * 1e9 - single * flops) <= 0.5e9 + 0.5 * flops  # both are rounded
 
 
-
 def test_work_grows_with_the_area_of_a_clip() -> None:
     assert 3.5 < network.flops(128) / network.flops(64) < 4.5

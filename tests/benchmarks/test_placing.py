@@ -21,4 +21,5 @@ def test_distances_are_those_within_a_core(benchmark: Benchmark, tmp_path: Path)
         assert 0 < median <= most
         assert 0 < mean < 1810  # the diagonal of two cores
     counted = re.search(r"^(\d+) hotspots", printed, re.MULTILINE)
-    assert counted and int(counted[1]) > 0
+    assert counted
+    assert int(counted[1]) > 0

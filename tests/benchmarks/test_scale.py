@@ -33,7 +33,7 @@ def test_a_scan_is_watched_from_outside() -> None:
 def scanned(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, small_scan: SmallScan
 ) -> list[dict[str, Any]]:
-    """Scan 6 x 6 um with a small network of whatever layout in this process; return the list of what was scanned."""
+    """Scan in this process, with a small network and little area; list what was measured."""
     rows: list[dict[str, Any]] = []
 
     def scan(layout: Path, *arguments: str, workers: int) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def scanned(
         if "--model" not in arguments:
             command += ["--model", small_scan.model]
         monkeypatch.setattr(sys, "argv", ["hotscan", *map(str, command)])
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             app.main()
         metrics = json.loads((out / "report" / "metrics.json").read_text())
         rows.append(dict.fromkeys(MEASURED, 1.0 + len(rows)) | metrics)

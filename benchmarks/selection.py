@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from stages.detector.training import LabelledClips, TrainingConfig, likeness, sc
 from stages.scores import NetworkScorer, score_rasters
 
 SEEDS = (0, 1, 2)
-TRAINING = {"epochs": 2, "batch": 64}
+TRAINING: dict[str, Any] = {"epochs": 2, "batch": 64}
 
 
 def main() -> None:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from stages.contracts import Int64s
-from stages.geometry.windows import bin_rects, cut_to_windows, rects_in_window, touched
+from stages.geometry.windows import (
+    bin_rects,
+    cut_to_windows,
+    find_rects_in_window,
+    find_touched_windows,
+)
 
 SIZE = 50
 
@@ -35,7 +40,7 @@ def test_a_window_holds_each_rectangle_once(seed: int) -> None:
     # Some windows reach one dbu into the next bin.
     for x in (*range(-260, 700, 65), *range(x_0 - 49, 700, 100)):
         for y in (*range(-275, 700, 75), *range(y_0 - 49, 700, 100)):
-            local, count = rects_in_window(rects, bins, SIZE, x, y, local)
+            local, count = find_rects_in_window(rects, bins, SIZE, x, y, local)
             assert sorted(map(tuple, local[:count].tolist())) == cut(rects, x, y)
             held += count
     assert held > 300
@@ -55,7 +60,7 @@ def test_no_rectangles_have_no_bins() -> None:
     none = np.empty((0, 4), np.int64)
     bins = bin_rects(none, SIZE)
     assert [part.tolist() for part in bins] == [[0] * 4, [0], []]
-    assert rects_in_window(none, bins, SIZE, 0, 0, np.empty((1, 4), np.int64))[1] == 0
+    assert find_rects_in_window(none, bins, SIZE, 0, 0, np.empty((1, 4), np.int64))[1] == 0
 
 
 def test_rectangles_are_cut_to_the_box_of_all_windows() -> None:
@@ -84,5 +89,5 @@ def test_a_box_touches_the_windows_that_it_overlaps() -> None:
         ((-5, -5, 0, 99), [False] * 5),
         ((-5, -5, 1, 1), [True, False, False, False, False]),
     ):
-        assert touched(np.array([box]), left, bottom, SIZE).tolist() == expected
-    assert not touched(np.empty((0, 4), np.int64), left, bottom, SIZE).any()
+        assert find_touched_windows(np.array([box]), left, bottom, SIZE).tolist() == expected
+    assert not find_touched_windows(np.empty((0, 4), np.int64), left, bottom, SIZE).any()

@@ -135,3 +135,10 @@ def test_windows_of_one_signature_have_one_picture(seed: int) -> None:
         by_sign.setdefault(sign.tobytes(), set()).add(key.tobytes())
     assert all(len(found) == 1 for found in by_sign.values())
     assert len(by_sign) < 0.7 * len(x)
+
+
+def test_a_slanted_shape_reaches_into_a_window_with_part_of_its_box() -> None:
+    slanted = layer([], [(40, 40), (100, 40), (40, 100)])
+    reached, beside = signed([slanted], [(0, 0), (-20, 0)])
+    assert reached != bytes(16)
+    assert beside == bytes(16)  # its right edge is the left edge of the shape

@@ -94,6 +94,7 @@ def test_tiles_are_drawn_each_way(
     monkeypatch.setattr(scale, "AREA", Box(51_200, 51_200, 61_440, 61_440))
     monkeypatch.setattr(scale, "TILE_DBU", 5120)
     monkeypatch.setattr(scale, "TILES", slice(0, 2))
+    monkeypatch.setattr(scale, "CHIP_UM", (50.0, 50.0, 54.0, 54.0))
     _, small, large = read_table(benchmark(scale, "drawing"))
     assert (small[0], large[0]) == ("64 x 64", "128 x 128")
     assert read_number(small[1]) > read_number(large[1]) > 0

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hotscan.datasets import Dataset, label, select
+    from hotscan.detectors import Model, compare, evaluate, export_onnx, models, train
     from hotscan.layouts import Layout, info, read_layout, validate
-    from hotscan.models import Model, compare, evaluate, export_onnx, models, train
     from hotscan.optics import AerialImage, aerial_image
     from hotscan.runs import Run, merge, open, plan, scan
     from hotscan.simulations import Simulation, simulate
@@ -38,7 +38,7 @@ _HOMES = {
     "hotscan.layouts": ("Layout", "info", "read_layout", "validate"),
     "hotscan.optics": ("AerialImage", "aerial_image"),
     "hotscan.datasets": ("Dataset", "label", "select"),
-    "hotscan.models": ("Model", "compare", "evaluate", "export_onnx", "models", "train"),
+    "hotscan.detectors": ("Model", "compare", "evaluate", "export_onnx", "models", "train"),
     "stages.errors": (
         "ConfigError", "HotscanError", "IncompleteError", "LayoutError", "ModelMismatchError",
         "RunMismatchError", "UsageError",

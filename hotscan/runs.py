@@ -24,7 +24,7 @@ from hotscan.settings import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from hotscan.models import Model
+    from hotscan.detectors import Model
     from pipeline.report.run_view import RunView
 
 Format = Literal["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"]

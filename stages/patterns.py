@@ -84,7 +84,7 @@ def locate_keys(keys: Bytes, among: Bytes) -> Int64s:
     Examples
     --------
     >>> some = np.eye(4, KEY_BYTES, dtype=np.uint8)
-    >>> located(some[[2, 0, 2, 3]], some[[0, 2]]).tolist()
+    >>> locate_keys(some[[2, 0, 2, 3]], some[[0, 2]]).tolist()
     [1, 0, 1, -1]
     """
     halves = np.concatenate((among, keys)).view(np.uint64)  # (m + n, 2)

@@ -29,7 +29,7 @@ def cut_tiles(area: Box, size_dbu: int) -> tuple[Tile, ...]:
 
     Examples
     --------
-    >>> [tile.name for tile in tiles_of(Box(-5, 0, 25, 10), 20)]
+    >>> [tile.name for tile in cut_tiles(Box(-5, 0, 25, 10), 20)]
     ['r0000_c-001', 'r0000_c0000', 'r0000_c0001']
     """
     if size_dbu < 1:

@@ -76,7 +76,7 @@ def outline_path(
     Examples
     --------
     >>> outline_path(np.array([[0, 0], [100, 0]]), 20, 5, 0, False).tolist()
-    [[-5, -10], [-5, 10], [100, 10], [100, -10]]
+    [[-5, 10], [100, 10], [100, -10], [-5, -10]]
     """
     shape = np.array([[width_dbu, begin_dbu, end_dbu, round_ends]], np.int64)
     return outline_paths(points, np.array([0, len(points)]), shape)[0]

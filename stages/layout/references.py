@@ -20,7 +20,7 @@ def escape_name(name: bytes) -> str:
 
     Examples
     --------
-    >>> print(escaped(b"caf\xe9"), escaped(b"a\x1bb"))
+    >>> print(escape_name(b"caf\xe9"), escape_name(b"a\x1bb"))
     caf\xe9 a\x1bb
     """
     text = name.decode("utf-8", "backslashreplace")

@@ -25,6 +25,9 @@ roi_um = [0, 10.5, 200, 300]
 strict = true
 [reader]
 memory_gb = 2.5
+unpacked_gb = 3.5
+extent_mm = 40
+shapes_per_um2 = 900
 seconds = 60
 [tiles]
 size_um = 50

@@ -16,7 +16,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import os
 import pickle
 import shutil
 import stat
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.engine.checksums import sync
 from pipeline.layout.reader_process import (
     BOXES_FILE,
     INFO_FILE,
@@ -119,11 +119,11 @@ def pack_into(
         packed = open_packed(out)
         _check_extent(path, packed, limits)
         _refuse_if_strict(path, packed.warnings, strict)
-        _sync(*out.iterdir(), out)
+        sync(*out.iterdir(), out)
         if directory.exists():
             directory.rename(scratch / "replaced")
         out.rename(directory)
-    _sync(directory.parent)
+    sync(directory.parent)
     return open_packed(directory)
 
 
@@ -304,12 +304,3 @@ def _check_extent(path: Path, packed: PackedLayout, limits: Limits) -> None:
 def _refuse_if_strict(path: Path, warnings: Sequence[str], strict: bool) -> None:
     if strict and warnings:
         raise LayoutError(f"{path}: a warning is an error under --strict: {'; '.join(warnings)}")
-
-
-def _sync(*paths: Path) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

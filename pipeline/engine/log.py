@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.engine.events import DataDamaged, Event, StageFinished, StageStarted
+from pipeline.engine.run_directory import Run
 
 LOGGER = logging.getLogger("hotscan")
-FILE = "hotscan.log"
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -22,7 +22,7 @@ _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def log_to(directory: Path) -> Iterator[None]:
     """Write everything that is logged to a file in `directory`, created when absent."""
     directory.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(directory / FILE, encoding="utf-8")
+    handler = logging.FileHandler(Run(directory).log, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_FORMAT))
     level = LOGGER.level
     LOGGER.addHandler(handler)

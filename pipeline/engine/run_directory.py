@@ -68,6 +68,11 @@ class Run:
         """The layout, where it was given as an object and not as a file."""
         return self.path / "input.gds"
 
+    @property
+    def log(self) -> Path:
+        """What sessions logged, where that was asked for."""
+        return self.path / "hotscan.log"
+
     def name_of(self, path: Path) -> str:
         """Return the name of a file, relative to the run directory."""
         return path.relative_to(self.path).as_posix()
@@ -90,18 +95,18 @@ def open_run_directory(path: Path) -> Run:
         raise UsageError(
             f"run directory {path} cannot be written ({error.strerror}); choose another --out"
         ) from error
-    if not run.record.exists() and any(_is_foreign(entry.name) for entry in path.iterdir()):
+    if not run.record.exists() and any(_is_foreign(run, entry.name) for entry in path.iterdir()):
         raise UsageError(
             f"{path} is not empty and holds no run; choose another --out, so that nothing is lost"
         )
     return run
 
 
-def _is_foreign(name: str) -> bool:
+def _is_foreign(run: Run, name: str) -> bool:
     """Say whether a name is none that a run has before its ``run.json``: a stop may come there."""
     unfinished = name.startswith(".run.json.") and name.endswith(".tmp")
     return not (
-        unfinished or name in ("input.gds", "hotscan.log") or name.startswith("ledger.sqlite")
+        unfinished or name in (run.input.name, run.log.name) or name.startswith("ledger.sqlite")
     )
 
 

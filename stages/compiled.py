@@ -1,8 +1,9 @@
-"""Compiled kernels, and their cache: a folder per version of the code.
+"""Compiled kernels, and their cache: a folder per module and version of all that it imports.
 
 in: a function over numbers and arrays · out: the same, compiled · unit: the function
 promise: no kernel of other code is loaded; the same code compiles once per machine, in whichever
-checkout; where the user's cache cannot be written, a temporary folder serves
+checkout; a changed module compiles its kernels and its importers' again, no others; where the
+user's cache cannot be written, a temporary folder serves
 
 numba by itself asks only whether the file of a kernel has changed, not the files of the kernels it
 calls, and keeps them by the path of the checkout.
@@ -15,6 +16,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shutil
 import stat
 import tempfile
@@ -29,13 +31,9 @@ import numba
 from numba.core import caching
 
 SOURCES = Path(__file__).resolve().parent
-WITH_KERNELS = (
-    "compiled.py", "contracts.py", "errors.py", "settings.py",
-    "geometry/**/*.py", "layout/**/*.py", "lithography/**/*.py",
-)  # fmt: skip
-"""All that kernels are made of: the folders that have some, and what those may import."""
-KEPT_DIGESTS = 8
-"""Versions of the code whose kernels stay; one takes some 15 MB."""
+KEPT_VERSIONS = 8
+"""Versions of a module whose kernels stay."""
+_IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+stages\.([\w.]+)", re.MULTILINE)
 
 
 def user_cache() -> Path:
@@ -60,14 +58,39 @@ def digest_of(sources: Iterable[Path]) -> str:
 
 
 @cache
-def kernel_folder() -> Path:
-    """Return the folder of this code's kernels; those of code long unused are removed."""
-    code = digest_of(path for pattern in WITH_KERNELS for path in SOURCES.glob(pattern))
-    name = f"{code}-{numba.__version__}-{llvmlite.__version__}-{platform.python_version()}"
-    folder = next(root / name for root in _roots() if _can_be_written(root / name))
-    os.utime(folder)
-    _prune(folder.parent)
+def sources_of(file: Path) -> frozenset[Path]:
+    """Return the modules of `stages` that `file` imports, those that they import, and itself.
+
+    Of ``from stages.layout import name`` the whole folder is taken: `name` may be a module.
+    """
+    found, unread = {file}, [file]
+    while unread:
+        for name in _IMPORT.findall(unread.pop().read_bytes()):
+            path = SOURCES.joinpath(*name.decode().split("."))
+            module = path.with_suffix(".py")
+            new = set(path.rglob("*.py") if path.is_dir() else [module]) - found
+            found |= new
+            unread += new
+    return frozenset(found)
+
+
+@cache
+def kernel_folder(file: Path) -> Path:
+    """Return the folder of the kernels of the module `file`, as its code is now."""
+    module = file.relative_to(SOURCES).with_suffix("").as_posix().replace("/", ".")
+    folder = _root() / f"{module}-{digest_of(sources_of(file))}"
+    with suppress(OSError):  # another process removes it, or makes it
+        folder.mkdir(exist_ok=True)
+        os.utime(folder)
+        _prune(folder.parent.glob(f"{module}-*"))
     return folder
+
+
+@cache
+def _root() -> Path:
+    """Return the folder of all kernels that this compiler made."""
+    name = f"{numba.__version__}-{llvmlite.__version__}-{platform.python_version()}"
+    return next(root / name for root in _roots() if _can_be_written(root / name))
 
 
 def _roots() -> Iterator[Path]:
@@ -105,13 +128,10 @@ def _can_be_written(folder: Path) -> bool:
     return True
 
 
-def _prune(root: Path) -> None:
-    """Remove the folders in `root` that were not used for longest."""
-    try:
-        by_use = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    except OSError:
-        return  # another process is at it
-    for path in by_use[KEPT_DIGESTS:]:
+def _prune(versions: Iterable[Path]) -> None:
+    """Remove those of the folders `versions` that were not used for longest."""
+    by_use = sorted(versions, key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in by_use[KEPT_VERSIONS:]:
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -120,7 +140,7 @@ class _Locator(caching._CacheLocator):  # type: ignore[misc]
 
     def __init__(self, function: Any, file: Path) -> None:
         self._py_file = str(file)  # numba names it in warnings
-        self._folder = kernel_folder() / file.parent.relative_to(SOURCES)
+        self._folder = kernel_folder(file)
         self._line = function.__code__.co_firstlineno
 
     @classmethod

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numba
 import pytest
 from numba.core import caching
 from numba.core.dispatcher import Dispatcher
@@ -48,8 +49,6 @@ def checkout(root: Path, factor: int) -> Path:
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     shutil.copy(compiled.__file__, package)
-    for name in ("contracts.py", "errors.py", "settings.py"):
-        (package / name).touch()
     package = package / "geometry"
     package.mkdir()
     (package / "caller.py").write_text(CALLER)
@@ -70,6 +69,13 @@ def run(root: Path, cache: Path) -> tuple[int, int]:
 def test_another_checkout_of_the_same_code_compiles_nothing(tmp_path: Path) -> None:
     assert run(checkout(tmp_path / "a", 3), tmp_path / "cache") == (6, 0)
     assert run(checkout(tmp_path / "b", 3), tmp_path / "cache") == (6, 1)
+
+
+def test_a_change_elsewhere_compiles_nothing(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "a", 3)
+    assert run(root, tmp_path / "cache") == (6, 0)
+    (root / "stages" / "geometry" / "another.py").write_text("ANOTHER = 1")
+    assert run(root, tmp_path / "cache") == (6, 1)
 
 
 def test_a_changed_callee_leaves_no_stale_caller(tmp_path: Path) -> None:
@@ -109,8 +115,7 @@ def test_one_process_at_a_time_saves(monkeypatch: pytest.MonkeyPatch) -> None:
 MODULES = [found.name for found in pkgutil.walk_packages(stages.__path__, "stages.")]
 
 
-def test_every_kernel_is_kept_there_and_part_of_the_digest() -> None:
-    covered = {path for pattern in compiled.WITH_KERNELS for path in compiled.SOURCES.glob(pattern)}
+def test_every_kernel_is_kept_in_the_folder_of_its_module() -> None:
     kernels = {
         each
         for name in MODULES
@@ -119,19 +124,24 @@ def test_every_kernel_is_kept_there_and_part_of_the_digest() -> None:
     }
     assert len(kernels) > 100
     for each in kernels:
-        place = Path(each._cache.cache_path)
-        assert compiled.kernel_folder() in (place, *place.parents), each
-        assert Path(each.py_func.__code__.co_filename) in covered, each
+        file = Path(each.py_func.__code__.co_filename)
+        assert Path(each._cache.cache_path) == compiled.kernel_folder(file), each
 
 
-def test_kernels_use_nothing_that_the_digest_does_not_cover() -> None:
-    covered = {path for pattern in compiled.WITH_KERNELS for path in compiled.SOURCES.glob(pattern)}
-    names = {path.relative_to(compiled.SOURCES.parent).as_posix() for path in covered}
-    modules = tuple(name.removesuffix(".py").replace("/", ".") for name in names)
-    for path in covered:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and str(node.module).startswith("stages."):
-                assert node.module in modules or f"{node.module}.__init__" in modules, path
+def test_the_sources_of_a_module_are_all_that_it_imports() -> None:
+    """As Python's own parser reads its imports, and those of what it imports."""
+    for file in compiled.SOURCES.rglob("*.py"):
+        sources = compiled.sources_of(file)
+        assert file in sources
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                assert name not in ("", "stages"), f"{file}: name the module, from its root"
+                if name.startswith("stages."):
+                    path = compiled.SOURCES.joinpath(*name.split(".")[1:])
+                    found = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
+                    assert all(sources >= compiled.sources_of(each) for each in found), file
 
 
 @pytest.fixture
@@ -140,18 +150,18 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "file").touch()
     (tmp_path / "tmp").mkdir()
     monkeypatch.setenv("HOTSCAN_CACHE", str(tmp_path / "file" / "below"))
-    monkeypatch.setattr(compiled.numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     return tmp_path / "tmp"
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(temporary: Path) -> None:
-    folder = compiled.kernel_folder.__wrapped__()
+    folder = compiled._root.__wrapped__()
     own = temporary / f"hotscan-{os.getuid()}"
     assert folder.parent == own
     assert folder.is_dir()
     assert own.stat().st_mode & 0o777 == 0o700
-    assert compiled.kernel_folder.__wrapped__() == folder, "other processes find it"
+    assert compiled._root.__wrapped__() == folder, "other processes find it"
 
 
 @pytest.mark.parametrize("trap", ["open to others", "link", "file"])
@@ -165,7 +175,7 @@ def test_no_code_is_loaded_from_where_others_may_write(trap: str, temporary: Pat
     else:
         own.mkdir()
         own.chmod(0o777)
-    root = compiled.kernel_folder.__wrapped__().parent
+    root = compiled._root.__wrapped__().parent
     assert root.parent == temporary
     assert root != own
     assert root.stat().st_mode & 0o777 == 0o700
@@ -174,25 +184,26 @@ def test_no_code_is_loaded_from_where_others_may_write(trap: str, temporary: Pat
 def test_kernels_of_code_long_unused_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HOTSCAN_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiled.numba.config, "CACHE_DIR", "")
-    root = tmp_path / "numba"
+    monkeypatch.setattr(compiled, "_root", lambda: tmp_path)
     for age in range(20):
-        folder = root / f"{age:02}"
-        folder.mkdir(parents=True)
-        (folder / "kernel.nbc").touch()
-        os.utime(folder, (1e9 - age, 1e9 - age))
-    folder = compiled.kernel_folder.__wrapped__()
-    kept = {path.name for path in root.iterdir()}
-    assert kept == {folder.name, *(f"{age:02}" for age in range(compiled.KEPT_DIGESTS - 1))}
+        for module in ("geometry.growing", "geometry.growing_more"):
+            folder = tmp_path / f"{module}-{age:02}"
+            folder.mkdir()
+            (folder / "kernel.nbc").touch()
+            os.utime(folder, (1e9 - age, 1e9 - age))
+    folder = compiled.kernel_folder.__wrapped__(compiled.SOURCES / "geometry" / "growing.py")
+    kept = {path.name for path in tmp_path.glob("geometry.growing-*")}
+    last = compiled.KEPT_VERSIONS - 1
+    assert kept == {folder.name, *(f"geometry.growing-{age:02}" for age in range(last))}
+    assert len(list(tmp_path.glob("geometry.growing_more-*"))) == 20, "of another module"
 
 
 def test_numba_s_own_setting_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled.numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     others = [tmp_path / f"geometry_{i}" for i in range(20)]
     for other in others:
         other.mkdir()
-    assert compiled.kernel_folder.__wrapped__().parent == tmp_path / "hotscan"
+    assert compiled._root.__wrapped__().parent == tmp_path / "hotscan"
     assert all(other.exists() for other in others), "what is not ours is not removed"
 
 

@@ -3,8 +3,8 @@
 python -m benchmarks.cross_validation DATASET ... [--rim PX] [--seed N ...]
     [--set NAME=VALUE ...] [--shape NAME=VALUE ...]
 
-The training clips of marked datasets are divided into parts, and some of these are judged, each
-by a network that learnt from the others; test clips are never looked at. Prints how many hotspots
+The training clips of marked datasets are divided into parts, and some of these are scored, each
+by a network trained on the others; test clips are never used. Prints how many hotspots
 are missed where 0.1, 0.2 and 0.5 % of the other clips are flagged, of all and of the cores alone,
 with the area under the precision-recall curve, for each seed and for the mean of all.
 """
@@ -40,7 +40,7 @@ SEED_STEP = 1000
 """From the seed of one network to that of the next, as `COMMITTEE` has it."""
 
 DOUBTFUL = 0.05
-"""Share of the non-hotspots that are judged in all orientations; a quick look does for others."""
+"""Share of the non-hotspots scored in all orientations; the others are scored once."""
 
 
 def main() -> None:
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("--parts", type=int, default=3)
-    parser.add_argument("--judged", type=int, default=2)
+    parser.add_argument("--parts-scored", type=int, default=2)
     parser.add_argument(
         "--rim", type=int, default=0, help="outer pixels hidden in half the pictures"
     )
@@ -64,27 +64,27 @@ def main() -> None:
             part == number,
             spec,
             values(asked.shape),
-            {"rim_px": asked.rim, "seed": seed, **values(asked.set)},
+            {"rim_px": asked.rim, "seed": first + number * SEED_STEP, **values(asked.set)},
         )
         for first in asked.seed
-        for number, seed in enumerate(range(first, first + asked.judged * SEED_STEP, SEED_STEP))
+        for number in range(asked.parts_scored)
     ]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        found = pool.starmap(judged_alone, tasks, chunksize=1)
-    seen = part < asked.judged
+        found = pool.starmap(score_alone, tasks, chunksize=1)
+    seen = part < asked.parts_scored
     rows: dict[str, Floats] = {}
     for at, seed in enumerate(asked.seed):
         rows[f"seed {seed}"] = odds = np.empty(len(part))
-        for number in range(asked.judged):
-            odds[part == number] = found[at * asked.judged + number]
+        for number in range(asked.parts_scored):
+            odds[part == number] = found[at * asked.parts_scored + number]
     if len(rows) > 1:
         rows["the mean of these"] = np.mean(list(rows.values()), axis=0)
     hot = patterns.hotspots[seen] > 0
-    cold_cores = core[seen] & ~hot
-    print(f"{hot.sum()} hotspots, {(~hot).sum():,} others, {cold_cores.sum():,} of them cores")
+    passing_cores = core[seen] & ~hot
+    print(f"{hot.sum()} hotspots, {(~hot).sum():,} others, {passing_cores.sum():,} of them cores")
     print("\n| | scan | area | core | area |\n|---|--:|--:|--:|--:|")
     for name, odds in rows.items():
-        among = [misses(odds[seen], hot, which) for which in (~hot, cold_cores)]
+        among = [misses(odds[seen], hot, which) for which in (~hot, passing_cores)]
         print(f"| {name} | {' | '.join(among)} |")
     print(f"\n{machine()}")
 
@@ -105,14 +105,14 @@ def training_clips(paths: list[Path]) -> tuple[Patterns, npt.NDArray[np.bool_], 
     return patterns, core, datasets[0].spec
 
 
-def judged_alone(
+def score_alone(
     patterns: Patterns,
     mine: npt.NDArray[np.bool_],
     spec: RasterSpec,
     chosen: dict[str, Any],
     settings: dict[str, Any],
 ) -> Floats:
-    """Return log odds of some patterns, by a network that learnt from the others."""
+    """Return log odds of some patterns, by a network trained on the others."""
     torch.set_num_threads(1)
     keep_freed_memory()
     config = TrainingConfig(**(FEW_TRAINING | settings))

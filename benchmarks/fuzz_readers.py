@@ -177,7 +177,7 @@ def compare(path: Path, packed: PackedLayer | None, top: str, layer: Layer | Non
     from tests.support.regions import is_within_slivers, region_of
 
     oracle, options = kdb.Layout(), kdb.LoadLayoutOptions()
-    options.properties_enabled = False  # we read none, so it shall find no fault with their values
+    options.properties_enabled = False  # we read none, so errors in their values do not count
     try:
         oracle.read(str(path), options)
     except RuntimeError as error:

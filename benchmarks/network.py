@@ -55,7 +55,7 @@ def main() -> None:
                 ("prefilter", 4 * asked.clips), ("one", asked.clips), ("half", asked.clips),
                 ("careful", asked.clips // 16),
             ):  # fmt: skip
-                took = pool.starmap(judged, [(kind, side, clips)] * asked.processes)
+                took = pool.starmap(time_scoring, [(kind, side, clips)] * asked.processes)
                 rates[kind] = sum(clips / seconds for seconds in took)
             speed = rates["one"] * flops(side)
             print(
@@ -79,7 +79,7 @@ def network(kind: str, side_px: int) -> Network:
     return Committee([Detector(config) for _ in range(MEMBERS)], rules)
 
 
-def judged(kind: str, side_px: int, clips: int) -> float:
+def time_scoring(kind: str, side_px: int, clips: int) -> float:
     """Return how long it takes to judge clips, in seconds."""
     scorer = NetworkScorer(network(kind, side_px), RasterSpec(40.0, side_px, side_px // 2))
     rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ python -m benchmarks.peer_klayout_torch [LAYOUT] [--layer L/D] [--roi X0 Y0 X1 Y
 
 The script reads the file, queries, merges and rasterises each window with KLayout
 (``Region.rasterize`` counts overlaps twice, so it must be merged), and judges batches of 256 with
-the same network on all cores. It does so for some of the scan's clips, drawn by chance; its time
+the same network on all cores. It does so for a random sample of the scan's clips; its time
 for all is that of reading, and of these clips times their share. hotscan runs from the file to the
 report, on the same clips, in the same run. What either process imports is not counted. The pictures
 of the sample must agree within half a grey level, and their scores within 1e-3, else nothing is
@@ -210,14 +210,14 @@ def check(peer: Peer, centres: Int64s, scores: Float32s, view: RunView) -> None:
     rounded = np.rint(peer.pictures * FULL).astype(np.uint8)[:, None]
     scorer = NetworkScorer(view.model.detector(), view.job.spec)
     theirs = score_rasters(canonicalize(rounded, view.job.symmetries), scorer).score
-    judged = scores > 0  # what the prefilter sent away has no score to compare
-    worst = float(np.abs(theirs - scores)[judged].max())
+    scored = scores > 0  # what the prefilter sent away has no score to compare
+    worst = float(np.abs(theirs - scores)[scored].max())
     if worst > 1e-3:
         raise SystemExit(f"the scores differ by {worst}: the comparison is void")
-    lost = (theirs >= view.model.threshold) & ~judged
+    lost = (theirs >= view.model.threshold) & ~scored
     print(
-        f"pictures agree within half a grey level, scores of {judged.sum():,} clips within "
-        f"{worst:.1g}; the prefilter rejected {(~judged).sum():,} clips, {lost.sum()} of them over "
+        f"pictures agree within half a grey level, scores of {scored.sum():,} clips within "
+        f"{worst:.1g}; the prefilter rejected {(~scored).sum():,} clips, {lost.sum()} of them over "
         "the threshold"
     )
 

@@ -58,7 +58,7 @@ def main() -> None:
     data = Path(os.environ.get("HOTSCAN_DATA", "../shared/data"))
     torch.set_num_threads(1)
     process = load_process("krf130")
-    clips, hot, kinds = 0, Counter[int](), [Counter[str]() for _ in WINDOWS]
+    clips, failing, kinds = 0, Counter[int](), [Counter[str]() for _ in WINDOWS]
     with tempfile.TemporaryDirectory() as folder:
         layout = pack_into(data / CHIP, Path(folder, "layout"), [Layer(68, 20)])
         rng = np.random.default_rng(5)
@@ -77,10 +77,12 @@ def main() -> None:
             for n, window in enumerate(WINDOWS):
                 defects = find_defects(target, square, 1.0, variant(process, *window))
                 labels = label_clips(grid.x_dbu[drawn], grid.y_dbu[drawn], CORE_DBU, defects)
-                hot[n] += int(labels.sum())
+                failing[n] += int(labels.sum())
                 kinds[n].update(defect.kind for defect in defects)
     for n, window in enumerate(WINDOWS):
-        print(f"{window}  {hot[n]} of {clips} clips, {hot[n] / clips:.2%}  {dict(kinds[n])}")
+        print(
+            f"{window}  {failing[n]} of {clips} clips, {failing[n] / clips:.2%}  {dict(kinds[n])}"
+        )
 
 
 if __name__ == "__main__":

@@ -230,10 +230,10 @@ def _ablated(paths: list[Path], name: str, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     shape, training = ABLATION[name]
     sets = [load_dataset(path) for path in paths]
-    learnt = [one.subset("train", "scan") for one in sets]
+    fitted_on = [one.subset("train", "scan") for one in sets]
     clips = LabelledClips(
-        np.concatenate([one.raster for one in learnt]),
-        np.concatenate([one.counts()[0] > 0 for one in learnt]),
+        np.concatenate([one.raster for one in fitted_on]),
+        np.concatenate([one.counts()[0] > 0 for one in fitted_on]),
     )
     config = TrainingConfig(**({"epochs": 2, "batch": 64, "rim_px": 3, "seed": seed} | training))
     request = FitRequest("attention", find_kind("attention").shape(COARSE, **shape), config)
@@ -247,8 +247,8 @@ def _ablated(paths: list[Path], name: str, seed: int) -> dict[str, Any]:
 
 def alarms_at(scores: npt.NDArray[np.float32], labels: npt.NDArray[np.bool_], recall: float) -> int:
     """Return the false alarms of the threshold that finds a share of the hotspots."""
-    hot = np.sort(scores[labels])[::-1]
-    threshold = hot[int(np.ceil(recall * len(hot) - 1e-9)) - 1]
+    failing = np.sort(scores[labels])[::-1]
+    threshold = failing[int(np.ceil(recall * len(failing) - 1e-9)) - 1]
     return int((scores[~labels] >= threshold).sum())
 
 
@@ -308,15 +308,15 @@ def picture(work: Work) -> str:
     places, labels = [], []
     for number in DESIGNS:
         test = load_dataset(work.design(number, SPEC)).subset("test", "core")
-        cold = np.random.default_rng(0).permutation(np.flatnonzero(~test.label))[:600]
-        chosen = np.concatenate([np.flatnonzero(test.label), cold])
+        passing = np.random.default_rng(0).permutation(np.flatnonzero(~test.label))[:600]
+        chosen = np.concatenate([np.flatnonzero(test.label), passing])
         places.append(embed(model.detector(), test.raster[test.pattern[chosen]]))
         labels.append(test.label[chosen])
     plane = TSNE(random_state=0, perplexity=30).fit_transform(np.concatenate(places))
-    hot = np.concatenate(labels)
+    failing = np.concatenate(labels)
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()
-    for which, colour, name in ((~hot, "#9aa5b1", "others"), (hot, "#d1495b", "hotspots")):
+    for which, colour, name in ((~failing, "#9aa5b1", "others"), (failing, "#d1495b", "hotspots")):
         axes.scatter(plane[which, 0], plane[which, 1], s=9, color=colour, label=name)
     axes.set(xticks=[], yticks=[])
     axes.legend()

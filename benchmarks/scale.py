@@ -172,7 +172,7 @@ def repeat(workers: int) -> None:
 
 
 def write_array(path: Path, columns: int, rows: int) -> None:
-    """Write an array of cells of 6.9 x 2.72 um with wires drawn by chance, seed 0."""
+    """Write an array of cells of 6.9 x 2.72 um with random wires, seed 0."""
     rng = np.random.default_rng(0)
     library = gdstk.Library("ARRAY", unit=1e-6, precision=1e-9)
     cell, top = library.new_cell("CELL"), library.new_cell("TOP")
@@ -223,7 +223,7 @@ def drawn(run: Path) -> float:
 
 
 def layers(workers: int) -> None:
-    """Scan three layers of the whole chip at once, judged by a network of three channels.
+    """Scan three layers of the whole chip at once, scored by a network of three channels.
 
     It is not trained (seed 0), so it has no prefilter, and its verdicts mean nothing: it costs what
     one that is trained costs.

@@ -3,7 +3,7 @@
 python -m benchmarks.selection [--work DIR] [--start N] [--more N]
 
 The labelled strips of `benchmarks.default_model` play the layout: a model learns from a few clips
-drawn by chance, more are chosen with it or by chance, and another model learns from both together.
+drawn at random, more are chosen with it or at random, and another model is trained on both.
 Measured on the strip that none of them saw.
 """
 
@@ -67,23 +67,23 @@ def compared(work: Path, start: int, more: int, seed: int) -> dict[str, tuple[fl
     """Return, for each way of choosing, its hotspots, PR AUC, and false alarms at 99 % recall."""
     torch.set_num_threads(1)
     pool, test = load_dataset(work / "train"), load_dataset(work / "test")
-    hot = pool.counts()[0] > 0
-    order = np.random.default_rng(seed).permutation(len(hot))
+    failing = pool.counts()[0] > 0
+    order = np.random.default_rng(seed).permutation(len(failing))
     first, rest = order[:start], np.sort(order[start:])
     shape = find_kind("attention").shape(pool.spec)
     found = {}
 
     def measured(name: str, which: Int64s) -> Network:
         config = TrainingConfig(**TRAINING, seed=seed)
-        clips = LabelledClips(pool.raster[which], hot[which])
+        clips = LabelledClips(pool.raster[which], failing[which])
         network = fit(FitRequest("attention", shape, config), clips, None).detector
-        found[name] = (float(hot[which].sum()), *_on(network, test))
+        found[name] = (float(failing[which].sum()), *_on(network, test))
         return network
 
     network = measured("at the start", first)
     scores = score_rasters(pool.raster[rest], NetworkScorer(network, pool.spec))
     known = score(network, pool.raster[first])
-    threshold = choose_threshold(known, hot[first], 0.99).threshold
+    threshold = choose_threshold(known, failing[first], 0.99).threshold
     doubtful = preselect(scores.score, threshold, more)
     places = likeness(network, pool.raster[rest[doubtful]])
     chosen = doubtful[choose(scores.score[doubtful], places, threshold, more)]

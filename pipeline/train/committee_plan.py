@@ -200,7 +200,7 @@ def fit_committee(plan: Plan, patterns: Patterns, log: Log) -> FittedDetector:
 def _order_members(fitted: Sequence[FittedNetwork], *, together: bool) -> list[Network]:
     """Return the networks that are combined, first the one that makes the single pass.
 
-    That is one that pools the whole core alike, and was trained on everything.
+    That is one that pools the whole core evenly and was trained on everything.
     """
     networks = [one.network for one in fitted]
     partly, wholly = networks[:SCORED_PARTS], networks[SCORED_PARTS:]

@@ -165,7 +165,7 @@ def _check_reach(name: str, reach_dbu: int) -> None:
     if reach_dbu > INT32_MAX:
         raise LayoutError(
             f"cell {name!r} reaches to {reach_dbu} dbu; coordinates must stay "
-            f"within {INT32_MAX}, the 32-bit range of GDSII: use a coarser database unit"
+            f"within {INT32_MAX} (32-bit numbers): use a coarser database unit"
         )
 
 

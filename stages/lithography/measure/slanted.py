@@ -123,7 +123,7 @@ def _is_covered(
 def _goes_on(
     runs: Int64s, bins: Bins, rules: Rules, at: Place, normal: Place, away: float, metal: bool
 ) -> bool:
-    """Say whether what lies from an edge to `away` outward of it is alike for some lines."""
+    """Say whether what lies from an edge to `away` outward of it is the same for some lines."""
     near = _NEAR * rules.pitch
     for share in (-1.0, -0.5, 0.0, 0.5, 1.0):
         along = share * rules.straight * rules.pitch

@@ -209,7 +209,7 @@ def scan(
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    from pipeline.engine.run_directory import Run as RunDirectory
+    from pipeline.engine.run_directory import open_run_directory
     from pipeline.passes.shard import Shard
     from pipeline.scan.scan import ScanRequest
     from pipeline.scan.scan import scan as run_scan
@@ -218,7 +218,7 @@ def scan(
     refuse_unknown("scan", settings, ScanSettings, SessionSettings)
     own = model if isinstance(model, UserModel) else None
     request = ScanRequest(
-        layout=layout_file(layout, RunDirectory(Path(out)).input), out=Path(out),
+        layout=layout_file(layout, open_run_directory(Path(out)).input), out=Path(out),
         config=scan_config(settings, None if own else str(model)), model=own,
         since=(Path(since),) if since is not None else (),
         shard=Shard.parse(shard) if shard else None,

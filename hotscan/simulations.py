@@ -101,14 +101,14 @@ def simulate(
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    from pipeline.engine.run_directory import Run as RunDirectory
+    from pipeline.engine.run_directory import open_run_directory
     from pipeline.simulate.region import SimulateRequest, simulate_region
 
     refuse_unknown("simulate", settings, RegionSettings, SessionSettings)
     path, roi = Path(out), settings.get("roi")
     with progress_of(settings) as listen:
         request = SimulateRequest(
-            layout_file(layout, RunDirectory(path).input), path, layer,
+            layout_file(layout, open_run_directory(path).input), path, layer,
             process=str(settings.get("process", "krf130")), mask=settings.get("mask"),
             opc=settings.get("opc", "none"), cell=settings.get("cell"),
             roi_um=None if roi is None else [float(value) for value in roi],

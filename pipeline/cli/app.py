@@ -7,7 +7,6 @@ mismatch; 3 layout unreadable or refused; 4 incomplete; 130 or 143 interrupted, 
 from __future__ import annotations
 
 import gc
-import io
 import sys
 import traceback
 from typing import Annotated
@@ -17,7 +16,9 @@ import typer
 from pipeline.cli import layout_commands, scan_commands
 from pipeline.cli.dataset_commands import dataset
 from pipeline.cli.detector_commands import compare, evaluate, label, models, select, train
+from pipeline.cli.terminal import print_only_printable
 from stages.errors import HotscanError
+from stages.text import escape_text
 
 app = typer.Typer(
     name="hotscan",
@@ -61,16 +62,21 @@ app.add_typer(models, name="models")
 
 def main() -> None:
     """Run the command line, turning errors into messages and exit codes."""
-    for stream in (sys.stdout, sys.stderr):  # a file's name need not be text
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    with print_only_printable():
+        _run()
+
+
+def _run() -> None:
     try:
         app()
     except HotscanError as error:
-        typer.echo(f"hotscan: {error}", err=True)
+        typer.echo(f"hotscan: {escape_text(str(error))}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        typer.echo(f"hotscan: {error}; free or repair it, and run the same again", err=True)
+        typer.echo(
+            f"hotscan: {escape_text(str(error))}; free or repair it, and run the same again",
+            err=True,
+        )
         sys.exit(4)
     except Exception:  # exit code 1, Python's own, would say "complete, and over the gate"
         traceback.print_exc()

@@ -22,6 +22,7 @@ from pipeline.cli.options import (
     parse_region,
 )
 from pipeline.cli.terminal import run_session, show
+from stages.text import escape_text, escape_values
 
 
 def info(layout: LayoutFile, as_json: AsJson = False) -> None:
@@ -44,8 +45,10 @@ def validate(layout: LayoutFile, strict: Strict = False) -> None:
 
     _, warnings = read_info(layout, strict=strict)
     for warning in warnings:
-        typer.echo(f"warning: {warning}")
-    typer.echo(f"{layout} can be scanned" + (", with the warnings above" * bool(warnings)))
+        typer.echo(f"warning: {escape_text(warning)}")
+    typer.echo(
+        f"{escape_values(layout)} can be scanned" + (", with the warnings above" * bool(warnings))
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +86,7 @@ def simulate(options: SimulateOptions) -> None:
         lambda listen: simulate_region(request, options.resources(), listen),
         options.out, "the same command", options,
     )  # fmt: skip
-    typer.echo(simulation_text(options.out, metrics))
+    typer.echo(simulation_text(*escape_values((options.out, metrics))))
     if not metrics["complete"]:
         raise typer.Exit(4)
     if options.fail_on is not None and metrics["defects"] > options.fail_on:

@@ -172,5 +172,6 @@ def _bar(stream: TextIO, pace: Pace) -> RichProgress:
         TextColumn("{task.fields[noun]}"),
         TaskProgressColumn(),
         _PaceColumn(pace),
-        console=Console(file=stream),
+        # Its own text moves the cursor; nothing of a file is in it.
+        console=Console(file=getattr(stream, "stream", stream)),
     )

@@ -19,6 +19,7 @@ from pipeline.cli.options import (
     SettingsOptions,
 )
 from pipeline.cli.terminal import run_session, show
+from stages.text import escape_values
 
 if TYPE_CHECKING:
     from pipeline.engine.events import Listener
@@ -111,11 +112,11 @@ def finish(work: Callable[[Listener], ScanResult], out: Path, options: SessionOp
     result = run_session(work, out, f"hotscan resume {out}", options)
     status, metrics = run_status(out), result.metrics
     if result.shard is not None:
-        typer.echo(part_text(out, result.shard, metrics, status["failed"]))
+        typer.echo(part_text(*escape_values((out, result.shard, metrics, status["failed"]))))
         if metrics["units_failed"]:
             raise typer.Exit(4)
         return
-    typer.echo(result_text(out, status["layout"], metrics, status["failed"]))
+    typer.echo(result_text(*escape_values((out, status["layout"], metrics, status["failed"]))))
     if not metrics["complete"]:
         raise typer.Exit(4)
     found = metrics["hotspots"]
@@ -167,7 +168,7 @@ def report(run: RunFolder) -> None:
     from pipeline.scan.inspect_run import report_again, run_status
 
     metrics, state = report_again(run), run_status(run)
-    typer.echo(result_text(run, state["layout"], metrics, state["failed"]))
+    typer.echo(result_text(*escape_values((run, state["layout"], metrics, state["failed"]))))
     if not metrics["complete"]:
         raise typer.Exit(4)
 
@@ -190,7 +191,7 @@ def export(
     from pipeline.scan.inspect_run import export_run
 
     complete = export_run(run, form, out, marker_layer)
-    typer.echo(f"wrote {out}")
+    typer.echo(f"wrote {escape_values(out)}")
     if not complete:
         typer.echo(f"the scan is not complete; resume it with: hotscan resume {run}", err=True)
         raise typer.Exit(4)

@@ -1,16 +1,25 @@
-"""How a command runs, prints its result, and ends when it is stopped."""
+"""How a command runs, prints its result, and ends when it is stopped.
+
+in       what a command does, and its options
+out      text on the two standard streams, an exit code
+promise  no name of a file, cell or layer reaches the terminal with a character that acts on it
+"""
 
 from __future__ import annotations
 
+import io
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import typer
+
+from stages.text import escape_text, escape_values
 
 if TYPE_CHECKING:
     from pipeline.cli.options import SessionOptions
@@ -21,7 +30,43 @@ T = TypeVar("T")
 
 def show(values: dict[str, Any], as_json: bool, text: Callable[[Any], str]) -> None:
     """Print values as one JSON object, or as text."""
-    typer.echo(json.dumps(values, indent=1) if as_json else text(values))
+    typer.echo(json.dumps(values, indent=1) if as_json else text(escape_values(values)))
+
+
+class PrintableStream:
+    """A standard stream whose text cannot act on a terminal; line breaks and tabs stay.
+
+    Parameters
+    ----------
+    stream
+        Where the text goes to; it has everything else of this one.
+    """
+
+    encoding = "utf-8"  # so that click writes here, and not to the bytes beneath
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text with everything escaped that is not printable."""
+        return self.stream.write(escape_text(text, keep="\n\t"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def print_only_printable() -> Iterator[None]:
+    """Escape what anybody writes to the standard streams, and whatever they cannot encode."""
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = map(PrintableStream, before)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
 
 
 def run_session(

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stages.text import escape_text
+
 MOST_NAMES = 20
 """Names that are listed before the rest is only counted."""
 
@@ -45,14 +47,16 @@ def _cell(value: object) -> tuple[str, bool]:
         return {True: "yes", False: "no", None: "-"}[value], False
     if isinstance(value, int):
         return f"{value:,}", True
-    return (f"{value:.4g}", True) if isinstance(value, float) else (str(value), False)
+    if isinstance(value, float):
+        return f"{value:.4g}", True
+    return escape_text(str(value)), False
 
 
 def facts(values: Mapping[str, object]) -> str:
     """Return one line for each name, lists and tables as JSON."""
     width = max((len(name) for name in values), default=0)
     return "\n".join(
-        f"{name:{width}}  "
+        f"{escape_text(name):{width}}  "
         + (json.dumps(value) if isinstance(value, dict | list) else _cell(value)[0])
         for name, value in values.items()
     )

@@ -119,7 +119,7 @@ def _simulate(
     failed = session.ledger.totals("confirm").failed
     if failed:
         raise IncompleteError(f"{failed} batches failed; run the same command to retry them")
-    return confirm.read_confirmed(job, sorted(session.ledger.finished("confirm"))).verdicts
+    return confirm.read_confirmed(job, session.ledger.finished("confirm")).verdicts
 
 
 def _write(

@@ -25,11 +25,13 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
+from pipeline.engine.run_directory import require_own_files
+from pipeline.engine.stored import ANY, Shapes, explain_damage, open_arrays, read_array
 from pipeline.passes.job import DrawSettings
 from pipeline.passes.units import draw_places
 from stages.contracts import Bytes, Int64s, RasterSpec
 from stages.errors import UsageError
-from stages.patterns import canonicalize
+from stages.patterns import KEY_BYTES, canonicalize
 
 SPLITS = ("train", "test")
 """What a clip is for; a dataset without the array may be used for both."""
@@ -39,6 +41,15 @@ ROLES = ("core", "neighbour")
 
 PROTOCOLS = ("core", "scan")
 """Which clips count: those centred on labelled cores, or also their eight neighbours."""
+
+ARRAYS: Shapes = {
+    "raster": ((ANY, ANY, ANY, ANY), "u1"), "key": ((ANY, KEY_BYTES), "u1"),
+    "pattern": ((ANY,), "i8"), "label": ((ANY,), "b1"), "split": ((ANY,), "u1"),
+    "role": ((ANY,), "u1"),
+}  # fmt: skip
+OPTIONAL = ("split", "role")
+
+MAKE_ONE = "make one with: hotscan label, or hotscan dataset"
 
 SHARD_PATTERNS = 8192
 """Pictures in one shard of the file; also how many are drawn at once, which bounds memory."""
@@ -116,26 +127,50 @@ def load_dataset(path: Path) -> Dataset:
     Raises
     ------
     UsageError
-        When `path` holds no finished dataset.
+        When `path` holds no finished dataset, or a damaged one.
+    IncompleteError
+        When something in it is a link or a device.
     """
-    try:
-        group = zarr.open_group(path, mode="r")
-        arrays = {name: np.asarray(group[name]) for name in ("raster", "key", "pattern", "label")}
-        optional = {name: np.asarray(group[name]) for name in ("split", "role") if name in group}
+    require_own_files(path)
+    with explain_damage(path, UsageError, fault="holds no finished dataset", advice=MAKE_ONE):
+        group = zarr.open_group(path, mode="r", zarr_format=3)
         about: dict[str, Any] = dict(group.attrs)
-    except (FileNotFoundError, KeyError) as error:
-        raise UsageError(
-            f"{path} holds no finished dataset ({error}); make one with: hotscan label, or "
-            "hotscan dataset"
-        ) from error
-    return Dataset(
-        **arrays,
-        **optional,
-        spec=RasterSpec(**about["raster"]),
-        process=about["process"],
-        layers=tuple(about["layers"]),
-        provenance=about["provenance"],
-    )
+        spec = RasterSpec(**about["raster"])
+        chosen = {name: ARRAYS[name] for name in ARRAYS if name not in OPTIONAL or name in group}
+        stored = open_arrays(path, chosen)
+        dataset = Dataset(
+            **{name: read_array(array) for name, array in stored.items()},
+            spec=spec,
+            process=str(about["process"]),
+            layers=tuple(map(str, about["layers"])),
+            provenance=dict(about["provenance"]),
+        )
+        _check(dataset)
+    return dataset
+
+
+def _check(dataset: Dataset) -> None:
+    """Refuse arrays that do not go together, or an index into one that is not there.
+
+    Raises
+    ------
+    ValueError
+        The message names the array.
+    """
+    pictures, clips, spec = len(dataset.raster), len(dataset.label), dataset.spec
+    if dataset.raster.shape[1:] != (spec.layers, spec.clip_px, spec.clip_px):
+        raise ValueError(f"raster is of shape {dataset.raster.shape}, not of {spec}")
+    lengths = {"key": pictures, "pattern": clips, **dict.fromkeys(OPTIONAL, clips)}
+    limits = {"pattern": pictures, "split": len(SPLITS), "role": len(ROLES)}
+    for name, length in lengths.items():
+        values = getattr(dataset, name)
+        if values is None:
+            continue
+        if len(values) != length:
+            raise ValueError(f"{name} has {len(values)} rows, not {length}")
+        most = limits.get(name)
+        if most is not None and length and not 0 <= values.min() <= values.max() < most:
+            raise ValueError(f"{name} is not in [0, {most})")
 
 
 def write_dataset(

@@ -38,9 +38,13 @@ def digest_files(folder: Path, files: Iterable[str]) -> str:
     ------
     OSError
         When one cannot be read.
+    ValueError
+        When a name leads out of the folder.
     """
     whole = hashlib.blake2b(digest_size=16)
     for name in files:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError(f"{name!r} is not inside {folder}")
         each = hashlib.blake2b(name.encode(), digest_size=32)
         with (folder / name).open("rb") as file:
             while piece := file.read(_PIECE):
@@ -53,7 +57,7 @@ def is_intact(folder: Path, files: Iterable[str], digest: str) -> bool:
     """Return whether files are those that `seal` gave `digest` for."""
     try:
         return digest_files(folder, files) == digest
-    except OSError:
+    except (OSError, ValueError):
         return False
 
 

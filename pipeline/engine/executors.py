@@ -25,6 +25,7 @@ from pipeline.config import Resources
 from pipeline.engine.dask_cluster import LOCAL_SETTINGS, connect, local_cluster, quiet_logs
 from pipeline.engine.ledger import Status, UnitOutcome
 from stages.errors import HotscanError, IncompleteError
+from stages.text import escape_text
 
 if TYPE_CHECKING:
     from distributed import Client, Future, LocalCluster
@@ -282,7 +283,8 @@ def _describe(error: Exception) -> str:
 
 
 def _failure(stage: str, name: str, error: str, trace: str = "") -> UnitOutcome:
-    return UnitOutcome(stage, name, Status.FAILED, error=error, trace=trace)
+    # A lone surrogate, of a file's name that is not UTF-8, could not be recorded.
+    return UnitOutcome(stage, name, Status.FAILED, error=escape_text(error), trace=trace)
 
 
 def _outcome_of(future: Future, stage: str, name: str) -> UnitOutcome | None:

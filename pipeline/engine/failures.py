@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_whole
+from stages.text import escape_text
 
 
 def failure_file(run: Run, stage: str, unit: str) -> Path:
@@ -22,6 +23,7 @@ def write_failure(run: Run, outcome: UnitOutcome) -> None:
     """Write why a unit failed, or remove what an earlier failure left."""
     path = failure_file(run, outcome.stage, outcome.unit)
     if outcome.status == Status.FAILED:
-        write_whole(path, f"{outcome.error}\n\n{outcome.trace}".encode())
+        text = escape_text(f"{outcome.error}\n\n{outcome.trace}", keep="\n")
+        write_whole(path, text.encode())
     else:
         path.unlink(missing_ok=True)

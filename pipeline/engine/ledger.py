@@ -14,8 +14,8 @@ import os
 import socket
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -23,27 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from pipeline.engine.ledger_file import connect, explain_failure, set_damaged_aside
 from stages.errors import UsageError
-
-APPLICATION_ID = 0x6873636E  # "hscn": marks a SQLite file as a ledger
-VERSION = 2
-
-SCHEMA = f"""
-BEGIN;
-CREATE TABLE units (
-  stage TEXT, unit TEXT, status TEXT NOT NULL, counts TEXT NOT NULL, checksum TEXT NOT NULL,
-  files TEXT NOT NULL, seconds REAL NOT NULL, error TEXT NOT NULL, digest TEXT NOT NULL,
-  PRIMARY KEY (stage, unit)
-) WITHOUT ROWID;
-CREATE TABLE sessions (session INTEGER PRIMARY KEY, started TEXT NOT NULL, pid INTEGER NOT NULL);
-CREATE TABLE history (
-  id INTEGER PRIMARY KEY, session INTEGER NOT NULL, stage TEXT NOT NULL, unit TEXT NOT NULL,
-  status TEXT NOT NULL
-);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-COMMIT;
-"""
 
 
 class Status(StrEnum):
@@ -109,6 +90,9 @@ class Ledger:
     ------
     UsageError
         When another driver holds the ledger, or the file is not a ledger, damaged or unwritable.
+    IncompleteError
+        Here and from every method: when the disk is full or fails, or another program holds the
+        file.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -117,15 +101,15 @@ class Ledger:
         self._lock = None if read_only else _take_lock(path)
         try:
             if not read_only:
-                _set_damaged_aside(path)
-            self._db = _connect(path, read_only=read_only)
+                set_damaged_aside(path)
+            self._db = connect(path, read_only=read_only)
         except BaseException:
             self._release()
             raise
 
     def start_session(self) -> int:
         """Open a new session, to which the records that follow belong, and return its number."""
-        with self._db:
+        with self._change():
             row = self._db.execute(
                 "INSERT INTO sessions (started, pid) VALUES (?, ?)",
                 (datetime.now(UTC).isoformat(timespec="seconds"), os.getpid()),
@@ -140,7 +124,7 @@ class Ledger:
             json.dumps(dict(outcome.counts), sort_keys=True), outcome.checksum,
             json.dumps(outcome.files), outcome.seconds, outcome.error,
         )  # fmt: skip
-        with self._db:
+        with self._change():
             self._db.execute(
                 "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, _digest(row)),
@@ -176,13 +160,13 @@ class Ledger:
 
     def forget(self, stage: str) -> None:
         """Drop the units of `stage`, whose inputs changed, so that all of them run again."""
-        with self._db:
+        with self._change():
             self._db.execute("DELETE FROM units WHERE stage = ?", (stage,))
             self._note(stage, "", "FORGOTTEN")
 
     def forget_unit(self, stage: str, unit: str) -> None:
         """Drop one unit, whose data is damaged, so that it runs again."""
-        with self._db:
+        with self._change():
             self._db.execute("DELETE FROM units WHERE stage = ? AND unit = ?", (stage, unit))
 
     def times_run(self) -> dict[tuple[str, str], int]:
@@ -227,12 +211,19 @@ class Ledger:
             (self._session, stage, unit, status),
         )
 
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """Commit what is executed, or nothing of it."""
+        with explain_failure(self.path), self._db:
+            yield
+
     def _outcomes(self, stage: str, which: str) -> dict[str, UnitOutcome]:
-        rows = self._db.execute(
-            f"SELECT * FROM units WHERE stage = ? AND {which} ORDER BY unit", (stage,)
-        )
-        # A row whose digest does not hold is damaged: its unit counts as never run.
-        return {row[1]: _outcome_of(row) for *row, digest in rows if _digest(row) == digest}
+        with explain_failure(self.path):
+            rows = self._db.execute(
+                f"SELECT * FROM units WHERE stage = ? AND {which} ORDER BY unit", (stage,)
+            ).fetchall()
+        outcomes = (_outcome_of(row) for *row, digest in rows if _digest(row) == digest)
+        return {outcome.unit: outcome for outcome in outcomes if outcome is not None}
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -240,15 +231,24 @@ class Ledger:
 
 
 def _digest(row: Sequence[object]) -> str:
-    return hashlib.blake2b(json.dumps(list(row)).encode(), digest_size=16).hexdigest()
+    # A row of somebody else may hold bytes, which have no digest that is a text of ours.
+    return hashlib.blake2b(json.dumps(list(row), default=str).encode(), digest_size=16).hexdigest()
 
 
-def _outcome_of(row: Sequence[Any]) -> UnitOutcome:
+def _outcome_of(row: Sequence[Any]) -> UnitOutcome | None:
+    """Return the outcome of a row; None of one that is damaged, whose unit counts as never run."""
     stage, unit, status, counts, checksum, files, seconds, error = row
-    return UnitOutcome(
-        stage, unit, Status(status), json.loads(counts), checksum, seconds, error,
-        files=tuple(json.loads(files)),
-    )  # fmt: skip
+    try:
+        counted: dict[str, float] = json.loads(counts)
+        if not all(isinstance(count, int | float) for count in counted.values()):
+            return None
+        outcome = UnitOutcome(
+            str(stage), str(unit), Status(status), counted, str(checksum), float(seconds),
+            str(error), files=tuple(map(str, json.loads(files))),
+        )  # fmt: skip
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return outcome
 
 
 def running_driver(path: Path) -> str | None:
@@ -291,66 +291,3 @@ def _take_lock(path: Path) -> IO[str]:
     lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     lock.flush()
     return lock
-
-
-def _connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    try:
-        db = sqlite3.connect(address, uri=True, timeout=30)
-    except sqlite3.Error as error:
-        raise UsageError(f"ledger {path} cannot be opened ({error})") from error
-    try:
-        _check(db, path)
-        if not read_only:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            if not _is_ledger(db):
-                db.executescript(SCHEMA)
-        return db
-    except sqlite3.Error as error:
-        db.close()
-        raise UsageError(
-            f"ledger {path} is damaged or no ledger ({error}); run the command that began the run "
-            "again: what cannot be read is computed again"
-        ) from error
-    except BaseException:
-        db.close()
-        raise
-
-
-def _set_damaged_aside(path: Path) -> None:
-    """Rename a ledger that cannot be read: all units run again, and nothing is lost."""
-    if not path.exists():
-        return
-    try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=30)
-        try:
-            _check(db, path)
-        finally:
-            db.close()
-    except sqlite3.DatabaseError:
-        for suffix in ("", "-wal", "-shm"):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.rename(path.with_name(f"{path.name}.damaged{suffix}"))
-
-
-def _is_ledger(db: sqlite3.Connection) -> bool:
-    return bool(db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID)
-
-
-def _check(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a file that is damaged, another program's, or another version's."""
-    verdict = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise sqlite3.DatabaseError(verdict)
-    if not _is_ledger(db):
-        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise UsageError(f"{path} is not a ledger of hotscan; scan into a new run directory")
-        return
-    version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
-        raise UsageError(
-            f"ledger {path} has version {version}, this hotscan reads {VERSION}; "
-            "resume it with the hotscan that made it, or scan into a new run directory"
-        )

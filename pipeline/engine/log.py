@@ -12,18 +12,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.engine.events import DataDamaged, Event, StageFinished, StageStarted
-from pipeline.engine.run_directory import Run
+from pipeline.engine.run_directory import open_run_directory
+from stages.text import escape_text
 
 LOGGER = logging.getLogger("hotscan")
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
+class _PrintableFormatter(logging.Formatter):
+    """Escapes what would act on the terminal that shows the log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record; line breaks stay, as tracebacks have them."""
+        return escape_text(super().format(record), keep="\n")
+
+
 @contextmanager
 def log_to(directory: Path) -> Iterator[None]:
-    """Write everything that is logged to a file in `directory`, created when absent."""
-    directory.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(Run(directory).log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    """Write everything that is logged to a file in `directory`, a run's or created when absent."""
+    handler = logging.FileHandler(open_run_directory(directory).log, encoding="utf-8")
+    handler.setFormatter(_PrintableFormatter(_FORMAT))
     level = LOGGER.level
     LOGGER.addHandler(handler)
     LOGGER.setLevel(logging.DEBUG)

@@ -1,6 +1,8 @@
 """The run directory: what is where, and how a file in it is written.
 
-A file appears whole or not at all: it is written beside its place, then renamed.
+A file appears whole or not at all: it is written beside its place, then renamed. A directory that
+anybody may have made is entered through `open_run_directory` or `require_own_files`, so that no
+name in it leads elsewhere.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import errno
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stages.errors import UsageError
+from stages.errors import IncompleteError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +87,51 @@ def open_run_directory(path: Path) -> Run:
     ------
     UsageError
         When it cannot be created or written, or holds something that is no run.
+    IncompleteError
+        When something in it is a link or a device; see `require_own_files`.
     """
     run = Run(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        is_run = run.record.exists()
+        if not is_run and any(_is_foreign(run, entry.name) for entry in path.iterdir()):
+            raise UsageError(
+                f"{path} is not empty and holds no run; choose another --out, so that nothing is "
+                "lost"
+            )
+        require_own_files(path)
         (path / ".writable").touch()
         (path / ".writable").unlink()
     except OSError as error:
         raise UsageError(
             f"run directory {path} cannot be written ({error.strerror}); choose another --out"
         ) from error
-    if not run.record.exists() and any(_is_foreign(run, entry.name) for entry in path.iterdir()):
-        raise UsageError(
-            f"{path} is not empty and holds no run; choose another --out, so that nothing is lost"
-        )
     return run
+
+
+def require_own_files(directory: Path) -> None:
+    """Refuse a directory in which anything is neither a file nor a folder, at any depth.
+
+    What is read, written and removed in it is named from it: a link would lead elsewhere, and a
+    pipe or device would not end. The directory itself may be reached through a link.
+
+    Raises
+    ------
+    IncompleteError
+        The message names the first that is found.
+    """
+    folders: list[Path] = [directory]
+    while folders:
+        with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):
+                    kind = "symbolic link" if entry.is_symlink() else "pipe, socket or device"
+                    raise IncompleteError(
+                        f"{entry.path} is a {kind}, which is never followed out of {directory}; "
+                        "put the file itself there, or remove it"
+                    )
 
 
 def _is_foreign(run: Run, name: str) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.memory import peak_rss_mb
-from pipeline.engine.run_directory import Run, write_whole
+from pipeline.engine.run_directory import Run, require_own_files, write_whole
 from stages.errors import RunMismatchError, UsageError
 
 FORMAT = 2
@@ -107,7 +107,10 @@ def read_record(run: Run) -> RunRecord:
     ------
     UsageError
         When the directory holds no run, or its ``run.json`` cannot be read.
+    IncompleteError
+        When something in it is a link or a device.
     """
+    require_own_files(run.path)
     try:
         values: dict[str, Any] = json.loads(run.record.read_text())
         digest, version = values.pop("digest", None), values.get("format")

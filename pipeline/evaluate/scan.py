@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pipeline.engine.run_directory import Run
+from pipeline.engine.run_directory import Run, require_own_files
 from pipeline.engine.run_record import read_record
+from pipeline.engine.stored import ANY, explain_damage, open_arrays, read_array
 from pipeline.evaluate.model import estimate_share
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import RunView, open_view
@@ -40,18 +41,10 @@ def evaluate_scan(run_path: Path, dataset_path: Path) -> dict[str, Any]:
     IncompleteError
         When the run is not finished.
     """
-    try:
-        group = zarr.open_group(dataset_path, mode="r")
-        places = [np.asarray(group[f"defect_{axis}_dbu"]) for axis in ("x", "y")]
-        attributes: dict[str, Any] = dict(group.attrs)
-        about = attributes["provenance"]
-    except (FileNotFoundError, KeyError) as error:
-        raise UsageError(
-            f"{dataset_path} holds no defects ({error}); give a dataset that lists them"
-        ) from error
+    places, about = _read_defects(dataset_path)
     run = Run(run_path)
     view = open_view(run)
-    digests = read_record(run).layout.sha256, about["layout"]["sha256"]
+    digests = read_record(run).layout.sha256, about["sha256"]
     if digests[0] != digests[1]:
         raise RunMismatchError(
             f"run {run_path} is of a layout with digest {digests[0]} but {dataset_path} of one "
@@ -67,6 +60,24 @@ def evaluate_scan(run_path: Path, dataset_path: Path) -> dict[str, Any]:
         )
     defects = np.stack(places, axis=1).astype(float)
     return _compare(_find_flagged_cores(view), defects, counted, view.layout.dbu_nm)
+
+
+def _read_defects(path: Path) -> tuple[list[Int64s], dict[str, Any]]:
+    """Return x and y of the defects that a dataset lists, and what is known of their layout."""
+    require_own_files(path)
+    names = ("defect_x_dbu", "defect_y_dbu")
+    with explain_damage(
+        path, UsageError, fault="holds no defects", advice="give a dataset that lists them"
+    ):
+        stored = open_arrays(path, dict.fromkeys(names, ((ANY,), "i8")))
+        places = [read_array(stored[name]) for name in names]
+        provenance: Any = zarr.open_group(path, mode="r", zarr_format=3).attrs["provenance"]
+        about = {"sha256": str(provenance["layout"]["sha256"])}
+        if "test_from_x_dbu" in provenance:
+            about |= {"test_from_x_dbu": int(provenance["test_from_x_dbu"])}
+    if len(places[0]) != len(places[1]):
+        raise UsageError(f"{path} is damaged: its defects have not as many x as y; make it again")
+    return places, about
 
 
 def _find_flagged_cores(view: RunView) -> Int64s:

@@ -8,6 +8,7 @@ promise: it ends within its limits; any failure becomes an error with a message
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import resource
@@ -28,6 +29,8 @@ from stages import errors
 from stages.contracts import Layer, PackedLayer, PackedLayout
 from stages.errors import HotscanError, LayoutError
 from stages.layout.limits import ReadLimits
+from stages.layout.pack_check import check_packed
+from stages.text import escape_text
 
 BOXES_FILE = "boxes.npz"
 INFO_FILE = "info.pickle"
@@ -120,16 +123,16 @@ def run_reader(
         kind, text = json.loads((out / _ERROR_FILE).read_text())
         raise getattr(errors, kind)(text)
     if code:
-        raise HotscanError(f"the reader failed:\n{complaints[-2000:]}")
+        raise HotscanError(f"the reader failed: {complaints[-2000:].strip()}")
 
 
 def open_packed(directory: Path) -> PackedLayout:
-    """Open the packed layout in `directory`, memory-mapped.
+    """Open the packed layout in `directory`, memory-mapped, with every index in it checked.
 
     Raises
     ------
     LayoutError
-        A file of it is missing or damaged.
+        A file of it is missing, damaged, or leads a kernel outside of an array.
     """
     try:
         record = json.loads((directory / LAYOUT_FILE).read_text())
@@ -138,11 +141,16 @@ def open_packed(directory: Path) -> PackedLayout:
             PackedLayer(**{name: _map_array(directory, number, name) for name in _ARRAYS})
             for number in range(len(layers))
         )
+        for layer in packed:
+            check_packed(layer)
+        if not 0 < record["dbu_nm"] < math.inf:
+            raise ValueError(f"dbu_nm is {record['dbu_nm']}")
         return PackedLayout(
-            record["top"], record["dbu_nm"], layers, packed, tuple(record["warnings"]),
+            escape_text(record["top"]), float(record["dbu_nm"]), layers, packed,
+            tuple(map(escape_text, record["warnings"])),
             tuple(Layer.parse(text) for text in record["file_layers"]),
         )  # fmt: skip
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise LayoutError(
             f"{directory} holds no whole packed layout ({error}); remove it and scan again"
         ) from error

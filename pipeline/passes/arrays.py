@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import zarr
 from zarr.codecs import BloscCodec
 
 from pipeline.engine.checksums import list_files
 from pipeline.engine.run_directory import Run, write_table
+from pipeline.engine.stored import ANY, explain_damage, open_arrays, read_array, read_table
+from stages.clips import RULES
 from stages.contracts import Bytes, Clips, Float32s, Int64s, RasterSpec
-from stages.errors import IncompleteError, RunMismatchError
+from stages.errors import IncompleteError
 from stages.patterns import KEY_BYTES, Tally, locate_keys
 
 CHUNK_PATTERNS = 256
@@ -30,10 +32,18 @@ CHUNK_PATTERNS = 256
 PART_CLIPS = 1 << 17
 """Clips that a driver holds at once: bounds its memory on any chip."""
 
+FARTHEST_DBU = 1 << 48
+"""Farthest that a clip may be: sums of places stay far within 64 bits."""
+
 KNOWN: dict[str, tuple[tuple[int, ...], str]] = {
     "key": ((KEY_BYTES,), "u1"), "count": ((), "i8"), "x_dbu": ((), "i8"), "y_dbu": ((), "i8"),
 }  # fmt: skip
 """Columns of a pattern that are set before it is scored: width and type."""
+
+SCORED: dict[str, tuple[tuple[int, ...], str]] = {
+    "raster": ((ANY, ANY, ANY), "u1"), "score": ((), "f4"), "embedding": ((ANY,), "f2"),
+}  # fmt: skip
+"""Columns that scoring fills."""
 
 CLIPS_SCHEMA = pa.schema(
     [
@@ -56,17 +66,15 @@ def write_clips(path: Path, clips: Clips, keys: Bytes) -> None:
 
 def read_clips(run: Run, tiles: list[str]) -> tuple[Clips, Bytes]:
     """Return the clips of `tiles` and the (n, 16) keys of their pictures."""
-    tables = []
-    for tile in tiles:
-        try:
-            tables.append(pq.read_table(run.clips(tile)))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise IncompleteError(
-                f"{run.clips(tile)} is finished by the ledger but cannot be read ({error}); "
-                "scan into a new run directory"
-            ) from error
+    tables = [read_table(run.clips(tile), CLIPS_SCHEMA) for tile in tiles]
     table = pa.concat_tables(tables) if tables else CLIPS_SCHEMA.empty_table()
     x, y, rule = (table[name].to_numpy() for name in ("x_dbu", "y_dbu", "rule"))
+    if len(table) and (max(-x.min(), x.max(), -y.min(), y.max()) > FARTHEST_DBU
+                       or rule.max() >= len(RULES)):  # fmt: skip
+        raise IncompleteError(
+            f"{run.path}: the clips of {', '.join(tiles[:3])} are damaged: a place is over "
+            f"{FARTHEST_DBU} dbu away, or a rule is unknown; scan into a new run directory"
+        )
     packed = [np.frombuffer(chunk.buffers()[1], np.uint8).reshape(-1, KEY_BYTES)[
         chunk.offset : chunk.offset + len(chunk)] for chunk in table["key"].chunks]  # fmt: skip
     keys = np.concatenate(packed) if packed else np.empty((0, KEY_BYTES), np.uint8)
@@ -176,8 +184,8 @@ def count_shards(shard_patterns: int, patterns: int) -> int:
 
 def read_patterns(run: Run, *names: str) -> tuple[npt.NDArray[Any], ...]:
     """Return whole columns of ``patterns.zarr``."""
-    group = zarr.open_group(run.patterns, mode="r")
-    return tuple(np.asarray(_open_array(group, name)[...]) for name in names)
+    with _open_columns(run, names) as columns:
+        return tuple(read_array(column) for column in columns)
 
 
 def list_shard_files(shard: int) -> tuple[str, ...]:
@@ -195,23 +203,35 @@ def list_pattern_files(run: Run) -> tuple[str, ...]:
 
 def write_shard(run: Run, rows: slice, raster: Bytes, score: Float32s, embedding: Any) -> None:
     """Write one shard's pictures and scores."""
-    group = zarr.open_group(run.patterns, mode="r+")
-    _open_array(group, "raster")[rows] = raster
-    _open_array(group, "embedding")[rows] = embedding
-    _open_array(group, "score")[rows] = score
+    names = ("raster", "embedding", "score")
+    for name, values in zip(names, (raster, embedding, score), strict=True):
+        with _open_columns(run, [name], mode="r+") as (column,):
+            column[rows] = values
 
 
-def _open_array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = group[name]
-    if not isinstance(array, zarr.Array):
-        raise RunMismatchError(f"{name} in {group.store_path} is no array; scan into a new run")
-    return array
+@contextmanager
+def _open_columns(
+    run: Run, names: Sequence[str], *, mode: str = "r"
+) -> Iterator[list[zarr.Array[Any]]]:
+    """Open columns of ``patterns.zarr``, all of one length.
+
+    Raises
+    ------
+    IncompleteError
+        When one is missing or damaged, while it is opened or used.
+    """
+    shapes = {name: ((ANY, *width), kind) for name, (width, kind) in (KNOWN | SCORED).items()}
+    with explain_damage(run.patterns):
+        columns = open_arrays(run.patterns, {name: shapes[name] for name in names}, mode=mode)
+        if len({column.shape[0] for column in columns.values()}) > 1:
+            raise ValueError(f"{', '.join(names)} differ in length")
+        yield list(columns.values())
 
 
 def read_pattern_rows(run: Run, rows: slice | Int64s, *names: str) -> tuple[npt.NDArray[Any], ...]:
     """Return columns of ``patterns.zarr`` for chosen rows."""
-    group = zarr.open_group(run.patterns, mode="r")
-    if isinstance(rows, slice):
-        return tuple(np.asarray(_open_array(group, name)[rows]) for name in names)
-    each, back = np.unique(rows, return_inverse=True)  # a chunk is read once, in order
-    return tuple(np.asarray(_open_array(group, name).oindex[each])[back] for name in names)
+    with _open_columns(run, names) as columns:
+        if isinstance(rows, slice):
+            return tuple(np.asarray(column[rows]) for column in columns)
+        each, back = np.unique(rows, return_inverse=True)  # a chunk is read once, in order
+        return tuple(np.asarray(column.oindex[each])[back] for column in columns)

@@ -33,7 +33,7 @@ def write_report(
     folder = view.run.report
     folder.mkdir(exist_ok=True)
     page = render_report(gather_page_data(view, metrics, regions))
-    write_whole(folder / "index.html", page.encode(errors="backslashreplace"))
+    write_whole(folder / "index.html", page.encode())
     for name, form in (
         ("hotspots.csv", "csv"), ("hotspots.lyrdb.gz", "lyrdb"), ("markers.gds", "gds"),
     ):  # fmt: skip

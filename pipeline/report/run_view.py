@@ -7,31 +7,35 @@ promise  a run is only read, and only with the model that it was scanned with
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-
-import pyarrow.parquet as pq
 
 from pipeline.config import ScanConfig
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import RunRecord, has_record, read_record
 from pipeline.engine.session import require_intact
+from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import open_packed
+from pipeline.passes.arrays import FARTHEST_DBU, read_patterns
 from pipeline.passes.job import Job, load_model_process, make_job
 from pipeline.passes.model_file import find_model, locate_model
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import print_window
+from stages.clips import RULES
 from stages.contracts import Box, Defect, Hotspot, PackedLayout, Verdict
 from stages.detector.network import Network
 from stages.detector.user_model import ScanModel, UserModel
 from stages.errors import IncompleteError, RunMismatchError
 from stages.exports.markers import PrintedArea
-from stages.exports.tables import table_to_hotspots
+from stages.exports.tables import HOTSPOTS, table_to_hotspots
 from stages.hotspots import sort_worst_first
 from stages.lithography.process import Process
+
+_KEY = re.compile("[0-9a-f]{32}")
 
 MOST_REGIONS = 10_000
 """Regions without a verdict that are listed one by one; their number is always given in full."""
@@ -164,7 +168,22 @@ def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
         if has_record(run) and (shard := read_record(run).settings.get("shard")):
             finish = f"it is part {shard}: put the parts together with hotscan merge"
         raise IncompleteError(f"{run.path} has no hotspots yet; {finish}")
-    return table_to_hotspots(pq.read_table(run.hotspots))
+    with explain_damage(run.hotspots):
+        hotspots = table_to_hotspots(read_table(run.hotspots, HOTSPOTS))
+        (count,) = read_patterns(run, "count")
+        for number, spot in enumerate(hotspots, 1):
+            if spot.id != number or not _is_possible(spot, len(count)):
+                raise ValueError(f"row {number} is no hotspot of this run: {spot}")
+    return hotspots
+
+
+def _is_possible(spot: Hotspot, patterns: int) -> bool:
+    """Return whether a stored hotspot has values that a scan writes."""
+    return (
+        spot.rule in RULES and spot.answer in ("hot", "review") and 0 <= spot.score <= 1
+        and _KEY.fullmatch(spot.pattern_key) is not None and 0 <= spot.pattern < patterns
+        and max(map(abs, (spot.x_dbu, spot.y_dbu, *spot.box.as_tuple()))) <= FARTHEST_DBU
+    )  # fmt: skip
 
 
 def make_confirmation(job: Job, config: ScanConfig, process: Process) -> confirm.Confirmation:
@@ -182,7 +201,7 @@ def read_confirmed(
     """Return the verdicts by simulation; None when simulation was not asked for."""
     if not config.confirm.enabled:
         return None
-    finished = sorted(ledger.finished("confirm"))
+    finished = ledger.finished("confirm")
     return confirm.read_confirmed(make_confirmation(job, config, process), finished)
 
 

@@ -8,21 +8,27 @@ promise  a clip fails exactly if it fails when its whole region is simulated
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_table
+from pipeline.engine.stored import read_table
 from pipeline.layout.ingest import compute_sha256
 from pipeline.passes.units import open_layout
-from pipeline.simulate.tiles import DEFECTS, correct_window, read_slanted, read_target
+from pipeline.simulate.tiles import (
+    DEFECTS,
+    correct_window,
+    read_defect_table,
+    read_slanted,
+    read_target,
+)
 from stages.contracts import Box, Clips, Defect, Hotspot, Int64s, Verdict
 from stages.errors import IncompleteError
 from stages.hotspots import assign_hotspots
@@ -119,7 +125,7 @@ class _Hot:
 
 @lru_cache(maxsize=2)
 def _read_hot(job: Confirmation) -> _Hot:
-    table = pq.read_table(job.run / HOT_CLIPS)
+    table = read_table(job.run / HOT_CLIPS, _SCHEMA)
     x, y, owner = (table[name].to_numpy() for name in _SCHEMA.names)
     side, half = _make_lattice(job).core_dbu, job.core_dbu // 2
     low_x, high_x = (x - half) // side, (x + half - 1) // side
@@ -171,7 +177,7 @@ def _find_worst(defects: Sequence[Defect]) -> Defect | None:
     return min(defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu, d.kind), default=None)
 
 
-def read_confirmed(job: Confirmation, finished: Sequence[str]) -> Confirmed:
+def read_confirmed(job: Confirmation, finished: Container[str]) -> Confirmed:
     """Return the verdict on each hotspot.
 
     Parameters
@@ -179,23 +185,20 @@ def read_confirmed(job: Confirmation, finished: Sequence[str]) -> Confirmed:
     finished
         Names of the batches that were simulated.
     """
-    tables = [DEFECTS.empty_table()]
-    for name in finished:
-        path = job.run / "confirm" / f"{name}.parquet"
-        try:
-            tables.append(pq.read_table(path))
-        except (OSError, pa.ArrowInvalid) as error:
-            raise IncompleteError(
-                f"{path} is finished according to the ledger but cannot be read ({error}); "
-                "scan into a new run directory"
-            ) from error
     by_field: dict[tuple[int, int], list[Defect]] = {}
-    for batch in map(int, finished):
-        by_field |= {field: [] for field in _list_fields(job, batch)}
     side = _make_lattice(job).core_dbu
-    for values in pa.concat_tables(tables).to_pylist():
-        defect = Defect(**values)
-        by_field[defect.y_dbu // side, defect.x_dbu // side].append(defect)
+    # Names come from the batches: those in a ledger could lead anywhere.
+    for batch in [batch for batch in job.batches if name_batch(batch) in finished]:
+        by_field |= {field: [] for field in _list_fields(job, batch)}
+        file = job.run / "confirm" / f"{name_batch(batch)}.parquet"
+        for defect in read_defect_table(file, job.process):
+            place = defect.y_dbu // side, defect.x_dbu // side
+            if place not in by_field:
+                raise IncompleteError(
+                    f"{file} has a defect outside of its fields, at ({defect.x_dbu}, "
+                    f"{defect.y_dbu}) dbu; scan into a new run directory"
+                )
+            by_field[place].append(defect)
     return _judge_hotspots(job, by_field)
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
 
 from pipeline.config import Resources, load_config
@@ -33,11 +32,13 @@ from pipeline.engine.run_directory import (
 )
 from pipeline.engine.run_record import LayoutFile, RunRecord, State, all_inputs
 from pipeline.engine.session import Written, open_session
+from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout import ingest
 from pipeline.passes.job import compute_scan_area, require_opc
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import (
     BAND,
+    CONTOURS,
     DEFECTS,
     Simulation,
     count_kinds,
@@ -51,6 +52,7 @@ from stages.exports.pages.simulation import PageData, Scene, render_page
 from stages.lithography.measure.prints import simulate_prints
 from stages.lithography.optics.fields import make_disjoint
 from stages.lithography.process import Process, load_process
+from stages.text import escape_text
 
 TILE_UM = 100.0
 """Side of a tile, the unit of work."""
@@ -165,7 +167,7 @@ def _write_outputs(
         not_simulated=tuple(missed), defects=defects, metrics=metrics, process=job.process.name,
         scenes=tuple(_make_scenes(job, layout, defects)),
     )  # fmt: skip
-    write_whole(folder / "index.html", render_page(page).encode(errors="backslashreplace"))
+    write_whole(folder / "index.html", render_page(page).encode())
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
     return metrics
 
@@ -176,7 +178,7 @@ def _format_csv(defects: Sequence[Defect], dbu_nm: float) -> str:
     writer.writerow(("x_um", "y_um", "kind", "corner", "severity"))
     for d in defects:
         um = (round(v * dbu_nm / 1000, 9) for v in (d.x_dbu, d.y_dbu))
-        writer.writerow((*um, d.kind, d.corner, d.severity))
+        writer.writerow((*um, d.kind, escape_text(d.corner), d.severity))
     return text.getvalue()
 
 
@@ -211,8 +213,10 @@ def _draw(
             yield Drawing(layout.layers[0], target, within=window)
             if mask is not None:
                 yield Drawing(Layer(number, 3), make_disjoint(mask), within=window)
-            table = pq.read_table(job.run / "contours" / f"{tile.name}.parquet")
-            polygons = shapely.from_wkb(table["polygon"].to_numpy(zero_copy_only=False))
+            file = job.run / "contours" / f"{tile.name}.parquet"
+            table = read_table(file, CONTOURS)
+            with explain_damage(file, advice="simulate into a new directory"):
+                polygons = shapely.from_wkb(table["polygon"].to_numpy(zero_copy_only=False))
             corner = np.array(table["corner"].to_pylist(), object)
             for name in names:
                 yield Drawing(Layer(number, datatype[name]), tuple(polygons[corner == name]))

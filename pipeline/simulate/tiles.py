@@ -15,16 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import shapely
 from shapely import Polygon
 
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
-from pipeline.engine.run_directory import Run, write_array, write_table
+from pipeline.engine.run_directory import write_array, write_table
 from pipeline.engine.session import Session
+from pipeline.engine.stored import explain_damage, read_table
 from pipeline.passes.units import open_layout
 from stages.contracts import Box, Defect, Int64s, PackedLayer
+from stages.errors import IncompleteError
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
@@ -35,6 +36,7 @@ from stages.lithography.measure.slanted import list_slanted_edges
 from stages.lithography.optics.fields import compute_halo_nm
 from stages.lithography.optics.fields import compute_reach_nm as field_reach_nm
 from stages.lithography.process import Process
+from stages.text import escape_text
 from stages.tiles import Tile, cut_tiles
 
 DEFECTS = pa.schema(
@@ -89,10 +91,28 @@ def name_tile(tile: Tile) -> str:
 
 def read_defects(job: Simulation, tiles: Sequence[str]) -> tuple[Defect, ...]:
     """Return the defects of tiles, by y, then x."""
-    folder = Run(job.run).path / "defects"
-    tables = [pq.read_table(folder / f"{tile}.parquet") for tile in tiles]
-    rows = [Defect(**row) for row in pa.concat_tables([DEFECTS.empty_table(), *tables]).to_pylist()]
+    files = [job.run / "defects" / f"{tile}.parquet" for tile in tiles]
+    rows = [defect for file in files for defect in read_defect_table(file, job.process)]
     return tuple(sorted(rows, key=lambda d: (d.y_dbu, d.x_dbu, d.kind, d.corner)))
+
+
+def read_defect_table(file: Path, process: Process) -> list[Defect]:
+    """Return the defects of a table.
+
+    Raises
+    ------
+    IncompleteError
+        When it is missing or damaged, or names a corner that the process does not have.
+    """
+    defects = [Defect(**row) for row in read_table(file, DEFECTS).to_pylist()]
+    corners = {corner.name for corner in process.corners}
+    for defect in defects:
+        if defect.corner not in corners:
+            raise IncompleteError(
+                f"{file} has a defect at corner {escape_text(defect.corner)!r}; corners of process "
+                f"{process.name} are {', '.join(sorted(corners))}: simulate into a new directory"
+            )
+    return defects
 
 
 def read_target(packed: PackedLayer, box: Box, dbu_nm: float, process: Process) -> Int64s:
@@ -169,10 +189,20 @@ def read_geometry(job: Simulation, window: Box) -> tuple[Int64s, Int64s | None]:
     if job.opc == "none":
         return target, None
     moves = [
-        np.load(job.run / "mask" / f"{tile.name}.npy").astype(np.int64)
+        _read_corrections(job.run / "mask" / f"{tile.name}.npy")
         for tile in cut_tiles(around, job.tile_dbu)
     ]
     return target, np.concatenate([np.insert(target, 4, 1, axis=1), *moves])
+
+
+def _read_corrections(file: Path) -> Int64s:
+    """Return the rectangles that correct the mask of a tile, (n, 5)."""
+    with explain_damage(file, advice="simulate into a new directory"):
+        moved = np.load(file, allow_pickle=False)
+        if moved.dtype != np.int32 or moved.ndim != 2 or moved.shape[1] != 5:
+            raise ValueError(f"it is {moved.dtype} of shape {moved.shape}, not int32 of (n, 5)")
+    rectangles: Int64s = moved.astype(np.int64)
+    return rectangles
 
 
 def _cut_window(tile: Tile, job: Simulation) -> Box:

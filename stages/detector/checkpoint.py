@@ -6,12 +6,9 @@ models have equal digests, and a file whose content does not have its digest is 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import pickle
-import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,10 +17,11 @@ import torch
 from torch import Tensor
 
 from stages.contracts import RasterSpec
+from stages.detector.archive import read_archive
 from stages.detector.catalogue import find_kind
 from stages.detector.committee import Committee, Rules
 from stages.detector.network import Network, Shape
-from stages.detector.prefilter import Prefilter, PrefilterConfig
+from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
 from stages.detector.thresholds import OperatingPoint
 from stages.detector.user_model import require_finite
 from stages.errors import UsageError
@@ -33,6 +31,10 @@ VERSION = 3
 CONTENT = {"kind", "version", "about", "weights"}
 PREFILTER = "prefilter."
 """Prefix of the names of the prefilter's weights."""
+MOST_PX = 4096
+"""Largest side, in pixels, and number of layers of a picture."""
+MOST_NM = 1e6
+"""Largest side of a pixel."""
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -90,12 +92,16 @@ class Checkpoint:
         """SHA-256 of the content, 64 hexadecimal digits."""
         return _digest(_content(self))
 
-    def detector(self) -> Network:
-        """Return the network with these weights; for scoring, see `Network.for_inference`."""
+    def build(self) -> Network:
+        """Return the network, not yet with these weights."""
         make, rules = find_kind(self.name).network, self.rules
         others = self.others or (self.config,) * ((rules.members if rules else 1) - 1)
         members = [make(config) for config in (self.config, *others)]
-        detector = Committee(members, rules) if rules else members[0]
+        return Committee(members, rules) if rules else members[0]
+
+    def detector(self) -> Network:
+        """Return the network with these weights; for scoring, see `Network.for_inference`."""
+        detector = self.build()
         detector.load_state_dict(self.weights)
         return detector.eval()
 
@@ -115,10 +121,10 @@ def load(path: Path) -> Checkpoint:
     ------
     UsageError
         When `path` does not exist, is not a checkpoint, has another version, was changed, or has
-        weights that are not finite.
+        weights that are not finite or not those of its network.
     """
     content = _read(path)
-    if content.get("kind") != KIND:
+    if not isinstance(content, dict) or content.get("kind") != KIND:
         raise UsageError(
             f"{str(path)!r} is a PyTorch file but no {KIND}; give a file that `hotscan train` wrote"
         )
@@ -127,13 +133,23 @@ def load(path: Path) -> Checkpoint:
             f"model {str(path)!r} is of format {content.get('version')} but this hotscan reads "
             f"format {VERSION}; train it again, or use the hotscan that wrote it"
         )
-    digest = content.pop("digest", None)
-    if set(content) - {"examples"} != CONTENT or _digest(content) != digest:
-        raise UsageError(
-            f"model {str(path)!r} is damaged: its digest is not that of its content; copy it again"
-        )
-    require_finite(content["weights"], str(path))
-    about = json.loads(content["about"])
+    try:
+        digest = content.pop("digest", None)
+        if set(content) - {"examples"} != CONTENT or _digest(content) != digest:
+            raise ValueError("its digest is not that of its content")
+        require_finite(content["weights"], str(path))
+        model = _describe(json.loads(content["about"]), content)
+        _check(model)
+    except UsageError:
+        raise
+    except Exception as error:  # settings of any type may come to anything
+        reason = str(error) or type(error).__name__
+        raise UsageError(f"model {str(path)!r} is damaged: {reason}; copy it again") from error
+    return model
+
+
+def _describe(about: dict[str, Any], content: dict[str, Any]) -> Checkpoint:
+    """Return the checkpoint of a file's content."""
     name = about.get("detector", "attention")
     return Checkpoint(
         weights=content["weights"],
@@ -153,6 +169,39 @@ def load(path: Path) -> Checkpoint:
     )
 
 
+def _check(model: Checkpoint) -> None:
+    """Refuse sizes that cannot be, and weights that are not those of the network.
+
+    Raises
+    ------
+    ValueError
+        The message names the size or weight.
+    """
+    picture = (model.raster.layers, model.raster.clip_px, model.raster.clip_px)
+    if not max(picture) <= MOST_PX or model.raster.pixel_nm > MOST_NM:
+        raise ValueError(f"its picture is {model.raster}; the limit is {MOST_PX} pixels")
+    if not 0 <= model.threshold <= 1:
+        raise ValueError(f"its threshold is {model.threshold}, not from 0 to 1")
+    if model.rules and not 0 < model.rules.members <= len(model.weights):
+        raise ValueError(f"it has {model.rules.members} members but {len(model.weights)} weights")
+    examples = model.examples
+    if examples is not None and (examples.dtype, examples.shape[1:]) != (torch.uint8, picture):
+        raise ValueError(f"its examples are {examples.dtype} of {tuple(examples.shape)}")
+    with torch.device("meta"):  # nothing is allocated for what the settings ask
+        networks = [(model.build(), model.weights)]
+        if model.prefilter is not None:
+            networks.append((PrefilterNetwork(model.prefilter.config), model.prefilter.weights))
+    for network, weights in networks:
+        expected = network.state_dict()
+        for name in expected.keys() | weights.keys():
+            asked, found = (
+                (each[name].dtype, tuple(each[name].shape)) if name in each else None
+                for each in (expected, weights)
+            )
+            if asked != found:
+                raise ValueError(f"weight {name} is {found}, but its settings ask for {asked}")
+
+
 def _take_prefilter(about: dict[str, Any] | None, weights: dict[str, Tensor]) -> Prefilter | None:
     """Take the prefilter and its weights out of the content of a file."""
     if about is None:
@@ -162,18 +211,16 @@ def _take_prefilter(about: dict[str, Any] | None, weights: dict[str, Tensor]) ->
     return Prefilter(**(about | {"config": PrefilterConfig(**about["config"]), "weights": own}))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise UsageError(f"model {str(path)!r} is not there; give the path of a .pt file")
-    # Checked first because the unpickler may raise any error on a file that is not an archive.
-    if zipfile.is_zipfile(path):
-        with contextlib.suppress(RuntimeError, pickle.UnpicklingError):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-            return content if isinstance(content, dict) else {}
-    raise UsageError(
-        f"model {str(path)!r} cannot be read as a checkpoint; "
-        "give a file that `hotscan train` wrote"
-    )
+    try:
+        return read_archive(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"model {str(path)!r} cannot be read as a checkpoint ({error}); "
+            "give a file that `hotscan train` wrote"
+        ) from error
 
 
 def shipped() -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from stages.contracts import Box, Defect, Hotspot, Verdict, to_um
+from stages.text import escape_text
 
 SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
 """Lowest score of each category of the report database, highest first."""
@@ -50,10 +51,10 @@ def format_lyrdb(
     layout
         Name of the layout file, shown in the browser.
     """
-    cell = escape(top)
+    cell = escape(escape_text(top))
     bands = _split_bands(hotspots)
     simulated = _list_simulated(hotspots, verdicts or {}, dbu_nm, core_dbu)
-    yield from _format_head(len(hotspots), cell, escape(layout))
+    yield from _format_head(len(hotspots), cell, escape(escape_text(layout)))
     bounds = [_format_category(name, "Score in percent, lower bound included") for name in bands]
     yield _format_category("hotspot", "Places over the threshold", bounds)
     yield _format_category("pattern_group", "The best hotspot of each distinct pattern")
@@ -83,7 +84,7 @@ def compress_lyrdb(pieces: Iterable[str]) -> bytes:
     sink = io.BytesIO()
     with gzip.GzipFile("", "wb", fileobj=sink, mtime=0) as packed:
         for piece in pieces:
-            packed.write(piece.encode(errors="backslashreplace"))
+            packed.write(piece.encode())
     return sink.getvalue()
 
 
@@ -112,7 +113,7 @@ def _list_simulated(
     for spot in sorted(simulated, key=lambda spot: (-severity(spot), spot.id)):
         worst = verdicts[spot.id].worst
         if worst is None:
-            text = f"text: 'H{spot.id} prints'"
+            text = f"text: {_quote(f'H{spot.id} prints')}"
             box = _format_box(spot.core(core_dbu), dbu_nm)
             found.setdefault("not_confirmed", []).append([f"[#rank] float: {spot.id}", text, box])
         else:
@@ -124,10 +125,11 @@ def _list_simulated(
 
 def _format_defect(spot: Hotspot, worst: Defect, dbu_nm: float) -> list[str]:
     around = Box(worst.x_dbu, worst.y_dbu, worst.x_dbu, worst.y_dbu).grow(round(100 / dbu_nm))
+    text = f"H{spot.id} {worst.kind} at {worst.corner}, severity {worst.severity:.3f}"
     return [
         f"[#severity] float: {worst.severity:.4f}",
         f"[#rank] float: {spot.id}",
-        f"text: 'H{spot.id} {worst.kind} at {worst.corner}, severity {worst.severity:.3f}'",
+        f"text: {_quote(text)}",
         _format_box(around, dbu_nm),
     ]
 
@@ -171,6 +173,12 @@ def _format_item(category: str, cell: str, values: Iterable[str]) -> str:
     )
 
 
+def _quote(text: str) -> str:
+    """Return a text as KLayout writes it in a value."""
+    escaped = escape_text(text).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
 def _format_values(spot: Hotspot, group_size: int, dbu_nm: float, core_dbu: int) -> list[str]:
     text = f"H{spot.id} score {spot.score:.3f} rule {spot.rule} pattern {spot.pattern_key}"
     return [
@@ -179,7 +187,7 @@ def _format_values(spot: Hotspot, group_size: int, dbu_nm: float, core_dbu: int)
         f"[#group] float: {spot.group}",
         f"[#clips] float: {spot.clips}",
         f"[#hotspots] float: {group_size}",
-        f"text: '{text}'",
+        f"text: {_quote(text)}",
         _format_box(spot.core(core_dbu), dbu_nm),
     ]
 

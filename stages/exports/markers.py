@@ -20,6 +20,7 @@ from shapely import Polygon
 
 from stages.contracts import Box, Defect, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, to_um
 from stages.errors import ConfigError, LayoutError
+from stages.text import escape_text
 
 CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET = range(6)
 """Datatypes of the marker layer: each core with its label, merged cores, regions not scanned; and
@@ -143,7 +144,7 @@ def _add_printed(cell: Any, area: PrintedArea, dbu_nm: float, layer: int) -> Non
 
 def _make_library(cell_name: str, dbu_nm: float) -> tuple[Any, Any]:
     library = gdstk.Library("hotscan", unit=1e-6, precision=dbu_nm * 1e-9)
-    return library, library.new_cell(cell_name)
+    return library, library.new_cell(escape_text(cell_name))
 
 
 def _make_rectangle(box: Box, dbu_nm: float, layer: int, datatype: int) -> Any:

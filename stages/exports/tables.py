@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from stages.contracts import Box, Hotspot, Verdict, to_um
 from stages.errors import LayoutError
+from stages.text import escape_text
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
 
@@ -54,6 +55,10 @@ _PART = 4096
 """Hotspots held as row objects at once; these take ten times the memory of columns."""
 
 _DBU_COLUMNS = ("x_dbu", "y_dbu", *(f"{side}_dbu" for side in _SIDES))
+
+
+HOTSPOTS = pa.schema([*COLUMNS.items(), *((name, pa.int64()) for name in _DBU_COLUMNS)])
+"""Columns of the table without verdicts, which a run stores."""
 
 
 def hotspots_to_table(hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts = None) -> Any:
@@ -131,7 +136,7 @@ def _format_verdict(verdict: Verdict | None, dbu_nm: float) -> dict[str, Any]:
         "confirmed": verdict.confirmed,
         "defects": verdict.defects,
         "defect": worst and worst.kind,
-        "corner": worst and worst.corner,
+        "corner": worst and escape_text(worst.corner),
         "severity": worst and worst.severity,
         "defect_x_um": worst and to_um(worst.x_dbu, dbu_nm),
         "defect_y_um": worst and to_um(worst.y_dbu, dbu_nm),

@@ -10,6 +10,7 @@ import sys
 from graphlib import CycleError, TopologicalSorter
 
 from stages.errors import LayoutError
+from stages.text import escape_text
 
 LEVELS = 1000
 """Deepest hierarchy allowed: real ones stay under 50, and other readers recurse."""
@@ -23,8 +24,7 @@ def escape_name(name: bytes) -> str:
     >>> print(escape_name(b"caf\xe9"), escape_name(b"a\x1bb"))
     caf\xe9 a\x1bb
     """
-    text = name.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escape_text(name.decode("utf-8", "backslashreplace"))
 
 
 def quote_name(name: bytes) -> str:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 import shlex
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.contracts import Float32s, Hotspot, RasterSpec
 from stages.exports.pages.charts import draw_histogram, draw_map
+from stages.exports.pages.environment import make_environment
 from stages.exports.pages.formats import (
     format_area,
     format_percent,
@@ -49,18 +48,12 @@ def render_report(data: ReportData) -> str:
 
     Everything it needs is inside: style, drawings as SVG, clips as PNG. Lengths are in um.
     """
-    folder = Path(__file__).with_name("templates")
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {
+    environment = make_environment({
         "count": lambda value: f"{value:,}",
         "percent": format_percent,
         "um": lambda value_dbu: format_um(value_dbu, data.dbu_nm),
         "seconds": format_seconds,
-    }
+    })  # fmt: skip
     cards = [_make_card(spot, data) for spot in data.ordered[: data.shown]]
     groups = _group_by_pattern(data)
     return environment.get_template("report.html").render(

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from stages.contracts import Box, Defect, Int64s, Prints
+from stages.exports.pages.environment import make_environment
 from stages.exports.pages.pictures import draw_polygons, draw_rects, to_picture
 
 _SIDE = 240.0
@@ -51,13 +50,8 @@ class PageData:
 
 def render_page(data: PageData) -> str:
     """Return the page as HTML."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
     um = data.dbu_nm / 1000
-    environment.filters["um"] = lambda value: f"{value * um:.3f}"
+    environment = make_environment({"um": lambda value: f"{value * um:.3f}"})
     worst = sorted(data.defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu))
     return environment.get_template("simulation.html").render(
         data=data,

@@ -38,7 +38,10 @@ BEFORE_THE_LAYOUT = [
     (["--roi", "a,2,3,4"], "--roi 'a,2,3,4' is not x0,y0,x1,y1, four numbers in um"),
     (["--roi", "9,9,1,1"], "[layout] roi_um is (9.0, 9.0, 1.0, 1.0); allowed: x0,y0,x1,y1 with"),
     (["--model", "krf131"], "model 'krf131' is neither a file nor a shipped model; shipped are"),
-    (["--model", TINY], "model '.*tiny.gds' cannot be read as a checkpoint; give a file that"),
+    (
+        ["--model", TINY],
+        "model '.*tiny.gds' cannot be read as a checkpoint (File is not a zip file); give",
+    ),
     (["--threshold", "1.5"], "[scores] threshold is 1.5; allowed: less than or equal to 1"),
     (["--threshold", "high"], "Invalid value for '--threshold'"),
     (["--workers", "-1"], "Invalid value for '--workers'"),

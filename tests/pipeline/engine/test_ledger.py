@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome, running_driver
-from stages.errors import UsageError
+from stages.errors import IncompleteError, UsageError
 
 DONE = UnitOutcome("clips", "t0", Status.DONE, {"clips": 3, "area_um2": 0.5}, "ab12", 1.5)
 EMPTY = UnitOutcome("clips", "t1", Status.EMPTY, {"clips": 0}, "", 0.25)
@@ -186,7 +186,7 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
         ledger.record(DONE)
     with (
         Ledger(path, read_only=True) as onlooker,
-        pytest.raises(sqlite3.OperationalError, match="readonly"),
+        pytest.raises(IncompleteError, match="readonly"),
     ):
         onlooker.record(EMPTY)
 

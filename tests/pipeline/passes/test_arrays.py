@@ -21,7 +21,7 @@ from pipeline.passes.arrays import (
     write_shard,
 )  # fmt: skip
 from stages.contracts import Clips, RasterSpec
-from stages.errors import IncompleteError, RunMismatchError
+from stages.errors import IncompleteError
 from stages.patterns import Tally
 
 SPEC = RasterSpec(40.0, 8, 4)
@@ -51,11 +51,11 @@ def test_clips_read_back_tile_after_tile(sizes: list[int], tmp_path: Path) -> No
 
 def test_a_clips_file_that_is_gone_or_cut_is_told(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    with pytest.raises(IncompleteError, match=r"t0\.parquet is finished by the ledger but cannot"):
+    with pytest.raises(IncompleteError, match=r"t0\.parquet cannot be read"):
         read_clips(run, ["t0"])
     write_clips(run.clips("t0"), *some_clips(9))
     run.clips("t0").write_bytes(run.clips("t0").read_bytes()[:50])
-    with pytest.raises(IncompleteError, match=r"t0\.parquet is finished by the ledger but cannot"):
+    with pytest.raises(IncompleteError, match=r"t0\.parquet cannot be read"):
         read_clips(run, ["t0"])
 
 
@@ -114,5 +114,5 @@ def test_patterns_found_anew_replace_the_old(tmp_path: Path) -> None:
 def test_a_lost_array_is_told(tmp_path: Path) -> None:
     run = Run(tmp_path)
     zarr.create_group(run.patterns).create_group("score")
-    with pytest.raises(RunMismatchError, match=r"score in .* is no array"):
+    with pytest.raises(IncompleteError, match="score is no array"):
         read_patterns(run, "score")

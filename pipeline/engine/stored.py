@@ -1,0 +1,109 @@
+"""Read tables and arrays that may be damaged, or written by somebody else.
+
+in       a Parquet file, or a Zarr group
+out      the table or array, if it is what its reader expects
+promise  whatever is wrong with the file becomes an error that names it
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zarr
+
+from stages.errors import HotscanError, IncompleteError
+
+ANY = -1
+"""A length that an array may have as it likes, in `open_arrays`."""
+
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE)
+"""What is wrong with the disk or the process, and not with a file."""
+
+Shapes = Mapping[str, tuple[tuple[int, ...], str]]
+"""Name of each array to its shape, in which a length may be `ANY`, and its type."""
+
+
+@contextmanager
+def explain_damage(
+    path: Path,
+    error: Callable[[str], HotscanError] = IncompleteError,
+    *,
+    fault: str = "cannot be read",
+    advice: str = "scan into a new run directory",
+) -> Iterator[None]:
+    """Turn whatever a library says of a file's content into an error that names the file."""
+    try:
+        yield
+    except HotscanError:
+        raise
+    except Exception as reason:  # parsers of Arrow and Zarr raise whatever a damage leads to
+        if isinstance(reason, OSError) and reason.errno in _MACHINE:
+            raise
+        kind = type(reason).__name__
+        raise error(f"{path} {fault} ({kind}: {reason}); {advice}") from reason
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a table that `write_table` wrote.
+
+    Raises
+    ------
+    IncompleteError
+        When it is missing or damaged, has other columns than `schema`, or has empty cells.
+    """
+    with explain_damage(path):
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        if not table.schema.equals(schema):
+            raise ValueError(f"its columns are {', '.join(table.schema.names)}, or of other types")
+        if any(column.null_count for column in table.columns):
+            raise ValueError("it has empty cells")
+        table.validate(full=True)
+    return table
+
+
+def open_arrays(path: Path, shapes: Shapes, *, mode: str = "r") -> dict[str, zarr.Array[Any]]:
+    """Open arrays of a Zarr group, after checking type and shape of each.
+
+    Raises
+    ------
+    ValueError, OSError, KeyError, ...
+        Whatever Zarr says of a damaged group: see `explain_damage`.
+    """
+    group = zarr.open_group(path, mode="r+" if mode == "r+" else "r", zarr_format=3)
+    return {name: _open_array(group, name, *asked) for name, asked in shapes.items()}
+
+
+def _open_array(group: zarr.Group, name: str, shape: tuple[int, ...], kind: str) -> zarr.Array[Any]:
+    array = group[name]
+    if not isinstance(array, zarr.Array):
+        raise ValueError(f"{name} is no array")
+    fits = len(array.shape) == len(shape) and all(
+        wanted in (found, ANY) for found, wanted in zip(array.shape, shape, strict=True)
+    )
+    if not fits or array.dtype != np.dtype(kind):
+        raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {kind} of {shape}")
+    return array
+
+
+def read_array(array: zarr.Array[Any]) -> npt.NDArray[Any]:
+    """Return the whole of an array, unless it does not fit the memory: few bytes may claim much.
+
+    Raises
+    ------
+    ValueError
+        When it is larger than the memory of this machine.
+    """
+    memory = psutil.virtual_memory().total
+    if array.nbytes > memory:
+        raise ValueError(f"{array.name} takes {array.nbytes} bytes; this machine has {memory}")
+    return np.asarray(array[...])

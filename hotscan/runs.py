@@ -97,12 +97,12 @@ class Run:
         IncompleteError
             When the scan has not come to its hotspots.
         """
-        import pyarrow.parquet as pq
-
+        from pipeline.engine.stored import read_table
         from pipeline.report.run_view import read_hotspots
+        from stages.exports.tables import HOTSPOTS
 
         read_hotspots(self._directory)  # says what is missing
-        return pq.read_table(self._directory.hotspots)
+        return read_table(self._directory.hotspots, HOTSPOTS)
 
     def to_pandas(self) -> Any:
         """Return the hotspots as a pandas data frame; needs pandas."""

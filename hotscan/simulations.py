@@ -47,7 +47,10 @@ class Simulation:
     """
 
     def __init__(self, path: PathLike) -> None:
+        from pipeline.engine.run_directory import require_own_files
+
         self.path = Path(path)
+        require_own_files(self.path)
 
     def __repr__(self) -> str:
         return f"<hotscan.Simulation {str(self.path)!r}: {self.metrics['defects']} defects>"
@@ -66,9 +69,10 @@ class Simulation:
     @property
     def defects(self) -> pa.Table:
         """The defects, a row each: place in dbu, kind, worst corner, severity."""
-        import pyarrow.parquet as pq
+        from pipeline.engine.stored import read_table
+        from pipeline.simulate.tiles import DEFECTS
 
-        return pq.read_table(self.path / "defects.parquet")
+        return read_table(self.path / "defects.parquet", DEFECTS)
 
     def _repr_html_(self) -> str:
         rows = "".join(

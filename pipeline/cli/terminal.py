@@ -62,7 +62,7 @@ def print_only_printable() -> Iterator[None]:
     for stream in before:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = map(PrintableStream, before)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = map(PrintableStream, before)
     try:
         yield
     finally:

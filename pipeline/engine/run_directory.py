@@ -93,7 +93,7 @@ def open_run_directory(path: Path) -> Run:
     run = Run(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        is_run = run.record.exists()
+        is_run = os.path.lexists(run.record)
         if not is_run and any(_is_foreign(run, entry.name) for entry in path.iterdir()):
             raise UsageError(
                 f"{path} is not empty and holds no run; choose another --out, so that nothing is "

@@ -61,7 +61,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         When it is missing or damaged, has other columns than `schema`, or has empty cells.
     """
     with explain_damage(path):
-        with pq.ParquetFile(path) as file:
+        # Opened here, as Arrow takes no name that is not UTF-8.
+        with path.open("rb") as content, pq.ParquetFile(content) as file:
             table = file.read()
         if not table.schema.equals(schema):
             raise ValueError(f"its columns are {', '.join(table.schema.names)}, or of other types")

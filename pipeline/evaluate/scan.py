@@ -72,7 +72,7 @@ def _read_defects(path: Path) -> tuple[list[Int64s], dict[str, Any]]:
         stored = open_arrays(path, dict.fromkeys(names, ((ANY,), "i8")))
         places = [read_array(stored[name]) for name in names]
         provenance: Any = zarr.open_group(path, mode="r", zarr_format=3).attrs["provenance"]
-        about = {"sha256": str(provenance["layout"]["sha256"])}
+        about: dict[str, Any] = {"sha256": str(provenance["layout"]["sha256"])}
         if "test_from_x_dbu" in provenance:
             about |= {"test_from_x_dbu": int(provenance["test_from_x_dbu"])}
     if len(places[0]) != len(places[1]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +12,16 @@ import gdstk
 import numpy as np
 import pytest
 
-from pipeline.engine.run_directory import open_run_directory, write_library, write_whole
+from pipeline.engine.checksums import digest_files, is_intact
+from pipeline.engine.log import log_to
+from pipeline.engine.run_directory import (
+    Run,
+    open_run_directory,
+    write_library,
+    write_whole,
+)
 from pipeline.engine.run_record import LayoutFile, RunRecord, read_record, write_record
-from stages.errors import UsageError
+from stages.errors import IncompleteError, UsageError
 
 
 def test_a_file_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,3 +95,57 @@ def test_a_file_that_does_not_fit_leaves_nothing_behind(full_disk: Path) -> None
         write_whole(full_disk / "a", bytes(200_000))
     assert [entry.name for entry in full_disk.iterdir()] == ["a"]
     assert (full_disk / "a").read_bytes() == b"old"
+
+
+def make_run(path: Path) -> Path:
+    run = open_run_directory(path)
+    write_record(run, RunRecord(task="scan", layout=LayoutFile("/a.gds", "00"), settings={}))
+    write_whole(run.clips("t0"), b"clips")
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["run.json", "ledger.sqlite", "hotscan.log", "clips/t0.parquet", "clips", ".x.tmp"]
+)
+@pytest.mark.parametrize("kind", ["file", "folder", "nothing"])
+def test_a_link_in_a_run_is_followed_by_nobody(name: str, kind: str, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    if kind == "file":
+        outside.write_text("secret")
+    elif kind == "folder":
+        (outside / "below").mkdir(parents=True)
+    path = make_run(tmp_path / "run")
+    link = path / name
+    if link.is_dir():
+        shutil.rmtree(link)
+    link.unlink(missing_ok=True)
+    link.symlink_to(outside)
+    with pytest.raises(IncompleteError, match=rf"{name} is a symbolic link, which is never"):
+        read_record(Run(path))
+    with pytest.raises(IncompleteError, match="is a symbolic link"):
+        open_run_directory(path)
+    with pytest.raises(IncompleteError, match="is a symbolic link"), log_to(path):
+        pass
+    assert outside.exists() == (kind != "nothing")
+
+
+def test_a_pipe_in_a_run_is_not_waited_for(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    os.mkfifo(path / "clips" / "t1.parquet")
+    with pytest.raises(IncompleteError, match=r"t1\.parquet is a pipe, socket or device"):
+        read_record(Run(path))
+
+
+def test_a_run_may_be_reached_through_a_link(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run")
+    (tmp_path / "link").symlink_to(path)
+    assert read_record(open_run_directory(tmp_path / "link")).task == "scan"
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "clips/../../secret"])
+def test_a_ledger_names_no_file_outside(name: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    path = make_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="is not inside"):
+        digest_files(path, [name])
+    assert not is_intact(path, [name], "00")

@@ -19,6 +19,8 @@ from stages.errors import IncompleteError, UsageError
 
 APPLICATION_ID = 0x6873636E  # "hscn": marks a SQLite file as a ledger
 VERSION = 2
+BUSY_S = 30.0
+"""How long another program may hold the file, in seconds."""
 
 SCHEMA = f"""
 BEGIN;
@@ -62,7 +64,7 @@ def connect(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """
     address = f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}"
     try:
-        db = sqlite3.connect(address, uri=True, timeout=30)
+        db = sqlite3.connect(address, uri=True, timeout=BUSY_S)
     except sqlite3.Error as error:
         raise UsageError(f"ledger {path} cannot be opened ({error})") from error
     try:
@@ -94,7 +96,7 @@ def set_damaged_aside(path: Path) -> None:
     if not path.exists():
         return
     try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=30)
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=BUSY_S)
         try:
             _check(db, path)
         finally:

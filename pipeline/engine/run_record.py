@@ -51,6 +51,10 @@ class LayoutFile:
     """Absolute."""
     sha256: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, str) or not isinstance(self.sha256, str):
+            raise TypeError(f"layout is {self.path!r}, {self.sha256!r}, not two texts")
+
     @property
     def name(self) -> str:
         """File name, without the folders of this machine."""
@@ -77,6 +81,9 @@ class RunRecord:
     python: str = platform.python_version()
 
     def __post_init__(self) -> None:
+        times = (self.peak_rss_mb, *self.seconds.values())
+        if not all(isinstance(value, int | float) for value in times):
+            raise TypeError(f"times and memory are {times}, not numbers")
         plain = json.loads(json.dumps(dict(self.settings)))  # tuples become lists, as in the file
         object.__setattr__(self, "settings", plain)
 

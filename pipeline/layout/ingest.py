@@ -36,6 +36,7 @@ from pipeline.layout.reader_process import (
     Limits,
     is_packed_file,
     open_packed,
+    read_source_digest,
     run_reader,
     start_reader,
 )
@@ -175,7 +176,7 @@ def require_source(directory: Path, path: Path, sha256: str) -> None:
     LayoutError
         The file changed while it was read.
     """
-    packed = json.loads((directory / LAYOUT_FILE).read_text())["sha256"]
+    packed = read_source_digest(directory)
     if packed != sha256:
         raise LayoutError(
             f"{path} changed while it was read: its digest was {sha256}, then {packed}; run the "

@@ -126,6 +126,28 @@ def run_reader(
         raise HotscanError(f"the reader failed: {complaints[-2000:].strip()}")
 
 
+@contextmanager
+def _explain_damage(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LayoutError(
+            f"{directory} holds no whole packed layout ({error}); remove it and scan again"
+        ) from error
+
+
+def read_source_digest(directory: Path) -> str:
+    """Return the digest of the file that the packed layout in `directory` was read from.
+
+    Raises
+    ------
+    LayoutError
+        It is missing or damaged.
+    """
+    with _explain_damage(directory):
+        return str(json.loads((directory / LAYOUT_FILE).read_text())["sha256"])
+
+
 def open_packed(directory: Path) -> PackedLayout:
     """Open the packed layout in `directory`, memory-mapped, with every index in it checked.
 
@@ -134,7 +156,7 @@ def open_packed(directory: Path) -> PackedLayout:
     LayoutError
         A file of it is missing, damaged, or leads a kernel outside of an array.
     """
-    try:
+    with _explain_damage(directory):
         record = json.loads((directory / LAYOUT_FILE).read_text())
         layers = tuple(Layer.parse(text) for text in record["layers"])
         packed = tuple(
@@ -150,10 +172,6 @@ def open_packed(directory: Path) -> PackedLayout:
             tuple(map(escape_text, record["warnings"])),
             tuple(Layer.parse(text) for text in record["file_layers"]),
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LayoutError(
-            f"{directory} holds no whole packed layout ({error}); remove it and scan again"
-        ) from error
 
 
 def is_packed_file(path: Path) -> bool:

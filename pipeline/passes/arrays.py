@@ -69,8 +69,8 @@ def read_clips(run: Run, tiles: list[str]) -> tuple[Clips, Bytes]:
     tables = [read_table(run.clips(tile), CLIPS_SCHEMA) for tile in tiles]
     table = pa.concat_tables(tables) if tables else CLIPS_SCHEMA.empty_table()
     x, y, rule = (table[name].to_numpy() for name in ("x_dbu", "y_dbu", "rule"))
-    if len(table) and (max(-x.min(), x.max(), -y.min(), y.max()) > FARTHEST_DBU
-                       or rule.max() >= len(RULES)):  # fmt: skip
+    far = (values.min() < -FARTHEST_DBU or values.max() > FARTHEST_DBU for values in (x, y))
+    if len(table) and (any(far) or rule.max() >= len(RULES)):
         raise IncompleteError(
             f"{run.path}: the clips of {', '.join(tiles[:3])} are damaged: a place is over "
             f"{FARTHEST_DBU} dbu away, or a rule is unknown; scan into a new run directory"

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.config import STAGE_SETTINGS, ScanConfig, as_dict, load_config
 from pipeline.engine.run_record import Inputs, RunRecord
 from pipeline.passes.shard import Shard
+from stages.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +40,31 @@ class ScanSettings:
 
     @classmethod
     def of(cls, record: RunRecord) -> ScanSettings:
-        """Return the settings of a record."""
+        """Return the settings of a record.
+
+        Raises
+        ------
+        UsageError
+            When the record is not of a scan, or has settings that no scan writes.
+        """
+        if record.task != "scan":
+            raise UsageError(
+                f"the run is one of hotscan {record.task}, not of a scan (run.json says so); give "
+                "the --out of a scan"
+            )
         values = record.settings
-        return cls(
-            load_config(None, values["config"]),
-            values["model_digest"],
-            tuple(Path(path) for path in values["since"]),
-            Shard.parse(values["shard"]) if values["shard"] else None,
-        )
+        try:
+            return cls(
+                load_config(None, values["config"]),
+                str(values["model_digest"]),
+                tuple(Path(path) for path in values["since"]),
+                Shard.parse(values["shard"]) if values["shard"] else None,
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UsageError(
+                f"run.json has settings that no scan writes ({type(error).__name__}: {error}); "
+                "scan into a new run directory"
+            ) from error
 
 
 def collect_inputs(record: RunRecord) -> Inputs:
@@ -68,6 +86,7 @@ def select_settings(
     chosen = {}
     for name in names:
         table, _, key = name.partition(".")
-        for each in [key] if key else tables[table]:
-            chosen[f"[{table}] {each}"] = tables[table].get(each)
+        values = tables.get(table, {})
+        for each in [key] if key else values:
+            chosen[f"[{table}] {each}"] = values.get(each)
     return chosen

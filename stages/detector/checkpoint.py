@@ -31,6 +31,8 @@ VERSION = 3
 CONTENT = {"kind", "version", "about", "weights"}
 PREFILTER = "prefilter."
 """Prefix of the names of the prefilter's weights."""
+_KINDS = {"process": str, "opc": str, "process_settings": dict, "provenance": dict, "layers": list}
+"""Types of the settings that are taken as they are."""
 MOST_PX = 4096
 """Largest side, in pixels, and number of layers of a picture."""
 MOST_NM = 1e6
@@ -150,6 +152,9 @@ def load(path: Path) -> Checkpoint:
 
 def _describe(about: dict[str, Any], content: dict[str, Any]) -> Checkpoint:
     """Return the checkpoint of a file's content."""
+    for key, kind in _KINDS.items():
+        if not isinstance(about[key], kind):
+            raise ValueError(f"its {key} is {about[key]!r}")
     name = about.get("detector", "attention")
     return Checkpoint(
         weights=content["weights"],

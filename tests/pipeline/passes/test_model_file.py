@@ -1,0 +1,92 @@
+"""Workers score with the model that the scan started with, and unpickle nobody else's."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.engine.run_directory import Run
+from pipeline.passes.model_file import (
+    USER_MODULE,
+    ModelFile,
+    find_model,
+    load_model,
+    locate_model,
+    store_model,
+)
+from stages.contracts import RasterSpec
+from stages.detector import checkpoint
+from stages.detector.user_model import UserModel
+from stages.errors import RunMismatchError, UsageError
+from tests.support.small_scan import SmallScan
+
+
+class Ink(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((1, 2, 3))
+
+
+class Harmful:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def own() -> UserModel:
+    return UserModel(module=Ink(), raster=RasterSpec(40.0, 64, 32), process="krf130", threshold=0.5)
+
+
+def test_a_module_is_stored_for_the_workers(own: UserModel, tmp_path: Path) -> None:
+    file = store_model(Run(tmp_path), USER_MODULE, own)
+    assert load_model(file).digest == own.digest == file.digest
+    assert file.path == locate_model(Run(tmp_path), USER_MODULE, own).path
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_module_that_was_planted_is_not_unpickled(
+    when: str, own: UserModel, tmp_path: Path
+) -> None:
+    """Before the scan it is replaced, after it is refused."""
+    planted, ran = tmp_path / "user_module.pkl", tmp_path / "ran"
+    if when == "before":
+        planted.write_bytes(pickle.dumps(Harmful(ran)))
+    file = store_model(Run(tmp_path), USER_MODULE, own)
+    if when == "before":
+        assert load_model(file).digest == own.digest
+    else:
+        planted.write_bytes(pickle.dumps(Harmful(ran)))
+        with pytest.raises(RunMismatchError, match="it was not loaded"):
+            load_model(file)
+        # Nor by a reader, which knows of no digest: it takes the file for a checkpoint.
+        with pytest.raises(UsageError, match="cannot be read as a checkpoint"):
+            load_model(locate_model(Run(tmp_path), USER_MODULE, own))
+    assert not ran.exists()
+
+
+def test_another_checkpoint_at_the_same_path_is_refused(
+    small_scan: SmallScan, tmp_path: Path
+) -> None:
+    model = checkpoint.load(small_scan.model)
+    checkpoint.save(tmp_path / "a.pt", model)
+    file = ModelFile(tmp_path / "a.pt", model.digest)
+    assert load_model(file).digest == model.digest
+    name = next(iter(model.weights))
+    other = model.weights | {name: torch.zeros_like(model.weights[name])}
+    checkpoint.save(tmp_path / "a.pt", replace(model, weights=other))
+    with pytest.raises(RunMismatchError, match=f"the scan began with {model.digest}"):
+        load_model(file)
+
+
+def test_a_module_is_asked_for_again(own: UserModel) -> None:
+    assert find_model(USER_MODULE, own) is own
+    with pytest.raises(UsageError, match="give it again"):
+        find_model(USER_MODULE)

@@ -29,7 +29,7 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, er
 """What is wrong with the disk or the process, and not with a file."""
 
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]
-"""Name of each array to its shape, in which a length may be `ANY`, and its type."""
+"""Name of each array to its shape, in which a length may be `ANY`, and its types, like "i8|f8"."""
 
 
 @contextmanager
@@ -91,7 +91,7 @@ def _open_array(group: zarr.Group, name: str, shape: tuple[int, ...], kind: str)
     fits = len(array.shape) == len(shape) and all(
         wanted in (found, ANY) for found, wanted in zip(array.shape, shape, strict=True)
     )
-    if not fits or array.dtype != np.dtype(kind):
+    if not fits or array.dtype not in map(np.dtype, kind.split("|")):
         raise ValueError(f"{name} is {array.dtype} of shape {array.shape}, not {kind} of {shape}")
     return array
 

@@ -69,7 +69,7 @@ def _read_defects(path: Path) -> tuple[list[Int64s], dict[str, Any]]:
     with explain_damage(
         path, UsageError, fault="holds no defects", advice="give a dataset that lists them"
     ):
-        stored = open_arrays(path, dict.fromkeys(names, ((ANY,), "i8")))
+        stored = open_arrays(path, dict.fromkeys(names, ((ANY,), "i8|f8")))
         places = [read_array(stored[name]) for name in names]
         provenance: Any = zarr.open_group(path, mode="r", zarr_format=3).attrs["provenance"]
         about: dict[str, Any] = {"sha256": str(provenance["layout"]["sha256"])}

@@ -23,16 +23,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from stages.arithmetic import Arithmetic
 from stages.errors import UsageError
 
 APPLICATION_ID = 0x6873636E  # "hscn": marks a SQLite file as a ledger
-VERSION = 2
+VERSION = 3
 
 SCHEMA = f"""
 BEGIN;
 CREATE TABLE units (
   stage TEXT, unit TEXT, status TEXT NOT NULL, counts TEXT NOT NULL, checksum TEXT NOT NULL,
-  files TEXT NOT NULL, seconds REAL NOT NULL, error TEXT NOT NULL, digest TEXT NOT NULL,
+  files TEXT NOT NULL, seconds REAL NOT NULL, error TEXT NOT NULL, arithmetic TEXT NOT NULL,
+  digest TEXT NOT NULL,
   PRIMARY KEY (stage, unit)
 ) WITHOUT ROWID;
 CREATE TABLE sessions (session INTEGER PRIMARY KEY, started TEXT NOT NULL, pid INTEGER NOT NULL);
@@ -74,6 +76,8 @@ class UnitOutcome:
     """The whole traceback of a failure; kept beside the ledger, see `pipeline.engine.failures`."""
     files: tuple[str, ...] = ()
     """What the unit wrote, relative to the run directory."""
+    arithmetic: Arithmetic | None = None
+    """What computed it, where floating-point results are part of what it wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +143,11 @@ class Ledger:
             outcome.stage, outcome.unit, str(outcome.status),
             json.dumps(dict(outcome.counts), sort_keys=True), outcome.checksum,
             json.dumps(outcome.files), outcome.seconds, outcome.error,
+            str(outcome.arithmetic or ""),
         )  # fmt: skip
         with self._db:
             self._db.execute(
-                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, _digest(row)),
             )
             self._note(outcome.stage, outcome.unit, outcome.status)
@@ -173,6 +178,11 @@ class Ledger:
             seconds=sum(outcome.seconds for outcome in (*finished.values(), *failed.values())),
             counts=dict(counts),
         )
+
+    def count_arithmetics(self, stage: str) -> Counter[Arithmetic]:
+        """Return what computed the finished units of `stage`, and how many each."""
+        every = (outcome.arithmetic for outcome in self.finished(stage).values())
+        return Counter(arithmetic for arithmetic in every if arithmetic is not None)
 
     def forget(self, stage: str) -> None:
         """Drop the units of `stage`, whose inputs changed, so that all of them run again."""
@@ -244,10 +254,11 @@ def _digest(row: Sequence[object]) -> str:
 
 
 def _outcome_of(row: Sequence[Any]) -> UnitOutcome:
-    stage, unit, status, counts, checksum, files, seconds, error = row
+    stage, unit, status, counts, checksum, files, seconds, error, arithmetic = row
     return UnitOutcome(
         stage, unit, Status(status), json.loads(counts), checksum, seconds, error,
         files=tuple(json.loads(files)),
+        arithmetic=Arithmetic.parse(arithmetic) if arithmetic else None,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.config import ScanConfig, load_config
 from pipeline.layout.reader_process import Limits
 from pipeline.passes.model_file import ModelFile
+from stages.arithmetic import Arithmetic
 from stages.clips import SamplingLimits
 from stages.contracts import Box, Layer, PackedLayout, RasterSpec
 from stages.detector.user_model import ScanModel
@@ -56,6 +57,8 @@ class ReusableRun:
     """Whether its layout is intact, so that unchanged tiles can be found."""
     has_scores: bool = True
     """Whether its pictures and scores are intact."""
+    arithmetic: Arithmetic | None = None
+    """What computed its scores; None where there are none, or they are of several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

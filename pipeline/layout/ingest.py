@@ -43,6 +43,7 @@ from pipeline.layout.unpack import GDSII_MAGIC, GZIP_MAGIC, require_magic, unpac
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
 from stages.layout.gdsii.stream_check import StreamCheck, load_kernels
+from stages.layout.limits import advise_raising
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
 
 if TYPE_CHECKING:
@@ -296,8 +297,9 @@ def _check_extent(path: Path, packed: PackedLayout, limits: Limits) -> None:
     side_mm = max(sides, default=0) * packed.dbu_nm * 1e-6
     if side_mm > limits.extent_mm:
         raise LayoutError(
-            f"{path}: cell {packed.top!r} is {side_mm:g} mm long; the limit (extent_mm) is "
-            f"{limits.extent_mm:g} mm: a coordinate or an array is damaged, or the limit too low"
+            f"{path}: cell {packed.top!r} is {side_mm:g} mm long; the limit is "
+            f"{limits.extent_mm:g} mm: a coordinate or an array is damaged, or the limit is too "
+            f"low: {advise_raising('extent_mm')}"
         )
 
 

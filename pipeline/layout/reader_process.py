@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -27,7 +27,10 @@ import psutil
 from stages import errors
 from stages.contracts import Layer, PackedLayer, PackedLayout
 from stages.errors import HotscanError, LayoutError
-from stages.layout.limits import ReadLimits
+from stages.layout.limits import ReadLimits, advise_raising
+
+if TYPE_CHECKING:  # it would cost the child its start
+    from pipeline.config import ReaderConfig
 
 BOXES_FILE = "boxes.npz"
 INFO_FILE = "info.pickle"
@@ -45,6 +48,15 @@ class Limits(ReadLimits):
     """Limit on the reader's memory; rectangles take about four times the size of their file."""
     seconds: float = 1800.0
     """Limit on the reader's run time."""
+
+    @classmethod
+    def of(cls, reader: ReaderConfig) -> Limits:
+        """Return the limits of a table ``[reader]``."""
+        return cls(
+            memory_bytes=round(reader.memory_gb * 1e9), seconds=reader.seconds,
+            unpacked_bytes=round(reader.unpacked_gb * 1e9), extent_mm=reader.extent_mm,
+            shapes_per_um2=reader.shapes_per_um2,
+        )  # fmt: skip
 
 
 @contextmanager
@@ -171,14 +183,14 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
             return reader.wait(timeout=0.05)
         if time.monotonic() > end:
             raise LayoutError(
-                f"not read within {limits.seconds:g} s; raise [reader] seconds in the config "
-                "if it is meant to take so long"
+                f"not read within {limits.seconds:g} s, the limit: {advise_raising('seconds')} if "
+                "it is meant to take so long"
             )
         with suppress(psutil.Error):
             if process.memory_info().rss > limits.memory_bytes:
                 raise LayoutError(
-                    f"reading takes over {limits.memory_bytes / 1e9:.3g} GB of memory; raise "
-                    "[reader] memory_gb in the config if it is meant to be so large"
+                    f"reading takes over {limits.memory_bytes / 1e9:.3g} GB of memory, the limit: "
+                    f"{advise_raising('memory_gb')} if it is meant to be so large"
                 )
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ScanConfig, load_config
-from pipeline.layout.reader_process import Limits
 from pipeline.passes.model_file import ModelFile
 from stages.arithmetic import Arithmetic
 from stages.clips import SamplingLimits
@@ -297,18 +296,6 @@ def _convert_to_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
             "give a whole number of database units"
         )
     return value
-
-
-def make_reader_limits(config: ScanConfig) -> Limits:
-    """Return the limits on reading the layout."""
-    reader = config.reader
-    return Limits(
-        memory_bytes=round(reader.memory_gb * 1e9),
-        seconds=reader.seconds,
-        unpacked_bytes=round(reader.unpacked_gb * 1e9),
-        extent_mm=reader.extent_mm,
-        shapes_per_um2=reader.shapes_per_um2,
-    )
 
 
 def parse_layers(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:

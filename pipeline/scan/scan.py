@@ -24,7 +24,6 @@ from pipeline.engine.run_record import (
     LayoutFile,
     RunRecord,
     State,
-    read_readable_record,
     read_record,
 )
 from pipeline.engine.session import Session, Written, open_session
@@ -42,13 +41,18 @@ from pipeline.passes.job import (
     Job,
     load_model_process,
     make_job,
-    make_reader_limits,
     parse_layers,
     resolve_config,
 )
 from pipeline.passes.model_file import USER_MODULE, ModelFile, find_model, store_model
 from pipeline.passes.reuse import open_reusable
-from pipeline.passes.scan_settings import ScanSettings, collect_inputs, require_same_inputs
+from pipeline.passes.scan_settings import (
+    ScanSettings,
+    change_reader,
+    collect_inputs,
+    keep_sizes,
+    require_same_inputs,
+)
 from pipeline.passes.shard import Shard
 from pipeline.passes.units import clip_tile, measure_scoring, score_shard
 from pipeline.report import run_view
@@ -143,7 +147,11 @@ def _name_model(request: ScanRequest) -> ScanConfig:
 
 
 def resume(
-    path: Path, resources: Resources, listen: Listener, model: UserModel | None = None
+    path: Path,
+    resources: Resources,
+    listen: Listener,
+    model: UserModel | None = None,
+    reader: Mapping[str, float | None] | None = None,
 ) -> ScanResult:
     """Resume the scan of a run directory, with the settings that it began with.
 
@@ -151,18 +159,26 @@ def resume(
     ----------
     model
         The module that it scored with, if it was one.
+    reader
+        Other limits on reading the layout, as `change_reader`.
     """
     record = read_record(Run(path))
     settings = ScanSettings.of(record)
     still_there = tuple(run for run in settings.since if Run(run).record.exists())
     request = ScanRequest(
-        layout=Path(record.layout.path), out=path, config=settings.config, since=still_there,
-        shard=settings.shard, model=model,
+        layout=Path(record.layout.path), out=path, config=change_reader(settings.config, reader),
+        since=still_there, shard=settings.shard, model=model,
     )  # fmt: skip
     return scan(request, resources, listen)
 
 
-def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listener) -> ScanResult:
+def merge(
+    parts: Sequence[Path],
+    out: Path,
+    resources: Resources,
+    listen: Listener,
+    reader: Mapping[str, float | None] | None = None,
+) -> ScanResult:
     """Put the shards of a scan together, and finish what is missing in them.
 
     Raises
@@ -175,30 +191,10 @@ def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listen
         require_same_inputs(parts[0], first, part, record)
     record = first
     request = ScanRequest(
-        layout=Path(record.layout.path), out=out, config=ScanSettings.of(record).config,
-        since=tuple(parts),
+        layout=Path(record.layout.path), out=out, since=tuple(parts),
+        config=change_reader(ScanSettings.of(record).config, reader),
     )  # fmt: skip
     return scan(request, resources, listen)
-
-
-def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
-    """Return a config with the sizes of the run that is there, if any.
-
-    They never change the answer, but the units of the run are named by them.
-    """
-    record = read_readable_record(run)
-    if record is None or record.task != "scan":
-        return config
-    before = ScanSettings.of(record).config
-    scores = {"shard_patterns": before.scores.shard_patterns}
-    confirming = {"batch_fields": before.confirm.batch_fields}
-    return config.model_copy(
-        update={
-            "tiles": before.tiles,
-            "scores": config.scores.model_copy(update=scores),
-            "confirm": config.confirm.model_copy(update=confirming),
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +245,7 @@ class _Scan:
             scanned, excluded = parse_layers(self.config)
             packed = ingest.pack_into(
                 path, self.run.layout, (*scanned, *excluded), self.config.layout.cell,
-                limits=make_reader_limits(self.config), strict=self.config.layout.strict,
+                limits=ingest.Limits.of(self.config.reader), strict=self.config.layout.strict,
             )  # fmt: skip
             counts = {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
             return Written(list_files(self.run.path, "layout"), counts)

@@ -177,10 +177,9 @@ class ReaderOptions:
         ConfigError
             When one is not over 0.
         """
-        from pipeline.config import load_config
-        from pipeline.layout.reader_process import Limits
+        from pipeline.layout.ingest import load_limits
 
-        return Limits.of(load_config(None, {"reader": self.reader_table()}).reader)
+        return load_limits(self.reader_table())
 
 
 @dataclass(frozen=True, kw_only=True)

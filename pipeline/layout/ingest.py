@@ -20,7 +20,7 @@ import pickle
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.config import load_config
 from pipeline.engine.checksums import sync
 from pipeline.layout.reader_process import (
     BOXES_FILE,
@@ -53,6 +54,7 @@ __all__ = [
     "Limits",
     "compute_sha256",
     "create_scratch",
+    "load_limits",
     "open_packed",
     "pack_into",
     "read_boxes",
@@ -64,6 +66,17 @@ __all__ = [
 DEFAULT_LIMITS = Limits()
 _NAME_CHARACTERS = 40  # at most four bytes each; names may have 255 bytes
 _CHECKED_BYTES = 1 << 24  # unpacked between two checks
+
+
+def load_limits(reader: Mapping[str, float | None]) -> Limits:
+    """Return the limits of a table ``[reader]``; a None stands for "not given".
+
+    Raises
+    ------
+    ConfigError
+        When one is unknown, or not over 0.
+    """
+    return Limits.of(load_config(None, {"reader": reader}).reader)
 
 
 def read_layout(

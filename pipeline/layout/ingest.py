@@ -20,6 +20,7 @@ import pickle
 import shutil
 import stat
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -66,6 +67,7 @@ __all__ = [
 DEFAULT_LIMITS = Limits()
 _NAME_CHARACTERS = 40  # at most four bytes each; names may have 255 bytes
 _CHECKED_BYTES = 1 << 24  # unpacked between two checks
+_PEEKED_BYTES = 1 << 16  # more than the longest header of a gzip whose name is a file's
 
 
 def load_limits(reader: Mapping[str, float | None]) -> Limits:
@@ -243,8 +245,10 @@ def _read(
     path: Path, scratch: Path, request: dict[str, Any], limits: Limits
 ) -> tuple[Path, tuple[str, ...]]:
     """Check the file and run the reader; return the folder of its output, and the warnings."""
-    packs = "layers" in request and "boxes" not in request
-    with start_reader(scratch / "reader.log", packs=packs) as reader:
+    require_layout(path)
+    oasis, packs = _is_oasis(path), "layers" in request and "boxes" not in request
+    preload = ("oasis" if oasis else "gdsii") * packs
+    with start_reader(scratch / "reader.log", preload) as reader:
         file, notes = _check(path, scratch, limits)
         try:
             run_reader(reader, file, scratch / "out", request, limits)
@@ -256,7 +260,6 @@ def _read(
 
 def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, ...]]:
     """Return a checked, uncompressed file for the reader, and the warnings about it."""
-    require_layout(path)
     # The reader process has another /dev/stdin; names in `scratch` are never too long.
     file, check = path.resolve(), StreamCheck(extent_mm=limits.extent_mm)
     notes: tuple[str, ...] = ()
@@ -278,6 +281,18 @@ def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, 
     return file, notes
 
 
+def _is_oasis(path: Path) -> bool:
+    """Return whether a file begins as OASIS, unpacked if it is a gzip."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PEEKED_BYTES)
+        if head.startswith(GZIP_MAGIC):
+            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, len(OASIS_MAGIC))
+    except (OSError, zlib.error):
+        return False  # reading it will say what is wrong
+    return head.startswith(OASIS_MAGIC)
+
+
 def _read_head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(len(OASIS_MAGIC))
@@ -290,7 +305,8 @@ def _unpack_and_check(
     checked = 0
     # One thread, closed before returning: numba must not compile in two threads at once.
     with ThreadPoolExecutor(1) as checker:
-        checker.submit(load_kernels)
+        if not _is_oasis(path):
+            checker.submit(load_kernels)
 
         def check_written(written: int) -> bool:
             nonlocal checked

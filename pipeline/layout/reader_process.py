@@ -60,21 +60,22 @@ class Limits(ReadLimits):
 
 
 @contextmanager
-def start_reader(log: Path, *, packs: bool) -> Iterator[Reader]:
+def start_reader(log: Path, preload: str) -> Iterator[Reader]:
     """Start the child, which does its imports and waits; it is killed on exit.
 
     Parameters
     ----------
     log
         File for its output.
-    packs
-        Whether it is to pack a layout, and should load the kernels while it waits.
+    preload
+        The kernels that it should load while it waits: those for packing ``gdsii`` or ``oasis``,
+        or none (empty).
     """
     root = str(Path(__file__).resolve().parents[2])
     python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*_CHILD, *["packs"] * packs],
+            [*_CHILD, preload],
             env=os.environ | {"PYTHONPATH": python_path},
             stdin=subprocess.PIPE,
             stdout=output,
@@ -194,12 +195,12 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
                 )
 
 
-def _serve(*, packs: bool) -> None:
+def _serve(preload: str) -> None:
     # keep file readers out of the parent process
     from stages.layout.builder import describe_layout, load_kernels, pack_layout, read_shape_boxes
 
-    if packs:
-        load_kernels()  # while the file is unpacked and checked
+    if preload:
+        load_kernels(oasis=preload == "oasis")  # while the file is unpacked and checked
     question = sys.stdin.read()
     if not question:
         return  # the parent refused the file
@@ -236,6 +237,6 @@ def _save(directory: Path, layout: PackedLayout) -> None:
 
 
 if __name__ == "__main__":
-    _serve(packs="packs" in sys.argv[1:])
+    _serve(sys.argv[1])
     sys.stderr.flush()
     os._exit(0)  # its output is on disk: an orderly exit would take 0.2 s

@@ -21,15 +21,15 @@ FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure")}
 """Rooms inside a folder of `stages`, ground floor first."""
 
 FOUNDATION = (
-    "stages.compiled", "stages.contracts", "stages.errors", "stages.settings", "stages.text",
-    "stages.geometry",
+    "stages.arithmetic", "stages.compiled", "stages.contracts", "stages.errors", "stages.settings",
+    "stages.text", "stages.geometry",
 )  # fmt: skip
 """What every stage may import."""
 
 NEIGHBOURS = {"stages/scores.py": ("stages.detector",)}
 """What else a stage may import, beside its own folder."""
 
-TORCH = ("stages/scores.py", "stages/detector/", "stages/lithography/")
+TORCH = ("stages/arithmetic.py", "stages/scores.py", "stages/detector/", "stages/lithography/")
 GDSTK = ("stages/exports/markers.py",)
 
 WRITERS = {

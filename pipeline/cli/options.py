@@ -7,16 +7,18 @@ out      annotated types, options values, and the config and resources they stan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pipeline.cli.command import LAST
 from stages.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import Resources, ScanConfig
+    from pipeline.layout.reader_process import Limits
 
 
 def list_models() -> list[str]:
@@ -101,6 +103,21 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Write hotscan.log into the output directory.")
 ]
+ReaderMemory = Annotated[
+    float | None, typer.Option(help="Limit on the memory of reading, in GB; 8 by default.")
+]
+ReaderSeconds = Annotated[
+    float | None, typer.Option(help="Limit on the time of reading; 1800 by default.")
+]
+ReaderUnpacked = Annotated[
+    float | None, typer.Option(help="Limit on the unpacked size, in GB; 64 by default.")
+]
+ReaderExtent = Annotated[
+    float | None, typer.Option(help="Limit on the side of shape and layout; 100 by default.")
+]
+ReaderDensity = Annotated[
+    float | None, typer.Option(help="Limit on the density of shapes; 10000 by default.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -136,7 +153,37 @@ class SessionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SettingsOptions:
+class ReaderOptions:
+    """Limits on reading the layout; never change the answer."""
+
+    reader_memory_gb: ReaderMemory = field(default=None, metadata=LAST)
+    reader_seconds: ReaderSeconds = field(default=None, metadata=LAST)
+    reader_unpacked_gb: ReaderUnpacked = field(default=None, metadata=LAST)
+    reader_extent_mm: ReaderExtent = field(default=None, metadata=LAST)
+    reader_shapes_per_um2: ReaderDensity = field(default=None, metadata=LAST)
+
+    def reader_table(self) -> dict[str, float | None]:
+        """Return what was given, as the table ``[reader]``; a None stands for "not given"."""
+        return {
+            each.name.removeprefix("reader_"): getattr(self, each.name)
+            for each in fields(ReaderOptions)
+        }
+
+    def limits(self) -> Limits:
+        """Return the limits.
+
+        Raises
+        ------
+        ConfigError
+            When one is not over 0.
+        """
+        from pipeline.layout.ingest import load_limits
+
+        return load_limits(self.reader_table())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsOptions(ReaderOptions):
     """What is scanned, and how; laid over a config file."""
 
     layer: Layers = None
@@ -175,6 +222,7 @@ class SettingsOptions:
                 "layers": self.layer or None, "cell": self.cell, "exclude": self.exclude or None,
                 "roi_um": parse_region(self.roi), "strict": self.strict or None,
             },
+            "reader": self.reader_table(),
             "clips": {"mode": self.mode},
             "scores": {
                 "model": self.model, "device": self.device, "threshold": self.threshold,

@@ -14,6 +14,7 @@ from pipeline.cli.options import (
     AsJson,
     LayoutFile,
     OutFolder,
+    ReaderOptions,
     RunFolder,
     SessionOptions,
     SettingsOptions,
@@ -62,7 +63,7 @@ def scan(options: ScanOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumeOptions(SessionOptions):
+class ResumeOptions(SessionOptions, ReaderOptions):
     """Options of ``hotscan resume``."""
 
     run: RunFolder
@@ -77,12 +78,16 @@ def resume(options: ResumeOptions) -> None:
     from pipeline.scan.scan import resume as resume_scan
 
     finish(
-        lambda listen: resume_scan(options.run, options.resources(), listen), options.run, options
+        lambda listen: resume_scan(
+            options.run, options.resources(), listen, reader=options.reader_table()
+        ),
+        options.run,
+        options,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeOptions(SessionOptions):
+class MergeOptions(SessionOptions, ReaderOptions):
     """Options of ``hotscan merge``."""
 
     parts: Annotated[list[Path], typer.Argument(help="Run directories of scan --shard.")]
@@ -98,7 +103,9 @@ def merge(options: MergeOptions) -> None:
     from pipeline.scan.scan import merge as merge_parts
 
     finish(
-        lambda listen: merge_parts(options.parts, options.out, options.resources(), listen),
+        lambda listen: merge_parts(
+            options.parts, options.out, options.resources(), listen, options.reader_table()
+        ),
         options.out,
         options,
     )

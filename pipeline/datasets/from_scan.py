@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +113,7 @@ def _simulate(
     job = confirm.make_confirmation(
         session.run, view.job.core_dbu, process, opc, view.config.confirm.batch_fields
     )
-    task = partial(confirm.confirm_batch, job=job)
-    session.run_units("confirm", "batches", job.batches, task, confirm.name_batch)
+    confirm.run_batches(session, job)
     failed = session.ledger.totals("confirm").failed
     if failed:
         raise IncompleteError(f"{failed} batches failed; run the same command to retry them")

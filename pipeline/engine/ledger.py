@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from pipeline.engine.ledger_file import connect, explain_failure, set_damaged_aside
+from stages.arithmetic import Arithmetic
 from stages.errors import UsageError
 
 
@@ -55,6 +56,8 @@ class UnitOutcome:
     """The whole traceback of a failure; kept beside the ledger, see `pipeline.engine.failures`."""
     files: tuple[str, ...] = ()
     """What the unit wrote, relative to the run directory."""
+    arithmetic: Arithmetic | None = None
+    """What computed it, where floating-point results are part of what it wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +126,11 @@ class Ledger:
             outcome.stage, outcome.unit, str(outcome.status),
             json.dumps(dict(outcome.counts), sort_keys=True), outcome.checksum,
             json.dumps(outcome.files), outcome.seconds, outcome.error,
+            str(outcome.arithmetic or ""),
         )  # fmt: skip
         with self._change():
             self._db.execute(
-                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, _digest(row)),
             )
             self._note(outcome.stage, outcome.unit, outcome.status)
@@ -157,6 +161,11 @@ class Ledger:
             seconds=sum(outcome.seconds for outcome in (*finished.values(), *failed.values())),
             counts=dict(counts),
         )
+
+    def count_arithmetics(self, stage: str) -> Counter[Arithmetic]:
+        """Return what computed the finished units of `stage`, and how many each."""
+        every = (outcome.arithmetic for outcome in self.finished(stage).values())
+        return Counter(arithmetic for arithmetic in every if arithmetic is not None)
 
     def forget(self, stage: str) -> None:
         """Drop the units of `stage`, whose inputs changed, so that all of them run again."""
@@ -237,7 +246,7 @@ def _digest(row: Sequence[object]) -> str:
 
 def _outcome_of(row: Sequence[Any]) -> UnitOutcome | None:
     """Return the outcome of a row; None of one that is damaged, whose unit counts as never run."""
-    stage, unit, status, counts, checksum, files, seconds, error = row
+    stage, unit, status, counts, checksum, files, seconds, error, arithmetic = row
     try:
         counted: dict[str, float] = json.loads(counts)
         if not all(isinstance(count, int | float) for count in counted.values()):
@@ -245,6 +254,7 @@ def _outcome_of(row: Sequence[Any]) -> UnitOutcome | None:
         outcome = UnitOutcome(
             str(stage), str(unit), Status(status), counted, str(checksum), float(seconds),
             str(error), files=tuple(map(str, json.loads(files))),
+            arithmetic=Arithmetic.parse(arithmetic) if arithmetic else None,
         )  # fmt: skip
     except (ValueError, TypeError, AttributeError):
         return None

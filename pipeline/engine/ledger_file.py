@@ -18,7 +18,7 @@ from typing import Any
 from stages.errors import IncompleteError, UsageError
 
 APPLICATION_ID = 0x6873636E  # "hscn": marks a SQLite file as a ledger
-VERSION = 2
+VERSION = 3
 BUSY_S = 30.0
 """How long another program may hold the file, in seconds."""
 
@@ -26,7 +26,8 @@ SCHEMA = f"""
 BEGIN;
 CREATE TABLE units (
   stage TEXT, unit TEXT, status TEXT NOT NULL, counts TEXT NOT NULL, checksum TEXT NOT NULL,
-  files TEXT NOT NULL, seconds REAL NOT NULL, error TEXT NOT NULL, digest TEXT NOT NULL,
+  files TEXT NOT NULL, seconds REAL NOT NULL, error TEXT NOT NULL, arithmetic TEXT NOT NULL,
+  digest TEXT NOT NULL,
   PRIMARY KEY (stage, unit)
 ) WITHOUT ROWID;
 CREATE TABLE sessions (session INTEGER PRIMARY KEY, started TEXT NOT NULL, pid INTEGER NOT NULL);

@@ -14,16 +14,29 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pipeline.config import Resources
+from pipeline.engine.agreement import Agreement, choose_arithmetic, find_hosts
 from pipeline.engine.checksums import is_intact, seal
-from pipeline.engine.events import DataDamaged, Listener, StageFinished, StageStarted, UnitFinished
+from pipeline.engine.events import (
+    ArithmeticChanged,
+    DataDamaged,
+    Listener,
+    StageFinished,
+    StageStarted,
+    UnitFinished,
+    WorkersDiffer,
+)
 from pipeline.engine.executors import Executor, executor_for
 from pipeline.engine.failures import write_failure
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import Inputs, RunRecord, State, bind, write_record
+from stages.arithmetic import Arithmetic
 from stages.errors import IncompleteError
 
 T = TypeVar("T")
+
+MOST_ROUNDS = 3
+"""Times that a stage is run until its units are of one arithmetic; workers may join meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +113,87 @@ class Session:
         units: Iterable[T],
         task: Callable[[T], UnitOutcome],
         name: Callable[[T], str],
+        agreement: Agreement | None = None,
     ) -> None:
-        """Run the units of a stage that are not finished; failed ones are tried again."""
+        """Run the units of a stage that are not finished; failed ones are tried again.
+
+        Parameters
+        ----------
+        agreement
+            Given where results depend on the arithmetic of the worker: all units are then of one,
+            and those of another run again.
+
+        Raises
+        ------
+        IncompleteError
+            When workers of one machine differ, or the same worker from one time to the next.
+        """
         every = list(units)
         self._forget_damaged(stage)
+        if agreement is None:
+            return self._run_rest(stage, noun, every, task, name)
+        for _ in range(MOST_ROUNDS):
+            hosts = self._agree(stage, {name(unit) for unit in every}, agreement)
+            self._run_rest(stage, noun, every, task, name, hosts)
+            if len(found := self.ledger.count_arithmetics(stage)) < 2:
+                return None
+        raise self._disagree(stage, found)
+
+    def _agree(self, stage: str, units: set[str], agreement: Agreement) -> frozenset[str] | None:
+        """Forget units of other arithmetic than the stage shall have.
+
+        Return the machines that have it; None where all have.
+        """
+        finished = self.ledger.finished(stage)
+        recorded = self.ledger.count_arithmetics(stage)
+        if units <= finished.keys() and len(recorded) < 2:
+            return None
+        workers = self.executor.survey(agreement.probe)
+        present = [one for host in workers.values() for one in host]
+        chosen = choose_arithmetic(recorded, present, agreement.preferred)
+        if chosen is None:
+            return None
+        others = {unit: one.arithmetic for unit, one in finished.items()
+                  if one.arithmetic not in (None, chosen)}  # fmt: skip
+        if others:
+            for dependent in agreement.dependents:
+                self.ledger.forget(dependent)
+            for unit in others:
+                self.ledger.forget_unit(stage, unit)
+            before = tuple(one for one in recorded if one != chosen)
+            self.listen(ArithmeticChanged(stage, tuple(others), before, chosen))
+        hosts = find_hosts(workers, chosen)
+        if not hosts:
+            raise self._disagree(stage, present)
+        if differ := workers.keys() - hosts:
+            self.listen(WorkersDiffer(stage, tuple(sorted(differ)), chosen))
+            return hosts
+        return None
+
+    def _disagree(self, stage: str, found: Iterable[Arithmetic]) -> IncompleteError:
+        return IncompleteError(
+            f"{stage} of {self.run.path}: workers of one machine compute differently "
+            f"({'; '.join(sorted({str(one) for one in found}))}), or the model gives other scores "
+            "each time; use workers that compute the same, then resume the run"
+        )
+
+    def _run_rest(
+        self,
+        stage: str,
+        noun: str,
+        every: Sequence[T],
+        task: Callable[[T], UnitOutcome],
+        name: Callable[[T], str],
+        hosts: frozenset[str] | None = None,
+    ) -> None:
+        """Run the units that are not finished, on `hosts` if given."""
         finished = self.ledger.finished(stage)
         rest = [unit for unit in every if name(unit) not in finished]
         done, total = len(every) - len(rest), len(every)
         started = time.monotonic()
         self.listen(StageStarted(stage, total, done, noun))
         failed = 0
-        for outcome in self.executor.run(task, rest, stage=stage, unit_id=name):
+        for outcome in self.executor.run(task, rest, stage=stage, unit_id=name, hosts=hosts):
             write_failure(self.run, outcome)
             self.ledger.record(outcome)
             failed += outcome.status == Status.FAILED

@@ -27,6 +27,7 @@ from pipeline.passes.arrays import (
 from pipeline.passes.job import CutSettings, DrawSettings, Job
 from pipeline.passes.model_file import ModelFile, load_model
 from pipeline.passes.reuse import reuse_clips, reuse_scores
+from stages.arithmetic import Arithmetic
 from stages.clips import compute_halo_dbu, drop_excluded, place_grid_clips, place_site_clips
 from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayer, PackedLayout, Shapes
 from stages.errors import IncompleteError
@@ -53,6 +54,12 @@ def open_layout(run: Path) -> PackedLayout:
 @lru_cache(maxsize=1)
 def _load_scorer(model: ModelFile, device: str, prefiltered: bool) -> NetworkScorer:
     return build_scorer(load_model(model), device, prefiltered=prefiltered)
+
+
+@lru_cache(maxsize=1)
+def measure_scoring(model: ModelFile, device: str, prefiltered: bool) -> Arithmetic:
+    """Return what computes scores in this process."""
+    return _load_scorer(model, device, prefiltered).measure_arithmetic()
 
 
 def clip_tile(tile: Tile, *, job: CutSettings) -> UnitOutcome:
@@ -162,7 +169,9 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
             f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"
         )
     scorer = _load_scorer(job.model, job.device, job.prefiltered)
-    known, score, embedding = reuse_scores(job.reused, keys, scorer.embedding)
+    arithmetic = measure_scoring(job.model, job.device, job.prefiltered)
+    alike = [earlier for earlier in job.reused if earlier.arithmetic == arithmetic]
+    known, score, embedding = reuse_scores(alike, keys, scorer.embedding)
     new = score_rasters(pictures[~known], scorer)
     score[~known], embedding[~known] = new.score, new.embedding
     write_shard(run, rows, pictures, score, embedding)
@@ -174,5 +183,6 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
         counts={"patterns": len(x_dbu), "taken_over": int(known.sum())},
         checksum=seal(run.path, files),
         files=files,
+        arithmetic=arithmetic,
         seconds=time.perf_counter() - started,
     )

@@ -27,7 +27,6 @@ from pipeline.passes.job import (
     Job,
     load_model_process,
     make_job,
-    make_reader_limits,
     parse_layers,
     resolve_config,
 )
@@ -134,7 +133,7 @@ def _pack(path: Path, run: Run, config: ScanConfig) -> PackedLayout:
     scanned, excluded = parse_layers(config)
     return ingest.pack_into(
         path, run.layout, (*scanned, *excluded), config.layout.cell,
-        limits=make_reader_limits(config), strict=config.layout.strict,
+        limits=ingest.Limits.of(config.reader), strict=config.layout.strict,
     )  # fmt: skip
 
 

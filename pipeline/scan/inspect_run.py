@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.engine.ledger import Ledger, running_driver
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State, read_record
-from pipeline.layout.ingest import read_info
+from pipeline.layout.ingest import DEFAULT_LIMITS, Limits, read_info
 from pipeline.report.export import export_hotspots, write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import describe_measurement, open_view
@@ -23,9 +23,9 @@ from stages.errors import UsageError
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
 
 
-def layout_info(path: Path) -> dict[str, Any]:
+def layout_info(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     """Return what a layout file holds."""
-    info, warnings = read_info(path)
+    info, warnings = read_info(path, limits=limits)
     um = {name: [round(v, 6) for v in box] for name, box in info.extents_um.items()}
     return {
         "file": str(path),

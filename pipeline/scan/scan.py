@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Resources, ScanConfig
+from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import list_files
-from pipeline.engine.events import Listener
+from pipeline.engine.events import Listener, ScoresNotReused
 from pipeline.engine.ledger import Status
 from pipeline.engine.run_directory import Run, open_run_directory, write_table
 from pipeline.engine.run_record import (
     LayoutFile,
     RunRecord,
     State,
-    differences,
-    read_readable_record,
     read_record,
 )
 from pipeline.engine.session import Session, Written, open_session
@@ -42,15 +41,20 @@ from pipeline.passes.job import (
     Job,
     load_model_process,
     make_job,
-    make_reader_limits,
     parse_layers,
     resolve_config,
 )
 from pipeline.passes.model_file import USER_MODULE, ModelFile, find_model, store_model
 from pipeline.passes.reuse import open_reusable
-from pipeline.passes.scan_settings import ScanSettings, collect_inputs
+from pipeline.passes.scan_settings import (
+    ScanSettings,
+    change_reader,
+    collect_inputs,
+    keep_sizes,
+    require_same_inputs,
+)
 from pipeline.passes.shard import Shard
-from pipeline.passes.units import clip_tile, score_shard
+from pipeline.passes.units import clip_tile, measure_scoring, score_shard
 from pipeline.report import run_view
 from pipeline.report.export import write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
@@ -59,7 +63,6 @@ from pipeline.simulate import confirm
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector.user_model import ScanModel, UserModel
-from stages.errors import RunMismatchError
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
@@ -144,7 +147,11 @@ def _name_model(request: ScanRequest) -> ScanConfig:
 
 
 def resume(
-    path: Path, resources: Resources, listen: Listener, model: UserModel | None = None
+    path: Path,
+    resources: Resources,
+    listen: Listener,
+    model: UserModel | None = None,
+    reader: Mapping[str, float | None] | None = None,
 ) -> ScanResult:
     """Resume the scan of a run directory, with the settings that it began with.
 
@@ -152,18 +159,26 @@ def resume(
     ----------
     model
         The module that it scored with, if it was one.
+    reader
+        Other limits on reading the layout, as `change_reader`.
     """
     record = read_record(Run(path))
     settings = ScanSettings.of(record)
     still_there = tuple(run for run in settings.since if Run(run).record.exists())
     request = ScanRequest(
-        layout=Path(record.layout.path), out=path, config=settings.config, since=still_there,
-        shard=settings.shard, model=model,
+        layout=Path(record.layout.path), out=path, config=change_reader(settings.config, reader),
+        since=still_there, shard=settings.shard, model=model,
     )  # fmt: skip
     return scan(request, resources, listen)
 
 
-def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listener) -> ScanResult:
+def merge(
+    parts: Sequence[Path],
+    out: Path,
+    resources: Resources,
+    listen: Listener,
+    reader: Mapping[str, float | None] | None = None,
+) -> ScanResult:
     """Put the shards of a scan together, and finish what is missing in them.
 
     Raises
@@ -176,49 +191,10 @@ def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listen
         require_same_inputs(parts[0], first, part, record)
     record = first
     request = ScanRequest(
-        layout=Path(record.layout.path), out=out, config=ScanSettings.of(record).config,
-        since=tuple(parts),
+        layout=Path(record.layout.path), out=out, since=tuple(parts),
+        config=change_reader(ScanSettings.of(record).config, reader),
     )  # fmt: skip
     return scan(request, resources, listen)
-
-
-def require_same_inputs(path: Path, first: RunRecord, other_path: Path, other: RunRecord) -> None:
-    """Refuse to merge shards of different scans.
-
-    Raises
-    ------
-    RunMismatchError
-        When layout, model or a setting differs; the text names each.
-    """
-    then, now = (
-        {name: value for stage in collect_inputs(record).values() for name, value in stage.items()}
-        for record in (first, other)
-    )
-    if differ := list(differences(then, now)):
-        raise RunMismatchError(
-            f"{path} and {other_path} are no shards of one scan: {'; '.join(differ)}; scan each "
-            "shard with the same settings"
-        )
-
-
-def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
-    """Return a config with the sizes of the run that is there, if any.
-
-    They never change the answer, but the units of the run are named by them.
-    """
-    record = read_readable_record(run)
-    if record is None or record.task != "scan":
-        return config
-    before = ScanSettings.of(record).config
-    scores = {"shard_patterns": before.scores.shard_patterns}
-    confirming = {"batch_fields": before.confirm.batch_fields}
-    return config.model_copy(
-        update={
-            "tiles": before.tiles,
-            "scores": config.scores.model_copy(update=scores),
-            "confirm": config.confirm.model_copy(update=confirming),
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,17 +229,13 @@ class _Scan:
             "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name
         )
         patterns = self.find_patterns(job)
-        self.session.run_units(
-            "scores", "shards", range(count_shards(job.shard_patterns, patterns)),
-            partial(score_shard, job=job, patterns=patterns), lambda number: f"{number:05d}",
-        )  # fmt: skip
+        self.score_patterns(job, patterns)
         if shard:
             return self.end_shard(shard)
         hotspots = self.find_hotspots(job, layout)
         if self.config.confirm.enabled:
             work = run_view.make_confirmation(job, self.config, self.process)
-            task = partial(confirm.confirm_batch, job=work)
-            self.session.run_units("confirm", "batches", work.batches, task, confirm.name_batch)
+            confirm.run_batches(self.session, work)
         return self.report(job, layout, hotspots)
 
     def pack_layout(self, path: Path) -> PackedLayout:
@@ -273,7 +245,7 @@ class _Scan:
             scanned, excluded = parse_layers(self.config)
             packed = ingest.pack_into(
                 path, self.run.layout, (*scanned, *excluded), self.config.layout.cell,
-                limits=make_reader_limits(self.config), strict=self.config.layout.strict,
+                limits=ingest.Limits.of(self.config.reader), strict=self.config.layout.strict,
             )  # fmt: skip
             counts = {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
             return Written(list_files(self.run.path, "layout"), counts)
@@ -313,6 +285,25 @@ class _Scan:
         self._forget_if_grown("patterns", "clips", clips, ("patterns", *RECOMPUTED))
         self.session.run_once("patterns", find)
         return int(ledger.totals("patterns").counts["patterns"])
+
+    def score_patterns(self, job: Job, patterns: int) -> None:
+        """Score the patterns, all by one arithmetic: that of earlier scores where a worker has it.
+
+        Scores of an earlier run that are of another are not reused.
+        """
+        alike = Agreement(
+            partial(measure_scoring, job.model, job.device, job.prefiltered),
+            dependents=AFTER_SCORES,
+            preferred=tuple(run.arithmetic for run in job.reused if run.arithmetic is not None),
+        )
+        self.session.run_units(
+            "scores", "shards", range(count_shards(job.shard_patterns, patterns)),
+            partial(score_shard, job=job, patterns=patterns), lambda number: f"{number:05d}", alike,
+        )  # fmt: skip
+        for now in self.session.ledger.count_arithmetics("scores"):
+            for run in job.reused:
+                if run.has_scores and run.arithmetic != now:
+                    self.session.listen(ScoresNotReused(str(run.path), run.arithmetic, now))
 
     def find_hotspots(self, job: Job, layout: PackedLayout) -> tuple[Hotspot, ...]:
         """Merge and rank the clips over threshold."""

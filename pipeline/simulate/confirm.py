@@ -10,21 +10,24 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_table
+from pipeline.engine.session import Session
 from pipeline.engine.stored import read_table
 from pipeline.layout.ingest import compute_sha256
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import (
     DEFECTS,
     correct_window,
+    measure,
     read_defect_table,
     read_slanted,
     read_target,
@@ -145,6 +148,12 @@ def _make_lattice(job: Confirmation) -> Lattice:
     return make_lattice(job.process, open_layout(job.run).dbu_nm)
 
 
+def run_batches(session: Session, job: Confirmation) -> None:
+    """Simulate the batches that are not finished."""
+    task, alike = partial(confirm_batch, job=job), Agreement(partial(measure, job.run, job.process))
+    session.run_units("confirm", "batches", job.batches, task, name_batch, alike)
+
+
 def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
     """Simulate a batch of fields and write the defects of each."""
     started = time.perf_counter()
@@ -166,7 +175,7 @@ def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
     write_table(job.run / file, table)
     return UnitOutcome(
         "confirm", name_batch(batch), Status.DONE if defects else Status.EMPTY,
-        checksum=seal(job.run, (file,)), files=(file,),
+        checksum=seal(job.run, (file,)), files=(file,), arithmetic=measure(job.run, job.process),
         counts={"fields": len(fields), "defects": len(defects)},
         seconds=time.perf_counter() - started,
     )  # fmt: skip

@@ -84,6 +84,8 @@ class SimulateRequest:
     """Region to simulate, x0, y0, x1, y1 in um; the whole extent when not given."""
     contours: bool = True
     """Whether the printed contours are written, too."""
+    limits: ingest.Limits = ingest.DEFAULT_LIMITS
+    """Limits on reading the layout."""
 
 
 def simulate_region(
@@ -112,7 +114,10 @@ def simulate_region(
     with open_session(run, wanted, all_inputs, resources, listen) as session:
 
         def pack() -> Written:
-            ingest.pack_into(request.layout, run.layout, layers, request.cell)
+            ingest.pack_into(
+                request.layout, run.layout, layers, request.cell,
+                limits=request.limits,
+            )  # fmt: skip
             return Written(list_files(run.path, "layout"))
 
         session.run_once("layout", pack)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,17 +18,20 @@ import pyarrow as pa
 import shapely
 from shapely import Polygon
 
+from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import write_array, write_table
 from pipeline.engine.session import Session
 from pipeline.engine.stored import explain_damage, read_table
 from pipeline.passes.units import open_layout
+from stages.arithmetic import Arithmetic
 from stages.contracts import Box, Defect, Int64s, PackedLayer
 from stages.errors import IncompleteError
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
+from stages.lithography.arithmetic import measure_simulation
 from stages.lithography.correction.opc import compute_reach_nm, find_corrections
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.measure.prints import simulate_prints
@@ -73,15 +76,25 @@ class Simulation:
 def run_simulation(session: Session, job: Simulation, *, contours: bool) -> int:
     """Run the stages of a simulation that are not finished; return how many units failed."""
     stages = ["defects"]
+    alike = Agreement(partial(measure, job.run, job.process))
     if job.opc == "model":
         stages.insert(0, "mask")
         tiles = cut_tiles(_compute_mask_area(job), job.tile_dbu)
-        session.run_units("mask", "tiles", tiles, partial(correct_tile, job=job), name_tile)
-    session.run_units("defects", "tiles", job.tiles, partial(check_tile, job=job), name_tile)
+        session.run_units(
+            "mask", "tiles", tiles, partial(correct_tile, job=job), name_tile,
+            replace(alike, dependents=("defects", "contours")),
+        )  # fmt: skip
+    session.run_units("defects", "tiles", job.tiles, partial(check_tile, job=job), name_tile, alike)
     if contours:
         stages.append("contours")
-        session.run_units("contours", "tiles", job.tiles, partial(print_tile, job=job), name_tile)
+        task = partial(print_tile, job=job)
+        session.run_units("contours", "tiles", job.tiles, task, name_tile, alike)
     return sum(session.ledger.totals(stage).failed for stage in stages)
+
+
+def measure(run: Path, process: Process) -> Arithmetic:
+    """Return what simulates the layout of a run in this process."""
+    return measure_simulation(process, open_layout(run).dbu_nm)
 
 
 def name_tile(tile: Tile) -> str:
@@ -266,6 +279,7 @@ def _make_outcome(
     return UnitOutcome(
         stage, tile.name, Status.DONE if found else Status.EMPTY, counts=counts,
         checksum=seal(job.run, (file,)), files=(file,), seconds=time.perf_counter() - started,
+        arithmetic=measure(job.run, job.process),
     )  # fmt: skip
 
 

@@ -85,6 +85,7 @@ class Run:
         path = self._directory.report / "metrics.json"
         if not path.exists():
             raise IncompleteError(f"{self.path} has no report yet; finish it with run.resume()")
+        self._require_intact("report")
         values: dict[str, Any] = json.loads(path.read_text())
         return values
 
@@ -101,8 +102,16 @@ class Run:
         from pipeline.report.run_view import read_hotspots
         from stages.exports.tables import HOTSPOTS
 
+        self._require_intact("hotspots")
         read_hotspots(self._directory)  # says what is missing
         return read_table(self._directory.hotspots, HOTSPOTS)
+
+    def _require_intact(self, stage: str) -> None:
+        from pipeline.engine.ledger import Ledger
+        from pipeline.engine.session import require_intact
+
+        with Ledger(self._directory.ledger, read_only=True) as ledger:
+            require_intact(self._directory, ledger, stage)
 
     def to_pandas(self) -> Any:
         """Return the hotspots as a pandas data frame; needs pandas."""

@@ -89,6 +89,11 @@ class Ledger:
     read_only
         Look without the lock, also while a scan runs.
 
+    Attributes
+    ----------
+    damaged
+        Units whose rows were damaged when it was opened: they count as never run.
+
     Raises
     ------
     UsageError
@@ -103,9 +108,11 @@ class Ledger:
         self._session = 0
         self._lock = None if read_only else _take_lock(path)
         try:
-            if not read_only:
-                set_damaged_aside(path)
+            aside = not read_only and set_damaged_aside(path)
             self._db = connect(path, read_only=read_only)
+            self.damaged: tuple[str, ...] = ("all units",) if aside else ()
+            if not (read_only or aside):
+                self.damaged = self._list_damaged_rows()
         except BaseException:
             self._release()
             raise
@@ -233,6 +240,11 @@ class Ledger:
             ).fetchall()
         outcomes = (_outcome_of(row) for *row, digest in rows if _digest(row) == digest)
         return {outcome.unit: outcome for outcome in outcomes if outcome is not None}
+
+    def _list_damaged_rows(self) -> tuple[str, ...]:
+        with explain_failure(self.path):
+            rows = self._db.execute("SELECT * FROM units").fetchall()
+        return tuple(f"{row[0]} {row[1]}" for *row, digest in rows if _digest(row) != digest)
 
     def _release(self) -> None:
         if self._lock is not None:

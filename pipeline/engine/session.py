@@ -28,8 +28,16 @@ from pipeline.engine.events import (
 from pipeline.engine.executors import Executor, executor_for
 from pipeline.engine.failures import write_failure
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import Inputs, RunRecord, State, bind, write_record
+from pipeline.engine.run_directory import Run, remove_unfinished
+from pipeline.engine.run_record import (
+    Inputs,
+    RunRecord,
+    State,
+    bind,
+    has_record,
+    list_damaged_records,
+    write_record,
+)
 from stages.arithmetic import Arithmetic
 from stages.errors import IncompleteError
 
@@ -46,6 +54,16 @@ class Written:
     files: tuple[str, ...] = ()
     """Relative to the run directory."""
     counts: Mapping[str, float] = field(default_factory=dict)
+
+
+def record_written(
+    run: Run, ledger: Ledger, stage: str, written: Written, seconds: float = 0.0
+) -> None:
+    """Bring what a stage of one unit wrote to disk, and record it."""
+    checksum = seal(run.path, written.files)
+    ledger.record(UnitOutcome(
+        stage, "all", Status.DONE, written.counts, checksum, seconds, files=written.files
+    ))  # fmt: skip
 
 
 def list_damaged(run: Run, ledger: Ledger, stage: str) -> list[str]:
@@ -82,27 +100,24 @@ class Session:
         self.run, self.ledger, self.executor = run, ledger, executor
         self.listen, self.record = listen, record
 
-    def run_once(self, stage: str, work: Callable[[], Written]) -> None:
-        """Run a stage of one unit in this process, unless it is finished."""
+    def run_once(self, stage: str, work: Callable[[], Written], *, always: bool = False) -> None:
+        """Run a stage of one unit in this process, unless it is finished.
+
+        Parameters
+        ----------
+        always
+            Run it all the same: what it writes shows the state of the run.
+        """
         self._forget_damaged(stage)
+        if always:
+            self.ledger.forget(stage)
         done = len(self.ledger.finished(stage))
         self.listen(StageStarted(stage, 1, done, "step"))
         started = time.monotonic()
         if not done:
             written = work()
-            checksum = seal(self.run.path, written.files)
             seconds = time.monotonic() - started
-            self.ledger.record(
-                UnitOutcome(
-                    stage,
-                    "all",
-                    Status.DONE,
-                    written.counts,
-                    checksum,
-                    seconds,
-                    files=written.files,
-                )
-            )
+            record_written(self.run, self.ledger, stage, written, seconds)
             self.add_time(stage, seconds)
         self.listen(StageFinished(stage, 1, 1, seconds=time.monotonic() - started))
 
@@ -243,10 +258,18 @@ def open_session(
         When another driver holds the run, or it was started with other inputs.
     """
     with Ledger(run.ledger) as ledger:
-        ledger.start_session()
+        lost = ledger.start_session() == 1 and has_record(run)
+        remove_unfinished(run)
+        damaged = {
+            "ledger": ("all units",) if lost else ledger.damaged,
+            "run": list_damaged_records(run),
+        }
         record = bind(run, ledger, wanted, collect_inputs, recomputed)
         with executor_for(resources, imports) as executor:
             session = Session(run, ledger, executor, listen, record)
+            for what, units in damaged.items():
+                if units:
+                    listen(DataDamaged(what, tuple(units)))
             try:
                 yield session
             except BaseException as error:

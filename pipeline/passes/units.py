@@ -17,6 +17,7 @@ from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.layout.ingest import open_packed
+from pipeline.layout.reader_process import LAYOUT_FILE
 from pipeline.passes.arrays import (
     compute_shard_rows,
     list_shard_files,
@@ -45,9 +46,13 @@ BLOCK_CLIPS = 16
 """Side of the blocks in which the geometry of scattered clips is read, in clips."""
 
 
-@lru_cache(maxsize=2)
 def open_layout(run: Path) -> PackedLayout:
-    """Open the packed layout of a run, once per process."""
+    """Open the packed layout of a run, once per process and packing."""
+    return _open_packing(run, (Run(run).layout / LAYOUT_FILE).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _open_packing(run: Path, packed_ns: int) -> PackedLayout:
     return open_packed(Run(run).layout)
 
 

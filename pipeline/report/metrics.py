@@ -98,6 +98,8 @@ def _count_simulated(view: RunView, fields: int) -> dict[str, int]:
     }
 
 
-def write_metrics(run: Run, metrics: Mapping[str, Any]) -> None:
-    """Write ``metrics.json``."""
-    write_whole(run.report / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
+def write_metrics(run: Run, metrics: Mapping[str, Any]) -> str:
+    """Write ``metrics.json``, and return its name in the run."""
+    path = run.report / "metrics.json"
+    write_whole(path, json.dumps(metrics, indent=1).encode() + b"\n")
+    return run.name_of(path)

@@ -37,6 +37,9 @@ from stages.lithography.process import Process
 
 _KEY = re.compile("[0-9a-f]{32}")
 
+READ = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
+"""Stages whose files are read again when a run is opened."""
+
 MOST_REGIONS = 10_000
 """Regions without a verdict that are listed one by one; their number is always given in full."""
 
@@ -134,7 +137,7 @@ def open_view(run: Run, module: UserModel | None = None) -> RunView:
     record = read_record(run)
     settings = ScanSettings.of(record)
     with Ledger(run.ledger, read_only=True) as ledger:
-        require_intact(run, ledger, "layout", "patterns", "scores", "hotspots", "confirm")
+        require_intact(run, ledger, *READ)
     hotspots = read_hotspots(run)
     config = settings.config
     model = find_model(config.scores.model, module)

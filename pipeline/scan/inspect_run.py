@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.engine.ledger import Ledger, running_driver
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State, read_record
+from pipeline.engine.session import Written, record_written
 from pipeline.layout.ingest import DEFAULT_LIMITS, Limits, read_info
 from pipeline.report.export import export_hotspots, write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
@@ -100,11 +101,11 @@ def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bo
 def report_again(path: Path) -> dict[str, Any]:
     """Write the report of a run again and return its metrics."""
     view = open_view(Run(path))
-    with Ledger(view.run.ledger, read_only=True) as ledger:
+    with Ledger(view.run.ledger) as ledger:
         regions = list_unscanned_regions(view, ledger)
         metrics = gather_metrics(view, ledger, regions)
-        write_report(view, metrics, regions)
-        write_metrics(view.run, metrics)
+        files = (*write_report(view, metrics, regions), write_metrics(view.run, metrics))
+        record_written(view.run, ledger, "report", Written(files))
     return metrics
 
 

@@ -24,6 +24,7 @@ from pipeline.engine.run_record import (
     LayoutFile,
     RunRecord,
     State,
+    has_record,
     read_record,
 )
 from pipeline.engine.session import Session, Written, open_session
@@ -164,7 +165,7 @@ def resume(
     """
     record = read_record(Run(path))
     settings = ScanSettings.of(record)
-    still_there = tuple(run for run in settings.since if Run(run).record.exists())
+    still_there = tuple(run for run in settings.since if has_record(Run(run)))
     request = ScanRequest(
         layout=Path(record.layout.path), out=path, config=change_reader(settings.config, reader),
         since=still_there, shard=settings.shard, model=model,
@@ -351,20 +352,27 @@ class _Scan:
 
     def report(self, job: Job, layout: PackedLayout, hotspots: tuple[Hotspot, ...]) -> ScanResult:
         """Write what people and tools read, in every session: it shows the state of the run."""
-        started = time.monotonic()
         session = self.session
         simulated = run_view.read_confirmed(job, self.config, self.process, session.ledger)
         view = RunView(
             self.run, job, self.config, layout, self.model, hotspots, session.record, simulated
         )
-        regions = list_unscanned_regions(view, session.ledger)
-        metrics = gather_metrics(view, session.ledger, regions)
-        state = State.COMPLETE if metrics["complete"] else State.INCOMPLETE
-        view = replace(view, record=session.record.end(state))
-        write_report(view, metrics, regions)
-        session.add_time("report", time.monotonic() - started)
-        metrics |= {"seconds_report": session.record.seconds["report"]}
-        write_metrics(self.run, metrics)
+        metrics: dict[str, Any] = {}
+        state = State.INCOMPLETE
+
+        def write() -> Written:
+            nonlocal metrics, state
+            started = time.monotonic()
+            regions = list_unscanned_regions(view, session.ledger)
+            metrics = gather_metrics(view, session.ledger, regions)
+            state = State.COMPLETE if metrics["complete"] else State.INCOMPLETE
+            ended = replace(view, record=session.record.end(state))
+            files = write_report(ended, metrics, regions)
+            spent = session.record.add_time("report", time.monotonic() - started).seconds
+            metrics |= {"seconds_report": spent["report"]}
+            return Written((*files, write_metrics(self.run, metrics)))
+
+        session.run_once("report", write, always=True)
         session.end(state)
         return ScanResult(self.run, metrics)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from pipeline.config import Resources
@@ -231,10 +232,21 @@ class Session:
     def _forget_damaged(self, stage: str) -> None:
         """Let units run again whose files are not what they wrote."""
         damaged = list_damaged(self.run, self.ledger, stage)
+        finished = self.ledger.finished(stage)
         for unit in damaged:
+            self._remove(finished[unit].files)
             self.ledger.forget_unit(stage, unit)
         if damaged:
             self.listen(DataDamaged(stage, tuple(damaged)))
+
+    def _remove(self, files: Iterable[str]) -> None:
+        """Remove files of the run: Zarr reads what is there, to put new rows into it."""
+        for name in files:
+            path = self.run.path / name
+            # A ledger of somebody else may name any file.
+            inside = path.is_relative_to(self.run.path) and ".." not in Path(name).parts
+            if inside and path.is_file():
+                path.unlink()
 
 
 @contextmanager

@@ -205,6 +205,18 @@ def test_a_damaged_record_or_report_is_written_again(
     assert (run / "report" / "hotspots.csv").read_bytes() == table
 
 
+def test_the_last_shard_is_written_anew_wherever_it_was_cut(scanned: Path, tmp_path: Path) -> None:
+    """It has fewer rows than there is room for: Zarr would read the rest from what is there."""
+    for share in (0.1, 0.5, 0.9):
+        run = tmp_path / f"{share}"
+        shutil.copytree(scanned, run)
+        shard = sorted(run.glob("patterns.zarr/raster/c/*/0/0/0"))[-1]
+        before = shard.read_bytes()
+        shard.write_bytes(before[: int(share * len(before))])
+        assert resume(run, Resources(workers=0), lambda event: None).complete
+        assert shard.read_bytes() == before
+
+
 def test_a_lost_ledger_is_noticed(scanned: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(scanned, run)

@@ -26,7 +26,7 @@ ROI_UM = (50.0, 50.0, 80.0, 80.0)
 SETTINGS: dict[str, dict[str, Any]] = {
     "tiles": {"size_um": 10.0},
     "scores": {"shard_patterns": 128},
-    "confirm": {"enabled": True, "batch_fields": 1},
+    "confirm": {"enabled": True, "batch_windows": 1},
     "report": {"top": 2, "contours": 2},
 }
 HERE = Resources(workers=0)

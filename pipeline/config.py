@@ -158,8 +158,8 @@ class ConfirmConfig(Settings):
     """Whether the mask is corrected first; as for the labels of the model by default."""
     confident: bool = True
     """Whether confident hotspots are simulated too, or only those for review."""
-    batch_fields: Annotated[int, Field(ge=1)] = 64
-    """Fields (squares of a few um) simulated by one task; never changes the answer."""
+    batch_windows: Annotated[int, Field(ge=1)] = 256
+    """Windows of clips simulated by one task; never changes the answer."""
 
 
 class ReportConfig(Settings):

@@ -248,10 +248,10 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             f"scores {clock_text(plan['seconds_scores'])}",
             *(
                 [
-                    f"simulate  {plan['clips_to_simulate']:,} clips in {plan['fields']:,} fields: "
+                    f"simulate  {plan['clips_to_simulate']:,} clips, {plan['windows']:,} distinct: "
                     f"{clock_text(plan['seconds_confirm'])}"
                 ]
-                if "fields" in plan
+                if "windows" in plan
                 else []
             ),
             f"memory    {plan['worker_mb']:,} MB each worker, plus the shared layout",

@@ -122,7 +122,7 @@ def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
         return config
     before = ScanSettings.of(record).config
     scores = {"shard_patterns": before.scores.shard_patterns}
-    confirming = {"batch_fields": before.confirm.batch_fields}
+    confirming = {"batch_windows": before.confirm.batch_windows}
     return config.model_copy(
         update={
             "tiles": before.tiles,

@@ -139,7 +139,7 @@ def draw_scattered(
     Geometry is read by blocks, so that nothing between distant clips is read.
     """
     pictures = np.empty((len(x_dbu), len(layers), clip_px, clip_px), np.uint8)
-    for members, box in _group_by_block(x_dbu, y_dbu, clip_px * pixel_dbu):
+    for members, box in group_by_block(x_dbu, y_dbu, clip_px * pixel_dbu):
         shapes = [query(packed, box) for packed in layers]
         pictures[members] = draw_clips(
             shapes, x_dbu[members], y_dbu[members], clip_px=clip_px, pixel_dbu=pixel_dbu
@@ -147,8 +147,14 @@ def draw_scattered(
     return pictures
 
 
-def _group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tuple[Int64s, Box]]:
-    """Yield the clips of each block that has any, and the box around their pictures."""
+def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tuple[Int64s, Box]]:
+    """Yield the clips of each block that has any, and the box around their pictures.
+
+    Parameters
+    ----------
+    clip_dbu
+        Side of a picture, or of any other window around a clip's centre.
+    """
     side = BLOCK_CLIPS * clip_dbu
     row, column = y_dbu // side, x_dbu // side
     order = np.lexsort((column, row))

@@ -71,7 +71,7 @@ def gather_metrics(
         "tiles_taken_over": int(totals["clips"].counts.get("taken_over", 0)),
         "patterns_taken_over": int(totals["scores"].counts.get("taken_over", 0)),
         "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
-        **_count_simulated(view, int(totals["confirm"].counts.get("fields", 0))),
+        **_count_simulated(view, int(totals["confirm"].counts.get("windows", 0))),
         "units_failed": failed,
         "regions_not_scanned": len(regions),
         "area_um2": area * um2,
@@ -84,7 +84,7 @@ def gather_metrics(
     }
 
 
-def _count_simulated(view: RunView, fields: int) -> dict[str, int]:
+def _count_simulated(view: RunView, windows: int) -> dict[str, int]:
     """Return the counts of the simulation of the hotspots; none if it was not asked for."""
     if view.simulated is None:
         return {}
@@ -94,7 +94,7 @@ def _count_simulated(view: RunView, fields: int) -> dict[str, int]:
         "hotspots_not_asked": len(view.hotspots) - len(view.to_simulate),
         "clips_simulated": view.simulated.clips_simulated,
         "clips_confirmed": view.simulated.clips_failing,
-        "fields_simulated": fields,
+        "windows_simulated": windows,
     }
 
 

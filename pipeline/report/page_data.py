@@ -94,9 +94,9 @@ def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
 def _draw_contours(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Sequence[Polygon]]:
     """Return what prints in the clips of the shown hotspots that fail in simulation, by id."""
     return {
-        spot.id: view.draw_print(defect, spot.core(view.job.clip_dbu)).contours
+        spot.id: view.draw_print(spot, (spot.x_dbu, spot.y_dbu)).contours
         for spot in shown
-        if (defect := view.worst(spot))
+        if view.worst(spot)
     }
 
 

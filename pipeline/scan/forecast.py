@@ -52,8 +52,8 @@ PACKED_SHARE = 0.06
 BLOCK_CLIPS = 24
 """Side, in cores, of the block of each sampled tile whose clips are scored for ``--confirm``."""
 
-TIMED_FIELDS = 6
-"""Fields that are simulated to time one."""
+TIMED_WINDOWS = 24
+"""Windows that are simulated to time one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +109,8 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         }
         simulated: dict[str, Any] = {}
         if config.confirm.enabled:
-            simulated, field_s = _forecast_confirm(sample, config, process, scorer)
-            seconds["seconds_confirm"] = field_s * simulated["fields"] / workers
+            simulated, window_s = _forecast_confirm(sample, config, process, scorer)
+            seconds["seconds_confirm"] = window_s * simulated["windows"] / workers
         packed_bytes = sum(layer.nbytes for layer in layout.packed)
     pixels = job.spec.layers * job.spec.clip_px**2
     disk = packed_bytes + sample.all_clips * 20 + sample.all_patterns * pixels * PACKED_SHARE
@@ -167,10 +167,9 @@ def _seconds_per_pattern(sample: _Sample, scorer: NetworkScorer) -> float:
 def _forecast_confirm(
     sample: _Sample, config: ScanConfig, process: Process, scorer: NetworkScorer
 ) -> tuple[dict[str, int], float]:
-    """Return how many clips and fields would be simulated, and the seconds that a field takes.
+    """Return how many clips and windows would be simulated, and the seconds that a window takes.
 
-    In the middle of each sampled tile every clip is scored, so that fields which several hotspots
-    share count once.
+    In the middle of each sampled tile every clip is scored.
     """
     job = sample.job
     inside = _in_blocks(sample)
@@ -186,19 +185,18 @@ def _forecast_confirm(
     hot = score >= config.scores.threshold
     share = len(x) / max(sample.all_clips, 1)
     if not hot.any():
-        return {"clips_to_simulate": 0, "fields": 0}, 0.0
+        return {"clips_to_simulate": 0, "windows": 0}, 0.0
     run = Run(job.run)
     confirm.write_clips_to_simulate(run, x[hot], y[hot], np.arange(int(hot.sum())))
     opc = config.confirm.opc or "none"
-    work = confirm.make_confirmation(run, job.core_dbu, process, opc, TIMED_FIELDS)
-    fields = confirm.count_fields(work)
+    work = confirm.make_confirmation(run, job.core_dbu, process, opc, TIMED_WINDOWS)
     confirm.confirm_batch(work.batches[-1], job=work)  # kernels are built here, not in the time
     spent_s, outcome = _timed(lambda: confirm.confirm_batch(0, job=work))
     counts = {
         "clips_to_simulate": round(int(hot.sum()) / share),
-        "fields": round(fields / share),
+        "windows": round(work.windows / share),
     }
-    return counts, spent_s / outcome.counts["fields"]
+    return counts, spent_s / outcome.counts["windows"]
 
 
 def _in_blocks(sample: _Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import shapely
-from shapely import Polygon
 
 from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import seal
@@ -36,8 +35,7 @@ from stages.lithography.correction.opc import compute_reach_nm, find_corrections
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.measure.prints import simulate_prints
 from stages.lithography.measure.slanted import list_slanted_edges
-from stages.lithography.optics.fields import compute_halo_nm
-from stages.lithography.optics.fields import compute_reach_nm as field_reach_nm
+from stages.lithography.optics.fields import compute_halo_nm, compute_slab_dbu
 from stages.lithography.process import Process
 from stages.text import escape_text
 from stages.tiles import Tile, cut_tiles
@@ -130,8 +128,7 @@ def read_defect_table(file: Path, process: Process) -> list[Defect]:
 
 def read_target(packed: PackedLayer, box: Box, dbu_nm: float, process: Process) -> Int64s:
     """Return a layer's shapes in a window as disjoint rectangles, slanted edges in fine steps."""
-    step = max(1, round(process.wavelength_nm / process.na / 70 / dbu_nm))
-    return merge(cut_into_rects(query(packed, box), step))
+    return merge(cut_into_rects(query(packed, box), compute_slab_dbu(process, dbu_nm)))
 
 
 def read_slanted(packed: PackedLayer, box: Box) -> Int64s:
@@ -159,31 +156,6 @@ def correct_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
     moved = find_corrections(target, window, layout.dbu_nm, job.process)
     write_array(job.run / (file := f"mask/{tile.name}.npy"), moved.astype(np.int32))
     return _make_outcome("mask", tile, len(moved), {"rectangles": len(moved)}, file, job, started)
-
-
-def correct_window(
-    packed: PackedLayer, window: Box, dbu_nm: float, process: Process
-) -> tuple[Int64s, Int64s]:
-    """Return the target of a window and its corrected mask, as signed rectangles."""
-    reach = int(compute_reach_nm(process) / dbu_nm) + 1
-    target = read_target(packed, window.grow(reach), dbu_nm, process)
-    moved = find_corrections(target, window, dbu_nm, process)
-    return target, np.concatenate([np.insert(target, 4, 1, axis=1), moved])
-
-
-def print_window(
-    packed: PackedLayer, window: Box, dbu_nm: float, process: Process, opc: str, corner: str
-) -> tuple[Int64s, Sequence[Polygon]]:
-    """Return the target of a small window, and its printed contours at a corner."""
-    side_nm = max(window.width, window.height) * dbu_nm
-    around = window.grow(int(field_reach_nm(process, side_nm) / dbu_nm) + 1)
-    corners = [each for each in process.corners if each.name == corner]
-    mask: Int64s
-    if opc == "model":
-        target, mask = correct_window(packed, around, dbu_nm, process)
-    else:
-        target = mask = read_target(packed, around, dbu_nm, process)
-    return target, simulate_prints(mask, window, dbu_nm, process, corners).by_corner[corner]
 
 
 def read_geometry(job: Simulation, window: Box) -> tuple[Int64s, Int64s | None]:

@@ -53,7 +53,7 @@ device = "cuda:1"
 enabled = true
 opc = "model"
 confident = false
-batch_fields = 7
+batch_windows = 7
 [report]
 top = 5
 contours = 9

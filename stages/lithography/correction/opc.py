@@ -105,11 +105,11 @@ def find_corrections(
     bars = place_scatter_bars(boundary, near, rules, opc, dbu_nm)
     mask = np.concatenate([np.insert(near, 4, 1, axis=1), np.insert(bars, 4, 1, axis=1)])
     field = make_lattice_field(lattice, process, dbu_nm)
-    moves = np.zeros(len(boundary), np.int64)
+    moves, margin = np.zeros(len(boundary), np.int64), int(_FROZEN * lattice.guard_dbu)
     places, together = lattice.list_places(window), 1 if device == "cpu" else _BATCH
     for first in range(0, len(places), together):
         batch = places[first : first + together]
-        views = [_make_view(mask, boundary, place, lattice) for place in batch]
+        views = [_make_view(mask, boundary, place, lattice, margin) for place in batch]
         views = [view for view in views if len(view.members)]
         for view, moved in zip(
             views, _move_fragments(views, field, lattice, dbu_nm, process, device), strict=True
@@ -120,6 +120,36 @@ def find_corrections(
     mine = (x >= window.x_min) & (x < window.x_max) & (y >= window.y_min) & (y < window.y_max)
     changes = boundary.select(chosen).make_rects(moves[chosen])
     return np.concatenate([changes, np.insert(bars[mine], 4, 1, axis=1)])
+
+
+def correct_field(
+    target: Int64s, lattice: Lattice, dbu_nm: float, process: Process, device: str = "cpu"
+) -> Int64s:
+    """Return the mask of one field whose target is known in the field alone.
+
+    Every fragment moves but those next to the border, where the image is wrong.
+
+    Parameters
+    ----------
+    target : (n, 4) int64
+        Disjoint rectangles, in dbu from the field's corner, cut to the field.
+    lattice
+        Side, guard and core of the field.
+
+    Returns
+    -------
+    (m, 5) int64
+        Signed rectangles, as of `correct`.
+    """
+    rules, opc = make_rules(process, dbu_nm), _require_opc(process)
+    boundary = cut_boundary(target, rules)
+    bars = place_scatter_bars(boundary, target, rules, opc, dbu_nm)
+    mask = np.insert(np.concatenate([target, bars]), 4, 1, axis=1)
+    field = make_lattice_field(lattice, process, dbu_nm)
+    margin = int(_FROZEN * make_lattice(process, dbu_nm).guard_dbu)
+    view = _make_view(mask, boundary, (0, 0), lattice, margin)
+    (moves,) = _move_fragments([view], field, lattice, dbu_nm, process, device)
+    return np.concatenate([mask, boundary.select(view.members).make_rects(moves)])
 
 
 def make_rules(process: Process, dbu_nm: float) -> Rules:
@@ -208,14 +238,15 @@ class _View:
         return errors
 
 
-def _make_view(mask: Int64s, boundary: Boundary, place: Place, lattice: Lattice) -> _View:
+def _make_view(
+    mask: Int64s, boundary: Boundary, place: Place, lattice: Lattice, margin: int
+) -> _View:
     x, y = place
     side = lattice.side_dbu
     members = np.flatnonzero(boundary.find_touching(Box(x, y, x + side, y + side)))
     seen = boundary.select(members)
     owned = seen.find_owned(lattice.locate_core(place))
     seen = seen.shift(-x, -y)
-    margin = int(_FROZEN * lattice.guard_dbu)
     x_at, y_at = seen.locate(seen.control)
     free = (np.minimum(x_at, y_at) >= margin) & (np.maximum(x_at, y_at) < side - margin)
     steps = np.array([_STEPS, _STEPS, _STEPS, _STEPS, 1])

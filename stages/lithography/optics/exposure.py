@@ -70,7 +70,7 @@ def expose(
         for focus, indices in by_focus.items():
             intensity = compute_image(spectrum, compute_kernels(process, focus, field), field)
             levels = np.array([level / process.corners[index].dose for index in indices])
-            coef = _fit_spline(diffuse(intensity, field, process))
+            coef = fit_spline(diffuse(intensity, field, process))
             exposures.append(Exposure(coef, tuple(indices), levels))
         return exposures
 
@@ -85,7 +85,7 @@ def _pad(masks: Sequence[Int64s], dbu_nm: float) -> torch.Tensor:
     return torch.from_numpy(every)
 
 
-def _fit_spline(intensity: torch.Tensor) -> Float32s:
+def fit_spline(intensity: torch.Tensor) -> Float32s:
     """Return the cubic B-spline coefficients of band-limited images, finer by `_FINER`.
 
     The spectrum is divided by that of the B-spline, so that the spline has the image's spectrum.

@@ -49,7 +49,7 @@ FIRST_STAGE = {
     "confirm.enabled": "confirm",
     "confirm.opc": "confirm",
     "confirm.confident": "hotspots",
-    "confirm.batch_fields": None,
+    "confirm.batch_windows": None,
     "report.top": "report",
     "report.contours": "report",
     "markers.layer": "report",
@@ -66,7 +66,7 @@ OTHER: dict[str, Any] = {
     "raster.pixel_nm": 1.0, "raster.clip_nm": 1.0, "raster.core_nm": 1.0, "scores.model": "m.pt",
     "scores.threshold": 0.5, "scores.shard_patterns": 7, "scores.prefilter": False,
     "scores.device": "cuda", "confirm.enabled": True, "confirm.opc": "model",
-    "confirm.confident": False, "confirm.batch_fields": 3, "report.top": 1, "report.contours": 1,
+    "confirm.confident": False, "confirm.batch_windows": 3, "report.top": 1, "report.contours": 1,
     "markers.layer": 9,
 }  # fmt: skip
 

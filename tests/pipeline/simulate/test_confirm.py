@@ -159,6 +159,9 @@ def test_equal_clips_are_simulated_once(tmp_path: Path) -> None:
     assert {first.severity, second.severity} == {turned.severity}
     assert len({found.verdicts[n].defects for n in range(3)}) == 1
     assert found.verdicts[5] == Verdict(0, None)
+    (_, near), (_, far) = (confirm.draw_print(job, found.failing[n], (0, 0)) for n in (0, 2))
+    mirrored = shapely.transform(near, lambda points: np.array([dx, dy]) - points[:, ::-1])
+    assert shapely.union_all(mirrored).equals(shapely.union_all(far))
 
 
 def test_the_report_draws_what_was_stored_and_simulates_nothing(

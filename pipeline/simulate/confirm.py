@@ -30,7 +30,7 @@ from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import compute_sha256
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import measure
-from pipeline.simulate.windows import find_windows
+from pipeline.simulate.windows import WINDOWS, find_windows
 from stages.contracts import Box, Clips, Defect, Float32s, Floats, Hotspot, Int64s, Verdict
 from stages.errors import IncompleteError
 from stages.geometry.window_query import query
@@ -49,7 +49,7 @@ from stages.lithography.optics.fields import Lattice
 from stages.lithography.process import Process
 
 HOT_CLIPS = "hot_clips.parquet"
-_HOT = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
+CLIPS = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
 _SAMPLES = pa.schema(
     [
         ("window", pa.int64()), ("kind", pa.int8()), ("x_dbu", pa.int64()), ("y_dbu", pa.int64()),
@@ -70,8 +70,15 @@ class Confirmation:
     process: Process
     opc: str
     batch_windows: int
-    windows: int
-    """How many different windows the clips have."""
+    clips: str = HOT_CLIPS
+    """The list of clips, relative to the run directory."""
+    folder: str = "confirm"
+    """Where the result of each batch goes, relative to the run directory."""
+
+    @property
+    def windows(self) -> int:
+        """How many different windows the clips have."""
+        return len(_read_hot(self).first)
 
     @property
     def batches(self) -> range:
@@ -107,35 +114,26 @@ def write_hot_clips(
     write_clips_to_simulate(run, x[kept], y[kept], owner[kept])
 
 
-def write_clips_to_simulate(run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s) -> None:
+def write_clips_to_simulate(
+    run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s, clips: str = HOT_CLIPS
+) -> None:
     """Write the clips to simulate, (n,), with the id of the owner of each."""
     order = np.lexsort((x_dbu, y_dbu))
-    table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=_HOT)
-    write_table(run.path / HOT_CLIPS, table)
+    table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=CLIPS)
+    write_table(run.path / clips, table)
 
 
 def make_confirmation(
     run: Run, core_dbu: int, process: Process, opc: str, batch_windows: int
 ) -> Confirmation:
     """Return the input of the batches for the clips that a run holds now."""
-    window = make_window(process, open_layout(run.path).dbu_nm, core_dbu, opc)
     digest = compute_sha256(run.path / HOT_CLIPS)
-    x, y, _ = _read_clips_to_simulate(run.path)
-    numbers, _ = find_windows(run.path, (x, y), window, process.symmetries)
-    count = int(numbers.max(initial=-1)) + 1
-    return Confirmation(run.path, digest, core_dbu, process, opc, batch_windows, count)
+    return Confirmation(run.path, digest, core_dbu, process, opc, batch_windows)
 
 
 def name_batch(batch: int) -> str:
     """Return the name of a batch's unit."""
     return f"{batch:05d}"
-
-
-def _read_clips_to_simulate(run: Path) -> tuple[Int64s, Int64s, Int64s]:
-    """Return x, y and owner of the clips to simulate."""
-    table = read_table(run / HOT_CLIPS, _HOT)
-    x, y, owner = (table[name].to_numpy() for name in _HOT.names)
-    return x, y, owner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,8 +161,10 @@ class _Hot:
 @lru_cache(maxsize=2)
 def _read_hot(job: Confirmation) -> _Hot:
     lattice = make_window(job.process, open_layout(job.run).dbu_nm, job.core_dbu, job.opc)
-    x, y, owner = _read_clips_to_simulate(job.run)
-    window, symmetry = find_windows(job.run, (x, y), lattice, job.process.symmetries)
+    table, path = read_table(job.run / job.clips, CLIPS), (job.run / job.clips).with_name(WINDOWS)
+    x, y, owner = (table[name].to_numpy() for name in CLIPS.names)
+    layer = open_layout(job.run).packed[0]
+    window, symmetry = find_windows(path, layer, (x, y), lattice, job.process.symmetries)
     first = np.unique(window, return_index=True)[1]
     return _Hot(x, y, owner, window, symmetry, first, lattice)
 
@@ -193,7 +193,7 @@ def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
         if found.image is not None:
             rows.append(np.insert(found.samples, 0, window, axis=1))
             images.append(found.image)
-    names = (f"confirm/{name_batch(batch)}.parquet", f"confirm/{name_batch(batch)}.npy")
+    names = (f"{job.folder}/{name_batch(batch)}.parquet", f"{job.folder}/{name_batch(batch)}.npy")
     samples = np.concatenate(rows)
     columns = [column.astype(field.type.to_pandas_dtype())
                for column, field in zip(samples.T, _SAMPLES, strict=True)]  # fmt: skip
@@ -268,7 +268,7 @@ def _read_samples(job: Confirmation, batches: Sequence[int]) -> Floats:
     parts = [np.empty((0, 6))]
     side_dbu = _read_hot(job).lattice.side_dbu
     for batch in batches:
-        file = job.run / "confirm" / f"{name_batch(batch)}.parquet"
+        file = job.run / job.folder / f"{name_batch(batch)}.parquet"
         table = read_table(file, _SAMPLES)
         rows = np.column_stack([table[name].to_numpy() for name in _SAMPLES.names])
         first = batch * job.batch_windows
@@ -311,7 +311,7 @@ def _place_samples(hot: _Hot, samples: Floats) -> tuple[Floats, Int64s]:
 @lru_cache(maxsize=64)
 def _read_images(job: Confirmation, batch: int) -> dict[int, tuple[Float32s, int]]:
     """Return the image of each window of a batch that fails, and the corner where it is worst."""
-    samples, file = _read_samples(job, [batch]), job.run / "confirm" / f"{name_batch(batch)}.npy"
+    samples, file = _read_samples(job, [batch]), job.run / job.folder / f"{name_batch(batch)}.npy"
     numbers, start = np.unique(samples[:, 0], return_index=True)
     with explain_damage(file):
         images = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from pipeline.engine.run_directory import write_table
 from pipeline.engine.stored import read_table
-from pipeline.passes.units import group_by_block, open_layout
+from pipeline.passes.units import group_by_block
 from stages.contracts import Box, Int64s, PackedLayer
 from stages.errors import IncompleteError
 from stages.geometry.signature import sign_windows
@@ -32,14 +32,18 @@ _SCHEMA = pa.schema([("window", pa.int64()), ("symmetry", pa.int8())])
 
 
 def find_windows(
-    run: Path, clips: tuple[Int64s, Int64s], lattice: Lattice, symmetries: int
+    path: Path,
+    layer: PackedLayer,
+    clips: tuple[Int64s, Int64s],
+    lattice: Lattice,
+    symmetries: int,
 ) -> tuple[Int64s, Int64s]:
     """Return the number of the window of each clip, by first place, and how it is turned.
 
-    They are kept in the run, so that workers read them.
-
     Parameters
     ----------
+    path
+        Where they are kept, so that workers read them.
     clips
         x and y of their centres, (n,).
     lattice
@@ -51,7 +55,7 @@ def find_windows(
     made_of = hashlib.sha256(json.dumps(about).encode())
     for centres in clips:
         made_of.update(np.ascontiguousarray(centres).tobytes())
-    path, digest = run / WINDOWS, made_of.hexdigest().encode()
+    digest = made_of.hexdigest().encode()
     try:
         table = read_table(path, _SCHEMA)
     except IncompleteError:
@@ -62,7 +66,7 @@ def find_windows(
     sound = sound and bool(((symmetry >= 0) & (symmetry < symmetries)).all())
     if sound and (table.schema.metadata or {}).get(b"made_of") == digest:
         return window, symmetry
-    keys, symmetry = _sign_clips(open_layout(run).packed[0], *clips, lattice, symmetries)
+    keys, symmetry = _sign_clips(layer, *clips, lattice, symmetries)
     window = find_distinct(keys, *clips).pattern
     table = pa.table([window, symmetry.astype(np.int8)], schema=_SCHEMA)
     with suppress(OSError):  # a run that can only be read has no use for it

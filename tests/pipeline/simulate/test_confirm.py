@@ -127,26 +127,29 @@ def test_what_surely_fails_in_the_whole_region_fails_alone_and_so_for_what_print
     assert {place for place in passing if fails[place]} == set()
 
 
+def pack(folder: Path, shapes: list[Polygon], clips: list[tuple[int, int]]) -> Any:
+    """Pack shapes into a run, and return the simulation of clips there."""
+    drawing = Drawing(Layer(68, 20), shapes)
+    write_library(folder / "drawn.gds", build_drawing("top", 1.0, [drawing]))
+    ingest.pack_into(folder / "drawn.gds", folder / "layout", [Layer(68, 20)], None)
+    (folder / "confirm").mkdir()
+    x, y = np.array(clips).T
+    confirm.write_clips_to_simulate(Run(folder), x, y, np.arange(len(clips)))
+    return confirm.make_confirmation(Run(folder), 1280, KRF, "none", 10)
+
+
 def test_equal_clips_are_simulated_once(tmp_path: Path) -> None:
     scene = [
-        (-9000, -70, -40, 70),
-        (-40, -35, 40, 35),
-        (40, -70, 9000, 70),
-        (300, -9000, 420, -300),
-    ]
+        (-9000, -70, -40, 70), (-40, -54, 40, 54), (40, -70, 9000, 70), (300, -9000, 520, -300),
+    ]  # fmt: skip
     places = [(0, 0), (40_123, 77), (81_000, 40_000)]
     rects = [(x + dx, y + dy, p + dx, q + dy) for x, y, p, q in scene for dx, dy in places[:2]]
     dx, dy = places[2]
     rects += [(dx - q, dy - p, dx - y, dy - x) for x, y, p, q in scene]  # a quarter and a mirror
     tip = np.array([(0, -500), (200, -500), (0, -400)])
     slanted = [Polygon(tip + np.array([at, 90_000])) for at in (0, 50_000)]
-    shapes = [Drawing(Layer(68, 20), [box(*rect) for rect in rects] + slanted)]
-    write_library(tmp_path / "copies.gds", build_drawing("top", 1.0, shapes))
-    ingest.pack_into(tmp_path / "copies.gds", tmp_path / "layout", [Layer(68, 20)], None)
-    (tmp_path / "confirm").mkdir()
-    x, y = np.array([*places, (0, 89_000), (50_000, 89_000), (25_000, 89_000)]).T
-    confirm.write_clips_to_simulate(Run(tmp_path), x, y, np.arange(6))
-    job = confirm.make_confirmation(Run(tmp_path), 1280, KRF, "none", 10)
+    clips = [*places, (0, 89_000), (50_000, 89_000), (25_000, 89_000)]
+    job = pack(tmp_path, [box(*rect) for rect in rects] + slanted, clips)
     assert job.windows == 3  # the neck, the tip, and nothing
     assert confirm.confirm_batch(0, job=job).counts["windows"] == 3
     found = confirm.read_confirmed(job, ["00000"])
@@ -157,8 +160,21 @@ def test_equal_clips_are_simulated_once(tmp_path: Path) -> None:
     assert turned is not None
     assert (second.x_dbu - first.x_dbu, second.y_dbu - first.y_dbu) == places[1]
     assert {first.severity, second.severity} == {turned.severity}
+    assert 0 < first.severity < 1  # no other place is as bad
+    off = (dx - turned.x_dbu - first.y_dbu, dy - turned.y_dbu - first.x_dbu)
+    assert max(map(abs, off)) <= 1
     assert len({found.verdicts[n].defects for n in range(3)}) == 1
     assert found.verdicts[5] == Verdict(0, None)
+    (_, near), (_, far) = (confirm.draw_print(job, found.failing[n], (0, 0)) for n in (0, 2))
+    mirrored = shapely.transform(near, lambda points: np.array([dx, dy]) - points[:, ::-1])
+    assert shapely.union_all(mirrored).equals(shapely.union_all(far))
+
+
+def test_a_place_on_the_border_of_two_cores_belongs_to_one(tmp_path: Path) -> None:
+    neck = [box(570, -9000, 710, -40), box(605, -40, 675, 40), box(570, 40, 710, 9000)]
+    job = pack(tmp_path, neck, [(0, 0), (1280, 0)])
+    confirm.confirm_batch(0, job=job)
+    assert confirm.read_clip_verdicts(job, ["00000"]) == {(0, 0): False, (1280, 0): True}
 
 
 def test_the_report_draws_what_was_stored_and_simulates_nothing(

@@ -161,7 +161,8 @@ def fill(runs: SmallRuns, command: Command, disk: Disk, pages: int) -> Result:
         if code == 0:
             break
         result.stops += 1
-        result.messages.add(said.strip().splitlines()[-1].replace(str(disk.folder), ""))
+        text = said.strip() or f"exit code {code}"
+        result.messages.add(text.splitlines()[-1].replace(str(disk.folder), ""))
         if "Traceback" in said or "fault of hotscan" in said:
             result.wrong.append(f"traceback at {kib} KiB: {said[-1500:]}")
         kib += step

@@ -52,6 +52,10 @@ class Confirmation:
     process: Process
     opc: str
     batch_fields: int
+    clips: str = HOT_CLIPS
+    """The list of clips, relative to the run directory."""
+    folder: str = "confirm"
+    """Where the defects of each batch go, relative to the run directory."""
 
     @property
     def batches(self) -> range:
@@ -85,11 +89,13 @@ def write_hot_clips(
     write_clips_to_simulate(run, x[kept], y[kept], owner[kept])
 
 
-def write_clips_to_simulate(run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s) -> None:
+def write_clips_to_simulate(
+    run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s, clips: str = HOT_CLIPS
+) -> None:
     """Write the clips to simulate, (n,), with the id of the owner of each."""
     order = np.lexsort((x_dbu, y_dbu))
     table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=_SCHEMA)
-    write_table(run.path / HOT_CLIPS, table)
+    write_table(run.path / clips, table)
 
 
 def make_confirmation(
@@ -125,7 +131,7 @@ class _Hot:
 
 @lru_cache(maxsize=2)
 def _read_hot(job: Confirmation) -> _Hot:
-    table = read_table(job.run / HOT_CLIPS, _SCHEMA)
+    table = read_table(job.run / job.clips, _SCHEMA)
     x, y, owner = (table[name].to_numpy() for name in _SCHEMA.names)
     side, half = _make_lattice(job).core_dbu, job.core_dbu // 2
     low_x, high_x = (x - half) // side, (x + half - 1) // side
@@ -162,7 +168,7 @@ def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
         slanted = read_slanted(layout.packed[0], around)
         defects += find_defects(target, core, layout.dbu_nm, job.process, mask, slanted=slanted)
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
-    file = f"confirm/{name_batch(batch)}.parquet"
+    file = f"{job.folder}/{name_batch(batch)}.parquet"
     write_table(job.run / file, table)
     return UnitOutcome(
         "confirm", name_batch(batch), Status.DONE if defects else Status.EMPTY,
@@ -190,7 +196,7 @@ def read_confirmed(job: Confirmation, finished: Container[str]) -> Confirmed:
     # Names come from the batches: those in a ledger could lead anywhere.
     for batch in [batch for batch in job.batches if name_batch(batch) in finished]:
         by_field |= {field: [] for field in _list_fields(job, batch)}
-        file = job.run / "confirm" / f"{name_batch(batch)}.parquet"
+        file = job.run / job.folder / f"{name_batch(batch)}.parquet"
         for defect in read_defect_table(file, job.process):
             place = defect.y_dbu // side, defect.x_dbu // side
             if place not in by_field:

@@ -107,7 +107,7 @@ class Audit:
         if not len(timed):
             return 0
         spent_s = simulate.time_clip(self._make_work(), timed.x_dbu, timed.y_dbu)
-        return int(float(size[:-1]) / spent_s)
+        return min(int(float(size[:-1]) / spent_s), clips)
 
     def _make_work(self) -> simulate.AuditJob:
         asked = self.config.confirm

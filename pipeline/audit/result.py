@@ -26,7 +26,7 @@ from stages.contracts import Verdict
 RESULT = "audit/clips.parquet"
 """The table, relative to the run directory."""
 
-_SCHEMA = pa.schema([
+SCHEMA = pa.schema([
     ("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("score", pa.float32()),
     ("stratum", pa.string()), ("probability", pa.float64()), ("hotspot", pa.bool_()),
     ("found", pa.bool_()), ("defect", pa.string()), ("severity", pa.float64()),
@@ -86,7 +86,7 @@ def write_result(
         (drawn / np.maximum(draw.sizes, 1))[draw.stratum], fails, found & fails,
         [each and each.kind for each in worst], [each and each.severity for each in worst],
     ]  # fmt: skip
-    schema = _SCHEMA.with_metadata({"audit": json.dumps(about)})
+    schema = SCHEMA.with_metadata({"audit": json.dumps(about)})
     write_table(run / RESULT, pa.table(columns, schema=schema))
 
 

@@ -284,6 +284,11 @@ def plan_text(plan: Mapping[str, Any]) -> str:
                 if "fields" in plan
                 else []
             ),
+            *(
+                [f"audit     {plan['clips_to_audit']:,} clips: {clock_text(plan['seconds_audit'])}"]
+                if "clips_to_audit" in plan
+                else []
+            ),
             f"memory    {plan['worker_mb']:,} MB each worker, plus the shared layout",
             f"disk      {plan['disk_mb']:,.1f} MB",
         )

@@ -24,7 +24,6 @@ from pipeline.engine.run_record import (
     LayoutFile,
     RunRecord,
     State,
-    differences,
     read_readable_record,
     read_record,
 )
@@ -49,7 +48,7 @@ from pipeline.passes.job import (
 )
 from pipeline.passes.model_file import USER_MODULE, ModelFile, find_model, store_model
 from pipeline.passes.reuse import open_reusable
-from pipeline.passes.scan_settings import ScanSettings, collect_inputs
+from pipeline.passes.scan_settings import ScanSettings, collect_inputs, require_same_inputs
 from pipeline.passes.shard import Shard
 from pipeline.passes.units import clip_tile, score_shard
 from pipeline.report import run_view
@@ -61,7 +60,6 @@ from pipeline.simulate.confirm import Confirmed
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector.user_model import ScanModel, UserModel
-from stages.errors import RunMismatchError
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
@@ -189,25 +187,6 @@ def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listen
         since=tuple(parts),
     )  # fmt: skip
     return scan(request, resources, listen)
-
-
-def require_same_inputs(path: Path, first: RunRecord, other_path: Path, other: RunRecord) -> None:
-    """Refuse to merge shards of different scans.
-
-    Raises
-    ------
-    RunMismatchError
-        When layout, model or a setting differs; the text names each.
-    """
-    then, now = (
-        {name: value for stage in collect_inputs(record).values() for name, value in stage.items()}
-        for record in (first, other)
-    )
-    if differ := list(differences(then, now)):
-        raise RunMismatchError(
-            f"{path} and {other_path} are no shards of one scan: {'; '.join(differ)}; scan each "
-            "shard with the same settings"
-        )
 
 
 def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:

@@ -211,4 +211,4 @@ def _divide(found: _Law, known: int, missed: _Law, share: float) -> float:
         least = np.ceil(hits * (1 - recall) / recall / missed.step)
         below = at_least[np.minimum(least, len(missed.share)).astype(np.int64)]
         low, high = (recall, high) if found.share @ below < share else (low, recall)
-    return high
+    return round(high, 8)

@@ -212,7 +212,7 @@ def _fit(sizes: Int64s, weight: Floats, clips: int) -> Int64s:
         scale = (low + high) / 2
         drawn = np.clip(scale * sizes * weight, np.minimum(sizes, 1), sizes).astype(np.int64)
         low, high = (scale, high) if drawn.sum() < clips else (low, scale)
-    return drawn
+    return np.asarray(drawn)
 
 
 def _average_width(sizes: Int64s, hot: Int64s, known: int, drawn: tuple[int, ...]) -> float:

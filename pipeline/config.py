@@ -226,17 +226,20 @@ class Resources(Settings):
 STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "layout": ("layout.cell", "layout.layers", "layout.exclude", "layout.strict"),
     "clips": ("layout.roi_um", "clips", "raster"),
+    "audit": (),
     "patterns": (),
     "scores": ("scores.prefilter",),
     "frame": (),
-    "audit": ("confirm.opc",),
     "hotspots": ("scores.threshold", "confirm.confident"),
-    "confirm": ("confirm.enabled",),
+    "confirm": ("confirm.enabled", "confirm.opc"),
     "draw": ("audit.size", "audit.seed"),
     "estimate": (),
     "report": ("report", "markers"),
 }
-"""Per stage, in order, the tables and keys that change its answer and were not named before."""
+"""Per stage, in order, the tables and keys that change its answer and were not named before.
+
+What an audit simulates stands by place and OPC, whatever else it is drawn for.
+"""
 
 
 def load_config(

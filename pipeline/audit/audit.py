@@ -57,7 +57,7 @@ class Audit:
         self._draw()
         work = self._make_work()
         drawn = read_draw(self.job.run)
-        simulate.add_round(self.job.run, drawn.x_dbu, drawn.y_dbu)
+        simulate.add_round(work, drawn.x_dbu, drawn.y_dbu)
         batches = simulate.list_batches(work)
         task = partial(simulate.simulate_batch, job=work)
         self.session.run_units("audit", "batches", batches, task, simulate.name_unit)

@@ -4,8 +4,9 @@ in       the clips that were drawn, the packed layout, the process
 out      the verdict on each clip
 promise  a clip is simulated once, as a flagged one is when it is confirmed; a stopped audit resumes
 
-A round is a folder ``RUN/audit/simulated/NAME`` that holds a list of clips, named by the digest of
-the clips, and the defects of every batch of it.
+A round is a folder of ``RUN/audit/simulated`` that holds a list of clips and the defects of every
+batch of it. Its name is made of all that its verdicts depend on in a run: the OPC, and a digest of
+the clips.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ TIMED_CLIPS = 8
 """Clips that are simulated to time one."""
 
 _ROUNDS = "audit/simulated"
-_TIMED = "timed"
 _ALL = 1 << 30
 
 Place = tuple[int, int]
@@ -68,21 +68,20 @@ def name_unit(unit: Batch) -> str:
     return unit.name
 
 
-def add_round(run: Path, x_dbu: Int64s, y_dbu: Int64s) -> None:
+def add_round(job: AuditJob, x_dbu: Int64s, y_dbu: Int64s) -> None:
     """Start a round for the clips that no round holds yet."""
-    held = {place for each in list_rounds(run) for place in _read_places(run, each)}
-    places = set(zip(x_dbu.tolist(), y_dbu.tolist(), strict=True)) - held
-    if places:
-        rest = sorted(places)
-        _write_round(run, _digest(rest), rest)
+    held = {place for name in list_rounds(job) for place in _read_places(job.run, name)}
+    rest = sorted(set(zip(x_dbu.tolist(), y_dbu.tolist(), strict=True)) - held)
+    if rest:
+        _write_round(job.run, _name_round(job.opc, rest), rest)
 
 
-def list_rounds(run: Path) -> list[str]:
+def list_rounds(job: AuditJob) -> list[str]:
     """Return the names of the rounds of a run; one whose list is damaged is removed."""
     found = []
-    for folder in sorted((run / _ROUNDS).glob("*")):
+    for folder in sorted((job.run / _ROUNDS).glob(f"{job.opc}-*")):
         try:
-            intact = _digest(_read_places(run, folder.name)) == folder.name
+            intact = _name_round(job.opc, _read_places(job.run, folder.name)) == folder.name
         except (OSError, pa.ArrowInvalid):
             intact = False
         if intact:
@@ -92,8 +91,9 @@ def list_rounds(run: Path) -> list[str]:
     return found
 
 
-def _digest(places: Sequence[Place]) -> str:
-    return hashlib.blake2b(repr(sorted(places)).encode(), digest_size=8).hexdigest()
+def _name_round(opc: str, places: Sequence[Place]) -> str:
+    digest = hashlib.blake2b(repr(sorted(places)).encode(), digest_size=8)
+    return f"{opc}-{digest.hexdigest()}"
 
 
 def _name_list(name: str) -> str:
@@ -125,7 +125,7 @@ def list_batches(job: AuditJob) -> list[Batch]:
     """Return the units of all rounds."""
     return [
         Batch(name, number)
-        for name in list_rounds(job.run)
+        for name in list_rounds(job)
         for number in _make_confirmation(job, name).batches
     ]
 
@@ -144,7 +144,7 @@ def read_verdicts(job: AuditJob, ledger: Ledger) -> dict[Place, Verdict]:
     """Return the verdict on each clip of the rounds, by its place."""
     finished = ledger.finished("audit")
     verdicts: dict[Place, Verdict] = {}
-    for name in list_rounds(job.run):
+    for name in list_rounds(job):
         work = _make_confirmation(job, name)
         done = [batch for batch in work.batches if Batch(name, batch).name in finished]
         said = confirm.read_confirmed(work, [confirm.name_batch(batch) for batch in done]).verdicts
@@ -156,12 +156,13 @@ def read_verdicts(job: AuditJob, ledger: Ledger) -> dict[Place, Verdict]:
 def time_clip(job: AuditJob, x_dbu: Int64s, y_dbu: Int64s) -> float:
     """Return the seconds that simulating one clip takes, measured on the given ones."""
     places = sorted(zip(x_dbu.tolist(), y_dbu.tolist(), strict=True))
-    _write_round(job.run, _TIMED, places)
+    name = f"{job.opc}-timed"
+    _write_round(job.run, name, places)
     try:
-        work = _make_confirmation(replace(job, batch_fields=_ALL), _TIMED)
+        work = _make_confirmation(replace(job, batch_fields=_ALL), name)
         confirm.confirm_batch(0, job=work)  # kernels are built here, not in the time
         started = time.perf_counter()
         confirm.confirm_batch(0, job=work)
         return (time.perf_counter() - started) / len(places)
     finally:
-        shutil.rmtree(job.run / _ROUNDS / _TIMED)
+        shutil.rmtree(job.run / _ROUNDS / name)

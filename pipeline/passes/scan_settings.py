@@ -98,26 +98,6 @@ def require_same_inputs(path: Path, first: RunRecord, other_path: Path, other: R
         )
 
 
-def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
-    """Return a config with the sizes of the run that is there, if any.
-
-    They never change the answer, but the units of the run are named by them.
-    """
-    record = read_readable_record(run)
-    if record is None or record.task != "scan":
-        return config
-    before = ScanSettings.of(record).config
-    scores = {"shard_patterns": before.scores.shard_patterns}
-    confirming = {"batch_fields": before.confirm.batch_fields}
-    return config.model_copy(
-        update={
-            "tiles": before.tiles,
-            "scores": config.scores.model_copy(update=scores),
-            "confirm": config.confirm.model_copy(update=confirming),
-        }
-    )
-
-
 def select_settings(
     tables: Mapping[str, Mapping[str, Any]], names: tuple[str, ...]
 ) -> dict[str, Any]:

@@ -61,6 +61,14 @@ def test_every_stratum_gets_some_and_more_clips_never_fewer(
     assert (after >= drawn).all()
 
 
+def test_the_doubtful_are_drawn_more_often() -> None:
+    sizes = [100_000 if number in (0, 4) else 0 for number in range(len(STRATA))]
+    drawn = allocate(sizes, 1000)
+    share = [each.expected for each in STRATA]
+    deviations = np.sqrt([p * (1 - p) for p in share])
+    assert drawn[4] / drawn[0] == pytest.approx(deviations[4] / deviations[0], rel=0.02)
+
+
 def frame(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places on a lattice, and strata in turn."""
     place = np.arange(n)

@@ -87,7 +87,7 @@ class Audit:
         threshold = self.config.scores.threshold
         assert threshold is not None  # the resolved config holds the model's own
         return draw_clips(
-            self.job.run, self.session.ledger, threshold, count, self.config.audit.seed, known
+            self.job, self.session.ledger, threshold, count, self.config.audit.seed, known
         )
 
     def _count_known(self) -> int | None:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.audit.frame import read_frame
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import write_table
+from pipeline.engine.stored import explain_damage, read_table
 from pipeline.passes.arrays import PART_CLIPS
+from pipeline.passes.job import Job
 from stages.audit.draw import STRATA, allocate, choose_first, place_in_strata, rank_clips
 from stages.contracts import Float32s, Int64s
 
@@ -54,14 +55,14 @@ Columns = tuple[Int64s, Int64s, Float32s, Int64s]
 
 
 def draw_clips(
-    run: Path,
+    job: Job,
     ledger: Ledger,
     threshold: float,
     count: Callable[[int], int],
     seed: int,
     known: int | None,
 ) -> Draw:
-    """Draw clips from the frame of a run.
+    """Draw clips from the frame of a scan.
 
     Parameters
     ----------
@@ -71,12 +72,12 @@ def draw_clips(
         Hotspots among the flagged clips, where all of these are known; then none is drawn.
     """
     sizes = np.zeros(len(STRATA), np.int64)
-    for *_, stratum in _read_placed(run, ledger, threshold):
+    for *_, stratum in _read_placed(job, ledger, threshold):
         sizes += np.bincount(stratum, minlength=len(sizes))
     open_to = np.array([known is None or not each.flagged for each in STRATA])
     drawn = allocate(np.where(open_to, sizes, 0).tolist(), count(int(sizes.sum())))
     kept: list[Columns] = []
-    for part in _read_placed(run, ledger, threshold):
+    for part in _read_placed(job, ledger, threshold):
         kept.append(part)
         if sum(len(x) for x, *_ in kept) > PART_CLIPS + int(drawn.sum()):
             kept = [_keep_first(kept, drawn, seed)]
@@ -85,8 +86,8 @@ def draw_clips(
     return Draw(x[order], y[order], score[order], stratum[order], sizes, known)
 
 
-def _read_placed(run: Path, ledger: Ledger, threshold: float) -> Iterator[Columns]:
-    for x, y, score in read_frame(run, ledger):
+def _read_placed(job: Job, ledger: Ledger, threshold: float) -> Iterator[Columns]:
+    for x, y, score in read_frame(job, ledger):
         yield x, y, score, place_in_strata(score, score >= threshold, threshold)
 
 
@@ -131,8 +132,18 @@ def write_draw(run: Path, draw: Draw) -> None:
 
 
 def read_draw(run: Path) -> Draw:
-    """Return the draw of a run."""
-    table = pq.read_table(run / DRAW)
-    about = json.loads(table.schema.metadata[b"audit"])
-    x, y, score, stratum = (table[name].to_numpy() for name in _SCHEMA.names)
-    return Draw(x, y, score, stratum, np.array(about["sizes"], np.int64), about["known"])
+    """Return the draw of a run.
+
+    Raises
+    ------
+    IncompleteError
+        When it is missing or damaged.
+    """
+    with explain_damage(run / DRAW):
+        table = read_table(run / DRAW, _SCHEMA)
+        about = json.loads(table.schema.metadata[b"audit"])
+        x, y, score, stratum = (table[name].to_numpy() for name in _SCHEMA.names)
+        sizes = np.array(about["sizes"], np.int64)
+        if (np.bincount(stratum, minlength=len(STRATA)) > sizes).any():
+            raise ValueError("more clips are drawn of a stratum than it has")
+        return Draw(x, y, score, stratum, sizes, about["known"])

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run, write_table
+from pipeline.engine.stored import read_table
 from pipeline.passes.arrays import read_clips, read_patterns
 from pipeline.passes.job import Job
 from pipeline.passes.units import open_layout
@@ -76,11 +76,12 @@ def _name_file(tile: str) -> str:
     return f"audit/frame/{tile}.parquet"
 
 
-def read_frame(run: Path, ledger: Ledger) -> Iterator[tuple[Int64s, Int64s, Float32s]]:
+def read_frame(job: Job, ledger: Ledger) -> Iterator[tuple[Int64s, Int64s, Float32s]]:
     """Yield x, y and score of the clips of each tile of the frame."""
-    for name, unit in ledger.finished("frame").items():
-        if unit.status == Status.DONE:
-            table = pq.read_table(run / _name_file(name))
+    finished = ledger.finished("frame")
+    for name in (tile.name for tile in job.tiles):
+        if name in finished and finished[name].status == Status.DONE:
+            table = read_table(job.run / _name_file(name), _SCHEMA)
             x, y, score = (table[column].to_numpy() for column in _SCHEMA.names)
             yield x, y, score
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.audit.draw import Draw
 from pipeline.engine.run_directory import write_table
+from pipeline.engine.stored import explain_damage
 from stages.audit.draw import STRATA
 from stages.audit.estimate import Estimate, Sampled, estimate_recall
 from stages.contracts import Verdict
@@ -91,8 +92,15 @@ def write_result(
 
 
 def read_result(run: Path) -> Audited:
-    """Return the result of the audit of a run."""
-    about = json.loads(pq.read_schema(run / RESULT).metadata[b"audit"])
-    strata = [Sampled(**values) for values in about["strata"]]
-    estimate = estimate_recall(strata, about["known"])
-    return Audited(estimate, sum(each.drawn for each in strata), about["frame"])
+    """Return the result of the audit of a run.
+
+    Raises
+    ------
+    IncompleteError
+        When it is missing or damaged.
+    """
+    with explain_damage(run / RESULT):
+        about = json.loads(pq.read_schema(run / RESULT).metadata[b"audit"])
+        strata = [Sampled(**values) for values in about["strata"]]
+        estimate = estimate_recall(strata, about["known"])
+        return Audited(estimate, sum(each.drawn for each in strata), about["frame"])

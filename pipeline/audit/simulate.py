@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Ledger, UnitOutcome
 from pipeline.engine.run_directory import Run
+from pipeline.engine.stored import read_table
 from pipeline.simulate import confirm
 from stages.contracts import Int64s, Verdict
+from stages.errors import IncompleteError
 from stages.lithography.process import Process
 
 TIMED_CLIPS = 8
@@ -82,7 +82,7 @@ def list_rounds(job: AuditJob) -> list[str]:
     for folder in sorted((job.run / _ROUNDS).glob(f"{job.opc}-*")):
         try:
             intact = _name_round(job.opc, _read_places(job.run, folder.name)) == folder.name
-        except (OSError, pa.ArrowInvalid):
+        except IncompleteError:
             intact = False
         if intact:
             found.append(folder.name)
@@ -109,7 +109,7 @@ def _write_round(run: Path, name: str, places: Sequence[Place]) -> None:
 
 def _read_places(run: Path, name: str) -> list[Place]:
     """Return the clips of a round, by their number in it."""
-    table = pq.read_table(run / _name_list(name))
+    table = read_table(run / _name_list(name), confirm.CLIPS)
     rows = sorted(zip(*(table[c].to_pylist() for c in ("hotspot", "x_dbu", "y_dbu")), strict=True))
     return [(x, y) for _, x, y in rows]
 

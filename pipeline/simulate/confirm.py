@@ -37,7 +37,7 @@ from stages.lithography.optics.fields import Lattice, make_lattice
 from stages.lithography.process import Process
 
 HOT_CLIPS = "hot_clips.parquet"
-_SCHEMA = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
+CLIPS = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def write_clips_to_simulate(
 ) -> None:
     """Write the clips to simulate, (n,), with the id of the owner of each."""
     order = np.lexsort((x_dbu, y_dbu))
-    table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=_SCHEMA)
+    table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=CLIPS)
     write_table(run.path / clips, table)
 
 
@@ -131,8 +131,8 @@ class _Hot:
 
 @lru_cache(maxsize=2)
 def _read_hot(job: Confirmation) -> _Hot:
-    table = read_table(job.run / job.clips, _SCHEMA)
-    x, y, owner = (table[name].to_numpy() for name in _SCHEMA.names)
+    table = read_table(job.run / job.clips, CLIPS)
+    x, y, owner = (table[name].to_numpy() for name in CLIPS.names)
     side, half = _make_lattice(job).core_dbu, job.core_dbu // 2
     low_x, high_x = (x - half) // side, (x + half - 1) // side
     low_y, high_y = (y - half) // side, (y + half - 1) // side

@@ -156,6 +156,7 @@ def result_text(
         f"{'complete' if metrics['complete'] else 'INCOMPLETE'}: "
         f"{counted(metrics['hotspots'], 'hotspot')} ({metrics['hotspots_unique']:,} distinct) in "
         f"{counted(metrics['clips'], 'clip')} ({metrics['patterns']:,} distinct)",
+        f"recall     {recall_text(metrics)}",
         f"scanned    {metrics['area_covered_um2']:,.0f} um2, "
         f"{_share(metrics['coverage_fraction'])} of the requested area, in {clock_text(spent)}",
     ]
@@ -167,7 +168,6 @@ def result_text(
         if metrics["hotspots_not_asked"]:
             line += f"; {metrics['hotspots_not_asked']:,} more were left to the confident model"
         lines.append(line)
-    lines.append(f"recall     {recall_text(metrics)}")
     if metrics["warnings"]:
         lines.append(f"warnings   {metrics['warnings']}; the report lists them")
     lines += [

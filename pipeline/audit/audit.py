@@ -8,6 +8,7 @@ promise  run, resumed or repeated with the same number and seed, it says the sam
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,9 +48,9 @@ class Audit:
     def run_stages(self) -> None:
         """Run every stage that is not finished, as far as its inputs are complete."""
         ledger = self.session.ledger
-        scored = ledger.totals("scores")
-        token = f"{ledger.totals('patterns').counts} {scored.counts}"
-        task = partial(frame.frame_tile, job=self.job, scored=token)
+        seals = [unit.checksum for unit in ledger.finished("scores").values()]
+        scored = hashlib.blake2b(" ".join(seals).encode(), digest_size=16).hexdigest()
+        task = partial(frame.frame_tile, job=self.job, scored=scored)
         units = frame.list_frame(self.job, ledger)
         self.session.run_units("frame", "tiles", units, task, frame.name_unit)
         if ledger.totals("frame").failed:
@@ -61,7 +62,7 @@ class Audit:
         batches = simulate.list_batches(work)
         task = partial(simulate.simulate_batch, job=work)
         self.session.run_units("audit", "batches", batches, task, simulate.name_unit)
-        if not ledger.totals("audit").failed:
+        if not ledger.failed("audit").keys() & {batch.name for batch in batches}:
             self.session.run_once("estimate", partial(self._write_result, drawn, work))
 
     def _draw(self) -> None:
@@ -134,9 +135,9 @@ class Audit:
         if frame.is_lattice_of_cores(self.job):  # every place of a core has one clip
             return fails & (drawn.score >= threshold)
         worst = [(each.worst.x_dbu, each.worst.y_dbu) for each in verdicts if each.worst]
-        run = Run(self.job.run)
+        run, finished = Run(self.job.run), self.session.ledger.finished("clips")
         (scores,) = read_patterns(run, "score")
-        tiles = list(self.session.ledger.finished("clips"))
+        tiles = [tile.name for tile in self.job.tiles if tile.name in finished]
         flagged, _, _ = read_pattern_clips(run, tiles, scores >= threshold)
         places = np.array(worst, np.int64).reshape(-1, 2)
         fails[fails] = find_covered(places, flagged.x_dbu, flagged.y_dbu, self.job.core_dbu)

@@ -63,7 +63,7 @@ def gather_metrics(
     if view.simulated is not None:
         failed += totals["confirm"].failed
     unaudited = view.config.audit.size is not None and view.audited is None
-    if view.config.audit.size is not None:
+    if unaudited:
         failed += totals["frame"].failed + totals["audit"].failed
     return {
         "complete": not (regions or failed or view.unconfirmed or unaudited),

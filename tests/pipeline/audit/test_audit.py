@@ -179,7 +179,11 @@ def test_a_stopped_audit_resumes_to_the_same_bytes(
 
 
 def test_an_unfinished_audit_says_nothing(
-    sample: ScanResult, bare: ScanResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sample: ScanResult,
+    bare: ScanResult,
+    small_scan: SmallScan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out = copy_of(bare, tmp_path / "run")
     real = simulate.simulate_batch
@@ -195,7 +199,12 @@ def test_an_unfinished_audit_says_nothing(
     assert not result.complete
     assert result.metrics["units_failed"] == 1
     assert said_of(result) == {}
+    copy = copy_of(result, tmp_path / "copy")
     assert table_of(again(out)) == table_of(sample)
+    # What failed of another audit does not stand in the way.
+    corrected = audited(small_scan, copy, audit={"size": "3"}, confirm={"opc": "model"})
+    assert corrected.complete
+    assert corrected.metrics["units_failed"] == 0
 
 
 def test_what_was_confirmed_is_known(

@@ -126,6 +126,33 @@ class Run:
             resume_scan(self.path, resources(session), listen, self._model)
         return Run(self.path, self._model)
 
+    def audit(
+        self, clips: str = "3%", *, seed: int = 0, **session: Unpack[SessionSettings]
+    ) -> dict[str, Any]:
+        """Estimate how many hotspots the scan missed, from a random sample of simulated clips.
+
+        Parameters
+        ----------
+        clips
+            A share of the clips like ``"3%"``, a number, or what one worker simulates in a time
+            like ``"600s"``. With more clips than before, only the added ones are simulated.
+        seed
+            Another seed draws other clips.
+
+        Returns
+        -------
+        dict
+            The figures of `metrics` whose names begin with ``audit_``.
+        """
+        from pipeline.config import load_config
+        from pipeline.scan.scan import resume as resume_scan
+
+        refuse_unknown("audit", session, SessionSettings)
+        asked = load_config(None, {"audit": {"size": clips, "seed": seed}}).audit
+        with progress_of(session) as listen:
+            resume_scan(self.path, resources(session), listen, self._model, audit=asked)
+        return {name: said for name, said in self.metrics.items() if name.startswith("audit_")}
+
     def export(self, format: Format, out: PathLike, *, marker_layer: int | None = None) -> Path:
         """Write the hotspots for another tool, and return the path; as ``hotscan export``."""
         from pipeline.scan.inspect_run import export_run

@@ -12,8 +12,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*CHECKOUT.glob("stages/**/*.py"), *CHECKOUT.glob("pipeline/**/*.py")])
 
 ROOMS = (
-    "config", "engine", "layout", "passes", "simulate", "report", "scan", "datasets", "train",
-    "evaluate", "cli",
+    "config", "engine", "layout", "passes", "simulate", "audit", "report", "scan", "datasets",
+    "train", "evaluate", "cli",
 )  # fmt: skip
 """The rooms of `pipeline`, ground floor first: a room imports from itself or from below."""
 

@@ -93,6 +93,14 @@ Opc = Annotated[
     Literal["none", "model"] | None,
     typer.Option(help="Simulate the shapes as drawn, or with a corrected mask."),
 ]
+AuditSize = Annotated[
+    str | None,
+    typer.Option(
+        "--audit", metavar="SHARE|CLIPS|SECONDSs",
+        help="Simulate a random sample of clips, and estimate what the scan missed: a share "
+        "(0.03, 3%), a number of clips, or what one worker simulates in a time (600s).",
+    ),
+]  # fmt: skip
 Mask = Annotated[
     str | None, typer.Option(metavar="L/D", help="Layer of the mask, if not the drawn layer.")
 ]
@@ -199,6 +207,7 @@ class SettingsOptions(ReaderOptions):
     prefilter: Prefilter = None
     confirm: Confirm = None
     opc: Opc = None
+    audit: AuditSize = None
 
     def settings(self) -> ScanConfig:
         """Return the settings of a scan.
@@ -211,8 +220,11 @@ class SettingsOptions(ReaderOptions):
         from pipeline.config import load_config
 
         config = load_config(self.config, self.tables())
-        if self.opc is not None and not config.confirm.enabled:
-            raise UsageError(f"--opc {self.opc} does not apply without --confirm; add it")
+        simulated = config.confirm.enabled or config.audit.size is not None
+        if self.opc is not None and not simulated:
+            raise UsageError(
+                f"--opc {self.opc} does not apply without --confirm or --audit; add one"
+            )
         return config
 
     def tables(self) -> Mapping[str, Mapping[str, Any]]:
@@ -229,6 +241,7 @@ class SettingsOptions(ReaderOptions):
                 "prefilter": self.prefilter,
             },
             "confirm": {"enabled": self.confirm, "opc": self.opc},
+            "audit": {"size": self.audit},
         }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The commands of a scan: scan, resume, merge, plan, status, report, export."""
+"""The commands of a scan: scan, audit, resume, merge, plan, status, report, export."""
 
 from __future__ import annotations
 
@@ -81,6 +81,40 @@ def resume(options: ResumeOptions) -> None:
         lambda listen: resume_scan(
             options.run, options.resources(), listen, reader=options.reader_table()
         ),
+        options.run,
+        options,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions(SessionOptions):
+    """Options of ``hotscan audit``."""
+
+    run: RunFolder
+    clips: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE|CLIPS|SECONDSs",
+            help="A share of the clips (0.03, 3%), a number, or what one worker simulates in a "
+            "time (600s).",
+        ),
+    ] = "3%"
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other clips.")] = 0
+
+
+@takes(AuditOptions)
+def audit(options: AuditOptions) -> None:
+    """Estimate how many hotspots a scan missed.
+
+    Simulates a random sample of all clips of its region. Run it again with more clips to narrow the
+    interval; only the added ones are simulated.
+    """
+    from pipeline.config import load_config
+    from pipeline.scan.scan import resume as resume_scan
+
+    asked = load_config(None, {"audit": {"size": options.clips, "seed": options.seed}}).audit
+    finish(
+        lambda listen: resume_scan(options.run, options.resources(), listen, audit=asked),
         options.run,
         options,
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.audit.result import Audited
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.memory import peak_rss_mb
 from pipeline.engine.run_directory import Run, write_whole
@@ -56,13 +57,16 @@ def gather_metrics(
     # Cores of neighbouring clips may overlap: their sum bounds the area without a verdict.
     missed = min(sum(region.box.area for region in regions), area)
     um2 = (view.layout.dbu_nm / 1000) ** 2
-    stages = ("clips", "patterns", "scores", "hotspots", "confirm")
+    stages = ("clips", "patterns", "scores", "hotspots", "confirm", "frame", "audit")
     totals = {stage: ledger.totals(stage) for stage in stages}
     failed = totals["clips"].failed + totals["scores"].failed
     if view.simulated is not None:
         failed += totals["confirm"].failed
+    unaudited = view.config.audit.size is not None and view.audited is None
+    if unaudited:
+        failed += totals["frame"].failed + totals["audit"].failed
     return {
-        "complete": not regions and not failed and not view.unconfirmed,
+        "complete": not (regions or failed or view.unconfirmed or unaudited),
         "hotspots": len(view.hotspots),
         "hotspots_sure": sum(spot.answer == "hot" for spot in view.hotspots),
         "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
@@ -72,6 +76,7 @@ def gather_metrics(
         "patterns_taken_over": int(totals["scores"].counts.get("taken_over", 0)),
         "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
         **_count_simulated(view, int(totals["confirm"].counts.get("windows", 0))),
+        **_describe_audit(view.audited),
         "units_failed": failed,
         "regions_not_scanned": len(regions),
         "area_um2": area * um2,
@@ -95,6 +100,22 @@ def _count_simulated(view: RunView, windows: int) -> dict[str, int]:
         "clips_simulated": view.simulated.clips_simulated,
         "clips_confirmed": view.simulated.clips_failing,
         "windows_simulated": windows,
+    }
+
+
+def _describe_audit(audited: Audited | None) -> dict[str, Any]:
+    """Return what an audit says of the scan, each limit at one end of an interval of 95 %."""
+    if audited is None:
+        return {}
+    said = audited.estimate
+    return {
+        "audit_recall": said.recall,
+        "audit_recall_low": said.recall_low,
+        "audit_recall_high": said.recall_high,
+        "audit_clips": audited.clips,
+        "audit_hotspots_missed": said.missed,
+        "audit_hotspots_missed_low": said.missed_low,
+        "audit_hotspots_missed_high": said.missed_high,
     }
 
 

@@ -21,7 +21,13 @@ from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
 from stages.exports.pages.kinds import interleave_kinds
-from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
+from stages.exports.pages.report_data import (
+    KnownHotspot,
+    MeasuredRecall,
+    ModelCard,
+    NotScanned,
+    ReportData,
+)
 from stages.patterns import canonicalize
 from stages.scores import NetworkScorer
 
@@ -68,6 +74,7 @@ def gather_page_data(
         verdicts=view.verdicts,
         to_simulate=None if view.verdicts is None else frozenset(view.to_simulate),
         order=order,
+        measured=_describe_audit(view),
         contours=_draw_contours(view, shown),
     )
 
@@ -83,6 +90,16 @@ def _describe_model(view: RunView) -> ModelCard:
         false_alarm_rate=point.false_alarm_rate if measured else None,
         measured_on=describe_measurement(view.model),
     )
+
+
+def _describe_audit(view: RunView) -> MeasuredRecall | None:
+    if view.audited is None:
+        return None
+    said = view.audited.estimate
+    return MeasuredRecall(
+        view.audited.clips, said.recall, said.recall_low, said.recall_high, said.missed,
+        said.missed_low, said.missed_high,
+    )  # fmt: skip
 
 
 def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from pipeline.audit.audit import read_audit
+from pipeline.audit.result import Audited
 from pipeline.config import ScanConfig
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
@@ -37,7 +39,7 @@ from stages.lithography.process import Process
 
 _KEY = re.compile("[0-9a-f]{32}")
 
-READ = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
+READ = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", "estimate")
 """Stages whose files are read again when a run is opened."""
 
 MOST_REGIONS = 10_000
@@ -57,6 +59,8 @@ class RunView:
     record: RunRecord
     simulated: confirm.Confirmed | None = None
     """Verdicts by simulation; None when simulation was not asked for."""
+    audited: Audited | None = None
+    """What a random sample says of recall; None without an audit, or when it is unfinished."""
 
     @cached_property
     def detector(self) -> Network:
@@ -160,7 +164,8 @@ def open_view(run: Run, module: UserModel | None = None) -> RunView:
     )
     with Ledger(run.ledger, read_only=True) as ledger:
         simulated = read_confirmed(job, config, process, ledger)
-    return RunView(run, job, config, scanned, model, hotspots, record, simulated)
+        audited = read_audit(run, config, ledger)
+    return RunView(run, job, config, scanned, model, hotspots, record, simulated, audited)
 
 
 def read_hotspots(run: Run) -> tuple[Hotspot, ...]:

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pipeline.audit.draw import count_clips
+from pipeline.audit.simulate import TIMED_CLIPS, AuditJob, time_clip
 from pipeline.config import Resources, ScanConfig
 from pipeline.engine.memory import own_mb
 from pipeline.engine.run_directory import Run
@@ -111,6 +113,9 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         if config.confirm.enabled:
             simulated, window_s = _forecast_confirm(sample, config, process, scorer)
             seconds["seconds_confirm"] = window_s * simulated["windows"] / workers
+        if config.audit.size is not None:
+            simulated["clips_to_audit"], clip_s = _forecast_audit(sample, config, process)
+            seconds["seconds_audit"] = clip_s * simulated["clips_to_audit"] / workers
         packed_bytes = sum(layer.nbytes for layer in layout.packed)
     pixels = job.spec.layers * job.spec.clip_px**2
     disk = packed_bytes + sample.all_clips * 20 + sample.all_patterns * pixels * PACKED_SHARE
@@ -197,6 +202,21 @@ def _forecast_confirm(
         "windows": round(work.windows / share),
     }
     return counts, spent_s / outcome.counts["windows"]
+
+
+def _forecast_audit(sample: _Sample, config: ScanConfig, process: Process) -> tuple[int, float]:
+    """Return how many clips an audit would simulate, and the seconds that each takes."""
+    size, clips = config.audit.size, sample.clips
+    assert size is not None  # what an audit would cost is asked where it has a size
+    few = np.random.default_rng(0).permutation(len(clips))[:TIMED_CLIPS]
+    if not len(few):
+        return 0, 0.0
+    job, opc = sample.job, config.confirm.opc or "none"
+    work = AuditJob(job.run, job.core_dbu, process, opc, config.confirm.batch_windows)
+    clip_s = time_clip(work, clips.x_dbu[few], clips.y_dbu[few])
+    if size.endswith("s"):
+        return min(int(float(size[:-1]) / clip_s), sample.all_clips), clip_s
+    return count_clips(size, sample.all_clips), clip_s
 
 
 def _in_blocks(sample: _Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.audit import audit
 from pipeline.engine.ledger import Ledger, running_driver
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State, read_record
@@ -21,7 +22,7 @@ from pipeline.report.run_view import describe_measurement, open_view
 from stages.detector import checkpoint
 from stages.errors import UsageError
 
-STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
+STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", *audit.STAGES)
 
 
 def layout_info(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Resources, ScanConfig
+from pipeline.audit.audit import Audit, read_audit
+from pipeline.config import AuditConfig, Resources, ScanConfig
 from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener, ScoresNotReused
@@ -61,6 +62,7 @@ from pipeline.report.export import write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView
 from pipeline.simulate import confirm
+from pipeline.simulate.confirm import Confirmed
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector.user_model import ScanModel, UserModel
@@ -70,9 +72,9 @@ from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.scores import check_device
 
-RECOMPUTED = ("scores", "hotspots", "confirm", "report")
+AFTER_SCORES = ("hotspots", "confirm", "frame", "draw", "estimate", "report")
+RECOMPUTED = ("scores", "audit", *AFTER_SCORES)
 """Stages that are run again when their inputs change; all others refuse to be continued."""
-AFTER_SCORES = RECOMPUTED[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +155,7 @@ def resume(
     listen: Listener,
     model: UserModel | None = None,
     reader: Mapping[str, float | None] | None = None,
+    audit: AuditConfig | None = None,
 ) -> ScanResult:
     """Resume the scan of a run directory, with the settings that it began with.
 
@@ -162,12 +165,15 @@ def resume(
         The module that it scored with, if it was one.
     reader
         Other limits on reading the layout, as `change_reader`.
+    audit
+        The audit to make, in place of the one that it has, if any.
     """
     record = read_record(Run(path))
     settings = ScanSettings.of(record)
+    config = settings.config.model_copy(update={"audit": audit or settings.config.audit})
     still_there = tuple(run for run in settings.since if has_record(Run(run)))
     request = ScanRequest(
-        layout=Path(record.layout.path), out=path, config=change_reader(settings.config, reader),
+        layout=Path(record.layout.path), out=path, config=change_reader(config, reader),
         since=still_there, shard=settings.shard, model=model,
     )  # fmt: skip
     return scan(request, resources, listen)
@@ -237,7 +243,10 @@ class _Scan:
         if self.config.confirm.enabled:
             work = run_view.make_confirmation(job, self.config, self.process)
             confirm.run_batches(self.session, work)
-        return self.report(job, layout, hotspots)
+        said = run_view.read_confirmed(job, self.config, self.process, self.session.ledger)
+        if self.config.audit.size is not None:
+            Audit(self.session, job, self.config, self.process, said).run_stages()
+        return self.report(job, layout, hotspots, said)
 
     def pack_layout(self, path: Path) -> PackedLayout:
         """Pack the layout, once."""
@@ -283,7 +292,7 @@ class _Scan:
             return Written(list_pattern_files(self.run), {"patterns": len(found), "clips": clips})
 
         # Tiles that failed before may have succeeded since: then there are more patterns.
-        self._forget_if_grown("patterns", "clips", clips, ("patterns", *RECOMPUTED))
+        self._forget_if_grown("patterns", "clips", clips, ("patterns", "scores", *AFTER_SCORES))
         self.session.run_once("patterns", find)
         return int(ledger.totals("patterns").counts["patterns"])
 
@@ -350,12 +359,14 @@ class _Scan:
         }  # fmt: skip
         return ScanResult(self.run, metrics, shard)
 
-    def report(self, job: Job, layout: PackedLayout, hotspots: tuple[Hotspot, ...]) -> ScanResult:
+    def report(
+        self, job: Job, layout: PackedLayout, hotspots: tuple[Hotspot, ...], said: Confirmed | None
+    ) -> ScanResult:
         """Write what people and tools read, in every session: it shows the state of the run."""
         session = self.session
-        simulated = run_view.read_confirmed(job, self.config, self.process, session.ledger)
+        audited = read_audit(self.run, self.config, session.ledger)
         view = RunView(
-            self.run, job, self.config, layout, self.model, hotspots, session.record, simulated
+            self.run, job, self.config, layout, self.model, hotspots, session.record, said, audited
         )
         metrics: dict[str, Any] = {}
         state = State.INCOMPLETE

@@ -54,6 +54,9 @@ enabled = true
 opc = "model"
 confident = false
 batch_windows = 7
+[audit]
+size = "600s"
+seed = 3
 [report]
 top = 5
 contours = 9

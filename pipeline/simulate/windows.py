@@ -52,26 +52,31 @@ def find_windows(
         How many symmetries the process allows.
     """
     about = {"side_dbu": lattice.side_dbu, "symmetries": symmetries}
-    made_of = hashlib.sha256(json.dumps(about).encode())
-    for centres in clips:
-        made_of.update(np.ascontiguousarray(centres).tobytes())
-    digest = made_of.hexdigest().encode()
+    made_of = (json.dumps(about).encode(), *clips)
     try:
         table = read_table(path, _SCHEMA)
     except IncompleteError:
         table = _SCHEMA.empty_table()  # not there yet, or damaged
     window, symmetry = (table[name].to_numpy().astype(np.int64) for name in _SCHEMA.names)
-    numbers = np.unique(window)
-    sound = len(window) == len(clips[0]) and np.array_equal(numbers, np.arange(len(numbers)))
-    sound = sound and bool(((symmetry >= 0) & (symmetry < symmetries)).all())
-    if sound and (table.schema.metadata or {}).get(b"made_of") == digest:
+    if (table.schema.metadata or {}).get(b"digest") == _digest(*made_of, window, symmetry):
         return window, symmetry
     keys, symmetry = _sign_clips(layer, *clips, lattice, symmetries)
     window = find_distinct(keys, *clips).pattern
     table = pa.table([window, symmetry.astype(np.int8)], schema=_SCHEMA)
+    digest = _digest(*made_of, window, symmetry)
     with suppress(OSError):  # a run that can only be read has no use for it
-        write_table(path, table.replace_schema_metadata({"made_of": digest}))
+        write_table(path, table.replace_schema_metadata({"digest": digest}))
     return window, symmetry
+
+
+def _digest(about: bytes, *columns: Int64s) -> bytes:
+    """Return a digest of what windows are made of, and of what was found."""
+    digest = hashlib.sha256(about)
+    for column in columns:
+        digest.update(
+            f" {len(column)} ".encode() + np.ascontiguousarray(column, np.int64).tobytes()
+        )
+    return digest.hexdigest().encode()
 
 
 def _sign_clips(

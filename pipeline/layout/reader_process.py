@@ -184,6 +184,7 @@ def open_packed(directory: Path) -> PackedLayout:
             escape_text(record["top"]), float(record["dbu_nm"]), layers, packed,
             tuple(map(escape_text, record["warnings"])),
             tuple(Layer.parse(text) for text in record["file_layers"]),
+            tuple(tuple(names) for names in record["cells"]),
         )  # fmt: skip
 
 
@@ -258,6 +259,7 @@ def _save(directory: Path, layout: PackedLayout) -> None:
         "layers": [str(layer) for layer in layout.layers],
         "file_layers": [str(layer) for layer in layout.file_layers],
         "warnings": list(layout.warnings),
+        "cells": [list(names) for names in layout.cells],
     }
     (directory / LAYOUT_FILE).write_text(json.dumps(record))
 

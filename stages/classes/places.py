@@ -8,7 +8,8 @@ promise  the places turn and move with the geometry; a place is one at which som
 
 The tightest place is the one whose distance is the smallest share of the rule's limit: a space, a
 gap between line ends, a line end before a side, a narrow stretch beside a wider one. Where no rule
-applies it is a line end, then a corner, and at last the centre of the core.
+applies it is a narrow wire that crosses the core, then a line end, a corner, and at last the centre
+of the core.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from stages.geometry.growing import reserve_row
 from stages.geometry.sites import find_edge, is_tip
 from stages.geometry.union import find_runs_gaps_edges, swap_xy
 
-SPACE, WIDTH, TIP_TO_TIP, LINE_END_TO_SIDE, LINE_END, CORNER, CENTRE, DEFECT = range(1, 9)
+SPACE, WIDTH, TIP_TO_TIP, LINE_END_TO_SIDE, WIRE, LINE_END, CORNER, CENTRE, DEFECT = range(1, 10)
 FEATURES = (
-    "", "space", "width", "tip_to_tip", "line_end_to_side", "line_end", "corner", "centre",
-    "defect",
+    "", "space", "width", "tip_to_tip", "line_end_to_side", "wire", "line_end", "corner",
+    "centre", "defect",
 )  # fmt: skip
 """Names of the features; the first four are those of `stages.geometry.sites`."""
 
 _SHARE = 1 << 20
-_NO_RULE = (1 << 40) + np.arange(8, dtype=np.int64)  # after every rule, in the order of the codes
+_NO_RULE = (1 << 40) + np.arange(10, dtype=np.int64)  # after every rule, in the order of the codes
 
 
 def list_places(rects: Int64s, limits: Int64s, half_core: int, short: int) -> Int64s:
@@ -109,6 +110,10 @@ def _list_places(
         rank = (b - a) * _SHARE // limits[1]
         if (left[p, 1] == low and left[p, 4] == 0) or (right[q, 1] == low and right[q, 4] == 0):
             found, used = _add(found, used, (a + b) // 2, low, WIDTH, b - a, rank, half_core)
+        if low <= -half_core and high >= half_core:
+            found, used = _add(
+                found, used, (a + b) // 2, 0, WIRE, b - a, _NO_RULE[WIRE], half_core
+            )
         if (left[p, 2] == high and left[p, 5] == 0) or (right[q, 2] == high and right[q, 5] == 0):
             found, used = _add(found, used, (a + b) // 2, high, WIDTH, b - a, rank, half_core)
     for edges in (right, left):

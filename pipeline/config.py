@@ -19,6 +19,7 @@ from stages.errors import ConfigError
 from stages.settings import describe_validation_error, format_table_key
 
 Length = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Layers = Annotated[tuple[str, ...], Field(strict=False)]
 Coordinates = Annotated[tuple[float, float, float, float], Field(strict=False)]
 
@@ -162,6 +163,21 @@ class ConfirmConfig(Settings):
     """Windows of clips simulated by one task; never changes the answer."""
 
 
+class ClassesConfig(Settings):
+    """How hotspots are grouped."""
+
+    edge_tolerance_nm: NotNegative = 10.0
+    """Furthest that an edge may be from where the representative of the class has it, in nm."""
+    area_match: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Least share of the window whose area agrees with the representative's; in place of
+    edge_tolerance_nm."""
+    shift_nm: NotNegative = 10.0
+    """Furthest that a hotspot's surroundings may be shifted before they are compared, in nm."""
+    radius_nm: Length | None = None
+    """Half the side of the window that is compared, in nm; 0.6 wavelength / NA by default, and at
+    least."""
+
+
 class ReportConfig(Settings):
     """What the report shows."""
 
@@ -195,6 +211,7 @@ class ScanConfig(Settings):
     raster: RasterConfig = RasterConfig()
     scores: ScoresConfig = ScoresConfig()
     confirm: ConfirmConfig = ConfirmConfig()
+    classes: ClassesConfig = ClassesConfig()
     report: ReportConfig = ReportConfig()
     markers: MarkersConfig = MarkersConfig()
 
@@ -217,6 +234,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "scores": ("scores.prefilter",),
     "hotspots": ("scores.threshold", "confirm.confident"),
     "confirm": ("confirm.enabled", "confirm.opc"),
+    "classes": ("classes",),
     "report": ("report", "markers"),
 }
 """Per stage, in order, the tables and keys that change its answer and were not named before."""

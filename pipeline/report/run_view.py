@@ -23,8 +23,10 @@ from pipeline.passes.arrays import FARTHEST_DBU, read_patterns
 from pipeline.passes.job import Job, load_model_process, make_job
 from pipeline.passes.model_file import find_model, locate_model
 from pipeline.passes.scan_settings import ScanSettings
+from pipeline.report.classify import read_classes, read_findings
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import read_target
+from stages.classes.results import Finding, HotspotClass
 from stages.clips import RULES
 from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
 from stages.detector.network import Network
@@ -62,6 +64,16 @@ class RunView:
     def detector(self) -> Network:
         """The model's network, loaded once."""
         return self.model.detector()
+
+    @cached_property
+    def findings(self) -> Mapping[int, Finding]:
+        """Class of each hotspot and the cell at fault, by id."""
+        return read_findings(self.run)
+
+    @cached_property
+    def classes(self) -> tuple[HotspotClass, ...]:
+        """The classes of the hotspots, those of most hotspots first."""
+        return read_classes(self.run)
 
     @property
     def verdicts(self) -> Mapping[int, Verdict] | None:

@@ -30,7 +30,6 @@ from stages.classes.patterns import (
 from stages.classes.places import choose_nearest, choose_tightest, list_places
 from stages.contracts import Box, Int64s, PackedLayer, Shapes
 from stages.geometry.staircase import cut_into_rects
-from stages.geometry.symmetry import SYMMETRIES
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 
@@ -97,6 +96,11 @@ def classify(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> Class
         The scanned layers, which are compared one by one.
     """
     chosen = _choose_places(layers, spots, rules)
+    if not len(spots):
+        none = np.empty(0, np.int64)
+        return Classes(
+            chosen.place, chosen.feature, none, none, none, none, none, none, chosen.place
+        )
     keys = np.ascontiguousarray(chosen.signature).view([("a", "u8"), ("b", "u8")]).ravel()
     _, first, pattern, count = np.unique(
         keys, return_index=True, return_inverse=True, return_counts=True
@@ -112,7 +116,7 @@ def classify(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> Class
 
 
 def _number_classes(owner: Int64s, first: Int64s) -> tuple[Int64s, Int64s]:
-    """Number the classes by size; return the number of each hotspot, and the representatives.
+    """Return the number of the class of each hotspot, and the representatives, largest class first.
 
     Parameters
     ----------
@@ -141,7 +145,8 @@ class _Chosen:
 def _choose_places(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> _Chosen:
     """Choose one place of each hotspot."""
     reach, symmetries = rules.tolerance.reach, rules.tolerance.symmetries
-    owners, places, signatures, turns = [], [], [], []
+    owners, places = [np.empty(0, np.int64)], [np.empty((0, 5), np.int64)]
+    signatures, turns = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
     for at in range(len(spots)):
         local = read_around(layers, spots, rules, at)
         found = _find_places(local, spots, rules, at)
@@ -185,17 +190,16 @@ def _find_places(local: Sequence[Int64s], spots: Spots, rules: Rules, at: int) -
     return choose_nearest(places, 2 * x, 2 * y, rules.tolerance.half // 2)
 
 
-def read_around(
-    layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int
-) -> list[Int64s]:
+def read_around(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int) -> list[Int64s]:
     """Return the disjoint rectangles around a hotspot, by layer, in half dbu from its centre."""
     x, y = int(spots.x_dbu[at]), int(spots.y_dbu[at])
-    margin = max(rules.tolerance.reach, int(rules.limits_dbu.max()))
+    tolerance = rules.tolerance
+    margin = max(tolerance.half + tolerance.reach, int(rules.limits_dbu.max()))
     side = rules.core_dbu // 2 + margin
     if spots.fails[at]:  # of merged clips: it may lie in another one's core
         side = max(side, int(np.abs(spots.defect_dbu[at] - (x, y)).max()) + margin)
     window = Box(x - side, y - side, x + side, y + side)
-    step = max(rules.tolerance.edge // 2, 2)
+    step = max(tolerance.edge // 2, 2)
     found = []
     for layer in layers:
         shapes = query(layer, window)

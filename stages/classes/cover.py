@@ -73,13 +73,16 @@ def cover_patterns(
 
     Parameters
     ----------
+    patterns : Patterns
+        At least one.
     count : (n,) int64
         How many hotspots have each pattern.
     signature : (n, 2) uint64
     """
     n, parts = len(patterns), 2 * patterns.layers
-    cover = Cover(*(np.zeros(n, np.int64) for _ in range(3)), np.zeros((n, 2), np.int64))
-    cover.representative[:] = -1
+    cover = Cover(
+        np.full(n, -1), np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros((n, 2), np.int64)
+    )
     by_area = tolerance.area_share is not None
     if by_area:
         features = compute_shares(patterns, tolerance.half)
@@ -88,14 +91,16 @@ def cover_patterns(
     else:
         features = compute_depths(patterns, tolerance.half, tolerance.edge)
         radius = 2 * tolerance.edge + tolerance.move
-    tree = cKDTree(features.astype(np.float64)) if n else None
+    tree = cKDTree(features.astype(np.float64))
     allowed = SYMMETRIES[tolerance.symmetries]
     for first in np.lexsort((signature[:, 1], signature[:, 0], -count)).tolist():
         if cover.representative[first] >= 0:
             continue
         near = np.array(tree.query_ball_point(features[first], radius + 0.5, p=np.inf), np.int64)
         near = np.sort(near[cover.representative[near] < 0])
-        turned = [turn_rects(part, turn) for turn in allowed for part in patterns.get(first)]
+        turned = [
+            turn_rects(part, turn) for turn in allowed.tolist() for part in patterns.get(first)
+        ]
         start = np.concatenate(([0], np.cumsum([len(part) for part in turned], dtype=np.int64)))
         found = match_patterns(
             np.concatenate(turned), start, patterns.rects, patterns.start, near, parts,

@@ -35,9 +35,10 @@ def compute_depths(patterns: Patterns, half: int, distance: int) -> Int64s:
     half, distance
         Half the side of the window compared, and the largest distance of a match.
     """
-    return _compute_depths(
+    depths: Int64s = _compute_depths(
         patterns.rects, patterns.start, len(patterns), patterns.layers, half, distance
     )
+    return depths
 
 
 @kernel
@@ -75,13 +76,14 @@ def _measure_gap(rects: Int64s, first: int, end: int, x: int, y: int, most: int)
 
 def compute_shares(patterns: Patterns, half: int) -> Int64s:
     """Return the features for matching by area, (n, features), in half dbu squared."""
-    return _compute_shares(patterns.rects, patterns.start, len(patterns), patterns.layers, half)
+    shares: Int64s = _compute_shares(
+        patterns.rects, patterns.start, len(patterns), patterns.layers, half
+    )
+    return shares
 
 
 @kernel
-def _compute_shares(
-    rects: Int64s, start: Int64s, patterns: int, layers: int, half: int
-) -> Int64s:
+def _compute_shares(rects: Int64s, start: Int64s, patterns: int, layers: int, half: int) -> Int64s:
     found = np.empty((patterns, layers * 7), np.int64)
     for n in range(patterns):
         for layer in range(layers):

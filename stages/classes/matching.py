@@ -19,13 +19,23 @@ from stages.compiled import kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import reserve_row
 
-NO_MATCH = np.int64(-1)
+NO_MATCH = -1
 
 
 @kernel
 def _is_covered(
-    inner: Int64s, i_0: int, i_1: int, outer: Int64s, o_0: int, o_1: int, half: int,
-    grow: int, inner_x: int, inner_y: int, outer_x: int, outer_y: int,
+    inner: Int64s,
+    i_0: int,
+    i_1: int,
+    outer: Int64s,
+    o_0: int,
+    o_1: int,
+    half: int,
+    grow: int,
+    inner_x: int,
+    inner_y: int,
+    outer_x: int,
+    outer_y: int,
 ) -> bool:
     """Return whether rectangles, moved and cut to the window, lie in others, moved and grown."""
     left = np.empty((16, 4), np.int64)
@@ -76,8 +86,17 @@ def _subtract(
 
 @kernel
 def _match_edges(
-    p: Int64s, p_start: Int64s, p_first: int, q: Int64s, q_start: Int64s, q_first: int,
-    parts: int, half: int, grow: int, x: int, y: int,
+    p: Int64s,
+    p_start: Int64s,
+    p_first: int,
+    q: Int64s,
+    q_start: Int64s,
+    q_first: int,
+    parts: int,
+    half: int,
+    grow: int,
+    x: int,
+    y: int,
 ) -> bool:
     """Return whether no edge of Q, moved by x, y, is further than `grow` from one of P."""
     for part in range(parts):
@@ -92,8 +111,16 @@ def _match_edges(
 
 @kernel
 def _measure_difference(
-    p: Int64s, p_start: Int64s, p_first: int, q: Int64s, q_start: Int64s, q_first: int,
-    parts: int, half: int, x: int, y: int,
+    p: Int64s,
+    p_start: Int64s,
+    p_first: int,
+    q: Int64s,
+    q_start: Int64s,
+    q_first: int,
+    parts: int,
+    half: int,
+    x: int,
+    y: int,
 ) -> int:
     """Return the area of the window that belongs to one of P and Q, moved by x, y, only."""
     differs = np.int64(0)
@@ -105,7 +132,7 @@ def _measure_difference(
                 high = min(p[i, 3], q[j, 3] + y, half) - max(p[i, 1], q[j, 1] + y, -half)
                 if wide > 0 and high > 0:
                     differs += wide * high
-    return differs
+    return int(differs)
 
 
 @kernel
@@ -135,8 +162,16 @@ def _find_move(p: Int64s, q: Int64s, most: int) -> int:
 
 @kernel
 def match_patterns(
-    turned: Int64s, turned_start: Int64s, rects: Int64s, start: Int64s, which: Int64s,
-    parts: int, half: int, limit: int, most_move: int, by_area: bool,
+    turned: Int64s,
+    turned_start: Int64s,
+    rects: Int64s,
+    start: Int64s,
+    which: Int64s,
+    parts: int,
+    half: int,
+    limit: int,
+    most_move: int,
+    by_area: bool,
 ) -> Int64s:
     """Compare a pattern in all its orientations with others.
 
@@ -201,8 +236,17 @@ def match_patterns(
 
 @kernel
 def _search_distance(
-    p: Int64s, p_start: Int64s, p_first: int, q: Int64s, q_start: Int64s, q_first: int,
-    parts: int, half: int, most: int, x: int, y: int,
+    p: Int64s,
+    p_start: Int64s,
+    p_first: int,
+    q: Int64s,
+    q_start: Int64s,
+    q_first: int,
+    parts: int,
+    half: int,
+    most: int,
+    x: int,
+    y: int,
 ) -> int:
     """Return the smallest distance up to `most` at which P and Q match, `NO_MATCH` if none."""
     if most < 0 or not _match_edges(

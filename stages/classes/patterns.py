@@ -70,7 +70,8 @@ def _sign(
 def cut_window(rects: Int64s, x: int, y: int, half: int) -> Int64s:
     """Return rectangles from a place, cut to the window around it."""
     cut = np.clip(rects - (x, y, x, y), -half, half)
-    return cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
+    inside: Int64s = cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
+    return inside
 
 
 def turn_rects(rects: Int64s, symmetry: int) -> Int64s:

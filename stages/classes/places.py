@@ -46,7 +46,8 @@ def list_places(rects: Int64s, limits: Int64s, half_core: int, short: int) -> In
     half_core : int
         Half the side of the core.
     short : int
-        A gap up to this length is one place, its middle; a longer one has a place at each end.
+        A gap up to this length is one place, its middle, which may lie outside the core by half
+        this; a longer one has a place at each end.
 
     Returns
     -------
@@ -87,7 +88,12 @@ def _find_in_x(rects: Int64s, limits: Int64s, half_core: int, short: int) -> Int
 
 @kernel
 def _list_places(
-    runs: Int64s, gaps: Int64s, right: Int64s, left: Int64s, limits: Int64s, half_core: int,
+    runs: Int64s,
+    gaps: Int64s,
+    right: Int64s,
+    left: Int64s,
+    limits: Int64s,
+    half_core: int,
     short: int,
 ) -> Int64s:
     found, used = np.empty((64, 5), np.int64), 0
@@ -111,9 +117,7 @@ def _list_places(
         if (left[p, 1] == low and left[p, 4] == 0) or (right[q, 1] == low and right[q, 4] == 0):
             found, used = _add(found, used, (a + b) // 2, low, WIDTH, b - a, rank, half_core)
         if low <= -half_core and high >= half_core:
-            found, used = _add(
-                found, used, (a + b) // 2, 0, WIRE, b - a, _NO_RULE[WIRE], half_core
-            )
+            found, used = _add(found, used, (a + b) // 2, 0, WIRE, b - a, _NO_RULE[WIRE], half_core)
         if (left[p, 2] == high and left[p, 5] == 0) or (right[q, 2] == high and right[q, 5] == 0):
             found, used = _add(found, used, (a + b) // 2, high, WIDTH, b - a, rank, half_core)
     for edges in (right, left):
@@ -131,15 +135,34 @@ def _list_places(
 
 @kernel
 def _add_stretch(
-    found: Int64s, used: int, a: int, low: int, b: int, high: int, short: bool, feature: int,
-    rank: int, half_core: int,
+    found: Int64s,
+    used: int,
+    a: int,
+    low: int,
+    b: int,
+    high: int,
+    short: bool,
+    feature: int,
+    rank: int,
+    half_core: int,
 ) -> tuple[Int64s, int]:
-    """Add the middle of a short gap, or both ends of a long one."""
+    """Add the middle of a short gap, or of a long one both ends in the core.
+
+    The middle may lie outside the core. A long gap without an end in the core is the same all
+    along: it is added on the line through the core's centre.
+    """
     x = (a + b) // 2
+    if abs(x) > half_core or low > half_core or high < -half_core:
+        return found, used
     if short:
-        return _add(found, used, x, (low + high) // 2, feature, b - a, rank, half_core)
+        found, used = _append(found, used, x, (low + high) // 2, feature, b - a, rank)
+        return found, used
+    if low < -half_core and high > half_core:
+        found, used = _append(found, used, x, 0, feature, b - a, rank)
+        return found, used
     found, used = _add(found, used, x, low, feature, b - a, rank, half_core)
-    return _add(found, used, x, high, feature, b - a, rank, half_core)
+    found, used = _add(found, used, x, high, feature, b - a, rank, half_core)
+    return found, used
 
 
 @kernel
@@ -149,6 +172,14 @@ def _add(
     """Add a place if it lies in the core, its edge included: it has no first and last side."""
     if abs(x) > half_core or abs(y) > half_core:
         return found, used
+    found, used = _append(found, used, x, y, feature, measure, rank)
+    return found, used
+
+
+@kernel
+def _append(
+    found: Int64s, used: int, x: int, y: int, feature: int, measure: int, rank: int
+) -> tuple[Int64s, int]:
     found = reserve_row(found, used)
     found[used, 0], found[used, 1], found[used, 2] = x, y, feature
     found[used, 3], found[used, 4] = measure, rank

@@ -48,7 +48,8 @@ def find_frames(layer: PackedLayer, windows: Int64s) -> Frames:
         layer.point, layer.point_start, layer.inst_cell, layer.inst_turn, layer.inst_place,
         layer.cell_box, windows,
     )  # fmt: skip
-    return Frames(*rows.T[:6], rows[:, 6] > 0)
+    window, cell, turn, x, y, parent, owns = rows.T
+    return Frames(window, cell, turn, x, y, parent, owns > 0)
 
 
 @kernel

@@ -96,9 +96,7 @@ def _sign_corner(x: int, y: int, layer: int, half: int) -> np.uint64:
 
 
 @kernel
-def sign_rect(
-    rect: Int64s, size_dbu: int, layer: int, symmetries: Int64s, sums: UInt64s
-) -> None:
+def sign_rect(rect: Int64s, size_dbu: int, layer: int, symmetries: Int64s, sums: UInt64s) -> None:
     """Add a rectangle, in dbu from the corner of its window, to (s, 2) `sums`."""
     for s in range(symmetries.shape[0]):
         x_0, y_0, x_1, y_1 = rect[0], rect[1], rect[2], rect[3]

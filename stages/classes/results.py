@@ -1,0 +1,182 @@
+"""What a scan says of classes and cells: a row per hotspot, a row per class.
+
+in       `Classes` and owners by number, hotspots, their verdicts by simulation
+out      `Finding` and `HotspotClass` rows
+unit     a whole scan
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TypeVar
+
+import numpy as np
+
+from stages.cells import Owner
+from stages.classes.classify import Classes
+from stages.classes.cover import Tolerance
+from stages.classes.places import FEATURES
+from stages.contracts import Hotspot, Verdict
+
+T = TypeVar("T", str, tuple[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Where a hotspot fails, its class, and the cell at fault."""
+
+    id: int
+    """The hotspot's."""
+    class_id: int
+    """1 has the most hotspots."""
+    place_x_dbu: float
+    """Whole or half."""
+    place_y_dbu: float
+    feature: str
+    """What is there, see `stages.classes.places.FEATURES`."""
+    measured_dbu: float
+    """Its distance or width; 0 for a corner, a centre or a defect."""
+    moved_dbu: float | None
+    """Furthest that an edge is moved from the representative's; None where areas are compared."""
+    differs: float | None
+    """Share of the window that differs from the representative's; None where edges are compared."""
+    cell_kind: str
+    """See `stages.cells.Owner`."""
+    cell: str
+    cell_path: str
+    symmetry: int
+    """Turns the surroundings of the place to the pattern that was compared."""
+    turn: int
+    """Turns the representative's pattern as this one lies."""
+    move_x_dbu: float
+    """Moves this pattern onto the turned one of the representative."""
+    move_y_dbu: float
+
+
+@dataclass(frozen=True, slots=True)
+class HotspotClass:
+    """One class."""
+
+    id: int
+    """1 has the most hotspots."""
+    representative: int
+    """Id of the hotspot that every member matches."""
+    hotspots: int
+    patterns: int
+    """Distinct patterns among them."""
+    kind: str
+    """Most frequent kind of defect in simulation; else what is at the place."""
+    worst_score: float
+    median_score: float
+    fails: int | None
+    """Hotspots that fail in simulation; None where none was simulated."""
+    worst_severity: float | None
+    """None where nothing fails."""
+    median_severity: float | None
+    moved_dbu: float | None
+    """Furthest edge move of any member."""
+    differs: float | None
+    """Largest share that differs of any member."""
+    cells: int
+    """Distinct cells at fault."""
+    cell: str
+    """The most frequent of them."""
+
+
+def list_findings(
+    hotspots: Sequence[Hotspot], classes: Classes, owners: Sequence[Owner], tolerance: Tolerance
+) -> tuple[Finding, ...]:
+    """Return a row per hotspot, in their order."""
+    by_area = tolerance.area_share is not None
+    area = (2 * tolerance.half) ** 2
+    rows = zip(
+        hotspots, classes.number.tolist(), (classes.place / 2).tolist(), classes.feature.tolist(),
+        classes.distance.tolist(), owners, classes.symmetry.tolist(), classes.turn.tolist(),
+        (classes.move / 2).tolist(), strict=True,
+    )  # fmt: skip
+    return tuple(
+        Finding(
+            spot.id,
+            number + 1,
+            place[0],
+            place[1],
+            FEATURES[feature[0]],
+            feature[1] / 2,
+            None if by_area else distance / 2,
+            distance / area if by_area else None,
+            owner.kind,
+            owner.cell,
+            owner.path,
+            symmetry,
+            turn,
+            move[0],
+            move[1],
+        )
+        for spot, number, place, feature, distance, owner, symmetry, turn, move in rows
+    )
+
+
+def list_classes(
+    hotspots: Sequence[Hotspot],
+    findings: Sequence[Finding],
+    classes: Classes,
+    verdicts: Mapping[int, Verdict] | None,
+) -> tuple[HotspotClass, ...]:
+    """Return a row per class, those of most hotspots first."""
+    order = np.argsort(classes.number, kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(classes.number[order])) + 1)
+    return tuple(
+        _describe(
+            [hotspots[at] for at in part.tolist()],
+            [findings[at] for at in part.tolist()],
+            hotspots[int(classes.representative[number])].id,
+            len(np.unique(classes.pattern[part])),
+            verdicts,
+        )
+        for number, part in enumerate(members)
+        if len(part)
+    )
+
+
+def _describe(
+    spots: Sequence[Hotspot],
+    findings: Sequence[Finding],
+    representative: int,
+    patterns: int,
+    verdicts: Mapping[int, Verdict] | None,
+) -> HotspotClass:
+    """Return the row of a class from its members."""
+    scores = [spot.score for spot in spots]
+    defects = [
+        verdict.worst for spot in spots
+        if (verdict := (verdicts or {}).get(spot.id)) and verdict.worst
+    ]  # fmt: skip
+    severities = [defect.severity for defect in defects]
+    kinds = [defect.kind for defect in defects] or [row.feature for row in findings]
+    cells = Counter((row.cell_kind, row.cell) for row in findings)
+    moved = [row.moved_dbu for row in findings if row.moved_dbu is not None]
+    differs = [row.differs for row in findings if row.differs is not None]
+    return HotspotClass(
+        id=findings[0].class_id,
+        representative=representative,
+        hotspots=len(spots),
+        patterns=patterns,
+        kind=_find_most_frequent(Counter(kinds)),
+        worst_score=max(scores),
+        median_score=median(scores),
+        fails=None if verdicts is None else len(defects),
+        worst_severity=max(severities, default=None),
+        median_severity=median(severities) if severities else None,
+        moved_dbu=max(moved, default=None),
+        differs=max(differs, default=None),
+        cells=len(cells),
+        cell=_find_most_frequent(cells)[1],
+    )
+
+
+def _find_most_frequent(counts: Counter[T]) -> T:
+    """Return the most frequent value, of equals the first in order."""
+    return min(counts, key=lambda value: (-counts[value], value))

@@ -54,6 +54,10 @@ class ScanSettings(TypedDict, total=False):
     """Whether the hotspots are simulated."""
     opc: Literal["none", "model"] | None
     """Whether they are simulated with a corrected mask; as the model's labels by default."""
+    edge_tolerance: float
+    """Furthest that edges may differ within a class of hotspots, in nm."""
+    area_match: float | None
+    """Least share of equal area within a class, in place of `edge_tolerance`."""
     device: str
     """``cpu``, ``cuda`` or ``cuda:N``."""
     strict: bool
@@ -85,6 +89,10 @@ def scan_config(given: ScanSettings, model: str | None) -> ScanConfig:
             "prefilter": given.get("prefilter"),
         },
         "confirm": {"enabled": given.get("confirm"), "opc": given.get("opc")},
+        "classes": {
+            "edge_tolerance_nm": given.get("edge_tolerance"),
+            "area_match": given.get("area_match"),
+        },
     }  # fmt: skip
     config = given.get("config")
     if isinstance(config, Mapping):

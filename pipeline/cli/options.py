@@ -93,6 +93,16 @@ Opc = Annotated[
     Literal["none", "model"] | None,
     typer.Option(help="Simulate the shapes as drawn, or with a corrected mask."),
 ]
+EdgeTolerance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NM", min=0, help="Furthest that edges may differ within a class of hotspots."
+    ),
+]
+AreaMatch = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Group by the share of equal area instead, like 0.95."),
+]
 Mask = Annotated[
     str | None, typer.Option(metavar="L/D", help="Layer of the mask, if not the drawn layer.")
 ]
@@ -199,6 +209,8 @@ class SettingsOptions(ReaderOptions):
     prefilter: Prefilter = None
     confirm: Confirm = None
     opc: Opc = None
+    edge_tolerance: EdgeTolerance = None
+    area_match: AreaMatch = None
 
     def settings(self) -> ScanConfig:
         """Return the settings of a scan.
@@ -229,6 +241,9 @@ class SettingsOptions(ReaderOptions):
                 "prefilter": self.prefilter,
             },
             "confirm": {"enabled": self.confirm, "opc": self.opc},
+            "classes": {
+                "edge_tolerance_nm": self.edge_tolerance, "area_match": self.area_match,
+            },
         }  # fmt: skip
 
 

@@ -16,7 +16,9 @@ from shapely import Polygon
 
 from pipeline.config import ScanConfig
 from pipeline.passes.arrays import read_patterns
+from pipeline.passes.job import load_model_process
 from pipeline.passes.units import draw_places
+from pipeline.report.class_cards import gather_cells, gather_class_cards
 from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
@@ -24,6 +26,9 @@ from stages.exports.pages.kinds import interleave_kinds
 from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
 from stages.patterns import canonicalize
 from stages.scores import NetworkScorer
+
+_MOST_CELLS = 12
+"""Cells at fault that the page lists."""
 
 
 def gather_page_data(
@@ -35,6 +40,7 @@ def gather_page_data(
     order = interleave_kinds(view.order, view.verdicts) if view.verdicts else view.order
     shown = order[: config.report.top]
     pictures = _draw_clips(view, shown)
+    cells = gather_cells(view)
     return ReportData(
         layout=record.layout.name,
         layout_digest=record.layout.sha256,
@@ -69,6 +75,11 @@ def gather_page_data(
         to_simulate=None if view.verdicts is None else frozenset(view.to_simulate),
         order=order,
         contours=_draw_contours(view, shown),
+        findings=view.findings,
+        classes=gather_class_cards(view, load_model_process(view.model)),
+        class_count=len(view.classes),
+        cells=cells[:_MOST_CELLS],
+        cell_count=len(cells),
     )
 
 

@@ -39,7 +39,7 @@ from stages.lithography.process import Process
 
 _KEY = re.compile("[0-9a-f]{32}")
 
-READ = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
+READ = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", "classes")
 """Stages whose files are read again when a run is opened."""
 
 MOST_REGIONS = 10_000

@@ -148,7 +148,7 @@ def _choose_places(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) ->
     owners, places = [np.empty(0, np.int64)], [np.empty((0, 5), np.int64)]
     signatures, turns = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
     for at in range(len(spots)):
-        local = read_around(layers, spots, rules, at)
+        local = _read_around(layers, spots, rules, at)
         found = _find_places(local, spots, rules, at)
         signature, symmetry = sign_places(local, found, reach, symmetries)
         owners.append(np.full(len(found), at))
@@ -190,23 +190,42 @@ def _find_places(local: Sequence[Int64s], spots: Spots, rules: Rules, at: int) -
     return choose_nearest(places, 2 * x, 2 * y, rules.tolerance.half // 2)
 
 
-def read_around(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int) -> list[Int64s]:
-    """Return the disjoint rectangles around a hotspot, by layer, in half dbu from its centre."""
-    x, y = int(spots.x_dbu[at]), int(spots.y_dbu[at])
-    tolerance = rules.tolerance
-    margin = max(tolerance.half + tolerance.reach, int(rules.limits_dbu.max()))
-    side = rules.core_dbu // 2 + margin
+def _read_around(
+    layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int
+) -> list[Int64s]:
+    """Return the geometry around a hotspot, as far as a place and its window may reach."""
+    x, y, tolerance = int(spots.x_dbu[at]), int(spots.y_dbu[at]), rules.tolerance
+    side = rules.core_dbu
     if spots.fails[at]:  # of merged clips: it may lie in another one's core
-        side = max(side, int(np.abs(spots.defect_dbu[at] - (x, y)).max()) + margin)
-    window = Box(x - side, y - side, x + side, y + side)
-    step = max(tolerance.edge // 2, 2)
+        side = max(side, 2 * int(np.abs(spots.defect_dbu[at] - (x, y)).max()))
+    side += max(tolerance.half + tolerance.reach, 2 * int(rules.limits_dbu.max()))
+    return read_window(layers, (2 * x, 2 * y), side, tolerance.step)
+
+
+def read_window(
+    layers: Sequence[PackedLayer], place: tuple[int, int], half: int, step: int
+) -> list[Int64s]:
+    """Return the disjoint rectangles around a place, by layer, in half dbu from it.
+
+    Parameters
+    ----------
+    place
+        In half dbu.
+    half
+        Half the side of the window.
+    step
+        Height of the slabs that any-angle polygons are cut into.
+    """
+    x, y = place
+    reach = half + 1  # a place may lie between two dbu
+    window = Box((x - reach) // 2, (y - reach) // 2, (x + reach + 1) // 2, (y + reach + 1) // 2)
     found = []
     for layer in layers:
         shapes = query(layer, window)
         local = Shapes(
-            (shapes.rects - (x, y, x, y)) * 2, (shapes.points - (x, y)) * 2, shapes.point_start
+            shapes.rects * 2 - (x, y, x, y), shapes.points * 2 - (x, y), shapes.point_start
         )
-        found.append(merge(cut_window(cut_into_rects(local, step), 0, 0, 2 * side)))
+        found.append(merge(cut_window(cut_into_rects(local, step), 0, 0, half)))
     return found
 
 
@@ -217,5 +236,5 @@ def _cut_turned(
     x, y = (chosen.place[at] - 2 * np.array([spots.x_dbu[at], spots.y_dbu[at]])).tolist()
     return [
         turn_rects(cut_window(runs, x, y, rules.tolerance.reach), int(chosen.symmetry[at]))
-        for runs in read_around(layers, spots, rules, at)
+        for runs in _read_around(layers, spots, rules, at)
     ]

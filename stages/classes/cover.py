@@ -45,6 +45,11 @@ class Tolerance:
         return self.half + self.edge + self.move
 
     @property
+    def step(self) -> int:
+        """Height of the slabs that any-angle polygons are cut into."""
+        return max(self.edge // 2, 2)
+
+    @property
     def limit(self) -> int:
         """The limit of a match: a distance, or an area."""
         if self.area_share is None:

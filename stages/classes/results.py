@@ -47,8 +47,10 @@ class Finding:
     """See `stages.cells.Owner`."""
     cell: str
     cell_path: str
+    surroundings: int
+    """Number of the distinct pattern that was compared."""
     symmetry: int
-    """Turns the surroundings of the place to the pattern that was compared."""
+    """Turns the surroundings of the place to that pattern."""
     turn: int
     """Turns the representative's pattern as this one lies."""
     move_x_dbu: float
@@ -92,31 +94,31 @@ def list_findings(
     """Return a row per hotspot, in their order."""
     by_area = tolerance.area_share is not None
     area = (2 * tolerance.half) ** 2
-    rows = zip(
-        hotspots, classes.number.tolist(), (classes.place / 2).tolist(), classes.feature.tolist(),
-        classes.distance.tolist(), owners, classes.symmetry.tolist(), classes.turn.tolist(),
-        (classes.move / 2).tolist(), strict=True,
-    )  # fmt: skip
-    return tuple(
-        Finding(
-            spot.id,
-            number + 1,
-            place[0],
-            place[1],
-            FEATURES[feature[0]],
-            feature[1] / 2,
-            None if by_area else distance / 2,
-            distance / area if by_area else None,
-            owner.kind,
-            owner.cell,
-            owner.path,
-            symmetry,
-            turn,
-            move[0],
-            move[1],
+    found = []
+    for at, (spot, owner) in enumerate(zip(hotspots, owners, strict=True)):
+        distance = int(classes.distance[at])
+        place, move = (classes.place[at] / 2).tolist(), (classes.move[at] / 2).tolist()
+        found.append(
+            Finding(
+                id=spot.id,
+                class_id=int(classes.number[at]) + 1,
+                place_x_dbu=place[0],
+                place_y_dbu=place[1],
+                feature=FEATURES[classes.feature[at, 0]],
+                measured_dbu=float(classes.feature[at, 1] / 2),
+                moved_dbu=None if by_area else distance / 2,
+                differs=distance / area if by_area else None,
+                cell_kind=owner.kind,
+                cell=owner.cell,
+                cell_path=owner.path,
+                surroundings=int(classes.pattern[at]),
+                symmetry=int(classes.symmetry[at]),
+                turn=int(classes.turn[at]),
+                move_x_dbu=move[0],
+                move_y_dbu=move[1],
+            )
         )
-        for spot, number, place, feature, distance, owner, symmetry, turn, move in rows
-    )
+    return tuple(found)
 
 
 def list_classes(

@@ -63,8 +63,8 @@ def choose_tightest(places: Int64s) -> Int64s:
     """Return the places of the lowest rank, each once; the centre where there is none."""
     if not len(places):
         return np.array([[0, 0, CENTRE, 0, 0]])
-    tightest: Int64s = np.unique(places[places[:, 4] == places[:, 4].min()], axis=0)
-    return tightest
+    rows = places[places[:, 4] == places[:, 4].min()].tolist()
+    return np.array(sorted(set(map(tuple, rows))), np.int64)
 
 
 def choose_nearest(places: Int64s, x: int, y: int, within: int) -> Int64s:

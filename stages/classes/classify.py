@@ -182,7 +182,8 @@ def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:
 
 def _find_places(local: Sequence[Int64s], spots: Spots, rules: Rules, at: int) -> Int64s:
     short = _SHORT * rules.tolerance.half
-    every = [list_places(runs, 2 * rules.limits_dbu, rules.core_dbu, short) for runs in local]
+    limits = 2 * rules.limits_dbu + rules.tolerance.edge  # a class is not cut in two by a limit
+    every = [list_places(runs, limits, rules.core_dbu, short) for runs in local]
     places = np.concatenate(every)
     if not spots.fails[at]:
         return choose_tightest(places)
@@ -198,7 +199,7 @@ def _read_around(
     side = rules.core_dbu
     if spots.fails[at]:  # of merged clips: it may lie in another one's core
         side = max(side, 2 * int(np.abs(spots.defect_dbu[at] - (x, y)).max()))
-    side += max(tolerance.half + tolerance.reach, 2 * int(rules.limits_dbu.max()))
+    side += max(tolerance.half + tolerance.reach, 2 * int(rules.limits_dbu.max()) + tolerance.edge)
     return read_window(layers, (2 * x, 2 * y), side, tolerance.step)
 
 

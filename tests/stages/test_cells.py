@@ -90,7 +90,9 @@ def name_flat(shapes: list[tuple], window: list[int]) -> Owner:  # type: ignore[
     while all(len(c) > depth for c in chains) and len({c[depth] for c in chains}) == 1:
         depth += 1
     names = {turn: name for name, turn in TURNS.items()}
-    texts = lambda nodes: [f"{n}({x / 1000:.12g},{y / 1000:.12g},{names[t]})" for n, t, x, y in nodes]  # noqa: E731, E501
+    texts = lambda nodes: [
+        f"{n}({x / 1000:.12g},{y / 1000:.12g},{names[t]})" for n, t, x, y in nodes
+    ]  # noqa: E731, E501
     shared = next(iter(chains))[:depth]
     path = texts(shared[1:])
     if shared in chains:

@@ -99,12 +99,28 @@ class Run:
             When the scan has not come to its hotspots.
         """
         from pipeline.engine.stored import read_table
+        from pipeline.layout.ingest import open_packed
+        from pipeline.report.classify import read_findings
         from pipeline.report.run_view import read_hotspots
-        from stages.exports.tables import HOTSPOTS
+        from stages.exports.tables import HOTSPOTS, add_findings
 
         self._require_intact("hotspots")
         read_hotspots(self._directory)  # says what is missing
-        return read_table(self._directory.hotspots, HOTSPOTS)
+        table, findings = read_table(self._directory.hotspots, HOTSPOTS), read_findings(self._directory)
+        return add_findings(table, findings, open_packed(self._directory.layout).dbu_nm)
+
+    @property
+    def classes(self) -> pa.Table:
+        """The classes of the hotspots, a row each, those of most hotspots first; lengths in dbu.
+
+        Raises
+        ------
+        IncompleteError
+            When the scan has not come to its classes.
+        """
+        from pipeline.report.classify import read_class_table
+
+        return read_class_table(self._directory)
 
     def _require_intact(self, stage: str) -> None:
         from pipeline.engine.ledger import Ledger

@@ -21,7 +21,7 @@ from pipeline.report.run_view import describe_measurement, open_view
 from stages.detector import checkpoint
 from stages.errors import UsageError
 
-STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
+STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", "classes")
 
 
 def layout_info(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:

@@ -148,6 +148,14 @@ def table_to_hotspots(table: Any) -> tuple[Hotspot, ...]:
     )
 
 
+def add_findings(table: Any, findings: Mapping[int, Finding], dbu_nm: float) -> Any:
+    """Return a table of hotspots with `FINDING_COLUMNS` at its end."""
+    rows = [_format_finding(findings[spot], dbu_nm) for spot in table["id"].to_pylist()]
+    for name, kind in FINDING_COLUMNS.items():
+        table = table.append_column(name, pa.array([row[name] for row in rows], kind))
+    return table
+
+
 def list_columns(verdicts: Verdicts, findings: Findings = None) -> dict[str, Any]:
     """Return the columns of the tables with their types."""
     columns = COLUMNS if findings is None else COLUMNS | FINDING_COLUMNS

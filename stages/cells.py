@@ -15,15 +15,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from stages.contracts import Int64s, PackedLayout, to_um
+from stages.findings import BETWEEN, CELL, NOTHING, ROUTING, CellCount, Owner
 from stages.geometry.owners import Frames, count_placements, find_frames
-
-CELL, BETWEEN, ROUTING, NOTHING = "cell", "between", "routing", "nothing"
-"""Kinds of owners; nothing: no shape is in the window."""
 
 Node = tuple[str, int, int, int]
 """A placed cell: name, turn, and place of its origin in the top cell."""
@@ -32,33 +29,6 @@ Chain = tuple[Node, ...]
 
 TURN_NAMES = ("r0", "r90", "r180", "r270", "m0", "m45", "m90", "m135")
 """The turns of `PackedLayer.inst_turn`, as KLayout names them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The cell at fault."""
-
-    kind: str
-    """`CELL`, `BETWEEN`, `ROUTING` or `NOTHING`."""
-    cell: str
-    """Its name; of `BETWEEN` the names of the cells, sorted, with " + " between."""
-    path: str
-    """The placed cells from below the top cell down to it, with place in um and turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class CellCount:
-    """The hotspots of one cell."""
-
-    kind: str
-    cell: str
-    hotspots: int
-    affected: int
-    """Placements with a hotspot."""
-    placements: int
-    """Placements below the top cell; 0 where that means nothing: between cells."""
-    first: int
-    """Index of the first of its hotspots."""
 
 
 def find_owners(layout: PackedLayout, windows: Int64s) -> list[Owner]:

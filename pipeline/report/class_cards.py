@@ -16,13 +16,13 @@ from shapely.geometry.base import BaseGeometry
 
 from pipeline.report.classify import make_rules
 from pipeline.report.run_view import RunView
-from stages.cells import CellCount, Owner, count_cells
+from stages.cells import count_cells
 from stages.classes.classify import read_window
 from stages.classes.cover import Tolerance
 from stages.classes.patterns import invert_symmetry, turn_rects
-from stages.classes.results import Finding, HotspotClass
 from stages.contracts import Box, Hotspot
 from stages.exports.pages.class_card import ClassCard
+from stages.findings import CellCount, Finding, HotspotClass, Owner
 from stages.lithography.process import Process
 
 _MOST_OUTLINES = 24

@@ -25,9 +25,10 @@ from pipeline.simulate.confirm import Confirmed
 from stages.cells import find_owners
 from stages.classes.classify import Rules, Spots, classify
 from stages.classes.cover import Tolerance
-from stages.classes.results import Finding, HotspotClass, list_classes, list_findings
+from stages.classes.results import list_classes, list_findings
 from stages.contracts import Hotspot, Int64s, PackedLayout, Verdict
 from stages.errors import ConfigError, IncompleteError
+from stages.findings import Finding, HotspotClass
 from stages.lithography.process import Process
 
 RESOLUTION = 0.6

@@ -26,7 +26,6 @@ from pipeline.passes.scan_settings import ScanSettings
 from pipeline.report.classify import read_classes, read_findings
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import read_target
-from stages.classes.results import Finding, HotspotClass
 from stages.clips import RULES
 from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
 from stages.detector.network import Network
@@ -34,6 +33,7 @@ from stages.detector.user_model import ScanModel, UserModel
 from stages.errors import IncompleteError, RunMismatchError
 from stages.exports.markers import PrintedArea
 from stages.exports.tables import HOTSPOTS, table_to_hotspots
+from stages.findings import Finding, HotspotClass
 from stages.hotspots import sort_worst_first
 from stages.lithography.process import Process
 

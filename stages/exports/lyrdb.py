@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
-from stages.classes.results import Finding, HotspotClass
 from stages.contracts import Box, Defect, Hotspot, Verdict, to_um
+from stages.findings import Finding, HotspotClass
 from stages.text import escape_text
 
 SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)

@@ -18,9 +18,9 @@ import gdstk
 import numpy as np
 from shapely import Polygon
 
-from stages.classes.results import Finding, HotspotClass
 from stages.contracts import Box, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, to_um
 from stages.errors import ConfigError, LayoutError
+from stages.findings import Finding, HotspotClass
 from stages.text import escape_text
 
 CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET, CLASS = range(7)

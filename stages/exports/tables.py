@@ -17,9 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.classes.results import Finding, HotspotClass
 from stages.contracts import Box, Hotspot, Verdict, to_um
 from stages.errors import LayoutError
+from stages.findings import Finding, HotspotClass
 from stages.text import escape_text
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")

@@ -54,6 +54,11 @@ enabled = true
 opc = "model"
 confident = false
 batch_windows = 7
+[classes]
+edge_tolerance_nm = 4
+area_match = 0.95
+shift_nm = 0
+radius_nm = 300
 [report]
 top = 5
 contours = 9

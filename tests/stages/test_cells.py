@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import gdstk
 import numpy as np
 import pytest
 
-from stages.cells import BETWEEN, CELL, NOTHING, ROUTING, Chain, Owner, count_cells, find_owners
+from stages.cells import Chain, Node, count_cells, find_owners
 from stages.contracts import Int64s, Layer, PackedLayout
+from stages.findings import BETWEEN, CELL, NOTHING, ROUTING, Owner
 from stages.layout.builder import pack_layout
 
 MET1 = Layer(68, 20)
@@ -45,7 +47,9 @@ def make_library() -> gdstk.Library:
     return library
 
 
-def list_shapes(cell: gdstk.Cell, matrix: Int64s, x: int, y: int, above: Chain) -> list[tuple]:  # type: ignore[type-arg]
+def list_shapes(
+    cell: gdstk.Cell, matrix: Int64s, x: int, y: int, above: Chain
+) -> list[tuple[Int64s, Chain]]:
     """Return every placed shape of the layer with the chain of cells that holds it, in dbu."""
     code = next(code for code, m in enumerate(MATRICES) if (m == matrix).all())
     chain = (*above, (cell.name, code, x, y))
@@ -75,13 +79,11 @@ MATRICES = [
 def overlaps(points: Int64s, window: list[int]) -> bool:
     """Return whether a polygon and a window share an area."""
     x0, y0, x1, y1 = window
-    if not gdstk.boolean(gdstk.Polygon(points), gdstk.rectangle((x0, y0), (x1, y1)), "and",
-                         precision=1e-6):  # fmt: skip
-        return False
-    return True
+    frame = gdstk.rectangle((x0, y0), (x1, y1))
+    return bool(gdstk.boolean(gdstk.Polygon(points), frame, "and", precision=1e-6))
 
 
-def name_flat(shapes: list[tuple], window: list[int]) -> Owner:  # type: ignore[type-arg]
+def name_flat(shapes: list[tuple[Int64s, Chain]], window: list[int]) -> Owner:
     """Return the owner by comparing all chains, component by component."""
     chains = {chain for points, chain in shapes if overlaps(points, window)}
     if not chains:
@@ -90,9 +92,10 @@ def name_flat(shapes: list[tuple], window: list[int]) -> Owner:  # type: ignore[
     while all(len(c) > depth for c in chains) and len({c[depth] for c in chains}) == 1:
         depth += 1
     names = {turn: name for name, turn in TURNS.items()}
-    texts = lambda nodes: [
-        f"{n}({x / 1000:.12g},{y / 1000:.12g},{names[t]})" for n, t, x, y in nodes
-    ]  # noqa: E731, E501
+
+    def texts(nodes: Sequence[Node]) -> list[str]:
+        return [f"{n}({x / 1000:.12g},{y / 1000:.12g},{names[t]})" for n, t, x, y in nodes]
+
     shared = next(iter(chains))[:depth]
     path = texts(shared[1:])
     if shared in chains:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from stages.classes.results import Finding, HotspotClass
 from stages.contracts import Box, Hotspot
 from stages.exports.pages.pictures import draw_polygons
+from stages.findings import Finding, HotspotClass
 
 SIDE = 100.0
 """Side of the picture, in its own units."""

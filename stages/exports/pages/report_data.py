@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 from shapely import Polygon
 
-from stages.cells import CellCount
-from stages.classes.results import Finding
 from stages.contracts import Box, Bytes, Float32s, Hotspot, RasterSpec, Verdict
 from stages.exports.pages.class_card import ClassCard
+from stages.findings import CellCount, Finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ def test_a_defect_is_aligned_to_the_place_near_it() -> None:
     off = np.random.default_rng(1).integers(-20, 21, (len(spots), 2))
     found = Spots(spots.x_dbu, spots.y_dbu, plain.place // 2 + off, np.ones(len(spots), bool))
     assert partition(classify([layer], found, RULES), kinds) == partition(plain, kinds)
-    far = replace(found, defect_dbu=found.defect_dbu + (3000, 3000))
+    far = replace(found, defect_dbu=found.defect_dbu + 3000)
     assert set(classify([layer], far, RULES).feature[:, 0].tolist()) == {DEFECT}
 
 

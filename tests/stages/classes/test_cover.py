@@ -8,7 +8,7 @@ import pytest
 from stages.classes.cover import Tolerance, cover_patterns
 from stages.classes.patterns import build_patterns, sign_places, turn_rects
 from stages.contracts import Int64s
-from tests.stages.classes.test_matching import cut, draw, jitter, measure
+from tests.support.windows import cut, draw, jitter, measure
 
 TOLERANCE = Tolerance(half=24, edge=4, move=0)
 

@@ -5,52 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from scipy.ndimage import maximum_filter
 
 from stages.classes.cover import Tolerance
 from stages.classes.features import compute_depths, compute_shares
 from stages.classes.matching import NO_MATCH, match_patterns
 from stages.classes.patterns import Patterns, build_patterns, turn_rects
 from stages.contracts import Int64s
+from tests.support.windows import cut, draw, jitter, measure, random_rects
 
 EDGES = Tolerance(half=24, edge=4, move=3)
 AREAS = Tolerance(half=24, edge=4, move=0, area_share=0.9)
-Picture = npt.NDArray[np.bool_]
-
-
-def draw(rects: Int64s, reach: int) -> Picture:
-    """Return a picture of the window with a pixel per unit."""
-    picture = np.zeros((2 * reach, 2 * reach), bool)
-    for x0, y0, x1, y1 in np.clip(rects + reach, 0, 2 * reach).tolist():
-        picture[y0:y1, x0:x1] = True
-    return picture
-
-
-def measure(p: Picture, q: Picture, reach: int, half: int, most: int) -> int:
-    """Return the distance by growing both pictures and what they leave free, pixel by pixel."""
-    inner = slice(reach - half, reach + half)
-    for grow in range(most + 1):
-        size = 2 * grow + 1
-        if all(
-            (maximum_filter(b, size)[inner, inner] >= a[inner, inner]).all()
-            for one, other in ((p, q), (~p, ~q))
-            for a, b in ((one, other), (other, one))
-        ):
-            return grow
-    return int(NO_MATCH)
-
-
-def random_rects(random: np.random.Generator, reach: int) -> Int64s:
-    low = random.integers(-reach, reach - 8, (random.integers(1, 5), 2)) // 8 * 8
-    size = random.integers(1, 5, low.shape) * 8
-    return np.minimum(np.concatenate((low, low + size), axis=1), reach)
-
-
-def jitter(rects: Int64s, random: np.random.Generator, most: int) -> Int64s:
-    moved: Int64s = rects + random.integers(-most, most + 1, rects.shape)
-    return moved
 
 
 def random_pairs(reach: int, count: int) -> Iterator[tuple[Int64s, Int64s]]:
@@ -73,11 +38,6 @@ def compare(p: Int64s, q: Int64s, tolerance: Tolerance, turns: range = range(1))
     return list(found)
 
 
-def cut(rects: Int64s, reach: int) -> Int64s:
-    clipped = np.clip(rects, -reach, reach)
-    return clipped[(clipped[:, 0] < clipped[:, 2]) & (clipped[:, 1] < clipped[:, 3])]
-
-
 def test_the_distance_is_that_of_the_pictures() -> None:
     still, seen = Tolerance(half=24, edge=4, move=0), set()
     for p, q in random_pairs(still.reach, 300):
@@ -93,13 +53,13 @@ def test_a_moved_pattern_matches_where_the_pictures_do() -> None:
     """Whatever move is found, the pictures match with it at that distance."""
     moved = 0
     for p, q in random_pairs(EDGES.reach, 200):
-        p, q = cut(p, EDGES.reach), cut(q + (2, -3, 2, -3), EDGES.reach)
+        p, q = cut(p, EDGES.reach), cut(q + np.array([2, -3, 2, -3]), EDGES.reach)
         distance, _, x, y = compare(p, q, EDGES)
         if distance == NO_MATCH or max(abs(x), abs(y)) == 0:
             continue
         moved += 1
         window = EDGES.half + EDGES.edge
-        pictures = draw(p, window), draw(q + (x, y, x, y), window)
+        pictures = draw(p, window), draw(q + np.array([x, y, x, y]), window)
         assert measure(*pictures, window, EDGES.half, EDGES.edge) == distance
         assert max(abs(x), abs(y)) <= EDGES.move
     assert moved > 20

@@ -104,9 +104,9 @@ class Run:
         from pipeline.report.run_view import read_hotspots
         from stages.exports.tables import HOTSPOTS, add_findings
 
-        self._require_intact("hotspots")
-        read_hotspots(self._directory)  # says what is missing
-        table, findings = read_table(self._directory.hotspots, HOTSPOTS), read_findings(self._directory)
+        self._require_intact("hotspots", "classes")
+        findings = read_findings(self._directory, len(read_hotspots(self._directory)))
+        table = read_table(self._directory.hotspots, HOTSPOTS)
         return add_findings(table, findings, open_packed(self._directory.layout).dbu_nm)
 
     @property

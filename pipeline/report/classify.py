@@ -9,22 +9,26 @@ promise  the tables depend on the hotspots and verdicts alone
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import TypeVar, get_type_hints
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.config import ClassesConfig
 from pipeline.engine.run_directory import Run, write_table
 from pipeline.engine.session import Session, Written
+from pipeline.engine.stored import explain_damage, read_table
+from pipeline.passes.arrays import FARTHEST_DBU
 from pipeline.passes.job import Job
 from pipeline.simulate.confirm import Confirmed
 from stages.cells import find_owners
 from stages.classes.classify import Rules, Spots, classify
 from stages.classes.cover import Tolerance
+from stages.classes.places import FEATURES
 from stages.classes.results import list_classes, list_findings
 from stages.contracts import Hotspot, Int64s, PackedLayout, Verdict
 from stages.errors import ConfigError, IncompleteError
@@ -123,10 +127,9 @@ def _write_tables(
     return len(rows)
 
 
-def _build_table(row: type[Row], rows: Sequence[Row]) -> pa.Table:
+def _make_schema(row: type[Row]) -> pa.Schema:
     kinds = get_type_hints(row)
-    schema = pa.schema([(f.name, _find_type(kinds[f.name])) for f in fields(row)])
-    return pa.Table.from_pylist([asdict(each) for each in rows], schema=schema)
+    return pa.schema([(each.name, _find_type(kinds[each.name])) for each in fields(row)])
 
 
 def _find_type(kind: object) -> pa.DataType:
@@ -134,20 +137,74 @@ def _find_type(kind: object) -> pa.DataType:
     return next(column for plain, column in _TYPES.items() if kind in (plain, plain | None))
 
 
-def read_findings(run: Run) -> Mapping[int, Finding]:
-    """Return the class and cell of each hotspot, by its id."""
-    return {row.id: row for row in _read(run, FINDINGS, Finding)}
+def _build_table(row: type[Row], rows: Sequence[Row]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(each) for each in rows], schema=_make_schema(row))
 
 
-def read_classes(run: Run) -> tuple[HotspotClass, ...]:
-    """Return the classes, those of most hotspots first."""
-    return tuple(_read(run, CLASSES, HotspotClass))
+def read_findings(run: Run, hotspots: int) -> Mapping[int, Finding]:
+    """Return the class and cell of each hotspot, by its id.
+
+    Parameters
+    ----------
+    hotspots
+        How many there are; their ids go from 1.
+
+    Raises
+    ------
+    IncompleteError
+        When the run has none yet, or they are damaged.
+    """
+    rows = _read(run.path / FINDINGS, Finding)
+    with explain_damage(run.path / FINDINGS):
+        for number, row in enumerate(rows, 1):
+            if row.id != number or not _is_possible(row, hotspots):
+                raise ValueError(f"row {number} is no finding of this run: {row}")
+        if len(rows) != hotspots:
+            raise ValueError(f"it has {len(rows)} rows for {hotspots} hotspots")
+    return {row.id: row for row in rows}
 
 
-def _read(run: Run, name: str, row: type[Row]) -> list[Row]:
-    path = run.path / name
+def _is_possible(row: Finding, hotspots: int) -> bool:
+    """Return whether a stored finding has values that a scan writes."""
+    lengths = (row.place_x_dbu, row.place_y_dbu, row.move_x_dbu, row.move_y_dbu)
+    return (
+        1 <= row.class_id <= hotspots and row.feature in FEATURES
+        and row.symmetry in range(8) and row.turn in range(8)
+        and all(abs(value) <= FARTHEST_DBU for value in lengths)  # and none is NaN
+    )  # fmt: skip
+
+
+def read_classes(run: Run, hotspots: int) -> tuple[HotspotClass, ...]:
+    """Return the classes, those of most hotspots first; parameters and errors as `read_findings`.
+
+    Those that the findings name are all there.
+    """
+    rows, named = _read(run.path / CLASSES, HotspotClass), read_findings(run, hotspots)
+    with explain_damage(run.path / CLASSES):
+        sizes = Counter(row.class_id for row in named.values())
+        if [(row.id, row.hotspots) for row in rows] != sorted(sizes.items()):
+            raise ValueError(f"its classes are not those of {FINDINGS}")
+        for row in rows:
+            if row.representative not in named or named[row.representative].class_id != row.id:
+                raise ValueError(f"class {row.id} is represented by a hotspot of another class")
+    return tuple(rows)
+
+
+def read_class_table(run: Run) -> pa.Table:
+    """Return the classes as a table; errors as `read_findings`."""
+    return _read_table(run.path / CLASSES, HotspotClass)
+
+
+def _read(path: Path, row: type[Row]) -> list[Row]:
+    return [row(**values) for values in _read_table(path, row).to_pylist()]
+
+
+def _read_table(path: Path, row: type[Row]) -> pa.Table:
     if not path.exists():
+        run = path.parent
         raise IncompleteError(
-            f"{run.path} has no {name} yet; finish the scan with: hotscan resume {run.path}"
+            f"{run} has no {path.name} yet; finish the scan with: hotscan resume {run}"
         )
-    return [row(**values) for values in pq.read_table(path).to_pylist()]
+    kinds = get_type_hints(row)
+    optional = {name for name, kind in kinds.items() if kind not in _TYPES}
+    return read_table(path, _make_schema(row), optional)

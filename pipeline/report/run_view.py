@@ -68,12 +68,12 @@ class RunView:
     @cached_property
     def findings(self) -> Mapping[int, Finding]:
         """Class of each hotspot and the cell at fault, by id."""
-        return read_findings(self.run)
+        return read_findings(self.run, len(self.hotspots))
 
     @cached_property
     def classes(self) -> tuple[HotspotClass, ...]:
         """The classes of the hotspots, those of most hotspots first."""
-        return read_classes(self.run)
+        return read_classes(self.run, len(self.hotspots))
 
     @property
     def verdicts(self) -> Mapping[int, Verdict] | None:

@@ -34,7 +34,7 @@ CLASS_PROPERTY, CELL_PROPERTY = 1, 2
 # KLayout reads no OASIS coordinate of -2**31, so the lower limit is as far off as the upper.
 _FARTHEST_DBU = 2**31 - 1
 _PLACE_NM = 200
-_PROPERTY_BYTES = 126  # what GDSII allows a property
+_LONGEST = 126  # characters of a property, as GDSII allows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +124,7 @@ def build_markers(
         if findings is not None:
             text += f" C{findings[spot.id].class_id}"
             core.set_gds_property(CLASS_PROPERTY, f"C{findings[spot.id].class_id}")
-            core.set_gds_property(CELL_PROPERTY, findings[spot.id].cell[:_PROPERTY_BYTES])
+            core.set_gds_property(CELL_PROPERTY, escape_text(findings[spot.id].cell)[:_LONGEST])
         _add_label(cell, text, spot.x_dbu, spot.y_dbu, dbu_nm, Layer(layer, CORE))
         cell.add(core)
         if spot.clips > 1:

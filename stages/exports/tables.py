@@ -178,12 +178,17 @@ def format_csv(
 
 def format_classes(classes: Iterable[HotspotClass], dbu_nm: float) -> str:
     """Return the table of classes as CSV."""
-    rows = (
-        asdict(row)
-        | {"class": row.id, "moved_nm": None if row.moved_dbu is None else row.moved_dbu * dbu_nm}
-        for row in classes
-    )
-    return _write_csv(CLASS_COLUMNS, ({name: row[name] for name in CLASS_COLUMNS} for row in rows))
+    return _write_csv(CLASS_COLUMNS, (_format_class(row, dbu_nm) for row in classes))
+
+
+def _format_class(row: HotspotClass, dbu_nm: float) -> dict[str, Any]:
+    """Return the values of `CLASS_COLUMNS`."""
+    values = asdict(row) | {
+        "class": row.id,
+        "moved_nm": None if row.moved_dbu is None else row.moved_dbu * dbu_nm,
+        "cell": escape_text(row.cell),
+    }
+    return {name: values[name] for name in CLASS_COLUMNS}
 
 
 def _write_csv(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
@@ -215,8 +220,8 @@ def _format_finding(row: Finding, dbu_nm: float) -> dict[str, Any]:
         "moved_nm": None if row.moved_dbu is None else row.moved_dbu * dbu_nm,
         "differs": row.differs,
         "cell_kind": row.cell_kind,
-        "cell": row.cell,
-        "cell_path": row.cell_path,
+        "cell": escape_text(row.cell),
+        "cell_path": escape_text(row.cell_path),
     }
 
 

@@ -54,4 +54,5 @@ class ClassCard:
 
 
 def _list_polygons(geometry: BaseGeometry) -> Iterable[shapely.Polygon]:
-    return [part for part in shapely.get_parts(geometry) if isinstance(part, shapely.Polygon)]
+    parts = shapely.get_parts(geometry)
+    return [part for part in parts if isinstance(part, shapely.Polygon) and not part.is_empty]

@@ -32,7 +32,7 @@ from stages.contracts import Int64s, PackedLayer
 def gather_spots(view: RunView) -> Spots:
     """Return the hotspots as if they were not simulated."""
     x, y = (np.array([getattr(s, n) for s in view.hotspots], np.int64) for n in ("x_dbu", "y_dbu"))
-    return Spots(x, y, np.zeros((len(x), 2), np.int64), np.zeros(len(x), bool))
+    return Spots(x, y, np.zeros(len(x), bool))
 
 
 def count_mismatches(layers: Sequence[PackedLayer], classes: Classes, tolerance: Tolerance) -> int:

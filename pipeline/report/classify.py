@@ -108,11 +108,11 @@ def _write_tables(
 ) -> int:
     """Group the hotspots and write the tables; return how many classes there are."""
     worst = [verdict.worst if (verdict := (verdicts or {}).get(s.id)) else None for s in hotspots]
+    places = [defect or spot for defect, spot in zip(worst, hotspots, strict=True)]
     spots = Spots(
-        np.array([spot.x_dbu for spot in hotspots], np.int64),
-        np.array([spot.y_dbu for spot in hotspots], np.int64),
-        np.array([(w.x_dbu, w.y_dbu) if w else (0, 0) for w in worst], np.int64).reshape(-1, 2),
-        np.array([w is not None for w in worst], bool),
+        np.array([place.x_dbu for place in places], np.int64),
+        np.array([place.y_dbu for place in places], np.int64),
+        np.array([defect is not None for defect in worst], bool),
     )
     channels = job.spec.layers
     scanned = replace(layout, packed=layout.packed[:channels], cells=layout.cells[:channels])

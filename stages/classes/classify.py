@@ -42,12 +42,10 @@ class Spots:
     """The hotspots to group."""
 
     x_dbu: Int64s
-    """(n,) centre of the core."""
+    """(n,) of the worst defect, or of the middle of the core where no simulation found one."""
     y_dbu: Int64s
-    defect_dbu: Int64s
-    """(n, 2) place of the worst defect; any value where `fails` is false."""
     fails: npt.NDArray[np.bool_]
-    """(n,) whether the hotspot was simulated and fails."""
+    """(n,) whether it is a defect's place."""
 
     def __len__(self) -> int:
         return len(self.x_dbu)
@@ -149,7 +147,7 @@ def _choose_places(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) ->
     signatures, turns = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
     for at in range(len(spots)):
         local = _read_around(layers, spots, rules, at)
-        found = _find_places(local, spots, rules, at)
+        found = _find_places(local, bool(spots.fails[at]), rules)
         signature, symmetry = sign_places(local, found, reach, symmetries)
         owners.append(np.full(len(found), at))
         places.append(found + np.array([2 * spots.x_dbu[at], 2 * spots.y_dbu[at], 0, 0, 0]))
@@ -180,27 +178,25 @@ def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:
     return found
 
 
-def _find_places(local: Sequence[Int64s], spots: Spots, rules: Rules, at: int) -> Int64s:
-    short = _SHORT * rules.tolerance.half
-    limits = 2 * rules.limits_dbu + rules.tolerance.edge  # a class is not cut in two by a limit
-    every = [list_places(runs, limits, rules.core_dbu, short) for runs in local]
+def _find_places(local: Sequence[Int64s], fails: bool, rules: Rules) -> Int64s:
+    """Return the places that what fails may be at, from the defect or the middle of the core."""
+    tolerance = rules.tolerance
+    half_core = tolerance.half // 2 if fails else rules.core_dbu  # in half dbu
+    limits = 2 * rules.limits_dbu + tolerance.edge  # a class is not cut in two by a limit
+    every = [list_places(runs, limits, half_core, _SHORT * tolerance.half) for runs in local]
     places = np.concatenate(every)
-    if not spots.fails[at]:
-        return choose_tightest(places)
-    x, y = (spots.defect_dbu[at] - (spots.x_dbu[at], spots.y_dbu[at])).tolist()
-    return choose_nearest(places, 2 * x, 2 * y, rules.tolerance.half // 2)
+    return choose_nearest(places, half_core) if fails else choose_tightest(places)
 
 
 def _read_around(
     layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int
 ) -> list[Int64s]:
     """Return the geometry around a hotspot, as far as a place and its window may reach."""
-    x, y, tolerance = int(spots.x_dbu[at]), int(spots.y_dbu[at]), rules.tolerance
-    side = rules.core_dbu
-    if spots.fails[at]:  # of merged clips: it may lie in another one's core
-        side = max(side, 2 * int(np.abs(spots.defect_dbu[at] - (x, y)).max()))
-    side += max(tolerance.half + tolerance.reach, 2 * int(rules.limits_dbu.max()) + tolerance.edge)
-    return read_window(layers, (2 * x, 2 * y), side, tolerance.step)
+    tolerance = rules.tolerance
+    window = tolerance.half + tolerance.reach
+    side = rules.core_dbu + max(window, 2 * int(rules.limits_dbu.max()) + tolerance.edge)
+    place = 2 * int(spots.x_dbu[at]), 2 * int(spots.y_dbu[at])
+    return read_window(layers, place, side, tolerance.step)
 
 
 def read_window(

@@ -1,6 +1,6 @@
 """Places in a core where it is most likely to fail, by its geometry alone.
 
-in       rectangles around a core, the limits of the process's rules
+in       rectangles around a core, or a defect, the limits of the process's rules
 out      places: x, y, feature, measured distance, rank
 unit     a core, in half dbu from its centre, so that the middle of two edges is a whole number
 promise  the places turn and move with the geometry; a place is one at which something begins or
@@ -67,11 +67,11 @@ def choose_tightest(places: Int64s) -> Int64s:
     return np.array(sorted(set(map(tuple, rows))), np.int64)
 
 
-def choose_nearest(places: Int64s, x: int, y: int, within: int) -> Int64s:
-    """Return the places nearest to a defect, or the defect's own where none is near."""
-    away = np.abs(places[:, :2] - (x, y)).max(axis=1, initial=0)
+def choose_nearest(places: Int64s, within: int) -> Int64s:
+    """Return the places nearest to a defect, from which they count, or it where none is near."""
+    away = np.abs(places[:, :2]).max(axis=1, initial=0)
     if not len(places) or away.min() > within:
-        return np.array([[x, y, DEFECT, 0, 0]])
+        return np.array([[0, 0, DEFECT, 0, 0]])
     return choose_tightest(places[away == away.min()])
 
 

@@ -44,7 +44,7 @@ def make_layout(most: int) -> tuple[PackedLayer, Spots, Int64s]:
     builder.add_cell("top", np.array(rects), [], NO_PLACEMENTS)
     x, y = np.array(centres).T
     none = np.zeros(len(x), bool)
-    return builder.build(), Spots(x, y, np.zeros((len(x), 2), np.int64), none), np.array(kinds)
+    return builder.build(), Spots(x, y, none), np.array(kinds)
 
 
 def partition(classes: Classes, of: Int64s) -> set[frozenset[int]]:
@@ -70,7 +70,7 @@ def test_the_order_of_the_hotspots_changes_nothing() -> None:
     order = np.random.default_rng(4).permutation(len(spots))
     other = classify(
         [layer],
-        Spots(spots.x_dbu[order], spots.y_dbu[order], spots.defect_dbu, spots.fails),
+        Spots(spots.x_dbu[order], spots.y_dbu[order], spots.fails),
         RULES,
     )
     assert (other.place == classes.place[order]).all()
@@ -94,20 +94,21 @@ def test_a_defect_is_aligned_to_the_place_near_it() -> None:
     layer, spots, kinds = make_layout(0)
     plain = classify([layer], spots, RULES)
     off = np.random.default_rng(1).integers(-20, 21, (len(spots), 2))
-    found = Spots(spots.x_dbu, spots.y_dbu, plain.place // 2 + off, np.ones(len(spots), bool))
+    x, y = (plain.place // 2 + off).T
+    found = Spots(x, y, np.ones(len(spots), bool))
     assert partition(classify([layer], found, RULES), kinds) == partition(plain, kinds)
-    far = replace(found, defect_dbu=found.defect_dbu + 3000)
+    far = replace(found, x_dbu=x + 3000, y_dbu=y + 3000)
     assert set(classify([layer], far, RULES).feature[:, 0].tolist()) == {DEFECT}
 
 
 def test_places_without_geometry_and_no_hotspots_at_all() -> None:
     layer, spots, _ = make_layout(0)
     nowhere = np.array([-50_000])
-    alone = Spots(nowhere, nowhere, np.zeros((1, 2), np.int64), np.zeros(1, bool))
+    alone = Spots(nowhere, nowhere, np.zeros(1, bool))
     classes = classify([layer], alone, RULES)
     assert classes.feature[0, 0] == CENTRE
     assert classes.place.tolist() == [[-100_000, -100_000]]
-    none = Spots(*(array[:0] for array in (nowhere, nowhere, spots.defect_dbu, spots.fails)))
+    none = Spots(nowhere[:0], nowhere[:0], spots.fails[:0])
     assert len(classify([layer], none, RULES).number) == 0
 
 

@@ -120,14 +120,15 @@ class Run:
         """
         from pipeline.report.classify import read_class_table
 
+        self._require_intact("classes")
         return read_class_table(self._directory)
 
-    def _require_intact(self, stage: str) -> None:
+    def _require_intact(self, *stages: str) -> None:
         from pipeline.engine.ledger import Ledger
         from pipeline.engine.session import require_intact
 
         with Ledger(self._directory.ledger, read_only=True) as ledger:
-            require_intact(self._directory, ledger, stage)
+            require_intact(self._directory, ledger, *stages)
 
     def to_pandas(self) -> Any:
         """Return the hotspots as a pandas data frame; needs pandas."""

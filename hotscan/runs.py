@@ -99,19 +99,36 @@ class Run:
             When the scan has not come to its hotspots.
         """
         from pipeline.engine.stored import read_table
+        from pipeline.layout.ingest import open_packed
+        from pipeline.report.classify import read_findings
         from pipeline.report.run_view import read_hotspots
-        from stages.exports.tables import HOTSPOTS
+        from stages.exports.tables import HOTSPOTS, add_findings
 
-        self._require_intact("hotspots")
-        read_hotspots(self._directory)  # says what is missing
-        return read_table(self._directory.hotspots, HOTSPOTS)
+        self._require_intact("hotspots", "classes")
+        findings = read_findings(self._directory, len(read_hotspots(self._directory)))
+        table = read_table(self._directory.hotspots, HOTSPOTS)
+        return add_findings(table, findings, open_packed(self._directory.layout).dbu_nm)
 
-    def _require_intact(self, stage: str) -> None:
+    @property
+    def classes(self) -> pa.Table:
+        """The classes of the hotspots, a row each, those of most hotspots first; lengths in dbu.
+
+        Raises
+        ------
+        IncompleteError
+            When the scan has not come to its classes.
+        """
+        from pipeline.report.classify import read_class_table
+
+        self._require_intact("classes")
+        return read_class_table(self._directory)
+
+    def _require_intact(self, *stages: str) -> None:
         from pipeline.engine.ledger import Ledger
         from pipeline.engine.session import require_intact
 
         with Ledger(self._directory.ledger, read_only=True) as ledger:
-            require_intact(self._directory, ledger, stage)
+            require_intact(self._directory, ledger, *stages)
 
     def to_pandas(self) -> Any:
         """Return the hotspots as a pandas data frame; needs pandas."""

@@ -57,6 +57,10 @@ class ScanSettings(TypedDict, total=False):
     audit: str | None
     """A random sample of clips to simulate, to estimate what the scan missed: ``"3%"``,
     ``"1200"`` or ``"600s"``; none by default."""
+    edge_tolerance: float
+    """Furthest that edges may differ within a class of hotspots, in nm."""
+    area_match: float | None
+    """Least share of equal area within a class, in place of `edge_tolerance`."""
     device: str
     """``cpu``, ``cuda`` or ``cuda:N``."""
     strict: bool
@@ -89,6 +93,10 @@ def scan_config(given: ScanSettings, model: str | None) -> ScanConfig:
         },
         "confirm": {"enabled": given.get("confirm"), "opc": given.get("opc")},
         "audit": {"size": given.get("audit")},
+        "classes": {
+            "edge_tolerance_nm": given.get("edge_tolerance"),
+            "area_match": given.get("area_match"),
+        },
     }  # fmt: skip
     config = given.get("config")
     if isinstance(config, Mapping):

@@ -19,6 +19,7 @@ from stages.errors import ConfigError
 from stages.settings import describe_validation_error, format_table_key
 
 Length = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Layers = Annotated[tuple[str, ...], Field(strict=False)]
 AUDIT_SIZE = r"^(0?\.\d+|\d+|\d+(\.\d+)?[%s])$"
 """A share, a number of clips, percent, or seconds."""
@@ -174,6 +175,21 @@ class AuditConfig(Settings):
     """Which clips: another seed draws others."""
 
 
+class ClassesConfig(Settings):
+    """How hotspots are grouped."""
+
+    edge_tolerance_nm: NotNegative = 10.0
+    """Furthest that an edge may be from where the representative of the class has it, in nm."""
+    area_match: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Least share of the window whose area agrees with the representative's; in place of
+    edge_tolerance_nm."""
+    shift_nm: NotNegative = 10.0
+    """Furthest that a hotspot's surroundings may be shifted before they are compared, in nm."""
+    radius_nm: Length | None = None
+    """Half the side of the window that is compared, in nm; 0.6 wavelength / NA by default, and at
+    least."""
+
+
 class ReportConfig(Settings):
     """What the report shows."""
 
@@ -208,6 +224,7 @@ class ScanConfig(Settings):
     scores: ScoresConfig = ScoresConfig()
     confirm: ConfirmConfig = ConfirmConfig()
     audit: AuditConfig = AuditConfig()
+    classes: ClassesConfig = ClassesConfig()
     report: ReportConfig = ReportConfig()
     markers: MarkersConfig = MarkersConfig()
 
@@ -234,6 +251,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "confirm": ("confirm.enabled", "confirm.opc"),
     "draw": ("audit.size", "audit.seed"),
     "estimate": (),
+    "classes": ("classes",),
     "report": ("report", "markers"),
 }
 """Per stage, in order, the tables and keys that change its answer and were not named before.

@@ -252,6 +252,8 @@ class PackedLayout:
     """Warnings of the reader, for the user."""
     file_layers: tuple[Layer, ...] = ()
     """Every layer that the file draws on, whether scanned or not."""
+    cells: tuple[tuple[str, ...], ...] = ()
+    """Per layer, the names of the cells of `packed`, in their order; the last is the top."""
 
     @property
     def extent(self) -> Box:

@@ -21,7 +21,8 @@ FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure")}
 """Rooms inside a folder of `stages`, ground floor first."""
 
 FOUNDATION = (
-    "stages.arithmetic", "stages.compiled", "stages.contracts", "stages.errors", "stages.settings",
+    "stages.arithmetic", "stages.compiled", "stages.contracts", "stages.errors", "stages.findings",
+    "stages.settings",
     "stages.text", "stages.geometry",
 )  # fmt: skip
 """What every stage may import."""

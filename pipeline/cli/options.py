@@ -101,6 +101,16 @@ AuditSize = Annotated[
         "(0.03, 3%), a number of clips, or what one worker simulates in a time (600s).",
     ),
 ]  # fmt: skip
+EdgeTolerance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NM", min=0, help="Furthest that edges may differ within a class of hotspots."
+    ),
+]
+AreaMatch = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="Group by the share of equal area instead, like 0.95."),
+]
 Mask = Annotated[
     str | None, typer.Option(metavar="L/D", help="Layer of the mask, if not the drawn layer.")
 ]
@@ -208,6 +218,8 @@ class SettingsOptions(ReaderOptions):
     confirm: Confirm = None
     opc: Opc = None
     audit: AuditSize = None
+    edge_tolerance: EdgeTolerance = None
+    area_match: AreaMatch = None
 
     def settings(self) -> ScanConfig:
         """Return the settings of a scan.
@@ -242,6 +254,9 @@ class SettingsOptions(ReaderOptions):
             },
             "confirm": {"enabled": self.confirm, "opc": self.opc},
             "audit": {"size": self.audit},
+            "classes": {
+                "edge_tolerance_nm": self.edge_tolerance, "area_match": self.area_match,
+            },
         }  # fmt: skip
 
 

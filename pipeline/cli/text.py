@@ -152,9 +152,10 @@ def result_text(
 ) -> str:
     """Return the result of a scan, and where its files are."""
     spent = sum(value for name, value in metrics.items() if name.startswith("seconds_"))
+    classes = metrics["classes"]
     lines = [
         f"{'complete' if metrics['complete'] else 'INCOMPLETE'}: "
-        f"{counted(metrics['hotspots'], 'hotspot')} ({metrics['hotspots_unique']:,} distinct) in "
+        f"{counted(metrics['hotspots'], 'hotspot')} ({classes:,} class{'es' * (classes != 1)}) in "
         f"{counted(metrics['clips'], 'clip')} ({metrics['patterns']:,} distinct)",
         f"recall     {recall_text(metrics)}",
         f"scanned    {metrics['area_covered_um2']:,.0f} um2, "

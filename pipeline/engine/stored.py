@@ -8,7 +8,7 @@ promise  whatever is wrong with the file becomes an error that names it
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,13 @@ def explain_damage(
         raise error(f"{path} {fault} ({kind}: {reason}); {advice}") from reason
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(path: Path, schema: pa.Schema, may_be_empty: Container[str] = ()) -> pa.Table:
     """Read a table that `write_table` wrote.
+
+    Parameters
+    ----------
+    may_be_empty
+        Names of the columns that may have empty cells.
 
     Raises
     ------
@@ -66,7 +71,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
             table = file.read()
         if not table.schema.equals(schema):
             raise ValueError(f"its columns are {', '.join(table.schema.names)}, or of other types")
-        if any(column.null_count for column in table.columns):
+        columns = zip(table.schema.names, table.columns, strict=True)
+        if any(column.null_count and name not in may_be_empty for name, column in columns):
             raise ValueError("it has empty cells")
         table.validate(full=True)
     return table

@@ -178,12 +178,16 @@ def open_packed(directory: Path) -> PackedLayout:
         )
         for layer in packed:
             check_packed(layer)
+        cells = tuple(tuple(map(escape_text, names)) for names in record["cells"])
+        if [len(names) for names in cells] != [len(layer.cell_box) for layer in packed]:
+            raise ValueError("it names more or fewer cells than there are")
         if not 0 < record["dbu_nm"] < math.inf:
             raise ValueError(f"dbu_nm is {record['dbu_nm']}")
         return PackedLayout(
             escape_text(record["top"]), float(record["dbu_nm"]), layers, packed,
             tuple(map(escape_text, record["warnings"])),
             tuple(Layer.parse(text) for text in record["file_layers"]),
+            cells,
         )  # fmt: skip
 
 
@@ -258,6 +262,7 @@ def _save(directory: Path, layout: PackedLayout) -> None:
         "layers": [str(layer) for layer in layout.layers],
         "file_layers": [str(layer) for layer in layout.file_layers],
         "warnings": list(layout.warnings),
+        "cells": [list(names) for names in layout.cells],
     }
     (directory / LAYOUT_FILE).write_text(json.dumps(record))
 

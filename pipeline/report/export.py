@@ -20,9 +20,11 @@ from stages.exports.lyrdb import compress_lyrdb, format_lyrdb
 from stages.exports.markers import build_clip, build_markers, find_free_layer, name_clip_file
 from stages.exports.pages.report import render_report
 from stages.exports.pages.report_data import NotScanned
-from stages.exports.tables import format_csv, format_json, hotspots_to_table
+from stages.exports.tables import format_classes, format_csv, format_json, hotspots_to_table
 from stages.geometry.window_query import query
 
+CLASSES = "classes.csv"
+"""Table of the classes of a report."""
 TABLES = {"hotspots.csv": "csv", "hotspots.lyrdb.gz": "lyrdb", "markers.gds": "gds"}
 """Files of a report beside its page, and the format of each."""
 
@@ -37,9 +39,11 @@ def write_report(
     folder.mkdir(exist_ok=True)
     page = render_report(gather_page_data(view, metrics, regions))
     write_whole(folder / "index.html", page.encode())
+    classes = format_classes(view.classes, view.layout.dbu_nm)
+    write_whole(folder / CLASSES, classes.encode())
     for name, form in TABLES.items():
         export_hotspots(view, form, folder / name, [region.box for region in regions])
-    return tuple(view.run.name_of(folder / name) for name in ("index.html", *TABLES))
+    return tuple(view.run.name_of(folder / name) for name in ("index.html", CLASSES, *TABLES))
 
 
 def export_hotspots(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
@@ -69,7 +73,7 @@ def export_hotspots(view: RunView, form: str, path: Path, regions: list[Box]) ->
 
 
 def _write(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
-    table = view.hotspots, view.layout.dbu_nm, view.verdicts
+    table = view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings
     if form == "csv":
         write_whole(path, format_csv(*table).encode())
     elif form == "json":
@@ -93,6 +97,7 @@ def _build_markers(view: RunView, regions: list[Box]) -> Any:
         view.hotspots, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
         core_dbu=view.job.core_dbu, layer=_choose_marker_layer(view),
         not_scanned=regions[:MOST_REGIONS], verdicts=view.verdicts, printed=view.printed,
+        findings=view.findings, classes=view.classes,
     )  # fmt: skip
 
 
@@ -100,7 +105,8 @@ def _format_lyrdb(view: RunView, regions: list[Box]) -> Iterator[str]:
     return format_lyrdb(
         view.hotspots, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
         core_dbu=view.job.core_dbu, layout=view.record.layout.name,
-        not_scanned=regions[:MOST_REGIONS], verdicts=view.verdicts,
+        not_scanned=regions[:MOST_REGIONS], verdicts=view.verdicts, findings=view.findings,
+        classes=view.classes,
     )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def gather_metrics(
     # Cores of neighbouring clips may overlap: their sum bounds the area without a verdict.
     missed = min(sum(region.box.area for region in regions), area)
     um2 = (view.layout.dbu_nm / 1000) ** 2
-    stages = ("clips", "patterns", "scores", "hotspots", "confirm", "frame", "audit")
+    stages = ("clips", "patterns", "scores", "hotspots", "confirm", "frame", "audit", "classes")
     totals = {stage: ledger.totals(stage) for stage in stages}
     failed = totals["clips"].failed + totals["scores"].failed
     if view.simulated is not None:
@@ -70,6 +70,7 @@ def gather_metrics(
         "hotspots": len(view.hotspots),
         "hotspots_sure": sum(spot.answer == "hot" for spot in view.hotspots),
         "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
+        "classes": int(totals["classes"].counts.get("classes", 0)),
         "clips": int(totals["clips"].counts.get("clips", 0)),
         "patterns": int(totals["patterns"].counts.get("patterns", 0)),
         "tiles_taken_over": int(totals["clips"].counts.get("taken_over", 0)),

@@ -16,7 +16,9 @@ from shapely import Polygon
 
 from pipeline.config import ScanConfig
 from pipeline.passes.arrays import read_patterns
+from pipeline.passes.job import load_model_process
 from pipeline.passes.units import draw_places
+from pipeline.report.class_cards import gather_cells, gather_class_cards
 from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
@@ -31,6 +33,9 @@ from stages.exports.pages.report_data import (
 from stages.patterns import canonicalize
 from stages.scores import NetworkScorer
 
+_MOST_CELLS = 12
+"""Cells at fault that the page lists."""
+
 
 def gather_page_data(
     view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
@@ -41,6 +46,7 @@ def gather_page_data(
     order = interleave_kinds(view.order, view.verdicts) if view.verdicts else view.order
     shown = order[: config.report.top]
     pictures = _draw_clips(view, shown)
+    cells = gather_cells(view)
     return ReportData(
         layout=record.layout.name,
         layout_digest=record.layout.sha256,
@@ -76,6 +82,11 @@ def gather_page_data(
         order=order,
         measured=_describe_audit(view),
         contours=_draw_contours(view, shown),
+        findings=view.findings,
+        classes=gather_class_cards(view, load_model_process(view.model)),
+        class_count=len(view.classes),
+        cells=cells[:_MOST_CELLS],
+        cell_count=len(cells),
     )
 
 

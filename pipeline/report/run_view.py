@@ -25,6 +25,7 @@ from pipeline.passes.arrays import FARTHEST_DBU, read_patterns
 from pipeline.passes.job import Job, load_model_process, make_job
 from pipeline.passes.model_file import find_model, locate_model
 from pipeline.passes.scan_settings import ScanSettings
+from pipeline.report.classify import read_classes, read_findings
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import read_target
 from stages.clips import RULES
@@ -34,12 +35,13 @@ from stages.detector.user_model import ScanModel, UserModel
 from stages.errors import IncompleteError, RunMismatchError
 from stages.exports.markers import PrintedArea
 from stages.exports.tables import HOTSPOTS, table_to_hotspots
+from stages.findings import Finding, HotspotClass
 from stages.hotspots import sort_worst_first
 from stages.lithography.process import Process
 
 _KEY = re.compile("[0-9a-f]{32}")
 
-READ = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", "estimate")
+READ = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", "estimate", "classes")
 """Stages whose files are read again when a run is opened."""
 
 MOST_REGIONS = 10_000
@@ -66,6 +68,16 @@ class RunView:
     def detector(self) -> Network:
         """The model's network, loaded once."""
         return self.model.detector()
+
+    @cached_property
+    def findings(self) -> Mapping[int, Finding]:
+        """Class of each hotspot and the cell at fault, by id."""
+        return read_findings(self.run, len(self.hotspots))
+
+    @cached_property
+    def classes(self) -> tuple[HotspotClass, ...]:
+        """The classes of the hotspots, those of most hotspots first."""
+        return read_classes(self.run, len(self.hotspots))
 
     @property
     def verdicts(self) -> Mapping[int, Verdict] | None:

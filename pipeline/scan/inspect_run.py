@@ -22,7 +22,9 @@ from pipeline.report.run_view import describe_measurement, open_view
 from stages.detector import checkpoint
 from stages.errors import UsageError
 
-STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", *audit.STAGES)
+STAGES = (
+    "layout", "clips", "patterns", "scores", "hotspots", "confirm", *audit.STAGES, "classes",
+)  # fmt: skip
 
 
 def layout_info(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:

@@ -58,6 +58,7 @@ from pipeline.passes.scan_settings import (
 from pipeline.passes.shard import Shard
 from pipeline.passes.units import clip_tile, measure_scoring, score_shard
 from pipeline.report import run_view
+from pipeline.report.classify import group_hotspots, make_rules
 from pipeline.report.export import write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView
@@ -72,7 +73,7 @@ from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.scores import check_device
 
-AFTER_SCORES = ("hotspots", "confirm", "frame", "draw", "estimate", "report")
+AFTER_SCORES = ("hotspots", "confirm", "frame", "draw", "estimate", "classes", "report")
 RECOMPUTED = ("scores", "audit", *AFTER_SCORES)
 """Stages that are run again when their inputs change; all others refuse to be continued."""
 
@@ -230,6 +231,7 @@ class _Scan:
         job = self.make_job(layout)
         shard = self.settings.shard
         # Refused here, before the long work.
+        rules = make_rules(self.config.classes, self.process, job, layout.dbu_nm)
         find_free_layer(layout.file_layers, self.config.markers.layer)
         tiles = shard.choose(job.tiles) if shard else job.tiles
         self.session.run_units(
@@ -246,6 +248,7 @@ class _Scan:
         said = run_view.read_confirmed(job, self.config, self.process, self.session.ledger)
         if self.config.audit.size is not None:
             Audit(self.session, job, self.config, self.process, said).run_stages()
+        group_hotspots(self.session, job, layout, rules, hotspots, said)
         return self.report(job, layout, hotspots, said)
 
     def pack_layout(self, path: Path) -> PackedLayout:

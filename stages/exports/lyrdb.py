@@ -1,6 +1,6 @@
 """KLayout report database: the hotspots in its marker browser.
 
-in       hotspots, their verdicts by simulation, the regions that were not scanned
+in       hotspots, their verdicts by simulation, their classes, the regions that were not scanned
 out      XML text, piece by piece, and its gzip bytes
 unit     a whole scan
 promise  equal input gives equal bytes; the box of a marker is centred on its clip to the dbu
@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from stages.contracts import Box, Defect, Hotspot, Verdict, to_um
+from stages.findings import Finding, HotspotClass
 from stages.text import escape_text
 
 SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
@@ -23,7 +23,7 @@ SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
 
 # KLayout's marker browser shows no more of one category.
 _CATEGORY_ITEMS = 1000
-_TAGS = ("score", "rank", "group", "clips", "hotspots", "severity")
+_TAGS = ("score", "rank", "group", "clips", "hotspots", "severity", "class", "moved")
 
 
 def format_lyrdb(
@@ -35,14 +35,17 @@ def format_lyrdb(
     layout: str,
     not_scanned: Sequence[Box] = (),
     verdicts: Mapping[int, Verdict] | None = None,
+    findings: Mapping[int, Finding] | None = None,
+    classes: Sequence[HotspotClass] = (),
 ) -> Iterator[str]:
     """Yield the hotspots as a KLayout report database, piece by piece.
 
     Categories: ``hotspot`` with one sub-category per band of scores (and per thousand markers,
-    as KLayout's browser lists no more at once), ``pattern_group`` with the best hotspot of each
-    pattern, ``confirmed`` and ``not_confirmed`` where hotspots were simulated, and
-    ``not_scanned``. Each hotspot has its score, rank, group, number of merged clips and number of
-    hotspots in its group as tagged values, and its core as a box.
+    as KLayout's browser lists no more at once), ``class`` with one per class of hotspots,
+    ``class_representative`` with the hotspot that represents each, ``confirmed`` and
+    ``not_confirmed`` where hotspots were simulated, and ``not_scanned``. Each hotspot has its
+    score, rank, group, number of merged clips, class, hotspots in it and edge move as tagged
+    values, and its core as a box.
 
     Parameters
     ----------
@@ -57,20 +60,23 @@ def format_lyrdb(
     yield from _format_head(len(hotspots), cell, escape(escape_text(layout)))
     bounds = [_format_category(name, "Score in percent, lower bound included") for name in bands]
     yield _format_category("hotspot", "Places over the threshold", bounds)
-    yield _format_category("pattern_group", "The best hotspot of each distinct pattern")
+    by_class = _split_classes(hotspots, findings or {}, classes)
+    names = [_format_category(name, "Class, what is there, hotspots") for name in by_class]
+    yield _format_category("class", "Hotspots with the same geometry around what fails", names)
+    yield _format_category("class_representative", "The hotspot that represents each class")
     if verdicts is not None:
         yield from _list_simulation_categories(simulated)
     yield _format_category("not_scanned", "Regions that have no verdict")
     yield f"</categories>\n<cells><cell><name>{cell}</name><variant/><layout-name/><references/>"
     yield "</cell></cells>\n<items>\n"
-    size = Counter(spot.group for spot in hotspots)
-    # From last to first, so that the best of each group is the one that stays.
-    best = {spot.group: spot for spot in reversed(hotspots)}
+    size = {row.id: row.hotspots for row in classes}
+    by_id = {spot.id: spot for spot in hotspots}
     listed = {f"hotspot.{name}": spots for name, spots in bands.items()}
-    listed["pattern_group"] = [best[group] for group in sorted(best)]
+    listed |= {f"class.{name}": spots for name, spots in by_class.items()}
+    listed["class_representative"] = [by_id[row.representative] for row in classes]
     for path, spots in listed.items():
         for spot in spots:
-            values = _format_values(spot, size[spot.group], dbu_nm, core_dbu)
+            values = _format_values(spot, (findings or {}).get(spot.id), size, dbu_nm, core_dbu)
             yield _format_item(path, cell, values)
     for path, each in simulated.items():
         yield from (_format_item(path, cell, values) for values in each)
@@ -158,6 +164,22 @@ def _split_bands(hotspots: Sequence[Hotspot]) -> dict[str, Sequence[Hotspot]]:
     return bands
 
 
+def _split_classes(
+    hotspots: Sequence[Hotspot], findings: Mapping[int, Finding], classes: Sequence[HotspotClass]
+) -> dict[str, Sequence[Hotspot]]:
+    """Return the sub-categories of ``class`` and their members, worst first."""
+    members: dict[int, list[Hotspot]] = {row.id: [] for row in classes}
+    for spot in hotspots if classes else ():
+        members[findings[spot.id].class_id].append(spot)
+    found: dict[str, Sequence[Hotspot]] = {}
+    for row in classes:
+        name = f"C{row.id}_{row.kind}_x{row.hotspots}"
+        for start in range(0, row.hotspots, _CATEGORY_ITEMS):
+            more = f"_from_{start + 1}" if row.hotspots > _CATEGORY_ITEMS else ""
+            found[name + more] = members[row.id][start : start + _CATEGORY_ITEMS]
+    return found
+
+
 def _format_category(name: str, description: str, children: Iterable[str] = ()) -> str:
     return (
         f"<category><name>{name}</name><description>{description}</description>"
@@ -179,17 +201,29 @@ def _quote(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _format_values(spot: Hotspot, group_size: int, dbu_nm: float, core_dbu: int) -> list[str]:
+def _format_values(
+    spot: Hotspot,
+    finding: Finding | None,
+    size: Mapping[int, int],
+    dbu_nm: float,
+    core_dbu: int,
+) -> list[str]:
     text = f"H{spot.id} score {spot.score:.3f} rule {spot.rule} pattern {spot.pattern_key}"
-    return [
+    values = [
         f"[#score] float: {spot.score:.6f}",
         f"[#rank] float: {spot.id}",
         f"[#group] float: {spot.group}",
         f"[#clips] float: {spot.clips}",
-        f"[#hotspots] float: {group_size}",
-        f"text: {_quote(text)}",
-        _format_box(spot.core(core_dbu), dbu_nm),
     ]
+    if finding is not None:
+        values += [
+            f"[#class] float: {finding.class_id}",
+            f"[#hotspots] float: {size[finding.class_id]}",
+        ]
+        if finding.moved_dbu is not None:
+            values.append(f"[#moved] float: {finding.moved_dbu * dbu_nm:g}")
+        text += f" class C{finding.class_id} {finding.cell_kind} {finding.cell}"
+    return [*values, f"text: {_quote(text)}", _format_box(spot.core(core_dbu), dbu_nm)]
 
 
 def _format_box(box: Box, dbu_nm: float) -> str:

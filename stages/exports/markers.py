@@ -1,6 +1,6 @@
 """Markers: the hotspots as layouts.
 
-in       hotspots, their verdicts by simulation, the regions that were not scanned
+in       hotspots, their verdicts by simulation, their classes, the regions that were not scanned
 out      gdstk libraries: one with a marker for each hotspot, one per clip, one of any drawing
 unit     a whole scan
 promise  equal input gives equal files; the box of a marker is centred on its clip to the dbu
@@ -18,17 +18,23 @@ import gdstk
 import numpy as np
 from shapely import Polygon
 
-from stages.contracts import Box, Defect, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, to_um
+from stages.contracts import Box, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, to_um
 from stages.errors import ConfigError, LayoutError
+from stages.findings import Finding, HotspotClass
 from stages.text import escape_text
 
-CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET = range(6)
-"""Datatypes of the marker layer: each core with its label, merged cores, regions not scanned; and
-for hotspots that fail in simulation the defect with its label, the contours, the target."""
+CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET, CLASS = range(7)
+"""Datatypes of the marker layer: each core with its label, merged cores, regions not scanned; for
+hotspots that fail in simulation the defect with its label, the contours, the target; and the place
+of the hotspot that represents each class, with its label."""
+
+CLASS_PROPERTY, CELL_PROPERTY = 1, 2
+"""Numbers of the GDSII properties of a core: its class and the cell at fault."""
 
 # KLayout reads no OASIS coordinate of -2**31, so the lower limit is as far off as the upper.
 _FARTHEST_DBU = 2**31 - 1
-_DEFECT_NM = 200
+_PLACE_NM = 200
+_LONGEST = 126  # characters of a property, as GDSII allows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +97,8 @@ def build_markers(
     not_scanned: Sequence[Box] = (),
     verdicts: Mapping[int, Verdict] | None = None,
     printed: Iterable[PrintedArea] = (),
+    findings: Mapping[int, Finding] | None = None,
+    classes: Iterable[HotspotClass] = (),
 ) -> Any:
     """Return the markers as a ``gdstk.Library``.
 
@@ -99,7 +107,10 @@ def build_markers(
     datatype 1 the box of its merged cores where it has more than one clip; datatype 2 the regions
     that were not scanned. For hotspots that were simulated and fail, datatype 3 holds a box of
     200 nm and a label ("H12 pinch 0.42") at the worst defect, and for those in `printed`
-    datatype 4 the contours at that defect's corner and datatype 5 the target.
+    datatype 4 the contours at that defect's corner and datatype 5 the target. Where hotspots are
+    grouped, their labels name the class ("H12 0.973 C3"), their boxes hold it and the cell at fault
+    as properties, and datatype 6 has a box of 200 nm and a label ("C3 x214") at the place of each
+    class's representative.
 
     Raises
     ------
@@ -108,8 +119,14 @@ def build_markers(
     """
     library, cell = _make_library(top, dbu_nm)
     for spot in hotspots:
-        _add_label(cell, f"H{spot.id} {spot.score:.3f}", spot, dbu_nm, Layer(layer, CORE))
-        cell.add(_make_rectangle(spot.core(core_dbu), dbu_nm, layer, CORE))
+        core = _make_rectangle(spot.core(core_dbu), dbu_nm, layer, CORE)
+        text = f"H{spot.id} {spot.score:.3f}"
+        if findings is not None:
+            text += f" C{findings[spot.id].class_id}"
+            core.set_gds_property(CLASS_PROPERTY, f"C{findings[spot.id].class_id}")
+            core.set_gds_property(CELL_PROPERTY, escape_text(findings[spot.id].cell)[:_LONGEST])
+        _add_label(cell, text, spot.x_dbu, spot.y_dbu, dbu_nm, Layer(layer, CORE))
+        cell.add(core)
         if spot.clips > 1:
             cell.add(_make_rectangle(spot.box, dbu_nm, layer, MERGED))
     for box in not_scanned:
@@ -117,18 +134,26 @@ def build_markers(
     for spot in hotspots:
         worst = verdicts[spot.id].worst if verdicts and spot.id in verdicts else None
         if worst is not None:
-            at = Box(worst.x_dbu, worst.y_dbu, worst.x_dbu, worst.y_dbu)
-            box = at.grow(round(_DEFECT_NM / 2 / dbu_nm))
             text = f"H{spot.id} {worst.kind} {worst.severity:.2f}"
-            cell.add(_make_rectangle(box, dbu_nm, layer, DEFECT))
-            _add_label(cell, text, worst, dbu_nm, Layer(layer, DEFECT))
+            _mark_place(cell, text, worst.x_dbu, worst.y_dbu, dbu_nm, Layer(layer, DEFECT))
+    for row in classes:
+        first = (findings or {})[row.representative]
+        x, y = round(first.place_x_dbu), round(first.place_y_dbu)
+        _mark_place(cell, f"C{row.id} x{row.hotspots}", x, y, dbu_nm, Layer(layer, CLASS))
     for area in printed:
         _add_printed(cell, area, dbu_nm, layer)
     return library
 
 
-def _add_label(cell: Any, text: str, at: Hotspot | Defect, dbu_nm: float, layer: Layer) -> None:
-    place = (to_um(at.x_dbu, dbu_nm), to_um(at.y_dbu, dbu_nm))
+def _mark_place(cell: Any, text: str, x_dbu: int, y_dbu: int, dbu_nm: float, layer: Layer) -> None:
+    """Add a small box with a label."""
+    box = Box(x_dbu, y_dbu, x_dbu, y_dbu).grow(round(_PLACE_NM / 2 / dbu_nm))
+    cell.add(_make_rectangle(box, dbu_nm, layer.layer, layer.datatype))
+    _add_label(cell, text, x_dbu, y_dbu, dbu_nm, layer)
+
+
+def _add_label(cell: Any, text: str, x_dbu: int, y_dbu: int, dbu_nm: float, layer: Layer) -> None:
+    place = (to_um(x_dbu, dbu_nm), to_um(y_dbu, dbu_nm))
     cell.add(gdstk.Label(text, place, layer=layer.layer, texttype=layer.datatype))
 
 

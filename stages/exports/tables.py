@@ -1,6 +1,6 @@
 """Tables of the hotspots: CSV, JSON, Arrow.
 
-in       hotspots, and their verdicts by simulation
+in       hotspots, their verdicts by simulation, their classes and cells
 out      a table with a row for each hotspot, by rank
 unit     a whole scan
 promise  equal input gives equal bytes; a hotspot that was not simulated has empty cells, never "no"
@@ -11,13 +11,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 
 from stages.contracts import Box, Hotspot, Verdict, to_um
 from stages.errors import LayoutError
+from stages.findings import Finding, HotspotClass
 from stages.text import escape_text
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
@@ -48,6 +50,41 @@ VERDICT_COLUMNS: dict[str, Any] = {
 }
 """Further columns where hotspots are simulated; all empty for a hotspot whose simulation failed."""
 
+FINDING_COLUMNS: dict[str, Any] = {
+    "class": pa.int64(),
+    "place_x_um": pa.float64(),
+    "place_y_um": pa.float64(),
+    "feature": pa.string(),
+    "measured_nm": pa.float64(),
+    "moved_nm": pa.float64(),
+    "differs": pa.float64(),
+    "cell_kind": pa.string(),
+    "cell": pa.string(),
+    "cell_path": pa.string(),
+}
+"""Further columns where hotspots are grouped into classes."""
+
+CLASS_COLUMNS: dict[str, Any] = {
+    "class": pa.int64(),
+    "representative": pa.int64(),
+    "hotspots": pa.int64(),
+    "patterns": pa.int64(),
+    "kind": pa.string(),
+    "worst_score": pa.float64(),
+    "median_score": pa.float64(),
+    "fails": pa.int64(),
+    "worst_severity": pa.float64(),
+    "median_severity": pa.float64(),
+    "moved_nm": pa.float64(),
+    "differs": pa.float64(),
+    "cells": pa.int64(),
+    "cell": pa.string(),
+}
+"""Columns of the table of classes."""
+
+Findings = Mapping[int, Finding] | None
+"""Id of a hotspot to its class and cell; None in the table that the hotspots are found into."""
+
 Verdicts = Mapping[int, Verdict] | None
 """Id of a hotspot to its verdict by simulation; None when simulation was not asked for."""
 
@@ -61,20 +98,24 @@ HOTSPOTS = pa.schema([*COLUMNS.items(), *((name, pa.int64()) for name in _DBU_CO
 """Columns of the table without verdicts, which a run stores."""
 
 
-def hotspots_to_table(hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts = None) -> Any:
+def hotspots_to_table(
+    hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts = None, findings: Findings = None
+) -> Any:
     """Return a ``pyarrow.Table`` of all columns, and the same coordinates as integers in dbu."""
     parts = [
-        _build_part(hotspots[first : first + _PART], dbu_nm, verdicts)
+        _build_part(hotspots[first : first + _PART], dbu_nm, verdicts, findings)
         for first in range(0, max(len(hotspots), 1), _PART)
     ]
     return pa.concat_tables(parts).combine_chunks()
 
 
-def _build_part(hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts) -> Any:
-    rows = list(_make_rows(hotspots, dbu_nm, verdicts))
+def _build_part(
+    hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts, findings: Findings
+) -> Any:
+    rows = list(_make_rows(hotspots, dbu_nm, verdicts, findings))
     columns = {
         name: pa.array([row[name] for row in rows], kind)
-        for name, kind in list_columns(verdicts).items()
+        for name, kind in list_columns(verdicts, findings).items()
     }
     places = [(spot.x_dbu, spot.y_dbu, *spot.box.as_tuple()) for spot in hotspots]
     for at, name in enumerate(_DBU_COLUMNS):
@@ -107,24 +148,81 @@ def table_to_hotspots(table: Any) -> tuple[Hotspot, ...]:
     )
 
 
-def list_columns(verdicts: Verdicts) -> dict[str, Any]:
+def add_findings(table: Any, findings: Mapping[int, Finding], dbu_nm: float) -> Any:
+    """Return a table of hotspots with `FINDING_COLUMNS` at its end."""
+    rows = [_format_finding(findings[spot], dbu_nm) for spot in table["id"].to_pylist()]
+    for name, kind in FINDING_COLUMNS.items():
+        table = table.append_column(name, pa.array([row[name] for row in rows], kind))
+    return table
+
+
+def list_columns(verdicts: Verdicts, findings: Findings = None) -> dict[str, Any]:
     """Return the columns of the tables with their types."""
-    return COLUMNS if verdicts is None else COLUMNS | VERDICT_COLUMNS
+    columns = COLUMNS if findings is None else COLUMNS | FINDING_COLUMNS
+    return columns if verdicts is None else columns | VERDICT_COLUMNS
 
 
-def format_csv(hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts = None) -> str:
+def format_csv(
+    hotspots: Sequence[Hotspot],
+    dbu_nm: float,
+    verdicts: Verdicts = None,
+    findings: Findings = None,
+) -> str:
     """Return a table with a header; scores to six digits."""
+    rows = _make_rows(hotspots, dbu_nm, verdicts, findings)
+    return _write_csv(
+        list_columns(verdicts, findings),
+        (row | {"score": f"{row['score']:.6f}"} for row in rows),
+    )
+
+
+def format_classes(classes: Iterable[HotspotClass], dbu_nm: float) -> str:
+    """Return the table of classes as CSV."""
+    return _write_csv(CLASS_COLUMNS, (_format_class(row, dbu_nm) for row in classes))
+
+
+def _format_class(row: HotspotClass, dbu_nm: float) -> dict[str, Any]:
+    """Return the values of `CLASS_COLUMNS`."""
+    values = asdict(row) | {
+        "class": row.id,
+        "moved_nm": None if row.moved_dbu is None else row.moved_dbu * dbu_nm,
+        "cell": escape_text(row.cell),
+    }
+    return {name: values[name] for name in CLASS_COLUMNS}
+
+
+def _write_csv(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list_columns(verdicts), lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    rows = _make_rows(hotspots, dbu_nm, verdicts)
-    writer.writerows(row | {"score": f"{row['score']:.6f}"} for row in rows)
+    writer.writerows(rows)
     return text.getvalue()
 
 
-def format_json(hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts = None) -> str:
+def format_json(
+    hotspots: Sequence[Hotspot],
+    dbu_nm: float,
+    verdicts: Verdicts = None,
+    findings: Findings = None,
+) -> str:
     """Return a JSON list of objects with the columns as keys."""
-    return json.dumps(list(_make_rows(hotspots, dbu_nm, verdicts)), indent=1) + "\n"
+    return json.dumps(list(_make_rows(hotspots, dbu_nm, verdicts, findings)), indent=1) + "\n"
+
+
+def _format_finding(row: Finding, dbu_nm: float) -> dict[str, Any]:
+    """Return the values of `FINDING_COLUMNS`."""
+    return {
+        "class": row.class_id,
+        "place_x_um": to_um(row.place_x_dbu, dbu_nm),
+        "place_y_um": to_um(row.place_y_dbu, dbu_nm),
+        "feature": row.feature,
+        "measured_nm": row.measured_dbu * dbu_nm,
+        "moved_nm": None if row.moved_dbu is None else row.moved_dbu * dbu_nm,
+        "differs": row.differs,
+        "cell_kind": row.cell_kind,
+        "cell": escape_text(row.cell),
+        "cell_path": escape_text(row.cell_path),
+    }
 
 
 def _format_verdict(verdict: Verdict | None, dbu_nm: float) -> dict[str, Any]:
@@ -144,11 +242,13 @@ def _format_verdict(verdict: Verdict | None, dbu_nm: float) -> dict[str, Any]:
 
 
 def _make_rows(
-    hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts
+    hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts, findings: Findings
 ) -> Iterator[dict[str, Any]]:
     for spot in hotspots:
         edges = zip(_SIDES, spot.box.as_tuple(), strict=True)
         values: dict[str, Any] = {f"{side}_um": to_um(edge, dbu_nm) for side, edge in edges}
         values["x_um"], values["y_um"] = to_um(spot.x_dbu, dbu_nm), to_um(spot.y_dbu, dbu_nm)
         row = {name: values[name] if name in values else getattr(spot, name) for name in COLUMNS}
+        if findings is not None:
+            row |= _format_finding(findings[spot.id], dbu_nm)
         yield row if verdicts is None else row | _format_verdict(verdicts.get(spot.id), dbu_nm)

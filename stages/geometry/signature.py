@@ -96,6 +96,24 @@ def _sign_corner(x: int, y: int, layer: int, half: int) -> np.uint64:
 
 
 @kernel
+def sign_rect(rect: Int64s, size_dbu: int, layer: int, symmetries: Int64s, sums: UInt64s) -> None:
+    """Add a rectangle, in dbu from the corner of its window, to (s, 2) `sums`."""
+    for s in range(symmetries.shape[0]):
+        x_0, y_0, x_1, y_1 = rect[0], rect[1], rect[2], rect[3]
+        if symmetries[s] & 1:
+            x_0, x_1 = size_dbu - x_1, size_dbu - x_0
+        if symmetries[s] & 2:
+            y_0, y_1 = size_dbu - y_1, size_dbu - y_0
+        if symmetries[s] & 4:
+            x_0, y_0, x_1, y_1 = y_0, x_0, y_1, x_1
+        for half in range(2):
+            sums[s, half] += (
+                _sign_corner(x_0, y_0, layer, half) - _sign_corner(x_1, y_0, layer, half)
+                - _sign_corner(x_0, y_1, layer, half) + _sign_corner(x_1, y_1, layer, half)
+            )  # fmt: skip
+
+
+@kernel
 def _sign_rects(
     rects: Int64s,
     left: Int64s,
@@ -110,19 +128,7 @@ def _sign_rects(
     for n in range(left.shape[0]):
         local, count = find_rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
         for i in range(count):
-            for s in range(symmetries.shape[0]):
-                x_0, y_0, x_1, y_1 = local[i, 0], local[i, 1], local[i, 2], local[i, 3]
-                if symmetries[s] & 1:
-                    x_0, x_1 = size_dbu - x_1, size_dbu - x_0
-                if symmetries[s] & 2:
-                    y_0, y_1 = size_dbu - y_1, size_dbu - y_0
-                if symmetries[s] & 4:
-                    x_0, y_0, x_1, y_1 = y_0, x_0, y_1, x_1
-                for half in range(2):
-                    sums[n, s, half] += (
-                        _sign_corner(x_0, y_0, layer, half) - _sign_corner(x_1, y_0, layer, half)
-                        - _sign_corner(x_0, y_1, layer, half) + _sign_corner(x_1, y_1, layer, half)
-                    )  # fmt: skip
+            sign_rect(local[i], size_dbu, layer, symmetries, sums[n])
 
 
 @kernel

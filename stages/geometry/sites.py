@@ -59,7 +59,7 @@ def _find_sites_in_x(rects: Int64s, limits_dbu: Int64s, spacing_dbu: int) -> Int
 
 
 @kernel
-def _find_edge(edges: Int64s, x: int, y: int) -> int:
+def find_edge(edges: Int64s, x: int, y: int) -> int:
     """Return the edge at `x` that spans upward from `y`; edges are in the order of x, y_lo."""
     low, high = 0, edges.shape[0]
     while low < high:
@@ -72,7 +72,8 @@ def _find_edge(edges: Int64s, x: int, y: int) -> int:
 
 
 @kernel
-def _is_tip(edges: Int64s, i: int, line_end_dbu: int) -> bool:
+def is_tip(edges: Int64s, i: int, line_end_dbu: int) -> bool:
+    """Return whether an edge is the end of a line: short, and convex at both ends."""
     return edges[i, 2] - edges[i, 1] <= line_end_dbu and edges[i, 4] == 1 and edges[i, 5] == 1
 
 
@@ -109,8 +110,8 @@ def _find_spaces(
     sites, used = np.empty((2 * spaces.shape[0] + 8, 4), np.int64), 0
     for i in range(spaces.shape[0]):
         a, low, b, high = spaces[i]
-        tips = _is_tip(right, _find_edge(right, a, low), limits[4])
-        tips += _is_tip(left, _find_edge(left, b, low), limits[4])
+        tips = is_tip(right, find_edge(right, a, low), limits[4])
+        tips += is_tip(left, find_edge(left, b, low), limits[4])
         rule = SPACE if tips == 0 else (LINE_END_TO_SIDE if tips == 1 else TIP_TO_TIP)
         limit = limits[0] if tips == 0 else (limits[3] if tips == 1 else limits[2])
         if b - a <= limit:
@@ -130,7 +131,7 @@ def _find_necks(runs: Int64s, right: Int64s, left: Int64s, limits: Int64s, spaci
         a, low, b, high = runs[i]
         if b - a > limits[1]:
             continue
-        p, q = _find_edge(left, a, low), _find_edge(right, b, low)
+        p, q = find_edge(left, a, low), find_edge(right, b, low)
         middle = (a + b) // 2
         begins = (left[p, 1] == low and left[p, 4] == 0) or (
             right[q, 1] == low and right[q, 4] == 0

@@ -82,7 +82,7 @@ def turn_box(box: Int64s, turn: int, x: int, y: int) -> Int64s:
 
 
 @kernel
-def _turn_box_back(box: Int64s, turn: int, x: int, y: int) -> Int64s:
+def turn_box_back(box: Int64s, turn: int, x: int, y: int) -> Int64s:
     """Return a box of the parent in the coordinates of the child: the inverse of `turn_box`."""
     a, b, c, d = TURN_MATRIX[turn]
     u_0, v_0, u_1, v_1 = box[0] - x, box[1] - y, box[2] - x, box[3] - y
@@ -100,7 +100,7 @@ def _overlaps(boxes: Int32s, i: int, window: Int64s) -> bool:
 
 
 @kernel
-def _find_items(
+def find_items(
     first: int, count: int, item_box: Int32s, node_first: int, node_box: Int32s, window: Int64s
 ) -> Int64s:
     """Return the items of one cell whose boxes overlap the window."""
@@ -146,7 +146,7 @@ def _find_steps(
 
 
 @kernel
-def _push_array(
+def push_array(
     stack: Int64s,
     depth: int,
     place: Int64s,
@@ -205,9 +205,9 @@ def _walk(
         depth -= 1
         frame = stack[depth].copy()
         cell, turn, x, y = frame[0], frame[1], frame[2], frame[3]
-        local = _turn_box_back(window, turn, x, y)
+        local = turn_box_back(window, turn, x, y)
         first = item_start[cell]
-        found = _find_items(
+        found = find_items(
             first, item_start[cell + 1] - first, item_box, node_start[cell], node_box, local
         )
         for item in found:
@@ -222,7 +222,7 @@ def _walk(
                 hits[hit_count, 2], hits[hit_count, 3] = x, y
                 hit_count += 1
             else:
-                stack, depth = _push_array(
+                stack, depth = push_array(
                     stack, depth, inst_place[ref].astype(np.int64), inst_cell[ref],
                     inst_turn[ref], frame, cell_box[inst_cell[ref]], local,
                 )  # fmt: skip

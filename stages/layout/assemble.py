@@ -59,10 +59,11 @@ def assemble(
     order = order_children_first(top, find_placed_cells(elements), elements.names.__getitem__)
     quarters = flatten_odd_references(elements, frozenset(order))
     order = order_children_first(top, find_placed_cells(quarters), elements.names.__getitem__)
-    packed = tuple(pack_elements(quarters, order, read.index(layer), limits) for layer in layers)
+    built = [pack_elements(quarters, order, read.index(layer), limits) for layer in layers]
     return PackedLayout(
-        elements.names[top], round_dbu(elements.dbu_nm), tuple(layers), packed, tuple(warnings),
-        elements.layers,
+        elements.names[top], round_dbu(elements.dbu_nm), tuple(layers),
+        tuple(builder.build() for builder in built), tuple(warnings), elements.layers,
+        tuple(tuple(builder.names) for builder in built),
     )  # fmt: skip
 
 

@@ -57,6 +57,11 @@ batch_windows = 7
 [audit]
 size = "600s"
 seed = 3
+[classes]
+edge_tolerance_nm = 4
+area_match = 0.95
+shift_nm = 0
+radius_nm = 300
 [report]
 top = 5
 contours = 9

@@ -35,7 +35,6 @@ from stages.exports.pages.pictures import (
 )
 from stages.exports.pages.report_data import ReportData
 
-_GROUPS = 8
 _REGIONS = 12
 _DARKEST = 0.3
 """Opacity of the strongest evidence: the shapes and the defect under it stay visible."""
@@ -55,12 +54,9 @@ def render_report(data: ReportData) -> str:
         "seconds": format_seconds,
     })  # fmt: skip
     cards = [_make_card(spot, data) for spot in data.ordered[: data.shown]]
-    groups = _group_by_pattern(data)
     return environment.get_template("report.html").render(
         data=data,
         cards=cards,
-        groups=groups[:_GROUPS],
-        group_count=len(groups),
         kinds=() if data.verdicts is None else count_kinds(data.hotspots, data.verdicts),
         sampled_by_rule=any(spot.rule != "grid" for spot in data.hotspots),
         colours=[name_colour(index) for index in range(len(data.layers))],
@@ -139,16 +135,6 @@ def _point_towards(at: tuple[float, float], side: float) -> dict[str, float]:
     x, y = (min(max(along, 0.03 * side), 0.97 * side) for along in at)
     angle = math.degrees(math.atan2(at[1] - y, at[0] - x))
     return {"x": round(x, 2), "y": round(y, 2), "angle": round(angle, 1)}
-
-
-def _group_by_pattern(data: ReportData) -> list[dict[str, Any]]:
-    """Return the patterns of the hotspots by best score: the best hotspot of each, and counts."""
-    groups: dict[int, dict[str, Any]] = {}
-    for spot in data.hotspots:
-        group = groups.setdefault(spot.group, {"best": spot, "hotspots": 0})
-        group["hotspots"] += 1
-        group["occurrences"] = data.occurrences.get(spot.pattern)
-    return list(groups.values())
 
 
 def _draw_overlay(raster: RasterSpec) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from shapely import Polygon
 
 from stages.contracts import Box, Bytes, Float32s, Hotspot, RasterSpec, Verdict
+from stages.exports.pages.class_card import ClassCard
+from stages.findings import CellCount, Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,17 @@ class ReportData:
     """Id of a shown hotspot to what each place adds to its log odds, (row, column), rows upward."""
     known: Mapping[int, KnownHotspot] = field(default_factory=dict)
     """Id of a shown hotspot to the most similar one that the model was trained on."""
+
+    findings: Mapping[int, Finding] = field(default_factory=dict)
+    """Id of a hotspot to its class and the cell at fault."""
+    classes: Sequence[ClassCard] = ()
+    """The largest classes."""
+    class_count: int = 0
+    """How many classes there are."""
+    cells: Sequence[CellCount] = ()
+    """The cells at fault with most hotspots."""
+    cell_count: int = 0
+    """How many cells, pairs of cells and wirings are at fault."""
 
     @property
     def ordered(self) -> tuple[Hotspot, ...]:

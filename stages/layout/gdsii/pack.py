@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stages.contracts import Int64s, PackedLayer
+from stages.contracts import Int64s
 from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
 from stages.layout.gdsii.elements import REFERENCE, Elements
@@ -33,8 +33,8 @@ def find_placed_cells(elements: Elements) -> dict[int, list[int]]:
 
 def pack_elements(
     elements: Elements, order: Sequence[int], layer: int, limits: ReadLimits = DEFAULT_LIMITS
-) -> PackedLayer:
-    """Return one layer of the structures of `order`.
+) -> LayerBuilder:
+    """Collect one layer of the structures of `order`; those without a shape on it are left out.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def pack_elements(
         slanted = polygons.get(cell, [])
         if len(own) or slanted or len(placed) or cell == order[-1]:
             numbers[cell] = builder.add_cell(elements.names[cell], own, slanted, placed)
-    return builder.build()
+    return builder
 
 
 def _find_ranges(owner: Int64s, cells: int) -> Int64s:

@@ -60,7 +60,7 @@ def test_the_gate(scan: Hotscan) -> None:
 def test_no_hotspots_make_a_report_all_the_same(scan: Hotscan, tmp_path: Path) -> None:
     ended = scan("--threshold", 1)
     assert ended.code == 0
-    assert ended.out.startswith("complete: 0 hotspots (0 distinct) in ")
+    assert ended.out.startswith("complete: 0 hotspots (0 classes) in ")
     report = tmp_path / "run" / "report"
     assert "<html" in (report / "index.html").read_text()
     assert len((report / "hotspots.csv").read_text().splitlines()) == 1
@@ -79,7 +79,7 @@ def test_a_region_without_shapes_has_no_clips(scan: Hotscan, tmp_path: Path) -> 
     made.write_gds(str(path))
     ended = scan(layout=path)
     assert ended.code == 0
-    assert ended.out.startswith("complete: 0 hotspots (0 distinct) in 0 clips (0 distinct)")
+    assert ended.out.startswith("complete: 0 hotspots (0 classes) in 0 clips (0 distinct)")
 
 
 def test_status(reference: Run, hotscan: Hotscan) -> None:

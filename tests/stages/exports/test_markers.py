@@ -35,6 +35,7 @@ from stages.exports.tables import (
     hotspots_to_table,
     table_to_hotspots,
 )
+from tests.support.found import make_class, make_finding
 
 CORE_DBU = 1280
 LAYER = 255
@@ -122,6 +123,19 @@ def test_odd_core_is_refused(tmp_path):
         write(tmp_path / "odd.gds", core_dbu=1281)
 
 
+def test_classes_and_cells_are_labels_and_properties(tmp_path):
+    path = write(tmp_path / "m.gds", findings=FINDINGS, classes=CLASSES)
+    layout = load(path)
+    shapes = list(layout.top_cell().shapes(layout.layer(LAYER, 0)).each())
+    told = {(s.property(1), s.property(2)) for s in shapes if not s.is_text()}
+    assert told == {("C1", "it's \\ odd"), ("C1", "inv_1"), ("C2", "inv_1")}
+    assert f"H2 {SPOTS[1].score:.3f} C1" in [s.text_string for s in shapes if s.is_text()]
+    marks = layout.top_cell().shapes(layout.layer(LAYER, 6)).each()
+    assert [s.text_string for s in marks if s.is_text()] == ["C1 x2", "C2 x1"]
+    places = boxes(layout, LAYER, 6)
+    assert places == [(900, -2100, 1100, -1900)] * 2  # 1000.5 is rounded to even
+
+
 class TestFreeLayer:
     def test_default_is_the_highest_that_every_tool_reads(self):
         assert find_free_layer([]) == 255
@@ -141,11 +155,20 @@ class TestFreeLayer:
             find_free_layer([], asked=asked)
 
 
+FINDINGS = {
+    SPOTS[0].id: make_finding(SPOTS[0].id, 1, "it's \\ odd"),
+    SPOTS[1].id: make_finding(SPOTS[1].id, 1),
+    SPOTS[2].id: make_finding(SPOTS[2].id, 2),
+}
+CLASSES = (make_class(1, SPOTS[1].id, 2), make_class(2, SPOTS[2].id, 1))
+
+
 def load_rdb(tmp_path, spots=SPOTS, dbu_nm=1.0, not_scanned=NOT_SCANNED, verdicts=None):
     path = tmp_path / "hotspots.lyrdb.gz"
     text = format_lyrdb(
         spots, top=TOP, dbu_nm=dbu_nm, core_dbu=CORE_DBU, layout="a <b> & c.gds",
         not_scanned=not_scanned, verdicts=verdicts,
+        findings=FINDINGS if spots is SPOTS else None, classes=CLASSES if spots is SPOTS else (),
     )  # fmt: skip
     path.write_bytes(compress_lyrdb(text))
     database = krdb.ReportDatabase("loaded")
@@ -181,15 +204,24 @@ class TestReportDatabase:
         database = load_rdb(tmp_path)
         (item,) = items_of(database, "hotspot.score_95_to_99")
         names = {
-            database.user_tag_id(n): n for n in ("score", "rank", "group", "clips", "hotspots")
+            database.user_tag_id(n): n
+            for n in ("score", "rank", "group", "clips", "hotspots", "class", "moved")
         }
         tagged = [value for value in item.each_value() if value.tag_id]
         got = {names[value.tag_id]: value.float() for value in tagged}
         assert got == pytest.approx(
-            {"score": 0.973, "rank": 2, "group": 1, "clips": 3, "hotspots": 2}
+            {
+                "score": 0.973,
+                "rank": 2,
+                "group": 1,
+                "clips": 3,
+                "hotspots": 2,
+                "class": 1,
+                "moved": 3.5,
+            }
         )
         texts = [value.string() for value in item.each_value() if value.is_string()]
-        assert texts == [f"H2 score 0.973 rule tip_to_tip pattern {1:032x}"]
+        assert texts == [f"H2 score 0.973 rule tip_to_tip pattern {1:032x} class C1 cell inv_1"]
 
     def test_every_item_is_under_the_top_cell(self, tmp_path):
         database = load_rdb(tmp_path)
@@ -197,14 +229,22 @@ class TestReportDatabase:
         assert cells == {TOP}
         assert database.top_cell_name == TOP
 
-    def test_a_representative_of_each_pattern(self, tmp_path):
+    def test_every_class_and_its_representative(self, tmp_path):
         database = load_rdb(tmp_path)
-        items = items_of(database, "pattern_group")
-        um = 1 / 1000
         half = CORE_DBU // 2
-        assert [box_of(item)[0] for item in items] == pytest.approx(
-            [(SPOTS[0].x_dbu - half) * um, (SPOTS[2].x_dbu - half) * um]
-        )
+
+        def lefts(path):
+            return pytest.approx([box_of(item)[0] for item in items_of(database, path)])
+
+        assert lefts("class.C1_space_x2") == [(s.x_dbu - half) / 1000 for s in SPOTS[:2]]
+        assert lefts("class.C2_space_x1") == [(SPOTS[2].x_dbu - half) / 1000]
+        assert lefts("class_representative") == [(s.x_dbu - half) / 1000 for s in SPOTS[1:]]
+
+    def test_names_of_cells_may_hold_quotes(self, tmp_path):
+        database = load_rdb(tmp_path)
+        (item,) = items_of(database, "hotspot.score_99_to_100")
+        (text,) = [value.string() for value in item.each_value() if value.is_string()]
+        assert text.endswith("class C1 cell it's \\ odd")
 
     def test_not_scanned(self, tmp_path):
         database = load_rdb(tmp_path)

@@ -11,8 +11,10 @@ from io import BytesIO
 import matplotlib.image
 import numpy as np
 import pytest
+import shapely
 
 from stages.contracts import Box, Defect, Hotspot, RasterSpec, Verdict
+from stages.exports.pages.class_card import ClassCard
 from stages.exports.pages.pictures import locate_evidence
 from stages.exports.pages.report import render_report
 from stages.exports.pages.report_data import (
@@ -22,6 +24,8 @@ from stages.exports.pages.report_data import (
     NotScanned,
     ReportData,
 )
+from stages.findings import CellCount
+from tests.support.found import make_class, make_finding
 
 SIDE_DBU = 100_000
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -63,6 +67,25 @@ DATA = ReportData(
     version="9.8.7",
     finished="2026-03-04 17:22 UTC",
 )
+FINDINGS = {n: make_finding(n, 1 + n // 6, "<inv>") for n in range(1, 8)}
+HOLE = shapely.box(-428, -70, 428, 70).difference(shapely.box(-20, -20, 20, 20))
+
+
+def make_card(number: int, members: range) -> ClassCard:
+    """Return the card of a class whose representative is its first member."""
+    spots = [make_spot(n) for n in members]
+    return ClassCard(
+        row=make_class(number, members[0], len(members)), window=Box(-428, -428, 428, 428),
+        drawn=[HOLE, shapely.Polygon()], spread=[shapely.box(0, 70, 428, 80), shapely.Polygon()],
+        feature="space", measured_nm=140.0, moved_nm=3.5, cells=[(("routing", "<top>"), 2)],
+        listed=[(spot, FINDINGS[spot.id]) for spot in spots],
+    )  # fmt: skip
+
+
+DATA = replace(
+    DATA, findings=FINDINGS, classes=(make_card(1, range(1, 6)), make_card(2, range(6, 8))),
+    class_count=2, cell_count=1, cells=(CellCount("cell", "<inv>", 7, 5, 40, 0),),
+)  # fmt: skip
 PARTIAL = replace(
     DATA,
     complete=False,
@@ -107,7 +130,7 @@ class Page(HTMLParser):
 def test_what_was_found_and_with_what():
     text = Page(render_report(DATA)).text
     for words in (
-        "Complete: 7 hotspots in 3 distinct patterns", "chip <1> & co.gds", "TOP<cell>",
+        "Complete: 7 hotspots in 2 classes", "chip <1> & co.gds", "TOP<cell>",
         "68/20, 69/20", "12,345", "6,789", "100 %", "10,000 µm²", "1 min 15 s", "96.1 %", "3.1 %",
         "krf130-met1", "1,234 unseen clips", "sha256:0123", "sha256:4567", "9.8.7",
         'mode = "<grid>"', "5.000, 90.000", "4,321 times",
@@ -237,11 +260,18 @@ class TestAudit:
 
 class TestHotspots:
     def test_capped_list_says_so_and_shows_that_many(self):
-        data = replace(DATA, hotspots=tuple(make_spot(n) for n in range(1, 101)), shown=5)
+        spots = tuple(make_spot(n) for n in range(1, 101))
+        data = replace(DATA, hotspots=spots, shown=5, findings={}, class_count=34)
         page = Page(render_report(data))
         assert "capped: showing 5 of 100" in page.text
-        assert [int(card["data-rank"]) for card in page.with_class("card")] == [1, 2, 3, 4, 5]
-        assert "capped: 8 of 34, by best score" in page.text
+        assert [int(c["data-rank"]) for c in page.with_class("card") if "data-rank" in c] == [
+            1,
+            2,
+            3,
+            4,
+            5,
+        ]
+        assert "capped: 2 of 34, most hotspots first" in page.text
 
     def test_dot_is_where_the_hotspot_is(self):
         page = Page(render_report(replace(DATA, hotspots=(make_spot(1, 25_000, 90_000),))))
@@ -314,7 +344,7 @@ class TestSimulated:
             "dot fails large", "dot fails large", "dot fails", "dot fails",
             "dot unknown", "dot unknown", "dot prints",
         ]  # fmt: skip
-        assert [int(card["data-rank"]) for card in page.with_class("card")] == [3, 2]
+        assert [int(c["data-rank"]) for c in page.with_class("card") if "data-rank" in c] == [3, 2]
         for words in ("fails in simulation prints in simulation not simulated", "first 2 cards"):
             assert words in page.text
         assert "H3 pinch, severity 0.80, score 1.000 at 5.000, 90.000 µm" in page.text
@@ -359,15 +389,26 @@ def test_an_arrow_points_to_a_defect_outside_the_picture() -> None:
     assert arrow["transform"].startswith("translate(62.08 32.0) rotate(0.0)")  # at the right edge
 
 
-def test_patterns_are_listed_only_where_hotspots_share_one() -> None:
-    distinct = tuple(replace(spot, group=spot.id) for spot in SPOTS)
-    text = Page(render_report(replace(DATA, hotspots=distinct))).text
-    assert "Complete: 7 hotspots Recall" not in text
-    assert "Complete: 7 hotspots The whole" in text
-    assert "Shown by" not in text
-    assert "distinct patterns among them" not in text
-    assert "group" not in text.split("Words")[0]
-    assert "Shown by" in Page(render_report(DATA)).text
+def test_classes_come_first_with_their_hotspots_and_cells() -> None:
+    page = Page(render_report(DATA))
+    assert page.text.index("C1 5 hotspots, 71.4 %") < page.text.index("C2 2 hotspots, 28.6 %")
+    assert page.text.index("C2 2 hotspots") < page.text.index("Hotspots all 7")
+    assert "space 140 nm score worst 0.99, typical 0.50 edges within 3.5 nm" in page.text
+    assert "2 in wiring of <top>" in page.text
+    assert "H6 0.999 5.000,90.000 block(1,2,r0)/<inv>(3,4,m90)" in page.text
+    assert "<inv> 7 5 40" in page.text  # hotspots, in placements, of
+    paths = [attrs["d"] for _, attrs in page.tags if attrs.get("class") == "paths"]
+    assert paths[0].count("M") == 2  # its hole too
+    assert [a["data-group"] for a in page.with_class("card") if "data-group" in a] == [
+        "1", "1", "1", "1", "1", "2", "2",
+    ]  # fmt: skip
+
+
+def test_without_hotspots_there_are_no_classes() -> None:
+    empty = replace(DATA, hotspots=(), findings={}, classes=(), class_count=0, cells=())
+    text = Page(render_report(empty)).text
+    assert "most hotspots first" not in text
+    assert "classes" not in text.split("Words")[0]
 
 
 def test_a_card_leaves_out_what_is_the_same_everywhere() -> None:
@@ -381,7 +422,7 @@ def test_a_card_leaves_out_what_is_the_same_everywhere() -> None:
 def test_names_in_the_key_are_escaped() -> None:
     html = render_report(replace(DATA, layers=("<i>68</i>", "\u202e69")))
     assert "<i>68</i>" not in html
-    assert html.count("layer &lt;i&gt;68") == 1
+    assert html.count("layer &lt;i&gt;68") == 2  # of the classes, and of the hotspots
 
 
 class TestPicture:

@@ -1,0 +1,100 @@
+"""The classes of hotspots as the report page shows them.
+
+in       a run
+out      `ClassCard` values: representative, spread of the members' edges, cells, hotspots
+unit     a class
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.report.classify import make_rules
+from pipeline.report.run_view import RunView
+from stages.cells import count_cells
+from stages.classes.classify import read_window
+from stages.classes.cover import Tolerance
+from stages.classes.patterns import invert_symmetry, turn_rects
+from stages.contracts import Box, Hotspot
+from stages.exports.pages.class_card import ClassCard
+from stages.findings import CellCount, Finding, HotspotClass, Owner
+from stages.lithography.process import Process
+
+_MOST_OUTLINES = 24
+"""Distinct patterns whose edges are drawn, those moved furthest."""
+_MOST_LISTED = 20
+"""Hotspots listed on the card of their class."""
+_MOST_CELLS = 3
+
+
+def gather_class_cards(view: RunView, process: Process) -> tuple[ClassCard, ...]:
+    """Return the cards of the largest classes."""
+    tolerance = make_rules(view.config.classes, process, view.job, view.layout.dbu_nm).tolerance
+    shown = view.classes[: view.config.report.top]
+    members: dict[int, list[Hotspot]] = {row.id: [] for row in shown}
+    for spot in view.order:
+        members.get(view.findings[spot.id].class_id, []).append(spot)
+    return tuple(_make_card(view, row, members[row.id], tolerance) for row in shown)
+
+
+def gather_cells(view: RunView) -> list[CellCount]:
+    """Return the cells at fault, those of most hotspots first."""
+    findings = [view.findings[spot.id] for spot in view.hotspots]
+    owners = [Owner(row.cell_kind, row.cell, row.cell_path) for row in findings]
+    return count_cells(view.layout, owners)
+
+
+def _make_card(
+    view: RunView, row: HotspotClass, spots: Sequence[Hotspot], tolerance: Tolerance
+) -> ClassCard:
+    findings = [view.findings[spot.id] for spot in spots]
+    first = view.findings[row.representative]
+    cells = Counter((each.cell_kind, each.cell) for each in findings)
+    outlines = [_draw_as(view, each, first, tolerance) for each in _choose_drawn(findings, first)]
+    layers = list(zip(*outlines, strict=True))  # by layer, then pattern
+    half = tolerance.half
+    return ClassCard(
+        row=row,
+        window=Box(-half, -half, half, half),
+        drawn=[each[0] for each in layers],
+        spread=[
+            shapely.difference(shapely.union_all(each), shapely.intersection_all(each))
+            for each in layers
+        ],
+        feature=first.feature,
+        measured_nm=first.measured_dbu * view.layout.dbu_nm,
+        moved_nm=None if row.moved_dbu is None else row.moved_dbu * view.layout.dbu_nm,
+        cells=sorted(cells.items(), key=lambda item: (-item[1], item[0]))[:_MOST_CELLS],
+        listed=[(spot, view.findings[spot.id]) for spot in spots[:_MOST_LISTED]],
+    )
+
+
+def _choose_drawn(findings: Sequence[Finding], first: Finding) -> list[Finding]:
+    """Return the representative, and one hotspot of each pattern, the furthest moved first."""
+    by_pattern = {row.surroundings: row for row in reversed(findings)}
+    by_pattern.pop(first.surroundings, None)
+    away = sorted(
+        by_pattern.values(), key=lambda row: (-(row.moved_dbu or row.differs or 0), row.id)
+    )
+    return [first, *away[:_MOST_OUTLINES]]
+
+
+def _draw_as(
+    view: RunView, row: Finding, first: Finding, tolerance: Tolerance
+) -> list[BaseGeometry]:
+    """Return the geometry around a hotspot's place, by layer, as the representative's lies."""
+    place = round(2 * row.place_x_dbu), round(2 * row.place_y_dbu)
+    move = round(2 * row.move_x_dbu), round(2 * row.move_y_dbu)
+    window = shapely.box(*(-tolerance.half,) * 2, *(tolerance.half,) * 2)
+    drawn = []
+    for rects in read_window(view.layout.packed, place, tolerance.reach, tolerance.step):
+        rects = turn_rects(rects, row.symmetry) + np.array(move * 2)
+        rects = turn_rects(rects, invert_symmetry(row.turn))
+        rects = turn_rects(rects, invert_symmetry(first.symmetry))
+        drawn.append(shapely.intersection(shapely.union_all(shapely.box(*rects.T)), window))
+    return drawn

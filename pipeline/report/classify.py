@@ -1,0 +1,210 @@
+"""The stage ``classes``: group the hotspots of a run, and name the cells at fault.
+
+in       hotspots, their verdicts by simulation, the packed layout
+out      ``findings.parquet`` with a row per hotspot, ``classes.parquet`` with a row per class
+unit     a whole scan
+promise  the tables depend on the hotspots and verdicts alone
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TypeVar, get_type_hints
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.config import ClassesConfig
+from pipeline.engine.run_directory import Run, write_table
+from pipeline.engine.session import Session, Written
+from pipeline.engine.stored import explain_damage, read_table
+from pipeline.passes.arrays import FARTHEST_DBU
+from pipeline.passes.job import Job
+from pipeline.simulate.confirm import Confirmed
+from stages.cells import find_owners
+from stages.classes.classify import Rules, Spots, classify
+from stages.classes.cover import Tolerance
+from stages.classes.places import FEATURES
+from stages.classes.results import list_classes, list_findings
+from stages.contracts import Hotspot, Int64s, PackedLayout, Verdict
+from stages.errors import ConfigError, IncompleteError
+from stages.findings import Finding, HotspotClass
+from stages.lithography.process import Process
+
+RESOLUTION = 0.6
+"""Least radius of a class, in wavelengths over the numerical aperture: further away, geometry
+hardly changes what fails."""
+
+FINDINGS, CLASSES = "findings.parquet", "classes.parquet"
+
+Row = TypeVar("Row", Finding, HotspotClass)
+
+_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+
+def make_rules(config: ClassesConfig, process: Process, job: Job, dbu_nm: float) -> Rules:
+    """Return the rules of grouping in the units of a layout.
+
+    Raises
+    ------
+    ConfigError
+        When the radius is less than the resolution of the process.
+    """
+    least_nm = RESOLUTION * process.wavelength_nm / process.na
+    radius_nm = least_nm if config.radius_nm is None else config.radius_nm
+    if radius_nm < least_nm:
+        raise ConfigError(
+            f"[classes] radius_nm is {radius_nm:g}; of process {process.name} geometry within "
+            f"{least_nm:.1f} nm decides what fails: give that or more, or leave it out"
+        )
+    sampling = process.sampling
+    limits_nm = (
+        sampling.space_nm, sampling.width_nm, sampling.tip_to_tip_nm, sampling.line_end_to_side_nm,
+        sampling.line_end_nm,
+    )  # fmt: skip
+    tolerance = Tolerance(
+        half=4 * math.ceil(radius_nm / dbu_nm / 2),  # in half dbu, and divisible by 4
+        edge=round(2 * config.edge_tolerance_nm / dbu_nm),
+        move=round(2 * config.shift_nm / dbu_nm),
+        area_share=config.area_match,
+        symmetries=job.symmetries,
+    )
+    limits: Int64s = np.round(np.array(limits_nm) / dbu_nm).astype(np.int64)
+    return Rules(job.core_dbu, limits, tolerance)
+
+
+def group_hotspots(
+    session: Session,
+    job: Job,
+    layout: PackedLayout,
+    rules: Rules,
+    hotspots: Sequence[Hotspot],
+    simulated: Confirmed | None,
+) -> None:
+    """Write both tables, unless they are those of these hotspots and verdicts."""
+    verdicts = None if simulated is None else simulated.verdicts
+    known = len(verdicts or {})
+
+    def group() -> Written:
+        rows = _write_tables(job, layout, rules, hotspots, verdicts)
+        return Written((FINDINGS, CLASSES), {"classes": rows, "verdicts": known})
+
+    # Batches that failed before may have succeeded since: then there are more verdicts.
+    if session.ledger.totals("classes").counts.get("verdicts", known) != known:
+        session.ledger.forget("classes")
+    session.run_once("classes", group)
+
+
+def _write_tables(
+    job: Job,
+    layout: PackedLayout,
+    rules: Rules,
+    hotspots: Sequence[Hotspot],
+    verdicts: Mapping[int, Verdict] | None,
+) -> int:
+    """Group the hotspots and write the tables; return how many classes there are."""
+    worst = [verdict.worst if (verdict := (verdicts or {}).get(s.id)) else None for s in hotspots]
+    places = [defect or spot for defect, spot in zip(worst, hotspots, strict=True)]
+    spots = Spots(
+        np.array([place.x_dbu for place in places], np.int64),
+        np.array([place.y_dbu for place in places], np.int64),
+        np.array([defect is not None for defect in worst], bool),
+    )
+    channels = job.spec.layers
+    scanned = replace(layout, packed=layout.packed[:channels], cells=layout.cells[:channels])
+    classes = classify(scanned.packed, spots, rules)
+    half = rules.tolerance.half
+    low, high = (classes.place - half) // 2, -((-classes.place - half) // 2)
+    owners = find_owners(scanned, np.concatenate((low, high), axis=1))
+    findings = list_findings(hotspots, classes, owners, rules.tolerance)
+    rows = list_classes(hotspots, findings, classes, verdicts)
+    write_table(job.run / FINDINGS, _build_table(Finding, findings))
+    write_table(job.run / CLASSES, _build_table(HotspotClass, rows))
+    return len(rows)
+
+
+def _make_schema(row: type[Row]) -> pa.Schema:
+    kinds = get_type_hints(row)
+    return pa.schema([(each.name, _find_type(kinds[each.name])) for each in fields(row)])
+
+
+def _find_type(kind: object) -> pa.DataType:
+    """Return the column type of a field, which may be None as well."""
+    return next(column for plain, column in _TYPES.items() if kind in (plain, plain | None))
+
+
+def _build_table(row: type[Row], rows: Sequence[Row]) -> pa.Table:
+    return pa.Table.from_pylist([asdict(each) for each in rows], schema=_make_schema(row))
+
+
+def read_findings(run: Run, hotspots: int) -> Mapping[int, Finding]:
+    """Return the class and cell of each hotspot, by its id.
+
+    Parameters
+    ----------
+    hotspots
+        How many there are; their ids go from 1.
+
+    Raises
+    ------
+    IncompleteError
+        When the run has none yet, or they are damaged.
+    """
+    rows = _read(run.path / FINDINGS, Finding)
+    with explain_damage(run.path / FINDINGS):
+        for number, row in enumerate(rows, 1):
+            if row.id != number or not _is_possible(row, hotspots):
+                raise ValueError(f"row {number} is no finding of this run: {row}")
+        if len(rows) != hotspots:
+            raise ValueError(f"it has {len(rows)} rows for {hotspots} hotspots")
+    return {row.id: row for row in rows}
+
+
+def _is_possible(row: Finding, hotspots: int) -> bool:
+    """Return whether a stored finding has values that a scan writes."""
+    lengths = (row.place_x_dbu, row.place_y_dbu, row.move_x_dbu, row.move_y_dbu)
+    return (
+        1 <= row.class_id <= hotspots and row.feature in FEATURES
+        and row.symmetry in range(8) and row.turn in range(8)
+        and all(abs(value) <= FARTHEST_DBU for value in lengths)  # and none is NaN
+    )  # fmt: skip
+
+
+def read_classes(run: Run, hotspots: int) -> tuple[HotspotClass, ...]:
+    """Return the classes, those of most hotspots first; parameters and errors as `read_findings`.
+
+    Those that the findings name are all there.
+    """
+    rows, named = _read(run.path / CLASSES, HotspotClass), read_findings(run, hotspots)
+    with explain_damage(run.path / CLASSES):
+        sizes = Counter(row.class_id for row in named.values())
+        if [(row.id, row.hotspots) for row in rows] != sorted(sizes.items()):
+            raise ValueError(f"its classes are not those of {FINDINGS}")
+        for row in rows:
+            if row.representative not in named or named[row.representative].class_id != row.id:
+                raise ValueError(f"class {row.id} is represented by a hotspot of another class")
+    return tuple(rows)
+
+
+def read_class_table(run: Run) -> pa.Table:
+    """Return the classes as a table; errors as `read_findings`."""
+    return _read_table(run.path / CLASSES, HotspotClass)
+
+
+def _read(path: Path, row: type[Row]) -> list[Row]:
+    return [row(**values) for values in _read_table(path, row).to_pylist()]
+
+
+def _read_table(path: Path, row: type[Row]) -> pa.Table:
+    if not path.exists():
+        run = path.parent
+        raise IncompleteError(
+            f"{run} has no {path.name} yet; finish the scan with: hotscan resume {run}"
+        )
+    kinds = get_type_hints(row)
+    optional = {name for name, kind in kinds.items() if kind not in _TYPES}
+    return read_table(path, _make_schema(row), optional)

@@ -1,0 +1,112 @@
+"""Cells at fault: which placed cell, pair of cells or wiring holds what fails.
+
+in       packed layers with the names of their cells, windows around what fails
+out      an `Owner` per window; `CellCount` rows, each cell told once
+unit     a whole scan
+promise  equal to what writing out the hierarchy says. References at odd angles or magnified were
+         written out when the layout was packed: their shapes count as their parent's own
+
+The owner is the lowest placed cell that alone holds all shapes in the window. Where these are of
+several cells placed in it, and none of its own, it is what lies between those; where some are its
+own and it places others, it is its wiring.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from stages.contracts import Int64s, PackedLayout, to_um
+from stages.findings import BETWEEN, CELL, NOTHING, ROUTING, CellCount, Owner
+from stages.geometry.owners import Frames, count_placements, find_frames
+
+Node = tuple[str, int, int, int]
+"""A placed cell: name, turn, and place of its origin in the top cell."""
+Chain = tuple[Node, ...]
+"""A placed cell and all that it is placed in, the top cell first."""
+
+TURN_NAMES = ("r0", "r90", "r180", "r270", "m0", "m45", "m90", "m135")
+"""The turns of `PackedLayer.inst_turn`, as KLayout names them."""
+
+
+def find_owners(layout: PackedLayout, windows: Int64s) -> list[Owner]:
+    """Return the owner of the shapes in each of the (n, 4) windows, in dbu."""
+    chains: list[set[Chain]] = [set() for _ in range(len(windows))]
+    parents = [_list_parents(layout, number) for number in range(len(layout.packed))]
+    for packed, names in zip(layout.packed, layout.cells, strict=True):
+        _collect_chains(find_frames(packed, windows), names, chains)
+    parental = frozenset().union(*parents)
+    return [_name_owner(each, parental, layout.dbu_nm) for each in chains]
+
+
+def _list_parents(layout: PackedLayout, layer: int) -> frozenset[str]:
+    """Return the names of the cells that place others."""
+    packed = layout.packed[layer]
+    owner = np.repeat(np.arange(len(packed.item_start) - 1), np.diff(packed.item_start))
+    return frozenset(
+        layout.cells[layer][cell] for cell in np.unique(owner[packed.item_ref >= 0]).tolist()
+    )
+
+
+def _collect_chains(frames: Frames, names: Sequence[str], chains: list[set[Chain]]) -> None:
+    """Add the chain of each frame that owns a shape to the set of its window."""
+    made: list[Chain] = []
+    rows = zip(
+        frames.window.tolist(), frames.cell.tolist(), frames.turn.tolist(), frames.x_dbu.tolist(),
+        frames.y_dbu.tolist(), frames.parent.tolist(), frames.owns.tolist(), strict=True,
+    )  # fmt: skip
+    for window, cell, turn, x, y, parent, owns in rows:
+        above = made[parent] if parent >= 0 else ()
+        made.append((*above, (names[cell], turn, x, y)))
+        if owns:
+            chains[window].add(made[-1])
+
+
+def _name_owner(chains: set[Chain], parents: frozenset[str], dbu_nm: float) -> Owner:
+    if not chains:
+        return Owner(NOTHING, "", "")
+    low, high = min(chains), max(chains)  # what these share, all that lie between share
+    common = 0
+    while common < min(len(low), len(high)) and low[common] == high[common]:
+        common += 1
+    shared = low[:common]
+    path = "/".join(_format_node(node, dbu_nm) for node in shared[1:])
+    if shared in chains:
+        name = shared[-1][0]
+        return Owner(ROUTING if name in parents else CELL, name, path)
+    inside = sorted({chain[common] for chain in chains})
+    between = " + ".join(_format_node(node, dbu_nm) for node in inside)
+    return Owner(
+        BETWEEN, " + ".join(node[0] for node in inside), f"{path}/{between}" if path else between
+    )
+
+
+def _format_node(node: Node, dbu_nm: float) -> str:
+    name, turn, x, y = node
+    return f"{name}({to_um(x, dbu_nm):.12g},{to_um(y, dbu_nm):.12g},{TURN_NAMES[turn]})"
+
+
+def count_cells(layout: PackedLayout, owners: Iterable[Owner]) -> list[CellCount]:
+    """Return each cell once, by hotspots, with the placements that have any."""
+    placed: Mapping[str, int] = _count_placed(layout)
+    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    paths: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for at, owner in enumerate(owners):
+        found[owner.kind, owner.cell].append(at)
+        paths[owner.kind, owner.cell].add(owner.path)
+    rows = [
+        CellCount(kind, cell, len(at), len(paths[kind, cell]), placed.get(cell, 0), at[0])
+        for (kind, cell), at in found.items()
+    ]
+    return sorted(rows, key=lambda row: (-row.hotspots, row.first))
+
+
+def _count_placed(layout: PackedLayout) -> dict[str, int]:
+    """Return how often each cell with a shape on a scanned layer is placed."""
+    placed: dict[str, int] = {}
+    for packed, names in zip(layout.packed, layout.cells, strict=True):
+        for name, count in zip(names, count_placements(packed).tolist(), strict=True):
+            placed[name] = max(count, placed.get(name, 0))
+    return placed

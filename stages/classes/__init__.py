@@ -1,0 +1,1 @@
+"""Classes of hotspots: the same place again, up to a tolerance."""

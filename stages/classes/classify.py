@@ -1,0 +1,237 @@
+"""Group hotspots into classes by the geometry around what fails.
+
+in       the packed layers, the centres of the hotspots, their worst defects where simulated
+out      `Classes`: place, class and match of each hotspot
+unit     a whole scan; time grows with the hotspots, and with pairs of similar distinct patterns
+promise  every hotspot matches the representative of its class within the tolerance; the result does
+         not depend on the order of the hotspots
+
+What fails is the worst defect, or the nearest place of `stages.classes.places` within a fraction of
+the window; without simulation the tightest place of the core. Of places that are equally tight the
+one is taken whose geometry most hotspots have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.classes.cover import Tolerance, cover_patterns
+from stages.classes.patterns import (
+    UInt64s,
+    build_patterns,
+    cut_window,
+    sign_places,
+    turn_rects,
+)
+from stages.classes.places import choose_nearest, choose_tightest, list_places
+from stages.contracts import Box, Int64s, PackedLayer, Shapes
+from stages.geometry.staircase import cut_into_rects
+from stages.geometry.union import merge
+from stages.geometry.window_query import query
+
+_SHORT = 2
+"""A gap up to this many times half a window is short: its middle sees both ends."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spots:
+    """The hotspots to group."""
+
+    x_dbu: Int64s
+    """(n,) of the worst defect, or of the middle of the core where no simulation found one."""
+    y_dbu: Int64s
+    fails: npt.NDArray[np.bool_]
+    """(n,) whether it is a defect's place."""
+
+    def __len__(self) -> int:
+        return len(self.x_dbu)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rules:
+    """How places are found and compared."""
+
+    core_dbu: int
+    limits_dbu: Int64s
+    """(5,) as `stages.geometry.sites.find_sites` takes them."""
+    tolerance: Tolerance
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classes:
+    """The class of each hotspot, and how it matches."""
+
+    place: Int64s
+    """(n, 2) what fails, in half dbu."""
+    feature: Int64s
+    """(n, 2) index into `stages.classes.places.FEATURES`, and the measured distance in half dbu."""
+    number: Int64s
+    """(n,) class, from 0: most hotspots first, then the one that has the first hotspot."""
+    distance: Int64s
+    """(n,) from the representative, see `stages.classes.cover.Cover`."""
+    representative: Int64s
+    """(classes,) the first of the hotspots with the class's representative pattern."""
+    pattern: Int64s
+    """(n,) distinct pattern."""
+    symmetry: Int64s
+    """(n,) symmetry that turns the surroundings of the place to its pattern."""
+    turn: Int64s
+    """(n,) symmetry that turns the representative's pattern as this one lies."""
+    move: Int64s
+    """(n, 2) how far the pattern is moved onto the turned representative, in half dbu."""
+
+
+def classify(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> Classes:
+    """Group hotspots into classes.
+
+    Parameters
+    ----------
+    layers
+        The scanned layers, which are compared one by one.
+    """
+    chosen = _choose_places(layers, spots, rules)
+    if not len(spots):
+        none = np.empty(0, np.int64)
+        return Classes(
+            chosen.place, chosen.feature, none, none, none, none, none, none, chosen.place
+        )
+    keys = np.ascontiguousarray(chosen.signature).view([("a", "u8"), ("b", "u8")]).ravel()
+    _, first, pattern, count = np.unique(
+        keys, return_index=True, return_inverse=True, return_counts=True
+    )
+    windows = [_cut_turned(layers, spots, chosen, rules, at) for at in first.tolist()]
+    patterns = build_patterns(windows, rules.tolerance.reach, len(layers))
+    cover = cover_patterns(patterns, count, chosen.signature[first], rules.tolerance)
+    number, representative = _number_classes(cover.representative[pattern], first)
+    return Classes(
+        chosen.place, chosen.feature, number, cover.distance[pattern], representative, pattern,
+        chosen.symmetry, cover.turn[pattern], cover.move[pattern],
+    )  # fmt: skip
+
+
+def _number_classes(owner: Int64s, first: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the number of the class of each hotspot, and the representatives, largest class first.
+
+    Parameters
+    ----------
+    owner : (n,) int64
+        The pattern that represents each hotspot.
+    first : (patterns,) int64
+        The first hotspot that has each pattern.
+    """
+    found, start, class_of, count = np.unique(
+        owner, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.lexsort((start, -count))
+    number = np.empty(len(found), np.int64)
+    number[order] = np.arange(len(found))
+    return number[class_of], first[found[order]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    place: Int64s
+    feature: Int64s
+    signature: UInt64s
+    symmetry: Int64s
+
+
+def _choose_places(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> _Chosen:
+    """Choose one place of each hotspot."""
+    reach, symmetries = rules.tolerance.reach, rules.tolerance.symmetries
+    owners, places = [np.empty(0, np.int64)], [np.empty((0, 5), np.int64)]
+    signatures, turns = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
+    for at in range(len(spots)):
+        local = _read_around(layers, spots, rules, at)
+        found = _find_places(local, bool(spots.fails[at]), rules)
+        signature, symmetry = sign_places(local, found, reach, symmetries)
+        owners.append(np.full(len(found), at))
+        places.append(found + np.array([2 * spots.x_dbu[at], 2 * spots.y_dbu[at], 0, 0, 0]))
+        signatures.append(signature)
+        turns.append(symmetry)
+    owner, place = np.concatenate(owners), np.concatenate(places)
+    signature, turn = np.concatenate(signatures), np.concatenate(turns)
+    rank = np.lexsort(
+        (place[:, 0], place[:, 1], signature[:, 1], signature[:, 0],
+         -_count_owners(owner, signature), owner)
+    )  # fmt: skip
+    best = rank[np.flatnonzero(np.diff(owner[rank], prepend=-1))]
+    return _Chosen(place[best, :2], place[best, 2:4], signature[best], turn[best])
+
+
+def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:
+    """Return for each place how many hotspots have one of its signature."""
+    order = np.lexsort((owner, signature[:, 1], signature[:, 0]))
+    ordered, of = signature[order], owner[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    other = new.copy()
+    other[1:] |= of[1:] != of[:-1]
+    group = np.cumsum(new) - 1
+    counts = np.bincount(group, weights=other).astype(np.int64)
+    found = np.empty(len(order), np.int64)
+    found[order] = counts[group]
+    return found
+
+
+def _find_places(local: Sequence[Int64s], fails: bool, rules: Rules) -> Int64s:
+    """Return the places that what fails may be at, from the defect or the middle of the core."""
+    tolerance = rules.tolerance
+    half_core = tolerance.half // 2 if fails else rules.core_dbu  # in half dbu
+    limits = 2 * rules.limits_dbu + tolerance.edge  # a class is not cut in two by a limit
+    every = [list_places(runs, limits, half_core, _SHORT * tolerance.half) for runs in local]
+    places = np.concatenate(every)
+    return choose_nearest(places, half_core) if fails else choose_tightest(places)
+
+
+def _read_around(
+    layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int
+) -> list[Int64s]:
+    """Return the geometry around a hotspot, as far as a place and its window may reach."""
+    tolerance = rules.tolerance
+    window = tolerance.half + tolerance.reach
+    side = rules.core_dbu + max(window, 2 * int(rules.limits_dbu.max()) + tolerance.edge)
+    place = 2 * int(spots.x_dbu[at]), 2 * int(spots.y_dbu[at])
+    return read_window(layers, place, side, tolerance.step)
+
+
+def read_window(
+    layers: Sequence[PackedLayer], place: tuple[int, int], half: int, step: int
+) -> list[Int64s]:
+    """Return the disjoint rectangles around a place, by layer, in half dbu from it.
+
+    Parameters
+    ----------
+    place
+        In half dbu.
+    half
+        Half the side of the window.
+    step
+        Height of the slabs that any-angle polygons are cut into.
+    """
+    x, y = place
+    reach = half + 1  # a place may lie between two dbu
+    window = Box((x - reach) // 2, (y - reach) // 2, (x + reach + 1) // 2, (y + reach + 1) // 2)
+    found = []
+    for layer in layers:
+        shapes = query(layer, window)
+        local = Shapes(
+            shapes.rects * 2 - (x, y, x, y), shapes.points * 2 - (x, y), shapes.point_start
+        )
+        found.append(merge(cut_window(cut_into_rects(local, step), 0, 0, half)))
+    return found
+
+
+def _cut_turned(
+    layers: Sequence[PackedLayer], spots: Spots, chosen: _Chosen, rules: Rules, at: int
+) -> list[Int64s]:
+    """Return the geometry around the place of a hotspot, turned to the side that was signed."""
+    x, y = (chosen.place[at] - 2 * np.array([spots.x_dbu[at], spots.y_dbu[at]])).tolist()
+    return [
+        turn_rects(cut_window(runs, x, y, rules.tolerance.reach), int(chosen.symmetry[at]))
+        for runs in _read_around(layers, spots, rules, at)
+    ]

@@ -1,0 +1,186 @@
+"""Places in a core where it is most likely to fail, by its geometry alone.
+
+in       rectangles around a core, or a defect, the limits of the process's rules
+out      places: x, y, feature, measured distance, rank
+unit     a core, in half dbu from its centre, so that the middle of two edges is a whole number
+promise  the places turn and move with the geometry; a place is one at which something begins or
+         ends, so that equal geometry is aligned alike
+
+The tightest place is the one whose distance is the smallest share of the rule's limit: a space, a
+gap between line ends, a line end before a side, a narrow stretch beside a wider one. Where no rule
+applies it is a narrow wire that crosses the core, then a line end, a corner, and at last the centre
+of the core.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from stages.compiled import kernel
+from stages.contracts import Int64s
+from stages.geometry.growing import reserve_row
+from stages.geometry.sites import find_edge, is_tip
+from stages.geometry.union import find_runs_gaps_edges, swap_xy
+
+SPACE, WIDTH, TIP_TO_TIP, LINE_END_TO_SIDE, WIRE, LINE_END, CORNER, CENTRE, DEFECT = range(1, 10)
+FEATURES = (
+    "", "space", "width", "tip_to_tip", "line_end_to_side", "wire", "line_end", "corner",
+    "centre", "defect",
+)  # fmt: skip
+"""Names of the features; the first four are those of `stages.geometry.sites`."""
+
+_SHARE = 1 << 20
+_NO_RULE = (1 << 40) + np.arange(10, dtype=np.int64)  # after every rule, in the order of the codes
+
+
+def list_places(rects: Int64s, limits: Int64s, half_core: int, short: int) -> Int64s:
+    """Return every place of a core where something begins, ends or comes near.
+
+    Parameters
+    ----------
+    rects : (n, 4) int64
+        Rectangles of one layer from the core's centre, complete as far around the core as the
+        largest limit; they may overlap.
+    limits : (5,) int64
+        As `stages.geometry.sites.find_sites` takes them.
+    half_core : int
+        Half the side of the core.
+    short : int
+        A gap up to this length is one place, its middle, which may lie outside the core by half
+        this; a longer one has a place at each end.
+
+    Returns
+    -------
+    (c, 5) int64
+        x, y, feature, measured distance, rank: the smaller the tighter.
+    """
+    across = _find_in_x(rects, limits, half_core, short)
+    along = _find_in_x(swap_xy(rects), limits, half_core, short)[:, [1, 0, 2, 3, 4]]
+    return np.concatenate((across, along))
+
+
+def choose_tightest(places: Int64s) -> Int64s:
+    """Return the places of the lowest rank, each once; the centre where there is none."""
+    if not len(places):
+        return np.array([[0, 0, CENTRE, 0, 0]])
+    rows = places[places[:, 4] == places[:, 4].min()].tolist()
+    return np.array(sorted(set(map(tuple, rows))), np.int64)
+
+
+def choose_nearest(places: Int64s, within: int) -> Int64s:
+    """Return the places nearest to a defect, from which they count, or it where none is near."""
+    away = np.abs(places[:, :2]).max(axis=1, initial=0)
+    if not len(places) or away.min() > within:
+        return np.array([[0, 0, DEFECT, 0, 0]])
+    return choose_tightest(places[away == away.min()])
+
+
+def _find_in_x(rects: Int64s, limits: Int64s, half_core: int, short: int) -> Int64s:
+    widest = int(limits[[0, 2, 3]].max())
+    runs, gaps, edges = find_runs_gaps_edges(rects, widest)
+    edges = edges[np.lexsort((edges[:, 1], edges[:, 0], edges[:, 3]))]
+    first_left = int(np.searchsorted(edges[:, 3], 1))  # sides -1 come first
+    found: Int64s = _list_places(
+        runs, gaps, edges[:first_left], edges[first_left:], limits, half_core, short
+    )
+    return found
+
+
+@kernel
+def _list_places(
+    runs: Int64s,
+    gaps: Int64s,
+    right: Int64s,
+    left: Int64s,
+    limits: Int64s,
+    half_core: int,
+    short: int,
+) -> Int64s:
+    found, used = np.empty((64, 5), np.int64), 0
+    for i in range(gaps.shape[0]):
+        a, low, b, high = gaps[i]
+        tips = is_tip(right, find_edge(right, a, low), limits[4])
+        tips += is_tip(left, find_edge(left, b, low), limits[4])
+        feature = SPACE if tips == 0 else (LINE_END_TO_SIDE if tips == 1 else TIP_TO_TIP)
+        limit = limits[0] if tips == 0 else (limits[3] if tips == 1 else limits[2])
+        if b - a <= limit:
+            rank = (b - a) * _SHARE // limit
+            found, used = _add_stretch(
+                found, used, a, low, b, high, high - low <= short, feature, rank, half_core
+            )
+    for i in range(runs.shape[0]):
+        a, low, b, high = runs[i]
+        if b - a > limits[1]:
+            continue
+        p, q = find_edge(left, a, low), find_edge(right, b, low)
+        rank = (b - a) * _SHARE // limits[1]
+        if (left[p, 1] == low and left[p, 4] == 0) or (right[q, 1] == low and right[q, 4] == 0):
+            found, used = _add(found, used, (a + b) // 2, low, WIDTH, b - a, rank, half_core)
+        if low <= -half_core and high >= half_core:
+            found, used = _add(found, used, (a + b) // 2, 0, WIRE, b - a, _NO_RULE[WIRE], half_core)
+        if (left[p, 2] == high and left[p, 5] == 0) or (right[q, 2] == high and right[q, 5] == 0):
+            found, used = _add(found, used, (a + b) // 2, high, WIDTH, b - a, rank, half_core)
+    for edges in (right, left):
+        for i in range(edges.shape[0]):
+            x, low, high = edges[i, 0], edges[i, 1], edges[i, 2]
+            if is_tip(edges, i, limits[4]):
+                found, used = _add(
+                    found, used, x, (low + high) // 2, LINE_END, high - low, _NO_RULE[LINE_END],
+                    half_core,
+                )  # fmt: skip
+            for y in (low, high):
+                found, used = _add(found, used, x, y, CORNER, 0, _NO_RULE[CORNER], half_core)
+    return found[:used].copy()
+
+
+@kernel
+def _add_stretch(
+    found: Int64s,
+    used: int,
+    a: int,
+    low: int,
+    b: int,
+    high: int,
+    short: bool,
+    feature: int,
+    rank: int,
+    half_core: int,
+) -> tuple[Int64s, int]:
+    """Add the middle of a short gap, or of a long one both ends in the core.
+
+    The middle may lie outside the core. A long gap without an end in the core is the same all
+    along: it is added on the line through the core's centre.
+    """
+    x = (a + b) // 2
+    if abs(x) > half_core or low > half_core or high < -half_core:
+        return found, used
+    if short:
+        found, used = _append(found, used, x, (low + high) // 2, feature, b - a, rank)
+        return found, used
+    if low < -half_core and high > half_core:
+        found, used = _append(found, used, x, 0, feature, b - a, rank)
+        return found, used
+    found, used = _add(found, used, x, low, feature, b - a, rank, half_core)
+    found, used = _add(found, used, x, high, feature, b - a, rank, half_core)
+    return found, used
+
+
+@kernel
+def _add(
+    found: Int64s, used: int, x: int, y: int, feature: int, measure: int, rank: int, half_core: int
+) -> tuple[Int64s, int]:
+    """Add a place if it lies in the core, its edge included: it has no first and last side."""
+    if abs(x) > half_core or abs(y) > half_core:
+        return found, used
+    found, used = _append(found, used, x, y, feature, measure, rank)
+    return found, used
+
+
+@kernel
+def _append(
+    found: Int64s, used: int, x: int, y: int, feature: int, measure: int, rank: int
+) -> tuple[Int64s, int]:
+    found = reserve_row(found, used)
+    found[used, 0], found[used, 1], found[used, 2] = x, y, feature
+    found[used, 3], found[used, 4] = measure, rank
+    return found, used + 1

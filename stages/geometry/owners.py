@@ -1,0 +1,154 @@
+"""Which placed cells hold the shapes in a window.
+
+in       a packed layer, windows
+out      `Frames`: per window the placed cells that are entered, and which of them own a shape there
+unit     a layer
+promise  equal to what writing out the whole hierarchy says
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.compiled import kernel
+from stages.contracts import Bytes, Int32s, Int64s, PackedLayer
+from stages.geometry.growing import reserve_row
+from stages.geometry.window_query import find_items, push_array, turn_box_back
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """Placed cells, each after the one that it is placed in."""
+
+    window: Int64s
+    """(n,) in order."""
+    cell: Int64s
+    """(n,) number of the cell in its layer."""
+    turn: Int64s
+    """(n,) as `PackedLayer.inst_turn`, of the top cell's coordinates."""
+    x_dbu: Int64s
+    """(n,) its origin, in coordinates of the top cell."""
+    y_dbu: Int64s
+    parent: Int64s
+    """(n,) the frame that it is placed in; -1 for the top cell."""
+    owns: npt.NDArray[np.bool_]
+    """(n,) whether a shape of its own overlaps the window."""
+
+
+def find_frames(layer: PackedLayer, windows: Int64s) -> Frames:
+    """Return the placed cells that hold the shapes in each of the (n, 4) windows, in dbu.
+
+    A shape that only touches a window is not in it.
+    """
+    rows = _walk(
+        layer.item_start, layer.item_box, layer.item_ref, layer.node_start, layer.node_box,
+        layer.point, layer.point_start, layer.inst_cell, layer.inst_turn, layer.inst_place,
+        layer.cell_box, windows,
+    )  # fmt: skip
+    window, cell, turn, x, y, parent, owns = rows.T
+    return Frames(window, cell, turn, x, y, parent, owns > 0)
+
+
+@kernel
+def _walk(
+    item_start: Int64s,
+    item_box: Int32s,
+    item_ref: Int32s,
+    node_start: Int64s,
+    node_box: Int32s,
+    point: Int32s,
+    point_start: Int64s,
+    inst_cell: Int32s,
+    inst_turn: Bytes,
+    inst_place: Int32s,
+    cell_box: Int64s,
+    windows: Int64s,
+) -> Int64s:
+    rows, used = np.empty((1024, 7), np.int64), 0
+    stack = np.zeros((64, 5), np.int64)  # cell, turn, x, y, parent
+    for number in range(windows.shape[0]):
+        stack[0, 0], stack[0, 1:4], stack[0, 4] = item_start.shape[0] - 2, 0, -1
+        depth = 1
+        while depth > 0:
+            depth -= 1
+            frame = stack[depth].copy()
+            cell = frame[0]
+            local = turn_box_back(windows[number], frame[1], frame[2], frame[3])
+            first = item_start[cell]
+            found = find_items(
+                first, item_start[cell + 1] - first, item_box, node_start[cell], node_box, local
+            )
+            rows, me = reserve_row(rows, used), used
+            rows[me, 0], rows[me, 1:6], rows[me, 6] = number, frame, 0
+            used += 1
+            for item in found:
+                ref = item_ref[item]
+                if ref == -1:
+                    rows[me, 6] = 1
+                elif ref < -1:
+                    polygon = point[point_start[-2 - ref] : point_start[-1 - ref]]
+                    if rows[me, 6] == 0 and _reaches_into(polygon, local):
+                        rows[me, 6] = 1
+                else:
+                    before = depth
+                    stack, depth = push_array(
+                        stack, depth, inst_place[ref].astype(np.int64), inst_cell[ref],
+                        inst_turn[ref], frame, cell_box[inst_cell[ref]], local,
+                    )  # fmt: skip
+                    stack[before:depth, 4] = me
+    return rows[:used].copy()
+
+
+@kernel
+def _reaches_into(polygon: Int32s, box: Int64s) -> bool:
+    """Return whether a polygon and a box have an area in common."""
+    middle_x, middle_y = box[0] + box[2], box[1] + box[3]  # twice
+    winding = 0
+    for i in range(polygon.shape[0]):
+        x_0, y_0 = np.int64(polygon[i - 1, 0]), np.int64(polygon[i - 1, 1])
+        x_1, y_1 = np.int64(polygon[i, 0]), np.int64(polygon[i, 1])
+        if _crosses(x_0, y_0, x_1, y_1, box):
+            return True
+        # Which side of the edge the middle of the box is on.
+        side = (x_1 - x_0) * (middle_y - 2 * y_0) - (y_1 - y_0) * (middle_x - 2 * x_0)
+        if 2 * y_0 <= middle_y < 2 * y_1 and side > 0:
+            winding += 1
+        elif 2 * y_1 <= middle_y < 2 * y_0 and side < 0:
+            winding -= 1
+    return winding != 0  # no edge enters the box: all of it is inside, or nothing
+
+
+@kernel
+def _crosses(x_0: int, y_0: int, x_1: int, y_1: int, box: Int64s) -> bool:
+    """Return whether an edge has a point inside the box, its border left out."""
+    if (
+        max(x_0, x_1) <= box[0] or min(x_0, x_1) >= box[2]
+        or max(y_0, y_1) <= box[1] or min(y_0, y_1) >= box[3]
+    ):  # fmt: skip
+        return False
+    above = below = False
+    for x in (box[0], box[2]):
+        for y in (box[1], box[3]):
+            side = (x_1 - x_0) * (y - y_0) - (y_1 - y_0) * (x - x_0)
+            above, below = above or side > 0, below or side < 0
+    return above and below
+
+
+def count_placements(layer: PackedLayer) -> Int64s:
+    """Return how often each cell is placed below the top cell, arrays written out, (cells,)."""
+    cells = len(layer.item_start) - 1
+    owner = np.repeat(np.arange(cells), np.diff(layer.item_start))
+    placed = np.asarray(layer.item_ref) >= 0
+    instance = layer.item_ref[placed]
+    parent, child = owner[placed], layer.inst_cell[instance]
+    copies = layer.inst_place[instance, 2].astype(np.int64) * layer.inst_place[instance, 3]
+    total = np.zeros(cells, np.int64)
+    total[-1] = 1
+    bounds = np.searchsorted(parent, np.arange(cells + 1))
+    for cell in range(cells - 1, -1, -1):  # parents come after their children
+        part = slice(bounds[cell], bounds[cell + 1])
+        np.add.at(total, child[part], total[cell] * copies[part])
+    return total

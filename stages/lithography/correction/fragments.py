@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.compiled import kernel
-from stages.contracts import Box, Int64s
+from stages.contracts import Box, Floats, Int64s
 from stages.geometry.union import find_edges, swap_xy
 
 Bools = npt.NDArray[np.bool_]
@@ -123,27 +123,47 @@ class Boundary:
         names = (field.name for field in fields(self) if field.name not in corners)
         return type(self)(**{name: getattr(self, name)[chosen] for name in names}, **corners)
 
-    def make_rects(self, moves: Int64s, steps: int = 1) -> Int64s:
+    def sweep(self, moves: Floats | Int64s) -> Floats:
+        """Return the change of the target that moves make, (r, 5), smooth in the moves.
+
+        As `make_rects`, but sides are in either order; one that is reversed changes the sign.
+        """
+        end = self.at - self.side * moves
+        strips = np.stack([self.at, self.low, end, self.high, -self.side], axis=1)
+        strips[self.horizontal] = strips[self.horizontal][:, [1, 0, 3, 2, 4]]
+        x, y = self.upright, self.lying
+        both = self.turn * self.side[x] * self.side[y]
+        patches = np.stack([self.at[x], self.at[y], end[x], end[y], both], axis=1)
+        return np.concatenate([strips, patches]).astype(np.float64)
+
+    def make_rects(self, moves: Int64s) -> Int64s:
         """Return the change of the target that moves make, (r, 5): rectangles and +1 or -1.
 
         Parameters
         ----------
         moves : (n,) int64
             Outward is positive.
-        steps
-            Moves and rectangles are in this fraction of a dbu.
         """
-        begin = self.at * steps
-        end = begin - self.side * moves
-        near, far = np.minimum(begin, end), np.maximum(begin, end)
-        low, high = self.low * steps, self.high * steps
-        strips = np.stack([near, low, far, high, np.sign(moves)], axis=1)
+        end = self.at - self.side * moves
+        near, far = np.minimum(self.at, end), np.maximum(self.at, end)
+        strips = np.stack([near, self.low, far, self.high, np.sign(moves)], axis=1)
         strips[self.horizontal] = strips[self.horizontal][:, [1, 0, 3, 2, 4]]
         x, y = self.upright, self.lying
         both = self.turn * np.sign(moves[x] * moves[y])
         patches = np.stack([near[x], near[y], far[x], far[y], both], axis=1)
         rects = np.concatenate([strips, patches])
         return rects[rects[:, 4] != 0]
+
+
+def join_boundaries(first: Boundary, second: Boundary) -> Boundary:
+    """Return the fragments of both, the first's first."""
+    joined = {
+        each.name: np.concatenate([getattr(first, each.name), getattr(second, each.name)])
+        for each in fields(Boundary)
+    }
+    for name in ("upright", "lying"):
+        joined[name][len(getattr(first, name)) :] += len(first)
+    return Boundary(**joined)
 
 
 def cut_boundary(target: Int64s, rules: Rules) -> Boundary:

@@ -42,6 +42,19 @@ def count_spline_px(field: Field) -> int:
     return _FINER * field.pixels
 
 
+def group_by_focus(
+    process: Process, corners: Sequence[Corner] | None = None
+) -> dict[float, list[int]]:
+    """Return the indices of the corners, or of some of them, whose images are the same."""
+    # With an even source, a real mask has the same image on either side of focus.
+    even = process.even_in_focus
+    by_focus: dict[float, list[int]] = defaultdict(list)
+    for index, corner in enumerate(process.corners):
+        if corners is None or corner in corners:
+            by_focus[abs(corner.defocus_nm) if even else corner.defocus_nm].append(index)
+    return by_focus
+
+
 def expose(
     masks: Sequence[Int64s],
     field: Field,
@@ -57,20 +70,14 @@ def expose(
     masks : b arrays (r, 4) or (r, 5) int64
         Rectangles in dbu from the field's corner, and the transmission there (1 if not given).
     """
-    # With an even source, a real mask has the same image on either side of focus.
-    even = process.even_in_focus
-    by_focus: dict[float, list[int]] = defaultdict(list)
-    for index, corner in enumerate(process.corners):
-        if corners is None or corner in corners:
-            by_focus[abs(corner.defocus_nm) if even else corner.defocus_nm].append(index)
     level = compute_threshold(process)
     with torch.inference_mode():
         spectrum = compute_spectrum(_pad(masks, dbu_nm).to(device), field)
         exposures = []
-        for focus, indices in by_focus.items():
+        for focus, indices in group_by_focus(process, corners).items():
             intensity = compute_image(spectrum, compute_kernels(process, focus, field), field)
             levels = np.array([level / process.corners[index].dose for index in indices])
-            coef = _fit_spline(diffuse(intensity, field, process))
+            coef = fit_spline(diffuse(intensity, field, process))
             exposures.append(Exposure(coef, tuple(indices), levels))
         return exposures
 
@@ -85,7 +92,7 @@ def _pad(masks: Sequence[Int64s], dbu_nm: float) -> torch.Tensor:
     return torch.from_numpy(every)
 
 
-def _fit_spline(intensity: torch.Tensor) -> Float32s:
+def fit_spline(intensity: torch.Tensor) -> Float32s:
     """Return the cubic B-spline coefficients of band-limited images, finer by `_FINER`.
 
     The spectrum is divided by that of the B-spline, so that the spline has the image's spectrum.

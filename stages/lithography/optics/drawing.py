@@ -86,8 +86,10 @@ def add_rects(picture: Floats, rects: Floats, table: Floats) -> None:
         for j in range(rows):
             row, weight = (y + j) % n, rects[r, 4] * along[j]
             if weight != 0:
+                column = x % n
                 for i in range(columns):
-                    picture[row, (x + i) % n] += weight * across[i]
+                    picture[row, column] += weight * across[i]
+                    column = column + 1 if column + 1 < n else 0
 
 
 @kernel
@@ -121,8 +123,10 @@ def transform_drawing(picture: torch.Tensor, field: Field) -> torch.Tensor:
     n = picture.shape[-1]
     order = torch.arange(-field.band, field.band + 1)
     blur = torch.sinc(order / n) ** (DEGREE + 1)
-    every: torch.Tensor = torch.fft.fft2(picture, norm="forward")
-    return every[(order % n)[:, None], order % n] / (blur[:, None] * blur)
+    right = torch.fft.rfft2(picture, norm="forward")[order % n, : field.band + 1]
+    right = right / (blur[:, None] * blur[field.band :])
+    left = right[:, 1:].flip(0, 1).conj()  # the mask is real
+    return torch.cat([left, right], dim=1)
 
 
 def draw_coverage(rects: Floats, pixels: int) -> Floats:

@@ -52,7 +52,8 @@ def compute_spectrum(rects: torch.Tensor, field: Field) -> torch.Tensor:
 def compute_image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
     """Return the intensity of a mask, (b, pixels, pixels) float32, row 0 at the field's y = 0."""
     n, device = field.pixels, spectrum.device
-    rest = (spectrum.abs().square() * optics.rest.to(device)).sum(dim=(1, 2))
+    power = spectrum.real.square() + spectrum.imag.square()
+    rest = (power * optics.rest.to(device)).sum(dim=(1, 2))
     intensity = rest[:, None, None].repeat(1, n, n)
     for kernel in optics.waves.to(device):
         # Frequency -band is put in the place of 0: that gives the wave a phase, not an intensity.

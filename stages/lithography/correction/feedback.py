@@ -7,17 +7,17 @@ promise  the moves place edges no worse than the drawn mask does, at any damping
 
 The cost is the mean over corners and fragments of the squared error, by length. A round moves each
 fragment by a share of its mean error. One that makes the cost worse is taken back, and the share is
-halved; rounds end when nothing is gained.
+halved; rounds end when little is gained. The first rounds look at nominal alone, which takes a third
+of the time.
 
-Rounds image the mask with the few strongest kernels, plus what all kernels add to the image of a
-mask that is nearly right, which changes little from there.
+The image is that of the kernels that carry 0.9 of the light and the mean light of the others: their
+contours lie 0.1 nm from those of all kernels where the edges are straight.
 
 N. Cobb, PhD thesis, University of California, Berkeley (1998).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,34 +25,34 @@ import numpy as np
 import torch
 
 from stages.contracts import Float32s, Floats, Int64s
-from stages.lithography.correction.placement import measure_displacements
+from stages.lithography.correction.placement import choose_nominal, measure_displacements
 from stages.lithography.correction.views import View
 from stages.lithography.optics.drawing import transform_drawing
 from stages.lithography.optics.exposure import count_spline_px, fit_spline, group_by_focus
 from stages.lithography.optics.imaging import compute_image
-from stages.lithography.optics.kernels import Field, Kernels, compute_kernels
+from stages.lithography.optics.kernels import (
+    Field,
+    Kernels,
+    compute_kernels,
+    select_strongest,
+)
 from stages.lithography.optics.resist import compute_threshold, diffuse
-from stages.lithography.process import Process
+from stages.lithography.process import Corner, Process
 
 _SHARE = 0.9
-"""Share of the light of all kernels that the few strongest carry."""
-_GAIN = 0.02
+"""Share of the light that the kernels of the rounds carry."""
+_FIRST = 0.5
+"""Share of the rounds that look at nominal alone."""
+_GAIN = 0.05
 """A round that takes less than this share off the cost is the last."""
 _LEAST_DAMPING = 0.05
-_ROUGH = 2
-"""Rounds before the image of all kernels is computed."""
-_CLEARLY = 0.5
-"""A cost under this share of the drawn mask's is less without computing both exactly."""
-
-Differences = Sequence["torch.Tensor | float"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Imaging:
-    """The optics of one focus, with all kernels and with the few strongest."""
+    """The optics of one focus."""
 
-    all: Kernels
-    few: Kernels
+    kernels: Kernels
     levels: Floats
     """(corners,) intensity above which the resist prints."""
 
@@ -64,31 +64,18 @@ class Placement:
     view: View
     process: Process
     reach_dbu: float
-    imagings: tuple[_Imaging, ...]
+    """Largest error that is told from larger ones."""
 
-    def find_differences(self, moves: Floats | Int64s) -> list[torch.Tensor]:
-        """Return by focus what all kernels add to the image of the few."""
-        spectrum = self._transform(moves)
-        return [
-            compute_image(spectrum, each.all, self.view.field)
-            - compute_image(spectrum, each.few, self.view.field)
-            for each in self.imagings
-        ]
-
-    def measure(
-        self, moves: Floats | Int64s, differences: Sequence[torch.Tensor | float]
-    ) -> Floats:
-        """Return the errors after moves, (corners, n) in dbu.
-
-        Parameters
-        ----------
-        differences
-            By focus, added to the image of the few kernels.
-        """
-        field, errors, spectrum = self.view.field, [], self._transform(moves)
-        for each, difference in zip(self.imagings, differences, strict=True):
-            image = compute_image(spectrum, each.few, field) + difference
-            errors.append(self._locate(fit_spline(diffuse(image, field, self.process))[0], each))
+    def measure(self, moves: Floats | Int64s, corners: tuple[Corner, ...]) -> Floats:
+        """Return the errors at corners after moves, (corners, n) in dbu."""
+        view, errors = self.view, []
+        picture = torch.from_numpy(view.draw_mask(moves).astype(np.float32))
+        with torch.inference_mode():
+            spectrum = transform_drawing(picture, view.field)[None]
+            for each in _make_imagings(self.process, corners, view.field):
+                image = compute_image(spectrum, each.kernels, view.field)
+                coef = fit_spline(diffuse(image, view.field, self.process))[0]
+                errors.append(self._locate(coef, each.levels))
         return np.concatenate(errors)
 
     def weigh(self, errors: Floats) -> float:
@@ -96,12 +83,8 @@ class Placement:
         b, free = self.view.boundary, self.view.free
         return float(((b.high - b.low) * np.square(errors).mean(axis=0))[free].sum())
 
-    def _transform(self, moves: Floats | Int64s) -> torch.Tensor:
-        picture = torch.from_numpy(self.view.draw_mask(moves).astype(np.float32))
-        return transform_drawing(picture, self.view.field)[None]
-
-    def _locate(self, coef: Float32s, imaging: _Imaging) -> Floats:
-        b, levels, reach = self.view.boundary, imaging.levels, self.reach_dbu
+    def _locate(self, coef: Float32s, levels: Floats) -> Floats:
+        b, reach = self.view.boundary, self.reach_dbu
         scale = count_spline_px(self.view.field) / self.view.side_dbu
         x, y = b.locate(b.control)
         out = np.empty((len(levels), len(b)))
@@ -113,39 +96,30 @@ class Placement:
         return out
 
 
-def make_placement(view: View, process: Process, reach_dbu: float) -> Placement:
-    """Return what measures the edge placement errors of a view, at most `reach_dbu` either way."""
-    return Placement(view, process, reach_dbu, _make_imagings(process, view.field))
-
-
 def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:
     """Return how far fragments move, (n,) in whole dbu."""
-    moves = drawn = np.zeros(len(placement.view.boundary), np.float64)
-    rough = min(_ROUGH, rounds // 2)
-    with torch.inference_mode():
-        nothing: Differences = [0.0] * len(placement.imagings)
-        moves, before = _make_rounds(placement, drawn, nothing, damping, rough)
-        differences = placement.find_differences(moves)
-        moves, _ = _make_rounds(placement, moves, differences, damping, rounds - rough)
-        rounded = np.rint(moves).astype(np.int64)
-        if placement.weigh(placement.measure(rounded, differences)) < _CLEARLY * before:
-            return rounded
-        after, before = (
-            placement.weigh(placement.measure(each, placement.find_differences(each)))
-            for each in (rounded, drawn)
-        )
+    every, drawn = placement.process.corners, np.zeros(len(placement.view.boundary))
+    first = round(_FIRST * rounds)
+    moves = _make_rounds(placement, drawn, (choose_nominal(placement.process),), damping, first)
+    moves = _make_rounds(placement, moves, every, damping, rounds - first)
+    rounded = np.rint(moves).astype(np.int64)
+    after, before = (placement.weigh(placement.measure(m, every)) for m in (rounded, drawn))
     return rounded if after < before else np.zeros_like(rounded)
 
 
 def _make_rounds(
-    placement: Placement, moves: Floats, differences: Differences, damping: float, rounds: int
-) -> tuple[Floats, float]:
-    """Return the moves after at most some rounds, and the cost before them."""
-    errors = placement.measure(moves, differences)
-    before = cost = placement.weigh(errors)
+    placement: Placement,
+    moves: Floats,
+    corners: tuple[Corner, ...],
+    damping: float,
+    rounds: int,
+) -> Floats:
+    """Return the moves after at most some rounds that look at some corners."""
+    errors = placement.measure(moves, corners)
+    cost = placement.weigh(errors)
     for _ in range(rounds):
         ahead = placement.view.limit(moves - damping * errors.mean(axis=0))
-        found = placement.measure(ahead, differences)
+        found = placement.measure(ahead, corners)
         then = placement.weigh(found)
         if then >= cost:
             damping /= 2
@@ -155,24 +129,16 @@ def _make_rounds(
         gained, cost, moves, errors = cost - then, then, ahead, found
         if gained < _GAIN * then:
             break
-    return moves, before
+    return moves
 
 
-@lru_cache(maxsize=8)
-def _make_imagings(process: Process, field: Field) -> tuple[_Imaging, ...]:
+@lru_cache(maxsize=16)
+def _make_imagings(
+    process: Process, corners: tuple[Corner, ...], field: Field
+) -> tuple[_Imaging, ...]:
     level, imagings = compute_threshold(process), []
-    for focus, corners in group_by_focus(process).items():
-        kernels = compute_kernels(process, focus, field)
-        levels = np.array([level / process.corners[index].dose for index in corners])
-        imagings.append(_Imaging(kernels, _select_strongest(kernels), levels))
+    for focus, indices in group_by_focus(process, corners).items():
+        kernels = select_strongest(compute_kernels(process, focus, field), _SHARE)
+        levels = np.array([level / process.corners[index].dose for index in indices])
+        imagings.append(_Imaging(kernels, levels))
     return tuple(imagings)
-
-
-def _select_strongest(kernels: Kernels) -> Kernels:
-    """Return the fewest kernels that carry `_SHARE` of the light of all; of the rest the mean."""
-    power = kernels.waves.real.square() + kernels.waves.imag.square()
-    energy = power.sum(dim=(1, 2))
-    order = torch.argsort(-energy, stable=True)
-    count = 1 + int((torch.cumsum(energy[order], 0) / energy.sum() < _SHARE).sum())
-    chosen, others = order[:count], order[count:]
-    return Kernels(kernels.waves[chosen].contiguous(), kernels.rest + power[others].sum(dim=0))

@@ -23,13 +23,14 @@ import numpy as np
 from stages.contracts import Box, Int64s
 from stages.errors import ConfigError
 from stages.lithography.correction.descent import descend, round_moves
-from stages.lithography.correction.feedback import make_placement, place_edges
+from stages.lithography.correction.feedback import Placement, place_edges
 from stages.lithography.correction.fragments import Boundary, Rules, cut_boundary
 from stages.lithography.correction.model_bars import is_inside, make_bar_rules, place_model_bars
 from stages.lithography.correction.scatter_bars import place_scatter_bars
 from stages.lithography.correction.views import View, add_bars, make_view, make_whole_view
 from stages.lithography.correction.window_cost import make_cost
 from stages.lithography.optics.fields import (
+    Lattice,
     compute_halo_nm,
     make_lattice,
     make_lattice_field,
@@ -93,12 +94,13 @@ def find_corrections(target: Int64s, window: Box, dbu_nm: float, process: Proces
     """
     opc = _require_opc(process)
     lattice, rules = make_lattice(process, dbu_nm), make_rules(process, dbu_nm)
-    near = _select_near(window.grow(math.ceil(compute_reach_nm(process) / dbu_nm)), target)
+    places = lattice.list_places(window)
+    near = _select_near(_enclose_fields(places, lattice), target)
     boundary = cut_boundary(near, rules)
     bars = place_scatter_bars(boundary, near, rules, opc, dbu_nm)
     field = make_lattice_field(lattice, process, dbu_nm)
     moves, found = np.zeros(len(boundary), np.int64), []
-    for place in lattice.list_places(window):
+    for place in places:
         seen = Box(*place, place[0] + lattice.side_dbu, place[1] + lattice.side_dbu)
         members = np.flatnonzero(boundary.find_touching(seen))
         if not len(members):
@@ -173,6 +175,12 @@ def _require_opc(process: Process) -> Opc:
     return process.opc
 
 
+def _enclose_fields(places: list[tuple[int, int]], lattice: Lattice) -> Box:
+    """Return a box of fields, grown such that edges cut at its border end outside the fields."""
+    low, high = np.min(places, axis=0), np.max(places, axis=0) + lattice.side_dbu
+    return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1])).grow(lattice.guard_dbu)
+
+
 def _select_near(box: Box, rects: Int64s) -> Int64s:
     near = (rects[:, 0] < box.x_max) & (rects[:, 2] > box.x_min)
     return rects[near & (rects[:, 1] < box.y_max) & (rects[:, 3] > box.y_min)]
@@ -200,7 +208,7 @@ def _correct_view(
 ) -> tuple[Int64s, _Bars]:
     """Return the moves of a view's fragments, and the bars that it places by model."""
     opc = _require_opc(process)
-    placement = make_placement(view, process, 2 * opc.max_move_nm / dbu_nm)
+    placement = Placement(view, process, 2 * opc.max_move_nm / dbu_nm)
     moves = place_edges(placement, opc.damping, opc.iterations)
     nothing = np.empty((0, 4), np.int64)
     bars = _Bars(nothing, cut_boundary(nothing, rules), np.empty(0, np.int64))

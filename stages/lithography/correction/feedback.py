@@ -6,9 +6,9 @@ unit     a field
 promise  the moves place edges no worse than the drawn mask does, at any damping and rounds
 
 The cost is the mean over corners and fragments of the squared error, by length. A round moves each
-fragment by a share of its mean error. One that makes the cost worse is taken back, and the share is
-halved; rounds end when little is gained. The first rounds look at nominal alone, which takes a third
-of the time.
+fragment by a share of its mean error, at first `damping`, then as its error answered to the last
+move. A round that makes the cost worse is taken back, and the shares are halved; rounds end when
+little is gained. The first looks at nominal alone, which takes half the time.
 
 The image is that of the kernels that carry 0.9 of the light and the mean light of the others: their
 contours lie 0.1 nm from those of all kernels where the edges are straight.
@@ -18,6 +18,7 @@ N. Cobb, PhD thesis, University of California, Berkeley (1998).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -41,11 +42,18 @@ from stages.lithography.process import Corner, Process
 
 _SHARE = 0.9
 """Share of the light that the kernels of the rounds carry."""
-_FIRST = 0.5
-"""Share of the rounds that look at nominal alone."""
+_NOMINAL = 1
+"""Rounds that look at nominal alone."""
 _GAIN = 0.05
 """A round that takes less than this share off the cost is the last."""
-_LEAST_DAMPING = 0.05
+_LEAST_SHARE = 0.05
+"""Of an error; where fragments may move no more than that, rounds end."""
+_MOVED_DBU = 0.5
+"""A fragment that moved less tells nothing of how errors answer to moves."""
+_CLEARLY = 0.5
+"""A cost under this share of that of the drawn mask at nominal is less than at every corner."""
+_ROUNDING_DBU = 1.0
+"""What rounding moves changes of errors, at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +63,8 @@ class _Imaging:
     kernels: Kernels
     levels: Floats
     """(corners,) intensity above which the resist prints."""
+    rows: list[int]
+    """(corners,) which of the corners that are looked at."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,15 +78,15 @@ class Placement:
 
     def measure(self, moves: Floats | Int64s, corners: tuple[Corner, ...]) -> Floats:
         """Return the errors at corners after moves, (corners, n) in dbu."""
-        view, errors = self.view, []
+        view, errors = self.view, np.empty((len(corners), len(self.view.boundary)))
         picture = torch.from_numpy(view.draw_mask(moves).astype(np.float32))
         with torch.inference_mode():
             spectrum = transform_drawing(picture, view.field)[None]
             for each in _make_imagings(self.process, corners, view.field):
                 image = compute_image(spectrum, each.kernels, view.field)
                 coef = fit_spline(diffuse(image, view.field, self.process))[0]
-                errors.append(self._locate(coef, each.levels))
-        return np.concatenate(errors)
+                errors[each.rows] = self._locate(coef, each.levels)
+        return errors
 
     def weigh(self, errors: Floats) -> float:
         """Return the cost of errors, in dbu² of the fragments that move."""
@@ -98,38 +108,50 @@ class Placement:
 
 def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:
     """Return how far fragments move, (n,) in whole dbu."""
-    every, drawn = placement.process.corners, np.zeros(len(placement.view.boundary))
-    first = round(_FIRST * rounds)
-    moves = _make_rounds(placement, drawn, (choose_nominal(placement.process),), damping, first)
-    moves = _make_rounds(placement, moves, every, damping, rounds - first)
-    rounded = np.rint(moves).astype(np.int64)
-    after, before = (placement.weigh(placement.measure(m, every)) for m in (rounded, drawn))
-    return rounded if after < before else np.zeros_like(rounded)
-
-
-def _make_rounds(
-    placement: Placement,
-    moves: Floats,
-    corners: tuple[Corner, ...],
-    damping: float,
-    rounds: int,
-) -> Floats:
-    """Return the moves after at most some rounds that look at some corners."""
-    errors = placement.measure(moves, corners)
-    cost = placement.weigh(errors)
-    for _ in range(rounds):
-        ahead = placement.view.limit(moves - damping * errors.mean(axis=0))
-        found = placement.measure(ahead, corners)
-        then = placement.weigh(found)
-        if then >= cost:
-            damping /= 2
-            if damping < _LEAST_DAMPING:
+    every = placement.process.corners
+    nominal = choose_nominal(placement.process)
+    drawn = moves = np.zeros(len(placement.view.boundary))
+    corners: tuple[Corner, ...] = (nominal,)
+    errors = placement.measure(drawn, corners)
+    before = cost = placement.weigh(errors)
+    shares = np.full_like(drawn, damping)
+    for turn in range(rounds):
+        ahead = placement.view.limit(moves - shares * errors.mean(axis=0))
+        seen = corners if turn < _NOMINAL else every
+        found = placement.measure(ahead, seen)
+        alike = found if seen == corners else found[[every.index(nominal)]]
+        gained = cost - placement.weigh(alike)
+        if gained <= 0:
+            shares = shares / 2
+            if shares.max() < _LEAST_SHARE:
                 break
             continue
-        gained, cost, moves, errors = cost - then, then, ahead, found
-        if gained < _GAIN * then:
+        shares = _answer(shares, ahead - moves, (alike - errors).mean(axis=0), damping)
+        is_last = seen == corners == every and gained < _GAIN * cost
+        moves, errors, corners, cost = ahead, found, seen, placement.weigh(found)
+        if is_last:
             break
-    return moves
+    rounded = np.rint(moves).astype(np.int64)
+    return rounded if _is_better(placement, rounded, cost, before) else np.zeros_like(rounded)
+
+
+def _answer(shares: Floats, moved: Floats, changed: Floats, damping: float) -> Floats:
+    """Return by which shares of their errors fragments move next."""
+    tell = np.abs(moved) >= _MOVED_DBU
+    answer = np.divide(changed, moved, out=np.full_like(moved, np.inf), where=tell)
+    usual = np.clip(1 / np.maximum(answer, 0.1), damping / 2, 1.0)
+    return np.where(tell, usual, shares)
+
+
+def _is_better(placement: Placement, moves: Int64s, cost: float, drawn_cost: float) -> bool:
+    """Tell whether rounded moves cost less than none; about what they do is known already."""
+    b, every = placement.view.boundary, placement.process.corners
+    length = float((b.high - b.low)[placement.view.free].sum())
+    most = (math.sqrt(cost) + _ROUNDING_DBU * math.sqrt(length)) ** 2
+    if most < _CLEARLY * drawn_cost:
+        return True
+    after, before = (placement.weigh(placement.measure(m, every)) for m in (moves, 0 * moves))
+    return after < before
 
 
 @lru_cache(maxsize=16)
@@ -140,5 +162,6 @@ def _make_imagings(
     for focus, indices in group_by_focus(process, corners).items():
         kernels = select_strongest(compute_kernels(process, focus, field), _SHARE)
         levels = np.array([level / process.corners[index].dose for index in indices])
-        imagings.append(_Imaging(kernels, levels))
+        rows = [corners.index(process.corners[index]) for index in indices]
+        imagings.append(_Imaging(kernels, levels, rows))
     return tuple(imagings)

@@ -30,7 +30,7 @@ from stages.lithography.correction.placement import choose_nominal, measure_disp
 from stages.lithography.correction.views import View
 from stages.lithography.optics.drawing import transform_drawing
 from stages.lithography.optics.exposure import count_spline_px, fit_spline, group_by_focus
-from stages.lithography.optics.imaging import compute_image
+from stages.lithography.optics.imaging import compute_image_at_once
 from stages.lithography.optics.kernels import (
     Field,
     Kernels,
@@ -46,12 +46,12 @@ _NOMINAL = 1
 """Rounds that look at nominal alone."""
 _GAIN = 0.05
 """A round that takes less than this share off the cost is the last."""
+_SETTLED = 0.1
+"""Rounds end where the mean errors, which moves correct, have less than this share in the cost."""
 _LEAST_SHARE = 0.05
 """Of an error; where fragments may move no more than that, rounds end."""
 _MOVED_DBU = 0.5
 """A fragment that moved less tells nothing of how errors answer to moves."""
-_CLEARLY = 0.5
-"""A cost under this share of that of the drawn mask at nominal is less than at every corner."""
 _ROUNDING_DBU = 1.0
 """What rounding moves changes of errors, at most."""
 
@@ -81,10 +81,10 @@ class Placement:
         view, errors = self.view, np.empty((len(corners), len(self.view.boundary)))
         picture = torch.from_numpy(view.draw_mask(moves).astype(np.float32))
         with torch.inference_mode():
-            spectrum = transform_drawing(picture, view.field)[None]
+            spectrum = transform_drawing(picture, view.field)
             for each in _make_imagings(self.process, corners, view.field):
-                image = compute_image(spectrum, each.kernels, view.field)
-                coef = fit_spline(diffuse(image, view.field, self.process))[0]
+                image = compute_image_at_once(spectrum, each.kernels, view.field)
+                coef = fit_spline(diffuse(image[None], view.field, self.process))[0]
                 errors[each.rows] = self._locate(coef, each.levels)
         return errors
 
@@ -109,30 +109,39 @@ class Placement:
 def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:
     """Return how far fragments move, (n,) in whole dbu."""
     every = placement.process.corners
-    nominal = choose_nominal(placement.process)
+    nominal = every.index(choose_nominal(placement.process))
     drawn = moves = np.zeros(len(placement.view.boundary))
-    corners: tuple[Corner, ...] = (nominal,)
-    errors = placement.measure(drawn, corners)
-    before = cost = placement.weigh(errors)
+    errors = placement.measure(drawn, every)
+    before = placement.weigh(errors)
     shares = np.full_like(drawn, damping)
     for turn in range(rounds):
-        ahead = placement.view.limit(moves - shares * errors.mean(axis=0))
-        seen = corners if turn < _NOMINAL else every
-        found = placement.measure(ahead, seen)
-        alike = found if seen == corners else found[[every.index(nominal)]]
-        gained = cost - placement.weigh(alike)
+        mean = errors.mean(axis=0)
+        if placement.weigh(mean[None]) < _SETTLED * placement.weigh(errors):
+            break
+        ahead = placement.view.limit(moves - shares * mean)
+        found = placement.measure(ahead, every[nominal : nominal + 1] if turn < _NOMINAL else every)
+        # Where only one of the two is of every corner, both are compared at nominal.
+        then, now = found, errors
+        if len(found) < len(errors):
+            now = errors[nominal : nominal + 1]
+        elif len(found) > len(errors):
+            then = found[nominal : nominal + 1]
+        gained = 1 - placement.weigh(then) / max(placement.weigh(now), 1e-12)
         if gained <= 0:
             shares = shares / 2
             if shares.max() < _LEAST_SHARE:
                 break
             continue
-        shares = _answer(shares, ahead - moves, (alike - errors).mean(axis=0), damping)
-        is_last = seen == corners == every and gained < _GAIN * cost
-        moves, errors, corners, cost = ahead, found, seen, placement.weigh(found)
-        if is_last:
+        shares = _answer(shares, ahead - moves, (then - now).mean(axis=0), damping)
+        moves, errors = ahead, found
+        if turn > _NOMINAL and gained < _GAIN:
             break
     rounded = np.rint(moves).astype(np.int64)
-    return rounded if _is_better(placement, rounded, cost, before) else np.zeros_like(rounded)
+    if len(errors) < len(every) or _bound_cost(placement, errors) >= before:
+        errors = placement.measure(rounded, every)
+        if placement.weigh(errors) >= before:
+            return np.zeros_like(rounded)
+    return rounded
 
 
 def _answer(shares: Floats, moved: Floats, changed: Floats, damping: float) -> Floats:
@@ -143,15 +152,11 @@ def _answer(shares: Floats, moved: Floats, changed: Floats, damping: float) -> F
     return np.where(tell, usual, shares)
 
 
-def _is_better(placement: Placement, moves: Int64s, cost: float, drawn_cost: float) -> bool:
-    """Tell whether rounded moves cost less than none; about what they do is known already."""
-    b, every = placement.view.boundary, placement.process.corners
-    length = float((b.high - b.low)[placement.view.free].sum())
-    most = (math.sqrt(cost) + _ROUNDING_DBU * math.sqrt(length)) ** 2
-    if most < _CLEARLY * drawn_cost:
-        return True
-    after, before = (placement.weigh(placement.measure(m, every)) for m in (moves, 0 * moves))
-    return after < before
+def _bound_cost(placement: Placement, errors: Floats) -> float:
+    """Return what moves cost at most once they are rounded."""
+    boundary = placement.view.boundary
+    length = float((boundary.high - boundary.low)[placement.view.free].sum())
+    return (math.sqrt(placement.weigh(errors)) + _ROUNDING_DBU * math.sqrt(length)) ** 2
 
 
 @lru_cache(maxsize=16)

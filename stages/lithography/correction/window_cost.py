@@ -26,7 +26,8 @@ from stages.lithography.correction.placement import choose_nominal
 from stages.lithography.correction.views import View
 from stages.lithography.optics.drawing import draw_coverage, transform_drawing
 from stages.lithography.optics.exposure import group_by_focus
-from stages.lithography.optics.kernels import Field, Kernels, compute_kernels
+from stages.lithography.optics.imaging import compute_image_at_once
+from stages.lithography.optics.kernels import Field, compute_kernels
 from stages.lithography.optics.resist import compute_threshold, diffuse
 from stages.lithography.process import Process
 
@@ -67,7 +68,7 @@ class WindowCost:
         mismatch = torch.zeros(())
         for focus, corners in group_by_focus(self.process).items():
             kernels = compute_kernels(self.process, focus, self.field)
-            image = compute_smooth_image(spectrum, kernels, self.field)
+            image = compute_image_at_once(spectrum, kernels, self.field)
             image = resample(diffuse(image[None], self.field, self.process)[0], size)
             for corner in (self.process.corners[index] for index in corners):
                 printed = torch.sigmoid(_SHARPNESS * (image * (corner.dose / level) - 1))
@@ -88,14 +89,6 @@ def make_cost(view: View, process: Process, band_weight: float) -> WindowCost:
     counted[margin : size - margin, margin : size - margin] = 1
     target = torch.from_numpy(coverage.astype(np.float32))
     return WindowCost(view.field, process, target, counted, band_weight, scale**-2)
-
-
-def compute_smooth_image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
-    """Return `compute_image` of one field, (pixels, pixels), with a derivative."""
-    n = field.pixels
-    rest = ((spectrum.real.square() + spectrum.imag.square()) * optics.rest).sum()
-    waves = torch.fft.ifft2(spectrum * optics.waves, s=(n, n), norm="forward")
-    return (waves.real.square() + waves.imag.square()).sum(0) + rest
 
 
 def resample(image: torch.Tensor, size: int) -> torch.Tensor:

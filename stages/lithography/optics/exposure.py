@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -92,6 +93,13 @@ def _pad(masks: Sequence[Int64s], dbu_nm: float) -> torch.Tensor:
     return torch.from_numpy(every)
 
 
+@lru_cache(maxsize=8)
+def _shape_splines(n: int) -> torch.Tensor:
+    """Return the transform of the B-splines, at the frequencies of `rfft2`."""
+    shape = torch.sinc(torch.fft.fftfreq(n, 1 / n) / (n * _FINER)) ** 4
+    return shape[:, None] * shape[: n // 2 + 1].abs()
+
+
 def fit_spline(intensity: torch.Tensor) -> Float32s:
     """Return the cubic B-spline coefficients of band-limited images, finer by `_FINER`.
 
@@ -99,10 +107,7 @@ def fit_spline(intensity: torch.Tensor) -> Float32s:
     """
     n = intensity.shape[-1]
     fine, half = n * _FINER, n // 2
-    spectrum = torch.fft.rfft2(intensity, norm="forward")
-    order = torch.fft.fftfreq(n, 1 / n, device=intensity.device)
-    shape = torch.sinc(order / fine) ** 4
-    spectrum = spectrum / (shape[:, None] * shape[: half + 1].abs()[None, :])
+    spectrum = torch.fft.rfft2(intensity, norm="forward") / _shape_splines(n).to(intensity.device)
     shape_fine = (*intensity.shape[:-2], fine, fine // 2 + 1)
     wide = torch.zeros(shape_fine, dtype=spectrum.dtype, device=intensity.device)
     wide[..., :half, :half] = spectrum[..., :half, :half]

@@ -60,3 +60,15 @@ def compute_image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torc
         wave = torch.fft.ifft2(spectrum * kernel, s=(n, n), norm="forward")
         intensity.addcmul_(wave.real, wave.real).addcmul_(wave.imag, wave.imag)
     return intensity
+
+
+def compute_image_at_once(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
+    """Return the image of one field, (pixels, pixels), by all kernels at once; it can be derived.
+
+    Faster than `compute_image` for few kernels; takes more memory.
+    """
+    n = field.pixels
+    rest = ((spectrum.real.square() + spectrum.imag.square()) * optics.rest).sum()
+    waves = torch.fft.ifft2(spectrum * optics.waves, s=(n, n), norm="forward")
+    intensity: torch.Tensor = (waves.real.square() + waves.imag.square()).sum(0) + rest
+    return intensity

@@ -80,7 +80,7 @@ class Placement:
         """Return the errors at corners after moves, (corners, n) in dbu."""
         view, errors = self.view, np.empty((len(corners), len(self.view.boundary)))
         picture = torch.from_numpy(view.draw_mask(moves).astype(np.float32))
-        with torch.inference_mode():
+        with torch.no_grad():
             spectrum = transform_drawing(picture, view.field)
             for each in _make_imagings(self.process, corners, view.field):
                 image = compute_image_at_once(spectrum, each.kernels, view.field)

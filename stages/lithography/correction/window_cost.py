@@ -50,7 +50,7 @@ class WindowCost:
 
     def measure(self, picture: Floats) -> float:
         """Return the cost of a mask."""
-        with torch.inference_mode():
+        with torch.no_grad():
             return float(self._compute(torch.from_numpy(picture.astype(np.float32))))
 
     def differentiate(self, picture: Floats) -> tuple[float, Floats]:

@@ -72,7 +72,7 @@ def expose(
         Rectangles in dbu from the field's corner, and the transmission there (1 if not given).
     """
     level = compute_threshold(process)
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: kernels are cached, and are also derived by
         spectrum = compute_spectrum(_pad(masks, dbu_nm).to(device), field)
         exposures = []
         for focus, indices in group_by_focus(process, corners).items():

@@ -55,7 +55,8 @@ def descend(
             moves, step_dbu, since, stale = best, step_dbu / 2, 0, 0
             mean, square = np.zeros_like(moves), np.zeros_like(moves)
             continue
-        gradient = np.where(view.free, view.project_gradient(by_pixel, moves), 0)
+        gradient = view.tie_halves(view.project_gradient(by_pixel, moves))
+        gradient[~view.free] = 0
         since += 1
         mean += (1 - _DECAYS[0]) * (gradient - mean)
         square += (1 - _DECAYS[1]) * (gradient**2 - square)

@@ -54,6 +54,14 @@ class View:
         kept = np.clip(moves, -self.boundary.inward, self.boundary.outward)
         return np.where(self.free, kept, 0.0)
 
+    def tie_halves(self, gradient: Floats) -> Floats:
+        """Return how the sum changes with each fragment where the halves of an edge move as one."""
+        b = self.boundary
+        measured = np.stack([b.horizontal, b.at, b.side, b.control])
+        _, edge = np.unique(measured, axis=1, return_inverse=True)
+        tied: Floats = np.bincount(edge, gradient)[edge]
+        return tied
+
     def project_gradient(self, gradient: Floats, moves: Floats) -> Floats:
         """Return how a sum over the picture changes with each move, (n,), per dbu.
 

@@ -59,8 +59,7 @@ class View:
         b = self.boundary
         measured = np.stack([b.horizontal, b.at, b.side, b.control])
         _, edge = np.unique(measured, axis=1, return_inverse=True)
-        tied: Floats = np.bincount(edge, gradient)[edge]
-        return tied
+        return np.bincount(edge, gradient).astype(np.float64)[edge]
 
     def project_gradient(self, gradient: Floats, moves: Floats) -> Floats:
         """Return how a sum over the picture changes with each move, (n,), per dbu.

@@ -34,7 +34,8 @@ SIDE = round(FIELD.side_nm)
 def sparse(seed: int, rows: int = 18) -> Int64s:
     """Wires of 160 nm with room between them, in the middle of a field."""
     drawn = tracks(seed, rows, rows, longest=12, gap=2, ties=0.3)
-    return runs_of(drawn) * 160 + np.array([4000, 4000, 4000, 4000])
+    rects: Int64s = runs_of(drawn) * 160 + 4000
+    return rects
 
 
 def viewed(seed: int) -> tuple[View, WindowCost]:

@@ -22,14 +22,14 @@ FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure")}
 
 FOUNDATION = (
     "stages.compiled", "stages.contracts", "stages.errors", "stages.settings", "stages.text",
-    "stages.geometry",
+    "stages.threads", "stages.geometry",
 )  # fmt: skip
 """What every stage may import."""
 
 NEIGHBOURS = {"stages/scores.py": ("stages.detector",)}
 """What else a stage may import, beside its own folder."""
 
-TORCH = ("stages/scores.py", "stages/detector/", "stages/lithography/")
+TORCH = ("stages/scores.py", "stages/threads.py", "stages/detector/", "stages/lithography/")
 GDSTK = ("stages/exports/markers.py",)
 
 WRITERS = {

@@ -37,6 +37,7 @@ from stages.lithography.optics.fields import (
 )
 from stages.lithography.optics.kernels import make_field
 from stages.lithography.process import Opc, Process
+from stages.threads import limit_threads
 
 _LOOK = 0.25
 """Share of the rounds of descent before bars are placed."""
@@ -107,7 +108,8 @@ def find_corrections(target: Int64s, window: Box, dbu_nm: float, process: Proces
             continue
         here = boundary.select(members)
         view = make_view(near, bars, here, place, lattice, field)
-        moved, added = _correct_view(view, rules, dbu_nm, process)
+        with limit_threads(1):
+            moved, added = _correct_view(view, rules, dbu_nm, process)
         owned = here.find_owned(lattice.locate_core(place))
         moves[members[owned]] = moved[owned]
         found.append(added.locate(place, lattice.locate_core(place), window))
@@ -124,7 +126,8 @@ def correct_whole(target: Int64s, dbu_nm: float, process: Process) -> Int64s:
     rules, field = make_rules(process, dbu_nm), make_field(process)
     boundary = cut_boundary(target, rules)
     view = make_whole_view(target, boundary, round(field.side_nm / dbu_nm), field)
-    moves, added = _correct_view(view, rules, dbu_nm, process)
+    with limit_threads(1):
+        moves, added = _correct_view(view, rules, dbu_nm, process)
     changes = boundary.make_rects(moves)
     whole = view.core.grow(view.side_dbu)
     every = added.locate((0, 0), whole, whole)

@@ -50,6 +50,9 @@ _SETTLED = 0.1
 """Rounds end where the mean errors, which moves correct, have less than this share in the cost."""
 _LEAST_SHARE = 0.05
 """Of an error; where fragments may move no more than that, rounds end."""
+_WORTH = 0.95
+"""A mask that costs more than this share of what the drawn one does is not used: it is measured at
+the fragments' control points alone, and may be worse between them."""
 _MOVED_DBU = 0.5
 """A fragment that moved less tells nothing of how errors answer to moves."""
 _ROUNDING_DBU = 1.0
@@ -112,7 +115,7 @@ def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:
     nominal = every.index(choose_nominal(placement.process))
     drawn = moves = np.zeros(len(placement.view.boundary))
     errors = placement.measure(drawn, every)
-    before = placement.weigh(errors)
+    most = _WORTH * placement.weigh(errors)
     shares = np.full_like(drawn, damping)
     for turn in range(rounds):
         mean = errors.mean(axis=0)
@@ -137,9 +140,9 @@ def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:
         if turn > _NOMINAL and gained < _GAIN:
             break
     rounded = np.rint(moves).astype(np.int64)
-    if len(errors) < len(every) or _bound_cost(placement, errors) >= before:
+    if len(errors) < len(every) or _bound_cost(placement, errors) >= most:
         errors = placement.measure(rounded, every)
-        if placement.weigh(errors) >= before:
+        if placement.weigh(errors) >= most:
             return np.zeros_like(rounded)
     return rounded
 

@@ -252,7 +252,11 @@ class Process:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values in a fixed order: what a digest is taken of."""
-        return dataclasses.asdict(self)
+        about = dataclasses.asdict(self)
+        if self.opc is not None and not self.opc.descent:
+            # Models and runs from before there was a descent have the same settings.
+            del about["opc"]["descent"], about["opc"]["band_weight"]
+        return about
 
 
 def load_process(name_or_path: str | Path) -> Process:

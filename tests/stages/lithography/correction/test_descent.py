@@ -71,6 +71,14 @@ def test_no_rounds_and_no_step_cost_more_than_what_is_given(rounds: int, step: f
         assert cost.measure(view.draw_mask(kept)) < 0.7 * before
 
 
+def test_moves_that_cost_more_once_rounded_are_not_used() -> None:
+    view, cost = viewed(1)
+    given = np.zeros(len(view.boundary), np.int64)
+    worse = view.limit(np.full(len(given), -50.0))
+    assert cost.measure(view.draw_mask(worse)) > cost.measure(view.draw_mask(given))
+    assert round_moves(view, cost, given, worse) is given
+
+
 def test_bars_pay_and_keep_the_rules_of_the_mask() -> None:
     view, cost = viewed(2)
     moves = descend(view, cost, np.zeros(len(view.boundary)), 6, 7.0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stages.contracts import Int64s
+from stages.lithography.correction import feedback
 from stages.lithography.correction.feedback import Placement, place_edges
 from stages.lithography.correction.fragments import cut_boundary
 from stages.lithography.correction.opc import make_rules
@@ -62,6 +63,14 @@ def test_a_round_that_only_makes_worse_is_taken_back(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Placement, "measure", fail_after_drawn)
     assert not place_edges(found, 0.5, 8).any()
     assert len(calls) < 8, "it ends before its rounds do"
+
+
+def test_steps_that_overshoot_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = placement(dense(4), ARFI)
+    drawn = found.weigh(found.measure(np.zeros(len(found.view.boundary)), ARFI.corners))
+    monkeypatch.setattr(feedback, "_answer", lambda shares, *_: np.full_like(shares, 2.5))
+    after = found.weigh(found.measure(place_edges(found, 0.6, 12), ARFI.corners))
+    assert after < drawn / 5
 
 
 def test_edges_are_placed_for_the_whole_window_not_for_nominal() -> None:

@@ -20,10 +20,11 @@ import torch
 
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
-from stages.detector.network import Network, Prediction, limit_threads
+from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import Prefilter
 from stages.detector.user_model import ScanModel
 from stages.errors import ConfigError, IncompleteError, ModelMismatchError
+from stages.threads import limit_threads
 
 BATCH = 64
 """Pictures scored at once; at 64 x 64 pixels their features fit a core's cache."""

@@ -22,15 +22,17 @@ FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure")}
 
 FOUNDATION = (
     "stages.arithmetic", "stages.compiled", "stages.contracts", "stages.errors", "stages.findings",
-    "stages.settings",
-    "stages.text", "stages.geometry",
+    "stages.settings", "stages.text", "stages.threads", "stages.geometry",
 )  # fmt: skip
 """What every stage may import."""
 
 NEIGHBOURS = {"stages/scores.py": ("stages.detector",)}
 """What else a stage may import, beside its own folder."""
 
-TORCH = ("stages/arithmetic.py", "stages/scores.py", "stages/detector/", "stages/lithography/")
+TORCH = (
+    "stages/arithmetic.py", "stages/scores.py", "stages/threads.py", "stages/detector/",
+    "stages/lithography/",
+)  # fmt: skip
 GDSTK = ("stages/exports/markers.py",)
 
 WRITERS = {

@@ -8,26 +8,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple, Protocol, Self
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, channels_last, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-
-@contextmanager
-def limit_threads(threads: int) -> Iterator[None]:
-    """Let torch use so many threads on the CPU; results of sums depend on the number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Prediction(NamedTuple):

@@ -29,8 +29,9 @@ from torch import Tensor, nn
 
 from stages.contracts import Bytes
 from stages.detector.checkpoint import Checkpoint
-from stages.detector.network import Network, Prediction, limit_threads
+from stages.detector.network import Network, Prediction
 from stages.errors import IncompleteError, UsageError
+from stages.threads import limit_threads
 
 TOLERANCE = 1e-5
 """Largest difference of a probability or of a component of an embedding."""

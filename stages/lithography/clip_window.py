@@ -178,7 +178,7 @@ def simulate_clip(
     mask = target
     if opc == "model":
         mask = clip_to_field(
-            correct_field(target, window, dbu_nm, process, device), (0, 0), window.side_dbu
+            correct_field(target, window, dbu_nm, process), (0, 0), window.side_dbu
         )
     field = make_lattice_field(window, process, dbu_nm)
     exposures = expose([make_disjoint(mask)], field, dbu_nm, process, device=device)

@@ -148,8 +148,9 @@ class Opc:
     """How the mask is corrected before it is printed."""
 
     iterations: Count
+    """Rounds that move fragments against their edge placement errors."""
     damping: ShareOrAll
-    """Share of an edge placement error that an iteration corrects."""
+    """Share of an edge placement error that a round corrects, less where that is too much."""
     fragment_nm: Positive
     """Length of the fragments that an edge is cut into."""
     corner_nm: Positive
@@ -161,7 +162,11 @@ class Opc:
     bar_nm: NotNegative = 0.0
     """Width of scatter bars; 0 for none."""
     bar_distance_nm: NotNegative = 0.0
-    """From an edge to its scatter bar."""
+    """From an edge to its scatter bar; 0: rounds of descent place bars where they pay."""
+    descent: Annotated[int, Field(strict=True, ge=0)] = 0
+    """Rounds that, after these, move fragments down the gradient of the printed areas."""
+    band_weight: NotNegative = 0.5
+    """Weight of the process variation band in that, against the area that prints wrongly."""
 
 
 @dataclass(frozen=True, slots=True, config=_CHECKS)
@@ -247,7 +252,11 @@ class Process:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values in a fixed order: what a digest is taken of."""
-        return dataclasses.asdict(self)
+        about = dataclasses.asdict(self)
+        if self.opc is not None and not self.opc.descent:
+            # Models and runs from before there was a descent have the same settings.
+            del about["opc"]["descent"], about["opc"]["band_weight"]
+        return about
 
 
 def load_process(name_or_path: str | Path) -> Process:

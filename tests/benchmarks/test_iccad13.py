@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.iccad13 import contest_process, drawn, measured, read_clip
+from benchmarks.iccad13_masks import count, count_violations, fill, list_checks
 
 
 def test_a_contest_clip_images_as_the_plain_evaluation(
@@ -34,3 +35,21 @@ def test_polygons_are_read_and_drawn(tmp_path: Path) -> None:
     expected[100:120, 100:140] = True
     expected[120:150, 100:110] = True
     np.testing.assert_array_equal(mask, expected)
+
+
+def test_masks_are_counted_by_pixels() -> None:
+    target = np.array([[300, 300, 400, 500]])
+    wide = np.array([[284, 300, 400, 500]])
+    light = 0.225 * fill(wide, 1024).astype(np.float32)
+    found = count(target, wide, (light, light), 0.225, 1.5)
+    # At dose 0.98 nothing prints; the left edge is 16 nm out, at its four checks.
+    assert found == (16 * 200, 116 * 200, 4, 1, 1.5)
+    assert count_violations(target, fill(target, 1024)) == 0
+    nothing = np.zeros((1024, 1024), bool)
+    assert count_violations(target, nothing) == 2 * len(list_checks(300, 500)) + 2 * 2
+
+
+def test_checks_lie_every_40_nm_from_both_ends() -> None:
+    assert list_checks(0, 80) == [40]
+    assert list_checks(0, 100) == [40, 60]
+    assert list_checks(0, 200) == [40, 80, 120, 160]

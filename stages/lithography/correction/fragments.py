@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.compiled import kernel
-from stages.contracts import Box, Int64s
+from stages.contracts import Box, Floats, Int64s
 from stages.geometry.union import find_edges, swap_xy
 
 Bools = npt.NDArray[np.bool_]
@@ -123,27 +123,47 @@ class Boundary:
         names = (field.name for field in fields(self) if field.name not in corners)
         return type(self)(**{name: getattr(self, name)[chosen] for name in names}, **corners)
 
-    def make_rects(self, moves: Int64s, steps: int = 1) -> Int64s:
+    def sweep(self, moves: Floats | Int64s) -> Floats:
+        """Return the change of the target that moves make, (r, 5), smooth in the moves.
+
+        As `make_rects`, but sides are in either order; one that is reversed changes the sign.
+        """
+        end = self.at - self.side * moves
+        strips = np.stack([self.at, self.low, end, self.high, -self.side], axis=1)
+        strips[self.horizontal] = strips[self.horizontal][:, [1, 0, 3, 2, 4]]
+        x, y = self.upright, self.lying
+        both = self.turn * self.side[x] * self.side[y]
+        patches = np.stack([self.at[x], self.at[y], end[x], end[y], both], axis=1)
+        return np.concatenate([strips, patches]).astype(np.float64)
+
+    def make_rects(self, moves: Int64s) -> Int64s:
         """Return the change of the target that moves make, (r, 5): rectangles and +1 or -1.
 
         Parameters
         ----------
         moves : (n,) int64
             Outward is positive.
-        steps
-            Moves and rectangles are in this fraction of a dbu.
         """
-        begin = self.at * steps
-        end = begin - self.side * moves
-        near, far = np.minimum(begin, end), np.maximum(begin, end)
-        low, high = self.low * steps, self.high * steps
-        strips = np.stack([near, low, far, high, np.sign(moves)], axis=1)
+        end = self.at - self.side * moves
+        near, far = np.minimum(self.at, end), np.maximum(self.at, end)
+        strips = np.stack([near, self.low, far, self.high, np.sign(moves)], axis=1)
         strips[self.horizontal] = strips[self.horizontal][:, [1, 0, 3, 2, 4]]
         x, y = self.upright, self.lying
         both = self.turn * np.sign(moves[x] * moves[y])
         patches = np.stack([near[x], near[y], far[x], far[y], both], axis=1)
         rects = np.concatenate([strips, patches])
         return rects[rects[:, 4] != 0]
+
+
+def join_boundaries(first: Boundary, second: Boundary) -> Boundary:
+    """Return the fragments of both, the first's first."""
+    joined = {
+        each.name: np.concatenate([getattr(first, each.name), getattr(second, each.name)])
+        for each in fields(Boundary)
+    }
+    for name in ("upright", "lying"):
+        joined[name][len(getattr(first, name)) :] += len(first)
+    return Boundary(**joined)
 
 
 def cut_boundary(target: Int64s, rules: Rules) -> Boundary:
@@ -173,7 +193,7 @@ def _cut_along(boundary: Int64s, rules: Rules) -> tuple[Int64s, Int64s]:
         x and y of the corners that they meet; the quadrant, as two signs, that is metal at a
         convex corner and empty at a concave one; +1 if convex, -1 if concave; the fragment.
     """
-    boundary = boundary[np.argsort(boundary[:, 0], kind="stable")]
+    boundary = boundary[np.lexsort((boundary[:, 1], boundary[:, 3], boundary[:, 0]))]
     pieces = _cut_edges(boundary, rules)
     inward, outward = _limit_moves(boundary, pieces, rules).T
     pieces, inward, outward = _halve(pieces, inward, outward)
@@ -258,30 +278,50 @@ def _cut_edges(boundary: Int64s, rules: Rules) -> Int64s:
 
 
 @kernel
+def _find_lines(boundary: Int64s) -> Int64s:
+    """Return where edges of another x or side begin, and how many edges there are."""
+    out, used = np.empty(len(boundary) + 1, np.int64), 0
+    for e in range(len(boundary)):
+        if e == 0 or boundary[e, 0] != boundary[e - 1, 0] or boundary[e, 3] != boundary[e - 1, 3]:
+            out[used], used = e, used + 1
+    out[used] = len(boundary)
+    return out[: used + 1]
+
+
+@kernel
 def _limit_moves(boundary: Int64s, pieces: Int64s, rules: Rules) -> Int64s:
     """Return how far each piece may move inward and outward, (p, 2).
 
     Two edges that face each other share the excess of their distance, the larger of that in x and
     that in y, over the least width or space. Near a corner the corner piece of the other edge
     must not become too narrow: a convex one inward, a concave one outward.
+
+    Edges are in order of x, side and y; those of one x and side, a line, do not overlap.
     """
-    x = boundary[:, 0]
+    lines = _find_lines(boundary)
+    x = boundary[lines[:-1], 0]
     reach = max(rules.width, rules.space) + 2 * rules.move
     out = np.empty((len(pieces), 2), np.int64)
     for p in range(len(pieces)):
         e, low, high = pieces[p, 0], pieces[p, 1], pieces[p, 2]
         side = boundary[e, 3]
         inward = outward = reach
-        for i in range(np.searchsorted(x, x[e] - reach), np.searchsorted(x, x[e] + reach, "right")):
-            aside = max(boundary[i, 1] - high, low - boundary[i, 2], 0)
-            if boundary[i, 3] == side or aside > reach:
+        first = np.searchsorted(x, boundary[e, 0] - reach)
+        for line in range(first, np.searchsorted(x, boundary[e, 0] + reach, "right")):
+            start, stop = lines[line], lines[line + 1]
+            if boundary[start, 3] == side:
                 continue
-            ahead = (x[i] - x[e]) * side
-            apart = max(abs(ahead), aside)
-            if ahead >= 0:
-                inward = min(inward, apart)
-            if ahead <= 0:
-                outward = min(outward, apart)
+            ahead = (x[line] - boundary[e, 0]) * side
+            start += np.searchsorted(boundary[start:stop, 2], low - reach)
+            for i in range(start, stop):
+                aside = max(boundary[i, 1] - high, low - boundary[i, 2], 0)
+                if boundary[i, 1] > high + reach:
+                    break
+                apart = max(abs(ahead), aside)
+                if ahead >= 0:
+                    inward = min(inward, apart)
+                if ahead <= 0:
+                    outward = min(outward, apart)
         inward, outward = (inward - rules.width) // 2, (outward - rules.space) // 2
         near = rules.move + max(rules.width, rules.space)
         for end in range(2):

@@ -1,50 +1,50 @@
-"""Model-based optical proximity correction: a mask whose nominal print has the target's edges.
+"""Model-based optical proximity correction: a mask that prints the target over the process window.
 
 in       the target's rectangles around a window
 out      signed rectangles that turn the target into the mask
 unit     a field
 promise  the mask at a place depends on the layout and the process alone, not on the window
-         requested, nor on the order of the rectangles or how they are cut
+         requested, nor on the order of the rectangles or how they are cut; it is no worse than
+         the target as a mask
 
-The fragments of a field's boundary move against their edge placement errors, by a share of each at
-a time, and the field is imaged again; at the end the moves are rounded to whole dbu. A field
-corrects the fragments that its core owns, see `fragments`. Slanted edges, which are represented by
-fine steps, do not move.
-
-N. Cobb, PhD thesis, University of California, Berkeley (1998).
+The fragments of a field's boundary move against their edge placement errors, see `feedback`, and
+then, where the process asks for it, down the gradient of what prints wrongly, see `descent`. Every
+field decides by itself, from what lies inside it, and corrects the fragments that its core owns,
+see `fragments`. Slanted edges, which are represented by fine steps, do not move.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stages.contracts import Box, Float32s, Floats, Int64s
+from stages.contracts import Box, Int64s
 from stages.errors import ConfigError
-from stages.lithography.correction.fragments import Bools, Boundary, Rules, cut_boundary
-from stages.lithography.correction.placement import choose_nominal, measure_displacements
+from stages.lithography.correction.descent import descend, round_moves
+from stages.lithography.correction.feedback import Placement, place_edges
+from stages.lithography.correction.fragments import Boundary, Rules, cut_boundary
+from stages.lithography.correction.model_bars import is_inside, make_bar_rules, place_model_bars
 from stages.lithography.correction.scatter_bars import place_scatter_bars
-from stages.lithography.optics.exposure import count_spline_px, expose
+from stages.lithography.correction.views import View, add_bars, make_view, make_whole_view
+from stages.lithography.correction.window_cost import make_cost
 from stages.lithography.optics.fields import (
     Lattice,
-    clip_to_field,
     compute_halo_nm,
     make_lattice,
     make_lattice_field,
 )
-from stages.lithography.optics.kernels import Field
+from stages.lithography.optics.kernels import make_field
 from stages.lithography.process import Opc, Process
+from stages.threads import limit_threads
 
-_BATCH = 16
-"""Fields that an accelerator images together; on a CPU core one at a time is fastest."""
-_FROZEN = 0.25
-"""Share of a field's guard, from its border, where nothing moves: the image is wrong there."""
-_STEPS = 16
-"""Fractions of a dbu in which moves are imaged before the final rounding, so that they settle."""
-
-Place = tuple[int, int]
+_LOOK = 0.25
+"""Share of the rounds of descent before bars are placed."""
+_STEP = 1 / 50
+"""First step of the descent, in wavelength / NA."""
+_LEAST_GAIN = 2e-3
+"""What a bar must take off the cost, in (wavelength / NA)²."""
 
 
 def compute_reach_nm(process: Process) -> float:
@@ -52,9 +52,7 @@ def compute_reach_nm(process: Process) -> float:
     return compute_halo_nm(process)
 
 
-def correct(
-    target: Int64s, window: Box, dbu_nm: float, process: Process, device: str = "cpu"
-) -> Int64s:
+def correct(target: Int64s, window: Box, dbu_nm: float, process: Process) -> Int64s:
     """Return a mask that is corrected in a window, and equals the target elsewhere.
 
     Parameters and errors as `find_corrections`.
@@ -65,13 +63,11 @@ def correct(
         Signed rectangles, see `compute_spectrum`: x_min, y_min, x_max, y_max in dbu and +1 or -1.
         Their sum is 1 on the mask and 0 off it.
     """
-    changes = find_corrections(target, window, dbu_nm, process, device)
+    changes = find_corrections(target, window, dbu_nm, process)
     return np.concatenate([np.insert(target, 4, 1, axis=1), changes])
 
 
-def find_corrections(
-    target: Int64s, window: Box, dbu_nm: float, process: Process, device: str = "cpu"
-) -> Int64s:
+def find_corrections(target: Int64s, window: Box, dbu_nm: float, process: Process) -> Int64s:
     """Return the rectangles that OPC adds to the target, and removes from it, in a window.
 
     Each belongs to one place: the rectangles of windows that tile an area are those of the area.
@@ -98,33 +94,47 @@ def find_corrections(
         When the process has no `opc`, or one whose lengths contradict each other.
     """
     opc = _require_opc(process)
-    lattice = make_lattice(process, dbu_nm)
-    rules = make_rules(process, dbu_nm)
-    near = _select_near(window.grow(math.ceil(compute_reach_nm(process) / dbu_nm)), target)
+    lattice, rules = make_lattice(process, dbu_nm), make_rules(process, dbu_nm)
+    places = lattice.list_places(window)
+    near = _select_near(_enclose_fields(places, lattice), target)
     boundary = cut_boundary(near, rules)
     bars = place_scatter_bars(boundary, near, rules, opc, dbu_nm)
-    mask = np.concatenate([np.insert(near, 4, 1, axis=1), np.insert(bars, 4, 1, axis=1)])
     field = make_lattice_field(lattice, process, dbu_nm)
-    moves, margin = np.zeros(len(boundary), np.int64), int(_FROZEN * lattice.guard_dbu)
-    places, together = lattice.list_places(window), 1 if device == "cpu" else _BATCH
-    for first in range(0, len(places), together):
-        batch = places[first : first + together]
-        views = [_make_view(mask, boundary, place, lattice, margin) for place in batch]
-        views = [view for view in views if len(view.members)]
-        for view, moved in zip(
-            views, _move_fragments(views, field, lattice, dbu_nm, process, device), strict=True
-        ):
-            moves[view.members[view.owned]] = moved[view.owned]
+    moves, found = np.zeros(len(boundary), np.int64), []
+    for place in places:
+        seen = Box(*place, place[0] + lattice.side_dbu, place[1] + lattice.side_dbu)
+        members = np.flatnonzero(boundary.find_touching(seen))
+        if not len(members):
+            continue
+        here = boundary.select(members)
+        view = make_view(near, bars, here, place, lattice, field)
+        with limit_threads(1):
+            moved, added = _correct_view(view, rules, dbu_nm, process)
+        owned = here.find_owned(lattice.locate_core(place))
+        moves[members[owned]] = moved[owned]
+        found.append(added.locate(place, lattice.locate_core(place), window))
     chosen = np.flatnonzero(boundary.find_owned(window))
-    x, y = (bars[:, axis] + bars[:, axis + 2] >> 1 for axis in (0, 1))
-    mine = (x >= window.x_min) & (x < window.x_max) & (y >= window.y_min) & (y < window.y_max)
-    changes = boundary.select(chosen).make_rects(moves[chosen])
-    return np.concatenate([changes, np.insert(bars[mine], 4, 1, axis=1)])
+    mine = np.insert(bars[is_inside(bars, window)], 4, 1, axis=1)
+    return np.concatenate([boundary.select(chosen).make_rects(moves[chosen]), mine, *found])
 
 
-def correct_field(
-    target: Int64s, lattice: Lattice, dbu_nm: float, process: Process, device: str = "cpu"
-) -> Int64s:
+def correct_whole(target: Int64s, dbu_nm: float, process: Process) -> Int64s:
+    """Return the mask of a whole, periodic layout: the field of the process's kernels.
+
+    Parameters, errors and result as `correct`.
+    """
+    rules, field = make_rules(process, dbu_nm), make_field(process)
+    boundary = cut_boundary(target, rules)
+    view = make_whole_view(target, boundary, round(field.side_nm / dbu_nm), field)
+    with limit_threads(1):
+        moves, added = _correct_view(view, rules, dbu_nm, process)
+    changes = boundary.make_rects(moves)
+    whole = view.core.grow(view.side_dbu)
+    every = added.locate((0, 0), whole, whole)
+    return np.concatenate([np.insert(target, 4, 1, axis=1), changes, every])
+
+
+def correct_field(target: Int64s, lattice: Lattice, dbu_nm: float, process: Process) -> Int64s:
     """Return the mask of one field whose target is known in the field alone.
 
     Every fragment moves but those next to the border, where the image is wrong.
@@ -144,12 +154,13 @@ def correct_field(
     rules, opc = make_rules(process, dbu_nm), _require_opc(process)
     boundary = cut_boundary(target, rules)
     bars = place_scatter_bars(boundary, target, rules, opc, dbu_nm)
-    mask = np.insert(np.concatenate([target, bars]), 4, 1, axis=1)
     field = make_lattice_field(lattice, process, dbu_nm)
-    margin = int(_FROZEN * make_lattice(process, dbu_nm).guard_dbu)
-    view = _make_view(mask, boundary, (0, 0), lattice, margin)
-    (moves,) = _move_fragments([view], field, lattice, dbu_nm, process, device)
-    return np.concatenate([mask, boundary.select(view.members).make_rects(moves)])
+    view = make_view(target, bars, boundary, (0, 0), lattice, field)
+    with limit_threads(1):
+        moves, added = _correct_view(view, rules, dbu_nm, process)
+    whole = view.core.grow(view.side_dbu)
+    drawn = np.insert(np.concatenate([target, bars]), 4, 1, axis=1)
+    return np.concatenate([drawn, boundary.make_rects(moves), added.locate((0, 0), whole, whole)])
 
 
 def make_rules(process: Process, dbu_nm: float) -> Rules:
@@ -196,83 +207,60 @@ def _require_opc(process: Process) -> Opc:
     return process.opc
 
 
+def _enclose_fields(places: list[tuple[int, int]], lattice: Lattice) -> Box:
+    """Return a box of fields, grown such that edges cut at its border end outside the fields."""
+    low, high = np.min(places, axis=0), np.max(places, axis=0) + lattice.side_dbu
+    return Box(int(low[0]), int(low[1]), int(high[0]), int(high[1])).grow(lattice.guard_dbu)
+
+
 def _select_near(box: Box, rects: Int64s) -> Int64s:
     near = (rects[:, 0] < box.x_max) & (rects[:, 2] > box.x_min)
     return rects[near & (rects[:, 1] < box.y_max) & (rects[:, 3] > box.y_min)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """The fragments of one field."""
+class _Bars:
+    """The bars that a field places by model, from its corner."""
 
-    mask: Int64s
-    """(r, 5) before fragments move, in steps from the field's corner."""
-    place: Place
-    members: Int64s
-    """(n,) which fragments."""
+    rects: Int64s
     boundary: Boundary
-    """These fragments, from the field's corner."""
-    owned: Bools
-    """Which of them the field corrects."""
-    free: Bools
-    """Which of them move."""
+    moves: Int64s
 
-    def move_mask(self, moves: Floats, lattice: Lattice) -> Int64s:
-        """Return the mask after moves in dbu, (r, 5) in steps."""
-        changes = self.boundary.make_rects(np.rint(moves * _STEPS).astype(np.int64), _STEPS)
-        return np.concatenate(
-            [self.mask, clip_to_field(changes, (0, 0), lattice.side_dbu * _STEPS)]
-        )
-
-    def measure_errors(self, coef: Float32s, scale: float, level: float, reach: float) -> Floats:
-        """Return the edge placement error at each control point, in dbu."""
-        x, y = self.boundary.locate(self.boundary.control)
-        lies, side = self.boundary.horizontal, self.boundary.side
-        errors, turned = np.empty(len(lies)), np.ascontiguousarray(coef.T)
-        errors[~lies] = measure_displacements(
-            coef, x[~lies], y[~lies], side[~lies], scale, level, reach
-        )
-        errors[lies] = measure_displacements(
-            turned, y[lies], x[lies], side[lies], scale, level, reach
-        )
-        return errors
+    def locate(self, place: tuple[int, int], core: Box, window: Box) -> Int64s:
+        """Return, in the layout, the signed rectangles of the bars in a core and a window."""
+        rects, boundary = self.rects + np.array([*place, *place]), self.boundary.shift(*place)
+        inside = is_inside(rects, core) & is_inside(rects, window)
+        chosen = np.flatnonzero(boundary.find_owned(core) & boundary.find_owned(window))
+        changes = boundary.select(chosen).make_rects(self.moves[chosen])
+        return np.concatenate([np.insert(rects[inside], 4, 1, axis=1), changes])
 
 
-def _make_view(
-    mask: Int64s, boundary: Boundary, place: Place, lattice: Lattice, margin: int
-) -> _View:
-    x, y = place
-    side = lattice.side_dbu
-    members = np.flatnonzero(boundary.find_touching(Box(x, y, x + side, y + side)))
-    seen = boundary.select(members)
-    owned = seen.find_owned(lattice.locate_core(place))
-    seen = seen.shift(-x, -y)
-    x_at, y_at = seen.locate(seen.control)
-    free = (np.minimum(x_at, y_at) >= margin) & (np.maximum(x_at, y_at) < side - margin)
-    steps = np.array([_STEPS, _STEPS, _STEPS, _STEPS, 1])
-    return _View(clip_to_field(mask, place, side) * steps, place, members, seen, owned, free)
-
-
-def _move_fragments(
-    views: list[_View],
-    field: Field,
-    lattice: Lattice,
-    dbu_nm: float,
-    process: Process,
-    device: str,
-) -> list[Int64s]:
-    """Return how far the fragments of each field have moved after all iterations."""
+def _correct_view(
+    view: View, rules: Rules, dbu_nm: float, process: Process
+) -> tuple[Int64s, _Bars]:
+    """Return the moves of a view's fragments, and the bars that it places by model."""
     opc = _require_opc(process)
-    reach = 2 * opc.max_move_nm / dbu_nm
-    scale = count_spline_px(field) / lattice.side_dbu
-    moves = [np.zeros(len(view.members)) for view in views]
-    for _ in range(opc.iterations if views else 0):
-        masks = [view.move_mask(moved, lattice) for view, moved in zip(views, moves, strict=True)]
-        (exposure,) = expose(
-            masks, field, dbu_nm / _STEPS, process, [choose_nominal(process)], device
-        )
-        for coef, view, moved in zip(exposure.coef, views, moves, strict=True):
-            errors = view.measure_errors(coef, scale, exposure.levels[0], reach)
-            moved -= opc.damping * np.where(view.free, errors, 0)
-            np.clip(moved, -view.boundary.inward, view.boundary.outward, out=moved)
-    return [np.rint(moved).astype(np.int64) for moved in moves]
+    placement = Placement(view, process, 2 * opc.max_move_nm / dbu_nm)
+    moves = place_edges(placement, opc.damping, opc.iterations)
+    nothing = np.empty((0, 4), np.int64)
+    bars = _Bars(nothing, cut_boundary(nothing, rules), np.empty(0, np.int64))
+    if not opc.descent:
+        return moves, bars
+    resolution_dbu = process.wavelength_nm / process.na / dbu_nm
+    cost, step = make_cost(view, process, opc.band_weight), _STEP * resolution_dbu
+    moves = round_moves(view, cost, np.zeros_like(moves), moves)
+    look = round(_LOOK * opc.descent) if opc.bar_nm and not opc.bar_distance_nm else opc.descent
+    moved = descend(view, cost, moves, look, step)
+    moves = round_moves(view, cost, moves, moved)
+    if look == opc.descent:
+        return moves, bars
+    wide, least = round(opc.bar_nm / dbu_nm), _LEAST_GAIN * resolution_dbu**2
+    bar_rules = make_bar_rules(rules, wide)
+    rects = place_model_bars(view, cost, moved, wide, bar_rules, least)
+    bars = _Bars(rects, cut_boundary(rects, bar_rules), np.empty(0, np.int64))
+    barred = add_bars(view, rects, bars.boundary)
+    start = np.concatenate([moved, np.zeros(len(bars.boundary))])
+    every = np.rint(descend(barred, cost, start, opc.descent - look, step)).astype(np.int64)
+    if cost.measure(barred.draw_mask(every)) >= cost.measure(view.draw_mask(moves)):
+        return moves, replace(bars, rects=nothing, boundary=cut_boundary(nothing, rules))
+    return every[: len(moves)], replace(bars, moves=every[len(moves) :])

@@ -22,7 +22,9 @@ from stages.lithography.process import Corner, Process
 _STEP = 0.25
 """Distance, in steps of the spline, within which no contour is crossed twice."""
 _REFINED = 4
-"""Secant steps from there to the contour."""
+"""Secant steps from there to the contour, at most."""
+_CLOSE = 1e-3
+"""Share of the last step within which the contour is located."""
 
 
 @kernel
@@ -35,9 +37,9 @@ def _evaluate(line: Floats, place: float) -> float:
 
 @kernel
 def measure_displacements(
-    coef: Float32s, x: Int64s, y: Int64s, side: Int64s, scale: float, level: float, reach: float
+    coef: Float32s, x: Int64s, y: Int64s, side: Int64s, scale: float, levels: Floats, reach: float
 ) -> Floats:
-    """Return how far the contour lies outside vertical edges, in dbu, at most `reach` either way.
+    """Return how far contours lie outside vertical edges, in dbu, at most `reach` either way.
 
     Parameters
     ----------
@@ -49,43 +51,58 @@ def measure_displacements(
         +1 where the drawn interior lies at larger x.
     scale : float
         Spline steps in a dbu.
-    level : float
-        Intensity above which it prints.
+    levels : (c,) float64
+        Intensities above which it prints.
+
+    Returns
+    -------
+    (c, k) float64
     """
     n = coef.shape[0]
     far = reach * scale
     line = np.empty(2 * int(far + 1) + 6)
-    out = np.empty(len(x))
+    out = np.empty((len(levels), len(x)))
     for k in range(len(x)):
         row = int(np.floor(y[k] * scale))
         w_0, w_1, w_2, w_3 = blend(y[k] * scale - row)
+        row_0, row_1, row_2, row_3 = (row - 1) % n, row % n, (row + 1) % n, (row + 2) % n
         first = int(np.floor(x[k] * scale - far)) - 2
+        j = first % n
         for i in range(len(line)):
-            j = (first + i) % n
             line[i] = (
-                w_0 * coef[(row - 1) % n, j] + w_1 * coef[row % n, j]
-                + w_2 * coef[(row + 1) % n, j] + w_3 * coef[(row + 2) % n, j]
+                w_0 * coef[row_0, j] + w_1 * coef[row_1, j]
+                + w_2 * coef[row_2, j] + w_3 * coef[row_3, j]
             )  # fmt: skip
+            j = j + 1 if j + 1 < n else 0
         edge = x[k] * scale - first
-        here = _evaluate(line, edge) - level
-        outside = here > 0
-        ahead = -side[k] if outside else side[k]
-        gone, there = 0.0, here
-        while gone < far and (there > 0) == outside:
-            near, here = gone, there
-            gone = min(gone + _STEP, far)
-            there = _evaluate(line, edge + ahead * gone) - level
-        if (there > 0) != outside:
-            for _ in range(_REFINED):
-                at = near + (gone - near) * here / (here - there)
-                value = _evaluate(line, edge + ahead * at) - level
-                if (value > 0) == outside:
-                    near, here = at, value
-                else:
-                    gone, there = at, value
-            gone = near + (gone - near) * here / (here - there)
-        out[k] = gone / scale if outside else -gone / scale
+        for c in range(len(levels)):
+            out[c, k] = _locate(line, edge, side[k], levels[c], far) / scale
     return out
+
+
+@kernel
+def _locate(line: Floats, edge: float, side: int, level: float, far: float) -> float:
+    """Return how far outside a place of a line its spline crosses a level, in steps."""
+    here = _evaluate(line, edge) - level
+    outside = here > 0
+    ahead = -side if outside else side
+    near, gone, there = 0.0, 0.0, here
+    while gone < far and (there > 0) == outside:
+        near, here = gone, there
+        gone = min(gone + _STEP, far)
+        there = _evaluate(line, edge + ahead * gone) - level
+    if (there > 0) != outside:
+        for _ in range(_REFINED):
+            at = near + (gone - near) * here / (here - there)
+            value = _evaluate(line, edge + ahead * at) - level
+            if abs(value) < _CLOSE * abs(here - there):
+                return at if outside else -at
+            if (value > 0) == outside:
+                near, here = at, value
+            else:
+                gone, there = at, value
+        gone = near + (gone - near) * here / (here - there)
+    return gone if outside else -gone
 
 
 def choose_nominal(process: Process) -> Corner:
@@ -144,8 +161,8 @@ def measure_edge_errors(
             points, xy = (each[((xy >= low) & (xy < high)).all(axis=1)] for each in (points, xy))
             coef = exposure.coef[0].T if flip else exposure.coef[0]
             x, y, side = np.ascontiguousarray(points[:, :3].T)
-            errors = measure_displacements(
-                np.ascontiguousarray(coef), x, y, side, scale, exposure.levels[0], reach
+            (errors,) = measure_displacements(
+                np.ascontiguousarray(coef), x, y, side, scale, exposure.levels[:1], reach
             )
             rows.append(np.column_stack([xy + shift, points[:, 3], errors * dbu_nm]))
     every = np.concatenate(rows)

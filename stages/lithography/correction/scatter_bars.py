@@ -32,7 +32,7 @@ def place_scatter_bars(
     ConfigError
         When bars are narrower, or nearer to their edges, than the mask's rules allow.
     """
-    if not opc.bar_nm:
+    if not opc.bar_nm or (opc.descent and not opc.bar_distance_nm):
         return np.empty((0, 4), np.int64)
     clear_nm = opc.min_mask_space_nm + opc.max_move_nm
     for name, value, least in (

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -42,6 +43,19 @@ def count_spline_px(field: Field) -> int:
     return _FINER * field.pixels
 
 
+def group_by_focus(
+    process: Process, corners: Sequence[Corner] | None = None
+) -> dict[float, list[int]]:
+    """Return the indices of the corners, or of some of them, whose images are the same."""
+    # With an even source, a real mask has the same image on either side of focus.
+    even = process.even_in_focus
+    by_focus: dict[float, list[int]] = defaultdict(list)
+    for index, corner in enumerate(process.corners):
+        if corners is None or corner in corners:
+            by_focus[abs(corner.defocus_nm) if even else corner.defocus_nm].append(index)
+    return by_focus
+
+
 def expose(
     masks: Sequence[Int64s],
     field: Field,
@@ -57,17 +71,11 @@ def expose(
     masks : b arrays (r, 4) or (r, 5) int64
         Rectangles in dbu from the field's corner, and the transmission there (1 if not given).
     """
-    # With an even source, a real mask has the same image on either side of focus.
-    even = process.even_in_focus
-    by_focus: dict[float, list[int]] = defaultdict(list)
-    for index, corner in enumerate(process.corners):
-        if corners is None or corner in corners:
-            by_focus[abs(corner.defocus_nm) if even else corner.defocus_nm].append(index)
     level = compute_threshold(process)
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: kernels are cached, and are also derived by
         spectrum = compute_spectrum(_pad(masks, dbu_nm).to(device), field)
         exposures = []
-        for focus, indices in by_focus.items():
+        for focus, indices in group_by_focus(process, corners).items():
             intensity = compute_image(spectrum, compute_kernels(process, focus, field), field)
             levels = np.array([level / process.corners[index].dose for index in indices])
             coef = fit_spline(diffuse(intensity, field, process))
@@ -85,6 +93,13 @@ def _pad(masks: Sequence[Int64s], dbu_nm: float) -> torch.Tensor:
     return torch.from_numpy(every)
 
 
+@lru_cache(maxsize=8)
+def _shape_splines(n: int) -> torch.Tensor:
+    """Return the transform of the B-splines, at the frequencies of `rfft2`."""
+    shape = torch.sinc(torch.fft.fftfreq(n, 1 / n) / (n * _FINER)) ** 4
+    return shape[:, None] * shape[: n // 2 + 1].abs()
+
+
 def fit_spline(intensity: torch.Tensor) -> Float32s:
     """Return the cubic B-spline coefficients of band-limited images, finer by `_FINER`.
 
@@ -92,10 +107,7 @@ def fit_spline(intensity: torch.Tensor) -> Float32s:
     """
     n = intensity.shape[-1]
     fine, half = n * _FINER, n // 2
-    spectrum = torch.fft.rfft2(intensity, norm="forward")
-    order = torch.fft.fftfreq(n, 1 / n, device=intensity.device)
-    shape = torch.sinc(order / fine) ** 4
-    spectrum = spectrum / (shape[:, None] * shape[: half + 1].abs()[None, :])
+    spectrum = torch.fft.rfft2(intensity, norm="forward") / _shape_splines(n).to(intensity.device)
     shape_fine = (*intensity.shape[:-2], fine, fine // 2 + 1)
     wide = torch.zeros(shape_fine, dtype=spectrum.dtype, device=intensity.device)
     wide[..., :half, :half] = spectrum[..., :half, :half]

@@ -55,11 +55,24 @@ def compute_spectrum(rects: torch.Tensor, field: Field) -> torch.Tensor:
 def compute_image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
     """Return the intensity of a mask, (b, pixels, pixels) float32, row 0 at the field's y = 0."""
     n, device = field.pixels, spectrum.device
-    rest = (spectrum.abs().square() * optics.rest.to(device)).sum(dim=(1, 2))
+    power = spectrum.real.square() + spectrum.imag.square()
+    rest = (power * optics.rest.to(device)).sum(dim=(1, 2))
     intensity = rest[:, None, None].repeat(1, n, n)
     for kernels in torch.split(optics.waves.to(device), _TOGETHER):
         # Frequency -band is put in the place of 0: that gives the wave a phase, not an intensity.
         waves = torch.fft.ifft2(spectrum[:, None] * kernels, s=(n, n), norm="forward")
         for real, imag in zip(waves.real.unbind(1), waves.imag.unbind(1), strict=True):
             intensity.addcmul_(real, real).addcmul_(imag, imag)
+    return intensity
+
+
+def compute_image_at_once(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
+    """Return the image of one field, (pixels, pixels), by all kernels at once; it can be derived.
+
+    Faster than `compute_image` for few kernels; takes more memory.
+    """
+    n = field.pixels
+    rest = ((spectrum.real.square() + spectrum.imag.square()) * optics.rest).sum()
+    waves = torch.fft.ifft2(spectrum * optics.waves, s=(n, n), norm="forward")
+    intensity: torch.Tensor = (waves.real.square() + waves.imag.square()).sum(0) + rest
     return intensity

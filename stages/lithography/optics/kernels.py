@@ -153,6 +153,17 @@ def compute_kernels(process: Process, defocus_nm: float, field: Field) -> Kernel
     return Kernels(torch.from_numpy(arrays["waves"]), torch.from_numpy(arrays["rest"]))
 
 
+def select_strongest(kernels: Kernels, share: float) -> Kernels:
+    """Return the fewest of some kernels that carry a share of the light; of the rest the mean."""
+    power = kernels.waves.real.square() + kernels.waves.imag.square()
+    energy = power.sum(dim=(1, 2))
+    order = torch.argsort(-energy, stable=True)
+    carried = torch.cumsum(energy[order], 0) / (energy.sum() + kernels.rest.sum())
+    count = 1 + int((carried < share).sum())
+    rest = kernels.rest + power[order[count:]].sum(dim=0)
+    return Kernels(kernels.waves[order[:count]].contiguous(), rest)
+
+
 def _decompose(process: Process, defocus_nm: float, field: Field) -> dict[str, Any]:
     """Decompose the TCC; where it is real, combine two kernels into each complex wave."""
     rows = _shift_pupils(process, defocus_nm, field)

@@ -245,6 +245,15 @@ def test_a_copy_in_another_process_is_equal() -> None:
         copy.na = 0.5
 
 
+def test_settings_of_a_descent_read_back_unchanged() -> None:
+    process = load_process("arfi45")
+    assert process.opc is not None
+    for opc in (process.opc, replace(process.opc, descent=40, band_weight=0.7)):
+        changed = replace(process, opc=opc)
+        assert process_of(changed.as_dict()) == changed
+    assert process_of(process.as_dict()) != changed
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_the_settings_in_a_shipped_model_read_back_unchanged(name: str) -> None:
     settings = load(find(name)).process_settings

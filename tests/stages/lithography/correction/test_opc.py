@@ -290,13 +290,14 @@ def test_displacements_are_those_of_a_cosine() -> None:
     # The spline through samples of a cosine: its B-splines add (4 + 2 cos k) / 6 of one.
     coef = np.tile(np.cos(k * np.arange(n)) * 6 / (4 + 2 * np.cos(k)), (n, 1)).astype(np.float32)
     level, half = 0.4, np.arccos(0.4) / k  # prints within `half` of each multiple of the period
+    levels = np.array([level])
     inner = np.array([16 - 3, 16 - 2, 32 - 4, 48 - 1]) / scale
     x, y = inner.astype(np.int64), np.array([0, 77, 500, 1279])
-    left = measure_displacements(coef, x, y, np.ones(4, np.int64), scale, level, 100.0)
+    left = measure_displacements(coef, x, y, np.ones(4, np.int64), scale, levels, 100.0)[0]
     expected = (inner * scale - (np.array([16, 16, 32, 48]) - half)) / scale
     np.testing.assert_allclose(left, expected, atol=0.05)
     # The same places as right edges see the right flank, further than the reach.
-    right = measure_displacements(coef, x, y, -np.ones(4, np.int64), scale, level, 10.0)
+    right = measure_displacements(coef, x, y, -np.ones(4, np.int64), scale, levels, 10.0)[0]
     np.testing.assert_array_equal(right, np.where(expected > 0, 10.0, -10.0))
 
 

@@ -1,0 +1,103 @@
+"""What a mask costs over the process window, and how each point of the mask changes that.
+
+in       a picture of the mask, see `stages.lithography.optics.drawing`; the target
+out      the cost in dbu², its derivative by the picture
+unit     a field
+promise  the derivative is that of the cost as computed
+
+The cost is the area where the nominal print differs from the target, squared in the grey of soft
+edges, plus a share of the process variation band: what prints at some corner but not at another.
+Soft edges give a print wherever light comes near the threshold, so that bars do not print either.
+
+A. Poonawala and P. Milanfar, IEEE Trans. Image Process. 16, 774 (2007), for soft prints; the
+derivative goes back through the transforms of SOCS.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from stages.contracts import Floats
+from stages.lithography.correction.placement import choose_nominal
+from stages.lithography.correction.views import View
+from stages.lithography.optics.drawing import draw_coverage, transform_drawing
+from stages.lithography.optics.exposure import group_by_focus
+from stages.lithography.optics.imaging import compute_image_at_once
+from stages.lithography.optics.kernels import Field, compute_kernels
+from stages.lithography.optics.resist import compute_threshold, diffuse
+from stages.lithography.process import Process
+
+_SHARPNESS = 14.0
+"""How steeply prints rise at the threshold: over intensities within a 14th of it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WindowCost:
+    """The cost of the masks of one field."""
+
+    field: Field
+    process: Process
+    target: torch.Tensor
+    """(m, m) float32, covered share of each pixel of the print."""
+    counted: torch.Tensor
+    """(m, m) float32, weight of each pixel."""
+    band_weight: float
+    pixel_dbu2: float
+
+    def measure(self, picture: Floats) -> float:
+        """Return the cost of a mask."""
+        with torch.no_grad():
+            return float(self._compute(torch.from_numpy(picture.astype(np.float32))))
+
+    def differentiate(self, picture: Floats) -> tuple[float, Floats]:
+        """Return the cost of a mask, and its derivative by each pixel of the picture."""
+        drawn = torch.from_numpy(picture.astype(np.float32)).requires_grad_()
+        cost = self._compute(drawn)
+        (gradient,) = torch.autograd.grad(cost, drawn)
+        return float(cost.detach()), gradient.numpy().astype(np.float64)
+
+    def _compute(self, picture: torch.Tensor) -> torch.Tensor:
+        spectrum = transform_drawing(picture, self.field)
+        level, size = compute_threshold(self.process), self.target.shape[0]
+        nominal = choose_nominal(self.process)
+        prints = []
+        mismatch = torch.zeros(())
+        for focus, corners in group_by_focus(self.process).items():
+            kernels = compute_kernels(self.process, focus, self.field)
+            image = compute_image_at_once(spectrum, kernels, self.field)
+            image = resample(diffuse(image[None], self.field, self.process)[0], size)
+            for corner in (self.process.corners[index] for index in corners):
+                printed = torch.sigmoid(_SHARPNESS * (image * (corner.dose / level) - 1))
+                prints.append(printed)
+                if corner is nominal:
+                    mismatch = ((printed - self.target).square() * self.counted).sum()
+        every = torch.stack(prints)
+        band = ((every.amax(0) - every.amin(0)) * self.counted).sum()
+        return (mismatch + self.band_weight * band) * self.pixel_dbu2
+
+
+def make_cost(view: View, process: Process, band_weight: float) -> WindowCost:
+    """Return the cost of the masks of a view."""
+    size = 2 ** math.ceil(math.log2(3 * view.field.pixels))  # steps far under those of the image
+    scale = size / view.side_dbu
+    coverage = draw_coverage(np.insert(view.target * scale, 4, 1, axis=1), size)
+    counted, margin = torch.zeros(size, size), round(view.margin_dbu * scale)
+    counted[margin : size - margin, margin : size - margin] = 1
+    target = torch.from_numpy(coverage.astype(np.float32))
+    return WindowCost(view.field, process, target, counted, band_weight, scale**-2)
+
+
+def resample(image: torch.Tensor, size: int) -> torch.Tensor:
+    """Return a periodic, band-limited image, (n, n), at the centres of `size` x `size` pixels."""
+    half = image.shape[-1] // 2
+    order = torch.arange(1 - half, half)
+    phase = torch.exp(1j * math.pi * order / size)
+    spectrum = torch.fft.rfft2(image, norm="forward")[order % image.shape[-1], :half]
+    spectrum = spectrum * phase[:, None] * phase[half - 1 :]
+    wide = torch.zeros((size, size // 2 + 1), dtype=spectrum.dtype)
+    wide[(order % size)[:, None], order[half - 1 :]] = spectrum
+    return torch.fft.irfft2(wide, s=(size, size), norm="forward")

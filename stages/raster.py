@@ -13,8 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.contracts import Bytes, Int64s, Shapes
+from stages.errors import LayoutError
 from stages.geometry.coverage import draw_windows
-from stages.geometry.polygons.coverage import draw_slanted
+from stages.geometry.polygons.coverage import MOST_EDGES, draw_slanted
 from stages.geometry.polygons.outlines import index_outlines
 from stages.geometry.union import merge
 from stages.geometry.windows import cut_to_windows
@@ -37,6 +38,11 @@ def draw_clips(
     Returns
     -------
     (n, layers, clip_px, clip_px) uint8
+
+    Raises
+    ------
+    LayoutError
+        When a clip has more slanted edges than are drawn in bearable time.
     """
     left, bottom = x_dbu - clip_px // 2 * pixel_dbu, y_dbu - clip_px // 2 * pixel_dbu
     pictures = [_draw_layer(layer, left, bottom, clip_px, pixel_dbu) for layer in shapes]
@@ -51,5 +57,10 @@ def _draw_layer(
     pictures: Bytes = draw_windows(rects, left, bottom, pixel_dbu, clip_px)
     outlines = index_outlines(shapes, left, bottom, size_dbu)
     if outlines is not None:
-        draw_slanted(pictures, outlines, rects, left, bottom, pixel_dbu)
+        refused = draw_slanted(pictures, outlines, rects, left, bottom, pixel_dbu)
+        if refused >= 0:
+            raise LayoutError(
+                f"the clip from ({left[refused]}, {bottom[refused]}) dbu, {size_dbu} dbu wide, has "
+                f"over {MOST_EDGES} slanted edges, the most that are drawn; simplify its polygons"
+            )
     return pictures

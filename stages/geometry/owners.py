@@ -14,9 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.compiled import kernel
-from stages.contracts import Bytes, Int32s, Int64s, PackedLayer
+from stages.contracts import Box, Bytes, Int32s, Int64s, PackedLayer
 from stages.geometry.growing import reserve_row
-from stages.geometry.window_query import find_items, push_array, turn_box_back
+from stages.geometry.window_query import (
+    MOST_PLACED,
+    find_items,
+    push_array,
+    require_sparse,
+    turn_box_back,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,12 +48,19 @@ def find_frames(layer: PackedLayer, windows: Int64s) -> Frames:
     """Return the placed cells that hold the shapes in each of the (n, 4) windows, in dbu.
 
     A shape that only touches a window is not in it.
+
+    Raises
+    ------
+    LayoutError
+        When more cells overlap a window than `query` takes.
     """
-    rows = _walk(
+    rows, refused = _walk(
         layer.item_start, layer.item_box, layer.item_ref, layer.node_start, layer.node_box,
         layer.point, layer.point_start, layer.inst_cell, layer.inst_turn, layer.inst_place,
-        layer.cell_box, windows,
+        layer.cell_box, windows, MOST_PLACED,
     )  # fmt: skip
+    if refused >= 0:
+        require_sparse(MOST_PLACED + 1, Box(*windows[refused].tolist()))
     window, cell, turn, x, y, parent, owns = rows.T
     return Frames(window, cell, turn, x, y, parent, owns > 0)
 
@@ -66,13 +79,17 @@ def _walk(
     inst_place: Int32s,
     cell_box: Int64s,
     windows: Int64s,
-) -> Int64s:
+    most: int,
+) -> tuple[Int64s, int]:
+    """Return the columns of `Frames`, and the first window with over `most` cells, or -1."""
     rows, used = np.empty((1024, 7), np.int64), 0
     stack = np.zeros((64, 5), np.int64)  # cell, turn, x, y, parent
     for number in range(windows.shape[0]):
         stack[0, 0], stack[0, 1:4], stack[0, 4] = item_start.shape[0] - 2, 0, -1
-        depth = 1
+        depth, before = 1, used
         while depth > 0:
+            if used - before + depth > most:
+                return rows[:used].copy(), number
             depth -= 1
             frame = stack[depth].copy()
             cell = frame[0]
@@ -93,13 +110,13 @@ def _walk(
                     if rows[me, 6] == 0 and _reaches_into(polygon, local):
                         rows[me, 6] = 1
                 else:
-                    before = depth
+                    pushed = depth
                     stack, depth = push_array(
                         stack, depth, inst_place[ref].astype(np.int64), inst_cell[ref],
-                        inst_turn[ref], frame, cell_box[inst_cell[ref]], local,
+                        inst_turn[ref], frame, cell_box[inst_cell[ref]], local, most,
                     )  # fmt: skip
-                    stack[before:depth, 4] = me
-    return rows[:used].copy()
+                    stack[pushed:depth, 4] = me
+    return rows[:used].copy(), -1
 
 
 @kernel

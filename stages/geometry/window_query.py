@@ -7,10 +7,14 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Box, Int32s, Int64s, PackedLayer, Shapes
+from stages.errors import LayoutError
 from stages.geometry.growing import reserve_row
 
 FANOUT = 16
 """Items per node of a cell's index."""
+MOST_PLACED = 1 << 26
+"""Most placed cells, and most shapes, in a window. Chips have fewer in all; an array of copies upon
+copies, whose box a far shape makes look sparse, has any number."""
 
 TURN_MATRIX = np.array(
     [
@@ -39,13 +43,29 @@ def query(layer: PackedLayer, box: Box) -> Shapes:
     """Return every shape of `layer` that overlaps `box`, uncut, in coordinates of the top cell.
 
     Shapes that only touch the box are not included.
+
+    Raises
+    ------
+    LayoutError
+        When there are over `MOST_PLACED`.
     """
-    rects, hits = _walk(
+    rects, hits, placed = _walk(
         layer.item_start, layer.item_box, layer.item_ref, layer.node_start, layer.node_box,
         layer.inst_cell, layer.inst_turn, layer.inst_place, layer.cell_box,
-        np.array(box.as_tuple(), np.int64),
+        np.array(box.as_tuple(), np.int64), MOST_PLACED,
     )  # fmt: skip
+    require_sparse(placed, box)
     return Shapes(rects, *_place_polygons(hits, layer.point, layer.point_start))
+
+
+def require_sparse(placed: int, box: Box) -> None:
+    """Refuse a window with more placed cells or shapes than `MOST_PLACED`."""
+    if placed > MOST_PLACED:
+        raise LayoutError(
+            f"over {MOST_PLACED} placed cells or shapes overlap the window from ({box.x_min}, "
+            f"{box.y_min}) to ({box.x_max}, {box.y_max}) dbu, the most that are drawn: remove the "
+            "arrays of copies upon copies there"
+        )
 
 
 @kernel
@@ -155,8 +175,12 @@ def push_array(
     frame: Int64s,
     child_box: Int64s,
     window: Int64s,
+    most: int,
 ) -> tuple[Int64s, int]:
-    """Push the members of a placed array that overlap the window (in the parent's dbu)."""
+    """Push the members of a placed array that overlap the window (in the parent's dbu).
+
+    Ends where the stack holds over `most`.
+    """
     cell_turn, x, y = frame[1], frame[2], frame[3]
     box = turn_box(child_box, inner, place[0], place[1])
     columns, rows = place[2], place[3]
@@ -169,7 +193,9 @@ def push_array(
         j_0, j_1 = _find_steps(box[0], box[2], place[6], rows, window[0], window[2])
     a, b, c, d = TURN_MATRIX[cell_turn]
     for i in range(i_0, i_1):
-        for j in range(j_0, j_1):
+        if depth > most:
+            break
+        for j in range(j_0, min(j_1, j_0 + most + 1)):
             dx, dy = i * place[4] + j * place[6], i * place[5] + j * place[7]
             if (
                 box[0] + dx < window[2] and box[2] + dx > window[0]
@@ -195,14 +221,19 @@ def _walk(
     inst_place: Int32s,
     cell_box: Int64s,
     window: Int64s,
-) -> tuple[Int64s, Int64s]:
-    """Return (n, 4) rectangles and (m, 4) polygon hits: polygon, turn, x, y."""
+    most: int,
+) -> tuple[Int64s, Int64s, int]:
+    """Return (n, 4) rectangles, (m, 4) polygon hits: polygon, turn, x, y; and all that was placed.
+
+    Ends where over `most` were placed.
+    """
     rects, rect_count = np.empty((64, 4), np.int64), 0
     hits, hit_count = np.empty((16, 4), np.int64), 0
-    stack, depth = np.zeros((64, 4), np.int64), 1  # cell, turn, x, y
+    stack, depth, entered = np.zeros((64, 4), np.int64), 1, 0  # cell, turn, x, y
     stack[0, 0] = item_start.shape[0] - 2  # the top cell is the last
-    while depth > 0:
+    while depth > 0 and rect_count + hit_count + entered + depth <= most:
         depth -= 1
+        entered += 1
         frame = stack[depth].copy()
         cell, turn, x, y = frame[0], frame[1], frame[2], frame[3]
         local = turn_box_back(window, turn, x, y)
@@ -224,6 +255,7 @@ def _walk(
             else:
                 stack, depth = push_array(
                     stack, depth, inst_place[ref].astype(np.int64), inst_cell[ref],
-                    inst_turn[ref], frame, cell_box[inst_cell[ref]], local,
+                    inst_turn[ref], frame, cell_box[inst_cell[ref]], local, most,
                 )  # fmt: skip
-    return rects[:rect_count].copy(), hits[:hit_count].copy()
+    placed = rect_count + hit_count + entered + depth
+    return rects[:rect_count].copy(), hits[:hit_count].copy(), placed

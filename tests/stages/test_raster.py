@@ -7,6 +7,7 @@ import pytest
 import shapely
 
 from stages.contracts import Shapes
+from stages.errors import LayoutError
 from stages.geometry.windows import find_touched_windows
 from stages.raster import draw_clips
 
@@ -144,3 +145,12 @@ def test_no_clips_no_pictures() -> None:
     nowhere = np.empty(0, np.int64)
     layers = [scene(1, True), shapes_of([], [])]
     assert draw_clips(layers, nowhere, nowhere, clip_px=8, pixel_dbu=10).shape == (0, 2, 8, 8)
+
+
+def test_a_clip_of_too_many_slanted_edges_is_refused() -> None:
+    """Crossing edges cost the square of their number: a million of them would not end."""
+    x = np.arange(250_001) % 1999
+    zigzag = np.column_stack([x, np.where(np.arange(len(x)) % 2, 1900, np.arange(len(x)) % 7)])
+    layer = shapes_of([], [[(int(a), int(b)) for a, b in zigzag]])
+    with pytest.raises(LayoutError, match=r"from \(0, 0\) dbu, 2000 dbu wide, has over 200000"):
+        draw([layer], 1000, 1000, 200, 10)

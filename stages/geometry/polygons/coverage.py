@@ -39,11 +39,17 @@ TURN, SINCE_Y, SINCE_X = 0, 1, 2
 neither; and the place on the edge since which that holds."""
 
 
+MOST_EDGES = 200_000
+"""Most edges that are drawn in a window: the time grows with their square where they cross."""
+
+
 @kernel
 def draw_slanted(
     pictures: Bytes, outlines: Outlines, rects: Int64s, left: Int64s, bottom: Int64s, pixel_dbu: int
-) -> None:
+) -> int:
     """Redraw the windows in which a polygon covers anything.
+
+    Returns the first window that has over `MOST_EDGES`, where it ends; else -1.
 
     Parameters
     ----------
@@ -63,9 +69,12 @@ def draw_slanted(
         edges, count, polygons = find_edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
         if not count:
             continue
+        if count > MOST_EDGES:
+            return n
         local, held = find_rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
         edges, count = _add_rects(local[:held], edges, count, polygons)
         _draw_edges(edges[:count], polygons + 1, pixel_dbu, pictures[n])
+    return -1
 
 
 @kernel

@@ -10,12 +10,15 @@ import pytest
 
 from stages.contracts import Box, Layer
 from stages.errors import LayoutError
+from stages.geometry import window_query
+from stages.geometry.owners import find_frames
 from stages.geometry.window_query import query
 from stages.layout.builder import load_kernels, pack_layout
 from stages.layout.gdsii.stream_check import check_stream
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from tests.stages.layout.gdsii.test_stream_check import (
     BOX,
+    TAG,
     aref,
     cell,
     element,
@@ -102,3 +105,33 @@ def test_an_honest_array_of_a_billion_is_read(tmp_path: Path) -> None:
 def test_the_limit_can_be_raised(tmp_path: Path) -> None:
     data = tower(array_of(b"A", 1))
     assert pack(tmp_path, data, ReadLimits(shapes_per_um2=2e6)) == Box(0, 0, 32776, 32776)
+
+
+def test_copies_upon_copies_are_refused_where_a_far_shape_makes_them_look_sparse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the window that they overlap: the box of their cell says nothing of them."""
+    monkeypatch.setattr(window_query, "MOST_PLACED", 100_000)  # a second, in place of a minute
+    far = 90_000_000
+    corners = (far, far, far, far + 10, far + 10, far + 10, far + 10, far, far, far)
+    block = element("BOUNDARY", TAG, xy(*corners))
+    data = stream(
+        cell(b"A", BOX, block),
+        cell(b"B", aref_of(b"A", 1000, 1), block),
+        cell(b"C", aref_of(b"B", 1000, 1), block),
+    )
+    pack(tmp_path, data)
+    layer = pack_layout(tmp_path / "bomb.gds", [MET1], None).packed[0]
+    whole = r"over 100000 placed cells or shapes overlap the window from \(0, 0\) to \(1000, 1000\)"
+    with pytest.raises(LayoutError, match=whole):
+        query(layer, Box(0, 0, 1000, 1000))
+    with pytest.raises(LayoutError, match=whole):
+        find_frames(layer, np.array([[0, 0, 1000, 1000]]))
+    assert len(query(layer, Box(0, 0, 1, 1)).rects) == 1, "elsewhere it is read"
+
+
+def aref_of(name: bytes, count: int, step: int) -> bytes:
+    return element(
+        "AREF", name_record("SNAME", name), short("COLROW", count, count),
+        xy(0, 0, step * count, 0, 0, step * count),
+    )  # fmt: skip

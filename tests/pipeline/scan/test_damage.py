@@ -67,7 +67,8 @@ def one_of_each(run: Path) -> list[str]:
 
 
 FILES = [
-    "clips", "confirm", "hotspots.parquet", "hot_clips.parquet", "layout", "patterns.zarr/count",
+    "classes.parquet", "clips", "confirm", "findings.parquet", "hotspots.parquet",
+    "hot_clips.parquet", "layout", "patterns.zarr/count",
     "patterns.zarr/embedding", "patterns.zarr/key", "patterns.zarr/raster", "patterns.zarr/score",
     "patterns.zarr/x_dbu", "patterns.zarr/y_dbu", "patterns.zarr/zarr.json",
 ]  # fmt: skip

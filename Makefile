@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test test-slow check docs bench model samples clean
+.PHONY: demo test test-slow faults check docs bench model samples clean
 
 # constraints.txt pins torch: an unpinned install may pull gigabytes of CUDA libraries.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -22,6 +22,11 @@ test: $(VENV)/.ready  ## the tests that need minutes at most
 
 test-slow: $(VENV)/.ready  ## the rest: every kill, the real chip
 	$(BIN)/python -m pytest -m slow
+
+faults: $(VENV)/.ready  ## damage every stored file, fill the disk, kill processes (an hour); the disk as root
+	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m benchmarks.kills
+	$(BIN)/python -m benchmarks.full_disk
 
 check: $(VENV)/.ready  ## lint and types
 	$(BIN)/ruff check .

@@ -85,15 +85,17 @@ def main() -> None:
         checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures))
 
 
-def shrink(chip: Path, out: Path, strip_um: tuple[float, float, float, float]) -> None:
-    """Write the metal of a strip, as small as the process draws it."""
+def shrink(
+    chip: Path, out: Path, strip_um: tuple[float, float, float, float], scale: float = SHRINK
+) -> None:
+    """Write the metal of a strip, by default as small as the process draws it."""
     layout = read_layout(chip, [METAL])
     window = Box(*(round(v * 1000 / layout.dbu_nm) for v in strip_um))
     rects = np.clip(
         query(layout.packed[0], window).rects,
         *np.array(window.as_tuple())[[[0, 1, 0, 1], [2, 3, 2, 3]]],
     )
-    small = merge(np.rint(rects * SHRINK).astype(np.int64))
+    small = merge(np.rint(rects * scale).astype(np.int64))
     write_library(out, build_drawing("shrunk", layout.dbu_nm, [Drawing(METAL, small)]))
 
 

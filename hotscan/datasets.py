@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -99,6 +99,8 @@ class LabelSettings(SessionSettings, total=False):
     """Side of a core, in pixels; 32 by default."""
     stride_nm: float | None
     """Step of the grid; one core by default."""
+    reader: Mapping[str, float]
+    """Other limits on reading the layout, see `read_layout`."""
 
 
 def label(
@@ -125,6 +127,7 @@ def label(
         Counts of clips, hotspots, patterns and defects.
     """
     from pipeline.datasets.from_simulation import LabelRequest, label_layout
+    from pipeline.layout.ingest import load_limits
     from stages.contracts import RasterSpec
 
     refuse_unknown("label", settings, LabelSettings, SessionSettings)
@@ -139,7 +142,7 @@ def label(
             process=str(settings.get("process", "krf130")), opc=settings.get("opc", "none"),
             mask=settings.get("mask"), cell=settings.get("cell"),
             roi_um=None if roi is None else tuple(float(value) for value in roi), spec=spec,
-            stride_nm=settings.get("stride_nm"),
+            stride_nm=settings.get("stride_nm"), limits=load_limits(settings.get("reader", {})),
         )  # fmt: skip
         return label_layout(request, resources(settings), listen)
 

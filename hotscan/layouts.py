@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,11 +106,20 @@ class Layout:
 
 
 def read_layout(
-    layout: Layoutlike, *, layers: str | Sequence[str], cell: str | None = None
+    layout: Layoutlike,
+    *,
+    layers: str | Sequence[str],
+    cell: str | None = None,
+    reader: Mapping[str, float] | None = None,
 ) -> Layout:
     """Read layers of a GDSII or OASIS file, plain or gzip, or of a layout object.
 
     The file may be damaged or hostile: it is read in a process of its own, within limits.
+
+    Parameters
+    ----------
+    reader
+        Other limits, as the table ``[reader]`` of a config, such as ``{"seconds": 7200.0}``.
 
     Raises
     ------
@@ -119,30 +128,46 @@ def read_layout(
     ConfigError
         When it has no such layer or cell.
     """
+    from pipeline.layout.ingest import load_limits
     from pipeline.layout.ingest import read_layout as read
     from stages.contracts import Layer
 
     names = [layers] if isinstance(layers, str) else list(layers)
     with tempfile.TemporaryDirectory() as folder:
         path = layout_file(layout, Path(folder, "input.gds"))
-        return Layout(read(path, [Layer.parse(name) for name in names], cell))
+        chosen = [Layer.parse(name) for name in names]
+        return Layout(read(path, chosen, cell, limits=load_limits(reader or {})))
 
 
-def info(layout: PathLike) -> dict[str, Any]:
-    """Return what a layout file holds: cells, top cells with extents, layers, database unit."""
+def info(layout: PathLike, *, reader: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """Return what a layout file holds: cells, top cells with extents, layers, database unit.
+
+    Parameters
+    ----------
+    reader
+        Other limits on reading, see `read_layout`.
+    """
+    from pipeline.layout.ingest import load_limits
     from pipeline.scan.inspect_run import layout_info
 
-    return layout_info(Path(layout))
+    return layout_info(Path(layout), load_limits(reader or {}))
 
 
-def validate(layout: PathLike, *, strict: bool = False) -> tuple[str, ...]:
+def validate(
+    layout: PathLike, *, strict: bool = False, reader: Mapping[str, float] | None = None
+) -> tuple[str, ...]:
     """Check that a layout file can be read, and return the warnings about it.
+
+    Parameters
+    ----------
+    reader
+        Other limits on reading, see `read_layout`.
 
     Raises
     ------
     LayoutError
         When it cannot, or when it gives a warning and `strict` is set.
     """
-    from pipeline.layout.ingest import read_info
+    from pipeline.layout.ingest import load_limits, read_info
 
-    return read_info(Path(layout), strict=strict)[1]
+    return read_info(Path(layout), limits=load_limits(reader or {}), strict=strict)[1]

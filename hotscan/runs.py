@@ -85,6 +85,7 @@ class Run:
         path = self._directory.report / "metrics.json"
         if not path.exists():
             raise IncompleteError(f"{self.path} has no report yet; finish it with run.resume()")
+        self._require_intact("report")
         values: dict[str, Any] = json.loads(path.read_text())
         return values
 
@@ -101,8 +102,16 @@ class Run:
         from pipeline.report.run_view import read_hotspots
         from stages.exports.tables import HOTSPOTS
 
+        self._require_intact("hotspots")
         read_hotspots(self._directory)  # says what is missing
         return read_table(self._directory.hotspots, HOTSPOTS)
+
+    def _require_intact(self, stage: str) -> None:
+        from pipeline.engine.ledger import Ledger
+        from pipeline.engine.session import require_intact
+
+        with Ledger(self._directory.ledger, read_only=True) as ledger:
+            require_intact(self._directory, ledger, stage)
 
     def to_pandas(self) -> Any:
         """Return the hotspots as a pandas data frame; needs pandas."""
@@ -116,6 +125,33 @@ class Run:
         with progress_of(session) as listen:
             resume_scan(self.path, resources(session), listen, self._model)
         return Run(self.path, self._model)
+
+    def audit(
+        self, clips: str = "3%", *, seed: int = 0, **session: Unpack[SessionSettings]
+    ) -> dict[str, Any]:
+        """Estimate how many hotspots the scan missed, from a random sample of simulated clips.
+
+        Parameters
+        ----------
+        clips
+            A share of the clips like ``"3%"``, a number, or what one worker simulates in a time
+            like ``"600s"``. With more clips than before, only the added ones are simulated.
+        seed
+            Another seed draws other clips.
+
+        Returns
+        -------
+        dict
+            The figures of `metrics` whose names begin with ``audit_``.
+        """
+        from pipeline.config import load_config
+        from pipeline.scan.scan import resume as resume_scan
+
+        refuse_unknown("audit", session, SessionSettings)
+        asked = load_config(None, {"audit": {"size": clips, "seed": seed}}).audit
+        with progress_of(session) as listen:
+            resume_scan(self.path, resources(session), listen, self._model, audit=asked)
+        return {name: said for name, said in self.metrics.items() if name.startswith("audit_")}
 
     def export(self, format: Format, out: PathLike, *, marker_layer: int | None = None) -> Path:
         """Write the hotspots for another tool, and return the path; as ``hotscan export``."""

@@ -54,6 +54,9 @@ class ScanSettings(TypedDict, total=False):
     """Whether the hotspots are simulated."""
     opc: Literal["none", "model"] | None
     """Whether they are simulated with a corrected mask; as the model's labels by default."""
+    audit: str | None
+    """A random sample of clips to simulate, to estimate what the scan missed: ``"3%"``,
+    ``"1200"`` or ``"600s"``; none by default."""
     device: str
     """``cpu``, ``cuda`` or ``cuda:N``."""
     strict: bool
@@ -85,6 +88,7 @@ def scan_config(given: ScanSettings, model: str | None) -> ScanConfig:
             "prefilter": given.get("prefilter"),
         },
         "confirm": {"enabled": given.get("confirm"), "opc": given.get("opc")},
+        "audit": {"size": given.get("audit")},
     }  # fmt: skip
     config = given.get("config")
     if isinstance(config, Mapping):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
@@ -35,6 +35,8 @@ class RegionSettings(SessionSettings, total=False):
     """Layer of the mask, if not the drawn layer."""
     contours: bool
     """Whether printed contours are drawn, too; True by default."""
+    reader: Mapping[str, float]
+    """Other limits on reading the layout, see `read_layout`."""
 
 
 class Simulation:
@@ -106,6 +108,7 @@ def simulate(
         When the layout cannot be read, or is refused.
     """
     from pipeline.engine.run_directory import open_run_directory
+    from pipeline.layout.ingest import load_limits
     from pipeline.simulate.region import SimulateRequest, simulate_region
 
     refuse_unknown("simulate", settings, RegionSettings, SessionSettings)
@@ -116,7 +119,7 @@ def simulate(
             process=str(settings.get("process", "krf130")), mask=settings.get("mask"),
             opc=settings.get("opc", "none"), cell=settings.get("cell"),
             roi_um=None if roi is None else [float(value) for value in roi],
-            contours=settings.get("contours", True),
+            contours=settings.get("contours", True), limits=load_limits(settings.get("reader", {})),
         )  # fmt: skip
         simulate_region(request, resources(settings), listen)
     return Simulation(path)

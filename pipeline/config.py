@@ -20,6 +20,8 @@ from stages.settings import describe_validation_error, format_table_key
 
 Length = Annotated[float, Field(gt=0)]
 Layers = Annotated[tuple[str, ...], Field(strict=False)]
+AUDIT_SIZE = r"^(0?\.\d+|\d+|\d+(\.\d+)?[%s])$"
+"""A share, a number of clips, percent, or seconds."""
 Coordinates = Annotated[tuple[float, float, float, float], Field(strict=False)]
 
 M = TypeVar("M", bound=BaseModel)
@@ -158,8 +160,18 @@ class ConfirmConfig(Settings):
     """Whether the mask is corrected first; as for the labels of the model by default."""
     confident: bool = True
     """Whether confident hotspots are simulated too, or only those for review."""
-    batch_fields: Annotated[int, Field(ge=1)] = 64
-    """Fields (squares of a few um) simulated by one task; never changes the answer."""
+    batch_windows: Annotated[int, Field(ge=1)] = 256
+    """Windows of clips simulated by one task; never changes the answer."""
+
+
+class AuditConfig(Settings):
+    """Whether a random sample of clips is simulated, to estimate what the scan missed."""
+
+    size: Annotated[str, Field(pattern=AUDIT_SIZE)] | None = None
+    """How many clips: a share like 0.03 or 3%, a number, or what fits a time, like 600s; no audit
+    when not given."""
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    """Which clips: another seed draws others."""
 
 
 class ReportConfig(Settings):
@@ -195,6 +207,7 @@ class ScanConfig(Settings):
     raster: RasterConfig = RasterConfig()
     scores: ScoresConfig = ScoresConfig()
     confirm: ConfirmConfig = ConfirmConfig()
+    audit: AuditConfig = AuditConfig()
     report: ReportConfig = ReportConfig()
     markers: MarkersConfig = MarkersConfig()
 
@@ -213,13 +226,20 @@ class Resources(Settings):
 STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "layout": ("layout.cell", "layout.layers", "layout.exclude", "layout.strict"),
     "clips": ("layout.roi_um", "clips", "raster"),
+    "audit": (),
     "patterns": (),
     "scores": ("scores.prefilter",),
+    "frame": (),
     "hotspots": ("scores.threshold", "confirm.confident"),
     "confirm": ("confirm.enabled", "confirm.opc"),
+    "draw": ("audit.size", "audit.seed"),
+    "estimate": (),
     "report": ("report", "markers"),
 }
-"""Per stage, in order, the tables and keys that change its answer and were not named before."""
+"""Per stage, in order, the tables and keys that change its answer and were not named before.
+
+What an audit simulates stands by place and OPC, whatever else it is drawn for.
+"""
 
 
 def load_config(

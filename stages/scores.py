@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import Prefilter
@@ -112,6 +113,20 @@ class NetworkScorer:
             logit = self._detector.ensemble_logit(self._to_pictures(rasters))
             scores: Float32s = logit.float().sigmoid().cpu().numpy()
             return scores
+
+    def measure_arithmetic(self) -> Arithmetic:
+        """Return what computes the scores here, by those of fixed pictures."""
+        spec = self.raster
+        pictures = make_noise((BATCH, spec.layers, spec.clip_px, spec.clip_px))
+        with _inference():
+            prediction: Prediction = self._detector(self._to_pictures(pictures))
+            results = [prediction.logit, prediction.logit.float().sigmoid(), prediction.embedding]
+        arrays = [result.cpu().numpy() for result in results]
+        if math.isfinite(self.ensemble_from):
+            arrays.append(self.score_ensemble_batch(pictures))
+        if self._prefilter is not None:
+            arrays.append(self.prefilter_batch(pictures))
+        return measure_arithmetic(arrays, self._device)
 
     def activation_map(self, rasters: Bytes) -> Float32s | None:
         """Return the contribution of each place to the log odds, (n, rows, columns).

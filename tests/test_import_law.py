@@ -12,8 +12,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*CHECKOUT.glob("stages/**/*.py"), *CHECKOUT.glob("pipeline/**/*.py")])
 
 ROOMS = (
-    "config", "engine", "layout", "passes", "simulate", "report", "scan", "datasets", "train",
-    "evaluate", "cli",
+    "config", "engine", "layout", "passes", "simulate", "audit", "report", "scan", "datasets",
+    "train", "evaluate", "cli",
 )  # fmt: skip
 """The rooms of `pipeline`, ground floor first: a room imports from itself or from below."""
 
@@ -21,15 +21,18 @@ FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure")}
 """Rooms inside a folder of `stages`, ground floor first."""
 
 FOUNDATION = (
-    "stages.compiled", "stages.contracts", "stages.errors", "stages.settings", "stages.text",
-    "stages.threads", "stages.geometry",
+    "stages.arithmetic", "stages.compiled", "stages.contracts", "stages.errors", "stages.settings",
+    "stages.text", "stages.threads", "stages.geometry",
 )  # fmt: skip
 """What every stage may import."""
 
 NEIGHBOURS = {"stages/scores.py": ("stages.detector",)}
 """What else a stage may import, beside its own folder."""
 
-TORCH = ("stages/scores.py", "stages/threads.py", "stages/detector/", "stages/lithography/")
+TORCH = (
+    "stages/arithmetic.py", "stages/scores.py", "stages/threads.py", "stages/detector/",
+    "stages/lithography/",
+)  # fmt: skip
 GDSTK = ("stages/exports/markers.py",)
 
 WRITERS = {

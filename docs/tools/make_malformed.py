@@ -65,7 +65,7 @@ under `--strict`). 3: the file is refused. 2: the file does not have the layer.
 
 GDSII has no checksum. A flipped bit that leaves a plausible coordinate, layer or name cannot be \
 detected: `bitflip_02` reads like an intact file, here and in every other reader. A side of more \
-than `extent_mm` (100 mm; a reticle field has 33 mm) is never plausible. OASIS is checked \
+than `--reader-extent-mm` (100 mm; a reticle field has 33 mm) is never plausible. OASIS is checked \
 record by record as well, and can carry a CRC32 or CHECKSUM32, which is verified: send layouts as \
 OASIS with one.
 

@@ -50,8 +50,8 @@ def common(
 
 
 for command in (
-    scan_commands.scan, scan_commands.resume, scan_commands.merge, scan_commands.plan,
-    scan_commands.status, scan_commands.export, scan_commands.report,
+    scan_commands.scan, scan_commands.audit, scan_commands.resume, scan_commands.merge,
+    scan_commands.plan, scan_commands.status, scan_commands.export, scan_commands.report,
     layout_commands.info, layout_commands.validate, label, select, layout_commands.simulate,
     train, evaluate, compare,
 ):  # fmt: skip

@@ -14,6 +14,9 @@ from typing import Any, TypeVar, get_type_hints
 
 O = TypeVar("O")  # noqa: E741
 
+LAST = {"last": True}
+"""Metadata of a field whose option the help lists after all others."""
+
 
 def takes(options: type[O]) -> Callable[[Callable[[O], None]], Callable[..., None]]:
     """Turn a function of an options value into a command with an option for each field.
@@ -29,7 +32,10 @@ def takes(options: type[O]) -> Callable[[Callable[[O], None]], Callable[..., Non
             body(options(**given))
 
         hints = get_type_hints(options, include_extras=True)
-        fields = dataclasses.fields(options)  # type: ignore[arg-type]
+        fields = sorted(
+            dataclasses.fields(options),  # type: ignore[arg-type]
+            key=lambda field: field.metadata == LAST,
+        )
         parameters = [
             inspect.Parameter(
                 field.name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.command import takes
-from pipeline.cli.options import Cell, LayoutFile
+from pipeline.cli.options import Cell, LayoutFile, ReaderOptions
 
 if TYPE_CHECKING:
     from stages.contracts import RasterSpec
@@ -25,7 +25,7 @@ CorePx = Annotated[int, typer.Option(help="Side of a core, in pixels.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImportOptions:
+class ImportOptions(ReaderOptions):
     """What all commands that import a layout take."""
 
     layout: LayoutFile
@@ -100,7 +100,7 @@ def labelled(options: MarkedOptions) -> None:
     )  # fmt: skip
     counts = import_marked(MarkedRequest(
         layout=options.layout, out=options.out, marking=marking, spec=options.spec,
-        process=options.process, cell=options.cell,
+        process=options.process, cell=options.cell, limits=options.limits(),
     ))  # fmt: skip
     typer.echo(facts({"dataset": options.out, **counts}))
 
@@ -127,8 +127,9 @@ def _import_benchmark(name: str, options: ImportOptions) -> None:
     from pipeline.datasets.from_marker_layers import import_benchmark
 
     counts = import_benchmark(
-        name, options.layout, options.out, options.spec, process=options.process
-    )
+        name, options.layout, options.out, options.spec, process=options.process,
+        limits=options.limits(),
+    )  # fmt: skip
     typer.echo(facts({"dataset": options.out, **counts}))
 
 
@@ -145,6 +146,6 @@ def iccad2016(options: DefectListOptions) -> None:
     counts = import_defects(DefectListRequest(
         layout=options.layout, defects=options.defects, out=options.out,
         metal=tuple(options.metal or ["1000/0"]), spec=options.spec, process=options.process,
-        stride_nm=options.stride_nm,
+        stride_nm=options.stride_nm, limits=options.limits(),
     ))  # fmt: skip
     typer.echo(facts({"dataset": options.out, **counts}))

@@ -20,6 +20,7 @@ from pipeline.cli.options import (
     Prefilter,
     Process,
     Quiet,
+    ReaderOptions,
     Roi,
     RunFolder,
     Threshold,
@@ -37,7 +38,7 @@ AnyModel = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelOptions:
+class LabelOptions(ReaderOptions):
     """Options of ``hotscan label``."""
 
     layout: LayoutFile
@@ -75,6 +76,7 @@ def label(options: LabelOptions) -> None:
         process=options.process, opc=options.opc or "none", mask=options.mask, cell=options.cell,
         roi_um=parse_region(options.roi), stride_nm=options.stride_nm,
         spec=RasterSpec(options.pixel_nm, options.clip_px, options.core_px),
+        limits=options.limits(),
     )  # fmt: skip
     with interruptible("the same command"), Progress(quiet=options.quiet) as progress:
         counts = label_layout(request, load_resources({"workers": options.workers}), progress)

@@ -16,6 +16,7 @@ from pipeline.cli.options import (
     Opc,
     OutFolder,
     Process,
+    ReaderOptions,
     Roi,
     SessionOptions,
     Strict,
@@ -25,7 +26,16 @@ from pipeline.cli.terminal import run_session, show
 from stages.text import escape_text, escape_values
 
 
-def info(layout: LayoutFile, as_json: AsJson = False) -> None:
+@dataclass(frozen=True, kw_only=True)
+class InfoOptions(ReaderOptions):
+    """Options of ``hotscan info``."""
+
+    layout: LayoutFile
+    as_json: AsJson = False
+
+
+@takes(InfoOptions)
+def info(options: InfoOptions) -> None:
     """Show what a layout holds.
 
     Cells, top cells with their extents, layers with their shapes, and the database unit.
@@ -33,26 +43,34 @@ def info(layout: LayoutFile, as_json: AsJson = False) -> None:
     from pipeline.cli.text import info_text
     from pipeline.scan.inspect_run import layout_info
 
-    show(layout_info(layout), as_json, info_text)
+    show(layout_info(options.layout, options.limits()), options.as_json, info_text)
 
 
-def validate(layout: LayoutFile, strict: Strict = False) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ValidateOptions(ReaderOptions):
+    """Options of ``hotscan validate``."""
+
+    layout: LayoutFile
+    strict: Strict = False
+
+
+@takes(ValidateOptions)
+def validate(options: ValidateOptions) -> None:
     """Check that a layout can be read.
 
     Ends with exit code 3 when it cannot, or when it gives a warning under --strict.
     """
     from pipeline.layout.ingest import read_info
 
-    _, warnings = read_info(layout, strict=strict)
+    _, warnings = read_info(options.layout, limits=options.limits(), strict=options.strict)
     for warning in warnings:
         typer.echo(f"warning: {escape_text(warning)}")
-    typer.echo(
-        f"{escape_values(layout)} can be scanned" + (", with the warnings above" * bool(warnings))
-    )
+    can = "can be scanned" + (", with the warnings above" * bool(warnings))
+    typer.echo(f"{escape_values(options.layout)} {can}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateOptions(SessionOptions):
+class SimulateOptions(SessionOptions, ReaderOptions):
     """Options of ``hotscan simulate``."""
 
     layout: LayoutFile
@@ -81,6 +99,7 @@ def simulate(options: SimulateOptions) -> None:
     request = SimulateRequest(
         options.layout, options.out, options.layer, options.process, options.mask,
         options.opc or "none", options.cell, parse_region(options.roi), options.contours,
+        options.limits(),
     )  # fmt: skip
     metrics = run_session(
         lambda listen: simulate_region(request, options.resources(), listen),

@@ -7,16 +7,18 @@ out      annotated types, options values, and the config and resources they stan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pipeline.cli.command import LAST
 from stages.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import Resources, ScanConfig
+    from pipeline.layout.reader_process import Limits
 
 
 def list_models() -> list[str]:
@@ -91,6 +93,14 @@ Opc = Annotated[
     Literal["none", "model"] | None,
     typer.Option(help="Simulate the shapes as drawn, or with a corrected mask."),
 ]
+AuditSize = Annotated[
+    str | None,
+    typer.Option(
+        "--audit", metavar="SHARE|CLIPS|SECONDSs",
+        help="Simulate a random sample of clips, and estimate what the scan missed: a share "
+        "(0.03, 3%), a number of clips, or what one worker simulates in a time (600s).",
+    ),
+]  # fmt: skip
 Mask = Annotated[
     str | None, typer.Option(metavar="L/D", help="Layer of the mask, if not the drawn layer.")
 ]
@@ -100,6 +110,21 @@ Process = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Write hotscan.log into the output directory.")
+]
+ReaderMemory = Annotated[
+    float | None, typer.Option(help="Limit on the memory of reading, in GB; 8 by default.")
+]
+ReaderSeconds = Annotated[
+    float | None, typer.Option(help="Limit on the time of reading; 1800 by default.")
+]
+ReaderUnpacked = Annotated[
+    float | None, typer.Option(help="Limit on the unpacked size, in GB; 64 by default.")
+]
+ReaderExtent = Annotated[
+    float | None, typer.Option(help="Limit on the side of shape and layout; 100 by default.")
+]
+ReaderDensity = Annotated[
+    float | None, typer.Option(help="Limit on the density of shapes; 10000 by default.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -136,7 +161,37 @@ class SessionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SettingsOptions:
+class ReaderOptions:
+    """Limits on reading the layout; never change the answer."""
+
+    reader_memory_gb: ReaderMemory = field(default=None, metadata=LAST)
+    reader_seconds: ReaderSeconds = field(default=None, metadata=LAST)
+    reader_unpacked_gb: ReaderUnpacked = field(default=None, metadata=LAST)
+    reader_extent_mm: ReaderExtent = field(default=None, metadata=LAST)
+    reader_shapes_per_um2: ReaderDensity = field(default=None, metadata=LAST)
+
+    def reader_table(self) -> dict[str, float | None]:
+        """Return what was given, as the table ``[reader]``; a None stands for "not given"."""
+        return {
+            each.name.removeprefix("reader_"): getattr(self, each.name)
+            for each in fields(ReaderOptions)
+        }
+
+    def limits(self) -> Limits:
+        """Return the limits.
+
+        Raises
+        ------
+        ConfigError
+            When one is not over 0.
+        """
+        from pipeline.layout.ingest import load_limits
+
+        return load_limits(self.reader_table())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsOptions(ReaderOptions):
     """What is scanned, and how; laid over a config file."""
 
     layer: Layers = None
@@ -152,6 +207,7 @@ class SettingsOptions:
     prefilter: Prefilter = None
     confirm: Confirm = None
     opc: Opc = None
+    audit: AuditSize = None
 
     def settings(self) -> ScanConfig:
         """Return the settings of a scan.
@@ -164,8 +220,11 @@ class SettingsOptions:
         from pipeline.config import load_config
 
         config = load_config(self.config, self.tables())
-        if self.opc is not None and not config.confirm.enabled:
-            raise UsageError(f"--opc {self.opc} does not apply without --confirm; add it")
+        simulated = config.confirm.enabled or config.audit.size is not None
+        if self.opc is not None and not simulated:
+            raise UsageError(
+                f"--opc {self.opc} does not apply without --confirm or --audit; add one"
+            )
         return config
 
     def tables(self) -> Mapping[str, Mapping[str, Any]]:
@@ -175,12 +234,14 @@ class SettingsOptions:
                 "layers": self.layer or None, "cell": self.cell, "exclude": self.exclude or None,
                 "roi_um": parse_region(self.roi), "strict": self.strict or None,
             },
+            "reader": self.reader_table(),
             "clips": {"mode": self.mode},
             "scores": {
                 "model": self.model, "device": self.device, "threshold": self.threshold,
                 "prefilter": self.prefilter,
             },
             "confirm": {"enabled": self.confirm, "opc": self.opc},
+            "audit": {"size": self.audit},
         }  # fmt: skip
 
 

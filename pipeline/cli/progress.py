@@ -26,9 +26,15 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from pipeline.cli.text import clock_text
-from pipeline.engine.events import DataDamaged, Event, StageFinished, StageStarted, UnitFinished
-
-Step = StageStarted | UnitFinished | StageFinished
+from pipeline.engine.events import (
+    Event,
+    Notice,
+    StageFinished,
+    StageStarted,
+    Step,
+    UnitFinished,
+    describe_notice,
+)
 
 
 class Progress:
@@ -63,8 +69,8 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        if isinstance(event, DataDamaged):
-            self._warn(f"{event.stage}: {len(event.units)} damaged on disk, computed again")
+        if isinstance(event, Notice):
+            self._warn(describe_notice(event))
             return
         self._pace.follow(event)
         if self._bar is not None:

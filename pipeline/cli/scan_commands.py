@@ -1,4 +1,4 @@
-"""The commands of a scan: scan, resume, merge, plan, status, report, export."""
+"""The commands of a scan: scan, audit, resume, merge, plan, status, report, export."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline.cli.options import (
     AsJson,
     LayoutFile,
     OutFolder,
+    ReaderOptions,
     RunFolder,
     SessionOptions,
     SettingsOptions,
@@ -62,7 +63,7 @@ def scan(options: ScanOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResumeOptions(SessionOptions):
+class ResumeOptions(SessionOptions, ReaderOptions):
     """Options of ``hotscan resume``."""
 
     run: RunFolder
@@ -77,12 +78,50 @@ def resume(options: ResumeOptions) -> None:
     from pipeline.scan.scan import resume as resume_scan
 
     finish(
-        lambda listen: resume_scan(options.run, options.resources(), listen), options.run, options
+        lambda listen: resume_scan(
+            options.run, options.resources(), listen, reader=options.reader_table()
+        ),
+        options.run,
+        options,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class MergeOptions(SessionOptions):
+class AuditOptions(SessionOptions):
+    """Options of ``hotscan audit``."""
+
+    run: RunFolder
+    clips: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE|CLIPS|SECONDSs",
+            help="A share of the clips (0.03, 3%), a number, or what one worker simulates in a "
+            "time (600s).",
+        ),
+    ] = "3%"
+    seed: Annotated[int, typer.Option(min=0, help="Another seed draws other clips.")] = 0
+
+
+@takes(AuditOptions)
+def audit(options: AuditOptions) -> None:
+    """Estimate how many hotspots a scan missed.
+
+    Simulates a random sample of all clips of its region. Run it again with more clips to narrow the
+    interval; only the added ones are simulated.
+    """
+    from pipeline.config import load_config
+    from pipeline.scan.scan import resume as resume_scan
+
+    asked = load_config(None, {"audit": {"size": options.clips, "seed": options.seed}}).audit
+    finish(
+        lambda listen: resume_scan(options.run, options.resources(), listen, audit=asked),
+        options.run,
+        options,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeOptions(SessionOptions, ReaderOptions):
     """Options of ``hotscan merge``."""
 
     parts: Annotated[list[Path], typer.Argument(help="Run directories of scan --shard.")]
@@ -98,7 +137,9 @@ def merge(options: MergeOptions) -> None:
     from pipeline.scan.scan import merge as merge_parts
 
     finish(
-        lambda listen: merge_parts(options.parts, options.out, options.resources(), listen),
+        lambda listen: merge_parts(
+            options.parts, options.out, options.resources(), listen, options.reader_table()
+        ),
         options.out,
         options,
     )

@@ -156,6 +156,7 @@ def result_text(
         f"{'complete' if metrics['complete'] else 'INCOMPLETE'}: "
         f"{counted(metrics['hotspots'], 'hotspot')} ({metrics['hotspots_unique']:,} distinct) in "
         f"{counted(metrics['clips'], 'clip')} ({metrics['patterns']:,} distinct)",
+        f"recall     {recall_text(metrics)}",
         f"scanned    {metrics['area_covered_um2']:,.0f} um2, "
         f"{_share(metrics['coverage_fraction'])} of the requested area, in {clock_text(spent)}",
     ]
@@ -167,7 +168,6 @@ def result_text(
         if metrics["hotspots_not_asked"]:
             line += f"; {metrics['hotspots_not_asked']:,} more were left to the confident model"
         lines.append(line)
-    lines.append("recall     not measured on this layout")
     if metrics["warnings"]:
         lines.append(f"warnings   {metrics['warnings']}; the report lists them")
     lines += [
@@ -184,6 +184,36 @@ def result_text(
             f"try them again with: hotscan resume {run}",
         ]
     return "\n".join(lines)
+
+
+def recall_text(metrics: Mapping[str, Any]) -> str:
+    """Return what a scan says of its own recall, from its metrics.
+
+    Examples
+    --------
+    >>> said = {"audit_clips": 1200, "audit_recall": 0.979, "audit_recall_low": 0.961,
+    ...         "audit_recall_high": 0.99, "audit_hotspots_missed": 21.4,
+    ...         "audit_hotspots_missed_low": 10, "audit_hotspots_missed_high": 41}
+    >>> recall_text(said)
+    '97.9 % (96.1 to 99.0 %) on this layout, from 1,200 simulated clips; missed 21 (10 to 41)'
+    >>> recall_text(said | {"audit_recall": None, "audit_hotspots_missed_high": 9})
+    'no hotspot among 1,200 simulated clips of this layout; missed at most 9'
+    >>> recall_text({})
+    'not measured on this layout'
+    """
+    if "audit_clips" not in metrics:
+        return "not measured on this layout"
+    clips = counted(metrics["audit_clips"], "simulated clip")
+    high = metrics["audit_hotspots_missed_high"]
+    if metrics["audit_recall"] is None:
+        return f"no hotspot among {clips} of this layout; missed at most {high:,}"
+    shares = [metrics[f"audit_recall{end}"] for end in ("", "_low", "_high")]
+    recall, low_share, high_share = (f"{100 * share:.1f}" for share in shares)
+    missed, low = metrics["audit_hotspots_missed"], metrics["audit_hotspots_missed_low"]
+    return (
+        f"{recall} % ({low_share} to {high_share} %) on this layout, from {clips}; "
+        f"missed {missed:,.0f} ({low:,} to {high:,})"
+    )
 
 
 def part_text(
@@ -248,10 +278,15 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             f"scores {clock_text(plan['seconds_scores'])}",
             *(
                 [
-                    f"simulate  {plan['clips_to_simulate']:,} clips in {plan['fields']:,} fields: "
+                    f"simulate  {plan['clips_to_simulate']:,} clips, {plan['windows']:,} distinct: "
                     f"{clock_text(plan['seconds_confirm'])}"
                 ]
-                if "fields" in plan
+                if "windows" in plan
+                else []
+            ),
+            *(
+                [f"audit     {plan['clips_to_audit']:,} clips: {clock_text(plan['seconds_audit'])}"]
+                if "clips_to_audit" in plan
                 else []
             ),
             f"memory    {plan['worker_mb']:,} MB each worker, plus the shared layout",

@@ -42,6 +42,8 @@ class DefectListRequest:
     """Its symmetries are used; the labels are not simulated."""
     stride_nm: float | None = None
     """Step of the grid; half a core by default."""
+    limits: ingest.Limits = ingest.DEFAULT_LIMITS
+    """Limits on reading the layout."""
 
 
 def import_defects(request: DefectListRequest) -> dict[str, Any]:
@@ -62,7 +64,12 @@ def import_defects(request: DefectListRequest) -> dict[str, Any]:
     spec, stride_nm = request.spec, request.stride_nm
     defects = _read_positions(request.defects)
     with read_labelled_layout(
-        request.layout, request.out, request.metal, spec, request.process
+        request.layout,
+        request.out,
+        request.metal,
+        spec,
+        request.process,
+        limits=request.limits,
     ) as work:
         core, dbu_nm, extent = work.drawn.core_dbu, work.layout.dbu_nm, work.layout.extent
         stride = round((stride_nm or spec.core_nm / 2) / dbu_nm)

@@ -121,6 +121,7 @@ def read_labelled_layout(
     *,
     markers: Sequence[Layer] = (),
     cell: str | None = None,
+    limits: ingest.Limits = ingest.DEFAULT_LIMITS,
 ) -> Iterator[LabelledLayout]:
     """Read and pack a layout whose labels are known.
 
@@ -143,7 +144,7 @@ def read_labelled_layout(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         layers = [*(Layer.parse(name) for name in metal), *markers]
-        layout = ingest.pack_into(path, Run(Path(folder)).layout, layers, cell)
+        layout = ingest.pack_into(path, Run(Path(folder)).layout, layers, cell, limits=limits)
         pixel = spec.pixel_dbu(layout.dbu_nm)
         drawn = DrawSettings(
             Path(folder), replace(spec, layers=len(metal)), pixel, spec.core_px * pixel,

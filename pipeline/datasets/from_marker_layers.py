@@ -79,17 +79,26 @@ class MarkedRequest:
     """Its symmetries and sampling rules are used; the labels are not simulated."""
     cell: str | None = None
     """The top cell; None takes the only one, `EVERY_TOP` places all side by side."""
+    limits: ingest.Limits = ingest.DEFAULT_LIMITS
+    """Limits on reading the layout."""
 
 
 def import_benchmark(
-    name: str, layout_path: Path, out: Path, spec: RasterSpec, *, process: str
+    name: str,
+    layout_path: Path,
+    out: Path,
+    spec: RasterSpec,
+    *,
+    process: str,
+    limits: ingest.Limits = ingest.DEFAULT_LIMITS,
 ) -> dict[str, Any]:
     """Write the dataset of one of `BENCHMARKS`; see `import_marked`."""
-    info, _ = ingest.read_info(layout_path)
+    info, _ = ingest.read_info(layout_path, limits=limits)
     cell = EVERY_TOP if len(info.top_cells) > 1 else None
     marking = BENCHMARKS[name].within(tuple(info.layers))
     return import_marked(MarkedRequest(
         layout=layout_path, out=out, marking=marking, spec=spec, process=process, cell=cell,
+        limits=limits,
     ))  # fmt: skip
 
 
@@ -113,11 +122,11 @@ def import_marked(request: MarkedRequest) -> dict[str, Any]:
             )
     with read_labelled_layout(
         request.layout, request.out, marking.metal, request.spec, request.process,
-        markers=marking.markers, cell=request.cell,
+        markers=marking.markers, cell=request.cell, limits=request.limits,
     ) as work:  # fmt: skip
         layers = list(work.layout.layers)  # with the metal, which affects where cells are placed
-        boxes = ingest.read_boxes(request.layout, layers, request.cell)[len(marking.metal) :]
-        places = place_marked_clips(boxes, marking, work.drawn.core_dbu)
+        boxes = ingest.read_boxes(request.layout, layers, request.cell, limits=request.limits)
+        places = place_marked_clips(boxes[len(marking.metal) :], marking, work.drawn.core_dbu)
         counts = places.counts()
         if not counts["hotspots"] or not counts["non_hotspots"]:
             raise LayoutError(

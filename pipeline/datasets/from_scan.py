@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +58,7 @@ def select_clips(request: SelectRequest, resources: Resources, listen: Listener)
     UsageError
         When the dataset exists, or the scan has fewer distinct clips than requested.
     IncompleteError
-        When the scan is not complete, or a field could not be simulated.
+        When the scan is not complete, or a clip could not be simulated.
     """
     require_new(request.out)
     view = open_view(Run(request.run))
@@ -103,7 +102,7 @@ def _choose(view: RunView, count: int) -> tuple[Bytes, tuple[Int64s, Int64s]]:
 def _simulate(
     session: Session, view: RunView, places: tuple[Int64s, Int64s], process: Process, opc: str
 ) -> Mapping[int, Verdict]:
-    """Simulate the fields around clips, and return the verdict on each."""
+    """Simulate clips, and return the verdict on each."""
 
     def copy_layout() -> Written:
         shutil.copytree(view.run.layout, session.run.layout, dirs_exist_ok=True)
@@ -112,10 +111,9 @@ def _simulate(
 
     session.run_once("layout", copy_layout)
     job = confirm.make_confirmation(
-        session.run, view.job.core_dbu, process, opc, view.config.confirm.batch_fields
+        session.run, view.job.core_dbu, process, opc, view.config.confirm.batch_windows
     )
-    task = partial(confirm.confirm_batch, job=job)
-    session.run_units("confirm", "batches", job.batches, task, confirm.name_batch)
+    confirm.run_batches(session, job)
     failed = session.ledger.totals("confirm").failed
     if failed:
         raise IncompleteError(f"{failed} batches failed; run the same command to retry them")

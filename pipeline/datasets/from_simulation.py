@@ -67,6 +67,8 @@ class LabelRequest:
     spec: RasterSpec = SPEC
     stride_nm: float | None = None
     """Step of the grid; one core by default."""
+    limits: ingest.Limits = ingest.DEFAULT_LIMITS
+    """Limits on reading the layout."""
 
 
 def label_layout(request: LabelRequest, resources: Resources, listen: Listener) -> dict[str, Any]:
@@ -105,7 +107,10 @@ def label_layout(request: LabelRequest, resources: Resources, listen: Listener) 
 
         def pack() -> Written:
             read = [Layer.parse(name) for name in (*layers, *filter(None, [mask]))]
-            ingest.pack_into(request.layout, run.layout, read, request.cell)
+            ingest.pack_into(
+                request.layout, run.layout, read, request.cell,
+                limits=request.limits,
+            )  # fmt: skip
             return Written(list_files(run.path, "layout"))
 
         session.run_once("layout", pack)

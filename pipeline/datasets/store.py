@@ -25,6 +25,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
+from pipeline.engine.checksums import SEAL, is_sealed, seal_folder, sync
 from pipeline.engine.run_directory import require_own_files
 from pipeline.engine.stored import ANY, Shapes, explain_damage, open_arrays, read_array
 from pipeline.passes.job import DrawSettings
@@ -131,7 +132,7 @@ def load_dataset(path: Path) -> Dataset:
     IncompleteError
         When something in it is a link or a device.
     """
-    require_own_files(path)
+    require_dataset(path)
     with explain_damage(path, UsageError, fault="holds no finished dataset", advice=MAKE_ONE):
         group = zarr.open_group(path, mode="r", zarr_format=3)
         about: dict[str, Any] = dict(group.attrs)
@@ -173,6 +174,26 @@ def _check(dataset: Dataset) -> None:
             raise ValueError(f"{name} is not in [0, {most})")
 
 
+def require_dataset(path: Path) -> None:
+    """Refuse what is no dataset, or is not as it was written: a lost chunk would read as zeros.
+
+    Raises
+    ------
+    UsageError
+        The message says how to make it again.
+    IncompleteError
+        When something in it is a link or a device.
+    """
+    require_own_files(path)
+    if not path.is_dir() or not any(path.iterdir()):
+        raise UsageError(f"{path} holds no finished dataset; {MAKE_ONE}")
+    if not is_sealed(path):
+        raise UsageError(
+            f"dataset {path} is damaged on disk, or no dataset of this hotscan: its files are not "
+            f"those of its {SEAL}; remove it, and make it again with the command that made it"
+        )
+
+
 def write_dataset(
     out: Path,
     attributes: Mapping[str, Any],
@@ -204,4 +225,6 @@ def write_dataset(
         part = slice(first, first + SHARD_PATTERNS)
         pictures = draw_places(places[0][part], places[1][part], drawn)
         raster[part] = canonicalize(pictures, drawn.symmetries)
-    shutil.move(unfinished, out)
+    seal_folder(unfinished)
+    unfinished.rename(out)
+    sync(out.parent)

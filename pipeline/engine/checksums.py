@@ -1,7 +1,7 @@
 """Stored files, sealed when they are written and checked when they are read.
 
-in       the files that a unit of work wrote
-out      one digest over their names and bytes, which the ledger keeps
+in       the files that a unit of work wrote, or a folder that stands alone
+out      one digest over their names and bytes, which the ledger keeps, or a file of the folder
 promise  what is sealed is on disk before its digest is returned; a flipped bit, a missing file and
          a file in another's place all give another digest
 """
@@ -13,6 +13,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+SEAL = "digest.txt"
+"""File with the digest of all others in a folder that stands alone."""
 _PIECE = 1 << 22
 
 
@@ -26,9 +28,31 @@ def seal(folder: Path, files: Sequence[str]) -> str:
     files
         Names relative to `folder`; all must be there.
     """
-    paths = [folder / name for name in files]
-    sync(*paths, *sorted({path.parent for path in paths}))
+    # A file is found after a power cut if all folders that lead to it are on disk, too.
+    folders = {parent for name in files for parent in Path(name).parents}
+    sync(*(folder / name for name in files), *(folder / name for name in sorted(folders)))
     return digest_files(folder, files)
+
+
+def seal_folder(folder: Path) -> None:
+    """Bring all files of a folder, hidden ones aside, to disk, and write their digest there."""
+    file = folder / SEAL
+    file.unlink(missing_ok=True)
+    file.write_text(seal(folder, _list_sealed(folder)) + "\n")
+    sync(file, folder)
+
+
+def is_sealed(folder: Path) -> bool:
+    """Return whether the files of a folder are those that `seal_folder` found."""
+    try:
+        digest = (folder / SEAL).read_text()
+    except (OSError, ValueError):
+        return False
+    return digest.endswith("\n") and is_intact(folder, _list_sealed(folder), digest[:-1])
+
+
+def _list_sealed(folder: Path) -> list[str]:
+    return [name for name in list_files(folder, "") if name != SEAL and not name.startswith(".")]
 
 
 def digest_files(folder: Path, files: Iterable[str]) -> str:

@@ -6,8 +6,10 @@ out      small values, given to a listener
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from stages.arithmetic import Arithmetic
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,5 +58,63 @@ class DataDamaged:
     units: tuple[str, ...]
 
 
-Event = DataDamaged | StageStarted | UnitFinished | StageFinished
+@dataclass(frozen=True, slots=True)
+class ArithmeticChanged:
+    """Finished units were computed by other arithmetic than what is there now; they run again."""
+
+    stage: str
+    units: tuple[str, ...]
+    before: tuple[Arithmetic, ...]
+    now: Arithmetic
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersDiffer:
+    """Some workers compute otherwise than the units of a stage; they get none of them."""
+
+    stage: str
+    hosts: tuple[str, ...]
+    """The machines that get none."""
+    chosen: Arithmetic
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresNotReused:
+    """The scores of an earlier run were computed by other arithmetic; none is reused."""
+
+    run: str
+    before: Arithmetic | None
+    """None where the scores of the run are of several."""
+    now: Arithmetic
+
+
+Notice = DataDamaged | ArithmeticChanged | WorkersDiffer | ScoresNotReused
+Step = StageStarted | UnitFinished | StageFinished
+Event = Notice | Step
 Listener = Callable[[Event], None]
+
+
+def describe_notice(event: Notice) -> str:
+    """Return what a notice says, on one line."""
+    match event:
+        case DataDamaged(stage, units):
+            return f"{stage}: {len(units)} damaged on disk, computed again"
+        case ArithmeticChanged(stage, units, before, now):
+            return (
+                f"{stage}: {len(units)} were computed by {_name(before)}, which rounds differently "
+                f"from {now.name}; computed again"
+            )
+        case WorkersDiffer(stage, hosts, chosen):
+            return (
+                f"{stage}: workers on {', '.join(hosts)} round differently from {chosen.name} and "
+                "get no work in this stage"
+            )
+        case ScoresNotReused(run, before, now):
+            return (
+                f"scores: those of {run} were computed by {_name((before,))}, which rounds "
+                f"differently from {now.name}; not reused"
+            )
+
+
+def _name(before: Sequence[Arithmetic | None]) -> str:
+    return ", ".join(one.name if one else "several processors" for one in before)

@@ -52,6 +52,7 @@ class Executor(Protocol):
         *,
         stage: str,
         unit_id: Callable[[T], str] = str,
+        hosts: frozenset[str] | None = None,
     ) -> Iterator[UnitOutcome]:
         """Yield the outcome of each unit as it completes, in any order.
 
@@ -63,6 +64,15 @@ class Executor(Protocol):
             Drawn from only as fast as there is room for them.
         stage, unit_id
             Name the FAILED outcome of a unit whose task could not return its own.
+        hosts
+            The machines to run on, as `survey` names them; all by default.
+        """
+        ...
+
+    def survey(self, probe: Callable[[], T]) -> dict[str, list[T]]:
+        """Return what `probe` gives on each worker that is there, by machine.
+
+        A worker on which it fails has none: its units will say why.
         """
         ...
 
@@ -93,10 +103,18 @@ class SerialExecutor:
         *,
         stage: str,
         unit_id: Callable[[T], str] = str,
+        hosts: frozenset[str] | None = None,
     ) -> Iterator[UnitOutcome]:
         """Yield the outcome of each unit, in order."""
         for unit in units:
             yield attempt(task, unit, stage, unit_id(unit))
+
+    def survey(self, probe: Callable[[], T]) -> dict[str, list[T]]:
+        """Return what `probe` gives here."""
+        try:
+            return {"": [probe()]}
+        except Exception:  # the units will say it
+            return {}
 
     def __enter__(self) -> Self:
         return self
@@ -197,15 +215,17 @@ class DaskExecutor:
         *,
         stage: str,
         unit_id: Callable[[T], str] = str,
+        hosts: frozenset[str] | None = None,
     ) -> Iterator[UnitOutcome]:
         """Yield the outcome of each unit as it completes; blamed units last, one at a time."""
         blamed: list[T] = []
-        for unit, outcome in self._window(task, iter(units), stage, unit_id, width=None):
+        where = None if hosts is None else sorted(hosts)
+        for unit, outcome in self._window(task, iter(units), stage, unit_id, where, width=None):
             if outcome is None:
                 blamed.append(unit)
             else:
                 yield outcome
-        for unit, outcome in self._window(task, iter(blamed), stage, unit_id, width=1):
+        for unit, outcome in self._window(task, iter(blamed), stage, unit_id, where, width=1):
             yield outcome or _failure(
                 stage,
                 unit_id(unit),
@@ -219,6 +239,7 @@ class DaskExecutor:
         units: Iterator[T],
         stage: str,
         unit_id: Callable[[T], str],
+        hosts: list[str] | None,
         *,
         width: int | None,
     ) -> Iterator[tuple[T, UnitOutcome | None]]:
@@ -229,16 +250,16 @@ class DaskExecutor:
         try:
             while True:
                 if width is None and time.monotonic() - counted > POLL_S:  # workers come and go
-                    room = UNITS_PER_WORKER * max(1, _threads(client))
+                    room = UNITS_PER_WORKER * max(1, _threads(client, hosts))
                     counted = time.monotonic()
                 for unit in islice(units, max(0, room - len(in_flight))):
                     name = unit_id(unit)
                     key = f"{stage}-{uuid4().hex}"
-                    future = client.submit(attempt, task, unit, stage, name, key=key)
+                    future = client.submit(attempt, task, unit, stage, name, key=key, workers=hosts)
                     in_flight[future] = unit
                 if not in_flight:
                     return
-                for future in self._completed(client, in_flight):
+                for future in self._completed(client, in_flight, hosts):
                     try:
                         outcome = _outcome_of(future, stage, unit_id(in_flight[future]))
                     except TimeoutError:  # its worker died with the result: Dask runs it again
@@ -247,7 +268,32 @@ class DaskExecutor:
         finally:
             client.cancel(list(in_flight), force=True)
 
-    def _completed(self, client: Client, futures: Iterable[Future]) -> list[Future]:
+    def survey(self, probe: Callable[[], T]) -> dict[str, list[T]]:
+        """Return what `probe` gives on each worker that is there, by machine."""
+        from distributed import wait
+
+        client = self._connected()
+        with _scheduler_needed():
+            waiting = {
+                client.submit(probe, workers=[address], key=f"survey-{uuid4().hex}"): address
+                for address in client.nthreads()
+            }
+            found: dict[str, list[T]] = {}
+            while waiting:
+                with suppress(TimeoutError):
+                    wait(list(waiting), timeout=POLL_S, return_when="FIRST_COMPLETED")
+                there = client.nthreads()
+                for future, address in list(waiting.items()):
+                    if future.status == "finished":
+                        found.setdefault(_host_of(address), []).append(future.result(GATHER_S))
+                    if future.done() or address not in there:
+                        future.cancel()
+                        del waiting[future]
+        return found
+
+    def _completed(
+        self, client: Client, futures: Iterable[Future], hosts: list[str] | None
+    ) -> list[Future]:
         """Wait until some of `futures` are done, and return those."""
         from distributed import wait
 
@@ -256,10 +302,11 @@ class DaskExecutor:
             with suppress(TimeoutError), _scheduler_needed():
                 return list(wait(list(futures), timeout=POLL_S, return_when="FIRST_COMPLETED").done)
             now = time.monotonic()
-            alone_since = None if _threads(client) else alone_since or now
+            alone_since = None if _threads(client, hosts) else alone_since or now
             if alone_since is not None and now - alone_since >= self._patience_s:
+                which = f"no worker on {', '.join(hosts)}" if hosts else "no worker"
                 raise IncompleteError(
-                    f"no worker has been on {client.scheduler.address} for "
+                    f"{which} has been on {client.scheduler.address} for "
                     f"{self._patience_s:g} s; start workers, then resume the run"
                 )
 
@@ -303,9 +350,24 @@ def _outcome_of(future: Future, stage: str, name: str) -> UnitOutcome | None:
     return outcome
 
 
-def _threads(client: Client) -> int:
+def _threads(client: Client, hosts: list[str] | None) -> int:
     with _scheduler_needed():
-        return sum(client.nthreads().values())
+        threads = client.nthreads()
+    return sum(n for at, n in threads.items() if hosts is None or _host_of(at) in hosts)
+
+
+def _host_of(address: str) -> str:
+    """Return the machine of a worker's address.
+
+    Examples
+    --------
+    >>> _host_of("tls://10.0.0.5:40331")
+    '10.0.0.5'
+    """
+    from distributed.comm.addressing import get_address_host
+
+    host: str = get_address_host(address)
+    return host
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from pipeline.engine.ledger_file import connect, explain_failure, set_damaged_aside
+from stages.arithmetic import Arithmetic
 from stages.errors import UsageError
 
 
@@ -55,6 +56,8 @@ class UnitOutcome:
     """The whole traceback of a failure; kept beside the ledger, see `pipeline.engine.failures`."""
     files: tuple[str, ...] = ()
     """What the unit wrote, relative to the run directory."""
+    arithmetic: Arithmetic | None = None
+    """What computed it, where floating-point results are part of what it wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,11 @@ class Ledger:
     read_only
         Look without the lock, also while a scan runs.
 
+    Attributes
+    ----------
+    damaged
+        Units whose rows were damaged when it was opened: they count as never run.
+
     Raises
     ------
     UsageError
@@ -100,9 +108,11 @@ class Ledger:
         self._session = 0
         self._lock = None if read_only else _take_lock(path)
         try:
-            if not read_only:
-                set_damaged_aside(path)
+            aside = not read_only and set_damaged_aside(path)
             self._db = connect(path, read_only=read_only)
+            self.damaged: tuple[str, ...] = ("all units",) if aside else ()
+            if not (read_only or aside):
+                self.damaged = self._list_damaged_rows()
         except BaseException:
             self._release()
             raise
@@ -123,10 +133,11 @@ class Ledger:
             outcome.stage, outcome.unit, str(outcome.status),
             json.dumps(dict(outcome.counts), sort_keys=True), outcome.checksum,
             json.dumps(outcome.files), outcome.seconds, outcome.error,
+            str(outcome.arithmetic or ""),
         )  # fmt: skip
         with self._change():
             self._db.execute(
-                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*row, _digest(row)),
             )
             self._note(outcome.stage, outcome.unit, outcome.status)
@@ -157,6 +168,11 @@ class Ledger:
             seconds=sum(outcome.seconds for outcome in (*finished.values(), *failed.values())),
             counts=dict(counts),
         )
+
+    def count_arithmetics(self, stage: str) -> Counter[Arithmetic]:
+        """Return what computed the finished units of `stage`, and how many each."""
+        every = (outcome.arithmetic for outcome in self.finished(stage).values())
+        return Counter(arithmetic for arithmetic in every if arithmetic is not None)
 
     def forget(self, stage: str) -> None:
         """Drop the units of `stage`, whose inputs changed, so that all of them run again."""
@@ -225,6 +241,11 @@ class Ledger:
         outcomes = (_outcome_of(row) for *row, digest in rows if _digest(row) == digest)
         return {outcome.unit: outcome for outcome in outcomes if outcome is not None}
 
+    def _list_damaged_rows(self) -> tuple[str, ...]:
+        with explain_failure(self.path):
+            rows = self._db.execute("SELECT * FROM units").fetchall()
+        return tuple(f"{row[0]} {row[1]}" for *row, digest in rows if _digest(row) != digest)
+
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.close()
@@ -237,7 +258,7 @@ def _digest(row: Sequence[object]) -> str:
 
 def _outcome_of(row: Sequence[Any]) -> UnitOutcome | None:
     """Return the outcome of a row; None of one that is damaged, whose unit counts as never run."""
-    stage, unit, status, counts, checksum, files, seconds, error = row
+    stage, unit, status, counts, checksum, files, seconds, error, arithmetic = row
     try:
         counted: dict[str, float] = json.loads(counts)
         if not all(isinstance(count, int | float) for count in counted.values()):
@@ -245,6 +266,7 @@ def _outcome_of(row: Sequence[Any]) -> UnitOutcome | None:
         outcome = UnitOutcome(
             str(stage), str(unit), Status(status), counted, str(checksum), float(seconds),
             str(error), files=tuple(map(str, json.loads(files))),
+            arithmetic=Arithmetic.parse(arithmetic) if arithmetic else None,
         )  # fmt: skip
     except (ValueError, TypeError, AttributeError):
         return None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.engine.events import DataDamaged, Event, StageFinished, StageStarted
+from pipeline.engine.events import Event, Notice, StageFinished, StageStarted, describe_notice
 from pipeline.engine.run_directory import open_run_directory
 from stages.text import escape_text
 
@@ -52,7 +52,7 @@ def log_event(event: Event) -> None:
         LOGGER.info("%s: %d of %d %s done", event.stage, event.done, event.total, event.noun)
     elif isinstance(event, StageFinished):
         LOGGER.info("%s: finished in %.1f s, %d failed", event.stage, event.seconds, event.failed)
-    elif isinstance(event, DataDamaged):
-        LOGGER.warning("%s: damaged on disk, run again: %s", event.stage, ", ".join(event.units))
+    elif isinstance(event, Notice):
+        LOGGER.warning("%s", describe_notice(event))
     else:
         LOGGER.debug("%s: %d/%d %s", event.stage, event.done, event.total, dict(event.counts))

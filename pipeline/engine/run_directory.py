@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.engine.checksums import sync
 from stages.errors import IncompleteError, UsageError
 
 
@@ -66,6 +67,11 @@ class Run:
         return self.path / "run.json"
 
     @property
+    def record_copy(self) -> Path:
+        """The same again: without it, nobody knows what to compute again."""
+        return self.path / "run.copy.json"
+
+    @property
     def input(self) -> Path:
         """The layout, where it was given as an object and not as a file."""
         return self.path / "input.gds"
@@ -93,7 +99,7 @@ def open_run_directory(path: Path) -> Run:
     run = Run(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        is_run = os.path.lexists(run.record)
+        is_run = any(map(os.path.lexists, (run.record, run.record_copy)))
         if not is_run and any(_is_foreign(run, entry.name) for entry in path.iterdir()):
             raise UsageError(
                 f"{path} is not empty and holds no run; choose another --out, so that nothing is "
@@ -136,10 +142,22 @@ def require_own_files(directory: Path) -> None:
 
 def _is_foreign(run: Run, name: str) -> bool:
     """Say whether a name is none that a run has before its ``run.json``: a stop may come there."""
-    unfinished = name.startswith(".run.json.") and name.endswith(".tmp")
     return not (
-        unfinished or name in (run.input.name, run.log.name) or name.startswith("ledger.sqlite")
+        _is_unfinished(name)
+        or name in (run.input.name, run.log.name)
+        or name.startswith("ledger.sqlite")
     )
+
+
+def remove_unfinished(run: Run) -> None:
+    """Remove what kills left half written, here or in the stores of Zarr."""
+    for path in run.path.rglob("*"):
+        if _is_unfinished(path.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.endswith(".partial") or (name.startswith(".") and name.endswith(".tmp"))
 
 
 # A fixed date: the bytes of a layout depend on its content alone.
@@ -161,6 +179,7 @@ def _unfinished(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield unfinished
+        sync(unfinished)  # else a power cut may leave the new name with no content
         os.replace(unfinished, path)
     except BaseException:
         unfinished.unlink(missing_ok=True)

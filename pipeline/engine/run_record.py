@@ -19,6 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pipeline.engine.checksums import sync
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.memory import peak_rss_mb
 from pipeline.engine.run_directory import Run, require_own_files, write_whole
@@ -104,40 +105,63 @@ class DamagedRecordError(UsageError):
 
 def has_record(run: Run) -> bool:
     """Return whether the directory holds a run."""
-    return run.record.exists()
+    return run.record.exists() or run.record_copy.exists()
 
 
 def read_record(run: Run) -> RunRecord:
-    """Return the record of a run.
+    """Return the record of a run, from its copy where ``run.json`` is lost or damaged.
 
     Raises
     ------
     UsageError
-        When the directory holds no run, or its ``run.json`` cannot be read.
+        When the directory holds no run, or neither file can be read.
     IncompleteError
         When something in it is a link or a device.
     """
     require_own_files(run.path)
+    refused: list[UsageError] = []
+    for file in (run.record, run.record_copy):
+        try:
+            return _read_file(file)
+        except UsageError as error:
+            refused.append(error)
+    raise max(refused, key=lambda error: isinstance(error, DamagedRecordError))
+
+
+def list_damaged_records(run: Run) -> list[str]:
+    """Return which of ``run.json`` and its copy is lost or damaged, where the other is there."""
+    damaged = []
+    for file in (run.record, run.record_copy) if has_record(run) else ():
+        try:
+            _read_file(file)
+        except UsageError:
+            damaged.append(file.name)
+    return damaged
+
+
+def _read_file(file: Path) -> RunRecord:
     try:
-        values: dict[str, Any] = json.loads(run.record.read_text())
-        digest, version = values.pop("digest", None), values.get("format")
+        text = file.read_text()
+        values: dict[str, Any] = json.loads(text)
+        version = values.get("format")
         if version == FORMAT:
-            if digest != _digest(values):
+            del values["digest"]
+            if text != _format(values):
                 raise ValueError("its digest is not that of its content")
             del values["format"]
             layout, state = LayoutFile(**values.pop("layout")), State(values.pop("state"))
             return RunRecord(layout=layout, state=state, **values)
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(
-            f"{run.path} holds no run (no run.json); give the --out of a scan"
+            f"{file.parent} holds no run (no run.json); give the --out of a scan"
         ) from None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedRecordError(
-            f"{run.record} cannot be read: {error}; run the command that began the run again, "
-            "which then computes everything again"
+            f"{file} cannot be read: {error}; run the command that began the run again, which then "
+            "computes everything again"
         ) from error
     raise UsageError(
-        f"{run.record} is of format {version}, this hotscan reads {FORMAT}; resume it with the "
+        f"{file} is of format {version}, this hotscan reads {FORMAT}; resume it with the "
         "hotscan that started it, or use a new --out"
     )
 
@@ -153,15 +177,18 @@ def read_readable_record(run: Run) -> RunRecord | None:
 
 
 def write_record(run: Run, record: RunRecord) -> None:
-    """Write the record of a run."""
-    values = json.loads(json.dumps({"format": FORMAT, **asdict(record)}))
-    values["digest"] = _digest(values)
-    write_whole(run.record, json.dumps(values, indent=1).encode() + b"\n")
+    """Write the record of a run, and its copy."""
+    text = _format(json.loads(json.dumps({"format": FORMAT, **asdict(record)})))
+    for file in (run.record, run.record_copy):
+        write_whole(file, text.encode())
+    sync(run.path)
 
 
-def _digest(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True).encode()
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+def _format(values: Mapping[str, Any]) -> str:
+    """Return the text of a file with these values, which ends with their digest."""
+    plain = json.dumps(values, sort_keys=True).encode()
+    digest = hashlib.blake2b(plain, digest_size=16).hexdigest()
+    return json.dumps({**values, "digest": digest}, indent=1) + "\n"
 
 
 def bind(

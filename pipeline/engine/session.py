@@ -11,19 +11,41 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from pipeline.config import Resources
+from pipeline.engine.agreement import Agreement, choose_arithmetic, find_hosts
 from pipeline.engine.checksums import is_intact, seal
-from pipeline.engine.events import DataDamaged, Listener, StageFinished, StageStarted, UnitFinished
+from pipeline.engine.events import (
+    ArithmeticChanged,
+    DataDamaged,
+    Listener,
+    StageFinished,
+    StageStarted,
+    UnitFinished,
+    WorkersDiffer,
+)
 from pipeline.engine.executors import Executor, executor_for
 from pipeline.engine.failures import write_failure
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import Inputs, RunRecord, State, bind, write_record
+from pipeline.engine.run_directory import Run, remove_unfinished
+from pipeline.engine.run_record import (
+    Inputs,
+    RunRecord,
+    State,
+    bind,
+    has_record,
+    list_damaged_records,
+    write_record,
+)
+from stages.arithmetic import Arithmetic
 from stages.errors import IncompleteError
 
 T = TypeVar("T")
+
+MOST_ROUNDS = 3
+"""Times that a stage is run until its units are of one arithmetic; workers may join meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +55,16 @@ class Written:
     files: tuple[str, ...] = ()
     """Relative to the run directory."""
     counts: Mapping[str, float] = field(default_factory=dict)
+
+
+def record_written(
+    run: Run, ledger: Ledger, stage: str, written: Written, seconds: float = 0.0
+) -> None:
+    """Bring what a stage of one unit wrote to disk, and record it."""
+    checksum = seal(run.path, written.files)
+    ledger.record(UnitOutcome(
+        stage, "all", Status.DONE, written.counts, checksum, seconds, files=written.files
+    ))  # fmt: skip
 
 
 def list_damaged(run: Run, ledger: Ledger, stage: str) -> list[str]:
@@ -69,27 +101,24 @@ class Session:
         self.run, self.ledger, self.executor = run, ledger, executor
         self.listen, self.record = listen, record
 
-    def run_once(self, stage: str, work: Callable[[], Written]) -> None:
-        """Run a stage of one unit in this process, unless it is finished."""
+    def run_once(self, stage: str, work: Callable[[], Written], *, always: bool = False) -> None:
+        """Run a stage of one unit in this process, unless it is finished.
+
+        Parameters
+        ----------
+        always
+            Run it all the same: what it writes shows the state of the run.
+        """
         self._forget_damaged(stage)
+        if always:
+            self.ledger.forget(stage)
         done = len(self.ledger.finished(stage))
         self.listen(StageStarted(stage, 1, done, "step"))
         started = time.monotonic()
         if not done:
             written = work()
-            checksum = seal(self.run.path, written.files)
             seconds = time.monotonic() - started
-            self.ledger.record(
-                UnitOutcome(
-                    stage,
-                    "all",
-                    Status.DONE,
-                    written.counts,
-                    checksum,
-                    seconds,
-                    files=written.files,
-                )
-            )
+            record_written(self.run, self.ledger, stage, written, seconds)
             self.add_time(stage, seconds)
         self.listen(StageFinished(stage, 1, 1, seconds=time.monotonic() - started))
 
@@ -100,17 +129,87 @@ class Session:
         units: Iterable[T],
         task: Callable[[T], UnitOutcome],
         name: Callable[[T], str],
+        agreement: Agreement | None = None,
     ) -> None:
-        """Run the units of a stage that are not finished; failed ones are tried again."""
+        """Run the units of a stage that are not finished; failed ones are tried again.
+
+        Parameters
+        ----------
+        agreement
+            Given where results depend on the arithmetic of the worker: all units are then of one,
+            and those of another run again.
+
+        Raises
+        ------
+        IncompleteError
+            When workers of one machine differ, or the same worker from one time to the next.
+        """
         every = list(units)
         self._forget_damaged(stage)
+        if agreement is None:
+            return self._run_rest(stage, noun, every, task, name)
+        for _ in range(MOST_ROUNDS):
+            hosts = self._agree(stage, {name(unit) for unit in every}, agreement)
+            self._run_rest(stage, noun, every, task, name, hosts)
+            if len(found := self.ledger.count_arithmetics(stage)) < 2:
+                return None
+        raise self._disagree(stage, found)
+
+    def _agree(self, stage: str, units: set[str], agreement: Agreement) -> frozenset[str] | None:
+        """Forget units of other arithmetic than the stage shall have.
+
+        Return the machines that have it; None where all have.
+        """
+        finished = self.ledger.finished(stage)
+        recorded = self.ledger.count_arithmetics(stage)
+        if units <= finished.keys() and len(recorded) < 2:
+            return None
+        workers = self.executor.survey(agreement.probe)
+        present = [one for host in workers.values() for one in host]
+        chosen = choose_arithmetic(recorded, present, agreement.preferred)
+        if chosen is None:
+            return None
+        others = {unit: one.arithmetic for unit, one in finished.items()
+                  if one.arithmetic not in (None, chosen)}  # fmt: skip
+        if others:
+            for dependent in agreement.dependents:
+                self.ledger.forget(dependent)
+            for unit in others:
+                self.ledger.forget_unit(stage, unit)
+            before = tuple(one for one in recorded if one != chosen)
+            self.listen(ArithmeticChanged(stage, tuple(others), before, chosen))
+        hosts = find_hosts(workers, chosen)
+        if not hosts:
+            raise self._disagree(stage, present)
+        if differ := workers.keys() - hosts:
+            self.listen(WorkersDiffer(stage, tuple(sorted(differ)), chosen))
+            return hosts
+        return None
+
+    def _disagree(self, stage: str, found: Iterable[Arithmetic]) -> IncompleteError:
+        return IncompleteError(
+            f"{stage} of {self.run.path}: workers of one machine compute differently "
+            f"({'; '.join(sorted({str(one) for one in found}))}), or the model gives other scores "
+            "each time; use workers that compute the same, then resume the run"
+        )
+
+    def _run_rest(
+        self,
+        stage: str,
+        noun: str,
+        every: Sequence[T],
+        task: Callable[[T], UnitOutcome],
+        name: Callable[[T], str],
+        hosts: frozenset[str] | None = None,
+    ) -> None:
+        """Run the units that are not finished, on `hosts` if given."""
         finished = self.ledger.finished(stage)
         rest = [unit for unit in every if name(unit) not in finished]
         done, total = len(every) - len(rest), len(every)
         started = time.monotonic()
         self.listen(StageStarted(stage, total, done, noun))
         failed = 0
-        for outcome in self.executor.run(task, rest, stage=stage, unit_id=name):
+        for outcome in self.executor.run(task, rest, stage=stage, unit_id=name, hosts=hosts):
             write_failure(self.run, outcome)
             self.ledger.record(outcome)
             failed += outcome.status == Status.FAILED
@@ -133,10 +232,21 @@ class Session:
     def _forget_damaged(self, stage: str) -> None:
         """Let units run again whose files are not what they wrote."""
         damaged = list_damaged(self.run, self.ledger, stage)
+        finished = self.ledger.finished(stage)
         for unit in damaged:
+            self._remove(finished[unit].files)
             self.ledger.forget_unit(stage, unit)
         if damaged:
             self.listen(DataDamaged(stage, tuple(damaged)))
+
+    def _remove(self, files: Iterable[str]) -> None:
+        """Remove files of the run: Zarr reads what is there, to put new rows into it."""
+        for name in files:
+            path = self.run.path / name
+            # A ledger of somebody else may name any file.
+            inside = path.is_relative_to(self.run.path) and ".." not in Path(name).parts
+            if inside and path.is_file():
+                path.unlink()
 
 
 @contextmanager
@@ -160,10 +270,18 @@ def open_session(
         When another driver holds the run, or it was started with other inputs.
     """
     with Ledger(run.ledger) as ledger:
-        ledger.start_session()
+        lost = ledger.start_session() == 1 and has_record(run)
+        remove_unfinished(run)
+        damaged = {
+            "ledger": ("all units",) if lost else ledger.damaged,
+            "run": list_damaged_records(run),
+        }
         record = bind(run, ledger, wanted, collect_inputs, recomputed)
         with executor_for(resources, imports) as executor:
             session = Session(run, ledger, executor, listen, record)
+            for what, units in damaged.items():
+                if units:
+                    listen(DataDamaged(what, tuple(units)))
             try:
                 yield session
             except BaseException as error:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from pipeline.engine.run_directory import Run, require_own_files
+from pipeline.datasets.store import require_dataset
+from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import read_record
 from pipeline.engine.stored import ANY, explain_damage, open_arrays, read_array
 from pipeline.evaluate.model import estimate_share
@@ -64,7 +65,7 @@ def evaluate_scan(run_path: Path, dataset_path: Path) -> dict[str, Any]:
 
 def _read_defects(path: Path) -> tuple[list[Int64s], dict[str, Any]]:
     """Return x and y of the defects that a dataset lists, and what is known of their layout."""
-    require_own_files(path)
+    require_dataset(path)
     names = ("defect_x_dbu", "defect_y_dbu")
     with explain_damage(
         path, UsageError, fault="holds no defects", advice="give a dataset that lists them"

@@ -20,7 +20,8 @@ import pickle
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.config import load_config
 from pipeline.engine.checksums import sync
 from pipeline.layout.reader_process import (
     BOXES_FILE,
@@ -44,6 +46,7 @@ from pipeline.layout.unpack import GDSII_MAGIC, GZIP_MAGIC, require_magic, unpac
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
 from stages.layout.gdsii.stream_check import StreamCheck, load_kernels
+from stages.layout.limits import advise_raising
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
 
 if TYPE_CHECKING:
@@ -53,6 +56,7 @@ __all__ = [
     "Limits",
     "compute_sha256",
     "create_scratch",
+    "load_limits",
     "open_packed",
     "pack_into",
     "read_boxes",
@@ -64,6 +68,18 @@ __all__ = [
 DEFAULT_LIMITS = Limits()
 _NAME_CHARACTERS = 40  # at most four bytes each; names may have 255 bytes
 _CHECKED_BYTES = 1 << 24  # unpacked between two checks
+_PEEKED_BYTES = 1 << 16  # more than the longest header of a gzip whose name is a file's
+
+
+def load_limits(reader: Mapping[str, float | None]) -> Limits:
+    """Return the limits of a table ``[reader]``; a None stands for "not given".
+
+    Raises
+    ------
+    ConfigError
+        When one is unknown, or not over 0.
+    """
+    return Limits.of(load_config(None, {"reader": reader}).reader)
 
 
 def read_layout(
@@ -230,8 +246,10 @@ def _read(
     path: Path, scratch: Path, request: dict[str, Any], limits: Limits
 ) -> tuple[Path, tuple[str, ...]]:
     """Check the file and run the reader; return the folder of its output, and the warnings."""
-    packs = "layers" in request and "boxes" not in request
-    with start_reader(scratch / "reader.log", packs=packs) as reader:
+    require_layout(path)
+    oasis, packs = _is_oasis(path), "layers" in request and "boxes" not in request
+    preload = ("oasis" if oasis else "gdsii") * packs
+    with start_reader(scratch / "reader.log", preload) as reader:
         file, notes = _check(path, scratch, limits)
         try:
             run_reader(reader, file, scratch / "out", request, limits)
@@ -243,7 +261,6 @@ def _read(
 
 def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, ...]]:
     """Return a checked, uncompressed file for the reader, and the warnings about it."""
-    require_layout(path)
     # The reader process has another /dev/stdin; names in `scratch` are never too long.
     file, check = path.resolve(), StreamCheck(extent_mm=limits.extent_mm)
     notes: tuple[str, ...] = ()
@@ -265,6 +282,18 @@ def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, 
     return file, notes
 
 
+def _is_oasis(path: Path) -> bool:
+    """Return whether a file begins as OASIS, unpacked if it is a gzip."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_PEEKED_BYTES)
+        if head.startswith(GZIP_MAGIC):
+            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, len(OASIS_MAGIC))
+    except (OSError, zlib.error):
+        return False  # reading it will say what is wrong
+    return head.startswith(OASIS_MAGIC)
+
+
 def _read_head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(len(OASIS_MAGIC))
@@ -277,7 +306,8 @@ def _unpack_and_check(
     checked = 0
     # One thread, closed before returning: numba must not compile in two threads at once.
     with ThreadPoolExecutor(1) as checker:
-        checker.submit(load_kernels)
+        if not _is_oasis(path):
+            checker.submit(load_kernels)
 
         def check_written(written: int) -> bool:
             nonlocal checked
@@ -297,8 +327,9 @@ def _check_extent(path: Path, packed: PackedLayout, limits: Limits) -> None:
     side_mm = max(sides, default=0) * packed.dbu_nm * 1e-6
     if side_mm > limits.extent_mm:
         raise LayoutError(
-            f"{path}: cell {packed.top!r} is {side_mm:g} mm long; the limit (extent_mm) is "
-            f"{limits.extent_mm:g} mm: a coordinate or an array is damaged, or the limit too low"
+            f"{path}: cell {packed.top!r} is {side_mm:g} mm long; the limit is "
+            f"{limits.extent_mm:g} mm: a coordinate or an array is damaged, or the limit is too "
+            f"low: {advise_raising('extent_mm')}"
         )
 
 

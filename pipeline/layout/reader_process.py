@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -28,9 +28,12 @@ import psutil
 from stages import errors
 from stages.contracts import Layer, PackedLayer, PackedLayout
 from stages.errors import HotscanError, LayoutError
-from stages.layout.limits import ReadLimits
+from stages.layout.limits import ReadLimits, advise_raising
 from stages.layout.pack_check import check_packed
 from stages.text import escape_text
+
+if TYPE_CHECKING:  # it would cost the child its start
+    from pipeline.config import ReaderConfig
 
 BOXES_FILE = "boxes.npz"
 INFO_FILE = "info.pickle"
@@ -49,23 +52,33 @@ class Limits(ReadLimits):
     seconds: float = 1800.0
     """Limit on the reader's run time."""
 
+    @classmethod
+    def of(cls, reader: ReaderConfig) -> Limits:
+        """Return the limits of a table ``[reader]``."""
+        return cls(
+            memory_bytes=round(reader.memory_gb * 1e9), seconds=reader.seconds,
+            unpacked_bytes=round(reader.unpacked_gb * 1e9), extent_mm=reader.extent_mm,
+            shapes_per_um2=reader.shapes_per_um2,
+        )  # fmt: skip
+
 
 @contextmanager
-def start_reader(log: Path, *, packs: bool) -> Iterator[Reader]:
+def start_reader(log: Path, preload: str) -> Iterator[Reader]:
     """Start the child, which does its imports and waits; it is killed on exit.
 
     Parameters
     ----------
     log
         File for its output.
-    packs
-        Whether it is to pack a layout, and should load the kernels while it waits.
+    preload
+        The kernels that it should load while it waits: those for packing ``gdsii`` or ``oasis``,
+        or none (empty).
     """
     root = str(Path(__file__).resolve().parents[2])
     python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*_CHILD, *["packs"] * packs],
+            [*_CHILD, preload],
             env=os.environ | {"PYTHONPATH": python_path},
             stdin=subprocess.PIPE,
             stdout=output,
@@ -197,23 +210,23 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
             return reader.wait(timeout=0.05)
         if time.monotonic() > end:
             raise LayoutError(
-                f"not read within {limits.seconds:g} s; raise [reader] seconds in the config "
-                "if it is meant to take so long"
+                f"not read within {limits.seconds:g} s, the limit: {advise_raising('seconds')} if "
+                "it is meant to take so long"
             )
         with suppress(psutil.Error):
             if process.memory_info().rss > limits.memory_bytes:
                 raise LayoutError(
-                    f"reading takes over {limits.memory_bytes / 1e9:.3g} GB of memory; raise "
-                    "[reader] memory_gb in the config if it is meant to be so large"
+                    f"reading takes over {limits.memory_bytes / 1e9:.3g} GB of memory, the limit: "
+                    f"{advise_raising('memory_gb')} if it is meant to be so large"
                 )
 
 
-def _serve(*, packs: bool) -> None:
+def _serve(preload: str) -> None:
     # keep file readers out of the parent process
     from stages.layout.builder import describe_layout, load_kernels, pack_layout, read_shape_boxes
 
-    if packs:
-        load_kernels()  # while the file is unpacked and checked
+    if preload:
+        load_kernels(oasis=preload == "oasis")  # while the file is unpacked and checked
     question = sys.stdin.read()
     if not question:
         return  # the parent refused the file
@@ -250,6 +263,6 @@ def _save(directory: Path, layout: PackedLayout) -> None:
 
 
 if __name__ == "__main__":
-    _serve(packs="packs" in sys.argv[1:])
+    _serve(sys.argv[1])
     sys.stderr.flush()
     os._exit(0)  # its output is on disk: an orderly exit would take 0.2 s

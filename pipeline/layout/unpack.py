@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stages.errors import LayoutError
+from stages.layout.limits import advise_raising
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
 
 GDSII_MAGIC = b"\x00\x06\x00\x02"
@@ -83,8 +84,8 @@ def _explain_limit(written: int, most_bytes: int, after_end: int) -> str:
     if after_end > MOST_AFTER_END:
         return f"over {MOST_AFTER_END} bytes follow the layout in the gzip, {written} bytes long"
     return (
-        f"unpacks to more than {most_bytes} bytes; raise the limit (unpacked_gb) if it is meant to "
-        "be so large"
+        f"unpacks to more than {most_bytes} bytes, the limit: {advise_raising('unpacked_gb')} if "
+        "it is meant to be so large"
     )
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ScanConfig, load_config
-from pipeline.layout.reader_process import Limits
 from pipeline.passes.model_file import ModelFile
+from stages.arithmetic import Arithmetic
 from stages.clips import SamplingLimits
 from stages.contracts import Box, Layer, PackedLayout, RasterSpec
 from stages.detector.user_model import ScanModel
@@ -56,6 +56,8 @@ class ReusableRun:
     """Whether its layout is intact, so that unchanged tiles can be found."""
     has_scores: bool = True
     """Whether its pictures and scores are intact."""
+    arithmetic: Arithmetic | None = None
+    """What computed its scores; None where there are none, or they are of several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,18 +296,6 @@ def _convert_to_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
             "give a whole number of database units"
         )
     return value
-
-
-def make_reader_limits(config: ScanConfig) -> Limits:
-    """Return the limits on reading the layout."""
-    reader = config.reader
-    return Limits(
-        memory_bytes=round(reader.memory_gb * 1e9),
-        seconds=reader.seconds,
-        unpacked_bytes=round(reader.unpacked_gb * 1e9),
-        extent_mm=reader.extent_mm,
-        shapes_per_um2=reader.shapes_per_um2,
-    )
 
 
 def parse_layers(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:

@@ -67,9 +67,10 @@ def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
         has_scores = not (
             list_damaged(run, ledger, "patterns") or list_damaged(run, ledger, "scores")
         )
+        computed_by = list(ledger.count_arithmetics("scores"))
     return ReusableRun(
         path.resolve(), compute_scan_area(config, channels), run.ledger.stat().st_mtime_ns,
-        has_clips, has_scores,
+        has_clips, has_scores, computed_by[0] if len(computed_by) == 1 else None,
     )  # fmt: skip
 
 

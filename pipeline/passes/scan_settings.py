@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import STAGE_SETTINGS, ScanConfig, as_dict, load_config
-from pipeline.engine.run_record import Inputs, RunRecord
+from pipeline.engine.run_directory import Run
+from pipeline.engine.run_record import Inputs, RunRecord, differences, read_readable_record
 from pipeline.passes.shard import Shard
-from stages.errors import UsageError
+from stages.errors import RunMismatchError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,19 @@ class ScanSettings:
             ) from error
 
 
+def change_reader(config: ScanConfig, reader: Mapping[str, float | None] | None) -> ScanConfig:
+    """Return a config with other limits on reading the layout, which never change the answer.
+
+    Parameters
+    ----------
+    reader
+        Keys of ``[reader]``; None where one stays as it is.
+    """
+    tables = as_dict(config)
+    given = {name: value for name, value in (reader or {}).items() if value is not None}
+    return load_config(None, {**tables, "reader": {**tables["reader"], **given}})
+
+
 def collect_inputs(record: RunRecord) -> Inputs:
     """Return the inputs that each stage of a scan is the first to depend on.
 
@@ -77,6 +91,45 @@ def collect_inputs(record: RunRecord) -> Inputs:
     inputs["layout"] = {"layout": record.layout.sha256, **inputs["layout"]}
     inputs["clips"]["model"] = record.settings["model_digest"]
     return inputs
+
+
+def require_same_inputs(path: Path, first: RunRecord, other_path: Path, other: RunRecord) -> None:
+    """Refuse to merge shards of different scans.
+
+    Raises
+    ------
+    RunMismatchError
+        When layout, model or a setting differs; the text names each.
+    """
+    then, now = (
+        {name: value for stage in collect_inputs(record).values() for name, value in stage.items()}
+        for record in (first, other)
+    )
+    if differ := list(differences(then, now)):
+        raise RunMismatchError(
+            f"{path} and {other_path} are no shards of one scan: {'; '.join(differ)}; scan each "
+            "shard with the same settings"
+        )
+
+
+def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
+    """Return a config with the sizes of the run that is there, if any.
+
+    They never change the answer, but the units of the run are named by them.
+    """
+    record = read_readable_record(run)
+    if record is None or record.task != "scan":
+        return config
+    before = ScanSettings.of(record).config
+    scores = {"shard_patterns": before.scores.shard_patterns}
+    confirming = {"batch_windows": before.confirm.batch_windows}
+    return config.model_copy(
+        update={
+            "tiles": before.tiles,
+            "scores": config.scores.model_copy(update=scores),
+            "confirm": config.confirm.model_copy(update=confirming),
+        }
+    )
 
 
 def select_settings(

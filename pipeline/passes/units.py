@@ -17,6 +17,7 @@ from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.layout.ingest import open_packed
+from pipeline.layout.reader_process import LAYOUT_FILE
 from pipeline.passes.arrays import (
     compute_shard_rows,
     list_shard_files,
@@ -27,6 +28,7 @@ from pipeline.passes.arrays import (
 from pipeline.passes.job import CutSettings, DrawSettings, Job
 from pipeline.passes.model_file import ModelFile, load_model
 from pipeline.passes.reuse import reuse_clips, reuse_scores
+from stages.arithmetic import Arithmetic
 from stages.clips import compute_halo_dbu, drop_excluded, place_grid_clips, place_site_clips
 from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayer, PackedLayout, Shapes
 from stages.errors import IncompleteError
@@ -44,15 +46,25 @@ BLOCK_CLIPS = 16
 """Side of the blocks in which the geometry of scattered clips is read, in clips."""
 
 
-@lru_cache(maxsize=2)
 def open_layout(run: Path) -> PackedLayout:
-    """Open the packed layout of a run, once per process."""
+    """Open the packed layout of a run, once per process and packing."""
+    return _open_packing(run, (Run(run).layout / LAYOUT_FILE).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _open_packing(run: Path, packed_ns: int) -> PackedLayout:
     return open_packed(Run(run).layout)
 
 
 @lru_cache(maxsize=1)
 def _load_scorer(model: ModelFile, device: str, prefiltered: bool) -> NetworkScorer:
     return build_scorer(load_model(model), device, prefiltered=prefiltered)
+
+
+@lru_cache(maxsize=1)
+def measure_scoring(model: ModelFile, device: str, prefiltered: bool) -> Arithmetic:
+    """Return what computes scores in this process."""
+    return _load_scorer(model, device, prefiltered).measure_arithmetic()
 
 
 def clip_tile(tile: Tile, *, job: CutSettings) -> UnitOutcome:
@@ -127,7 +139,7 @@ def draw_scattered(
     Geometry is read by blocks, so that nothing between distant clips is read.
     """
     pictures = np.empty((len(x_dbu), len(layers), clip_px, clip_px), np.uint8)
-    for members, box in _group_by_block(x_dbu, y_dbu, clip_px * pixel_dbu):
+    for members, box in group_by_block(x_dbu, y_dbu, clip_px * pixel_dbu):
         shapes = [query(packed, box) for packed in layers]
         pictures[members] = draw_clips(
             shapes, x_dbu[members], y_dbu[members], clip_px=clip_px, pixel_dbu=pixel_dbu
@@ -135,8 +147,14 @@ def draw_scattered(
     return pictures
 
 
-def _group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tuple[Int64s, Box]]:
-    """Yield the clips of each block that has any, and the box around their pictures."""
+def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tuple[Int64s, Box]]:
+    """Yield the clips of each block that has any, and the box around their pictures.
+
+    Parameters
+    ----------
+    clip_dbu
+        Side of a picture, or of any other window around a clip's centre.
+    """
     side = BLOCK_CLIPS * clip_dbu
     row, column = y_dbu // side, x_dbu // side
     order = np.lexsort((column, row))
@@ -162,7 +180,9 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
             f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"
         )
     scorer = _load_scorer(job.model, job.device, job.prefiltered)
-    known, score, embedding = reuse_scores(job.reused, keys, scorer.embedding)
+    arithmetic = measure_scoring(job.model, job.device, job.prefiltered)
+    alike = [earlier for earlier in job.reused if earlier.arithmetic == arithmetic]
+    known, score, embedding = reuse_scores(alike, keys, scorer.embedding)
     new = score_rasters(pictures[~known], scorer)
     score[~known], embedding[~known] = new.score, new.embedding
     write_shard(run, rows, pictures, score, embedding)
@@ -174,5 +194,6 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
         counts={"patterns": len(x_dbu), "taken_over": int(known.sum())},
         checksum=seal(run.path, files),
         files=files,
+        arithmetic=arithmetic,
         seconds=time.perf_counter() - started,
     )

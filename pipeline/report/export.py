@@ -23,21 +23,23 @@ from stages.exports.pages.report_data import NotScanned
 from stages.exports.tables import format_csv, format_json, hotspots_to_table
 from stages.geometry.window_query import query
 
+TABLES = {"hotspots.csv": "csv", "hotspots.lyrdb.gz": "lyrdb", "markers.gds": "gds"}
+"""Files of a report beside its page, and the format of each."""
+
 FORMATS = ("gds", "oas", "lyrdb", "csv", "json", "parquet", "clips")
 
 
 def write_report(
     view: RunView, metrics: Mapping[str, Any], regions: tuple[NotScanned, ...]
-) -> None:
-    """Write the page, the tables and the markers of a run."""
+) -> tuple[str, ...]:
+    """Write the page, the tables and the markers of a run; return their names in it."""
     folder = view.run.report
     folder.mkdir(exist_ok=True)
     page = render_report(gather_page_data(view, metrics, regions))
     write_whole(folder / "index.html", page.encode())
-    for name, form in (
-        ("hotspots.csv", "csv"), ("hotspots.lyrdb.gz", "lyrdb"), ("markers.gds", "gds"),
-    ):  # fmt: skip
+    for name, form in TABLES.items():
         export_hotspots(view, form, folder / name, [region.box for region in regions])
+    return tuple(view.run.name_of(folder / name) for name in ("index.html", *TABLES))
 
 
 def export_hotspots(view: RunView, form: str, path: Path, regions: list[Box]) -> None:

@@ -73,7 +73,7 @@ def _draw_print(view: RunView, spot: Hotspot, window: Box) -> list[str]:
     defect = view.worst(spot)
     if defect is None:
         return []
-    path = draw_polygons(view.draw_print(defect, window).contours, window, SIDE)
+    path = draw_polygons(view.draw_print(spot, (spot.x_dbu, spot.y_dbu)).contours, window, SIDE)
     x, y = to_picture(defect.x_dbu, defect.y_dbu, window, SIDE)
     return [
         f'<path d="{path}" fill="none" stroke="#111" stroke-width="1.2"/>',

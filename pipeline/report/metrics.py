@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.audit.result import Audited
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.memory import peak_rss_mb
 from pipeline.engine.run_directory import Run, write_whole
@@ -56,13 +57,16 @@ def gather_metrics(
     # Cores of neighbouring clips may overlap: their sum bounds the area without a verdict.
     missed = min(sum(region.box.area for region in regions), area)
     um2 = (view.layout.dbu_nm / 1000) ** 2
-    stages = ("clips", "patterns", "scores", "hotspots", "confirm")
+    stages = ("clips", "patterns", "scores", "hotspots", "confirm", "frame", "audit")
     totals = {stage: ledger.totals(stage) for stage in stages}
     failed = totals["clips"].failed + totals["scores"].failed
     if view.simulated is not None:
         failed += totals["confirm"].failed
+    unaudited = view.config.audit.size is not None and view.audited is None
+    if unaudited:
+        failed += totals["frame"].failed + totals["audit"].failed
     return {
-        "complete": not regions and not failed and not view.unconfirmed,
+        "complete": not (regions or failed or view.unconfirmed or unaudited),
         "hotspots": len(view.hotspots),
         "hotspots_sure": sum(spot.answer == "hot" for spot in view.hotspots),
         "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
@@ -71,7 +75,8 @@ def gather_metrics(
         "tiles_taken_over": int(totals["clips"].counts.get("taken_over", 0)),
         "patterns_taken_over": int(totals["scores"].counts.get("taken_over", 0)),
         "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
-        **_count_simulated(view, int(totals["confirm"].counts.get("fields", 0))),
+        **_count_simulated(view, int(totals["confirm"].counts.get("windows", 0))),
+        **_describe_audit(view.audited),
         "units_failed": failed,
         "regions_not_scanned": len(regions),
         "area_um2": area * um2,
@@ -84,7 +89,7 @@ def gather_metrics(
     }
 
 
-def _count_simulated(view: RunView, fields: int) -> dict[str, int]:
+def _count_simulated(view: RunView, windows: int) -> dict[str, int]:
     """Return the counts of the simulation of the hotspots; none if it was not asked for."""
     if view.simulated is None:
         return {}
@@ -94,10 +99,28 @@ def _count_simulated(view: RunView, fields: int) -> dict[str, int]:
         "hotspots_not_asked": len(view.hotspots) - len(view.to_simulate),
         "clips_simulated": view.simulated.clips_simulated,
         "clips_confirmed": view.simulated.clips_failing,
-        "fields_simulated": fields,
+        "windows_simulated": windows,
     }
 
 
-def write_metrics(run: Run, metrics: Mapping[str, Any]) -> None:
-    """Write ``metrics.json``."""
-    write_whole(run.report / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
+def _describe_audit(audited: Audited | None) -> dict[str, Any]:
+    """Return what an audit says of the scan, each limit at one end of an interval of 95 %."""
+    if audited is None:
+        return {}
+    said = audited.estimate
+    return {
+        "audit_recall": said.recall,
+        "audit_recall_low": said.recall_low,
+        "audit_recall_high": said.recall_high,
+        "audit_clips": audited.clips,
+        "audit_hotspots_missed": said.missed,
+        "audit_hotspots_missed_low": said.missed_low,
+        "audit_hotspots_missed_high": said.missed_high,
+    }
+
+
+def write_metrics(run: Run, metrics: Mapping[str, Any]) -> str:
+    """Write ``metrics.json``, and return its name in the run."""
+    path = run.report / "metrics.json"
+    write_whole(path, json.dumps(metrics, indent=1).encode() + b"\n")
+    return run.name_of(path)

@@ -21,7 +21,13 @@ from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
 from stages.exports.pages.kinds import interleave_kinds
-from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
+from stages.exports.pages.report_data import (
+    KnownHotspot,
+    MeasuredRecall,
+    ModelCard,
+    NotScanned,
+    ReportData,
+)
 from stages.patterns import canonicalize
 from stages.scores import NetworkScorer
 
@@ -68,6 +74,7 @@ def gather_page_data(
         verdicts=view.verdicts,
         to_simulate=None if view.verdicts is None else frozenset(view.to_simulate),
         order=order,
+        measured=_describe_audit(view),
         contours=_draw_contours(view, shown),
     )
 
@@ -85,6 +92,16 @@ def _describe_model(view: RunView) -> ModelCard:
     )
 
 
+def _describe_audit(view: RunView) -> MeasuredRecall | None:
+    if view.audited is None:
+        return None
+    said = view.audited.estimate
+    return MeasuredRecall(
+        view.audited.clips, said.recall, said.recall_low, said.recall_high, said.missed,
+        said.missed_low, said.missed_high,
+    )  # fmt: skip
+
+
 def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
     places: Int64s = np.array([(s.x_dbu, s.y_dbu) for s in shown], np.int64).reshape(-1, 2)
     drawn = draw_places(places[:, 0], places[:, 1], view.job)
@@ -94,9 +111,9 @@ def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
 def _draw_contours(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Sequence[Polygon]]:
     """Return what prints in the clips of the shown hotspots that fail in simulation, by id."""
     return {
-        spot.id: view.draw_print(defect, spot.core(view.job.clip_dbu)).contours
+        spot.id: view.draw_print(spot, (spot.x_dbu, spot.y_dbu)).contours
         for spot in shown
-        if (defect := view.worst(spot))
+        if view.worst(spot)
     }
 
 

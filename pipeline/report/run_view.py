@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from pipeline.audit.audit import read_audit
+from pipeline.audit.result import Audited
 from pipeline.config import ScanConfig
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
@@ -24,9 +26,9 @@ from pipeline.passes.job import Job, load_model_process, make_job
 from pipeline.passes.model_file import find_model, locate_model
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.simulate import confirm
-from pipeline.simulate.tiles import print_window
+from pipeline.simulate.tiles import read_target
 from stages.clips import RULES
-from stages.contracts import Box, Defect, Hotspot, PackedLayout, Verdict
+from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
 from stages.detector.network import Network
 from stages.detector.user_model import ScanModel, UserModel
 from stages.errors import IncompleteError, RunMismatchError
@@ -36,6 +38,9 @@ from stages.hotspots import sort_worst_first
 from stages.lithography.process import Process
 
 _KEY = re.compile("[0-9a-f]{32}")
+
+READ = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", "estimate")
+"""Stages whose files are read again when a run is opened."""
 
 MOST_REGIONS = 10_000
 """Regions without a verdict that are listed one by one; their number is always given in full."""
@@ -54,6 +59,8 @@ class RunView:
     record: RunRecord
     simulated: confirm.Confirmed | None = None
     """Verdicts by simulation; None when simulation was not asked for."""
+    audited: Audited | None = None
+    """What a random sample says of recall; None without an audit, or when it is unfinished."""
 
     @cached_property
     def detector(self) -> Network:
@@ -75,8 +82,8 @@ class RunView:
         """Target and contours around the worst defects of the worst hotspots."""
         failing = [(spot, defect) for spot in self.order if (defect := self.worst(spot))]
         return [
-            self.draw_print(defect, Box(*(defect.x_dbu, defect.y_dbu) * 2).grow(self.job.core_dbu))
-            for _, defect in failing[: self.config.report.contours]
+            self.draw_print(spot, (defect.x_dbu, defect.y_dbu))
+            for spot, defect in failing[: self.config.report.contours]
         ]
 
     def worst(self, spot: Hotspot) -> Defect | None:
@@ -84,13 +91,18 @@ class RunView:
         verdict = (self.verdicts or {}).get(spot.id)
         return verdict.worst if verdict else None
 
-    def draw_print(self, defect: Defect, window: Box) -> PrintedArea:
-        """Return target and contours of a window at the corner of a defect."""
-        opc = self.config.confirm.opc or "none"
-        layer, dbu_nm = self.layout.packed[0], self.layout.dbu_nm
-        process = load_model_process(self.model)
-        target, prints = print_window(layer, window, dbu_nm, process, opc, defect.corner)
-        return PrintedArea(window, target, prints)
+    def draw_print(self, spot: Hotspot, near: tuple[int, int]) -> PrintedArea:
+        """Return target and contours of a failing clip of a hotspot, the one nearest to a place."""
+        assert self.simulated is not None  # nothing fails without
+        job = self.confirmation
+        window, contours = confirm.draw_print(job, self.simulated.failing[spot.id], near)
+        target = read_target(self.layout.packed[0], window, self.layout.dbu_nm, job.process)
+        return PrintedArea(window, target, contours)
+
+    @cached_property
+    def confirmation(self) -> confirm.Confirmation:
+        """The input of the batches that simulated the hotspots."""
+        return make_confirmation(self.job, self.config, load_model_process(self.model))
 
     @property
     def unconfirmed(self) -> int:
@@ -134,7 +146,7 @@ def open_view(run: Run, module: UserModel | None = None) -> RunView:
     record = read_record(run)
     settings = ScanSettings.of(record)
     with Ledger(run.ledger, read_only=True) as ledger:
-        require_intact(run, ledger, "layout", "patterns", "scores", "hotspots", "confirm")
+        require_intact(run, ledger, *READ)
     hotspots = read_hotspots(run)
     config = settings.config
     model = find_model(config.scores.model, module)
@@ -152,7 +164,8 @@ def open_view(run: Run, module: UserModel | None = None) -> RunView:
     )
     with Ledger(run.ledger, read_only=True) as ledger:
         simulated = read_confirmed(job, config, process, ledger)
-    return RunView(run, job, config, scanned, model, hotspots, record, simulated)
+        audited = read_audit(run, config, ledger)
+    return RunView(run, job, config, scanned, model, hotspots, record, simulated, audited)
 
 
 def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
@@ -191,7 +204,7 @@ def make_confirmation(job: Job, config: ScanConfig, process: Process) -> confirm
     asked = config.confirm
     assert asked.opc is not None  # resolve_config put the model's in
     return confirm.make_confirmation(
-        Run(job.run), job.core_dbu, process, asked.opc, asked.batch_fields
+        Run(job.run), job.core_dbu, process, asked.opc, asked.batch_windows
     )
 
 

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pipeline.audit.draw import count_clips
+from pipeline.audit.simulate import TIMED_CLIPS, AuditJob, time_clip
 from pipeline.config import Resources, ScanConfig
 from pipeline.engine.memory import own_mb
 from pipeline.engine.run_directory import Run
@@ -27,7 +29,6 @@ from pipeline.passes.job import (
     Job,
     load_model_process,
     make_job,
-    make_reader_limits,
     parse_layers,
     resolve_config,
 )
@@ -53,8 +54,8 @@ PACKED_SHARE = 0.06
 BLOCK_CLIPS = 24
 """Side, in cores, of the block of each sampled tile whose clips are scored for ``--confirm``."""
 
-TIMED_FIELDS = 6
-"""Fields that are simulated to time one."""
+TIMED_WINDOWS = 24
+"""Windows that are simulated to time one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +111,11 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         }
         simulated: dict[str, Any] = {}
         if config.confirm.enabled:
-            simulated, field_s = _forecast_confirm(sample, config, process, scorer)
-            seconds["seconds_confirm"] = field_s * simulated["fields"] / workers
+            simulated, window_s = _forecast_confirm(sample, config, process, scorer)
+            seconds["seconds_confirm"] = window_s * simulated["windows"] / workers
+        if config.audit.size is not None:
+            simulated["clips_to_audit"], clip_s = _forecast_audit(sample, config, process)
+            seconds["seconds_audit"] = clip_s * simulated["clips_to_audit"] / workers
         packed_bytes = sum(layer.nbytes for layer in layout.packed)
     pixels = job.spec.layers * job.spec.clip_px**2
     disk = packed_bytes + sample.all_clips * 20 + sample.all_patterns * pixels * PACKED_SHARE
@@ -134,7 +138,7 @@ def _pack(path: Path, run: Run, config: ScanConfig) -> PackedLayout:
     scanned, excluded = parse_layers(config)
     return ingest.pack_into(
         path, run.layout, (*scanned, *excluded), config.layout.cell,
-        limits=make_reader_limits(config), strict=config.layout.strict,
+        limits=ingest.Limits.of(config.reader), strict=config.layout.strict,
     )  # fmt: skip
 
 
@@ -168,10 +172,9 @@ def _seconds_per_pattern(sample: _Sample, scorer: NetworkScorer) -> float:
 def _forecast_confirm(
     sample: _Sample, config: ScanConfig, process: Process, scorer: NetworkScorer
 ) -> tuple[dict[str, int], float]:
-    """Return how many clips and fields would be simulated, and the seconds that a field takes.
+    """Return how many clips and windows would be simulated, and the seconds that a window takes.
 
-    In the middle of each sampled tile every clip is scored, so that fields which several hotspots
-    share count once.
+    In the middle of each sampled tile every clip is scored.
     """
     job = sample.job
     inside = _in_blocks(sample)
@@ -187,19 +190,33 @@ def _forecast_confirm(
     hot = score >= config.scores.threshold
     share = len(x) / max(sample.all_clips, 1)
     if not hot.any():
-        return {"clips_to_simulate": 0, "fields": 0}, 0.0
+        return {"clips_to_simulate": 0, "windows": 0}, 0.0
     run = Run(job.run)
     confirm.write_clips_to_simulate(run, x[hot], y[hot], np.arange(int(hot.sum())))
     opc = config.confirm.opc or "none"
-    work = confirm.make_confirmation(run, job.core_dbu, process, opc, TIMED_FIELDS)
-    fields = confirm.count_fields(work)
+    work = confirm.make_confirmation(run, job.core_dbu, process, opc, TIMED_WINDOWS)
     confirm.confirm_batch(work.batches[-1], job=work)  # kernels are built here, not in the time
     spent_s, outcome = _timed(lambda: confirm.confirm_batch(0, job=work))
     counts = {
         "clips_to_simulate": round(int(hot.sum()) / share),
-        "fields": round(fields / share),
+        "windows": round(work.windows / share),
     }
-    return counts, spent_s / outcome.counts["fields"]
+    return counts, spent_s / outcome.counts["windows"]
+
+
+def _forecast_audit(sample: _Sample, config: ScanConfig, process: Process) -> tuple[int, float]:
+    """Return how many clips an audit would simulate, and the seconds that each takes."""
+    size, clips = config.audit.size, sample.clips
+    assert size is not None  # what an audit would cost is asked where it has a size
+    few = np.random.default_rng(0).permutation(len(clips))[:TIMED_CLIPS]
+    if not len(few):
+        return 0, 0.0
+    job, opc = sample.job, config.confirm.opc or "none"
+    work = AuditJob(job.run, job.core_dbu, process, opc, config.confirm.batch_windows)
+    clip_s = time_clip(work, clips.x_dbu[few], clips.y_dbu[few])
+    if size.endswith("s"):
+        return min(int(float(size[:-1]) / clip_s), sample.all_clips), clip_s
+    return count_clips(size, sample.all_clips), clip_s
 
 
 def _in_blocks(sample: _Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:

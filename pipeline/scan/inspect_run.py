@@ -10,22 +10,24 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.audit import audit
 from pipeline.engine.ledger import Ledger, running_driver
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State, read_record
-from pipeline.layout.ingest import read_info
+from pipeline.engine.session import Written, record_written
+from pipeline.layout.ingest import DEFAULT_LIMITS, Limits, read_info
 from pipeline.report.export import export_hotspots, write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import describe_measurement, open_view
 from stages.detector import checkpoint
 from stages.errors import UsageError
 
-STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm")
+STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", *audit.STAGES)
 
 
-def layout_info(path: Path) -> dict[str, Any]:
+def layout_info(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     """Return what a layout file holds."""
-    info, warnings = read_info(path)
+    info, warnings = read_info(path, limits=limits)
     um = {name: [round(v, 6) for v in box] for name, box in info.extents_um.items()}
     return {
         "file": str(path),
@@ -100,11 +102,11 @@ def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bo
 def report_again(path: Path) -> dict[str, Any]:
     """Write the report of a run again and return its metrics."""
     view = open_view(Run(path))
-    with Ledger(view.run.ledger, read_only=True) as ledger:
+    with Ledger(view.run.ledger) as ledger:
         regions = list_unscanned_regions(view, ledger)
         metrics = gather_metrics(view, ledger, regions)
-        write_report(view, metrics, regions)
-        write_metrics(view.run, metrics)
+        files = (*write_report(view, metrics, regions), write_metrics(view.run, metrics))
+        record_written(view.run, ledger, "report", Written(files))
     return metrics
 
 

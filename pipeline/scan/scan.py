@@ -14,17 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Resources, ScanConfig
+from pipeline.audit.audit import Audit, read_audit
+from pipeline.config import AuditConfig, Resources, ScanConfig
+from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import list_files
-from pipeline.engine.events import Listener
+from pipeline.engine.events import Listener, ScoresNotReused
 from pipeline.engine.ledger import Status
 from pipeline.engine.run_directory import Run, open_run_directory, write_table
 from pipeline.engine.run_record import (
     LayoutFile,
     RunRecord,
     State,
-    differences,
-    read_readable_record,
+    has_record,
     read_record,
 )
 from pipeline.engine.session import Session, Written, open_session
@@ -42,33 +43,38 @@ from pipeline.passes.job import (
     Job,
     load_model_process,
     make_job,
-    make_reader_limits,
     parse_layers,
     resolve_config,
 )
 from pipeline.passes.model_file import USER_MODULE, ModelFile, find_model, store_model
 from pipeline.passes.reuse import open_reusable
-from pipeline.passes.scan_settings import ScanSettings, collect_inputs
+from pipeline.passes.scan_settings import (
+    ScanSettings,
+    change_reader,
+    collect_inputs,
+    keep_sizes,
+    require_same_inputs,
+)
 from pipeline.passes.shard import Shard
-from pipeline.passes.units import clip_tile, score_shard
+from pipeline.passes.units import clip_tile, measure_scoring, score_shard
 from pipeline.report import run_view
 from pipeline.report.export import write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView
 from pipeline.simulate import confirm
+from pipeline.simulate.confirm import Confirmed
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector.user_model import ScanModel, UserModel
-from stages.errors import RunMismatchError
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.scores import check_device
 
-RECOMPUTED = ("scores", "hotspots", "confirm", "report")
+AFTER_SCORES = ("hotspots", "confirm", "frame", "draw", "estimate", "report")
+RECOMPUTED = ("scores", "audit", *AFTER_SCORES)
 """Stages that are run again when their inputs change; all others refuse to be continued."""
-AFTER_SCORES = RECOMPUTED[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +150,12 @@ def _name_model(request: ScanRequest) -> ScanConfig:
 
 
 def resume(
-    path: Path, resources: Resources, listen: Listener, model: UserModel | None = None
+    path: Path,
+    resources: Resources,
+    listen: Listener,
+    model: UserModel | None = None,
+    reader: Mapping[str, float | None] | None = None,
+    audit: AuditConfig | None = None,
 ) -> ScanResult:
     """Resume the scan of a run directory, with the settings that it began with.
 
@@ -152,18 +163,29 @@ def resume(
     ----------
     model
         The module that it scored with, if it was one.
+    reader
+        Other limits on reading the layout, as `change_reader`.
+    audit
+        The audit to make, in place of the one that it has, if any.
     """
     record = read_record(Run(path))
     settings = ScanSettings.of(record)
-    still_there = tuple(run for run in settings.since if Run(run).record.exists())
+    config = settings.config.model_copy(update={"audit": audit or settings.config.audit})
+    still_there = tuple(run for run in settings.since if has_record(Run(run)))
     request = ScanRequest(
-        layout=Path(record.layout.path), out=path, config=settings.config, since=still_there,
-        shard=settings.shard, model=model,
+        layout=Path(record.layout.path), out=path, config=change_reader(config, reader),
+        since=still_there, shard=settings.shard, model=model,
     )  # fmt: skip
     return scan(request, resources, listen)
 
 
-def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listener) -> ScanResult:
+def merge(
+    parts: Sequence[Path],
+    out: Path,
+    resources: Resources,
+    listen: Listener,
+    reader: Mapping[str, float | None] | None = None,
+) -> ScanResult:
     """Put the shards of a scan together, and finish what is missing in them.
 
     Raises
@@ -176,49 +198,10 @@ def merge(parts: Sequence[Path], out: Path, resources: Resources, listen: Listen
         require_same_inputs(parts[0], first, part, record)
     record = first
     request = ScanRequest(
-        layout=Path(record.layout.path), out=out, config=ScanSettings.of(record).config,
-        since=tuple(parts),
+        layout=Path(record.layout.path), out=out, since=tuple(parts),
+        config=change_reader(ScanSettings.of(record).config, reader),
     )  # fmt: skip
     return scan(request, resources, listen)
-
-
-def require_same_inputs(path: Path, first: RunRecord, other_path: Path, other: RunRecord) -> None:
-    """Refuse to merge shards of different scans.
-
-    Raises
-    ------
-    RunMismatchError
-        When layout, model or a setting differs; the text names each.
-    """
-    then, now = (
-        {name: value for stage in collect_inputs(record).values() for name, value in stage.items()}
-        for record in (first, other)
-    )
-    if differ := list(differences(then, now)):
-        raise RunMismatchError(
-            f"{path} and {other_path} are no shards of one scan: {'; '.join(differ)}; scan each "
-            "shard with the same settings"
-        )
-
-
-def keep_sizes(run: Run, config: ScanConfig) -> ScanConfig:
-    """Return a config with the sizes of the run that is there, if any.
-
-    They never change the answer, but the units of the run are named by them.
-    """
-    record = read_readable_record(run)
-    if record is None or record.task != "scan":
-        return config
-    before = ScanSettings.of(record).config
-    scores = {"shard_patterns": before.scores.shard_patterns}
-    confirming = {"batch_fields": before.confirm.batch_fields}
-    return config.model_copy(
-        update={
-            "tiles": before.tiles,
-            "scores": config.scores.model_copy(update=scores),
-            "confirm": config.confirm.model_copy(update=confirming),
-        }
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,18 +236,17 @@ class _Scan:
             "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name
         )
         patterns = self.find_patterns(job)
-        self.session.run_units(
-            "scores", "shards", range(count_shards(job.shard_patterns, patterns)),
-            partial(score_shard, job=job, patterns=patterns), lambda number: f"{number:05d}",
-        )  # fmt: skip
+        self.score_patterns(job, patterns)
         if shard:
             return self.end_shard(shard)
         hotspots = self.find_hotspots(job, layout)
         if self.config.confirm.enabled:
             work = run_view.make_confirmation(job, self.config, self.process)
-            task = partial(confirm.confirm_batch, job=work)
-            self.session.run_units("confirm", "batches", work.batches, task, confirm.name_batch)
-        return self.report(job, layout, hotspots)
+            confirm.run_batches(self.session, work)
+        said = run_view.read_confirmed(job, self.config, self.process, self.session.ledger)
+        if self.config.audit.size is not None:
+            Audit(self.session, job, self.config, self.process, said).run_stages()
+        return self.report(job, layout, hotspots, said)
 
     def pack_layout(self, path: Path) -> PackedLayout:
         """Pack the layout, once."""
@@ -273,7 +255,7 @@ class _Scan:
             scanned, excluded = parse_layers(self.config)
             packed = ingest.pack_into(
                 path, self.run.layout, (*scanned, *excluded), self.config.layout.cell,
-                limits=make_reader_limits(self.config), strict=self.config.layout.strict,
+                limits=ingest.Limits.of(self.config.reader), strict=self.config.layout.strict,
             )  # fmt: skip
             counts = {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
             return Written(list_files(self.run.path, "layout"), counts)
@@ -310,9 +292,28 @@ class _Scan:
             return Written(list_pattern_files(self.run), {"patterns": len(found), "clips": clips})
 
         # Tiles that failed before may have succeeded since: then there are more patterns.
-        self._forget_if_grown("patterns", "clips", clips, ("patterns", *RECOMPUTED))
+        self._forget_if_grown("patterns", "clips", clips, ("patterns", "scores", *AFTER_SCORES))
         self.session.run_once("patterns", find)
         return int(ledger.totals("patterns").counts["patterns"])
+
+    def score_patterns(self, job: Job, patterns: int) -> None:
+        """Score the patterns, all by one arithmetic: that of earlier scores where a worker has it.
+
+        Scores of an earlier run that are of another are not reused.
+        """
+        alike = Agreement(
+            partial(measure_scoring, job.model, job.device, job.prefiltered),
+            dependents=AFTER_SCORES,
+            preferred=tuple(run.arithmetic for run in job.reused if run.arithmetic is not None),
+        )
+        self.session.run_units(
+            "scores", "shards", range(count_shards(job.shard_patterns, patterns)),
+            partial(score_shard, job=job, patterns=patterns), lambda number: f"{number:05d}", alike,
+        )  # fmt: skip
+        for now in self.session.ledger.count_arithmetics("scores"):
+            for run in job.reused:
+                if run.has_scores and run.arithmetic != now:
+                    self.session.listen(ScoresNotReused(str(run.path), run.arithmetic, now))
 
     def find_hotspots(self, job: Job, layout: PackedLayout) -> tuple[Hotspot, ...]:
         """Merge and rank the clips over threshold."""
@@ -358,22 +359,31 @@ class _Scan:
         }  # fmt: skip
         return ScanResult(self.run, metrics, shard)
 
-    def report(self, job: Job, layout: PackedLayout, hotspots: tuple[Hotspot, ...]) -> ScanResult:
+    def report(
+        self, job: Job, layout: PackedLayout, hotspots: tuple[Hotspot, ...], said: Confirmed | None
+    ) -> ScanResult:
         """Write what people and tools read, in every session: it shows the state of the run."""
-        started = time.monotonic()
         session = self.session
-        simulated = run_view.read_confirmed(job, self.config, self.process, session.ledger)
+        audited = read_audit(self.run, self.config, session.ledger)
         view = RunView(
-            self.run, job, self.config, layout, self.model, hotspots, session.record, simulated
+            self.run, job, self.config, layout, self.model, hotspots, session.record, said, audited
         )
-        regions = list_unscanned_regions(view, session.ledger)
-        metrics = gather_metrics(view, session.ledger, regions)
-        state = State.COMPLETE if metrics["complete"] else State.INCOMPLETE
-        view = replace(view, record=session.record.end(state))
-        write_report(view, metrics, regions)
-        session.add_time("report", time.monotonic() - started)
-        metrics |= {"seconds_report": session.record.seconds["report"]}
-        write_metrics(self.run, metrics)
+        metrics: dict[str, Any] = {}
+        state = State.INCOMPLETE
+
+        def write() -> Written:
+            nonlocal metrics, state
+            started = time.monotonic()
+            regions = list_unscanned_regions(view, session.ledger)
+            metrics = gather_metrics(view, session.ledger, regions)
+            state = State.COMPLETE if metrics["complete"] else State.INCOMPLETE
+            ended = replace(view, record=session.record.end(state))
+            files = write_report(ended, metrics, regions)
+            spent = session.record.add_time("report", time.monotonic() - started).seconds
+            metrics |= {"seconds_report": spent["report"]}
+            return Written((*files, write_metrics(self.run, metrics)))
+
+        session.run_once("report", write, always=True)
         session.end(state)
         return ScanResult(self.run, metrics)
 

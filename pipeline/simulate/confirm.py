@@ -1,43 +1,61 @@
-"""Confirming hotspots: simulating the fields that hold clips over the threshold.
+"""Confirming hotspots: simulating the clips over the threshold, each in a window of its own.
 
 in       the clips over the threshold, the packed layout, the process of the model
-out      a table of defects per batch of fields, so that a stopped scan resumes; `Confirmed`
-promise  a clip fails exactly if it fails when its whole region is simulated
+out      per batch of windows the failing samples and the images of those that fail, so that a
+         stopped scan resumes; `Confirmed`
+promise  the verdict on a clip depends on the layout around it and on the process: not on batches,
+         workers, their order, or which other clips are simulated; equal windows are simulated once
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Container, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import shapely
+from shapely import Polygon
 
+from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
-from pipeline.engine.run_directory import Run, write_table
-from pipeline.engine.stored import read_table
+from pipeline.engine.run_directory import Run, write_array, write_table
+from pipeline.engine.session import Session
+from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import compute_sha256
 from pipeline.passes.units import open_layout
-from pipeline.simulate.tiles import (
-    DEFECTS,
-    correct_window,
-    read_defect_table,
-    read_slanted,
-    read_target,
-)
-from stages.contracts import Box, Clips, Defect, Hotspot, Int64s, Verdict
+from pipeline.simulate.tiles import measure
+from pipeline.simulate.windows import WINDOWS, find_windows
+from stages.contracts import Box, Clips, Defect, Float32s, Floats, Hotspot, Int64s, Verdict
 from stages.errors import IncompleteError
+from stages.geometry.window_query import query
 from stages.hotspots import assign_hotspots
-from stages.lithography.measure.defects import find_defects
-from stages.lithography.optics.fields import Lattice, make_lattice
+from stages.lithography.clip_window import (
+    find_first,
+    make_window,
+    read_window,
+    simulate_clip,
+    trace_print,
+    turn_back,
+)
+from stages.lithography.measure.defects import find_worst, make_defects
+from stages.lithography.measure.sections import KINDS
+from stages.lithography.optics.fields import Lattice
 from stages.lithography.process import Process
 
 HOT_CLIPS = "hot_clips.parquet"
-_SCHEMA = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
+CLIPS = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
+_SAMPLES = pa.schema(
+    [
+        ("window", pa.int64()), ("kind", pa.int8()), ("x_dbu", pa.int64()), ("y_dbu", pa.int64()),
+        ("corner", pa.int8()), ("severity", pa.float64()),
+    ]
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +69,21 @@ class Confirmation:
     core_dbu: int
     process: Process
     opc: str
-    batch_fields: int
+    batch_windows: int
+    clips: str = HOT_CLIPS
+    """The list of clips, relative to the run directory."""
+    folder: str = "confirm"
+    """Where the result of each batch goes, relative to the run directory."""
+
+    @property
+    def windows(self) -> int:
+        """How many different windows the clips have."""
+        return len(_read_hot(self).first)
 
     @property
     def batches(self) -> range:
         """The units."""
-        return range(-(-len(_read_hot(self).fields) // self.batch_fields))
+        return range(-(-self.windows // self.batch_windows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +95,8 @@ class Confirmed:
     the others fails."""
     clips_simulated: int
     clips_failing: int
+    failing: dict[int, list[int]] = field(default_factory=dict)
+    """Rows, among the clips to simulate, of a hotspot's clips that fail; none if it prints."""
 
 
 def select_to_simulate(hotspots: Sequence[Hotspot], confident: bool) -> list[int]:
@@ -85,24 +114,21 @@ def write_hot_clips(
     write_clips_to_simulate(run, x[kept], y[kept], owner[kept])
 
 
-def write_clips_to_simulate(run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s) -> None:
+def write_clips_to_simulate(
+    run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s, clips: str = HOT_CLIPS
+) -> None:
     """Write the clips to simulate, (n,), with the id of the owner of each."""
     order = np.lexsort((x_dbu, y_dbu))
-    table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=_SCHEMA)
-    write_table(run.path / HOT_CLIPS, table)
+    table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=CLIPS)
+    write_table(run.path / clips, table)
 
 
 def make_confirmation(
-    run: Run, core_dbu: int, process: Process, opc: str, batch_fields: int
+    run: Run, core_dbu: int, process: Process, opc: str, batch_windows: int
 ) -> Confirmation:
     """Return the input of the batches for the clips that a run holds now."""
     digest = compute_sha256(run.path / HOT_CLIPS)
-    return Confirmation(run.path, digest, core_dbu, process, opc, batch_fields)
-
-
-def count_fields(job: Confirmation) -> int:
-    """Return how many fields hold the clips to simulate."""
-    return len(_read_hot(job).fields)
+    return Confirmation(run.path, digest, core_dbu, process, opc, batch_windows)
 
 
 def name_batch(batch: int) -> str:
@@ -112,69 +138,73 @@ def name_batch(batch: int) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Hot:
-    """The clips over the threshold, and the fields that their cores overlap."""
+    """The clips over the threshold, (n,), and the windows that they have."""
 
     x_dbu: Int64s
     y_dbu: Int64s
     hotspot: Int64s
-    touched: Int64s
-    """(n, 4, 2) row and column of each clip's fields."""
-    fields: Int64s
-    """(f, 2) row and column of the fields to simulate, by row, then column."""
+    window: Int64s
+    """Number of each clip's window."""
+    symmetry: Int64s
+    """How it is turned."""
+    first: Int64s
+    """(w,) the first clip of each window."""
+    lattice: Lattice
+    """Core, guard and side of every window."""
+
+    def locate(self, clip: int) -> tuple[int, int]:
+        """Return the lower left corner of a clip's window."""
+        half = self.lattice.core_dbu // 2 + self.lattice.guard_dbu
+        return int(self.x_dbu[clip]) - half, int(self.y_dbu[clip]) - half
 
 
 @lru_cache(maxsize=2)
 def _read_hot(job: Confirmation) -> _Hot:
-    table = read_table(job.run / HOT_CLIPS, _SCHEMA)
-    x, y, owner = (table[name].to_numpy() for name in _SCHEMA.names)
-    side, half = _make_lattice(job).core_dbu, job.core_dbu // 2
-    low_x, high_x = (x - half) // side, (x + half - 1) // side
-    low_y, high_y = (y - half) // side, (y + half - 1) // side
-    rows, columns = (low_y, low_y, high_y, high_y), (low_x, high_x, low_x, high_x)
-    touched = np.stack([np.stack(rows, axis=1), np.stack(columns, axis=1)], axis=2)
-    return _Hot(x, y, owner, touched, np.unique(touched.reshape(-1, 2), axis=0))
+    lattice = make_window(job.process, open_layout(job.run).dbu_nm, job.core_dbu, job.opc)
+    table, path = read_table(job.run / job.clips, CLIPS), (job.run / job.clips).with_name(WINDOWS)
+    x, y, owner = (table[name].to_numpy() for name in CLIPS.names)
+    layer = open_layout(job.run).packed[0]
+    window, symmetry = find_windows(path, layer, (x, y), lattice, job.process.symmetries)
+    first = np.unique(window, return_index=True)[1]
+    return _Hot(x, y, owner, window, symmetry, first, lattice)
 
 
-def _list_fields(job: Confirmation, number: int) -> list[tuple[int, int]]:
-    """Return row and column of the fields of a batch."""
-    part = slice(number * job.batch_fields, (number + 1) * job.batch_fields)
-    return [(row, column) for row, column in _read_hot(job).fields[part].tolist()]
-
-
-def _make_lattice(job: Confirmation) -> Lattice:
-    return make_lattice(job.process, open_layout(job.run).dbu_nm)
+def run_batches(session: Session, job: Confirmation) -> None:
+    """Simulate the batches that are not finished."""
+    task, alike = partial(confirm_batch, job=job), Agreement(partial(measure, job.run, job.process))
+    session.run_units("confirm", "batches", job.batches, task, name_batch, alike)
 
 
 def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
-    """Simulate a batch of fields and write the defects of each."""
+    """Simulate a batch of windows; write what fails in each, and the images of those that fail."""
     started = time.perf_counter()
-    layout, lattice = open_layout(job.run), _make_lattice(job)
-    fields = _list_fields(job, batch)
-    defects: list[Defect] = []
-    for row, column in fields:
-        x, y = column * lattice.core_dbu, row * lattice.core_dbu
-        core = Box(x, y, x + lattice.core_dbu, y + lattice.core_dbu)
-        around, mask = core.grow(lattice.guard_dbu), None
-        if job.opc == "model":
-            target, mask = correct_window(layout.packed[0], around, layout.dbu_nm, job.process)
-        else:
-            target = read_target(layout.packed[0], around, layout.dbu_nm, job.process)
-        slanted = read_slanted(layout.packed[0], around)
-        defects += find_defects(target, core, layout.dbu_nm, job.process, mask, slanted=slanted)
-    table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
-    file = f"confirm/{name_batch(batch)}.parquet"
-    write_table(job.run / file, table)
+    layout, hot = open_layout(job.run), _read_hot(job)
+    lattice, dbu_nm = hot.lattice, layout.dbu_nm
+    windows = range(batch * job.batch_windows, min((batch + 1) * job.batch_windows, job.windows))
+    rows, images = [np.empty((0, 6))], []
+    for window in windows:
+        clip = hot.first[window]
+        x, y = place = hot.locate(clip)
+        shapes = query(layout.packed[0], Box(x, y, x + lattice.side_dbu, y + lattice.side_dbu))
+        target, slanted = read_window(
+            shapes, place, lattice, int(hot.symmetry[clip]), job.process, dbu_nm
+        )
+        found = simulate_clip(target, slanted, lattice, dbu_nm, job.process, job.opc)
+        if found.image is not None:
+            rows.append(np.insert(found.samples, 0, window, axis=1))
+            images.append(found.image)
+    names = (f"{job.folder}/{name_batch(batch)}.parquet", f"{job.folder}/{name_batch(batch)}.npy")
+    samples = np.concatenate(rows)
+    columns = [column.astype(field.type.to_pandas_dtype())
+               for column, field in zip(samples.T, _SAMPLES, strict=True)]  # fmt: skip
+    write_table(job.run / names[0], pa.table(columns, schema=_SAMPLES))
+    write_array(job.run / names[1], np.array(images, np.float32))
     return UnitOutcome(
-        "confirm", name_batch(batch), Status.DONE if defects else Status.EMPTY,
-        checksum=seal(job.run, (file,)), files=(file,),
-        counts={"fields": len(fields), "defects": len(defects)},
+        "confirm", name_batch(batch), Status.DONE if images else Status.EMPTY,
+        checksum=seal(job.run, names), files=names, arithmetic=measure(job.run, job.process),
+        counts={"windows": len(windows), "windows_failing": len(images)},
         seconds=time.perf_counter() - started,
     )  # fmt: skip
-
-
-def _find_worst(defects: Sequence[Defect]) -> Defect | None:
-    """Return the defect of highest severity; of equals, the lowest, then the leftmost."""
-    return min(defects, key=lambda d: (-d.severity, d.y_dbu, d.x_dbu, d.kind), default=None)
 
 
 def read_confirmed(job: Confirmation, finished: Container[str]) -> Confirmed:
@@ -185,51 +215,145 @@ def read_confirmed(job: Confirmation, finished: Container[str]) -> Confirmed:
     finished
         Names of the batches that were simulated.
     """
-    by_field: dict[tuple[int, int], list[Defect]] = {}
-    side = _make_lattice(job).core_dbu
-    # Names come from the batches: those in a ledger could lead anywhere.
-    for batch in [batch for batch in job.batches if name_batch(batch) in finished]:
-        by_field |= {field: [] for field in _list_fields(job, batch)}
-        file = job.run / "confirm" / f"{name_batch(batch)}.parquet"
-        for defect in read_defect_table(file, job.process):
-            place = defect.y_dbu // side, defect.x_dbu // side
-            if place not in by_field:
-                raise IncompleteError(
-                    f"{file} has a defect outside of its fields, at ({defect.x_dbu}, "
-                    f"{defect.y_dbu}) dbu; scan into a new run directory"
-                )
-            by_field[place].append(defect)
-    return _judge_hotspots(job, by_field)
-
-
-def _judge_hotspots(job: Confirmation, by_field: dict[tuple[int, int], list[Defect]]) -> Confirmed:
-    """Assign the defects of each field to the clips in whose cores they lie, and to hotspots."""
-    hot, half = _read_hot(job), job.core_dbu // 2
-    failing: dict[int, set[Defect]] = {}
-    incomplete: set[int] = set()
-    clips_simulated = clips_failing = 0
-    every = zip(
-        hot.x_dbu.tolist(), hot.y_dbu.tolist(), hot.hotspot.tolist(), hot.touched.tolist(),
-        strict=True,
-    )  # fmt: skip
-    for clip_x, clip_y, owner, touched in every:
-        mine = failing.setdefault(owner, set())
-        fields = {(row, column) for row, column in touched}
-        if not fields <= by_field.keys():
-            incomplete.add(owner)
-        inside = [
-            defect
-            for place in fields & by_field.keys()
-            for defect in by_field[place]
-            if clip_x - half <= defect.x_dbu < clip_x + half
-            and clip_y - half <= defect.y_dbu < clip_y + half
-        ]
-        mine.update(inside)
-        clips_simulated += fields <= by_field.keys()
-        clips_failing += bool(inside)
+    hot, batches = _read_hot(job), _list_finished(job, finished)
+    simulated = np.isin(hot.window // job.batch_windows, batches)
+    rows, clip = _place_samples(hot, _read_samples(job, batches))
+    failing = np.unique(clip)
+    owner = hot.hotspot[clip]
+    worst = find_worst(rows, owner[:, None], 3 * hot.lattice.pitch_dbu)
+    found: dict[int, list[Defect]] = {}
+    for defect, at in zip(make_defects(rows[worst], job.process), worst.tolist(), strict=True):
+        found.setdefault(int(owner[at]), []).append(defect)
+    incomplete = set(hot.hotspot[~simulated].tolist())
     verdicts = {
-        owner: Verdict(len(defects), _find_worst(list(defects)))
-        for owner, defects in failing.items()
-        if defects or owner not in incomplete
+        spot: Verdict(len(found.get(spot, ())), min(found.get(spot, ()), key=_rank, default=None))
+        for spot in found.keys() | set(hot.hotspot.tolist()) - incomplete
     }
-    return Confirmed(verdicts, clips_simulated, clips_failing)
+    of_spot: dict[int, list[int]] = {}
+    for each in failing.tolist():
+        of_spot.setdefault(int(hot.hotspot[each]), []).append(each)
+    return Confirmed(verdicts, int(simulated.sum()), len(failing), of_spot)
+
+
+def read_clip_verdicts(job: Confirmation, finished: Container[str]) -> dict[tuple[int, int], bool]:
+    """Return whether each clip fails that was simulated, by its centre."""
+    hot, batches = _read_hot(job), _list_finished(job, finished)
+    simulated = np.isin(hot.window // job.batch_windows, batches)
+    _, failing = _place_samples(hot, _read_samples(job, batches))
+    fails = np.zeros(len(hot.window), bool)
+    fails[failing] = True
+    places = zip(hot.x_dbu.tolist(), hot.y_dbu.tolist(), strict=True)
+    every = zip(places, fails.tolist(), simulated.tolist(), strict=True)
+    return {place: failed for place, failed, done in every if done}
+
+
+def _list_finished(job: Confirmation, finished: Container[str]) -> list[int]:
+    """Return the batches that were simulated: names in a ledger could lead anywhere."""
+    return [batch for batch in job.batches if name_batch(batch) in finished]
+
+
+def _rank(defect: Defect) -> tuple[float, int, int, str]:
+    """Return what the worst defect has the least of; of equals, it is the lowest, then leftmost."""
+    return -defect.severity, defect.y_dbu, defect.x_dbu, defect.kind
+
+
+def _read_samples(job: Confirmation, batches: Sequence[int]) -> Floats:
+    """Return the failing samples of batches, (n, 6): the window, then as of `find_failures`.
+
+    Raises
+    ------
+    IncompleteError
+        When a table is missing or damaged, or has what cannot be in it.
+    """
+    parts = [np.empty((0, 6))]
+    side_dbu = _read_hot(job).lattice.side_dbu
+    for batch in batches:
+        file = job.run / job.folder / f"{name_batch(batch)}.parquet"
+        table = read_table(file, _SAMPLES)
+        rows = np.column_stack([table[name].to_numpy() for name in _SAMPLES.names])
+        first = batch * job.batch_windows
+        least = np.array([first, 0, 0, 0, 0, 0])
+        most = np.array([
+            first + job.batch_windows - 1, len(KINDS) - 1, side_dbu, side_dbu,
+            len(job.process.corners) - 1, 1,
+        ])  # fmt: skip
+        if not ((rows >= least) & (rows <= most)).all():
+            raise IncompleteError(
+                f"{file} has a sample of another window, kind or corner than there is; "
+                "scan into a new run directory"
+            )
+        parts.append(rows)
+    return np.concatenate(parts)
+
+
+def _place_samples(hot: _Hot, samples: Floats) -> tuple[Floats, Int64s]:
+    """Return the samples in the core of every clip, places in the layout, and whose they are.
+
+    Returns
+    -------
+    rows : (n, 5) float64
+        As of `find_failures`.
+    clip : (n,) int64
+    """
+    samples = samples[np.argsort(samples[:, 0], kind="stable")]
+    start = np.searchsorted(samples[:, 0], np.arange(len(hot.first) + 1))
+    count = np.diff(start)[hot.window]
+    clip = np.repeat(np.arange(len(hot.window)), count)
+    nth = np.arange(len(clip)) - np.repeat(np.cumsum(count) - count, count)
+    rows = samples[start[hot.window[clip]] + nth, 1:]
+    lattice, half = hot.lattice, hot.lattice.core_dbu // 2
+    local = turn_back(rows[:, 1:3], hot.symmetry[clip], lattice.side_dbu) - lattice.guard_dbu
+    inside = ((local >= 0) & (local < lattice.core_dbu)).all(axis=1)
+    rows[:, 1:3] = local + np.column_stack([hot.x_dbu[clip], hot.y_dbu[clip]]) - half
+    return rows[inside], clip[inside]
+
+
+@lru_cache(maxsize=64)
+def _read_images(job: Confirmation, batch: int) -> dict[int, tuple[Float32s, int]]:
+    """Return the image of each window of a batch that fails, and the corner where it is worst."""
+    samples, file = _read_samples(job, [batch]), job.run / job.folder / f"{name_batch(batch)}.npy"
+    numbers, start = np.unique(samples[:, 0], return_index=True)
+    with explain_damage(file):
+        images = np.load(file, mmap_mode="r", allow_pickle=False)
+        if images.dtype != np.float32 or images.ndim != 3 or len(images) != len(numbers):
+            raise ValueError(f"it is {images.dtype} of shape {images.shape}")
+    return {
+        int(number): (np.array(image), int(mine[find_first(mine), 3]))
+        for number, image, mine in zip(
+            numbers, images, np.split(samples[:, 1:], start[1:]), strict=True
+        )
+    }
+
+
+def draw_print(
+    job: Confirmation, failing: Sequence[int], near: tuple[int, int]
+) -> tuple[Box, list[Polygon]]:
+    """Return what prints in the window of a failing clip, traced on the image that was stored.
+
+    Parameters
+    ----------
+    failing
+        Rows, among the clips to simulate, of some that fail.
+    near
+        Of these, the one whose centre is nearest to this place is drawn.
+
+    Returns
+    -------
+    window : Box
+        Where contours are drawn: the clip's window less its border, which is imaged wrongly.
+    contours : list of Polygon
+        In dbu of the layout, at the corner where the clip's worst sample fails.
+    """
+    hot = _read_hot(job)
+    clip = min(failing, key=lambda at: math.dist((hot.x_dbu[at], hot.y_dbu[at]), near))
+    number, dbu_nm = int(hot.window[clip]), open_layout(job.run).dbu_nm
+    image, corner = _read_images(job, number // job.batch_windows)[number]
+    drawn, polygons = trace_print(image, corner, hot.lattice, dbu_nm, job.process)
+    (x, y), side_dbu = hot.locate(clip), hot.lattice.side_dbu
+
+    def move(points: Floats) -> Floats:
+        moved: Floats = turn_back(points, hot.symmetry[clip], side_dbu) + np.array([x, y])
+        return moved
+
+    window = Box(x, y, x + side_dbu, y + side_dbu).grow(-drawn.x_min)
+    return window, [shapely.transform(polygon, move) for polygon in polygons]

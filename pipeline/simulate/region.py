@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ from stages.lithography.measure.prints import simulate_prints
 from stages.lithography.optics.fields import make_disjoint
 from stages.lithography.process import Process, load_process
 from stages.text import escape_text
+from stages.tiles import Tile
 
 TILE_UM = 100.0
 """Side of a tile, the unit of work."""
@@ -60,6 +61,8 @@ SCENES = 24
 """Number of defects that the page draws."""
 SCENE_NM = 2000.0
 """Side of each of these drawings."""
+OUTPUTS = ("defects.parquet", "defects.csv", "simulation.gds", "index.html", "metrics.json")
+"""The files that people read; a run directory has them beside its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,8 @@ class SimulateRequest:
     """Region to simulate, x0, y0, x1, y1 in um; the whole extent when not given."""
     contours: bool = True
     """Whether the printed contours are written, too."""
+    limits: ingest.Limits = ingest.DEFAULT_LIMITS
+    """Limits on reading the layout."""
 
 
 def simulate_region(
@@ -112,7 +117,10 @@ def simulate_region(
     with open_session(run, wanted, all_inputs, resources, listen) as session:
 
         def pack() -> Written:
-            ingest.pack_into(request.layout, run.layout, layers, request.cell)
+            ingest.pack_into(
+                request.layout, run.layout, layers, request.cell,
+                limits=request.limits,
+            )  # fmt: skip
             return Written(list_files(run.path, "layout"))
 
         session.run_once("layout", pack)
@@ -122,7 +130,13 @@ def simulate_region(
             round(TILE_UM * 1000 / layout.dbu_nm), process, request.opc, request.mask is not None,
         )  # fmt: skip
         failed = run_simulation(session, job, contours=request.contours)
-        metrics = _write_outputs(job, layout, session.record, session.ledger, failed)
+        metrics: dict[str, Any] = {}
+
+        def write() -> Written:
+            metrics.update(_gather_metrics(job, layout, session.record, session.ledger, failed))
+            return _write_outputs(job, layout, session.record, session.ledger, metrics)
+
+        session.run_once("report", write, always=True)
         session.end(State.COMPLETE if metrics["complete"] else State.INCOMPLETE)
     return metrics
 
@@ -137,15 +151,14 @@ def _make_record(request: SimulateRequest, process: Process) -> RunRecord:
     })  # fmt: skip
 
 
-def _write_outputs(
+def _gather_metrics(
     job: Simulation, layout: PackedLayout, record: RunRecord, ledger: Ledger, failed: int
 ) -> dict[str, Any]:
-    """Write tables, drawing, page and metrics; return the metrics."""
-    done = [tile for tile in job.tiles if tile.name in ledger.finished("defects")]
-    missed = [tile.box for tile in job.tiles if tile not in done]
+    """Return the content of ``metrics.json``."""
+    done = _list_finished(job, ledger)
     defects = read_defects(job, [tile.name for tile in done])
     um2 = (layout.dbu_nm / 1000) ** 2
-    metrics: dict[str, Any] = {
+    return {
         "complete": not failed, "units_failed": failed, "area_um2": job.area.area * um2,
         "tiles": len(job.tiles), "tiles_simulated": len(done), "process": job.process.name,
         "opc": job.opc, "corners": len(job.process.corners), "defects": len(defects),
@@ -157,6 +170,24 @@ def _write_outputs(
         },
         **{f"seconds_{stage}": spent for stage, spent in record.seconds.items()},
     }  # fmt: skip
+
+
+def _list_finished(job: Simulation, ledger: Ledger) -> list[Tile]:
+    finished = ledger.finished("defects")
+    return [tile for tile in job.tiles if tile.name in finished]
+
+
+def _write_outputs(
+    job: Simulation,
+    layout: PackedLayout,
+    record: RunRecord,
+    ledger: Ledger,
+    metrics: Mapping[str, Any],
+) -> Written:
+    """Write tables, drawing, page and metrics."""
+    done = _list_finished(job, ledger)
+    missed = [tile.box for tile in job.tiles if tile not in done]
+    defects = read_defects(job, [tile.name for tile in done])
     folder = job.run
     write_table(folder / "defects.parquet",
                 pa.Table.from_pylist([asdict(d) for d in defects], schema=DEFECTS))  # fmt: skip
@@ -169,7 +200,7 @@ def _write_outputs(
     )  # fmt: skip
     write_whole(folder / "index.html", render_page(page).encode())
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
-    return metrics
+    return Written(OUTPUTS)
 
 
 def _format_csv(defects: Sequence[Defect], dbu_nm: float) -> str:

@@ -9,32 +9,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import shapely
-from shapely import Polygon
 
+from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.run_directory import write_array, write_table
 from pipeline.engine.session import Session
 from pipeline.engine.stored import explain_damage, read_table
 from pipeline.passes.units import open_layout
+from stages.arithmetic import Arithmetic
 from stages.contracts import Box, Defect, Int64s, PackedLayer
 from stages.errors import IncompleteError
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
+from stages.lithography.arithmetic import measure_simulation
 from stages.lithography.correction.opc import compute_reach_nm, find_corrections
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.measure.prints import simulate_prints
 from stages.lithography.measure.slanted import list_slanted_edges
-from stages.lithography.optics.fields import compute_halo_nm
-from stages.lithography.optics.fields import compute_reach_nm as field_reach_nm
+from stages.lithography.optics.fields import compute_halo_nm, compute_slab_dbu
 from stages.lithography.process import Process
 from stages.text import escape_text
 from stages.tiles import Tile, cut_tiles
@@ -73,15 +74,25 @@ class Simulation:
 def run_simulation(session: Session, job: Simulation, *, contours: bool) -> int:
     """Run the stages of a simulation that are not finished; return how many units failed."""
     stages = ["defects"]
+    alike = Agreement(partial(measure, job.run, job.process))
     if job.opc == "model":
         stages.insert(0, "mask")
         tiles = cut_tiles(_compute_mask_area(job), job.tile_dbu)
-        session.run_units("mask", "tiles", tiles, partial(correct_tile, job=job), name_tile)
-    session.run_units("defects", "tiles", job.tiles, partial(check_tile, job=job), name_tile)
+        session.run_units(
+            "mask", "tiles", tiles, partial(correct_tile, job=job), name_tile,
+            replace(alike, dependents=("defects", "contours")),
+        )  # fmt: skip
+    session.run_units("defects", "tiles", job.tiles, partial(check_tile, job=job), name_tile, alike)
     if contours:
         stages.append("contours")
-        session.run_units("contours", "tiles", job.tiles, partial(print_tile, job=job), name_tile)
+        task = partial(print_tile, job=job)
+        session.run_units("contours", "tiles", job.tiles, task, name_tile, alike)
     return sum(session.ledger.totals(stage).failed for stage in stages)
+
+
+def measure(run: Path, process: Process) -> Arithmetic:
+    """Return what simulates the layout of a run in this process."""
+    return measure_simulation(process, open_layout(run).dbu_nm)
 
 
 def name_tile(tile: Tile) -> str:
@@ -117,8 +128,7 @@ def read_defect_table(file: Path, process: Process) -> list[Defect]:
 
 def read_target(packed: PackedLayer, box: Box, dbu_nm: float, process: Process) -> Int64s:
     """Return a layer's shapes in a window as disjoint rectangles, slanted edges in fine steps."""
-    step = max(1, round(process.wavelength_nm / process.na / 70 / dbu_nm))
-    return merge(cut_into_rects(query(packed, box), step))
+    return merge(cut_into_rects(query(packed, box), compute_slab_dbu(process, dbu_nm)))
 
 
 def read_slanted(packed: PackedLayer, box: Box) -> Int64s:
@@ -146,31 +156,6 @@ def correct_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
     moved = find_corrections(target, window, layout.dbu_nm, job.process)
     write_array(job.run / (file := f"mask/{tile.name}.npy"), moved.astype(np.int32))
     return _make_outcome("mask", tile, len(moved), {"rectangles": len(moved)}, file, job, started)
-
-
-def correct_window(
-    packed: PackedLayer, window: Box, dbu_nm: float, process: Process
-) -> tuple[Int64s, Int64s]:
-    """Return the target of a window and its corrected mask, as signed rectangles."""
-    reach = int(compute_reach_nm(process) / dbu_nm) + 1
-    target = read_target(packed, window.grow(reach), dbu_nm, process)
-    moved = find_corrections(target, window, dbu_nm, process)
-    return target, np.concatenate([np.insert(target, 4, 1, axis=1), moved])
-
-
-def print_window(
-    packed: PackedLayer, window: Box, dbu_nm: float, process: Process, opc: str, corner: str
-) -> tuple[Int64s, Sequence[Polygon]]:
-    """Return the target of a small window, and its printed contours at a corner."""
-    side_nm = max(window.width, window.height) * dbu_nm
-    around = window.grow(int(field_reach_nm(process, side_nm) / dbu_nm) + 1)
-    corners = [each for each in process.corners if each.name == corner]
-    mask: Int64s
-    if opc == "model":
-        target, mask = correct_window(packed, around, dbu_nm, process)
-    else:
-        target = mask = read_target(packed, around, dbu_nm, process)
-    return target, simulate_prints(mask, window, dbu_nm, process, corners).by_corner[corner]
 
 
 def read_geometry(job: Simulation, window: Box) -> tuple[Int64s, Int64s | None]:
@@ -266,6 +251,7 @@ def _make_outcome(
     return UnitOutcome(
         stage, tile.name, Status.DONE if found else Status.EMPTY, counts=counts,
         checksum=seal(job.run, (file,)), files=(file,), seconds=time.perf_counter() - started,
+        arithmetic=measure(job.run, job.process),
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from pipeline.datasets.store import Dataset, load_dataset
+from pipeline.engine.checksums import sync
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.train.committee_plan import (
     PARTS,
@@ -152,6 +153,7 @@ def train_model(
     model = _assemble(request, data, plan, fitted, point, prefilter,
                       _choose_examples(fitted.networks[0], patterns))  # fmt: skip
     checkpoint.save(request.out, model)
+    sync(request.out, request.out.parent)  # before the states that it came from are removed
     draw_curves(fitted.history, request.out.with_suffix(".png"))
     discard_state(plan.folder)
     return {"model": str(request.out), "digest": model.digest, **asdict(point)}

@@ -107,7 +107,7 @@ def run_job(
     job: NetworkJob, clips: LabelledClips, validation: LabelledClips | None, log: Log
 ) -> FittedNetwork:
     """Train a network; a stopped job is resumed, a finished one is read from its state file."""
-    content = read_state(job.state_file, job.identity)
+    content = read_state(job.state_file, job.identity, log)
     if content["weights"] is not None:
         network = find_kind(job.detector).network(job.shape)
         network.load_state_dict(content["weights"])
@@ -150,7 +150,7 @@ def run_jobs(
         When a state file was left by another training.
     """
     if workers > 1:
-        states = [read_state(job.state_file, job.identity) for job in jobs]
+        states = [read_state(job.state_file, job.identity, log) for job in jobs]
         unfinished = [job for job, state in zip(jobs, states, strict=True) if not state["weights"]]
         if unfinished:
             _run_in_processes(unfinished, source, workers, log)

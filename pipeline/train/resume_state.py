@@ -2,23 +2,26 @@
 
 in       the state of a network after an epoch
 out      a file per network, tied by a digest to the data and settings of the training
-promise  an interruption leaves the previous state or the new one
+promise  an interruption leaves the previous state or the new one; a damaged one is not used
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from pipeline.datasets.store import Dataset
+from pipeline.engine.run_directory import write_whole
 from stages.errors import RunMismatchError
+
+_DIGEST_BYTES = 32
 
 
 def compute_identity(
@@ -36,17 +39,28 @@ def compute_identity(
     return sha.hexdigest()
 
 
-def read_state(path: Path, identity: str) -> dict[str, Any]:
+def read_state(path: Path, identity: str, log: Callable[[str], None]) -> dict[str, Any]:
     """Return what a stopped training left of a network: its weights when done, else its state.
+
+    Parameters
+    ----------
+    log
+        Told when it is damaged: then the network is trained from its first epoch.
 
     Raises
     ------
     RunMismatchError
         When it belongs to a training with another identity.
     """
+    nothing: dict[str, Any] = {"identity": identity, "weights": None, "history": [], "state": None}
     if not path.exists():
-        return {"identity": identity, "weights": None, "history": [], "state": None}
-    content: dict[str, Any] = torch.load(path, weights_only=True)
+        return nothing
+    data = path.read_bytes()
+    stored, state = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    if stored != _digest(path, state):
+        log(f"{path} is damaged on disk: its network is trained from the first epoch")
+        return nothing
+    content: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True)
     if content["identity"] != identity:
         raise RunMismatchError(
             f"{path.parent} was left by a training with other data or settings; remove it to start "
@@ -57,10 +71,14 @@ def read_state(path: Path, identity: str) -> dict[str, Any]:
 
 def write_state(path: Path, content: dict[str, Any]) -> None:
     """Write the state of a network; an interruption leaves the previous file or the new one."""
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    torch.save(content, part)
-    os.replace(part, path)
+    state = io.BytesIO()
+    torch.save(content, state)
+    write_whole(path, _digest(path, state.getvalue()) + state.getvalue())
+
+
+def _digest(path: Path, state: bytes) -> bytes:
+    """Return a digest of a state and of whose it is."""
+    return hashlib.blake2b(path.name.encode() + b"\0" + state, digest_size=_DIGEST_BYTES).digest()
 
 
 def discard_state(folder: Path) -> None:

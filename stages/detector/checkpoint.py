@@ -7,6 +7,7 @@ models have equal digests, and a file whose content does not have its digest is 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -111,9 +112,16 @@ class Checkpoint:
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint`; a reader never sees half a file."""
     content = _content(checkpoint)
+    # torch does not say that a disk is full by an OSError.
+    packed = io.BytesIO()
+    torch.save(content | {"digest": _digest(content)}, packed)
     unfinished = path.with_name(path.name + ".part")
-    torch.save(content | {"digest": _digest(content)}, unfinished)
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_bytes(packed.getvalue())
+        os.replace(unfinished, path)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def load(path: Path) -> Checkpoint:
@@ -146,7 +154,9 @@ def load(path: Path) -> Checkpoint:
         raise
     except Exception as error:  # settings of any type may come to anything
         reason = str(error) or type(error).__name__
-        raise UsageError(f"model {str(path)!r} is damaged: {reason}; copy it again") from error
+        raise UsageError(
+            f"model {str(path)!r} is damaged: {reason}; copy it, or train it, again"
+        ) from error
     return model
 
 

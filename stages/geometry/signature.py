@@ -36,7 +36,14 @@ SEEDS = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], np.uint64)
 def compute_signatures(
     shapes: Sequence[Shapes], left: Int64s, bottom: Int64s, size_dbu: int, symmetries: int
 ) -> UInt64s:
-    """Return the signature of each window.
+    """Return the signature of each window, (n, 2) uint64; parameters as `sign_windows`."""
+    return sign_windows(shapes, left, bottom, size_dbu, symmetries)[0]
+
+
+def sign_windows(
+    shapes: Sequence[Shapes], left: Int64s, bottom: Int64s, size_dbu: int, symmetries: int
+) -> tuple[UInt64s, Int64s]:
+    """Return the signature of each window, and the symmetry that turns it to the common form.
 
     Parameters
     ----------
@@ -51,7 +58,9 @@ def compute_signatures(
 
     Returns
     -------
-    (n, 2) uint64
+    signatures : (n, 2) uint64
+    symmetry : (n,) int64
+        See `SYMMETRIES`: windows of one signature, each turned by its own, hold equal regions.
     """
     allowed = SYMMETRIES[symmetries]
     sums = np.zeros((len(left), len(allowed), 2), np.uint64)
@@ -62,11 +71,12 @@ def compute_signatures(
         outlines = index_outlines(layer, left, bottom, size_dbu)
         if outlines is not None:
             _sign_outlines(outlines, left, bottom, size_dbu, number, slanted)
-    least = np.argmin(sums[:, :, 0], axis=1)  # an equal first half means an equal signature
-    signed = sums[np.arange(len(sums)), least]
     reached = slanted.any(axis=1)
-    signed[reached] = sums[reached, 0] + slanted[reached]
-    return signed
+    # An equal first half means an equal signature.
+    least = np.where(reached, 0, np.argmin(sums[:, :, 0], axis=1))
+    signed = sums[np.arange(len(sums)), least]
+    signed[reached] += slanted[reached]
+    return signed, allowed[least]
 
 
 @kernel

@@ -24,6 +24,7 @@ from stages.layout.gdsii.grammar import SMALL_LIBRARY
 from stages.layout.info import LayoutInfo
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
+from stages.layout.oasis.pack import SMALL_LIBRARY as SMALL_OASIS
 from stages.layout.oasis.pack import describe_oasis, pack_oasis, read_oasis_boxes
 
 
@@ -81,10 +82,14 @@ def read_shape_boxes(
     )
 
 
-def load_kernels() -> None:
-    """Load the kernels of `pack_layout`, whose first call takes a second."""
-    data = np.frombuffer(SMALL_LIBRARY, np.uint8)
-    assemble(read_elements(data, (Layer(0, 0),)), (Layer(0, 0),), (Layer(0, 0),), None)
+def load_kernels(*, oasis: bool = False) -> None:
+    """Load the kernels of `pack_layout` for a format, whose first call takes a second."""
+    layers = (Layer(0, 0),)
+    if oasis:
+        pack_oasis(np.frombuffer(SMALL_OASIS, np.uint8), layers, None)
+    else:
+        elements = read_elements(np.frombuffer(SMALL_LIBRARY, np.uint8), layers)
+        assemble(elements, layers, layers, None)
 
 
 def _map_bytes(path: Path) -> Bytes:

@@ -18,6 +18,17 @@ class ReadLimits:
     pitch of a 7 nm process come to some 800."""
 
 
+def advise_raising(name: str) -> str:
+    """Return how to raise a limit of ``[reader]``; every command that reads a layout can.
+
+    Examples
+    --------
+    >>> advise_raising("extent_mm")
+    'raise it with --reader-extent-mm'
+    """
+    return f"raise it with --reader-{name.replace('_', '-')}"
+
+
 MOST_SHAPES_ANYWHERE = 10_000_000
 """A placement of up to this many shapes is accepted at any density."""
 DEFAULT_LIMITS = ReadLimits()

@@ -13,7 +13,7 @@ from stages.compiled import kernel
 from stages.contracts import Int32s, Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.window_query import turn_box
-from stages.layout.limits import MOST_SHAPES_ANYWHERE
+from stages.layout.limits import MOST_SHAPES_ANYWHERE, advise_raising
 from stages.layout.spatial_index import compute_node_boxes, sort_spatially
 
 INT32_MAX = 2**31 - 1
@@ -135,10 +135,11 @@ class LayerBuilder:
         if (bad := dense & (shapes > MOST_SHAPES_ANYWHERE)).any():
             first = int(bad.argmax())
             width, height = sides[first].astype(int).tolist()
+            most = self.most_per_dbu2 * width * height
             raise LayoutError(
                 f"cell {name!r} places {shapes[first]:.4g} shapes within {width} x {height} dbu; "
-                f"the limit is {self.most_per_dbu2 * width * height:.4g} there (shapes_per_um2): "
-                "an array of overlapping copies, or the limit is too low"
+                f"the limit is {most:.4g} there: an array of overlapping copies, or the limit is "
+                f"too low: {advise_raising('shapes_per_um2')}"
             )
         return float(shapes.sum())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import gdstk
@@ -57,3 +58,11 @@ def test_info_and_validate(tmp_path: Path) -> None:
     (tmp_path / "bad.gds").write_bytes(b"no layout")
     with pytest.raises(hotscan.LayoutError, match=r"bad\.gds"):
         hotscan.validate(tmp_path / "bad.gds")
+
+
+def test_limits_on_reading_can_be_given() -> None:
+    for read in (hotscan.info, hotscan.validate, partial(hotscan.read_layout, layers="68/20")):
+        with pytest.raises(hotscan.LayoutError, match="--reader-seconds"):
+            read(TINY, reader={"seconds": 1e-6})
+    with pytest.raises(hotscan.ConfigError, match="secnds is not a setting"):
+        hotscan.info(TINY, reader={"secnds": 1})

@@ -137,5 +137,5 @@ def test_shards_are_merged(tmp_path: Path, small_scan: SmallScan, run: hotscan.R
 def test_a_plan_foresees_the_scan(small_scan: SmallScan, run: hotscan.Run) -> None:
     foreseen = hotscan.plan(DENSE, layers="68/20", model=small_scan.model, roi=ROI_UM, confirm=True)
     assert run.metrics["clips"] / 1.5 < foreseen["clips"] < run.metrics["clips"] * 1.5
-    assert foreseen["fields"] > 0
+    assert foreseen["windows"] > 0
     assert foreseen["seconds_confirm"] > 0

@@ -3,49 +3,23 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from pipeline.cli import app as cli
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import LabelRequest, label_layout
 from pipeline.engine.run_directory import Run
-from pipeline.passes.arrays import read_patterns
-from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.model import Detector, DetectorConfig
-from stages.detector.thresholds import OperatingPoint
 from tests.support.shared import make_once
-from tests.support.small_scan import DENSE, LABELLED_UM, Ended, Hotscan, SmallScan
+from tests.support.small_scan import DENSE, LABELLED_UM, Ended, Hotscan, SmallScan, write_model
 
 
 @pytest.fixture(scope="session")
 def small_scan(tmp_path_factory: pytest.TempPathFactory) -> SmallScan:
     """An untrained network flags nonsense, but always the same; its threshold flags some 2 %."""
-    folder = make_once(tmp_path_factory, "model", _write_model)
+    folder = make_once(tmp_path_factory, "model", write_model)
     return SmallScan(DENSE, folder / "tiny.pt")
-
-
-def _write_model(folder: Path) -> None:
-    torch.manual_seed(1)
-    config = DetectorConfig(stem=16, fine=(8,), coarse=(8, 8), embedding=8)  # quick
-    model = checkpoint.Checkpoint(
-        weights=Detector(config).state_dict(), config=config, raster=RasterSpec(40.0, 64, 32),
-        layers=("met1",), process="krf130",
-        operating_point=OperatingPoint(1.0, 0.0, 0, 0.0, 0, 0), provenance={},
-        examples=torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8),
-    )  # fmt: skip
-    untried = folder / "untried.pt"
-    checkpoint.save(untried, model)
-    result = SmallScan(DENSE, untried)(folder / "run")
-    (scores,) = read_patterns(result.run, "score")
-    threshold = float(np.quantile(scores, 0.98))
-    point = replace(model.operating_point, threshold=threshold)
-    checkpoint.save(folder / "tiny.pt", replace(model, operating_point=point))
 
 
 @pytest.fixture(scope="session")

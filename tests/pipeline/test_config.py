@@ -53,7 +53,10 @@ device = "cuda:1"
 enabled = true
 opc = "model"
 confident = false
-batch_fields = 7
+batch_windows = 7
+[audit]
+size = "600s"
+seed = 3
 [report]
 top = 5
 contours = 9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from stages.contracts import Box, Floats, Int64s, Layer
+from stages.contracts import Box, Floats, Int64s, Layer, PackedLayer
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from stages.layout.builder import pack_layout
+from stages.lithography.measure.defects import find_defects
+from stages.lithography.optics.fields import compute_halo_nm
 from stages.lithography.optics.imaging import compute_image, compute_spectrum
 from stages.lithography.optics.kernels import Field, compute_kernels, make_field, sample_source
 from stages.lithography.process import Process, Source, load_process
@@ -189,3 +191,34 @@ def interpolated(picture: Floats, times: int) -> Floats:
     wide[..., order[:, None], order] = harmonics[..., order[:, None], order]
     fine: Floats = np.fft.ifft2(wide, norm="forward").real
     return fine
+
+
+Places = set[tuple[int, int]]
+
+
+def judge_clips(
+    layer: PackedLayer, places: Iterable[tuple[int, int]], core_dbu: int
+) -> tuple[Places, Places]:
+    """Return the clips that surely fail in a simulation by fields, and those that surely print.
+
+    A place within 3 % of its limit may fall on either side, as light from afar differs between
+    fields and windows. A defect lies where it is worst, and may reach 1.2 um into other clips.
+    """
+    every = list(places)
+    x, y = zip(*every, strict=True)
+    area = Box(min(x), min(y), max(x), max(y)).grow(core_dbu)
+    halo = round(compute_halo_nm(KRF)) + 1
+    target = merge(query(layer, area.grow(halo)).rects)
+
+    def find_near(share: float, reach_dbu: int) -> Places:
+        limits = KRF.limits
+        scaled = replace(KRF, limits=replace(
+            limits, pinch_share=limits.pinch_share * share, space_share=limits.space_share * share,
+            epe_nm=limits.epe_nm / share, line_end_epe_nm=limits.line_end_epe_nm / share,
+        ))  # fmt: skip
+        at = np.array([(d.x_dbu, d.y_dbu) for d in find_defects(target, area, 1.0, scaled)])
+        off = np.abs(at[None] - np.array(every)[:, None]).max(axis=2).min(axis=1)
+        return {place for place, far in zip(every, off, strict=True) if far < reach_dbu}
+
+    half = core_dbu // 2
+    return find_near(0.97, half), set(every) - find_near(1.03, half + 1200)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from pipeline.config import Resources, load_config
+from pipeline.passes.arrays import read_patterns
 from pipeline.passes.shard import Shard
 from pipeline.scan.scan import ScanRequest, ScanResult, scan
+from stages.contracts import RasterSpec
+from stages.detector import checkpoint
+from stages.detector.model import Detector, DetectorConfig
+from stages.detector.thresholds import OperatingPoint
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DENSE = CHECKOUT / "sample_layouts" / "dense.gds.gz"
@@ -67,3 +75,22 @@ class Ended:
 
 
 Hotscan = Callable[..., Ended]
+
+
+def write_model(folder: Path) -> None:
+    """Write ``tiny.pt``: an untrained network, and a threshold that flags some 2 % of clips."""
+    torch.manual_seed(1)
+    config = DetectorConfig(stem=16, fine=(8,), coarse=(8, 8), embedding=8)  # quick
+    model = checkpoint.Checkpoint(
+        weights=Detector(config).state_dict(), config=config, raster=RasterSpec(40.0, 64, 32),
+        layers=("met1",), process="krf130",
+        operating_point=OperatingPoint(1.0, 0.0, 0, 0.0, 0, 0), provenance={},
+        examples=torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8),
+    )  # fmt: skip
+    untried = folder / "untried.pt"
+    checkpoint.save(untried, model)
+    result = SmallScan(DENSE, untried)(folder / "run")
+    (scores,) = read_patterns(result.run, "score")
+    threshold = float(np.quantile(scores, 0.98))
+    point = replace(model.operating_point, threshold=threshold)
+    checkpoint.save(folder / "tiny.pt", replace(model, operating_point=point))

@@ -27,6 +27,22 @@ class ModelCard:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredRecall:
+    """What a random sample of simulated clips says of the scan, with intervals of 95 %."""
+
+    clips: int
+    """Clips of the sample."""
+    recall: float | None
+    """None where there seems to be no hotspot; then so are its limits."""
+    recall_low: float | None
+    recall_high: float | None
+    missed: float
+    """Hotspots that the scan missed."""
+    missed_low: int
+    missed_high: int
+
+
+@dataclass(frozen=True, slots=True)
 class NotScanned:
     """A region without a verdict."""
 
@@ -97,6 +113,8 @@ class ReportData:
     """The hotspots in the order of their cards; by rank by default."""
     contours: Mapping[int, Sequence[Polygon]] = field(default_factory=dict)
     """Id of a shown hotspot to its printed contours at the corner of its worst defect, in dbu."""
+    measured: MeasuredRecall | None = None
+    """Recall on this layout; None when it was not measured."""
     evidence: Mapping[int, Float32s] = field(default_factory=dict)
     """Id of a shown hotspot to what each place adds to its log odds, (row, column), rows upward."""
     known: Mapping[int, KnownHotspot] = field(default_factory=dict)

@@ -23,6 +23,7 @@ from stages.geometry.path_outline import outline_paths
 from stages.layout.gdsii.grammar import Record
 from stages.layout.gdsii.names import number_names
 from stages.layout.gdsii.walk import is_same_point, read_i16, read_i32, read_real, read_u16
+from stages.layout.limits import advise_raising
 from stages.layout.references import escape_name, quote_name
 
 REFERENCE = ("owner", "cell", "turn", "x", "y", "columns", "rows", "u_x", "u_y", "v_x", "v_y")
@@ -88,8 +89,8 @@ def read_elements(
         sides = np.ptp(points[starts[longest] : starts[longest + 1]], axis=0)
         raise LayoutError(
             f"byte {xy - 4} in structure {quote_name(names[owner])}: a shape {sides.max()} dbu "
-            f"long; the limit is {int(limit)} dbu (extent_mm {extent_mm:g}): a damaged "
-            "coordinate, or the limit is too low"
+            f"long; the limit is {int(limit)} dbu ({extent_mm:g} mm): a damaged coordinate, or "
+            f"the limit is too low: {advise_raising('extent_mm')}"
         )
     return Elements(
         dbu_nm=dbu_m * 1e9,

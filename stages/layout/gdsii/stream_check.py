@@ -61,7 +61,8 @@ _NOTES = (
     "placed {n} AREF of 0 columns or rows as of 1",
     "used only the first point of {n} SREF that have several",
     "skipped {n} LIBDIRSIZE, SRFNAME, LIBSECUR or STRCLASS, which other readers refuse",
-    "met {n} elements longer than extent_mm allows: damaged, or on layers that are not scanned",
+    "met {n} elements longer than --reader-extent-mm allows: damaged, or on layers that are not "
+    "scanned",
 )
 
 

@@ -14,7 +14,16 @@ from stages.layout.assemble import assemble, choose_layers, compute_shape_boxes,
 from stages.layout.info import LayoutInfo
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.oasis.elements import build_elements
+from stages.layout.oasis.grammar import MAGIC
 from stages.layout.oasis.read import read_file
+
+SMALL_LIBRARY = MAGIC + bytes.fromhex(
+    f"01 03312e30 00e807 00 {24 * '0'}"  # version 1.0, 1000 dbu per um, no tables
+    "0e0141 147b 00 00 02 01 00 00"
+    "0e0142 11b0 0141 00 00"
+    f"02 fc01 {504 * '0'} 00"
+)
+"""A complete file, dbu 1 nm: cell B places cell A, which has a rectangle on 0/0."""
 
 
 def pack_oasis(

@@ -17,6 +17,7 @@ import numpy as np
 from stages.contracts import Bytes, Floats, Int64s, Layer
 from stages.errors import LayoutError
 from stages.layout.gdsii.names import number_names
+from stages.layout.limits import advise_raising
 from stages.layout.oasis.grammar import (
     END_BYTES,
     FAULTS,
@@ -140,7 +141,7 @@ def _unpack(data: Bytes, slots: Int64s, left: int, limit: int) -> Bytes:
     if size > left:
         raise LayoutError(
             f"byte {block}: CBLOCK that unpacks to {size} bytes, after {limit - left}; the limit "
-            f"(unpacked_bytes) is {limit}"
+            f"is {limit}: {advise_raising('unpacked_gb')} if it is meant to be so large"
         )
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:

@@ -107,7 +107,7 @@ def find_corrections(target: Int64s, window: Box, dbu_nm: float, process: Proces
         if not len(members):
             continue
         here = boundary.select(members)
-        view = make_view(near, bars, here, place, lattice, field)
+        view = make_view(near, bars, here, place, lattice, field, lattice.guard_dbu)
         with limit_threads(1):
             moved, added = _correct_view(view, rules, dbu_nm, process)
         owned = here.find_owned(lattice.locate_core(place))
@@ -132,6 +132,38 @@ def correct_whole(target: Int64s, dbu_nm: float, process: Process) -> Int64s:
     whole = view.core.grow(view.side_dbu)
     every = added.locate((0, 0), whole, whole)
     return np.concatenate([np.insert(target, 4, 1, axis=1), changes, every])
+
+
+def correct_field(target: Int64s, lattice: Lattice, dbu_nm: float, process: Process) -> Int64s:
+    """Return the mask of one field whose target is known in the field alone.
+
+    Every fragment moves but those next to the border, where the image is wrong.
+
+    Parameters
+    ----------
+    target : (n, 4) int64
+        Disjoint rectangles, in dbu from the field's corner, cut to the field.
+    lattice
+        Side, guard and core of the field.
+
+    Returns
+    -------
+    (m, 5) int64
+        Signed rectangles, as of `correct`.
+    """
+    rules, opc = make_rules(process, dbu_nm), _require_opc(process)
+    boundary = cut_boundary(target, rules)
+    bars = place_scatter_bars(boundary, target, rules, opc, dbu_nm)
+    field = make_lattice_field(lattice, process, dbu_nm)
+    guard = make_lattice(process, dbu_nm).guard_dbu
+    whole = Box(0, 0, lattice.side_dbu, lattice.side_dbu)
+    members = np.flatnonzero(boundary.find_touching(whole))
+    here = boundary.select(members)
+    view = make_view(target, bars, here, (0, 0), lattice, field, guard)
+    with limit_threads(1):
+        moves, added = _correct_view(view, rules, dbu_nm, process)
+    drawn = np.insert(np.concatenate([target, bars]), 4, 1, axis=1)
+    return np.concatenate([drawn, here.make_rects(moves), added.locate((0, 0), whole, whole)])
 
 
 def make_rules(process: Process, dbu_nm: float) -> Rules:

@@ -9,6 +9,8 @@ promise  a defect depends on the layout and the process alone, not on the window
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +33,7 @@ from stages.lithography.optics.fields import (
 )
 from stages.lithography.process import Process
 
-_CELLS = 8
+CELLS = 8
 """Cells along a side of a core; a defect longer than a cell is reported once per cell."""
 _FAINT = 1e-6
 _REACH = 3
@@ -76,7 +78,9 @@ def find_defects(
     """
     lattice = make_lattice(process, dbu_nm)
     field = make_lattice_field(lattice, process, dbu_nm)
-    rules = _make_rules(lattice, count_spline_px(field), dbu_nm, process)
+    rules = make_rules(lattice, count_spline_px(field), dbu_nm, process)
+    near = 3 * lattice.pitch_dbu
+    side = max(1, lattice.core_dbu // (CELLS * lattice.pitch_dbu)) * lattice.pitch_dbu
     found: list[Defect] = []
     for place in lattice.list_places(window):
         # One field at a time, with its rectangles in canonical form: the same sums in another
@@ -87,10 +91,11 @@ def find_defects(
         )
         if len(local) or len(shown):
             exposures = expose([shown], field, dbu_nm, process, device=device)
-            edges = _find_edges(slanted, place, lattice.side_dbu)
-            rows = np.concatenate([_find_failures(local, edges, each, rules) for each in exposures])
+            edges = find_edges_near(slanted, place, lattice.side_dbu)
+            rows = find_failures(local, edges, exposures, rules)
+            cell = (rows[:, 1:3] - lattice.guard_dbu) // side
             rows[:, 1:3] += place
-            found += _merge_near(rows, place, lattice, process)
+            found += make_defects(rows[find_worst(rows, cell, near)], process)
     inside = (
         defect
         for defect in found
@@ -100,15 +105,36 @@ def find_defects(
     return tuple(sorted(inside, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind)))
 
 
-def _find_edges(edges: Int64s, place: Place, side_dbu: int) -> Int64s:
+def find_edges_near(edges: Int64s, place: Place, side_dbu: int) -> Int64s:
     """Return the edges whose boxes reach into a field, whole, from its corner."""
     local = edges - np.array(place * 2)
     low, high = np.minimum(local[:, :2], local[:, 2:]), np.maximum(local[:, :2], local[:, 2:])
     return local[((high >= 0) & (low <= side_dbu)).all(axis=1)]
 
 
-def _find_failures(target: Int64s, slanted: Int64s, exposure: Exposure, rules: Rules) -> Floats:
-    """Return the failing samples of a field: kind, x, y in dbu, index of the corner, severity."""
+def find_failures(
+    target: Int64s, slanted: Int64s, exposures: Sequence[Exposure], rules: Rules
+) -> Floats:
+    """Return the failing samples of a field at every corner of the process.
+
+    Parameters
+    ----------
+    target : (r, 4) int64
+        Rectangles as `merge` returns them, in dbu from the field's corner.
+    slanted : (k, 4) int64
+        From `list_slanted_edges`, in dbu from the field's corner.
+    exposures
+        The images of the field.
+
+    Returns
+    -------
+    (n, 5) float64
+        Index into `KINDS`, x and y in dbu from the field's corner, index of the corner, severity.
+    """
+    return np.concatenate([_measure_focus(target, slanted, each, rules) for each in exposures])
+
+
+def _measure_focus(target: Int64s, slanted: Int64s, exposure: Exposure, rules: Rules) -> Floats:
     coef, found = exposure.coef[0], []
     for flip in (False, True):
         runs, _, edges = find_runs_gaps_edges(swap_xy(target) if flip else target, 0)
@@ -126,7 +152,8 @@ def _find_failures(target: Int64s, slanted: Int64s, exposure: Exposure, rules: R
     return rows
 
 
-def _make_rules(lattice: Lattice, pixels: int, dbu_nm: float, process: Process) -> Rules:
+def make_rules(lattice: Lattice, pixels: int, dbu_nm: float, process: Process) -> Rules:
+    """Return what is measured in the fields of a lattice, whose splines have `pixels` a side."""
     guard, end = lattice.guard_dbu, lattice.guard_dbu + lattice.core_dbu
     limits = process.limits
     return Rules(
@@ -144,26 +171,39 @@ def _make_rules(lattice: Lattice, pixels: int, dbu_nm: float, process: Process) 
     )
 
 
-def _merge_near(rows: Floats, place: Place, lattice: Lattice, process: Process) -> list[Defect]:
-    """Merge failing samples of one kind that are near and in one cell; keep the worst of each."""
+def find_worst(rows: Floats, cell: npt.NDArray[Any], near_dbu: int) -> Int64s:
+    """Return the worst of each group of samples of one kind that are near, in one cell; (g,).
+
+    Parameters
+    ----------
+    rows : (n, 5) float64
+        As of `find_failures`.
+    cell : (n, c)
+        Samples whose cells differ are never of one group.
+    near_dbu
+        Samples up to this apart are of one group, and so are those that others connect.
+    """
     if not len(rows):
-        return []
+        return np.empty(0, np.int64)
     order = np.lexsort((rows[:, 3], rows[:, 1], rows[:, 2], -rows[:, 4]))
-    rows = rows[order]
-    places = rows[:, 1:3]
-    pairs = cKDTree(places).query_pairs(3 * lattice.pitch_dbu, output_type="ndarray")
+    kind = rows[order, 0]
+    pairs = cKDTree(rows[order, 1:3]).query_pairs(near_dbu, output_type="ndarray")
     a, b = pairs[:, 0], pairs[:, 1]
-    side = max(1, lattice.core_dbu // (_CELLS * lattice.pitch_dbu)) * lattice.pitch_dbu
-    cell = (places - place - lattice.guard_dbu) // side
-    same = (rows[a, 0] == rows[b, 0]) & (cell[a] == cell[b]).all(axis=1)
+    same = (kind[a] == kind[b]) & (cell[order[a]] == cell[order[b]]).all(axis=1)
     links = coo_array((np.ones(same.sum()), (a[same], b[same])), shape=(len(rows), len(rows)))
     _, group = connected_components(links, directed=False)
     _, worst = np.unique(group, return_index=True)
+    found: Int64s = order[worst]
+    return found
+
+
+def make_defects(rows: Floats, process: Process) -> list[Defect]:
+    """Return samples as defects."""
     return [
         Defect(
             KINDS[int(kind)], int(x), int(y), process.corners[int(corner)].name, round(severity, 4)
         )
-        for kind, x, y, corner, severity in rows[worst].tolist()
+        for kind, x, y, corner, severity in rows.tolist()
     ]
 
 

@@ -17,7 +17,12 @@ from stages.contracts import Box, Float32s, Floats, Int64s, Shapes
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.lithography.optics.exposure import count_spline_px, expose
-from stages.lithography.optics.fields import clip_to_field, make_lattice, make_lattice_field
+from stages.lithography.optics.fields import (
+    clip_to_field,
+    compute_slab_dbu,
+    make_lattice,
+    make_lattice_field,
+)
 from stages.lithography.process import Corner, Process
 
 _DBU_NM = 0.1
@@ -80,6 +85,6 @@ def _rectangles(rings_nm: Sequence[Floats], process: Process) -> Int64s:
     rings = [np.rint(ring / _DBU_NM).astype(np.int64) for ring in rings_nm]
     starts = np.cumsum([0, *(len(ring) for ring in rings)])
     points = np.concatenate([np.empty((0, 2), np.int64), *rings])
-    step = max(1, round(process.wavelength_nm / process.na / 70 / _DBU_NM))
+    step = compute_slab_dbu(process, _DBU_NM)
     shapes = Shapes(np.empty((0, 4), np.int64), points, starts)
     return merge(cut_into_rects(shapes, step))

@@ -21,7 +21,7 @@ from stages.geometry.union import merge, sweep
 from stages.lithography.optics.kernels import GRID_PX, Field, make_field
 from stages.lithography.process import Process
 
-_GUARD = 3.2
+GUARD = 3.2
 """Width of the guard around a field's core, in wavelength / NA."""
 
 
@@ -53,7 +53,7 @@ def make_lattice(process: Process, dbu_nm: float) -> Lattice:
     """Return the lattice of fields that simulates a region with the least work."""
     resolution_nm = process.wavelength_nm / process.na
     pitch = max(1, round(round(resolution_nm / 9) / dbu_nm))
-    guard = math.ceil(_GUARD * resolution_nm / dbu_nm / pitch) * pitch
+    guard = math.ceil(GUARD * resolution_nm / dbu_nm / pitch) * pitch
     if process.kernels is not None:
         side = round(process.kernels.period_nm / dbu_nm)
     else:
@@ -85,16 +85,9 @@ def compute_halo_nm(process: Process) -> float:
     return GRID_PX * process.wavelength_nm / process.na / 4
 
 
-def compute_reach_nm(process: Process, core_nm: float) -> float:
-    """Return how far past a box the field made around it needs the geometry, in nm."""
-    resolution_nm = process.wavelength_nm / process.na
-    if process.kernels is not None:
-        return process.kernels.period_nm
-    return (
-        min((_GUARD + 1) * resolution_nm, compute_halo_nm(process))
-        if core_nm
-        else compute_halo_nm(process)
-    )
+def compute_slab_dbu(process: Process, dbu_nm: float) -> int:
+    """Return the height of the slabs that slanted shapes are cut into: finer than light sees."""
+    return max(1, round(process.wavelength_nm / process.na / 70 / dbu_nm))
 
 
 def clip_to_field(rects: Int64s, place: tuple[int, int], side_dbu: int) -> Int64s:

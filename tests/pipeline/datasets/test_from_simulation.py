@@ -145,6 +145,9 @@ def test_a_dataset_is_never_written_over(labelled: Path) -> None:
 def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     zarr.create_group(tmp_path / "group")
-    for name in ("nowhere", "file", "group"):
-        with pytest.raises(UsageError, match=f"{name} holds no finished dataset"):
+    for name, why in (
+        ("nowhere", "holds no finished dataset"), ("file", "holds no finished dataset"),
+        ("group", "is damaged on disk, or no dataset"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=f"{name} {why}"):
             load_dataset(tmp_path / name)

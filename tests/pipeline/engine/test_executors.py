@@ -54,6 +54,22 @@ def test_every_unit_has_its_outcome(executor: Executor) -> None:
     assert sum(outcome.counts["square"] for outcome in outcomes) == 49 * 50 * 99 // 6
 
 
+def test_a_survey_has_the_answer_of_every_worker(executor: Executor) -> None:
+    workers = 1 if isinstance(executor, SerialExecutor) else 2
+    (pids,) = executor.survey(os.getpid).values()
+    assert len(set(pids)) == workers
+    assert executor.survey(lambda: 1 // 0) == {}
+
+
+def test_only_the_workers_of_the_given_machines_get_units(two_workers: DaskExecutor) -> None:
+    def echo(unit: int) -> UnitOutcome:
+        return UnitOutcome("clips", str(unit), Status.DONE)
+
+    (host,) = two_workers.survey(int)
+    outcomes = two_workers.run(echo, range(4), stage="clips", hosts=frozenset([host]))
+    assert len(list(outcomes)) == 4
+
+
 def test_no_units_no_outcomes(executor: Executor) -> None:
     def never(unit: int) -> UnitOutcome:
         raise AssertionError

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import subprocess
 import sys
@@ -241,6 +242,7 @@ def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
     Ledger(path).close()
     db = sqlite3.connect(path)
     db.execute("PRAGMA user_version = 9")
+    db.execute("ALTER TABLE units ADD COLUMN since TEXT")
     db.close()
     with pytest.raises(UsageError, match="has version 9"):
         Ledger(path)
@@ -249,3 +251,39 @@ def test_a_ledger_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be written"):
         Ledger(tmp_path / "no" / "ledger.sqlite")
+
+
+def test_whatever_bit_is_flipped_no_row_is_read_wrongly(tmp_path: Path) -> None:
+    """The ledger is used all the same, and says what it lost; its header included."""
+    whole = tmp_path / "whole" / "ledger.sqlite"
+    whole.parent.mkdir()
+    outcomes = {f"t{number}": replace(DONE, unit=f"t{number}") for number in range(9)}
+    with Ledger(whole) as ledger:
+        for outcome in outcomes.values():
+            ledger.record(outcome)
+    content, rng, lost = whole.read_bytes(), random.Random(8), 0
+    rows = content.index(b"clips")
+    places = [*range(0, 100, 3), *(rng.randrange(rows, len(content)) for _ in range(40))]
+    for number, place in enumerate(places):
+        path = tmp_path / f"{number}" / "ledger.sqlite"
+        path.parent.mkdir()
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(flipped)
+        with Ledger(path) as ledger:
+            found = ledger.finished("clips")
+            assert found.items() <= outcomes.items()
+            assert ledger.damaged or found == outcomes
+            lost += len(found) < len(outcomes)
+            ledger.record(EMPTY)
+    assert lost > 5
+
+
+def test_a_full_disk_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with Ledger(path) as ledger:
+        ledger._db.execute("PRAGMA max_page_count = 1")  # SQLite's own way to be full
+        large = replace(DONE, error="x" * 100_000)
+        with pytest.raises(IncompleteError, match="free or repair its disk"):
+            ledger.record(large)
+    assert not path.with_name("ledger.sqlite.damaged").exists()

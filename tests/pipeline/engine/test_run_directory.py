@@ -20,7 +20,13 @@ from pipeline.engine.run_directory import (
     write_library,
     write_whole,
 )
-from pipeline.engine.run_record import LayoutFile, RunRecord, read_record, write_record
+from pipeline.engine.run_record import (
+    LayoutFile,
+    RunRecord,
+    list_damaged_records,
+    read_record,
+    write_record,
+)
 from stages.errors import IncompleteError, UsageError
 
 
@@ -49,6 +55,9 @@ def test_run_directories(tmp_path: Path) -> None:
     assert read_record(open_run_directory(run.path)) == record
     assert record.settings == {"a": [1, 2]}
     (run.path / "run.json").write_text("{")
+    assert read_record(run) == record
+    assert list_damaged_records(run) == ["run.json"]
+    (run.path / "run.copy.json").write_text("{")
     with pytest.raises(UsageError, match=r"run\.json cannot be read"):
         read_record(run)
     with pytest.raises(UsageError, match="holds no run"):

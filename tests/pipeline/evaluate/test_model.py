@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.datasets.store import load_dataset
+from pipeline.engine.checksums import seal_folder
 from pipeline.evaluate import model as evaluation
 from pipeline.evaluate.model import (
     NORMAL_95,
@@ -134,6 +135,7 @@ def divided(labelled: Path, out: Path) -> Path:
         arrays[name] = rng.integers(0, 2, len(arrays["label"])).astype(np.uint8)
     for name, values in arrays.items():
         copy.create_array(name, data=values)
+    seal_folder(out)
     return out
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline.engine.checksums import seal_folder
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import LayoutFile, RunRecord, read_record, write_record
 from pipeline.evaluate import scan as scan_evaluation
@@ -41,6 +42,7 @@ def defects_of(places: np.ndarray, path: Path, digest: str = "a", **about: Any) 
     group = zarr.create_group(path, attributes={"provenance": provenance})
     for axis, values in zip("xy", places.T, strict=True):
         group.create_array(f"defect_{axis}_dbu", data=np.ascontiguousarray(values))
+    seal_folder(path)
     return path
 
 
@@ -119,5 +121,6 @@ def test_what_does_not_go_together_is_refused(
     with pytest.raises(UsageError, match=r"scanned nothing of the test half.* x = 9000 dbu"):
         evaluate_scan(run, defects_of(places, tmp_path / "far", test_from_x_dbu=9000))
     zarr.create_group(tmp_path / "empty")
+    seal_folder(tmp_path / "empty")
     with pytest.raises(UsageError, match="empty holds no defects"):
         evaluate_scan(run, tmp_path / "empty")

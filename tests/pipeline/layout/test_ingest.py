@@ -125,7 +125,7 @@ def test_a_wafer_outline_on_another_layer_is_no_obstacle(tmp_path: Path) -> None
     library.write_gds(path)
     layout = read_layout(path, [MET1])
     assert layout.extent == BOX
-    assert "longer than extent_mm" in layout.warnings[0]
+    assert "longer than --reader-extent-mm" in layout.warnings[0]
     with pytest.raises(LayoutError, match="a shape 300000000 dbu long; the limit is 100000000"):
         read_layout(path, [Layer(99, 0)])
     assert read_layout(path, [Layer(99, 0)], limits=Limits(extent_mm=301)).extent.width == 3e8
@@ -157,10 +157,10 @@ def test_cut_off_oasis_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("limits", "told"),
     [
-        (Limits(unpacked_bytes=100), "unpacked_gb"),
-        (Limits(seconds=0.0), "not read within 0 s"),
-        (Limits(memory_bytes=1 << 20), r"over 0\.00105 GB of memory; raise \[reader\] memory_gb"),
-        (Limits(extent_mm=1e-4), r"400 dbu long; the limit is 100 dbu"),
+        (Limits(unpacked_bytes=100), "more than 100 bytes.*--reader-unpacked-gb"),
+        (Limits(seconds=0.0), "not read within 0 s.*--reader-seconds"),
+        (Limits(memory_bytes=1 << 20), r"over 0\.00105 GB of memory.*--reader-memory-gb"),
+        (Limits(extent_mm=1e-4), r"400 dbu long; the limit is 100 dbu.*--reader-extent-mm"),
     ],
 )
 def test_limits_hold(tmp_path: Path, limits: Limits, told: str) -> None:
@@ -177,7 +177,7 @@ def test_small_shapes_far_apart_are_over_the_extent(tmp_path: Path) -> None:
     top.add(gdstk.Reference(leaf, (0, 0)), gdstk.Reference(leaf, (99_999, 0)))
     library.write_gds(tmp_path / "a.gds")
     assert read_layout(tmp_path / "a.gds", [MET1]).extent.width == 100_000_000
-    with pytest.raises(LayoutError, match="cell 'TOP' is 100 mm long"):
+    with pytest.raises(LayoutError, match=r"cell 'TOP' is 100 mm long.*--reader-extent-mm"):
         read_layout(tmp_path / "a.gds", [MET1], limits=Limits(extent_mm=99.9))
 
 

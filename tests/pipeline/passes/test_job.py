@@ -10,10 +10,10 @@ import pytest
 
 from pipeline.config import ScanConfig, load_config
 from pipeline.engine.run_directory import Run
+from pipeline.layout.reader_process import Limits
 from pipeline.passes.job import (
     Job,
     make_job,
-    make_reader_limits,
     make_sampling_limits,
     parse_layers,
     resolve_config,
@@ -141,5 +141,5 @@ def test_layers_are_scanned_or_exclude() -> None:
 
 
 def test_reader_limits_come_from_the_config() -> None:
-    limits = make_reader_limits(config(reader={"memory_gb": 1.5, "seconds": 20.0}))
+    limits = Limits.of(config(reader={"memory_gb": 1.5, "seconds": 20.0}).reader)
     assert (limits.memory_bytes, limits.seconds) == (1_500_000_000, 20.0)

@@ -49,7 +49,9 @@ FIRST_STAGE = {
     "confirm.enabled": "confirm",
     "confirm.opc": "confirm",
     "confirm.confident": "hotspots",
-    "confirm.batch_fields": None,
+    "confirm.batch_windows": None,
+    "audit.size": "draw",
+    "audit.seed": "draw",
     "report.top": "report",
     "report.contours": "report",
     "markers.layer": "report",
@@ -66,8 +68,8 @@ OTHER: dict[str, Any] = {
     "raster.pixel_nm": 1.0, "raster.clip_nm": 1.0, "raster.core_nm": 1.0, "scores.model": "m.pt",
     "scores.threshold": 0.5, "scores.shard_patterns": 7, "scores.prefilter": False,
     "scores.device": "cuda", "confirm.enabled": True, "confirm.opc": "model",
-    "confirm.confident": False, "confirm.batch_fields": 3, "report.top": 1, "report.contours": 1,
-    "markers.layer": 9,
+    "confirm.confident": False, "confirm.batch_windows": 3, "audit.size": "3%", "audit.seed": 1,
+    "report.top": 1, "report.contours": 1, "markers.layer": 9,
 }  # fmt: skip
 
 
@@ -112,11 +114,14 @@ def test_settings_survive_the_file() -> None:
 @pytest.mark.parametrize(
     ("stage", "tables", "kept"),
     [
-        ("scores", {"scores": {"threshold": 0.9}}, ["layout", "clips", "patterns", "scores"]),
-        ("scores", {"scores": {"prefilter": False}}, ["layout", "clips", "patterns"]),
+        (
+            "scores", {"scores": {"threshold": 0.9}},
+            ["layout", "clips", "audit", "patterns", "scores"],
+        ),
+        ("scores", {"scores": {"prefilter": False}}, ["layout", "clips", "audit", "patterns"]),
         (
             "report", {"confirm": {"opc": "model"}},
-            ["layout", "clips", "patterns", "scores", "hotspots"],
+            ["layout", "clips", "audit", "patterns", "scores", "frame", "hotspots"],
         ),
         ("patterns", {"clips": {"mode": "sites"}}, None),
         ("layout", {"clips": {"mode": "sites"}}, ["layout"]),

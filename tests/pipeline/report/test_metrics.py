@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.audit.audit import STAGES as AUDIT_STAGES
+from pipeline.audit.result import Audited
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import read_patterns
@@ -18,6 +20,7 @@ from pipeline.report import metrics as report_metrics
 from pipeline.report.metrics import find_unscored_clips, gather_metrics, list_unscanned_regions
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate.confirm import Confirmed
+from stages.audit.estimate import estimate_recall
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +49,11 @@ def test_every_field_is_documented_and_every_documented_field_is_written(view: R
         for row in re.findall(r"^\| (`.+?) \|", table.split("\n## ")[0], re.MULTILINE)
         for name in re.findall(r"`(\w+)`", row)
     }
-    spent = dict.fromkeys((*view.record.seconds, "confirm"), 1.0)
+    spent = dict.fromkeys((*view.record.seconds, "confirm", *AUDIT_STAGES), 1.0)
     simulated = replace(
-        view, simulated=Confirmed({}, 0, 0), record=replace(view.record, seconds=spent)
-    )
+        view, simulated=Confirmed({}, 0, 0), audited=Audited(estimate_recall([]), 0, 0),
+        record=replace(view.record, seconds=spent),
+    )  # fmt: skip
     assert gather(view).keys() < gather(simulated).keys() == documented
 
 

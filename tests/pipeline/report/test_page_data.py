@@ -7,6 +7,7 @@ import re
 import tomllib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pipeline.config import load_config
@@ -15,6 +16,7 @@ from pipeline.report.page_data import format_config, gather_page_data
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate.confirm import Confirmed
 from stages.contracts import Defect, Verdict
+from stages.exports.markers import PrintedArea
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,11 @@ def test_the_config_in_the_report_can_be_used_again(view: RunView) -> None:
     assert load_config(None, tables) == view.config
 
 
-def test_the_page_shows_the_worst_of_each_kind_with_what_prints_there(view: RunView) -> None:
+def test_the_page_shows_the_worst_of_each_kind_with_what_prints_there(
+    view: RunView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = PrintedArea(view.job.area, np.empty((0, 4), np.int64), [])
+    monkeypatch.setattr(RunView, "draw_print", lambda view, spot, near: printed)
     spots = view.hotspots
     assert len(spots) >= 4
     kinds = ["pinch", "pinch", "space", *[""] * (len(spots) - 3)]

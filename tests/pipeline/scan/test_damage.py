@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.config import Resources
-from pipeline.engine.events import DataDamaged
+from pipeline.engine.events import DataDamaged, Event
 from pipeline.engine.run_directory import Run
 from pipeline.scan.inspect_run import open_view
 from pipeline.scan.scan import resume
@@ -71,17 +71,19 @@ FILES = [
     "patterns.zarr/embedding", "patterns.zarr/key", "patterns.zarr/raster", "patterns.zarr/score",
     "patterns.zarr/x_dbu", "patterns.zarr/y_dbu", "patterns.zarr/zarr.json",
 ]  # fmt: skip
+DAMAGES = (flip_a_bit, remove, truncate)
 
 
 def test_every_kind_of_file_is_tried(scanned: Path) -> None:
     kinds = {Path(name).parts[0] for name in one_of_each(scanned)}
-    tried = {Path(name).parts[0] for name in FILES} | {"run.json", "ledger.sqlite"}
+    tried = {Path(name).parts[0] for name in FILES} | {"run.json", "run.copy.json", "ledger.sqlite"}
     assert kinds == tried
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, remove, truncate])
-@pytest.mark.parametrize("kind", FILES)
-def test_what_is_damaged_is_computed_again(
+@pytest.mark.parametrize(
+    ("kind", "damage"), [(kind, DAMAGES[number % 3]) for number, kind in enumerate(FILES)]
+)
+def test_what_is_damaged_is_computed_again(  # `make faults` tries all of each
     kind: str, damage: Damage, scanned: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -90,10 +92,7 @@ def test_what_is_damaged_is_computed_again(
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     damage(files[-1])
     noticed = []
-    refused: AbstractContextManager[object] = nullcontext()
-    if kind != "clips":  # which are read by a session alone
-        refused = pytest.raises(IncompleteError, match="hotscan resume")
-    with refused:
+    with pytest.raises(IncompleteError, match="hotscan resume"):
         open_view(Run(run))
     result = resume(run, Resources(workers=0), noticed.append)
     assert [event for event in noticed if isinstance(event, DataDamaged)]
@@ -181,9 +180,74 @@ def test_a_damaged_record_is_replaced_by_the_same_command(
     run = small_scan(tmp_path / "run", **roi).run
     before, written_ns = run.hotspots.read_bytes(), run.hotspots.stat().st_mtime_ns
     damage(run.record)
+    damage(run.record_copy)
     with pytest.raises(UsageError, match=r"run\.json cannot be read"):
         resume(run.path, Resources(workers=0), lambda event: None)
     again = small_scan(run.path, **roi)
     assert again.complete
     assert run.hotspots.read_bytes() == before
     assert run.hotspots.stat().st_mtime_ns > written_ns  # nothing finished was trusted
+
+
+@pytest.mark.parametrize("damage", [flip_a_bit, remove, truncate])
+@pytest.mark.parametrize("name", ["run.json", "run.copy.json", "report/hotspots.csv"])
+def test_a_damaged_record_or_report_is_written_again(
+    name: str, damage: Damage, scanned: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scanned, run)
+    table = (run / "report" / "hotspots.csv").read_bytes()
+    damage(run / name)
+    noticed: list[Event] = []
+    assert resume(run, Resources(workers=0), noticed.append).complete
+    assert [event for event in noticed if isinstance(event, DataDamaged)]
+    assert (run / "run.json").read_bytes() == (run / "run.copy.json").read_bytes()
+    assert (run / "report" / "hotspots.csv").read_bytes() == table
+
+
+def test_the_last_shard_is_written_anew_wherever_it_was_cut(scanned: Path, tmp_path: Path) -> None:
+    """It has fewer rows than there is room for: Zarr would read the rest from what is there."""
+    for share in (0.1, 0.5, 0.9):
+        run = tmp_path / f"{share}"
+        shutil.copytree(scanned, run)
+        shard = sorted(run.glob("patterns.zarr/raster/c/*/0/0/0"))[-1]
+        before = shard.read_bytes()
+        shard.write_bytes(before[: int(share * len(before))])
+        assert resume(run, Resources(workers=0), lambda event: None).complete
+        assert shard.read_bytes() == before
+
+
+def test_a_lost_ledger_is_noticed(scanned: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scanned, run)
+    (run / "ledger.sqlite").unlink()
+    noticed: list[Event] = []
+    assert resume(run, Resources(workers=0), noticed.append).complete
+    assert DataDamaged("ledger", ("all units",)) in noticed
+    assert (run / "hotspots.parquet").read_bytes() == (scanned / "hotspots.parquet").read_bytes()
+
+
+def test_what_a_kill_left_half_written_is_removed(scanned: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(scanned, run)
+    left = [run / "clips" / ".r0.parquet.77.tmp", run / "patterns.zarr" / "score" / "0.ab.partial"]
+    for path in left:
+        path.write_text("half")
+    resume(run, Resources(workers=0), lambda event: None)
+    assert not any(path.exists() for path in left)
+
+
+def test_the_layout_that_a_process_holds_open_is_the_one_on_disk(
+    scanned: Path, tmp_path: Path
+) -> None:
+    """A session that packs it again must not draw from what an earlier session mapped."""
+    run = tmp_path / "run"
+    shutil.copytree(scanned, run)
+    before = (run / "hotspots.parquet").read_bytes()
+    resume(run, Resources(workers=0), lambda event: None)
+    for path in run.glob("layout/*item_box.npy"):
+        path.write_bytes(path.read_bytes()[:128] + b"\0" * (path.stat().st_size - 128))
+    for path in run.glob("clips/*"):
+        path.unlink()
+    resume(run, Resources(workers=0), lambda event: None)
+    assert (run / "hotspots.parquet").read_bytes() == before

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.text import plan_text
 from pipeline.config import Resources, load_config
 from pipeline.engine.run_directory import Run
 from pipeline.scan.forecast import _extrapolate, estimate
@@ -35,6 +36,20 @@ def test_counts_are_foreseen_within_half_as_much_again(
         assert real[name] / 1.5 < foreseen[name] < real[name] * 1.5
     written = sum(p.stat().st_size for p in reference.path.rglob("*") if p.is_file()) / 1e6
     assert written / 4 < foreseen["disk_mb"] < written * 4
+
+
+@pytest.mark.parametrize(("size", "least"), [("10", 10), ("5%", 30), ("0.1s", 1)])
+def test_what_an_audit_would_cost(size: str, least: int, small_scan: SmallScan) -> None:
+    config = load_config(None, {
+        "layout": {"layers": ["68/20"], "roi_um": (48.0, 48.0, 80.0, 80.0)},
+        "scores": {"model": str(small_scan.model)}, "audit": {"size": size},
+    })  # fmt: skip
+    foreseen = estimate(DENSE, config, Resources(workers=2))
+    assert least <= foreseen["clips_to_audit"] <= foreseen["clips"]
+    assert (foreseen["clips_to_audit"] == least) or not size.isdigit()
+    assert foreseen["seconds_audit"] >= 0
+    shown = f"audit     {foreseen['clips_to_audit']:,} clips: "
+    assert shown in plan_text(foreseen)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.4, 1.0])

@@ -195,7 +195,7 @@ LEDGERS: dict[str, tuple[Forge, int, str]] = {
                 2, "is not a ledger of hotscan"),
     "view": (forge_ledger("DROP TABLE units; CREATE VIEW units AS SELECT 1"), 2, "not a ledger"),
     "no table": (forge_ledger("DROP TABLE history"), 2, "is not a ledger of hotscan"),
-    "foreign": (forge_ledger("PRAGMA application_id = 7"), 2, "is not a ledger of hotscan"),
+    "mark": (forge_ledger("PRAGMA application_id = 7"), 2, "is damaged or no ledger"),
     "cut": (lambda path: os.truncate(path / "ledger.sqlite", 9000), 2, "is damaged or no ledger"),
     "text": (lambda path: (path / "ledger.sqlite").write_bytes(b"x" * 9999), 2, "is damaged or no"),
     "missing": (lambda path: (path / "ledger.sqlite").unlink(), 2, "cannot be opened"),

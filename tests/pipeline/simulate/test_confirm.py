@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import csv
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import shapely
+from shapely import Polygon, box
 
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run
+from pipeline.engine.run_directory import Run, write_library
+from pipeline.layout import ingest
+from pipeline.report.run_view import open_view
 from pipeline.scan.scan import ScanResult, resume
 from pipeline.simulate import confirm
-from pipeline.simulate.region import SimulateRequest, simulate_region
-from stages.contracts import Defect
+from stages.contracts import Layer, Verdict
 from stages.detector import checkpoint
-from tests.support.small_scan import DENSE, Hotscan, SmallScan
+from stages.exports.markers import Drawing, build_drawing
+from tests.support.optical import KRF, judge_clips
 from tests.support.small_scan import ROI_UM as WHOLE_UM
+from tests.support.small_scan import Hotscan, SmallScan
 
-ENABLED: dict[str, Any] = {"enabled": True, "batch_fields": 2}
-ROI_UM = (45.0, 45.0, 75.0, 70.0)
+ENABLED: dict[str, Any] = {"enabled": True, "batch_windows": 32}
+ROI_UM = (45.0, 45.0, 75.0, 62.0)
 
 
 def confirmed(
@@ -53,7 +61,7 @@ def reference(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -
 
 WAYS: dict[str, dict[str, Any]] = {
     "two workers": {"workers": 2},
-    "other batches": {"confirm": {"batch_fields": 3}},
+    "other batches": {"confirm": {"batch_windows": 7}},
     "other tiles": {"tiles": {"size_um": 10.0}},
 }
 
@@ -68,27 +76,126 @@ def test_every_way_of_running_gives_the_same_verdicts(
     assert [result.metrics[n] for n in names] == [reference.metrics[n] for n in names]
 
 
-def test_what_fails_is_what_fails_in_the_whole_region(
+def simulate_clips(
+    run: Path, folder: Path, chosen: Sequence[int], batch: int
+) -> dict[tuple[int, int], Any]:
+    """Simulate some of the clips of a run alone; return verdict and contours by place."""
+    (folder / "confirm").mkdir(parents=True)
+    (folder / "layout").symlink_to(run / "layout")
+    hot = pq.read_table(run / confirm.HOT_CLIPS).take(list(chosen))
+    x, y = (hot[name].to_numpy() for name in ("x_dbu", "y_dbu"))
+    confirm.write_clips_to_simulate(Run(folder), x, y, np.arange(len(x)))
+    job = confirm.make_confirmation(Run(folder), 1280, KRF, "none", batch)
+    for number in reversed(job.batches):
+        confirm.confirm_batch(number, job=job)
+    done = confirm.read_confirmed(job, [confirm.name_batch(number) for number in job.batches])
+    rows = pq.read_table(folder / confirm.HOT_CLIPS).to_pylist()
+    drawn = {spot: confirm.draw_print(job, mine, (0, 0)) for spot, mine in done.failing.items()}
+    return {
+        (row["x_dbu"], row["y_dbu"]): (
+            done.verdicts[row["hotspot"]],
+            [shape.wkb for shape in drawn[row["hotspot"]][1]] if row["hotspot"] in drawn else None,
+        )
+        for row in rows
+    }
+
+
+def test_a_verdict_does_not_depend_on_the_other_clips(
     reference: ScanResult, tmp_path: Path
 ) -> None:
-    grown = (ROI_UM[0] - 2, ROI_UM[1] - 2, ROI_UM[2] + 2, ROI_UM[3] + 2)
-    request = SimulateRequest(DENSE, tmp_path / "whole", "68/20", roi_um=grown, contours=False)
-    simulate_region(request, Resources(workers=0), lambda event: None)
-    rows = pq.read_table(tmp_path / "whole" / "defects.parquet").to_pylist()
-    defects = [Defect(**row) for row in rows]
-    hot = pq.read_table(reference.run.path / "hot_clips.parquet").to_pydict()
-    inside: dict[int, set[Defect]] = {}
-    for x, y, owner in zip(hot["x_dbu"], hot["y_dbu"], hot["hotspot"], strict=True):
-        inside.setdefault(owner, set()).update(
-            d for d in defects
-            if x - 640 <= d.x_dbu < x + 640 and y - 640 <= d.y_dbu < y + 640
-        )  # fmt: skip
-    table = csv.DictReader((reference.run.report / "hotspots.csv").read_text().splitlines())
-    told = {int(row["id"]): (int(row["defects"]), row["severity"]) for row in table}
-    assert told == {
-        owner: (len(found), str(max(d.severity for d in found)) if found else "")
-        for owner, found in inside.items()
-    }
+    clips = pq.read_table(reference.run.path / confirm.HOT_CLIPS).num_rows
+    chosen = np.random.default_rng(3).permutation(clips)[:30].tolist()
+    together = simulate_clips(reference.run.path, tmp_path / "all", chosen, 5)
+    assert 2 < sum(contours is not None for _, contours in together.values()) < 30
+    alone: dict[tuple[int, int], Any] = {}
+    for at, part in enumerate((chosen[:1], chosen[1:4], chosen[:3:-1])):
+        alone |= simulate_clips(reference.run.path, tmp_path / str(at), part, 1 + at)
+    assert alone == together
+
+
+def test_what_surely_fails_in_the_whole_region_fails_alone_and_so_for_what_prints(
+    reference: ScanResult,
+) -> None:
+    """A place within 3 % of its limit may fall on either side: other light comes from afar."""
+    view = open_view(reference.run)
+    batches = [file.stem for file in (reference.run.path / "confirm").glob("*.parquet")]
+    fails = confirm.read_clip_verdicts(view.confirmation, batches)
+    surely, passing = judge_clips(view.layout.packed[0], fails, 1280)
+    assert len(surely) > 5
+    assert len(passing) > 20
+    assert {place for place in surely if not fails[place]} == set()
+    assert {place for place in passing if fails[place]} == set()
+
+
+def pack(folder: Path, shapes: list[Polygon], clips: list[tuple[int, int]]) -> Any:
+    """Pack shapes into a run, and return the simulation of clips there."""
+    drawing = Drawing(Layer(68, 20), shapes)
+    write_library(folder / "drawn.gds", build_drawing("top", 1.0, [drawing]))
+    ingest.pack_into(folder / "drawn.gds", folder / "layout", [Layer(68, 20)], None)
+    (folder / "confirm").mkdir()
+    x, y = np.array(clips).T
+    confirm.write_clips_to_simulate(Run(folder), x, y, np.arange(len(clips)))
+    return confirm.make_confirmation(Run(folder), 1280, KRF, "none", 10)
+
+
+def test_equal_clips_are_simulated_once(tmp_path: Path) -> None:
+    scene = [
+        (-9000, -70, -40, 70), (-40, -54, 40, 54), (40, -70, 9000, 70), (300, -9000, 520, -300),
+    ]  # fmt: skip
+    places = [(0, 0), (40_123, 77), (81_000, 40_000)]
+    rects = [(x + dx, y + dy, p + dx, q + dy) for x, y, p, q in scene for dx, dy in places[:2]]
+    dx, dy = places[2]
+    rects += [(dx - q, dy - p, dx - y, dy - x) for x, y, p, q in scene]  # a quarter and a mirror
+    tip = np.array([(0, -500), (200, -500), (0, -400)])
+    slanted = [Polygon(tip + np.array([at, 90_000])) for at in (0, 50_000)]
+    clips = [*places, (0, 89_000), (50_000, 89_000), (25_000, 89_000)]
+    job = pack(tmp_path, [box(*rect) for rect in rects] + slanted, clips)
+    assert job.windows == 3  # the neck, the tip, and nothing
+    assert confirm.confirm_batch(0, job=job).counts["windows"] == 3
+    found = confirm.read_confirmed(job, ["00000"])
+    assert found.clips_simulated == 6
+    first, second, turned = (found.verdicts[n].worst for n in range(3))
+    assert first is not None
+    assert second is not None
+    assert turned is not None
+    assert (second.x_dbu - first.x_dbu, second.y_dbu - first.y_dbu) == places[1]
+    assert {first.severity, second.severity} == {turned.severity}
+    assert 0 < first.severity < 1  # no other place is as bad
+    off = (dx - turned.x_dbu - first.y_dbu, dy - turned.y_dbu - first.x_dbu)
+    assert max(map(abs, off)) <= 1
+    assert len({found.verdicts[n].defects for n in range(3)}) == 1
+    assert found.verdicts[5] == Verdict(0, None)
+    (_, near), (_, far) = (confirm.draw_print(job, found.failing[n], (0, 0)) for n in (0, 2))
+    mirrored = shapely.transform(near, lambda points: np.array([dx, dy]) - points[:, ::-1])
+    assert shapely.union_all(mirrored).equals(shapely.union_all(far))
+
+
+def test_a_place_on_the_border_of_two_cores_belongs_to_one(tmp_path: Path) -> None:
+    neck = [box(570, -9000, 710, -40), box(605, -40, 675, 40), box(570, 40, 710, 9000)]
+    job = pack(tmp_path, neck, [(0, 0), (1280, 0)])
+    confirm.confirm_batch(0, job=job)
+    assert confirm.read_clip_verdicts(job, ["00000"]) == {(0, 0): False, (1280, 0): True}
+
+
+def test_the_report_draws_what_was_stored_and_simulates_nothing(
+    reference: ScanResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*ignored: object, **given: object) -> None:
+        raise AssertionError("simulated again")
+
+    for name in ("clip_window", "measure.prints", "measure.defects", "correction.opc"):
+        monkeypatch.setattr(f"stages.lithography.{name}.expose", refuse, raising=False)
+    shutil.copytree(reference.run.path, tmp_path / "run")
+    drawn = (tmp_path / "run" / "report" / "markers.gds").read_bytes()
+    shutil.rmtree(tmp_path / "run" / "report")
+    again = resume(tmp_path / "run", Resources(workers=0), lambda event: None)
+    assert (again.run.report / "markers.gds").read_bytes() == drawn
+    view = open_view(again.run)
+    assert view.printed[0].contours
+    window = view.printed[0].window
+    assert min(window.width, window.height) > 1280
+    shape = shapely.union_all(list(view.printed[0].contours))
+    assert shape.within(shapely.box(*window.as_tuple()))
 
 
 def test_what_the_model_is_sure_of_may_be_left_to_it(small_scan: SmallScan, tmp_path: Path) -> None:
@@ -153,7 +260,7 @@ def test_hotspots_that_could_not_be_simulated_are_named(
             small_scan,
             tmp_path / "run",
             scores={"threshold": None},
-            confirm={"batch_fields": 1},
+            confirm={"batch_windows": 1},
             layout={"roi_um": WHOLE_UM},
         )
     assert not result.complete

@@ -29,7 +29,7 @@ class Command:
 
 def _confirm(out: Path, scan: SmallScan) -> list[str]:
     settings = out.with_suffix(".toml")
-    settings.write_text("[confirm]\nbatch_fields = 1\n[scores]\nthreshold = 0.0\n")
+    settings.write_text("[confirm]\nbatch_windows = 16\n[scores]\nthreshold = 0.0\n")
     roi = ",".join(str(v) for v in (60, 60, 74, 74))
     return [
         "scan", str(DENSE), "--layer", "68/20", "--roi", roi, "--model", str(scan.model),

@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from pipeline.datasets.store import load_dataset
+from pipeline.engine.checksums import seal_folder
 from pipeline.train.committee_plan import COMMITTEE, PARTS, SCORED_PARTS
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
@@ -197,6 +198,7 @@ def copy_of(labelled: Path, out: Path, **attributes: object) -> Path:
     copy = zarr.create_group(out, attributes={**dict(source.attrs), **attributes})
     for name in ("raster", "key", "pattern", "label"):
         copy.create_array(name, data=np.asarray(source[name]))
+    seal_folder(out)
     return out
 
 
@@ -240,6 +242,8 @@ def test_only_training_clips_are_learnt_from(labelled: Path, tmp_path: Path) -> 
         group.create_array("pattern", data=pattern, overwrite=True)
         for name in ("raster", "key"):
             group.create_array(name, data=getattr(whole, name)[used], overwrite=True)
+        seal_folder(both)
+        seal_folder(alone)
         digests = {
             train_model(ask(path, tmp_path / "m.pt", protocol=protocol))["digest"]
             for path in (both, alone)

@@ -14,9 +14,10 @@ import pytest
 from stages.contracts import Box, Layer, PackedLayer
 from stages.errors import ConfigError, LayoutError
 from stages.geometry.window_query import query, split_polygons
-from stages.layout.builder import describe_layout, pack_layout, read_shape_boxes
+from stages.layout.builder import describe_layout, load_kernels, pack_layout, read_shape_boxes
 from stages.layout.info import EVERY_TOP
 from stages.layout.oasis.elements import FOLD_FROM
+from stages.layout.oasis.pack import SMALL_LIBRARY, pack_oasis
 
 SAMPLES = Path(__file__).resolve().parents[3] / "sample_layouts"
 MET1 = Layer(68, 20)
@@ -298,3 +299,11 @@ def test_describe_agrees_with_klayout(path: Path) -> None:
     box = oracle.top_cell().dbbox()
     expected = (box.left, box.bottom, box.right, box.top)
     assert info.extents_um["tiny"] == pytest.approx(expected, abs=0.002)
+
+
+def test_kernels_of_both_formats_can_be_loaded_before_a_file_is_there() -> None:
+    """The small files that they are loaded with are read like any other."""
+    load_kernels()
+    load_kernels(oasis=True)
+    layout = pack_oasis(np.frombuffer(SMALL_LIBRARY, np.uint8), [Layer(0, 0)], None)
+    assert (layout.top, layout.extent) == ("B", Box(0, 0, 2, 1))

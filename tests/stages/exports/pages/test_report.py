@@ -15,7 +15,13 @@ import pytest
 from stages.contracts import Box, Defect, Hotspot, RasterSpec, Verdict
 from stages.exports.pages.pictures import locate_evidence
 from stages.exports.pages.report import render_report
-from stages.exports.pages.report_data import KnownHotspot, ModelCard, NotScanned, ReportData
+from stages.exports.pages.report_data import (
+    KnownHotspot,
+    MeasuredRecall,
+    ModelCard,
+    NotScanned,
+    ReportData,
+)
 
 SIDE_DBU = 100_000
 VOID = {"meta", "input", "br", "link", "img", "hr"}
@@ -202,6 +208,31 @@ class TestHonesty:
             for said in re.finditer(re.escape(rate), text):
                 assert "not on this layout" in text[said.end() : said.end() + 90]
         assert not re.search(r"(finds|misses|found) [0-9.]+ %", text)
+
+
+class TestAudit:
+    SAID = MeasuredRecall(1200, 0.979, 0.961, 0.99, 21.4, 10, 41)
+
+    def test_the_page_leads_with_it(self):
+        text = Page(render_report(replace(DATA, measured=self.SAID))).text
+        recall = "Recall on this layout: 97.9 % (96.1 % to 99.0 %)"
+        assert recall in text.partition("The whole extent")[0]
+        assert "from 1,200 clips drawn at random and simulated" in text
+        assert "missed about 21 of its hotspots (10 to 41)" in text
+        assert "97.9 % recall on this layout" in text  # among the figures
+        assert "not measured recall" not in text
+        assert "Recall on this layout is not measured" not in text
+
+    def test_no_hotspot_is_no_recall_but_a_bound(self):
+        none = replace(self.SAID, recall=None, recall_low=None, recall_high=None, missed=0.0)
+        text = Page(render_report(replace(DATA, hotspots=(), measured=none))).text
+        assert "No hotspot is among 1,200 clips drawn at random and simulated" in text
+        assert "the scan missed at most 41" in text
+        assert "97.9" not in text
+
+    def test_an_incomplete_scan_says_it_too(self):
+        text = Page(render_report(replace(PARTIAL, measured=self.SAID))).text
+        assert "Recall on this layout is 97.9 % (96.1 % to 99.0 % at 95 % confidence)" in text
 
 
 class TestHotspots:

@@ -61,9 +61,9 @@ def pack(folder: Path, data: bytes, limits: ReadLimits = DEFAULT_LIMITS) -> Box 
 REFUSED = {
     "copies one dbu apart": (
         tower(array_of(b"A", 1)),
-        r"'B' places 1.074e\+09 shapes within 32776 x 32776 dbu; the limit is .*shapes_per_um2",
+        r"'B' places 1.074e\+09 shapes within 32776 x 32776 dbu; the limit is .*shapes-per-um2",
     ),
-    "such copies of such copies": (tower(array_of(b"A", 1), array_of(b"B", 1)), "shapes_per_um2"),
+    "such copies of such copies": (tower(array_of(b"A", 1), array_of(b"B", 1)), "shapes-per-um2"),
     "steps of half a dbu": (
         tower(aref(MOST, MOST, 0, 0, MOST // 2, 0, 0, MOST // 2)),
         "32767 x 32767 copies whose step is no whole number",

@@ -203,7 +203,7 @@ NOTED = {
     "step of 3.5": (cell(b"A") + cell(b"T", aref(2, 1, 0, 0, 7, 0, 0, 5)), "rounded 1 AREF"),
     "200 mm long": (
         cell(b"A", element("BOUNDARY", TAG, xy(0, 0, 0, 200_000_000, 9, 0, 0, 0))),
-        "met 1 elements longer than extent_mm",
+        "met 1 elements longer than --reader-extent-mm",
     ),
     "no points": (cell(b"A", element("BOUNDARY", TAG, xy())), "left out 1 BOUNDARY"),
     "two corners": (

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from stages.contracts import Floats
+from stages.lithography.optics import imaging
 from stages.lithography.optics.imaging import compute_image, compute_spectrum
 from stages.lithography.optics.kernels import compute_kernels, make_field
 from stages.lithography.process import Process
@@ -128,3 +129,18 @@ def test_a_finer_grid_shows_the_same_image(
     )
     assert np.abs(interpolated(picture, 3) - finer).max() < limit
     assert np.ptp(finer) > 0.5
+
+
+@pytest.mark.parametrize("pixels", [42, 64, 128])
+def test_waves_that_are_transformed_together_give_the_same_bytes(
+    pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = square_of(KRF, pixels)
+    kernels = compute_kernels(KRF, 120.0, field)
+    rng = np.random.default_rng(pixels)
+    low = rng.uniform(0, 0.8 * field.side_nm, (1, 20, 2))
+    rects = np.concatenate([low, low + rng.uniform(50, 400, low.shape), np.ones((1, 20, 1))], 2)
+    spectrum = compute_spectrum(torch.from_numpy(rects), field)
+    together = compute_image(spectrum, kernels, field)
+    monkeypatch.setattr(imaging, "_TOGETHER", 1)
+    assert torch.equal(compute_image(spectrum, kernels, field), together)

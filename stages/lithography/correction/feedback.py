@@ -44,9 +44,9 @@ _SHARE = 0.9
 """Share of the light that the kernels of the rounds carry."""
 _NOMINAL = 1
 """Rounds that look at nominal alone."""
-_GAIN = 0.05
+_GAIN = 0.1
 """A round that takes less than this share off the cost is the last."""
-_SETTLED = 0.1
+_SETTLED = 0.15
 """Rounds end where the mean errors, which moves correct, have less than this share in the cost."""
 _LEAST_SHARE = 0.05
 """Of an error; where fragments may move no more than that, rounds end."""

@@ -107,7 +107,7 @@ def find_corrections(target: Int64s, window: Box, dbu_nm: float, process: Proces
         if not len(members):
             continue
         here = boundary.select(members)
-        view = make_view(near, bars, here, place, lattice, field)
+        view = make_view(near, bars, here, place, lattice, field, lattice.guard_dbu)
         with limit_threads(1):
             moved, added = _correct_view(view, rules, dbu_nm, process)
         owned = here.find_owned(lattice.locate_core(place))
@@ -155,12 +155,15 @@ def correct_field(target: Int64s, lattice: Lattice, dbu_nm: float, process: Proc
     boundary = cut_boundary(target, rules)
     bars = place_scatter_bars(boundary, target, rules, opc, dbu_nm)
     field = make_lattice_field(lattice, process, dbu_nm)
-    view = make_view(target, bars, boundary, (0, 0), lattice, field)
+    guard = make_lattice(process, dbu_nm).guard_dbu
+    whole = Box(0, 0, lattice.side_dbu, lattice.side_dbu)
+    members = np.flatnonzero(boundary.find_touching(whole))
+    here = boundary.select(members)
+    view = make_view(target, bars, here, (0, 0), lattice, field, guard)
     with limit_threads(1):
         moves, added = _correct_view(view, rules, dbu_nm, process)
-    whole = view.core.grow(view.side_dbu)
     drawn = np.insert(np.concatenate([target, bars]), 4, 1, axis=1)
-    return np.concatenate([drawn, boundary.make_rects(moves), added.locate((0, 0), whole, whole)])
+    return np.concatenate([drawn, here.make_rects(moves), added.locate((0, 0), whole, whole)])
 
 
 def make_rules(process: Process, dbu_nm: float) -> Rules:

@@ -93,7 +93,13 @@ class View:
 
 
 def make_view(
-    target: Int64s, bars: Int64s, boundary: Boundary, place: Place, lattice: Lattice, field: Field
+    target: Int64s,
+    bars: Int64s,
+    boundary: Boundary,
+    place: Place,
+    lattice: Lattice,
+    field: Field,
+    guard_dbu: int,
 ) -> View:
     """Return the view of the field at `place`.
 
@@ -103,9 +109,11 @@ def make_view(
         Of the layout.
     boundary
         The fragments of the layout that touch the field.
+    guard_dbu
+        How far the optics see; of its border, a share does not move.
     """
     x, y = place
-    side, margin = lattice.side_dbu, int(_FROZEN * lattice.guard_dbu)
+    side, margin = lattice.side_dbu, int(_FROZEN * guard_dbu)
     seen, core = boundary.shift(-x, -y), lattice.locate_core(place)
     core = Box(core.x_min - x, core.y_min - y, core.x_max - x, core.y_max - y)
     local = clip_to_field(target, place, side)

@@ -44,8 +44,8 @@ _SHARE = 0.9
 """Share of the light that the kernels of the rounds carry."""
 _NOMINAL = 1
 """Rounds that look at nominal alone."""
-_GAIN = 0.1
-"""A round that takes less than this share off the cost is the last."""
+_GAIN = 0.17
+"""A round that takes less than this times `damping` off the cost, as a share, is the last."""
 _SETTLED = 0.15
 """Rounds end where the mean errors, which moves correct, have less than this share in the cost."""
 _LEAST_SHARE = 0.05
@@ -137,7 +137,7 @@ def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:
             continue
         shares = _answer(shares, ahead - moves, (then - now).mean(axis=0), damping)
         moves, errors = ahead, found
-        if turn > _NOMINAL and gained < _GAIN:
+        if turn > _NOMINAL and gained < _GAIN * damping:
             break
     rounded = np.rint(moves).astype(np.int64)
     if len(errors) < len(every) or _bound_cost(placement, errors) >= most:

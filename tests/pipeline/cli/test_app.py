@@ -200,7 +200,7 @@ def test_an_interrupt_names_the_command_that_resumes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted(*arguments: object) -> None:
+    def interrupted(*arguments: object, **settings: object) -> None:
         signal.raise_signal(number)
 
     monkeypatch.setattr("pipeline.scan.scan.resume", interrupted)

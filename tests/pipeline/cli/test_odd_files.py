@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipeline.engine.checksums import seal_folder
 from stages.detector import checkpoint
 from tests.support.small_scan import DENSE, TINY, Hotscan, SmallScan
 
@@ -180,6 +181,7 @@ def test_an_odd_dataset_is_a_message(
 ) -> None:
     path = Path(shutil.copytree(labelled, tmp_path / "dataset"))
     DATASETS[kind](path)
+    seal_folder(path)  # as who made it so would
     for command in (
         ("evaluate", small_scan.model, path), ("train", path, "-o", tmp_path / "b.pt"),
     ):  # fmt: skip
@@ -209,6 +211,7 @@ def test_pictures_that_a_dataset_does_not_have(
     assert isinstance(array, zarr.Array)
     for value in (10**9, -1):
         array[0] = np.int64(value)
+        seal_folder(path)
         ended = hotscan("evaluate", small_scan.model, path)
         assert (ended.code, "pattern is not in [0, " in ended.err) == (2, True)
 

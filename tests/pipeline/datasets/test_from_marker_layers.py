@@ -57,7 +57,7 @@ def dataset(layout: Path) -> Path:
 
 def arrays(path: Path) -> dict[str, npt.NDArray[np.int64]]:
     group = zarr.open_group(path, mode="r")
-    return {name: np.asarray(array) for name, array in group.arrays()}
+    return {each.name: np.asarray(group[each.name]) for each in path.iterdir() if each.is_dir()}
 
 
 def painted(x_um: float, y_um: float) -> npt.NDArray[np.uint8]:

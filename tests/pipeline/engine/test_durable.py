@@ -74,7 +74,7 @@ def test_a_scan(small_scan: SmallScan, tmp_path: Path, disk: Disk) -> None:
         "confirm": {"enabled": True}, "layout": {"roi_um": SMALL_UM}, "scores": {"threshold": 0.0},
     }  # fmt: skip
     small_scan(tmp_path / "run", **all_flagged)
-    stages = {"layout", "clips", "patterns", "scores", "hotspots", "confirm", "report"}
+    stages = {"layout", "clips", "patterns", "scores", "hotspots", "confirm", "classes", "report"}
     assert disk.stages == stages
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shapely
@@ -136,6 +137,20 @@ def pack(folder: Path, shapes: list[Polygon], clips: list[tuple[int, int]]) -> A
     x, y = np.array(clips).T
     confirm.write_clips_to_simulate(Run(folder), x, y, np.arange(len(clips)))
     return confirm.make_confirmation(Run(folder), 1280, KRF, "none", 10)
+
+
+def test_a_changed_table_of_windows_is_made_again(tmp_path: Path) -> None:
+    """Else one clip has the verdict on another, whose window is as good a number."""
+    job = pack(tmp_path, [box(-9000, -70, 40, 70), box(9000, 0, 19000, 140)], [(0, 0), (9000, 0)])
+    assert job.windows == 2
+    path = tmp_path / "windows.parquet"
+    before, table = path.read_bytes(), pq.read_table(path)
+    for column in table.column_names:
+        changed = pa.array(1 - table[column].to_numpy(), table[column].type)
+        pq.write_table(table.set_column(table.column_names.index(column), column, changed), path)
+        confirm._read_hot.cache_clear()
+        assert job.windows == 2
+        assert path.read_bytes() == before, column
 
 
 def test_equal_clips_are_simulated_once(tmp_path: Path) -> None:

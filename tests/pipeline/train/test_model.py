@@ -12,6 +12,7 @@ import zarr
 
 from pipeline.datasets.store import load_dataset
 from pipeline.engine.checksums import seal_folder
+from pipeline.train import network_jobs
 from pipeline.train.committee_plan import COMMITTEE, PARTS, SCORED_PARTS
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
@@ -168,12 +169,20 @@ def test_what_fails_beside_is_said_and_the_rest_is_kept(
 ) -> None:
     settings = {"false_alarm_rate": 0.1}
     out = tmp_path / "m.pt"
-    (tmp_path / "m.pt.training").mkdir()
-    (tmp_path / "m.pt.training" / "all_but_part_2.part").mkdir()  # cannot be written
-    with pytest.raises(IncompleteError, match=r"'all but part 2' failed: .*--workers 1"):
-        train_model(ask(labelled, out, **settings), Machine(workers=2))
+    state, read = tmp_path / "m.pt.training" / "all_but_part_2", network_jobs.read_state
+
+    def read_and_block(path: Path, *given: Any) -> dict[str, Any]:
+        content = read(path, *given)
+        if path == state:
+            state.mkdir(parents=True)  # the process that is to write it finds a folder
+        return content
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network_jobs, "read_state", read_and_block)
+        with pytest.raises(IncompleteError, match=r"'all but part 2' failed: .*--workers 1"):
+            train_model(ask(labelled, out, **settings), Machine(workers=2))
     assert not out.exists()
-    (tmp_path / "m.pt.training" / "all_but_part_2.part").rmdir()
+    state.rmdir()
     whole = train_model(ask(labelled, tmp_path / "whole.pt", **settings))
     assert train_model(ask(labelled, out, **settings))["digest"] == whole["digest"]
 

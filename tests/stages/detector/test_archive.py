@@ -147,7 +147,7 @@ def resave(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None])
 
 ODD = [
     (lambda about, content: about.pop("raster"), "raster"),
-    (lambda about, content: about.update(layers=7), "int"),
+    (lambda about, content: about.update(layers=7), "layers is 7"),
     (lambda about, content: about["config"].update(stem=10**7), "weight .* but its settings ask"),
     (lambda about, content: about["config"].update(stem="8"), "damaged"),
     (lambda about, content: about["config"].update(colour=1), "colour"),

@@ -67,7 +67,10 @@ def rows(ledger: Path, stage: str) -> int:
         return 0
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name",  # `label` is `simulate` with a dataset at its end
+    [pytest.param(name, marks=pytest.mark.slow if name == "label" else ()) for name in COMMANDS],
+)
 def test_killed_simulation_goes_on_to_the_same_bytes(
     name: str, small_scan: SmallScan, tmp_path: Path
 ) -> None:

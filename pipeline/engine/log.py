@@ -27,10 +27,17 @@ class _PrintableFormatter(logging.Formatter):
         return escape_text(super().format(record), keep="\n")
 
 
+class _LogFile(logging.FileHandler):
+    """Loses what does not fit on the disk: the run itself says that it is full."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Print no traceback."""
+
+
 @contextmanager
 def log_to(directory: Path) -> Iterator[None]:
     """Write everything that is logged to a file in `directory`, a run's or created when absent."""
-    handler = logging.FileHandler(open_run_directory(directory).log, encoding="utf-8")
+    handler = _LogFile(open_run_directory(directory).log, encoding="utf-8")
     handler.setFormatter(_PrintableFormatter(_FORMAT))
     level = LOGGER.level
     LOGGER.addHandler(handler)

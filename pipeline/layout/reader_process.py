@@ -136,7 +136,8 @@ def run_reader(
         kind, text = json.loads((out / _ERROR_FILE).read_text())
         raise getattr(errors, kind)(text)
     if code:
-        raise HotscanError(f"the reader failed: {complaints[-2000:].strip()}")
+        said = complaints[-2000:].strip() or f"it could not say why; is the disk of {out} full?"
+        raise HotscanError(f"the reader failed: {said}")
 
 
 @contextmanager

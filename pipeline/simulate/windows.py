@@ -8,9 +8,9 @@ promise  clips share a window exactly if the geometry in theirs is equal, to the
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +64,11 @@ def find_windows(
     window = find_distinct(keys, *clips).pattern
     table = pa.table([window, symmetry.astype(np.int8)], schema=_SCHEMA)
     digest = _digest(*made_of, window, symmetry)
-    with suppress(OSError):  # a run that can only be read has no use for it
+    try:
         write_table(path, table.replace_schema_metadata({"digest": digest}))
+    except OSError as error:  # a run that can only be read has no use for it
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
     return window, symmetry
 
 

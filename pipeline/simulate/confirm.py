@@ -28,6 +28,7 @@ from pipeline.engine.run_directory import Run, write_array, write_table
 from pipeline.engine.session import Session
 from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import compute_sha256
+from pipeline.layout.reader_process import LAYOUT_FILE
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import measure
 from pipeline.simulate.windows import WINDOWS, find_windows
@@ -158,8 +159,21 @@ class _Hot:
         return int(self.x_dbu[clip]) - half, int(self.y_dbu[clip]) - half
 
 
-@lru_cache(maxsize=2)
 def _read_hot(job: Confirmation) -> _Hot:
+    """Read the clips to simulate, once per process, list and packing."""
+    return _find_hot(job, _stamp(job.run / job.clips), _stamp(Run(job.run).layout / LAYOUT_FILE))
+
+
+def _stamp(path: Path) -> int:
+    """Return when a file was last written: a run may be removed and made again in one process."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0  # who reads it says that it is not there
+
+
+@lru_cache(maxsize=2)
+def _find_hot(job: Confirmation, listed_ns: int, packed_ns: int) -> _Hot:
     lattice = make_window(job.process, open_layout(job.run).dbu_nm, job.core_dbu, job.opc)
     table, path = read_table(job.run / job.clips, CLIPS), (job.run / job.clips).with_name(WINDOWS)
     x, y, owner = (table[name].to_numpy() for name in CLIPS.names)
@@ -308,10 +322,17 @@ def _place_samples(hot: _Hot, samples: Floats) -> tuple[Floats, Int64s]:
     return rows[inside], clip[inside]
 
 
-@lru_cache(maxsize=64)
 def _read_images(job: Confirmation, batch: int) -> dict[int, tuple[Float32s, int]]:
     """Return the image of each window of a batch that fails, and the corner where it is worst."""
-    samples, file = _read_samples(job, [batch]), job.run / job.folder / f"{name_batch(batch)}.npy"
+    file = job.run / job.folder / f"{name_batch(batch)}.npy"
+    return _load_images(job, batch, file, _stamp(file))
+
+
+@lru_cache(maxsize=64)
+def _load_images(
+    job: Confirmation, batch: int, file: Path, written_ns: int
+) -> dict[int, tuple[Float32s, int]]:
+    samples = _read_samples(job, [batch])
     numbers, start = np.unique(samples[:, 0], return_index=True)
     with explain_damage(file):
         images = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -130,6 +130,7 @@ def test_what_surely_fails_in_the_whole_region_fails_alone_and_so_for_what_print
 
 def pack(folder: Path, shapes: list[Polygon], clips: list[tuple[int, int]]) -> Any:
     """Pack shapes into a run, and return the simulation of clips there."""
+    folder.mkdir(exist_ok=True)
     drawing = Drawing(Layer(68, 20), shapes)
     write_library(folder / "drawn.gds", build_drawing("top", 1.0, [drawing]))
     ingest.pack_into(folder / "drawn.gds", folder / "layout", [Layer(68, 20)], None)
@@ -148,9 +149,19 @@ def test_a_changed_table_of_windows_is_made_again(tmp_path: Path) -> None:
     for column in table.column_names:
         changed = pa.array(1 - table[column].to_numpy(), table[column].type)
         pq.write_table(table.set_column(table.column_names.index(column), column, changed), path)
-        confirm._read_hot.cache_clear()
+        confirm._find_hot.cache_clear()
         assert job.windows == 2
         assert path.read_bytes() == before, column
+
+
+def test_a_run_made_again_in_one_process_is_read_again(tmp_path: Path) -> None:
+    """The same clips of another layout: as in a notebook, where a cell is edited."""
+    clips = [(0, 0), (9000, 0)]
+    assert pack(tmp_path / "run", [box(-9000, -70, 40, 70)], clips).windows == 2
+    shutil.rmtree(tmp_path / "run")
+    job = pack(tmp_path / "run", [box(-9000, -70, 19000, 70)], clips)
+    assert job.windows == 1
+    assert (tmp_path / "run" / "windows.parquet").exists()
 
 
 def test_equal_clips_are_simulated_once(tmp_path: Path) -> None:

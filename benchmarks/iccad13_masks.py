@@ -9,7 +9,7 @@ Prints are those of the plain evaluation, not of our own.
 
 The settings were chosen on five other clips: windows of 1 um of li1 of a taped-out chip, scaled to
 lines of 70 nm, of the first metal of NanGate's 45 nm cells, and of generated wires. The weight of
-the band was changed after a first run on the contest's clips, too (docs/explanation/lithography.md).
+the band was changed after a first run on the contest's clips, too.
 """
 
 from __future__ import annotations

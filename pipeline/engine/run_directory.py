@@ -188,9 +188,15 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file."""
+    write_whole(path, format_table(table))
+
+
+def format_table(table: pa.Table) -> bytes:
+    """Return the content of a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    write_whole(path, sink.getvalue().to_pybytes())
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def write_array(path: Path, values: npt.NDArray[Any]) -> None:

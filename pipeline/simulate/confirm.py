@@ -160,8 +160,9 @@ class _Hot:
 
 
 def _read_hot(job: Confirmation) -> _Hot:
-    """Read the clips to simulate, once per process, list and packing."""
-    return _find_hot(job, _stamp(job.run / job.clips), _stamp(Run(job.run).layout / LAYOUT_FILE))
+    """Read the clips to simulate, again where one of the files was written since."""
+    files = job.run / job.clips, (job.run / job.clips).with_name(WINDOWS)
+    return _find_hot(job, *map(_stamp, (*files, Run(job.run).layout / LAYOUT_FILE)))
 
 
 def _stamp(path: Path) -> int:
@@ -172,8 +173,8 @@ def _stamp(path: Path) -> int:
         return 0  # who reads it says that it is not there
 
 
-@lru_cache(maxsize=2)
-def _find_hot(job: Confirmation, listed_ns: int, packed_ns: int) -> _Hot:
+@lru_cache(maxsize=4)
+def _find_hot(job: Confirmation, listed_ns: int, windows_ns: int, packed_ns: int) -> _Hot:
     lattice = make_window(job.process, open_layout(job.run).dbu_nm, job.core_dbu, job.opc)
     table, path = read_table(job.run / job.clips, CLIPS), (job.run / job.clips).with_name(WINDOWS)
     x, y, owner = (table[name].to_numpy() for name in CLIPS.names)

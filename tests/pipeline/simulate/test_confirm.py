@@ -149,9 +149,17 @@ def test_a_changed_table_of_windows_is_made_again(tmp_path: Path) -> None:
     for column in table.column_names:
         changed = pa.array(1 - table[column].to_numpy(), table[column].type)
         pq.write_table(table.set_column(table.column_names.index(column), column, changed), path)
-        confirm._find_hot.cache_clear()
         assert job.windows == 2
         assert path.read_bytes() == before, column
+    for place in range(0, len(before), 7):
+        flipped = bytearray(before)
+        flipped[place] ^= 4
+        path.write_bytes(flipped)
+        assert job.windows == 2
+        assert path.read_bytes() == before, place
+    path.unlink()
+    assert job.windows == 2
+    assert path.read_bytes() == before
 
 
 def test_a_run_made_again_in_one_process_is_read_again(tmp_path: Path) -> None:

@@ -48,7 +48,12 @@ BLOCK_CLIPS = 16
 
 def open_layout(run: Path) -> PackedLayout:
     """Open the packed layout of a run, once per process and packing."""
-    return _open_packing(run, (Run(run).layout / LAYOUT_FILE).stat().st_mtime_ns)
+    return _open_packing(run, stamp_packing(run))
+
+
+def stamp_packing(run: Path) -> int:
+    """Return what tells a packing of a run's layout from a later one in the same process."""
+    return (Run(run).layout / LAYOUT_FILE).stat().st_mtime_ns
 
 
 @lru_cache(maxsize=2)

@@ -28,8 +28,7 @@ from pipeline.engine.run_directory import Run, write_array, write_table
 from pipeline.engine.session import Session
 from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import compute_sha256
-from pipeline.layout.reader_process import LAYOUT_FILE
-from pipeline.passes.units import open_layout
+from pipeline.passes.units import open_layout, stamp_packing
 from pipeline.simulate.tiles import measure
 from pipeline.simulate.windows import WINDOWS, find_windows
 from stages.contracts import Box, Clips, Defect, Float32s, Floats, Hotspot, Int64s, Verdict
@@ -162,7 +161,7 @@ class _Hot:
 def _read_hot(job: Confirmation) -> _Hot:
     """Read the clips to simulate, again where one of the files was written since."""
     files = job.run / job.clips, (job.run / job.clips).with_name(WINDOWS)
-    return _find_hot(job, *map(_stamp, (*files, Run(job.run).layout / LAYOUT_FILE)))
+    return _find_hot(job, *map(_stamp, files), stamp_packing(job.run))
 
 
 def _stamp(path: Path) -> int:

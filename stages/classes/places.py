@@ -19,10 +19,10 @@ import numpy as np
 from stages.compiled import kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import reserve_row
-from stages.geometry.sites import find_edge, is_tip
+from stages.geometry.sites import WIDTH, find_edge, find_rule_of_space, is_tip
 from stages.geometry.union import find_runs_gaps_edges, swap_xy
 
-SPACE, WIDTH, TIP_TO_TIP, LINE_END_TO_SIDE, WIRE, LINE_END, CORNER, CENTRE, DEFECT = range(1, 10)
+WIRE, LINE_END, CORNER, CENTRE, DEFECT = range(5, 10)  # 1 to 4 are the rules of `sites`
 FEATURES = (
     "", "space", "width", "tip_to_tip", "line_end_to_side", "wire", "line_end", "corner",
     "centre", "defect",
@@ -99,10 +99,7 @@ def _list_places(
     found, used = np.empty((64, 5), np.int64), 0
     for i in range(gaps.shape[0]):
         a, low, b, high = gaps[i]
-        tips = is_tip(right, find_edge(right, a, low), limits[4])
-        tips += is_tip(left, find_edge(left, b, low), limits[4])
-        feature = SPACE if tips == 0 else (LINE_END_TO_SIDE if tips == 1 else TIP_TO_TIP)
-        limit = limits[0] if tips == 0 else (limits[3] if tips == 1 else limits[2])
+        feature, limit = find_rule_of_space(right, left, gaps[i], limits)
         if b - a <= limit:
             rank = (b - a) * _SHARE // limit
             found, used = _add_stretch(

@@ -104,16 +104,26 @@ def _append_along(
 
 
 @kernel
+def find_rule_of_space(
+    right: Int64s, left: Int64s, space: Int64s, limits: Int64s
+) -> tuple[int, int]:
+    """Return the rule of a space, by how many line ends face it, and the rule's limit."""
+    a, low, b, _ = space
+    tips = is_tip(right, find_edge(right, a, low), limits[4])
+    tips += is_tip(left, find_edge(left, b, low), limits[4])
+    if tips == 0:
+        return SPACE, limits[0]
+    return (LINE_END_TO_SIDE, limits[3]) if tips == 1 else (TIP_TO_TIP, limits[2])
+
+
+@kernel
 def _find_spaces(
     spaces: Int64s, right: Int64s, left: Int64s, limits: Int64s, spacing: int
 ) -> Int64s:
     sites, used = np.empty((2 * spaces.shape[0] + 8, 4), np.int64), 0
     for i in range(spaces.shape[0]):
         a, low, b, high = spaces[i]
-        tips = is_tip(right, find_edge(right, a, low), limits[4])
-        tips += is_tip(left, find_edge(left, b, low), limits[4])
-        rule = SPACE if tips == 0 else (LINE_END_TO_SIDE if tips == 1 else TIP_TO_TIP)
-        limit = limits[0] if tips == 0 else (limits[3] if tips == 1 else limits[2])
+        rule, limit = find_rule_of_space(right, left, spaces[i], limits)
         if b - a <= limit:
             sites, used = _append_along(sites, used, (a + b) // 2, low, high, rule, b - a, spacing)
     return sites[:used].copy()

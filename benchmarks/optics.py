@@ -1,6 +1,7 @@
 """How fast masks are imaged and checked, and how exact the kernels that are kept are.
 
 python -m benchmarks.optics [LAYOUT] [--layer L/D] [--at X Y] [--side UM] [--clips N]
+python -m benchmarks.optics --light [--fields N]
 
 The plain evaluation beside ours takes one transform of 2,048 x 2,048 per kernel and finds no
 defects. Pixels of 1 nm are the custom, but then a field is 2 um, less than the optics of krf130 see
@@ -15,12 +16,14 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.arfi45_model import METAL, shrink
 from benchmarks.iccad13 import (
     SIDE_NM,
     THREADS,
@@ -35,13 +38,18 @@ from benchmarks.iccad13 import (
     read_clip,
 )
 from benchmarks.machine import machine
-from pipeline.layout.ingest import open_packed, pack_into
+from pipeline.layout.ingest import open_packed, pack_into, read_layout
 from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Floats, Int64s, Layer, PackedLayout
+from stages.geometry.union import merge
+from stages.geometry.window_query import query
+from stages.lithography.correction.opc import compute_reach_nm, correct
+from stages.lithography.correction.placement import measure_edge_errors
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.optics.fields import clip_to_field, compute_halo_nm, make_lattice
 from stages.lithography.optics.imaging import compute_image, compute_spectrum
 from stages.lithography.optics.kernels import Field, Kernels, compute_kernels, make_field
+from stages.lithography.optics.resist import compute_threshold
 from stages.lithography.process import Process, load_process
 from tests.support.optical import (
     ARFI,
@@ -52,7 +60,9 @@ from tests.support.optical import (
     abbe,
     images,
     real_clips,
+    runs_of,
     square_of,
+    tracks,
 )
 
 PLAIN_PX = 2048
@@ -227,6 +237,107 @@ def accuracy(clips: int) -> None:
     print()
 
 
+def light(chip: Path, count: int) -> None:
+    """Print what vector light changes for arfi45."""
+    vector = load_process("arfi45")
+    scalar = replace(vector, resist=replace(vector.resist, refractive_index=0.0))
+    print(
+        "| light | transforms, focus and defocus | threshold | contrast, lines of 45, 60, 90 nm |"
+    )
+    print("|---|--:|--:|--:|")
+    for name, process in (("scalar", scalar), ("vector", vector)):
+        field = make_field(process)
+        kernels = [len(compute_kernels(process, z, field).waves) for z in (0.0, 30.0)]
+        seen = ", ".join(f"{contrast(process, width):.2f}" for width in (45, 60, 90))
+        print(f"| {name} | {kernels} | {compute_threshold(process):.3f} | {seen} |")
+    print(
+        "\n| layout | mask corrected for | printed in | nominal, nm: mean, 99 % | worst corner "
+        "| defects | s of one core a field: correct, simulate |\n|---|---|---|--:|--:|--:|--:|"
+    )
+    for name, targets in (("wires", wires(count, vector)), ("chip", shrunk(chip, count, vector))):
+        for corrected, printed in ((scalar, scalar), (scalar, vector), (vector, vector)):
+            errors, defects, took = zip(
+                *(correct_and_measure(each, corrected, printed) for each in targets), strict=True
+            )
+            off = np.abs(np.concatenate(errors, axis=1))
+            worst = off.max(axis=0)
+            spent = np.mean(took, axis=0)
+            print(
+                f"| {name} | {'vector' if corrected.is_vector else 'scalar'} "
+                f"| {'vector' if printed.is_vector else 'scalar'} "
+                f"| {off[0].mean():.2f}, {np.percentile(off[0], 99):.1f} "
+                f"| {worst.mean():.2f}, {np.percentile(worst, 99):.1f} | {sum(defects)} "
+                f"| {spent[0]:.2f}, {spent[1]:.2f} |", flush=True
+            )  # fmt: skip
+    side_um = make_lattice(vector, 1.0).core_dbu / 1000
+    print(f"\n{count} fields each, of {side_um**2:.1f} um2\n")
+
+
+def contrast(process: Process, width_nm: float) -> float:
+    """Return the contrast of equal lines and spaces in focus."""
+    field = make_field(process, 12 * width_nm)
+    x = np.arange(6) * 2 * width_nm
+    lines = np.stack([x, 0 * x, x + width_nm, 0 * x + field.side_nm], axis=1)
+    spectrum = compute_spectrum(stacked([lines]), field)
+    row = compute_image(spectrum, compute_kernels(process, 0.0, field), field)[0, 0]
+    harmonics = np.fft.rfft(row.numpy(), norm="forward")[::6]
+    harmonics[1:] *= 2
+    order = np.arange(len(harmonics))
+    bright, dark = (
+        float((harmonics * np.exp(2j * np.pi * order * share)).real.sum()) for share in (0.25, 0.75)
+    )
+    return (bright - dark) / (bright + dark)
+
+
+def wires(count: int, process: Process) -> list[Int64s]:
+    """Return random wires of least width and space around the core of a field at the origin."""
+    lattice, width = make_lattice(process, 1.0), round(process.min_width_nm)
+    reach = lattice.guard_dbu + round(compute_reach_nm(process)) + lattice.core_dbu
+    cells = -(-(lattice.core_dbu + 2 * reach) // width)
+    return [
+        runs_of(tracks(seed, cells, cells, longest=30, gap=2, ties=0.7)) * width - reach
+        for seed in range(count)
+    ]
+
+
+def shrunk(chip: Path, count: int, process: Process) -> list[Int64s]:
+    """Return metal of the strip that the model of arfi45 is trained on, a field at the origin."""
+    lattice = make_lattice(process, 1.0)
+    reach = lattice.guard_dbu + round(compute_reach_nm(process)) + lattice.core_dbu
+    with tempfile.TemporaryDirectory() as scratch:
+        shrink(chip, Path(scratch, "strip.gds"), (300.0, 300.0, 600.0, 600.0))
+        layout = read_layout(Path(scratch, "strip.gds"), [METAL])
+    rng = np.random.default_rng(0)
+    found: list[Int64s] = []
+    while len(found) < count:
+        x, y = (int(rng.integers(97_000 + reach, 192_000 - reach)) for _ in range(2))
+        near = query(layout.packed[0], Box(x, y, x, y).grow(lattice.core_dbu + reach)).rects
+        if len(clip_to_field(near, (x, y), lattice.core_dbu)) >= 20:
+            found.append(merge(near - np.array((x, y) * 2)))
+    return found
+
+
+def correct_and_measure(
+    target: Int64s, corrected: Process, printed: Process
+) -> tuple[Floats, int, tuple[float, float]]:
+    """Return the errors at each corner, (c, n), the defects, and the seconds of both steps."""
+    lattice = make_lattice(printed, 1.0)
+    core = Box(0, 0, lattice.core_dbu, lattice.core_dbu)
+    correct(target, core, 1.0, corrected)  # compiles, makes kernels
+    started = time.process_time()
+    correct(target, core, 1.0, corrected)
+    corrected_s = time.process_time() - started
+    mask = correct(target, core.grow(lattice.guard_dbu), 1.0, corrected)
+    started = time.process_time()
+    defects = len(find_defects(target, core, 1.0, printed, mask))
+    simulated_s = time.process_time() - started
+    errors = [
+        measure_edge_errors(target, core, 1.0, replace(printed, corners=(corner,)), mask)[1]
+        for corner in printed.corners
+    ]
+    return np.stack(errors), defects, (corrected_s, simulated_s)
+
+
 def main() -> None:
     """Print the tables."""
     data = data_folder().parent
@@ -237,8 +348,14 @@ def main() -> None:
     parser.add_argument("--at", type=float, nargs=2, default=(1500, 1600), help="corner, um")
     parser.add_argument("--side", type=float, default=400, help="of the region, um")
     parser.add_argument("--clips", type=int, default=20, help="clips that are compared")
+    parser.add_argument("--light", action="store_true", help="scalar and vector light only")
+    parser.add_argument("--fields", type=int, default=12, help="for --light")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    if asked.light:
+        light(chip, asked.fields)
+        print(machine())
+        return
     with torch.inference_mode():
         small_clips(max(1, asked.clips // 5), 5)
         region(asked)

@@ -21,6 +21,7 @@ from stages.settings import describe_validation_error
 
 SHIPPED = Path(__file__).parent / "processes"
 SourceShape = Literal["circular", "annular", "dipole", "quasar", "map"]
+Polarization = Literal["unpolarized", "x", "y", "te", "tm"]
 
 Text = Annotated[str, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
@@ -29,6 +30,9 @@ NotNegative = Annotated[float, Field(strict=True, ge=0)]
 Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
 ShareOrAll = Annotated[float, Field(strict=True, gt=0, le=1)]
 Count = Annotated[int, Field(strict=True, gt=0)]
+
+_SCALAR_NA = 0.8
+"""Over this, an image of scalar light is too good; settings of runs from before have none other."""
 
 _CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -54,6 +58,8 @@ class Source:
     """Direction of the first pole: 0 is x, 45 is usual for a quasar."""
     map: tuple[tuple[NotNegative, ...], ...] = ()
     """Brightness of the square pixels of a map, the row of largest y first, as it reads."""
+    polarization: Polarization = "unpolarized"
+    """Of vector light: along x or y everywhere, around the source's centre (te) or to it (tm)."""
 
     def __post_init__(self) -> None:
         _require(self.sigma_in < self.sigma_out, "sigma_in", self.sigma_in, "less than sigma_out")
@@ -73,6 +79,8 @@ class Source:
 
     def is_unchanged_when(self, turned: Literal["half", "quarter", "mirrored"]) -> bool:
         """Whether a half or quarter turn about the centre, or a mirror in y, keeps the source."""
+        if turned == "quarter" and self.polarization in ("x", "y"):
+            return False
         if self.shape == "map":
             rows = self.map
             if turned == "half":
@@ -113,6 +121,8 @@ class Resist:
     """Standard deviation of the Gaussian that blurs the image."""
     threshold: NotNegative = 0.0
     """Intensity above which it prints, as a share of the clear field; 0: the anchor sets it."""
+    refractive_index: NotNegative = 0.0
+    """The image is that of vector light in a resist of this index; 0: of scalar light."""
 
 
 @dataclass(frozen=True, slots=True, config=_CHECKS)
@@ -221,6 +231,11 @@ class Process:
     """Share of the light that the kernels carry; of the rest only the mean is kept."""
 
     @property
+    def is_vector(self) -> bool:
+        """Whether the polarization of light counts."""
+        return self.resist.refractive_index > 0
+
+    @property
     def symmetries(self) -> int:
         """How many symmetries of the square leave every print unchanged, see `stages.patterns`."""
         if self.kernels is not None or not self.source.is_unchanged_when("mirrored"):
@@ -236,6 +251,19 @@ class Process:
 
     def __post_init__(self) -> None:
         _require(self.na < self.refractive_index, "na", self.na, "less than refractive_index")
+        index, source = self.resist.refractive_index, self.source
+        _require(
+            index == 0 or index > self.na, "resist.refractive_index", index, "0, or more than na"
+        )
+        _require(
+            index == 0 or self.kernels is None,
+            "resist.refractive_index", index, "0 with kernels of a file",
+        )  # fmt: skip
+        _require(
+            index > 0 or source.polarization == "unpolarized",
+            "source.polarization", source.polarization,
+            "unpolarized, as there is no resist.refractive_index",
+        )  # fmt: skip
         names = [corner.name for corner in self.corners]
         _require(len(set(names)) == len(names), "corners", names, "different names")
         set_how = (self.anchor is not None) + (self.resist.threshold > 0)
@@ -256,6 +284,8 @@ class Process:
         if self.opc is not None and not self.opc.descent:
             # Models and runs from before there was a descent have the same settings.
             del about["opc"]["descent"], about["opc"]["band_weight"]
+        if not self.is_vector:
+            del about["resist"]["refractive_index"], about["source"]["polarization"]
         return about
 
 
@@ -285,7 +315,13 @@ def load_process(name_or_path: str | Path) -> Process:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"process {path} is not TOML: {error}") from error
     try:
-        return _bind_kernels(process_of(table), path.parent)
+        process = _bind_kernels(process_of(table), path.parent)
+        _require(
+            process.na <= _SCALAR_NA or process.is_vector or process.kernels is not None,
+            "resist.refractive_index", 0,
+            f"over 0, such as 1.7, as na is {process.na:g}: over {_SCALAR_NA} polarization counts",
+        )  # fmt: skip
+        return process
     except ConfigError as error:
         raise ConfigError(f"process {path}: {error}") from error
 

@@ -146,18 +146,68 @@ def fourier(lo: Floats, hi: Floats, order: Int64s, side_nm: float) -> Waves:
 
 
 def pupils(process: Process, defocus_nm: float, field: Field) -> Waves:
-    """The pupil that each source point sees, (s, n - 1, n - 1), times the root of its weight."""
+    """The amplitudes that each source point sees, times the root of its weight.
+
+    (s, n - 1, n - 1); of vector light (6 s, n - 1, n - 1): in x, y and z, of light polarized both
+    ways, or (3 s, ...) of polarized light, divided by the root of the clear field.
+    """
     order = np.arange(1 - field.pixels // 2, field.pixels // 2) / field.side_nm
     cutoff = process.na / process.wavelength_nm
     medium = process.refractive_index / process.wavelength_nm
     points, weights = sample_source(process.source)
-    seen = np.empty((len(points), len(order), len(order)), complex)
-    for pupil, (sx, sy), weight in zip(seen, points * cutoff, weights, strict=True):
-        f_2 = (order[None, :] + sx) ** 2 + (order[:, None] + sy) ** 2
+    seen: list[Waves] = []
+    for (sx, sy), weight in zip(points * cutoff, weights, strict=True):
+        fx, fy = np.meshgrid(order + sx, order + sy)
+        f_2 = fx**2 + fy**2
         path = np.sqrt(np.maximum(medium**2 - f_2, 0)) - medium
         phase = np.exp(2j * np.pi * defocus_nm * path)
-        pupil[:] = math.sqrt(weight) * (f_2 <= cutoff**2) * phase
-    return seen
+        pupil = math.sqrt(weight) * (f_2 <= cutoff**2) * phase
+        if process.is_vector:
+            radius = math.hypot(sx, sy)
+            jones = {
+                "unpolarized": [(math.sqrt(0.5), 0.0), (0.0, math.sqrt(0.5))],
+                "x": [(1.0, 0.0)],
+                "y": [(0.0, 1.0)],
+                "te": [(-sy / radius, sx / radius)],
+                "tm": [(sx / radius, sy / radius)],
+            }[process.source.polarization]
+            rays = refract(fx * process.wavelength_nm, fy * process.wavelength_nm, process)
+            seen += [pupil * np.moveaxis(rays @ each, -1, 0) for each in jones]
+        else:
+            seen.append(pupil[None])
+    if not process.is_vector:
+        return np.concatenate(seen)
+    middle = field.pixels // 2 - 1
+    every = np.concatenate(seen)
+    whole: Waves = every / np.sqrt((np.abs(every[:, middle, middle]) ** 2).sum())
+    return whole
+
+
+def refract(x: Floats, y: Floats, process: Process) -> Floats:
+    """The matrices (..., 3, 2) from the field on the mask to the field in the resist.
+
+    Ray by ray, with its directions as vectors: index times sine of the angle is (x, y).
+    """
+    sines = np.minimum(np.hypot(x, y), process.na)
+    turn = np.arctan2(y, x)
+    across = np.stack([-np.sin(turn), np.cos(turn), 0 * turn], axis=-1)
+    outward = np.stack([np.cos(turn), np.sin(turn), 0 * turn], axis=-1)
+    liquid, resist = process.refractive_index, process.resist.refractive_index
+    one, two = np.arcsin(sines / liquid), np.arcsin(sines / resist)
+    ray = np.sin(two)[..., None] * outward + np.cos(two)[..., None] * [0, 0, 1]
+    lying = np.cross(across, ray)  # in the plane of incidence, across the ray
+    # Fresnel's equations by the angles, and the beam that a lens without losses narrows.
+    sum_, apart = np.maximum(one + two, 1e-9), one - two
+    entered_s = np.where(
+        sines > 1e-6, 2 * np.sin(two) * np.cos(one) / np.sin(sum_), 2 * liquid / (liquid + resist)
+    )
+    entered_p = entered_s / np.cos(apart)
+    narrowed = np.sqrt(np.cos(np.arcsin(sines / 4)) / np.cos(one))
+    matrix: Floats = narrowed[..., None, None] * (
+        entered_s[..., None, None] * across[..., None] * across[..., None, :2]
+        + entered_p[..., None, None] * lying[..., None] * outward[..., None, :2]
+    )
+    return matrix
 
 
 def abbe(
@@ -180,6 +230,20 @@ def abbe(
         amplitude = np.fft.ifft2(spectrum, norm="forward")
         intensity += amplitude.real**2 + amplitude.imag**2
     return intensity
+
+
+def grating(
+    process: Process, pitch_nm: float, defocus_nm: float = 0.0, lines: int = 4, duty: float = 0.5
+) -> Waves:
+    """Image along x of lines and spaces, a line's centre at 0, as Fourier coefficients."""
+    field = make_field(process, lines * pitch_nm)
+    x = np.arange(lines + 1)[:, None] * pitch_nm + [-duty * pitch_nm / 2, duty * pitch_nm / 2]
+    x = np.clip(x, 0, field.side_nm)
+    rects = np.stack([x[:, 0], x[:, 0] * 0, x[:, 1], x[:, 0] * 0 + field.side_nm], axis=1)
+    picture = imaged(process, defocus_nm, rects, field, 0.99999)
+    np.testing.assert_allclose(picture, picture[:1].repeat(len(picture), axis=0), atol=1e-5)
+    harmonics: Waves = np.fft.rfft(picture[0], norm="forward")[::lines]
+    return harmonics
 
 
 def interpolated(picture: Floats, times: int) -> Floats:

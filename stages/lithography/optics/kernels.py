@@ -1,16 +1,16 @@
-"""Scalar Hopkins optics: the kernels that turn a mask into an image.
+"""Hopkins optics, scalar or vector: the kernels that turn a mask into an image.
 
 in       a process, a focus, a square periodic field
 out      `Kernels`, scaled such that the clear field has intensity 1
 promise  every worker computes the same kernels from the same process
 
-The transmission cross coefficients are decomposed (SOCS) through the Gram matrix of the source
-points: with A the shifted pupils, one row per source point, TCC = A^H A, and the eigenvectors of
-A A^H, which is small, give the kernels. The intensity of the kernels that are left out is low and
-nearly uniform; its mean over the field follows exactly from the diagonal of the remaining TCC, and
-is added as a constant.
+The transmission cross coefficients (TCC) are A^H A with A the shifted pupils, one row per source
+point. Vector light has a row for each component of the field of a source point: intensities add up,
+so all are rows of one TCC. `stages.lithography.optics.decomposition` makes kernels of the rows. The
+intensity of the kernels that are left out is low and nearly uniform; its mean over the field
+follows exactly from the diagonal of the remaining TCC, and is added as a constant.
 
-H. H. Hopkins, Proc. R. Soc. A 217 (1953); N. Cobb, PhD thesis, Berkeley (1998), for SOCS.
+H. H. Hopkins, Proc. R. Soc. A 217 (1953).
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import hashlib
 import io
 import math
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,7 +32,10 @@ from stages.compiled import digest_of
 from stages.contracts import Floats
 from stages.errors import ConfigError
 from stages.lithography import process as process_module
+from stages.lithography.optics import decomposition, vector
+from stages.lithography.optics.decomposition import add_twins, find_first_of_twins, select_waves
 from stages.lithography.optics.kernel_cache import load_or_compute
+from stages.lithography.optics.vector import compute_field
 from stages.lithography.process import KernelFile, Process, Source
 
 Complexes = npt.NDArray[np.complex64]
@@ -42,7 +44,10 @@ GRID_PX = 128
 """Samples along a side of a field."""
 _RINGS = 24
 """Source points along its outer radius; with fewer, the source is coherent across a field."""
-_CODE = digest_of([Path(__file__), Path(process_module.__file__)])
+_CODE = digest_of(
+    Path(path)
+    for path in (__file__, process_module.__file__, vector.__file__, decomposition.__file__)
+)
 """The code that computes kernels: those on disk that other code computed are not used."""
 _FINE = 8
 """Points along a side of the cell of a source point, to weight it by the lit area."""
@@ -146,8 +151,8 @@ def compute_kernels(process: Process, defocus_nm: float, field: Field) -> Kernel
     about = process.as_dict()
     optics = ("wavelength_nm", "na", "refractive_index", "source", "energy")
     depends_on = {name: about[name] for name in optics} | {
-        "defocus_nm": defocus_nm, "side_nm": field.side_nm, "band": field.band, "rings": _RINGS,
-        "code": _CODE,
+        "resist_index": process.resist.refractive_index, "defocus_nm": defocus_nm,
+        "side_nm": field.side_nm, "band": field.band, "rings": _RINGS, "code": _CODE,
     }  # fmt: skip
     arrays = load_or_compute(depends_on, lambda: _decompose(process, defocus_nm, field))
     return Kernels(torch.from_numpy(arrays["waves"]), torch.from_numpy(arrays["rest"]))
@@ -166,37 +171,44 @@ def select_strongest(kernels: Kernels, share: float) -> Kernels:
 
 def _decompose(process: Process, defocus_nm: float, field: Field) -> dict[str, Any]:
     """Decompose the TCC; where it is real, combine two kernels into each complex wave."""
-    rows = _shift_pupils(process, defocus_nm, field)
-    even_source = process.source.is_unchanged_when("half")
-    waves, values = zip(
-        *(_decompose_rows(part) for part in _split_by_parity(rows, even_source)), strict=True
-    )
-    every, order = np.concatenate(values), np.argsort(-np.concatenate(values), kind="stable")
-    share = np.cumsum(every[order]) / every.sum()
-    count = 1 + int(np.searchsorted(share, process.energy))
-    while count < len(every) and every[order[count]] > 0.999 * every[order[count - 1]]:
-        count += 1  # kernels of equal weight are rotations of one another: keep the symmetry
-    least = every[order[count - 1]]
-    strong = [wave(int((value >= least).sum())) for wave, value in zip(waves, values, strict=True)]
-    whole = (np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)
-    rest = whole - sum((np.abs(wave) ** 2).sum(axis=0) for wave in strong)
-    if even_source and defocus_nm == 0:
-        # Even kernels of a real TCC make real images of a real mask, odd ones imaginary: two of
-        # them, as real and imaginary part, cost one transform.
-        real = np.concatenate([strong[0], 1j * strong[1]])
-        real = np.concatenate([real, np.zeros_like(real[: len(real) % 2])])
-        strong = [real[0::2] + 1j * real[1::2]]
-    return {
-        "waves": np.concatenate(strong).astype(np.complex64),
-        "rest": np.maximum(rest, 0).astype(np.float32),
-    }
+    points, weights = sample_source(process.source)
+    twins = _count_twins(process)
+    first = find_first_of_twins(points, twins)
+    if process.is_vector:
+        rows = _compute_fields(points[first], weights[first], process, defocus_nm, field)
+        whole = add_twins((np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)[None], 0, twins)[0]
+        clear = whole[field.band, field.band]
+        rows, whole = rows / math.sqrt(clear), whole / clear
+        if twins > 1:
+            # Of a real mask an even source makes the same image on either side of focus: that of
+            # the real part of the TCC, which has real kernels.
+            rows = np.concatenate([rows.real, rows.imag] if defocus_nm else [rows.real])
+    else:
+        rows = _shift_pupils(points, weights, process, defocus_nm, field)
+        whole = (np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)
+        rows = rows[first]
+    waves, rest = select_waves(rows, whole, twins, process.energy)
+    return {"waves": waves, "rest": rest}
 
 
-def _shift_pupils(process: Process, defocus_nm: float, field: Field) -> Complexes:
+def _count_twins(process: Process) -> int:
+    """Return how many points of the source see the same pupil but for mirrors: 1, 2 or 4.
+
+    Opposite points of an even source see it rotated by 180 degrees. Those of a source that is even
+    in x and in y see it mirrored in x, in y, and in both. The components of a field may change
+    their signs as well, which no TCC shows.
+    """
+    if not process.source.is_unchanged_when("half"):
+        return 1
+    return 4 if process.is_vector and process.source.is_unchanged_when("mirrored") else 2
+
+
+def _shift_pupils(
+    points: Floats, weights: Floats, process: Process, defocus_nm: float, field: Field
+) -> Complexes:
     """Return A, the pupil shifted by each source point, (s, 2 band + 1, 2 band + 1)."""
     steps = np.arange(-field.band, field.band + 1) / field.side_nm
     fx, fy = np.meshgrid(steps, steps)
-    points, weights = sample_source(process.source)
     cutoff = process.na / process.wavelength_nm
     rows = np.empty((len(points), *fx.shape), np.complex64)
     for row, (sx, sy), weight in zip(rows, points * cutoff, weights, strict=True):
@@ -204,31 +216,19 @@ def _shift_pupils(process: Process, defocus_nm: float, field: Field) -> Complexe
     return rows
 
 
-def _split_by_parity(rows: Complexes, even_source: bool) -> list[Complexes]:
-    """Split A of an even source into rows that are even and odd in frequency.
-
-    The point opposite a source point sees the pupil rotated by 180 degrees; the sum and the
-    difference of the two are even and odd, and orthogonal to each other.
-    """
-    if not even_source:
-        return [rows]
-    half = rows[: len(rows) // 2]  # points are in order of y, then x: the rest are opposite
-    turned = half[:, ::-1, ::-1]
-    return [(half + turned) / math.sqrt(2), (half - turned) / math.sqrt(2)]
-
-
-def _decompose_rows(rows: Complexes) -> tuple[Callable[[int], Complexes], Floats]:
-    """Return a function that computes the strongest kernels of A^H A, and all their weights."""
-    flat = rows.reshape(len(rows), -1)
-    gram = flat @ flat.conj().T
-    values, vectors = np.linalg.eigh(gram if gram.imag.any() else gram.real)
-    values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
-
-    def strongest(count: int) -> Complexes:
-        waves = vectors[:, :count].conj().T.astype(np.complex64) @ flat
-        return waves.reshape(-1, *rows.shape[1:])
-
-    return strongest, values.astype(np.float64)
+def _compute_fields(
+    points: Floats, weights: Floats, process: Process, defocus_nm: float, field: Field
+) -> Complexes:
+    """Return A of vector light, (s c, 2 band + 1, 2 band + 1), c components for each point."""
+    steps = np.arange(-field.band, field.band + 1) / field.side_nm
+    fx, fy = np.meshgrid(steps, steps)
+    cutoff = process.na / process.wavelength_nm
+    rows = []
+    for (sx, sy), weight in zip((points * cutoff).tolist(), weights, strict=True):
+        pupil = math.sqrt(weight) * _compute_pupil(fx + sx, fy + sy, process, defocus_nm)
+        components = compute_field(fx + sx, fy + sy, (sx, sy), process)
+        rows.append((pupil * components).astype(np.complex64))
+    return np.concatenate(rows)
 
 
 @lru_cache(maxsize=8)

@@ -16,7 +16,9 @@ from stages.errors import ConfigError
 from stages.lithography.optics.kernels import compute_kernels, make_field, read_kernels
 from stages.lithography.process import (
     SHIPPED,
+    Polarization,
     Process,
+    Resist,
     Source,
     SourceShape,
     load_process,
@@ -252,6 +254,39 @@ def test_settings_of_a_descent_read_back_unchanged() -> None:
         changed = replace(process, opc=opc)
         assert process_of(changed.as_dict()) == changed
     assert process_of(process.as_dict()) != changed
+
+
+def test_light_is_vector_where_the_resist_has_an_index(tmp_path: Path) -> None:
+    process = load_process("arfi45")
+    assert process.is_vector
+    assert not load_process("krf130").is_vector
+    old = process.as_dict()
+    del old["resist"]["refractive_index"], old["source"]["polarization"]
+    assert process_of(old).as_dict() == old, "settings of scalar light read back unchanged"
+    assert not process_of(old).is_vector
+    text = (SHIPPED / "arfi45.toml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("refractive_index = 1.7", ""), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"refractive_index is 0; allowed: over 0.* na is 1.35"):
+        load_process(path)
+    with pytest.raises(ValueError, match=r"resist.refractive_index is 1.3; allowed: .*than na"):
+        replace(process, resist=Resist(refractive_index=1.3))
+    with pytest.raises(ValueError, match=r"source.polarization is te; allowed: unpolarized"):
+        replace(process, resist=Resist(), source=replace(process.source, polarization="te"))
+
+
+@pytest.mark.parametrize(
+    ("polarization", "symmetries"), [("unpolarized", 8), ("te", 8), ("tm", 8), ("x", 4), ("y", 4)]
+)
+def test_light_of_one_direction_exchanges_no_axes(
+    polarization: Polarization, symmetries: int
+) -> None:
+    process = load_process("arfi45")
+    source = replace(process.source, polarization=polarization)
+    assert replace(process, source=source).symmetries == symmetries
+    assert replace(process, source=source).even_in_focus
+    tilted = replace(source, shape="dipole", axis_deg=30.0)
+    assert replace(process, source=tilted).symmetries == 1
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -14,10 +14,12 @@ from stages.lithography.correction.fragments import cut_boundary
 from stages.lithography.correction.opc import make_rules
 from stages.lithography.correction.views import make_whole_view
 from stages.lithography.optics.kernels import make_field
-from stages.lithography.process import Process, load_process
+from stages.lithography.process import Process, Resist, load_process
 from tests.support.optical import runs_of, tracks
 
-ARFI = load_process("arfi45")
+VECTOR = load_process("arfi45")
+ARFI = replace(VECTOR, resist=Resist())
+"""Of scalar light, in which edges move about as far as those of the mask."""
 FIELD = make_field(ARFI)
 
 
@@ -49,6 +51,14 @@ def test_no_setting_places_edges_worse_than_the_drawn_mask(
         assert after < drawn / 10
         longer = found.weigh(found.measure(place_edges(found, 1.0, 40), ARFI.corners))
         assert longer < 1.5 * after, "a damping of 1 overshoots, and is taken back"
+
+
+def test_the_settings_of_arfi45_suit_vector_light() -> None:
+    opc, found = VECTOR.opc, placement(dense(5), VECTOR)
+    assert opc is not None
+    moves = place_edges(found, opc.damping, opc.iterations)
+    drawn, after = (found.weigh(found.measure(each, VECTOR.corners)) for each in (0 * moves, moves))
+    assert after < drawn / 12
 
 
 def test_a_round_that_only_makes_worse_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,11 @@ from pipeline.report.run_view import RunView
 from stages.cells import count_cells
 from stages.classes.classify import read_window
 from stages.classes.cover import Tolerance
-from stages.classes.patterns import invert_symmetry, turn_rects
+from stages.classes.patterns import turn_rects
 from stages.contracts import Box, Hotspot
 from stages.exports.pages.class_card import ClassCard
 from stages.findings import CellCount, Finding, HotspotClass, Owner
+from stages.geometry.symmetry import invert_symmetry
 from stages.lithography.process import Process
 
 _MOST_OUTLINES = 24

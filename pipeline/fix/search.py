@@ -33,6 +33,8 @@ from stages.geometry.owners import list_placements
 from stages.lithography.process import Process
 
 FOLDER, VIAS = "fix", "fix/vias"
+SEARCHED = 3
+"""Hotspots of a class, of different surroundings, that are searched until one is mended."""
 OTHER_EDGES = "it has no edge where the class is moved"
 
 
@@ -90,31 +92,47 @@ def fix_class(group: Group, *, job: FixJob) -> UnitOutcome:
 
 
 def _fix_members(group: Group, job: FixJob, ground: Ground) -> list[FixRow]:
-    first = group.members[0]
-    origin = ground.snap(first.x_dbu, first.y_dbu)
-    fix = find_fix(*ground.read(origin), ground.bench)
-    if not fix.moves:
+    moves, source, reason = _search(group, ground)
+    if source is None:
         return [
-            FixRow(each.id, group.class_id, ground.snap(each.x_dbu, each.y_dbu), fix.reason)
+            FixRow(each.id, group.class_id, ground.snap(each.x_dbu, each.y_dbu), reason)
             for each in group.members
         ]
-    moves = [_shift(move, origin, first) for move in fix.moves]
-    return [_fix_member(each, moves, group, job, ground) for each in group.members]
+    return [_fix_member(each, moves, source, group, job, ground) for each in group.members]
 
 
-def _shift(move: EdgeMove, origin: tuple[int, int], member: Member) -> EdgeMove:
-    """Return a move that counts from the place of a hotspot, not from its origin on the grid."""
-    return move.shift(origin[0] - member.x_dbu, origin[1] - member.y_dbu)
+def _search(group: Group, ground: Ground) -> tuple[list[EdgeMove], Member | None, str]:
+    """Return moves from the place of a hotspot, and it; else why there are none for the first."""
+    reasons, seen = [], set()
+    for member in group.members:
+        origin = ground.snap(member.x_dbu, member.y_dbu)
+        target, vias = ground.read(origin)
+        if target.tobytes() in seen:
+            continue
+        seen.add(target.tobytes())
+        fix = find_fix(target, vias, ground.bench)
+        if fix.moves:
+            x, y = origin[0] - member.x_dbu, origin[1] - member.y_dbu
+            return [move.shift(x, y) for move in fix.moves], member, ""
+        reasons.append(fix.reason)
+        if len(seen) == SEARCHED:
+            break
+    return [], None, reasons[0]
 
 
 def _fix_member(
-    member: Member, moves: list[EdgeMove], group: Group, job: FixJob, ground: Ground
+    member: Member,
+    moves: list[EdgeMove],
+    source: Member,
+    group: Group,
+    job: FixJob,
+    ground: Ground,
 ) -> FixRow:
     """Try the moves of a class on one of its hotspots."""
     origin = ground.snap(member.x_dbu, member.y_dbu)
     row = FixRow(member.id, group.class_id, origin, OTHER_EDGES)
     dx, dy = member.x_dbu - origin[0], member.y_dbu - origin[1]
-    carried = [carry_move(each, group.members[0].lies, member.lies).shift(dx, dy) for each in moves]
+    carried = [carry_move(each, source.lies, member.lies).shift(dx, dy) for each in moves]
     target, _ = ground.read(origin)
     fitted = fit_moves(target, carried, job.tolerance_dbu + 1, ground.bench.step)
     if not fitted:

@@ -26,7 +26,7 @@ from pipeline.engine.run_directory import Run
 from pipeline.fix.fix import make_job
 from pipeline.fix.search import FixJob, open_ground
 from pipeline.layout import ingest
-from pipeline.report.fix_table import NOT_FIXED, FixRow, read_fixes
+from pipeline.report.fix_table import NOT_FIXED, FixRow
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate.tiles import read_slanted, read_target
 from stages.contracts import Box, Defect, PackedLayer
@@ -114,8 +114,8 @@ def main() -> None:
     options = parser.parse_args()
     run = Run(options.run)
     view, job = open_view(run), make_job(open_view(run))
+    fixes = view.fixes
     with Ledger(run.ledger, read_only=True) as ledger:
-        fixes = read_fixes(run, view.config, ledger)
         seconds = [unit.seconds for unit in ledger.finished("fix").values()]
     assert fixes is not None, "search fixes first"
     assert job.opc == "none", "the mask must be what is drawn"

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run, write_library
 from pipeline.layout import ingest
 from pipeline.layout.unpack import GZIP_MAGIC, unpack
-from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, FixRow, read_fixes
+from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, FixRow
 from pipeline.report.run_view import RunView, open_view
 from stages.contracts import Box, PackedLayer
 from stages.errors import IncompleteError, LayoutError, UsageError
@@ -39,10 +38,8 @@ def write_fixed_layout(path: Path, out: Path) -> list[str]:
     LayoutError
         When the layout file is not the one that was scanned.
     """
-    run = Run(path)
-    view = open_view(run)
-    with Ledger(run.ledger, read_only=True) as ledger:
-        fixes = read_fixes(run, view.config, ledger)
+    view = open_view(Run(path))
+    fixes = view.fixes
     if fixes is None:
         raise IncompleteError(f"{path} has no fixes; search them with: hotscan fix {path}")
     layer = view.layout.layers[0]

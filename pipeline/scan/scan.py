@@ -61,6 +61,7 @@ from pipeline.passes.units import clip_tile, measure_scoring, score_shard
 from pipeline.report import run_view
 from pipeline.report.classify import group_hotspots, make_rules
 from pipeline.report.export import write_report
+from pipeline.report.fix_table import read_fixes
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView
 from pipeline.simulate import confirm
@@ -265,6 +266,7 @@ class _Scan:
         )  # fmt: skip
         if self.config.fix.enabled:
             fix.run_stages(self.session, view, layout_path)
+            view = replace(view, fixes=read_fixes(self.run, self.config, self.session.ledger))
         return self.report(view)
 
     def pack_layout(self, path: Path) -> PackedLayout:

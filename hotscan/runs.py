@@ -206,7 +206,7 @@ class Run:
 
         refuse_unknown("fix", session, SessionSettings)
         asked = load_config(None, {"fix": {**(rules or {}), "enabled": True}}).fix
-        with progress_of(session, self.path) as listen:
+        with progress_of(session) as listen:
             resume_scan(self.path, resources(session), listen, self._model, fixing=asked)
         if out is not None and (lost := write_fixed_layout(self.path, Path(out))):
             warnings.warn("; ".join(lost), stacklevel=2)

@@ -137,9 +137,10 @@ class FixOptions(SessionOptions):
 
 @takes(FixOptions)
 def fix(options: FixOptions) -> None:
-    """Search for the smallest moves of drawn edges that mend the hotspots of a scan.
+    """Search for moves of drawn edges that mend hotspots.
 
-    The hotspots must have been simulated. Each fix is simulated with all others in place.
+    Of each class of hotspots that fails in simulation the smallest is searched, and simulated with
+    all others in place.
     """
     from pipeline.config import load_fix_rules
     from pipeline.fix.apply import write_fixed_layout

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -169,6 +170,47 @@ class Run:
         with progress_of(session) as listen:
             resume_scan(self.path, resources(session), listen, self._model, audit=asked)
         return {name: said for name, said in self.metrics.items() if name.startswith("audit_")}
+
+    def fix(
+        self,
+        out: PathLike | None = None,
+        *,
+        rules: Mapping[str, Any] | None = None,
+        **session: Unpack[SessionSettings],
+    ) -> pa.Table:
+        """Search for the smallest moves of drawn edges that mend the hotspots of this scan.
+
+        Parameters
+        ----------
+        out
+            Layout file to write, with the fixes applied.
+        rules
+            Design rules, with the keys of the table ``[fix]``: width_nm, space_nm, grid_nm, vias,
+            enclosure_nm.
+
+        Returns
+        -------
+        pyarrow.Table
+            A row per hotspot that fails in simulation: what mends it, or why nothing does.
+
+        Raises
+        ------
+        UsageError
+            When its hotspots were not simulated.
+        """
+        from pipeline.config import load_config
+        from pipeline.engine.stored import read_table
+        from pipeline.fix.apply import write_fixed_layout
+        from pipeline.report.fix_table import FIXES, TABLE
+        from pipeline.scan.scan import resume as resume_scan
+
+        refuse_unknown("fix", session, SessionSettings)
+        asked = load_config(None, {"fix": {**(rules or {}), "enabled": True}}).fix
+        with progress_of(session) as listen:
+            resume_scan(self.path, resources(session), listen, self._model, fixing=asked)
+        if out is not None and (lost := write_fixed_layout(self.path, Path(out))):
+            warnings.warn("; ".join(lost), stacklevel=2)
+        return read_table(self.path / TABLE, FIXES)
 
     def export(self, format: Format, out: PathLike, *, marker_layer: int | None = None) -> Path:
         """Write the hotspots for another tool, and return the path; as ``hotscan export``."""

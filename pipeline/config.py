@@ -41,6 +41,14 @@ class Settings(BaseModel):
     )
 
 
+def parse_layer_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return layers as they are written, layer/datatype, each once."""
+    layers = tuple(str(Layer.parse(name)) for name in names)
+    if len(set(layers)) < len(layers):
+        raise ValueError("each layer once")
+    return layers
+
+
 class LayoutConfig(Settings):
     """What is read of the layout, and where it is scanned."""
 
@@ -58,10 +66,7 @@ class LayoutConfig(Settings):
     @field_validator("layers", "exclude")
     @classmethod
     def _are_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        layers = tuple(str(Layer.parse(name)) for name in names)
-        if len(set(layers)) < len(layers):
-            raise ValueError("each layer once")
-        return layers
+        return parse_layer_names(names)
 
     @field_validator("roi_um")
     @classmethod
@@ -190,6 +195,28 @@ class ClassesConfig(Settings):
     least."""
 
 
+class FixConfig(Settings):
+    """Whether fixes are searched, and the rules that they keep."""
+
+    enabled: bool = False
+    """Whether a fix is searched for every class of hotspots that fails in simulation."""
+    grid_nm: Length = 5.0
+    """Edges move by multiples of this."""
+    width_nm: Length | None = None
+    """Least width, in nm; the process's by default."""
+    space_nm: Length | None = None
+    """Least space, in nm; the process's by default."""
+    vias: Layers = ()
+    """Layers of the vias on the layer, as layer/datatype, which must stay covered."""
+    enclosure_nm: NotNegative = 0.0
+    """Least distance from a via to the edge of the shape around it, in nm."""
+
+    @field_validator("vias")
+    @classmethod
+    def _are_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return parse_layer_names(names)
+
+
 class ReportConfig(Settings):
     """What the report shows."""
 
@@ -225,6 +252,7 @@ class ScanConfig(Settings):
     confirm: ConfirmConfig = ConfirmConfig()
     audit: AuditConfig = AuditConfig()
     classes: ClassesConfig = ClassesConfig()
+    fix: FixConfig = FixConfig()
     report: ReportConfig = ReportConfig()
     markers: MarkersConfig = MarkersConfig()
 
@@ -252,6 +280,9 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "draw": ("audit.size", "audit.seed"),
     "estimate": (),
     "classes": ("classes",),
+    "vias": ("fix",),
+    "fix": (),
+    "fixes": (),
     "report": ("report", "markers"),
 }
 """Per stage, in order, the tables and keys that change its answer and were not named before.
@@ -285,6 +316,18 @@ def load_config(
         before = tables.get(table, {})
         tables[table] = {**before, **given} if isinstance(before, dict) else before
     return _validated(ScanConfig, tables)
+
+
+def load_fix_rules(path: Path | None) -> FixConfig:
+    """Return the settings of a search for fixes: the defaults, or those of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        As `load_config`.
+    """
+    given = {} if path is None else _read_toml(path)
+    return load_config(None, {"fix": {**given, "enabled": True}}).fix
 
 
 def load_resources(given: Mapping[str, Any]) -> Resources:

@@ -12,8 +12,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*CHECKOUT.glob("stages/**/*.py"), *CHECKOUT.glob("pipeline/**/*.py")])
 
 ROOMS = (
-    "config", "engine", "layout", "passes", "simulate", "audit", "report", "scan", "datasets",
-    "train", "evaluate", "cli",
+    "config", "engine", "layout", "passes", "simulate", "audit", "report", "fix", "scan",
+    "datasets", "train", "evaluate", "cli",
 )  # fmt: skip
 """The rooms of `pipeline`, ground floor first: a room imports from itself or from below."""
 
@@ -26,14 +26,18 @@ FOUNDATION = (
 )  # fmt: skip
 """What every stage may import."""
 
-NEIGHBOURS = {"stages/scores.py": ("stages.detector",)}
+NEIGHBOURS = {
+    "stages/scores.py": ("stages.detector",),
+    "stages/fixes/search.py": ("stages.lithography",),
+    "stages/exports/fixed_layout.py": ("stages.fixes", "stages.layout"),
+}
 """What else a stage may import, beside its own folder."""
 
 TORCH = (
     "stages/arithmetic.py", "stages/scores.py", "stages/threads.py", "stages/detector/",
     "stages/lithography/",
 )  # fmt: skip
-GDSTK = ("stages/exports/markers.py",)
+GDSTK = ("stages/exports/fixed_layout.py", "stages/exports/markers.py")
 
 WRITERS = {
     "stages/compiled.py", "stages/detector/checkpoint.py",

@@ -50,7 +50,8 @@ def common(
 
 
 for command in (
-    scan_commands.scan, scan_commands.audit, scan_commands.resume, scan_commands.merge,
+    scan_commands.scan, scan_commands.audit, scan_commands.fix, scan_commands.resume,
+    scan_commands.merge,
     scan_commands.plan, scan_commands.status, scan_commands.export, scan_commands.report,
     layout_commands.info, layout_commands.validate, label, select, layout_commands.simulate,
     train, evaluate, compare,

@@ -101,6 +101,13 @@ AuditSize = Annotated[
         "(0.03, 3%), a number of clips, or what one worker simulates in a time (600s).",
     ),
 ]  # fmt: skip
+Fix = Annotated[
+    bool | None,
+    typer.Option(
+        "--fix/--no-fix",
+        help="Search for the smallest move of drawn edges that mends each class that fails.",
+    ),
+]
 EdgeTolerance = Annotated[
     float | None,
     typer.Option(
@@ -218,6 +225,7 @@ class SettingsOptions(ReaderOptions):
     confirm: Confirm = None
     opc: Opc = None
     audit: AuditSize = None
+    fix: Fix = None
     edge_tolerance: EdgeTolerance = None
     area_match: AreaMatch = None
 
@@ -254,6 +262,7 @@ class SettingsOptions(ReaderOptions):
             },
             "confirm": {"enabled": self.confirm, "opc": self.opc},
             "audit": {"size": self.audit},
+            "fix": {"enabled": self.fix},
             "classes": {
                 "edge_tolerance_nm": self.edge_tolerance, "area_match": self.area_match,
             },

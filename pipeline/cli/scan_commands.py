@@ -1,4 +1,4 @@
-"""The commands of a scan: scan, audit, resume, merge, plan, status, report, export."""
+"""The commands of a scan and of its run directory, from scan to export."""
 
 from __future__ import annotations
 
@@ -118,6 +118,45 @@ def audit(options: AuditOptions) -> None:
         options.run,
         options,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixOptions(SessionOptions):
+    """Options of ``hotscan fix``."""
+
+    run: RunFolder
+    rules: Annotated[
+        Path | None,
+        typer.Option(help="TOML file of design rules, with the keys of the table [fix]."),
+    ] = None
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Layout file to write, with the fixes applied."),
+    ] = None
+
+
+@takes(FixOptions)
+def fix(options: FixOptions) -> None:
+    """Search for moves of drawn edges that mend hotspots.
+
+    Of each class of hotspots that fails in simulation the smallest is searched, and simulated with
+    all others in place.
+    """
+    from pipeline.config import load_fix_rules
+    from pipeline.fix.apply import write_fixed_layout
+    from pipeline.scan.scan import resume as resume_scan
+
+    rules = load_fix_rules(options.rules)
+    finish(
+        lambda listen: resume_scan(options.run, options.resources(), listen, fixing=rules),
+        options.run,
+        options,
+    )
+    if options.out is not None:
+        unapplied = write_fixed_layout(options.run, options.out)
+        typer.echo(f"wrote {escape_values(options.out)}")
+        for line in unapplied:
+            typer.echo(line, err=True)
 
 
 @dataclass(frozen=True, kw_only=True)

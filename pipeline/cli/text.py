@@ -169,6 +169,11 @@ def result_text(
         if metrics["hotspots_not_asked"]:
             line += f"; {metrics['hotspots_not_asked']:,} more were left to the confident model"
         lines.append(line)
+    if "hotspots_fixed" in metrics:
+        lines.append(
+            f"fixed      {metrics['hotspots_fixed']:,} of {metrics['hotspots_confirmed']:,}; "
+            f"{run}/report/fixes.csv says how, and why the others are not"
+        )
     if metrics["warnings"]:
         lines.append(f"warnings   {metrics['warnings']}; the report lists them")
     lines += [

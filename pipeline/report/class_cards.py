@@ -15,14 +15,16 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.report.classify import make_rules
+from pipeline.report.fix_table import NOT_FIXED, FixRow
 from pipeline.report.run_view import RunView
 from stages.cells import count_cells
 from stages.classes.classify import read_window
 from stages.classes.cover import Tolerance
-from stages.classes.patterns import invert_symmetry, turn_rects
+from stages.classes.patterns import turn_rects
 from stages.contracts import Box, Hotspot
 from stages.exports.pages.class_card import ClassCard
 from stages.findings import CellCount, Finding, HotspotClass, Owner
+from stages.geometry.symmetry import invert_symmetry
 from stages.lithography.process import Process
 
 _MOST_OUTLINES = 24
@@ -54,7 +56,7 @@ def _make_card(
 ) -> ClassCard:
     findings = [view.findings[spot.id] for spot in spots]
     first = view.findings[row.representative]
-    cells = Counter((each.cell_kind, each.cell) for each in findings)
+    cells, fixes = Counter((each.cell_kind, each.cell) for each in findings), view.fixes or {}
     outlines = [_draw_as(view, each, first, tolerance) for each in _choose_drawn(findings, first)]
     layers = list(zip(*outlines, strict=True))  # by layer, then pattern
     half = tolerance.half
@@ -71,7 +73,17 @@ def _make_card(
         moved_nm=None if row.moved_dbu is None else row.moved_dbu * view.layout.dbu_nm,
         cells=sorted(cells.items(), key=lambda item: (-item[1], item[0]))[:_MOST_CELLS],
         listed=[(spot, view.findings[spot.id]) for spot in spots[:_MOST_LISTED]],
+        fix=_describe_fix([fixes[spot.id] for spot in spots if spot.id in fixes]),
     )
+
+
+def _describe_fix(rows: Sequence[FixRow]) -> str:
+    """Say what mends a class, or why nothing does; empty where nothing was searched."""
+    fixed = [row for row in rows if row.scope != NOT_FIXED]
+    if not fixed:
+        return f"none: {rows[0].reason}" if rows else ""
+    moves = Counter(row.moves for row in fixed).most_common(1)[0][0]
+    return f"{len(fixed)} of {len(rows)} mended, like: {moves}"
 
 
 def _choose_drawn(findings: Sequence[Finding], first: Finding) -> list[Finding]:

@@ -7,24 +7,45 @@ promise  every file can be written again from the run directory, and appears who
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.engine.run_directory import write_library, write_table, write_whole
+from pipeline.report.fix_table import FixRow
 from pipeline.report.page_data import gather_page_data
 from pipeline.report.run_view import MOST_REGIONS, RunView
-from stages.contracts import Box
+from stages.contracts import Box, Layer
 from stages.errors import UsageError
 from stages.exports.lyrdb import compress_lyrdb, format_lyrdb
-from stages.exports.markers import build_clip, build_markers, find_free_layer, name_clip_file
+from stages.exports.markers import (
+    Drawing,
+    build_clip,
+    build_drawing,
+    build_markers,
+    find_free_layer,
+    name_clip_file,
+)
 from stages.exports.pages.report import render_report
 from stages.exports.pages.report_data import NotScanned
-from stages.exports.tables import format_classes, format_csv, format_json, hotspots_to_table
+from stages.exports.tables import (
+    format_classes,
+    format_csv,
+    format_json,
+    format_rows,
+    hotspots_to_table,
+)
 from stages.geometry.window_query import query
+from stages.text import escape_text
 
 CLASSES = "classes.csv"
 """Table of the classes of a report."""
+FIXES, FIXED_SHAPES = "fixes.csv", "fixes.gds"
+"""Table of the fixes of a report, and what they change as a layout."""
+REMOVED, ADDED = 0, 1
+"""Datatypes of the marker layer in that."""
 TABLES = {"hotspots.csv": "csv", "hotspots.lyrdb.gz": "lyrdb", "markers.gds": "gds"}
 """Files of a report beside its page, and the format of each."""
 
@@ -43,7 +64,31 @@ def write_report(
     write_whole(folder / CLASSES, classes.encode())
     for name, form in TABLES.items():
         export_hotspots(view, form, folder / name, [region.box for region in regions])
-    return tuple(view.run.name_of(folder / name) for name in ("index.html", CLASSES, *TABLES))
+    names = ["index.html", CLASSES, *TABLES]
+    if view.fixes is not None:
+        names += _write_fixes(view, list(view.fixes.values()))
+    return tuple(view.run.name_of(folder / name) for name in names)
+
+
+def _write_fixes(view: RunView, rows: Sequence[FixRow]) -> tuple[str, ...]:
+    """Write the table of fixes, and what they take away and add as a layer; return their names."""
+    columns = ("hotspot", "class_id", "scope", "cell", "placements", "moves", "reason")
+    values = [
+        {**{name: row.as_dict()[name] for name in columns}, "cell": escape_text(row.cell)}
+        for row in rows
+    ]
+    write_whole(view.run.report / FIXES, format_rows(dict.fromkeys(columns), values).encode())
+    drawings = [
+        Drawing(Layer(_choose_marker_layer(view), datatype), np.array(rects, np.int64))
+        for datatype, rects in (
+            (REMOVED, [rect for row in rows for rect in row.change.removed]),
+            (ADDED, [rect for row in rows for rect in row.change.added]),
+        )
+        if rects
+    ]
+    library = build_drawing(view.layout.top, view.layout.dbu_nm, drawings)
+    write_library(view.run.report / FIXED_SHAPES, library)
+    return FIXES, FIXED_SHAPES
 
 
 def export_hotspots(view: RunView, form: str, path: Path, regions: list[Box]) -> None:

@@ -14,13 +14,19 @@ from typing import Any
 import numpy as np
 
 from pipeline.audit.result import Audited
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.ledger import Ledger, Totals
 from pipeline.engine.memory import peak_rss_mb
 from pipeline.engine.run_directory import Run, write_whole
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import RunView
 from stages.contracts import Box, Clips
 from stages.exports.pages.report_data import NotScanned
+
+_COUNTED = (
+    "clips", "patterns", "scores", "hotspots", "confirm", "frame", "audit", "classes", "fix",
+    "fixes",
+)  # fmt: skip
+"""Stages whose counts are among the metrics."""
 
 
 def find_unscored_clips(view: RunView, ledger: Ledger) -> Clips:
@@ -57,14 +63,15 @@ def gather_metrics(
     # Cores of neighbouring clips may overlap: their sum bounds the area without a verdict.
     missed = min(sum(region.box.area for region in regions), area)
     um2 = (view.layout.dbu_nm / 1000) ** 2
-    stages = ("clips", "patterns", "scores", "hotspots", "confirm", "frame", "audit", "classes")
-    totals = {stage: ledger.totals(stage) for stage in stages}
+    totals = {stage: ledger.totals(stage) for stage in _COUNTED}
     failed = totals["clips"].failed + totals["scores"].failed
     if view.simulated is not None:
         failed += totals["confirm"].failed
     unaudited = view.config.audit.size is not None and view.audited is None
     if unaudited:
         failed += totals["frame"].failed + totals["audit"].failed
+    if view.config.fix.enabled:
+        failed += totals["fix"].failed
     return {
         "complete": not (regions or failed or view.unconfirmed or unaudited),
         "hotspots": len(view.hotspots),
@@ -78,6 +85,7 @@ def gather_metrics(
         "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
         **_count_simulated(view, int(totals["confirm"].counts.get("windows", 0))),
         **_describe_audit(view.audited),
+        **_count_fixed(view, totals),
         "units_failed": failed,
         "regions_not_scanned": len(regions),
         "area_um2": area * um2,
@@ -101,6 +109,17 @@ def _count_simulated(view: RunView, windows: int) -> dict[str, int]:
         "clips_simulated": view.simulated.clips_simulated,
         "clips_confirmed": view.simulated.clips_failing,
         "windows_simulated": windows,
+    }
+
+
+def _count_fixed(view: RunView, totals: Mapping[str, Totals]) -> dict[str, int]:
+    """Return the counts of the fixes; none if none were searched."""
+    if not view.config.fix.enabled:
+        return {}
+    return {
+        "hotspots_fixed": int(totals["fixes"].counts.get("fixed", 0)),
+        "classes_to_fix": totals["fix"].done,
+        "classes_fixed": int(totals["fix"].counts.get("classes_fixed", 0)),
     }
 
 

@@ -26,6 +26,7 @@ from pipeline.passes.job import Job, load_model_process, make_job
 from pipeline.passes.model_file import find_model, locate_model
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.report.classify import read_classes, read_findings
+from pipeline.report.fix_table import FixRow, read_fixes
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import read_target
 from stages.clips import RULES
@@ -41,7 +42,17 @@ from stages.lithography.process import Process
 
 _KEY = re.compile("[0-9a-f]{32}")
 
-READ = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", "estimate", "classes")
+READ = (
+    "layout",
+    "clips",
+    "patterns",
+    "scores",
+    "hotspots",
+    "confirm",
+    "estimate",
+    "classes",
+    "fixes",
+)
 """Stages whose files are read again when a run is opened."""
 
 MOST_REGIONS = 10_000
@@ -63,6 +74,8 @@ class RunView:
     """Verdicts by simulation; None when simulation was not asked for."""
     audited: Audited | None = None
     """What a random sample says of recall; None without an audit, or when it is unfinished."""
+    fixes: Mapping[int, FixRow] | None = None
+    """The fix of each hotspot that fails, by id; None where none were searched."""
 
     @cached_property
     def detector(self) -> Network:
@@ -176,8 +189,8 @@ def open_view(run: Run, module: UserModel | None = None) -> RunView:
     )
     with Ledger(run.ledger, read_only=True) as ledger:
         simulated = read_confirmed(job, config, process, ledger)
-        audited = read_audit(run, config, ledger)
-    return RunView(run, job, config, scanned, model, hotspots, record, simulated, audited)
+        audited, fixes = read_audit(run, config, ledger), read_fixes(run, config, ledger)
+    return RunView(run, job, config, scanned, model, hotspots, record, simulated, audited, fixes)
 
 
 def read_hotspots(run: Run) -> tuple[Hotspot, ...]:

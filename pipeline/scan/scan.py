@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit.audit import Audit, read_audit
-from pipeline.config import AuditConfig, Resources, ScanConfig
+from pipeline.config import AuditConfig, FixConfig, Resources, ScanConfig
 from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener, ScoresNotReused
@@ -29,6 +29,7 @@ from pipeline.engine.run_record import (
     read_record,
 )
 from pipeline.engine.session import Session, Written, open_session
+from pipeline.fix import fix
 from pipeline.layout import ingest
 from pipeline.passes.arrays import (
     count_shards,
@@ -60,20 +61,23 @@ from pipeline.passes.units import clip_tile, measure_scoring, score_shard
 from pipeline.report import run_view
 from pipeline.report.classify import group_hotspots, make_rules
 from pipeline.report.export import write_report
+from pipeline.report.fix_table import read_fixes
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView
 from pipeline.simulate import confirm
-from pipeline.simulate.confirm import Confirmed
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector.user_model import ScanModel, UserModel
+from stages.errors import UsageError
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.scores import check_device
 
-AFTER_SCORES = ("hotspots", "confirm", "frame", "draw", "estimate", "classes", "report")
+AFTER_SCORES = (
+    "hotspots", "confirm", "frame", "draw", "estimate", "classes", *fix.STAGES, "report"
+)  # fmt: skip
 RECOMPUTED = ("scores", "audit", *AFTER_SCORES)
 """Stages that are run again when their inputs change; all others refuse to be continued."""
 
@@ -125,6 +129,8 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
     process = load_model_process(model)
     config = resolve_config(_name_model(request), model, process)
     parse_layers(config)  # refused before anything is written
+    if config.fix.enabled and not config.confirm.enabled:
+        raise UsageError("fixes mend what fails in simulation; scan with --confirm")
     if resources.scheduler_address is None:
         check_device(config.scores.device)
     ingest.require_layout(request.layout)
@@ -157,6 +163,7 @@ def resume(
     model: UserModel | None = None,
     reader: Mapping[str, float | None] | None = None,
     audit: AuditConfig | None = None,
+    fixing: FixConfig | None = None,
 ) -> ScanResult:
     """Resume the scan of a run directory, with the settings that it began with.
 
@@ -168,10 +175,14 @@ def resume(
         Other limits on reading the layout, as `change_reader`.
     audit
         The audit to make, in place of the one that it has, if any.
+    fixing
+        How fixes are searched, in place of what it says, if anything.
     """
     record = read_record(Run(path))
     settings = ScanSettings.of(record)
-    config = settings.config.model_copy(update={"audit": audit or settings.config.audit})
+    config = settings.config.model_copy(update={
+        "audit": audit or settings.config.audit, "fix": fixing or settings.config.fix,
+    })  # fmt: skip
     still_there = tuple(run for run in settings.since if has_record(Run(run)))
     request = ScanRequest(
         layout=Path(record.layout.path), out=path, config=change_reader(config, reader),
@@ -249,7 +260,14 @@ class _Scan:
         if self.config.audit.size is not None:
             Audit(self.session, job, self.config, self.process, said).run_stages()
         group_hotspots(self.session, job, layout, rules, hotspots, said)
-        return self.report(job, layout, hotspots, said)
+        view = RunView(
+            self.run, job, self.config, layout, self.model, hotspots, self.session.record, said,
+            read_audit(self.run, self.config, self.session.ledger),
+        )  # fmt: skip
+        if self.config.fix.enabled:
+            fix.run_stages(self.session, view, layout_path)
+            view = replace(view, fixes=read_fixes(self.run, self.config, self.session.ledger))
+        return self.report(view)
 
     def pack_layout(self, path: Path) -> PackedLayout:
         """Pack the layout, once."""
@@ -362,15 +380,9 @@ class _Scan:
         }  # fmt: skip
         return ScanResult(self.run, metrics, shard)
 
-    def report(
-        self, job: Job, layout: PackedLayout, hotspots: tuple[Hotspot, ...], said: Confirmed | None
-    ) -> ScanResult:
+    def report(self, view: RunView) -> ScanResult:
         """Write what people and tools read, in every session: it shows the state of the run."""
         session = self.session
-        audited = read_audit(self.run, self.config, session.ledger)
-        view = RunView(
-            self.run, job, self.config, layout, self.model, hotspots, session.record, said, audited
-        )
         metrics: dict[str, Any] = {}
         state = State.INCOMPLETE
 

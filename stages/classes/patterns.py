@@ -85,18 +85,6 @@ def turn_rects(rects: Int64s, symmetry: int) -> Int64s:
     return np.ascontiguousarray(rects)
 
 
-def invert_symmetry(symmetry: int) -> int:
-    """Return the symmetry that undoes one, see `turn_rects`.
-
-    Examples
-    --------
-    >>> square = np.array([[0, 1, 2, 5]])
-    >>> [turn_rects(turn_rects(square, s), invert_symmetry(s)).tolist() for s in (1, 5, 6)]
-    [[[0, 1, 2, 5]], [[0, 1, 2, 5]], [[0, 1, 2, 5]]]
-    """
-    return symmetry if not symmetry & 4 else 4 | (symmetry & 1) << 1 | (symmetry & 2) >> 1
-
-
 @kernel
 def find_spaces(runs: Int64s, half: int) -> Int64s:
     """Return what the disjoint `runs` leave free of the window, as disjoint rectangles."""

@@ -170,7 +170,7 @@ def format_csv(
 ) -> str:
     """Return a table with a header; scores to six digits."""
     rows = _make_rows(hotspots, dbu_nm, verdicts, findings)
-    return _write_csv(
+    return format_rows(
         list_columns(verdicts, findings),
         (row | {"score": f"{row['score']:.6f}"} for row in rows),
     )
@@ -178,7 +178,7 @@ def format_csv(
 
 def format_classes(classes: Iterable[HotspotClass], dbu_nm: float) -> str:
     """Return the table of classes as CSV."""
-    return _write_csv(CLASS_COLUMNS, (_format_class(row, dbu_nm) for row in classes))
+    return format_rows(CLASS_COLUMNS, (_format_class(row, dbu_nm) for row in classes))
 
 
 def _format_class(row: HotspotClass, dbu_nm: float) -> dict[str, Any]:
@@ -191,7 +191,8 @@ def _format_class(row: HotspotClass, dbu_nm: float) -> dict[str, Any]:
     return {name: values[name] for name in CLASS_COLUMNS}
 
 
-def _write_csv(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
+def format_rows(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as CSV, with the names of their columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

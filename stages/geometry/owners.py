@@ -18,6 +18,8 @@ from stages.contracts import Box, Bytes, Int32s, Int64s, PackedLayer
 from stages.geometry.growing import reserve_row
 from stages.geometry.window_query import (
     MOST_PLACED,
+    TURN_MATRIX,
+    TURN_PRODUCTS,
     find_items,
     push_array,
     require_sparse,
@@ -169,3 +171,40 @@ def count_placements(layer: PackedLayer) -> Int64s:
         part = slice(bounds[cell], bounds[cell + 1])
         np.add.at(total, child[part], total[cell] * copies[part])
     return total
+
+
+def list_placements(layer: PackedLayer, cell: int) -> Int64s:
+    """Return where a cell is placed below the top cell, arrays written out.
+
+    Returns
+    -------
+    (n, 3) int64
+        Turn, and place of its origin, in coordinates of the top cell.
+    """
+    cells = len(layer.item_start) - 1
+    owner = np.repeat(np.arange(cells), np.diff(layer.item_start))
+    placed = np.asarray(layer.item_ref) >= 0
+    instance, parent = layer.item_ref[placed], owner[placed]
+    found = {cells - 1: np.zeros((1, 3), np.int64)}
+
+    def list_of(child: int) -> Int64s:
+        if child not in found:
+            parts = [np.empty((0, 3), np.int64)]
+            for at in np.flatnonzero(layer.inst_cell[instance] == child).tolist():
+                parts.append(_combine(list_of(int(parent[at])), layer, int(instance[at])))
+            found[child] = np.concatenate(parts)
+        return found[child]
+
+    every = list_of(cell)
+    return every[np.lexsort((every[:, 0], every[:, 1], every[:, 2]))]
+
+
+def _combine(outer: Int64s, layer: PackedLayer, instance: int) -> Int64s:
+    """Return the placements of an instance's array in each placement of its parent."""
+    x, y, columns, rows, dx, dy, ex, ey = layer.inst_place[instance].astype(np.int64)
+    i, j = (each.ravel() for each in np.indices((columns, rows)))
+    at = np.column_stack([x + i * dx + j * ex, y + i * dy + j * ey])
+    matrix = TURN_MATRIX[outer[:, 0]].reshape(-1, 2, 2)
+    moved = np.einsum("pij,nj->pni", matrix, at) + outer[:, None, 1:]
+    turn = TURN_PRODUCTS[outer[:, 0], int(layer.inst_turn[instance])]
+    return np.column_stack([np.repeat(turn, len(at)), moved.reshape(-1, 2)])

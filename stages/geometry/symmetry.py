@@ -13,6 +13,17 @@ rows, bit 2 exchanges them afterwards. A source with equal x and y allows all ei
 the four that do not exchange x and y."""
 
 
+def invert_symmetry(symmetry: int) -> int:
+    """Return the symmetry that undoes one, of the eight of `SYMMETRIES`.
+
+    Examples
+    --------
+    >>> [invert_symmetry(symmetry) for symmetry in range(8)]
+    [0, 1, 2, 3, 4, 6, 5, 7]
+    """
+    return symmetry if not symmetry & 4 else 4 | (symmetry & 1) << 1 | (symmetry & 2) >> 1
+
+
 @kernel
 def _find_source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
     """Return the row and column of the original that a pixel of the turned picture comes from."""

@@ -41,6 +41,8 @@ class ClassCard:
     """Kind and name of the most frequent cells at fault, and their hotspots."""
     listed: Sequence[tuple[Hotspot, Finding]]
     """The worst of its hotspots."""
+    fix: str = ""
+    """What mends it, and how many of its hotspots; empty where no fixes were searched."""
 
     @property
     def paths(self) -> list[str]:

@@ -1,0 +1,1 @@
+"""Fixes: what to change in the layout so that its hotspots print."""

@@ -1,0 +1,128 @@
+"""Fixes of a small scan: they are in the layout that is written, and it prints there."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import gdstk
+import numpy as np
+import pytest
+
+from pipeline.config import FixConfig, Resources
+from pipeline.fix.apply import write_fixed_layout
+from pipeline.layout.ingest import read_layout
+from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, TABLE, FixRow, read_rows
+from pipeline.scan.scan import ScanResult, resume
+from pipeline.simulate.tiles import read_target
+from stages.contracts import Box, Layer
+from stages.fixes.moves import UNCHANGED
+from stages.fixes.search import BREAKS
+from stages.lithography.measure.defects import find_defects
+from stages.lithography.process import load_process
+from tests.support.small_scan import Hotscan, SmallScan
+
+KRF = load_process("krf130")
+RULES = {"enabled": True, "space_nm": 300.0}
+
+
+def write_layout(file: Path) -> None:
+    """Two cells with a line that pulls back, each placed twice; beside one there is no room."""
+    library = gdstk.Library(unit=1e-6, precision=1e-9)
+    free, crowded, top = (library.new_cell(name) for name in ("free", "crowded", "top"))
+    for cell in (free, crowded):
+        for low, high in (
+            ((0, -0.07), (4, 0.07)), ((0.435, -0.13), (0.755, 0.13)), ((3.6, -0.5), (4.6, 0.5))
+        ):  # fmt: skip
+            cell.add(gdstk.rectangle(low, high, layer=68, datatype=20))
+    top.add(
+        gdstk.Reference(free, (5, 5)),
+        gdstk.Reference(free, (20, 10), np.pi / 2, x_reflection=True),
+        gdstk.Reference(crowded, (5, 15)), gdstk.Reference(crowded, (5, 25)),
+        gdstk.rectangle((4, 25.37), (12, 27), layer=68, datatype=20),
+        gdstk.rectangle((4, 23), (12, 24.63), layer=68, datatype=20),
+    )  # fmt: skip
+    library.write_gds(file)
+
+
+@pytest.fixture(scope="module")
+def fixed(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> ScanResult:
+    folder = tmp_path_factory.mktemp("fixed")
+    write_layout(folder / "lines.gds")
+    result = replace(small_scan, layout=folder / "lines.gds")(
+        folder / "run", layout={"roi_um": None}, scores={"threshold": 0.0},
+        confirm={"enabled": True}, fix=RULES,
+    )  # fmt: skip
+    assert result.complete
+    return result
+
+
+@pytest.fixture(scope="module")
+def rows(fixed: ScanResult) -> list[FixRow]:
+    return read_rows(fixed.run.path / TABLE)
+
+
+def test_a_cell_is_changed_once_if_all_its_placements_print(rows: list[FixRow]) -> None:
+    free = [row for row in rows if row.cell == "free"]
+    assert [(row.scope, row.placements) for row in free] == [(IN_CELL, 2)] * 2
+    assert free[0].in_cell == free[1].in_cell != UNCHANGED
+    assert free[0].change != free[1].change
+
+
+def test_a_cell_without_room_somewhere_is_changed_where_there_is(rows: list[FixRow]) -> None:
+    crowded = {row.origin[1]: row for row in rows if row.cell != "free"}
+    assert crowded[15000].scope == FLAT
+    assert crowded[25000].scope == NOT_FIXED
+    assert crowded[25000].reason == BREAKS + "space"
+
+
+def test_every_failing_hotspot_has_a_row(fixed: ScanResult, rows: list[FixRow]) -> None:
+    assert len(rows) == fixed.metrics["hotspots_confirmed"]
+    assert sum(row.scope != NOT_FIXED for row in rows) == fixed.metrics["hotspots_fixed"] == 3
+
+
+def test_the_written_layout_prints_where_it_is_fixed(
+    fixed: ScanResult, rows: list[FixRow], tmp_path: Path
+) -> None:
+    out = tmp_path / "fixed.gds"
+    assert write_fixed_layout(fixed.run.path, out) == []
+    source = Path(fixed.run.path.parent / "lines.gds")
+    layers = [read_layout(path, [Layer(68, 20)]).packed[0] for path in (source, out)]
+    for row in rows:
+        near = Box(*row.origin, *row.origin).grow(200)
+        before, after = (
+            len(find_defects(read_target(layer, near.grow(5000), 1.0, KRF), near, 1.0, KRF))
+            for layer in layers
+        )
+        assert before > 0
+        assert bool(after) == (row.scope == NOT_FIXED)
+
+
+def test_fixing_a_finished_scan_says_the_same(fixed: ScanResult, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(fixed.run.path, run)
+    (run / TABLE).unlink()
+    shutil.rmtree(run / "fix")
+    again = resume(run, Resources(workers=0), lambda event: None)
+    assert again.complete
+    assert (run / TABLE).read_bytes() == (fixed.run.path / TABLE).read_bytes()
+
+
+def test_other_rules_are_searched_anew(fixed: ScanResult, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(fixed.run.path, run)
+    wider = FixConfig(enabled=True, space_nm=100.0)
+    assert resume(run, Resources(workers=0), lambda event: None, fixing=wider).complete
+    assert BREAKS + "space" not in {row.reason for row in read_rows(run / TABLE)}
+
+
+def test_only_what_was_simulated_is_fixed(
+    small_scan: SmallScan, hotscan: Hotscan, fixed: ScanResult, tmp_path: Path
+) -> None:
+    layout = fixed.run.path.parent / "lines.gds"
+    out = ("--out", tmp_path / "run")
+    asked = ("scan", layout, "--layer", "68/20", "--model", small_scan.model, *out, "--quiet")
+    ended = hotscan(*asked, "--workers", 0, "--fix")
+    assert ended.code == 2
+    assert "--confirm" in ended.err

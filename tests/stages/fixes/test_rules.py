@@ -1,0 +1,76 @@
+"""Rules around a fix: violations are those of a rule check; nets and vias are kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stages.contracts import Int64s
+from stages.fixes.rules import NET, SPACE, VIA, WIDTH, DesignRules, find_broken
+from stages.geometry.union import merge
+
+RULES = DesignRules(width=20, space=20)
+NO_VIAS = np.empty((0, 4), np.int64)
+PAIR = np.array([[0, 0, 100, 30], [0, 60, 100, 90]])
+
+
+def rects(*rows: tuple[int, int, int, int]) -> Int64s:
+    return merge(np.array(rows, np.int64))
+
+
+def add(*rows: tuple[int, int, int, int]) -> Int64s:
+    return rects(*map(tuple, PAIR.tolist()), *rows)
+
+
+@pytest.mark.parametrize(
+    ("after", "broken"),
+    [
+        (add((0, 30, 100, 35)), ""),
+        (add((0, 30, 100, 45)), SPACE),
+        (add((0, 30, 40, 60)), NET),
+        (rects((0, 0, 100, 15), (0, 60, 100, 90)), WIDTH),
+        (rects((0, 0, 30, 30), (60, 0, 100, 30), (0, 60, 100, 90)), NET),
+        (rects((0, 60, 100, 90)), NET),
+        (add((110, 40, 140, 100)), SPACE),  # beside the upper bar
+        (add((105, 35, 130, 56)), SPACE),  # from corner to corner of the lower one
+    ],
+)
+def test_what_a_change_breaks(after: Int64s, broken: str) -> None:
+    assert find_broken(PAIR, after, NO_VIAS, RULES) == broken
+
+
+def test_a_violation_that_was_there_is_no_reason() -> None:
+    before = rects((0, 0, 100, 30), (0, 40, 100, 70))
+    wider = rects((0, -5, 100, 30), (0, 40, 100, 70))
+    assert find_broken(before, wider, NO_VIAS, RULES) == ""
+
+
+def test_a_via_stays_covered_with_its_enclosure() -> None:
+    via, shorter = np.array([[70, 10, 80, 20]]), rects((0, 0, 85, 30), (0, 60, 100, 90))
+    assert find_broken(PAIR, shorter, via, DesignRules(20, 20, enclosure=5)) == ""
+    assert find_broken(PAIR, shorter, via, DesignRules(20, 20, enclosure=6)) == VIA
+
+
+def test_the_same_violations_as_klayout() -> None:
+    kdb = pytest.importorskip("klayout.db")
+
+    def count(region: Int64s) -> tuple[int, int]:
+        shapes = kdb.Region()
+        for row in region.tolist():
+            shapes.insert(kdb.Box(*row))
+        shapes.merge()
+        return shapes.width_check(20).count(), shapes.space_check(20).count()
+
+    random, seen = np.random.default_rng(5), {"": 0, WIDTH: 0, SPACE: 0}
+    nothing = np.empty((0, 4), np.int64)
+    for _ in range(300):
+        low = random.integers(0, 120, (4, 2))
+        region = merge(np.concatenate([low, low + random.integers(12, 60, (4, 2))], axis=1))
+        if np.unique(region[:, [0, 2]]).size < 2:
+            continue
+        found = find_broken(nothing, region, NO_VIAS, RULES)
+        narrow, near = count(region)
+        # With nothing before, the shapes are new nets: what is left when no rule is broken.
+        assert found == (WIDTH if narrow else SPACE if near else NET), region.tolist()
+        seen["" if found == NET else found] += 1
+    assert min(seen.values()) > 20

@@ -380,6 +380,11 @@ class Verdict:
     """Number of defects in the cores of its clips."""
     worst: Defect | None
     """The defect of highest severity; None when nothing fails."""
+    margin: float | None = None
+    """Of the worst place in its clips' cores, as a share of its limit: over 0 where it fails, under
+    0 where all passes. None in runs from before margins were measured."""
+    margin_kind: str | None = None
+    """Kind of that place, of those of `Defect`."""
 
     @property
     def confirmed(self) -> bool:

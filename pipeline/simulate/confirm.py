@@ -1,8 +1,8 @@
 """Confirming hotspots: simulating the clips over the threshold, each in a window of its own.
 
 in       the clips over the threshold, the packed layout, the process of the model
-out      per batch of windows the failing samples and the images of those that fail, so that a
-         stopped scan resumes; `Confirmed`
+out      per batch of windows the failing samples, the margins, and the images of those that fail,
+         so that a stopped scan resumes; `Confirmed`
 promise  the verdict on a clip depends on the layout around it and on the process: not on batches,
          workers, their order, or which other clips are simulated; equal windows are simulated once
 """
@@ -44,6 +44,7 @@ from stages.lithography.clip_window import (
     turn_back,
 )
 from stages.lithography.measure.defects import find_worst, make_defects
+from stages.lithography.measure.margins import LEAST, find_worst_margin, name_kinds
 from stages.lithography.measure.sections import KINDS
 from stages.lithography.optics.fields import Lattice
 from stages.lithography.process import Process
@@ -56,6 +57,7 @@ _SAMPLES = pa.schema(
         ("corner", pa.int8()), ("severity", pa.float64()),
     ]
 )  # fmt: skip
+_MARGINS = ".margins.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +192,13 @@ def run_batches(session: Session, job: Confirmation) -> None:
 
 
 def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
-    """Simulate a batch of windows; write what fails in each, and the images of those that fail."""
+    """Simulate a batch of windows; write what fails in each, by how much or how far it is from
+    failing, and the images of those that fail."""
     started = time.perf_counter()
     layout, hot = open_layout(job.run), _read_hot(job)
     lattice, dbu_nm = hot.lattice, layout.dbu_nm
     windows = range(batch * job.batch_windows, min((batch + 1) * job.batch_windows, job.windows))
-    rows, images = [np.empty((0, 6))], []
+    rows, margins, images = [np.empty((0, 6))], [], []
     for window in windows:
         clip = hot.first[window]
         x, y = place = hot.locate(clip)
@@ -204,15 +207,18 @@ def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
             shapes, place, lattice, int(hot.symmetry[clip]), job.process, dbu_nm
         )
         found = simulate_clip(target, slanted, lattice, dbu_nm, job.process, job.opc)
+        margins.append(found.margin)
         if found.image is not None:
             rows.append(np.insert(found.samples, 0, window, axis=1))
             images.append(found.image)
-    names = (f"{job.folder}/{name_batch(batch)}.parquet", f"{job.folder}/{name_batch(batch)}.npy")
+    stem = f"{job.folder}/{name_batch(batch)}"
+    names = f"{stem}.parquet", f"{stem}.npy", f"{stem}{_MARGINS}"
     samples = np.concatenate(rows)
     columns = [column.astype(field.type.to_pandas_dtype())
                for column, field in zip(samples.T, _SAMPLES, strict=True)]  # fmt: skip
     write_table(job.run / names[0], pa.table(columns, schema=_SAMPLES))
     write_array(job.run / names[1], np.array(images, np.float32))
+    write_array(job.run / names[2], np.array(margins, np.float32))
     return UnitOutcome(
         "confirm", name_batch(batch), Status.DONE if images else Status.EMPTY,
         checksum=seal(job.run, names), files=names, arithmetic=measure(job.run, job.process),
@@ -239,26 +245,81 @@ def read_confirmed(job: Confirmation, finished: Container[str]) -> Confirmed:
     for defect, at in zip(make_defects(rows[worst], job.process), worst.tolist(), strict=True):
         found.setdefault(int(owner[at]), []).append(defect)
     incomplete = set(hot.hotspot[~simulated].tolist())
+    margin = _find_worst_margins(hot, _compute_clip_margins(job, hot, failing, batches))
     verdicts = {
-        spot: Verdict(len(found.get(spot, ())), min(found.get(spot, ()), key=_rank, default=None))
+        spot: Verdict(
+            len(found.get(spot, ())), min(found.get(spot, ()), key=_rank, default=None),
+            *margin.get(spot, (None, None)),
+        )
         for spot in found.keys() | set(hot.hotspot.tolist()) - incomplete
-    }
+    }  # fmt: skip
     of_spot: dict[int, list[int]] = {}
     for each in failing.tolist():
         of_spot.setdefault(int(hot.hotspot[each]), []).append(each)
     return Confirmed(verdicts, int(simulated.sum()), len(failing), of_spot)
 
 
-def read_clip_verdicts(job: Confirmation, finished: Container[str]) -> dict[tuple[int, int], bool]:
-    """Return whether each clip fails that was simulated, by its centre."""
+def read_clip_margins(
+    job: Confirmation, finished: Container[str]
+) -> dict[tuple[int, int], Float32s]:
+    """Return the margins of each clip that was simulated, (kinds,), by its centre."""
     hot, batches = _read_hot(job), _list_finished(job, finished)
-    simulated = np.isin(hot.window // job.batch_windows, batches)
     _, failing = _place_samples(hot, _read_samples(job, batches))
-    fails = np.zeros(len(hot.window), bool)
-    fails[failing] = True
+    margin = _compute_clip_margins(job, hot, failing, batches)
     places = zip(hot.x_dbu.tolist(), hot.y_dbu.tolist(), strict=True)
-    every = zip(places, fails.tolist(), simulated.tolist(), strict=True)
-    return {place: failed for place, failed, done in every if done}
+    return {
+        place: each
+        for place, each in zip(places, margin, strict=True)
+        if not np.isnan(each).any()
+    }
+
+
+def _find_worst_margins(hot: _Hot, margin: Float32s) -> dict[int, tuple[float, str]]:
+    """Return margin and kind of the worst clip of each hotspot that has any."""
+    known = np.flatnonzero(~np.isnan(margin).any(axis=1))
+    worst, kinds = find_worst_margin(margin[known]), name_kinds(margin[known])
+    order = np.lexsort((-worst, hot.hotspot[known]))
+    spots, first = np.unique(hot.hotspot[known[order]], return_index=True)
+    return {
+        spot: (round(float(worst[at]), 4), KINDS[kinds[at]])
+        for spot, at in zip(spots.tolist(), order[first].tolist(), strict=True)
+    }
+
+
+def _compute_clip_margins(
+    job: Confirmation, hot: _Hot, failing: Int64s, batches: Sequence[int]
+) -> Float32s:
+    """Return the margins of each clip, (n, kinds); NaN where it was not simulated.
+
+    Parameters
+    ----------
+    failing
+        The clips that fail. A window's core has its border on all sides; a clip's has it on two.
+        Where only the others have a sample that fails, the clip passes, by nothing.
+    """
+    margin = np.full((len(hot.first), len(KINDS)), np.nan, np.float32)
+    for batch in batches:
+        windows = slice(batch * job.batch_windows, (batch + 1) * job.batch_windows)
+        margin[windows] = _read_margins(job, batch, len(margin[windows]))
+    of_clip: Float32s = margin[hot.window]
+    passes = np.ones(len(of_clip), bool)
+    passes[failing] = False
+    of_clip[passes] = np.minimum(of_clip[passes], 0)
+    return of_clip
+
+
+def _read_margins(job: Confirmation, batch: int, windows: int) -> Float32s:
+    """Return the margins of a batch's windows, (w, kinds); NaN where an older hotscan wrote it."""
+    file = job.run / job.folder / f"{name_batch(batch)}{_MARGINS}"
+    if not file.exists():
+        return np.full((windows, len(KINDS)), np.nan, np.float32)
+    with explain_damage(file):
+        margin: Float32s = np.load(file, allow_pickle=False)
+        if margin.dtype != np.float32 or margin.shape != (windows, len(KINDS)):
+            raise ValueError(f"it is {margin.dtype} of shape {margin.shape}")
+        if not ((margin >= LEAST) & (margin <= 1)).all():
+            raise ValueError("it has a margin that is not from -1 to 1")
+    return margin
 
 
 def _list_finished(job: Confirmation, finished: Container[str]) -> list[int]:

@@ -45,6 +45,8 @@ VERDICT_COLUMNS: dict[str, Any] = {
     "defect": pa.string(),
     "corner": pa.string(),
     "severity": pa.float64(),
+    "margin": pa.float64(),
+    "margin_kind": pa.string(),
     "defect_x_um": pa.float64(),
     "defect_y_um": pa.float64(),
 }
@@ -237,6 +239,8 @@ def _format_verdict(verdict: Verdict | None, dbu_nm: float) -> dict[str, Any]:
         "defect": worst and worst.kind,
         "corner": worst and escape_text(worst.corner),
         "severity": worst and worst.severity,
+        "margin": verdict.margin,
+        "margin_kind": verdict.margin_kind,
         "defect_x_um": worst and to_um(worst.x_dbu, dbu_nm),
         "defect_y_um": worst and to_um(worst.y_dbu, dbu_nm),
     }

@@ -274,14 +274,17 @@ def read_clip_margins(
     }
 
 
-def _find_worst_margins(hot: _Hot, margin: Float32s) -> dict[int, tuple[float, str]]:
-    """Return margin and kind of the worst clip of each hotspot that has any."""
+def _find_worst_margins(hot: _Hot, margin: Float32s) -> dict[int, tuple[float, str | None]]:
+    """Return margin and kind of the worst clip of each hotspot that was simulated in part.
+
+    The kind is None where nothing was measured.
+    """
     known = np.flatnonzero(~np.isnan(margin).any(axis=1))
     worst, kinds = find_worst_margin(margin[known]), name_kinds(margin[known])
     order = np.lexsort((-worst, hot.hotspot[known]))
     spots, first = np.unique(hot.hotspot[known[order]], return_index=True)
     return {
-        spot: (round(float(worst[at]), 4), KINDS[kinds[at]])
+        spot: (round(float(worst[at]), 4), KINDS[kinds[at]] if worst[at] > LEAST else None)
         for spot, at in zip(spots.tolist(), order[first].tolist(), strict=True)
     }
 

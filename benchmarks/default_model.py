@@ -105,7 +105,7 @@ def main() -> None:
         for name, figures in measure(asked.work, (str(model), SHIPPED), ("chip-test",)):
             print_figures("test strip of the chip", name, figures)
             if name == model.stem:
-                ship(model, figures)
+                checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures))
 
 
 def label(work: Path, name: str, region: Region, workers: int) -> None:
@@ -180,17 +180,16 @@ def print_figures(where: str, name: str, figures: dict[str, Any]) -> None:
     print(json.dumps({"measured on": where, "model": name, **figures}), flush=True)
 
 
-def ship(model: Path, figures: dict[str, Any]) -> None:
-    """Put a model into the package with what it does on the test strip."""
+def measured(model: Path, figures: dict[str, Any]) -> checkpoint.Checkpoint:
+    """Return a model with what it does on a set that it never saw, at its own threshold."""
     trained = checkpoint.load(model)
     names = ("recall", "false_alarms", "false_alarm_rate", "hotspots", "clips")
     on = f"{figures['clips']:,} simulated clips of area that it never saw"
-    checkpoint.save(checkpoint.WEIGHTS / model.name, replace(
-        trained, layers=("met1",), provenance={**trained.provenance, "measured_on": on},
-        operating_point=replace(
-            trained.operating_point, **{name: figures[name] for name in names}
-        ),
-    ))  # fmt: skip
+    point = replace(trained.operating_point, **{name: figures[name] for name in names})
+    return replace(
+        trained, layers=("met1",), operating_point=point,
+        provenance={**trained.provenance, "measured_on": on},
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

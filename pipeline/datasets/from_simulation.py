@@ -188,9 +188,7 @@ def _write_dataset(
     found = find_distinct(keys, clips.x_dbu, clips.y_dbu)
     tiles = [tile.name for tile in simulated.tiles]
     defects, cells = read_defects(simulated, tiles), read_margins(simulated, tiles)
-    margin = take_clip_margins(
-        cells, simulated.cell_dbu, clips.x_dbu, clips.y_dbu, job.core_dbu
-    )
+    margin = take_clip_margins(cells, simulated.cell_dbu, clips.x_dbu, clips.y_dbu, job.core_dbu)
     worst = find_worst_margin(margin)
     label = worst > 0
     places = clips.x_dbu[found.first], clips.y_dbu[found.first]
@@ -204,7 +202,8 @@ def _write_dataset(
     corners = [corner["name"] for corner in record.settings["process_settings"]["corners"]]
     attributes = {
         "process": record.settings["process"], "layers": record.settings["layers"],
-        "kinds": names, "corners": corners, "margin_kinds": list(KINDS), "provenance": {**make_provenance(record), **counts},
+        "kinds": names, "corners": corners, "margin_kinds": list(KINDS),
+        "provenance": {**make_provenance(record), **counts},
     }  # fmt: skip
     columns: dict[str, npt.NDArray[Any]] = {
         "key": keys[found.first], "pattern": found.pattern, "label": label,

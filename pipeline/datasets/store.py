@@ -7,8 +7,8 @@ A dataset is a Zarr group with the arrays ``raster`` (p, layer, h, w) uint8 and 
 the distinct pictures, in the canonical orientation, and ``pattern``, ``x_dbu``, ``y_dbu``,
 ``label`` (n,) of every clip: the index of its picture, its centre, whether it is a hotspot.
 Datasets from marker layers add ``split`` and ``role`` per clip, indices into `SPLITS` and `ROLES`.
-Datasets from simulation add ``margin`` (n, k): how far from its limit the worst place of each of the
-kinds that the attribute ``margin_kinds`` names is, over 0 where it fails; others have labels alone.
+Datasets from simulation add ``margin`` (n, k): how far past its limit the worst place of each of
+the kinds in the attribute ``margin_kinds`` is, over 0 where it fails; others have labels alone.
 Datasets from simulation or from a defect list add ``defect_x_dbu``, ``defect_y_dbu`` (d,) and what
 is known of each defect. The attributes are the raster, the process whose symmetries apply, the
 layers and the provenance.
@@ -34,6 +34,7 @@ from pipeline.passes.job import DrawSettings
 from pipeline.passes.units import draw_places
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.errors import UsageError
+from stages.lithography.measure.margins import find_worst_margin
 from stages.patterns import KEY_BYTES, canonicalize
 
 SPLITS = ("train", "test")
@@ -80,7 +81,7 @@ class Dataset:
     role: Bytes | None = None
     """(n,) index into `ROLES`."""
     margin: Float32s | None = None
-    """(n, kinds) see `stages.lithography.measure.margins`; None where labels are all that is known."""
+    """(n, kinds) see `stages.lithography.measure.margins`; None where only labels are known."""
     kinds: tuple[str, ...] = ()
     """What each margin is of."""
 
@@ -91,6 +92,15 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def worst_margin(self) -> Float32s:
+        """Return how far the worst place of each clip is past its limit, (n,).
+
+        Without margins labels are sure: 1 for a hotspot, else -1.
+        """
+        if self.margin is None:
+            return np.where(self.label, 1, -1).astype(np.float32)
+        return find_worst_margin(self.margin)
 
     def counts(self) -> tuple[Int64s, Int64s]:
         """Return the number of hotspots and the number of clips of each picture, (p,) each."""

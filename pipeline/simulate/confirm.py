@@ -192,8 +192,7 @@ def run_batches(session: Session, job: Confirmation) -> None:
 
 
 def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
-    """Simulate a batch of windows; write what fails in each, by how much or how far it is from
-    failing, and the images of those that fail."""
+    """Simulate a batch of windows; write margins, what fails, and the images of those that fail."""
     started = time.perf_counter()
     layout, hot = open_layout(job.run), _read_hot(job)
     lattice, dbu_nm = hot.lattice, layout.dbu_nm
@@ -268,9 +267,7 @@ def read_clip_margins(
     margin = _compute_clip_margins(job, hot, failing, batches)
     places = zip(hot.x_dbu.tolist(), hot.y_dbu.tolist(), strict=True)
     return {
-        place: each
-        for place, each in zip(places, margin, strict=True)
-        if not np.isnan(each).any()
+        place: each for place, each in zip(places, margin, strict=True) if not np.isnan(each).any()
     }
 
 

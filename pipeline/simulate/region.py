@@ -93,10 +93,10 @@ class SimulateRequest:
     """Region to simulate, x0, y0, x1, y1 in um; the whole extent when not given."""
     contours: bool = True
     """Whether the printed contours are written, too."""
-    core_nm: float = 1280.0
-    """Side of the cores, from the layout's origin, whose margins are written."""
     limits: ingest.Limits = ingest.DEFAULT_LIMITS
     """Limits on reading the layout."""
+    core_nm: float = 1280.0
+    """Side of the cores, from the layout's origin, whose margins are written."""
 
 
 def simulate_region(

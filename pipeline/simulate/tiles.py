@@ -214,15 +214,13 @@ def check_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
     layout = open_layout(job.run)
     around = window.grow(_compute_reach_dbu(job, compute_halo_nm(job.process)))
     slanted = read_slanted(layout.packed[0], around)
-    found = check_window(
-        target, window, layout.dbu_nm, job.process, job.cell_dbu, mask, slanted
-    )
+    found = check_window(target, window, layout.dbu_nm, job.process, job.cell_dbu, mask, slanted)
     defects, margins = found.defects, found.margins
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
     files = f"defects/{tile.name}.parquet", f"margins/{tile.name}.parquet"
     write_table(job.run / files[0], table)
     write_table(job.run / files[1], make_margin_table(margins))
-    counts = {"defects": len(defects), "cells": len(margins)}
+    counts: dict[str, float] = {"defects": len(defects), "cells": len(margins)}
     return _make_outcome("defects", tile, len(margins), counts, files, job, started)
 
 

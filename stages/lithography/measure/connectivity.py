@@ -36,9 +36,7 @@ _FINER = 2
 """Lattice steps in a step of the spline."""
 
 
-def find_breaks(
-    coef: Float32s, runs: Int64s, levels: Floats, rules: Rules, worst: Worst
-) -> Floats:
+def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules, worst: Worst) -> Floats:
     """Compare the connectivity of the print of a field with that of the drawn shapes.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Margins: how far from its limit the worst place of a clip's core is, by kind, also where it passes.
+"""Margins: how far past its limit the worst place of a clip's core is, by kind, or short of it.
 
 in       what was measured in fields: the worst margin of each kind, cell by cell
 out      the margins of clips, ``(n, len(KINDS))``

@@ -1,7 +1,7 @@
 """Printed widths, spaces and edges, measured along lines across the drawn shapes.
 
 in       an image as spline coefficients, the drawn runs and edges
-out      a row per failing sample; the worst margin of each kind in each cell, whether it fails or not
+out      a row per failing sample, and the worst margin of each kind in each cell
 unit     one field in one direction
 promise  no sample outside the field's core
 
@@ -315,9 +315,7 @@ def _check_line(
             covered, _, left, right = _check_straight(start, x_lo, x_hi, j, rules.straight, a, b)
             x = (a + b) // 2
             if covered and b - a <= rules.width and core_lo <= x < core_hi:
-                found = judge_extent(
-                    line, a * fine, b * fine, x, b - a, True, rules, worst, found
-                )
+                found = judge_extent(line, a * fine, b * fine, x, b - a, True, rules, worst, found)
             if left and core_lo <= a < core_hi:
                 found = judge_edge(line, EPE, a * fine, a, 1, rules, worst, found)
             if right and core_lo <= b < core_hi:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -92,8 +93,8 @@ def test_margins_do_not_depend_on_the_window(scene: Int64s) -> None:
     cuts = (-1280, -333, 100, 1280)
     parts = [
         find(scene, Box(x_0, y_0, x_1, y_1))
-        for x_0, x_1 in zip(cuts, cuts[1:], strict=False)
-        for y_0, y_1 in zip(cuts, cuts[1:], strict=False)
+        for x_0, x_1 in itertools.pairwise(cuts)
+        for y_0, y_1 in itertools.pairwise(cuts)
     ]
     merged = merge_cells(parts)
     for name in ("x_dbu", "y_dbu", "margin"):

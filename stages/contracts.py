@@ -344,6 +344,10 @@ class Hotspot:
     """Box of the merged cores, in dbu."""
     answer: str = "review"
     """``hot`` where the model is confident, ``review`` where simulation should decide."""
+    predicted_kind: str | None = None
+    """What fails first in that clip, as the model has it; None where it predicts no margins."""
+    predicted_margin: float | None = None
+    """How far that is past its limit, over 0 where it fails."""
 
     def core(self, core_dbu: int) -> Box:
         """Return the core of the clip that shows the hotspot, or another box around its centre.

@@ -162,7 +162,7 @@ def load_dataset(path: Path) -> Dataset:
             process=str(about["process"]),
             layers=tuple(map(str, about["layers"])),
             provenance=dict(about["provenance"]),
-            kinds=tuple(map(str, about.get("margin_kinds", ()))),
+            kinds=tuple(map(str, about.get("margin_kinds", ()))) if "margin" in group else (),
         )
         _check(dataset)
     return dataset

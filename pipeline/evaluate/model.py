@@ -22,11 +22,14 @@ from stages.contracts import Float32s
 from stages.detector import checkpoint
 from stages.detector.thresholds import pr_auc
 from stages.errors import ModelMismatchError
-from stages.lithography.measure.margins import split_by_margin
+from stages.lithography.measure.margins import find_worst_margin, name_kinds, split_by_margin
 from stages.scores import build_scorer, score_rasters
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """False-alarm rates that recall is given at."""
+
+NEAR = 0.2
+"""Clips whose margin is at most this, either way, are near the limit."""
 
 SIMULATION_S = 10.0
 """Time to simulate a clip in the literature; ours is faster: give a measured one."""
@@ -76,6 +79,7 @@ def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
     divided = [dataset for dataset in loaded if dataset.split is not None]
     seen = _collect_keys(dataset.subset("train", "core") for dataset in known or divided)
     scores, labels, worst, new, seconds = [], [], [], [], 0.0
+    margins: list[tuple[Float32s, Float32s]] = []
     for dataset in (one.subset("test", request.protocol) for one in loaded):
         if dataset.spec != model.raster:
             raise ModelMismatchError(
@@ -87,6 +91,10 @@ def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
         seconds += time.perf_counter() - started
         labels.append(dataset.label)
         worst.append(dataset.worst_margin())
+        if dataset.margin is not None and dataset.kinds == scorer.kinds:
+            margins.append(
+                (dataset.margin, scorer.predict_margins(dataset.raster)[dataset.pattern])
+            )
         unseen = np.array([key.tobytes() not in seen for key in dataset.key], bool)
         new.append(unseen[dataset.pattern])
     figures = compute_figures(
@@ -96,6 +104,11 @@ def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
     return {
         "protocol": request.protocol,
         **figures,
+        **(
+            compute_margin_figures(*map(np.concatenate, zip(*margins, strict=True)))
+            if margins
+            else {}
+        ),
         "detection_s": seconds,
         "simulation_s_per_clip": request.simulation_s,
         "odst_s": figures["flagged_share"] * figures["clips"] * request.simulation_s + seconds,
@@ -167,6 +180,24 @@ def compute_figures(
         figures["hotspots_unseen"] = int(fresh.sum())
         figures |= estimate_share("recall_unseen", int((flagged & fresh).sum()), int(fresh.sum()))
     return figures
+
+
+def compute_margin_figures(margin: Float32s, predicted: Float32s) -> dict[str, Any]:
+    """Return how well margins are predicted, (n, kinds) of clips as they are and as predicted.
+
+    The error is that of the worst kind's margin, of clips that surely fail and of those that are no
+    further than `NEAR` from the limit; a kind is named rightly where the same one is worst.
+    """
+    worst, guess = find_worst_margin(margin), find_worst_margin(predicted)
+    fails, _ = split_by_margin(worst)
+    near = np.abs(worst) <= NEAR
+    right = name_kinds(margin)[fails] == name_kinds(predicted)[fails]
+    error = np.abs(worst - guess)
+    return {
+        **estimate_share("kind_named_rightly", int(right.sum()), len(right)),
+        "margin_error_failing": float(error[fails].mean()) if fails.any() else None,
+        "margin_error_near": float(error[near].mean()) if near.any() else None,
+    }
 
 
 def estimate_share(name: str, part: int, whole: int) -> dict[str, float | None]:

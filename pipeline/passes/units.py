@@ -30,10 +30,20 @@ from pipeline.passes.model_file import ModelFile, load_model
 from pipeline.passes.reuse import reuse_clips, reuse_scores
 from stages.arithmetic import Arithmetic
 from stages.clips import compute_halo_dbu, drop_excluded, place_grid_clips, place_site_clips
-from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayer, PackedLayout, Shapes
+from stages.contracts import (
+    Box,
+    Bytes,
+    Clips,
+    Hotspot,
+    Int64s,
+    PackedLayer,
+    PackedLayout,
+    Shapes,
+)
 from stages.errors import IncompleteError
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
+from stages.hotspots import add_predictions
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
 from stages.scores import NetworkScorer, build_scorer, score_rasters
@@ -170,6 +180,14 @@ def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tupl
         if len(members):
             x, y = x_dbu[members], y_dbu[members]
             yield members, Box(x.min(), y.min(), x.max(), y.max()).grow(clip_dbu)
+
+
+def predict_margins(run: Run, job: Job, spots: tuple[Hotspot, ...]) -> tuple[Hotspot, ...]:
+    """Return hotspots with kind and margin of the worst place, which the model must predict."""
+    scorer = _load_scorer(job.model, job.device, job.prefiltered)
+    patterns = np.unique([spot.pattern for spot in spots])
+    (pictures,) = read_pattern_rows(run, patterns, "raster")
+    return add_predictions(spots, patterns, scorer.predict_margins(pictures))
 
 
 def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:

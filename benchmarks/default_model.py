@@ -1,6 +1,7 @@
 """Make ``krf130-met1``: label, train, measure on whole layouts that were left out.
 
-python -m benchmarks.default_model [--work DIR] [--left-out NAME ...] [--epochs N] [--ship]
+python -m benchmarks.default_model [--work DIR] [--left-out NAME ...] [--epochs N]
+                                   [--share SHARE] [--ship]
 
 Four kinds of layout (`GROUPS`) are simulated in full. For each, a model is trained on the other
 three and measured on it, beside the shipped one; then one is trained on all, but for a strip of the
@@ -51,6 +52,13 @@ class Region:
     roi_um: tuple[float, float, float, float] | None = None
     stride_nm: float | None = STRIDE_NM
 
+    def cut(self, share: float) -> Region:
+        """Return the lower part of the region; a whole layout stays whole."""
+        if self.roi_um is None:
+            return self
+        x_0, y_0, x_1, y_1 = self.roi_um
+        return replace(self, roi_um=(x_0, y_0, x_1, y_0 + share * (y_1 - y_0)))
+
 
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 TILES = "layouts/tt05_tiles_shelfpacked.oas"
@@ -85,13 +93,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--left-out", nargs="*", choices=GROUPS, default=list(GROUPS))
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--share", type=float, default=1.0, help="of the height of each region")
     parser.add_argument("--label-only", action="store_true")
     parser.add_argument("--ship", action="store_true", help="put the weights into the package")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
     print(machine())
     for name, region in REGIONS.items():
-        label(asked.work, name, region, asked.workers)
+        label(asked.work, name, region.cut(asked.share), asked.workers)
     if asked.label_only:
         return
     for group in asked.left_out:

@@ -29,6 +29,7 @@ from pipeline.engine.session import Session
 from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import compute_sha256
 from pipeline.passes.units import open_layout, stamp_packing
+from pipeline.simulate import clip_margins
 from pipeline.simulate.tiles import measure
 from pipeline.simulate.windows import WINDOWS, find_windows
 from stages.contracts import Box, Clips, Defect, Float32s, Floats, Hotspot, Int64s, Verdict
@@ -44,7 +45,6 @@ from stages.lithography.clip_window import (
     turn_back,
 )
 from stages.lithography.measure.defects import find_worst, make_defects
-from stages.lithography.measure.margins import LEAST, find_worst_margin, name_kinds
 from stages.lithography.measure.sections import KINDS
 from stages.lithography.optics.fields import Lattice
 from stages.lithography.process import Process
@@ -244,7 +244,7 @@ def read_confirmed(job: Confirmation, finished: Container[str]) -> Confirmed:
     for defect, at in zip(make_defects(rows[worst], job.process), worst.tolist(), strict=True):
         found.setdefault(int(owner[at]), []).append(defect)
     incomplete = set(hot.hotspot[~simulated].tolist())
-    margin = _find_worst_margins(hot, _compute_clip_margins(job, hot, failing, batches))
+    margin = clip_margins.find_worst(hot.hotspot, _read_clip_margins(job, hot, failing, batches))
     verdicts = {
         spot: Verdict(
             len(found.get(spot, ())), min(found.get(spot, ()), key=_rank, default=None),
@@ -264,62 +264,19 @@ def read_clip_margins(
     """Return the margins of each clip that was simulated, (kinds,), by its centre."""
     hot, batches = _read_hot(job), _list_finished(job, finished)
     _, failing = _place_samples(hot, _read_samples(job, batches))
-    margin = _compute_clip_margins(job, hot, failing, batches)
+    margin = _read_clip_margins(job, hot, failing, batches)
     places = zip(hot.x_dbu.tolist(), hot.y_dbu.tolist(), strict=True)
     return {
         place: each for place, each in zip(places, margin, strict=True) if not np.isnan(each).any()
     }
 
 
-def _find_worst_margins(hot: _Hot, margin: Float32s) -> dict[int, tuple[float, str | None]]:
-    """Return margin and kind of the worst clip of each hotspot that was simulated in part.
-
-    The kind is None where nothing was measured.
-    """
-    known = np.flatnonzero(~np.isnan(margin).any(axis=1))
-    worst, kinds = find_worst_margin(margin[known]), name_kinds(margin[known])
-    order = np.lexsort((-worst, hot.hotspot[known]))
-    spots, first = np.unique(hot.hotspot[known[order]], return_index=True)
-    return {
-        spot: (round(float(worst[at]), 4), KINDS[kinds[at]] if worst[at] > LEAST else None)
-        for spot, at in zip(spots.tolist(), order[first].tolist(), strict=True)
-    }
-
-
-def _compute_clip_margins(
+def _read_clip_margins(
     job: Confirmation, hot: _Hot, failing: Int64s, batches: Sequence[int]
 ) -> Float32s:
-    """Return the margins of each clip, (n, kinds); NaN where it was not simulated.
-
-    Parameters
-    ----------
-    failing
-        The clips that fail. A window's core has its border on all sides; a clip's has it on two.
-        Where only the others have a sample that fails, the clip passes, by nothing.
-    """
-    margin = np.full((len(hot.first), len(KINDS)), np.nan, np.float32)
-    for batch in batches:
-        windows = slice(batch * job.batch_windows, (batch + 1) * job.batch_windows)
-        margin[windows] = _read_margins(job, batch, len(margin[windows]))
-    of_clip: Float32s = margin[hot.window]
-    passes = np.ones(len(of_clip), bool)
-    passes[failing] = False
-    of_clip[passes] = np.minimum(of_clip[passes], 0)
-    return of_clip
-
-
-def _read_margins(job: Confirmation, batch: int, windows: int) -> Float32s:
-    """Return the margins of a batch's windows, (w, kinds); NaN where an older hotscan wrote it."""
-    file = job.run / job.folder / f"{name_batch(batch)}{_MARGINS}"
-    if not file.exists():
-        return np.full((windows, len(KINDS)), np.nan, np.float32)
-    with explain_damage(file):
-        margin: Float32s = np.load(file, allow_pickle=False)
-        if margin.dtype != np.float32 or margin.shape != (windows, len(KINDS)):
-            raise ValueError(f"it is {margin.dtype} of shape {margin.shape}")
-        if not ((margin >= LEAST) & (margin <= 1)).all():
-            raise ValueError("it has a margin that is not from -1 to 1")
-    return margin
+    """Return the margins of each clip, (n, kinds); NaN where it was not simulated."""
+    files = {batch: job.run / job.folder / f"{name_batch(batch)}{_MARGINS}" for batch in batches}
+    return clip_margins.read_clips(files, job.batch_windows, hot.window, failing)
 
 
 def _list_finished(job: Confirmation, finished: Container[str]) -> list[int]:

@@ -4,8 +4,9 @@ Geng, Yang, Zhang, Miao, Yang, Zeng, Yu: "Hotspot Detection via Attention-based 
 Learning", ICCAD 2020: inception blocks, each followed by channel and spatial attention; from one
 backbone an embedding of unit norm (metric learning) and the log odds (classification).
 Ours, not the paper's: the head for margins, the widths, the strided stem, the position input, the
-pooling before the heads. The stem reduces the resolution to 1/4 but has more channels than the pixels it replaces, so
-that the sub-pixel position of an edge, encoded in its grey level, is preserved.
+pooling before the heads. The stem reduces the resolution to 1/4 but has more channels than the
+pixels it replaces, so that the sub-pixel position of an edge, encoded in its grey level, is
+preserved.
 """
 
 from __future__ import annotations

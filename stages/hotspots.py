@@ -9,7 +9,6 @@ promise  the result does not depend on the order of the clips, hence not on tile
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -17,8 +16,6 @@ from scipy.sparse.csgraph import connected_components
 
 from stages.contracts import Box, Bytes, Clips, Float32s, Hotspot, Int64s, Verdict
 from stages.errors import ConfigError
-from stages.lithography.measure.margins import find_worst_margin, name_kinds
-from stages.lithography.measure.sections import KINDS
 
 
 def find_hotspots(
@@ -102,26 +99,6 @@ def find_hotspots(
             answer="hot" if confident is not None and score[clip] >= confident else "review",
         )
         for number, (at, clip) in enumerate(zip(rank, best[rank], strict=True), 1)
-    )
-
-
-def add_predictions(
-    hotspots: Sequence[Hotspot], patterns: Int64s, margin: Float32s
-) -> tuple[Hotspot, ...]:
-    """Return hotspots with kind and margin of the worst place that the model expects in each.
-
-    Parameters
-    ----------
-    patterns : (p,) int64
-        Rising numbers of the hotspots' patterns.
-    margin : (p, kinds) float32
-        Of each of these.
-    """
-    worst, kind = find_worst_margin(margin), name_kinds(margin)
-    at = np.searchsorted(patterns, [spot.pattern for spot in hotspots])
-    return tuple(
-        replace(spot, predicted_kind=KINDS[kind[row]], predicted_margin=round(float(worst[row]), 3))
-        for spot, row in zip(hotspots, at.tolist(), strict=True)
     )
 
 

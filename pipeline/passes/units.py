@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,7 +44,7 @@ from stages.contracts import (
 from stages.errors import IncompleteError
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
-from stages.hotspots import add_predictions
+from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
 from stages.scores import NetworkScorer, build_scorer, score_rasters
@@ -185,9 +186,19 @@ def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tupl
 def predict_margins(run: Run, job: Job, spots: tuple[Hotspot, ...]) -> tuple[Hotspot, ...]:
     """Return hotspots with kind and margin of the worst place, which the model must predict."""
     scorer = _load_scorer(job.model, job.device, job.prefiltered)
-    patterns = np.unique([spot.pattern for spot in spots])
+    patterns, row = np.unique(
+        np.array([spot.pattern for spot in spots], np.int64), return_inverse=True
+    )
     (pictures,) = read_pattern_rows(run, patterns, "raster")
-    return add_predictions(spots, patterns, scorer.predict_margins(pictures))
+    margin = scorer.predict_margins(pictures)
+    worst, kind = find_worst_margin(margin), name_kinds(margin)
+    return tuple(
+        replace(
+            spot, predicted_kind=scorer.kinds[kind[at]],
+            predicted_margin=round(float(worst[at]), 3),
+        )
+        for spot, at in zip(spots, row.tolist(), strict=True)
+    )  # fmt: skip
 
 
 def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:

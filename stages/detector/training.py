@@ -344,13 +344,6 @@ def score(detector: Network, rasters: Bytes) -> Float32s:
     )
 
 
-def predict_margins(detector: Network, rasters: Bytes) -> Float32s:
-    """Return (n, kinds) margins of (n, layers, h, w) pictures; the network must predict them."""
-    return np.concatenate(
-        [one.margin.cpu().numpy() for one in _predict(detector, rasters) if one.margin is not None]
-    )
-
-
 def embed(detector: Network, rasters: Bytes) -> Float32s:
     """Return (n, e) embeddings of (n, layers, h, w) pictures, of unit norm."""
     return np.concatenate([one.embedding.cpu().numpy() for one in _predict(detector, rasters)])

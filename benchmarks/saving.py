@@ -2,13 +2,13 @@
 
 python -m benchmarks.saving [--case CASE ...] [--area MM2] [--work DIR] [--workers N]
 
-For each case a strip that no shipped model was trained on is simulated in full, with limits that
-are 3 % tighter, so that a place near its limit has a margin whether it fails or not: a clip surely
-fails, or surely passes, where its worst place is further than that from the limit. Then the strip
-is scanned, and what the scan flags is confirmed. The threshold is the highest at which the scan
-finds 99 % of what surely fails, or the model's own where that is lower: what a scan saves is
-measured, not how well its threshold was chosen. Times are of the whole commands, from the layout's
-file to the report, wall and processor; full simulation draws no contours.
+For each case a strip that no shipped model was trained on is simulated in full. A clip surely
+fails, or surely passes, where the worst place of its core is further than `MARGINAL` from its
+limit; the others are marginal, and counted apart. Then the strip is scanned, and what the scan
+flags is confirmed. The threshold is the highest at which the scan finds 99 % of what surely fails,
+or the model's own where that is lower: what a scan saves is measured, not how well its threshold
+was chosen. Times are of the whole commands, from the layout's file to the report, wall and
+processor; full simulation draws no contours.
 """
 
 from __future__ import annotations
@@ -19,36 +19,37 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow.parquet as pq
-import tomli_w
-from scipy.spatial import cKDTree
 
 from benchmarks.arfi45_model import METAL, shrink
 from benchmarks.machine import machine
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources, load_config
 from pipeline.engine.run_directory import Run
+from pipeline.engine.stored import read_table
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import make_confirmation, open_view
 from pipeline.scan.scan import ScanRequest, scan
 from pipeline.simulate import confirm
 from pipeline.simulate.region import SimulateRequest, simulate_region
-from stages.contracts import Clips, Floats
-from stages.lithography.measure.defects import CELLS
-from stages.lithography.optics.fields import make_lattice
-from stages.lithography.process import Process, load_process
+from pipeline.simulate.tiles import MARGINS
+from stages.contracts import Clips, Float32s, Floats
+from stages.detector import checkpoint
+from stages.lithography.measure.margins import (
+    Bools,
+    CellMargins,
+    find_worst_margin,
+    split_by_margin,
+    take_clip_margins,
+)
+from stages.lithography.process import load_process
 
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
-MARGINAL = 0.03
-"""A place whose distance from its limit is at most this share of it is marginal."""
 RECALL = 0.99
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +76,6 @@ CASES = {
     "arfi45": Case("arfi45", "arfi45", "model", (1650.0, 0.0), 300.0, 45.0),
     "arfi45-46": Case("arfi45", "arfi45", "model", (1650.0, 0.0), 300.0, 46.0),
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Truth:
-    """What full simulation says of each clip, (n,)."""
-
-    margin: Floats
-    """Of the worst place in its core, as a share of the limit; -1 where none is near a limit."""
-    beside: Bools
-    """Whether a place near its limit is so near to the core that its defect may reach into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +105,9 @@ def _measure(name: str, case: Case, area_mm2: float, work: Path, resources: Reso
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     layout, roi_um = _make_strip(case, area_mm2, work)
-    process = load_process(case.process)
-    (work / "tighter.toml").write_text(tomli_w.dumps(_tighten(process)))
     request = SimulateRequest(
-        layout, work / "full", str(METAL), str(work / "tighter.toml"), opc=case.opc,
-        roi_um=roi_um, contours=False,
+        layout, work / "full", str(METAL), case.process, opc=case.opc, roi_um=roi_um,
+        contours=False, core_nm=checkpoint.load(checkpoint.find(case.model)).raster.core_nm,
     )  # fmt: skip
     settings: dict[str, dict[str, Any]] = {
         "layout": {"layers": [str(METAL)], "roi_um": roi_um},
@@ -134,10 +123,10 @@ def _measure(name: str, case: Case, area_mm2: float, work: Path, resources: Reso
                         progress).metrics  # fmt: skip
 
         scan_into("scores", confirm={"enabled": False})
-        truth = _read_truth(work, process)
-        threshold = _choose_threshold(work / "scores", truth.margin)
+        margin = _read_margins(work)
+        threshold = _choose_threshold(work / "scores", margin)
         metrics, scan_took = _time(lambda: scan_into("scan", scores={"threshold": threshold}))
-    _print(name, full, full_took, dict(metrics), scan_took, truth, work / "scan", resources)
+    _print(name, full, full_took, dict(metrics), scan_took, margin, work / "scan", resources)
 
 
 def _make_strip(case: Case, area_mm2: float, work: Path) -> tuple[Path, tuple[float, ...] | None]:
@@ -163,27 +152,6 @@ def _read_processor_s() -> float:
     return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
 
 
-def _tighten(process: Process) -> dict[str, Any]:
-    """Return a process in which a place fails whose margin is over -`MARGINAL`."""
-    table = asdict(process)
-    limits = table["limits"]
-    for key in ("pinch_share", "space_share"):
-        limits[key] *= 1 + MARGINAL
-    for key in ("epe_nm", "line_end_epe_nm"):
-        limits[key] /= 1 + MARGINAL
-    return {key: value for key, value in table.items() if value is not None}
-
-
-def _compute_margins(kind: list[str], severity: Floats) -> Floats:
-    """Return how far past the process's own limits defects of the tighter process are.
-
-    As a share of the limit, negative where they pass; 1 where nothing, or everything, prints.
-    """
-    extent, edge = np.isin(kind, ("pinch", "space")), np.isin(kind, ("epe", "line_end"))
-    margin = np.where(extent, 1 - (1 - severity) * (1 + MARGINAL), severity)
-    return np.where(edge, (1 + severity) / (1 + MARGINAL) - 1, margin)
-
-
 def _read_clips(path: Path) -> tuple[Clips, Floats, int]:
     """Return the clips with their cores in the area, the score of each, the core's side in dbu."""
     view = open_view(Run(path))
@@ -196,53 +164,44 @@ def _read_clips(path: Path) -> tuple[Clips, Floats, int]:
     return clips.select(inside), scores[pattern[inside]].astype(float), view.job.core_dbu
 
 
-def _read_truth(work: Path, process: Process) -> Truth:
-    """Read what the full simulation says of every clip of the scan."""
+def _read_margins(work: Path) -> Float32s:
+    """Return how far the worst place of every clip of the scan is past its limit, (n,)."""
     clips, _, core_dbu = _read_clips(work / "scores")
-    table = pq.read_table(work / "full" / "defects.parquet")
-    margin = _compute_margins(table["kind"].to_pylist(), table["severity"].to_numpy())
-    worst, beside = np.full(len(clips), -1.0), np.zeros(len(clips), bool)
-    places = np.stack([table["x_dbu"].to_numpy(), table["y_dbu"].to_numpy()], axis=1)
-    # Places are whole, so a half-open box of them is all within (core - 1) / 2 of its middle one.
-    middle = np.stack([clips.x_dbu, clips.y_dbu], axis=1) - core_dbu // 2 + (core_dbu - 1) / 2
-    tree = cKDTree(middle)
-    near = tree.query_ball_point(places, core_dbu / 2, p=np.inf)
-    for members, value in zip(near, margin.tolist(), strict=True):
-        worst[members] = np.maximum(worst[members], value)
-    far = core_dbu / 2 + make_lattice(process, 1.0).core_dbu / CELLS
-    for members in tree.query_ball_point(places, far, p=np.inf):
-        beside[members] = True
-    return Truth(worst, beside)
+    table = read_table(work / "full" / "margins.parquet", MARGINS)
+    x, y, *margin = (table[name].to_numpy() for name in MARGINS.names)
+    cells = CellMargins(x, y, np.stack(margin, axis=1))
+    of_clip = take_clip_margins(cells, core_dbu, clips.x_dbu, clips.y_dbu, core_dbu)
+    return find_worst_margin(of_clip)
 
 
-def _choose_threshold(path: Path, margin: Floats) -> float:
+def _choose_threshold(path: Path, margin: Float32s) -> float:
     """Return the highest threshold that finds `RECALL` of what surely fails, or the model's own."""
     _, score, _ = _read_clips(path)
-    sure = np.sort(score[margin > MARGINAL])[::-1]
+    sure = np.sort(score[split_by_margin(margin)[0]])[::-1]
     own = float(open_view(Run(path)).config.scores.threshold or 0)
     return min(own, float(sure[int(np.ceil(RECALL * len(sure))) - 1])) if len(sure) else own
 
 
-def _read_verdicts(path: Path) -> Mapping[tuple[int, int], bool]:
+def _read_verdicts(path: Path) -> dict[tuple[int, int], bool]:
     """Return whether each simulated clip of a scan fails, by its place."""
     view = open_view(Run(path))
     job = make_confirmation(view.job, view.config, load_process(view.model.process))
     names = [file.stem for file in sorted((path / "confirm").glob("*.parquet"))]
-    return confirm.read_clip_verdicts(job, names)
+    margins = confirm.read_clip_margins(job, names)
+    return {place: bool(margin.max() > 0) for place, margin in margins.items()}
 
 
 def _print(
     name: str, full: Mapping[str, Any], full_took: Spent, metrics: Mapping[str, Any],
-    scan_took: Spent, truth: Truth, path: Path, resources: Resources,
+    scan_took: Spent, margin: Float32s, path: Path, resources: Resources,
 ) -> None:  # fmt: skip
     clips, _, _ = _read_clips(path)
     verdicts = _read_verdicts(path)
     places = list(zip(clips.x_dbu.tolist(), clips.y_dbu.tolist(), strict=True))
     flagged = np.array([place in verdicts for place in places])
     confirmed = np.array([verdicts.get(place, False) for place in places])
-    margin = truth.margin
-    fails, passes = margin > MARGINAL, (margin <= -MARGINAL) & ~truth.beside
-    near, beside = np.abs(margin) <= MARGINAL, (margin <= -MARGINAL) & truth.beside
+    fails, passes = split_by_margin(margin)
+    near = ~(fails | passes)
     windows = max(int(metrics["windows_simulated"]), 1)
     seconds = {key: value for key, value in metrics.items() if key.startswith("seconds_")}
     window_ms = 1000 * seconds["seconds_confirm"] * max(resources.workers, 1) / windows
@@ -264,7 +223,6 @@ def _print(
         "recall of the scan, before confirming": f"{_share(flagged, fails):.2%}",
         "recall with the marginal": f"{_share(confirmed, margin > 0):.2%}",
         "sure false alarms after confirming": f"{(confirmed & passes).sum():,}",
-        "confirmed for the flank of a defect in the next clip": f"{(confirmed & beside).sum():,}",
         "of the flagged: surely failing and confirmed": f"{_share(confirmed, flagged & fails):.2%}",
         "of the flagged: surely passing and not confirmed":
             f"{_share(~confirmed, flagged & passes):.2%}",

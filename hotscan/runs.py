@@ -99,15 +99,14 @@ class Run:
         IncompleteError
             When the scan has not come to its hotspots.
         """
-        from pipeline.engine.stored import read_table
         from pipeline.layout.ingest import open_packed
         from pipeline.report.classify import read_findings
-        from pipeline.report.run_view import read_hotspots
-        from stages.exports.tables import HOTSPOTS, add_findings
+        from pipeline.report.run_view import read_hotspot_table, read_hotspots
+        from stages.exports.tables import add_findings
 
         self._require_intact("hotspots", "classes")
         findings = read_findings(self._directory, len(read_hotspots(self._directory)))
-        table = read_table(self._directory.hotspots, HOTSPOTS)
+        table = read_hotspot_table(self._directory)
         return add_findings(table, findings, open_packed(self._directory.layout).dbu_nm)
 
     @property

@@ -344,6 +344,10 @@ class Hotspot:
     """Box of the merged cores, in dbu."""
     answer: str = "review"
     """``hot`` where the model is confident, ``review`` where simulation should decide."""
+    predicted_kind: str | None = None
+    """What fails first in that clip, as the model has it; None where it predicts no margins."""
+    predicted_margin: float | None = None
+    """How far that is past its limit, over 0 where it fails."""
 
     def core(self, core_dbu: int) -> Box:
         """Return the core of the clip that shows the hotspot, or another box around its centre.
@@ -380,6 +384,11 @@ class Verdict:
     """Number of defects in the cores of its clips."""
     worst: Defect | None
     """The defect of highest severity; None when nothing fails."""
+    margin: float | None = None
+    """Of the worst place in its clips' cores, as a share of its limit: over 0 where it fails, under
+    0 where all passes. None in runs from before margins were measured."""
+    margin_kind: str | None = None
+    """Kind of that place, of those of `Defect`."""
 
     @property
     def confirmed(self) -> bool:

@@ -84,6 +84,7 @@ class NetworkScorer:
     ) -> None:
         self.raster = raster
         self.embedding = detector.config.embedding
+        self.kinds = detector.kinds
         logit = detector.ensemble_from
         self.ensemble_from = logit if math.isinf(logit) else 1 / (1 + math.exp(-logit))
         self._detector = detector.for_inference().to(device)
@@ -113,6 +114,20 @@ class NetworkScorer:
             logit = self._detector.ensemble_logit(self._to_pictures(rasters))
             scores: Float32s = logit.float().sigmoid().cpu().numpy()
             return scores
+
+    def predict_margins(self, rasters: Bytes) -> Float32s:
+        """Return the margins of pictures, (n, kinds); the detector must predict `kinds`.
+
+        As scores, those of a picture do not depend on the others.
+        """
+        margins = np.zeros((len(rasters), len(self.kinds)), np.float32)
+        for rows, batch in _batches(rasters, np.arange(len(rasters))):
+            with _inference():
+                predicted: Prediction = self._detector(self._to_pictures(batch))
+            assert predicted.margin is not None  # of the kinds
+            margins[rows] = predicted.margin.float().cpu().numpy()[: len(rows)]
+        _require_finite(margins, "detector's margin")
+        return np.clip(margins, -1, 1)
 
     def measure_arithmetic(self) -> Arithmetic:
         """Return what computes the scores here, by those of fixed pictures."""

@@ -8,7 +8,6 @@ promise  the same scan gives the same clips; a label equals that of a full simul
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,12 @@ from pipeline.passes.arrays import read_pattern_rows, read_patterns
 from pipeline.passes.job import DrawSettings, load_model_process, require_opc
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate import confirm
-from stages.contracts import Bytes, Int64s, Verdict
+from stages.contracts import Bytes, Float32s, Int64s
 from stages.detector.active_learning import choose, preselect
 from stages.detector.training import likeness
 from stages.errors import IncompleteError
+from stages.lithography.measure.margins import MARGINAL, find_worst_margin
+from stages.lithography.measure.sections import KINDS
 from stages.lithography.process import Process
 
 
@@ -78,9 +79,9 @@ def select_clips(request: SelectRequest, resources: Resources, listen: Listener)
     })  # fmt: skip
     run = open_run_directory(work_directory(request.out))
     with open_session(run, wanted, all_inputs, resources, listen) as session:
-        verdicts = _simulate(session, view, places, process, opc)
+        margin = _simulate(session, view, places, process, opc)
     provenance = make_provenance(wanted)
-    counts = _write(request.out, key, places, verdicts, provenance, view.job)
+    counts = _write(request.out, key, places, margin, provenance, view.job)
     shutil.rmtree(run.path)
     return counts
 
@@ -101,8 +102,8 @@ def _choose(view: RunView, count: int) -> tuple[Bytes, tuple[Int64s, Int64s]]:
 
 def _simulate(
     session: Session, view: RunView, places: tuple[Int64s, Int64s], process: Process, opc: str
-) -> Mapping[int, Verdict]:
-    """Simulate clips, and return the verdict on each."""
+) -> Float32s:
+    """Simulate clips, and return the margins of each, (n, kinds)."""
 
     def copy_layout() -> Written:
         shutil.copytree(view.run.layout, session.run.layout, dirs_exist_ok=True)
@@ -117,25 +118,29 @@ def _simulate(
     failed = session.ledger.totals("confirm").failed
     if failed:
         raise IncompleteError(f"{failed} batches failed; run the same command to retry them")
-    return confirm.read_confirmed(job, session.ledger.finished("confirm")).verdicts
+    margins = confirm.read_clip_margins(job, session.ledger.finished("confirm"))
+    return np.array([margins[place] for place in zip(*(v.tolist() for v in places), strict=True)])
 
 
 def _write(
     out: Path,
     key: Bytes,
     places: tuple[Int64s, Int64s],
-    verdicts: Mapping[int, Verdict],
+    margin: Float32s,
     provenance: dict[str, Any],
     drawn: DrawSettings,
 ) -> dict[str, Any]:
-    label = np.array([verdicts[number].confirmed for number in range(len(key))])
-    counts = {"clips": len(key), "hotspots": int(label.sum()), "patterns": len(key)}
+    worst = find_worst_margin(margin)
+    counts = {
+        "clips": len(key), "hotspots": int((worst > 0).sum()),
+        "marginal": int((np.abs(worst) <= MARGINAL).sum()), "patterns": len(key),
+    }  # fmt: skip
     attributes = {
         "process": provenance["process"], "layers": provenance["layers"],
-        "provenance": {**provenance, **counts},
+        "margin_kinds": list(KINDS), "provenance": {**provenance, **counts},
     }  # fmt: skip
     columns: dict[str, npt.NDArray[Any]] = {
-        "key": key, "pattern": np.arange(len(key)), "label": label,
+        "key": key, "pattern": np.arange(len(key)), "label": worst > 0, "margin": margin,
         "x_dbu": places[0], "y_dbu": places[1],
     }  # fmt: skip
     write_dataset(out, attributes, columns, places, drawn)

@@ -1,12 +1,13 @@
 """``hotscan label``: a dataset of clips that are labelled by lithography simulation.
 
 in       a layout, a process, a region
-out      a dataset: pictures of the distinct clips, and position and label of every clip
+out      a dataset: pictures of the distinct clips, and position, label and margins of every clip
 promise  every label comes from a full simulation of the region; a stopped run can be resumed
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -33,16 +34,23 @@ from pipeline.simulate.tiles import (
     count_kinds,
     name_tile,
     read_defects,
+    read_margins,
     run_simulation,
 )
 from stages.contracts import Box, Layer, RasterSpec
 from stages.errors import IncompleteError, UsageError
-from stages.lithography.measure.defects import label_clips
+from stages.lithography.measure.margins import MARGINAL, find_worst_margin, take_clip_margins
+from stages.lithography.measure.sections import KINDS
 from stages.lithography.process import Process, load_process
 from stages.patterns import find_distinct
 
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 """The picture that clips get by default."""
+
+
+LABELS = 2
+"""Version of the labels: a clip of 1 was a hotspot if the worst place of a defect lay in its core,
+of 2 if any place in its core fails; margins begin with 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +108,7 @@ def label_layout(request: LabelRequest, resources: Resources, listen: Listener) 
         "process": process.name, "process_settings": process.as_dict(), "opc": request.opc,
         "mask": mask, "layers": list(layers), "cell": request.cell,
         "roi_um": request.roi_um and list(request.roi_um), "raster": asdict(spec),
-        "stride_nm": request.stride_nm or spec.core_nm,
+        "stride_nm": request.stride_nm or spec.core_nm, "labels": LABELS,
     })  # fmt: skip
     run = open_run_directory(work_directory(out))
     with open_session(run, wanted, all_inputs, resources, listen) as session:
@@ -162,7 +170,10 @@ def _simulate_and_write(
     # Cores extend past the area where they cross its border.
     area = job.area.grow(job.core_dbu)
     has_mask = settings["mask"] is not None
-    simulated = Simulation(session.run.path, area, job.tile_dbu, process, settings["opc"], has_mask)
+    simulated = Simulation(
+        session.run.path, area, job.tile_dbu, process, settings["opc"],
+        math.gcd(job.stride_dbu, job.core_dbu), has_mask,
+    )  # fmt: skip
     failed = run_simulation(session, simulated, contours=False)
     failed += session.ledger.totals("clips").failed
     if failed:
@@ -175,11 +186,15 @@ def _write_dataset(
 ) -> dict[str, Any]:
     clips, keys = read_clips(run, [tile.name for tile in job.tiles])
     found = find_distinct(keys, clips.x_dbu, clips.y_dbu)
-    defects = read_defects(simulated, [tile.name for tile in simulated.tiles])
-    label = label_clips(clips.x_dbu, clips.y_dbu, job.core_dbu, defects)
+    tiles = [tile.name for tile in simulated.tiles]
+    defects, cells = read_defects(simulated, tiles), read_margins(simulated, tiles)
+    margin = take_clip_margins(cells, simulated.cell_dbu, clips.x_dbu, clips.y_dbu, job.core_dbu)
+    worst = find_worst_margin(margin)
+    label = worst > 0
     places = clips.x_dbu[found.first], clips.y_dbu[found.first]
     counts = {
-        "clips": len(clips), "hotspots": int(label.sum()), "patterns": len(found.first),
+        "clips": len(clips), "hotspots": int(label.sum()),
+        "marginal": int((np.abs(worst) <= MARGINAL).sum()), "patterns": len(found.first),
         "defects": len(defects),
         **{f"defects_{kind}": n for kind, n in count_kinds(defects).items()},
     }  # fmt: skip
@@ -187,11 +202,12 @@ def _write_dataset(
     corners = [corner["name"] for corner in record.settings["process_settings"]["corners"]]
     attributes = {
         "process": record.settings["process"], "layers": record.settings["layers"],
-        "kinds": names, "corners": corners, "provenance": {**make_provenance(record), **counts},
+        "kinds": names, "corners": corners, "margin_kinds": list(KINDS),
+        "provenance": {**make_provenance(record), **counts},
     }  # fmt: skip
     columns: dict[str, npt.NDArray[Any]] = {
         "key": keys[found.first], "pattern": found.pattern, "label": label,
-        "x_dbu": clips.x_dbu, "y_dbu": clips.y_dbu,
+        "margin": margin, "x_dbu": clips.x_dbu, "y_dbu": clips.y_dbu,
         **{
             f"defect_{name}": np.array([getattr(defect, name) for defect in defects], kind)
             for name, kind in (("x_dbu", np.int64), ("y_dbu", np.int64), ("severity", np.float64))

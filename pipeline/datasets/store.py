@@ -7,6 +7,8 @@ A dataset is a Zarr group with the arrays ``raster`` (p, layer, h, w) uint8 and 
 the distinct pictures, in the canonical orientation, and ``pattern``, ``x_dbu``, ``y_dbu``,
 ``label`` (n,) of every clip: the index of its picture, its centre, whether it is a hotspot.
 Datasets from marker layers add ``split`` and ``role`` per clip, indices into `SPLITS` and `ROLES`.
+Datasets from simulation add ``margin`` (n, k): how far past its limit the worst place of each of
+the kinds in the attribute ``margin_kinds`` is, over 0 where it fails; others have labels alone.
 Datasets from simulation or from a defect list add ``defect_x_dbu``, ``defect_y_dbu`` (d,) and what
 is known of each defect. The attributes are the raster, the process whose symmetries apply, the
 layers and the provenance.
@@ -30,8 +32,9 @@ from pipeline.engine.run_directory import require_own_files
 from pipeline.engine.stored import ANY, Shapes, explain_damage, open_arrays, read_array
 from pipeline.passes.job import DrawSettings
 from pipeline.passes.units import draw_places
-from stages.contracts import Bytes, Int64s, RasterSpec
+from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.errors import UsageError
+from stages.lithography.measure.margins import find_worst_margin
 from stages.patterns import KEY_BYTES, canonicalize
 
 SPLITS = ("train", "test")
@@ -46,9 +49,9 @@ PROTOCOLS = ("core", "scan")
 ARRAYS: Shapes = {
     "raster": ((ANY, ANY, ANY, ANY), "u1"), "key": ((ANY, KEY_BYTES), "u1"),
     "pattern": ((ANY,), "i8"), "label": ((ANY,), "b1"), "split": ((ANY,), "u1"),
-    "role": ((ANY,), "u1"),
+    "role": ((ANY,), "u1"), "margin": ((ANY, ANY), "f4"),
 }  # fmt: skip
-OPTIONAL = ("split", "role")
+OPTIONAL = ("split", "role", "margin")
 
 MAKE_ONE = "make one with: hotscan label, or hotscan dataset"
 
@@ -77,6 +80,10 @@ class Dataset:
     """(n,) index into `SPLITS`."""
     role: Bytes | None = None
     """(n,) index into `ROLES`."""
+    margin: Float32s | None = None
+    """(n, kinds) see `stages.lithography.measure.margins`; None where only labels are known."""
+    kinds: tuple[str, ...] = ()
+    """What each margin is of."""
 
     @property
     def opc(self) -> str:
@@ -85,6 +92,15 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def worst_margin(self) -> Float32s:
+        """Return how far the worst place of each clip is past its limit, (n,).
+
+        Without margins labels are sure: 1 for a hotspot, else -1.
+        """
+        if self.margin is None:
+            return np.where(self.label, 1, -1).astype(np.float32)
+        return find_worst_margin(self.margin)
 
     def counts(self) -> tuple[Int64s, Int64s]:
         """Return the number of hotspots and the number of clips of each picture, (p,) each."""
@@ -119,6 +135,7 @@ class Dataset:
             label=self.label[chosen],
             split=None if self.split is None else self.split[chosen],
             role=None if self.role is None else self.role[chosen],
+            margin=None if self.margin is None else self.margin[chosen],
         )  # fmt: skip
 
 
@@ -145,6 +162,7 @@ def load_dataset(path: Path) -> Dataset:
             process=str(about["process"]),
             layers=tuple(map(str, about["layers"])),
             provenance=dict(about["provenance"]),
+            kinds=tuple(map(str, about.get("margin_kinds", ()))) if "margin" in group else (),
         )
         _check(dataset)
     return dataset
@@ -161,6 +179,8 @@ def _check(dataset: Dataset) -> None:
     pictures, clips, spec = len(dataset.raster), len(dataset.label), dataset.spec
     if dataset.raster.shape[1:] != (spec.layers, spec.clip_px, spec.clip_px):
         raise ValueError(f"raster is of shape {dataset.raster.shape}, not of {spec}")
+    if dataset.margin is not None and dataset.margin.shape[1] != len(dataset.kinds):
+        raise ValueError(f"margin is of {dataset.margin.shape[1]} kinds, not of {dataset.kinds}")
     lengths = {"key": pictures, "pattern": clips, **dict.fromkeys(OPTIONAL, clips)}
     limits = {"pattern": pictures, "split": len(SPLITS), "role": len(ROLES)}
     for name, length in lengths.items():

@@ -22,10 +22,14 @@ from stages.contracts import Float32s
 from stages.detector import checkpoint
 from stages.detector.thresholds import pr_auc
 from stages.errors import ModelMismatchError
+from stages.lithography.measure.margins import find_worst_margin, name_kinds, split_by_margin
 from stages.scores import build_scorer, score_rasters
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """False-alarm rates that recall is given at."""
+
+NEAR = 0.2
+"""Clips whose margin is at most this, either way, are near the limit."""
 
 SIMULATION_S = 10.0
 """Time to simulate a clip in the literature; ours is faster: give a measured one."""
@@ -74,7 +78,8 @@ def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
     known = [load_dataset(path) for path in request.trained_on]
     divided = [dataset for dataset in loaded if dataset.split is not None]
     seen = _collect_keys(dataset.subset("train", "core") for dataset in known or divided)
-    scores, labels, new, seconds = [], [], [], 0.0
+    scores, labels, worst, new, seconds = [], [], [], [], 0.0
+    margins: list[tuple[Float32s, Float32s]] = []
     for dataset in (one.subset("test", request.protocol) for one in loaded):
         if dataset.spec != model.raster:
             raise ModelMismatchError(
@@ -85,15 +90,25 @@ def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
         scores.append(score_rasters(dataset.raster, scorer).score[dataset.pattern])
         seconds += time.perf_counter() - started
         labels.append(dataset.label)
+        worst.append(dataset.worst_margin())
+        if dataset.margin is not None and dataset.kinds == scorer.kinds:
+            margins.append(
+                (dataset.margin, scorer.predict_margins(dataset.raster)[dataset.pattern])
+            )
         unseen = np.array([key.tobytes() not in seen for key in dataset.key], bool)
         new.append(unseen[dataset.pattern])
     figures = compute_figures(
         np.concatenate(scores), np.concatenate(labels),
-        np.concatenate(new) if known or divided else None, limit,
+        np.concatenate(new) if known or divided else None, limit, np.concatenate(worst),
     )  # fmt: skip
     return {
         "protocol": request.protocol,
         **figures,
+        **(
+            compute_margin_figures(*map(np.concatenate, zip(*margins, strict=True)))
+            if margins
+            else {}
+        ),
         "detection_s": seconds,
         "simulation_s_per_clip": request.simulation_s,
         "odst_s": figures["flagged_share"] * figures["clips"] * request.simulation_s + seconds,
@@ -105,12 +120,18 @@ def _collect_keys(datasets: Iterable[Dataset]) -> set[bytes]:
 
 
 def compute_figures(
-    scores: Float32s, labels: Bools, unseen: Bools | None, threshold: float
+    scores: Float32s,
+    labels: Bools,
+    unseen: Bools | None,
+    threshold: float,
+    worst: Float32s | None = None,
 ) -> dict[str, Any]:
     """Return the figures of scored and labelled clips.
 
-    Each share that is estimated from few hotspots comes with the limits of its 95 % confidence
-    interval, as ``_low`` and ``_high``, at a fixed threshold.
+    Recall counts what surely fails and false alarms what surely passes; figures that end in
+    ``_with_marginal`` count every clip by its label. Each share that is estimated from few hotspots
+    comes with the limits of its 95 % confidence interval, as ``_low`` and ``_high``, at a fixed
+    threshold.
 
     Parameters
     ----------
@@ -118,37 +139,65 @@ def compute_figures(
         Score of each clip, and whether it is a hotspot.
     unseen : (n,) bool, optional
         Whether the clip's picture is new to the model.
+    worst : (n,) float32, optional
+        Margin of each clip; beyond all limits, as its label says, when not given.
     """
+    if worst is None:
+        worst = np.where(labels, 1, -1).astype(np.float32)
+    fails, passes = split_by_margin(worst)
     flagged = scores >= threshold
-    hotspots, negatives = int(labels.sum()), int((~labels).sum())
-    found, false_alarms = int((flagged & labels).sum()), int((flagged & ~labels).sum())
-    flagged_share = (found + false_alarms) / max(hotspots + negatives, 1)
+    hotspots, negatives = int(fails.sum()), int(passes.sum())
+    found, false_alarms = int((flagged & fails).sum()), int((flagged & passes).sum())
+    flagged_share = int(flagged.sum()) / max(len(labels), 1)
+    sure = fails | passes
     figures: dict[str, Any] = {
-        "clips": hotspots + negatives,
+        "clips": len(labels),
         "hotspots": hotspots,
         "non_hotspots": negatives,
-        "hotspot_share": hotspots / max(hotspots + negatives, 1),
+        "marginal": int((~sure).sum()),
+        "marginal_share": float((~sure).mean()) if len(sure) else 0.0,
+        "hotspot_share": int(labels.sum()) / max(len(labels), 1),
         "threshold": threshold,
         **estimate_share("recall", found, hotspots),
+        **estimate_share("recall_with_marginal", int((flagged & labels).sum()), int(labels.sum())),
         "false_alarms": false_alarms,
         "false_alarm_rate": false_alarms / max(negatives, 1),
+        "false_alarms_with_marginal": int((flagged & ~labels).sum()),
         "precision": found / max(found + false_alarms, 1),
         "flagged_share": flagged_share,
         "simulated_share": flagged_share,
-        "pr_auc": pr_auc(scores, labels) if hotspots else None,
+        "pr_auc": pr_auc(scores[sure], fails[sure]) if hotspots else None,
     }
     for rate in RATES:
         # Scores above `limit` give at most this false-alarm rate.
-        others = np.sort(scores[~labels])[::-1]
+        others = np.sort(scores[passes])[::-1]
         allowed = math.floor(rate * negatives + 1e-9)  # 0.29 * 100 is 28.999999999999996
         limit = others[min(allowed, negatives - 1)] if negatives else -math.inf
-        above = int((scores[labels] > limit).sum())
+        above = int((scores[fails] > limit).sum())
         figures |= estimate_share(f"recall_at_{rate:g}", above, hotspots)
     if unseen is not None:
-        fresh = labels & unseen
+        fresh = fails & unseen
         figures["hotspots_unseen"] = int(fresh.sum())
         figures |= estimate_share("recall_unseen", int((flagged & fresh).sum()), int(fresh.sum()))
     return figures
+
+
+def compute_margin_figures(margin: Float32s, predicted: Float32s) -> dict[str, Any]:
+    """Return how well margins are predicted, (n, kinds) of clips as they are and as predicted.
+
+    The error is that of the worst kind's margin, of clips that surely fail and of those that are no
+    further than `NEAR` from the limit; a kind is named rightly where the same one is worst.
+    """
+    worst, guess = find_worst_margin(margin), find_worst_margin(predicted)
+    fails, _ = split_by_margin(worst)
+    near = np.abs(worst) <= NEAR
+    right = name_kinds(margin)[fails] == name_kinds(predicted)[fails]
+    error = np.abs(worst - guess)
+    return {
+        **estimate_share("kind_named_rightly", int(right.sum()), len(right)),
+        "margin_error_failing": float(error[fails].mean()) if fails.any() else None,
+        "margin_error_near": float(error[near].mean()) if near.any() else None,
+    }
 
 
 def estimate_share(name: str, part: int, whole: int) -> dict[str, float | None]:

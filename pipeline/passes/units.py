@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -30,10 +31,20 @@ from pipeline.passes.model_file import ModelFile, load_model
 from pipeline.passes.reuse import reuse_clips, reuse_scores
 from stages.arithmetic import Arithmetic
 from stages.clips import compute_halo_dbu, drop_excluded, place_grid_clips, place_site_clips
-from stages.contracts import Box, Bytes, Clips, Int64s, PackedLayer, PackedLayout, Shapes
+from stages.contracts import (
+    Box,
+    Bytes,
+    Clips,
+    Hotspot,
+    Int64s,
+    PackedLayer,
+    PackedLayout,
+    Shapes,
+)
 from stages.errors import IncompleteError
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
+from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
 from stages.scores import NetworkScorer, build_scorer, score_rasters
@@ -170,6 +181,24 @@ def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tupl
         if len(members):
             x, y = x_dbu[members], y_dbu[members]
             yield members, Box(x.min(), y.min(), x.max(), y.max()).grow(clip_dbu)
+
+
+def predict_margins(run: Run, job: Job, spots: tuple[Hotspot, ...]) -> tuple[Hotspot, ...]:
+    """Return hotspots with kind and margin of the worst place, which the model must predict."""
+    scorer = _load_scorer(job.model, job.device, job.prefiltered)
+    patterns, row = np.unique(
+        np.array([spot.pattern for spot in spots], np.int64), return_inverse=True
+    )
+    (pictures,) = read_pattern_rows(run, patterns, "raster")
+    margin = scorer.predict_margins(pictures)
+    worst, kind = find_worst_margin(margin), name_kinds(margin)
+    return tuple(
+        replace(
+            spot, predicted_kind=scorer.kinds[kind[at]],
+            predicted_margin=round(float(worst[at]), 3),
+        )
+        for spot, at in zip(spots, row.tolist(), strict=True)
+    )  # fmt: skip
 
 
 def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:

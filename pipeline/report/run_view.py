@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipeline.audit.audit import read_audit
 from pipeline.audit.result import Audited
 from pipeline.config import ScanConfig
@@ -35,7 +38,7 @@ from stages.detector.network import Network
 from stages.detector.user_model import ScanModel, UserModel
 from stages.errors import IncompleteError, RunMismatchError
 from stages.exports.markers import PrintedArea
-from stages.exports.tables import HOTSPOTS, table_to_hotspots
+from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, table_to_hotspots
 from stages.findings import Finding, HotspotClass
 from stages.hotspots import sort_worst_first
 from stages.lithography.process import Process
@@ -207,12 +210,26 @@ def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
             finish = f"it is part {shard}: put the parts together with hotscan merge"
         raise IncompleteError(f"{run.path} has no hotspots yet; {finish}")
     with explain_damage(run.hotspots):
-        hotspots = table_to_hotspots(read_table(run.hotspots, HOTSPOTS))
+        hotspots = table_to_hotspots(read_hotspot_table(run))
         (count,) = read_patterns(run, "count")
         for number, spot in enumerate(hotspots, 1):
             if spot.id != number or not _is_possible(spot, len(count)):
                 raise ValueError(f"row {number} is no hotspot of this run: {spot}")
     return hotspots
+
+
+def read_hotspot_table(run: Run) -> pa.Table:
+    """Return the table of a run's hotspots, with predicted margins where the model has them.
+
+    Raises
+    ------
+    IncompleteError
+        When it is missing or damaged.
+    """
+    with explain_damage(run.hotspots):
+        found = pq.read_schema(run.hotspots)
+    predicted = found.equals(PREDICTED_HOTSPOTS)
+    return read_table(run.hotspots, PREDICTED_HOTSPOTS if predicted else HOTSPOTS)
 
 
 def _is_possible(spot: Hotspot, patterns: int) -> bool:

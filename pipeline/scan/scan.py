@@ -57,7 +57,7 @@ from pipeline.passes.scan_settings import (
     require_same_inputs,
 )
 from pipeline.passes.shard import Shard
-from pipeline.passes.units import clip_tile, measure_scoring, score_shard
+from pipeline.passes.units import clip_tile, measure_scoring, predict_margins, score_shard
 from pipeline.report import run_view
 from pipeline.report.classify import group_hotspots, make_rules
 from pipeline.report.export import write_report
@@ -72,6 +72,7 @@ from stages.errors import UsageError
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
+from stages.lithography.measure.sections import KINDS
 from stages.lithography.process import Process
 from stages.scores import check_device
 
@@ -351,6 +352,8 @@ class _Scan:
                 over, pattern, rules=RULES, scores=scores, keys=keys, core_dbu=job.core_dbu,
                 threshold=threshold, confident=self.model.operating_point.confident,
             )  # fmt: skip
+            if self.model.detector().kinds == KINDS:
+                spots = predict_margins(self.run, job, spots)
             chosen = confirm.select_to_simulate(spots, self.config.confirm.confident)
             confirm.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))

@@ -1,8 +1,8 @@
 """Confirming hotspots: simulating the clips over the threshold, each in a window of its own.
 
 in       the clips over the threshold, the packed layout, the process of the model
-out      per batch of windows the failing samples and the images of those that fail, so that a
-         stopped scan resumes; `Confirmed`
+out      per batch of windows the failing samples, the margins, and the images of those that fail,
+         so that a stopped scan resumes; `Confirmed`
 promise  the verdict on a clip depends on the layout around it and on the process: not on batches,
          workers, their order, or which other clips are simulated; equal windows are simulated once
 """
@@ -29,6 +29,7 @@ from pipeline.engine.session import Session
 from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import compute_sha256
 from pipeline.passes.units import open_layout, stamp_packing
+from pipeline.simulate import clip_margins
 from pipeline.simulate.tiles import measure
 from pipeline.simulate.windows import WINDOWS, find_windows
 from stages.contracts import Box, Clips, Defect, Float32s, Floats, Hotspot, Int64s, Verdict
@@ -56,6 +57,7 @@ _SAMPLES = pa.schema(
         ("corner", pa.int8()), ("severity", pa.float64()),
     ]
 )  # fmt: skip
+_MARGINS = ".margins.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +192,12 @@ def run_batches(session: Session, job: Confirmation) -> None:
 
 
 def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
-    """Simulate a batch of windows; write what fails in each, and the images of those that fail."""
+    """Simulate a batch of windows; write margins, what fails, and the images of those that fail."""
     started = time.perf_counter()
     layout, hot = open_layout(job.run), _read_hot(job)
     lattice, dbu_nm = hot.lattice, layout.dbu_nm
     windows = range(batch * job.batch_windows, min((batch + 1) * job.batch_windows, job.windows))
-    rows, images = [np.empty((0, 6))], []
+    rows, margins, images = [np.empty((0, 6))], [], []
     for window in windows:
         clip = hot.first[window]
         x, y = place = hot.locate(clip)
@@ -204,15 +206,18 @@ def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:
             shapes, place, lattice, int(hot.symmetry[clip]), job.process, dbu_nm
         )
         found = simulate_clip(target, slanted, lattice, dbu_nm, job.process, job.opc)
+        margins.append(found.margin)
         if found.image is not None:
             rows.append(np.insert(found.samples, 0, window, axis=1))
             images.append(found.image)
-    names = (f"{job.folder}/{name_batch(batch)}.parquet", f"{job.folder}/{name_batch(batch)}.npy")
+    stem = f"{job.folder}/{name_batch(batch)}"
+    names = f"{stem}.parquet", f"{stem}.npy", f"{stem}{_MARGINS}"
     samples = np.concatenate(rows)
     columns = [column.astype(field.type.to_pandas_dtype())
                for column, field in zip(samples.T, _SAMPLES, strict=True)]  # fmt: skip
     write_table(job.run / names[0], pa.table(columns, schema=_SAMPLES))
     write_array(job.run / names[1], np.array(images, np.float32))
+    write_array(job.run / names[2], np.array(margins, np.float32))
     return UnitOutcome(
         "confirm", name_batch(batch), Status.DONE if images else Status.EMPTY,
         checksum=seal(job.run, names), files=names, arithmetic=measure(job.run, job.process),
@@ -239,26 +244,39 @@ def read_confirmed(job: Confirmation, finished: Container[str]) -> Confirmed:
     for defect, at in zip(make_defects(rows[worst], job.process), worst.tolist(), strict=True):
         found.setdefault(int(owner[at]), []).append(defect)
     incomplete = set(hot.hotspot[~simulated].tolist())
+    margin = clip_margins.find_worst(hot.hotspot, _read_clip_margins(job, hot, failing, batches))
     verdicts = {
-        spot: Verdict(len(found.get(spot, ())), min(found.get(spot, ()), key=_rank, default=None))
+        spot: Verdict(
+            len(found.get(spot, ())), min(found.get(spot, ()), key=_rank, default=None),
+            *margin.get(spot, (None, None)),
+        )
         for spot in found.keys() | set(hot.hotspot.tolist()) - incomplete
-    }
+    }  # fmt: skip
     of_spot: dict[int, list[int]] = {}
     for each in failing.tolist():
         of_spot.setdefault(int(hot.hotspot[each]), []).append(each)
     return Confirmed(verdicts, int(simulated.sum()), len(failing), of_spot)
 
 
-def read_clip_verdicts(job: Confirmation, finished: Container[str]) -> dict[tuple[int, int], bool]:
-    """Return whether each clip fails that was simulated, by its centre."""
+def read_clip_margins(
+    job: Confirmation, finished: Container[str]
+) -> dict[tuple[int, int], Float32s]:
+    """Return the margins of each clip that was simulated, (kinds,), by its centre."""
     hot, batches = _read_hot(job), _list_finished(job, finished)
-    simulated = np.isin(hot.window // job.batch_windows, batches)
     _, failing = _place_samples(hot, _read_samples(job, batches))
-    fails = np.zeros(len(hot.window), bool)
-    fails[failing] = True
+    margin = _read_clip_margins(job, hot, failing, batches)
     places = zip(hot.x_dbu.tolist(), hot.y_dbu.tolist(), strict=True)
-    every = zip(places, fails.tolist(), simulated.tolist(), strict=True)
-    return {place: failed for place, failed, done in every if done}
+    return {
+        place: each for place, each in zip(places, margin, strict=True) if not np.isnan(each).any()
+    }
+
+
+def _read_clip_margins(
+    job: Confirmation, hot: _Hot, failing: Int64s, batches: Sequence[int]
+) -> Float32s:
+    """Return the margins of each clip, (n, kinds); NaN where it was not simulated."""
+    files = {batch: job.run / job.folder / f"{name_batch(batch)}{_MARGINS}" for batch in batches}
+    return clip_margins.read_clips(files, job.batch_windows, hot.window, failing)
 
 
 def _list_finished(job: Confirmation, finished: Container[str]) -> list[int]:

@@ -1,8 +1,8 @@
 """Simulating a region: from layout file to defects, contours, drawing and page.
 
 in       a `SimulateRequest`: a layout file, a process, a region
-out      a directory with ``defects.csv``, ``defects.parquet``, ``simulation.gds``, ``index.html``
-         and ``metrics.json``
+out      a directory with ``defects.csv``, ``defects.parquet``, ``margins.parquet``,
+         ``simulation.gds``, ``index.html`` and ``metrics.json``
 promise  a stopped simulation resumes; one that misses a tile says so
 """
 
@@ -42,13 +42,16 @@ from pipeline.simulate.tiles import (
     DEFECTS,
     Simulation,
     count_kinds,
+    make_margin_table,
     read_defects,
     read_geometry,
+    read_margins,
     run_simulation,
 )
 from stages.contracts import Box, Defect, Layer, PackedLayout
 from stages.exports.markers import Drawing, build_drawing, find_free_layer
 from stages.exports.pages.simulation import PageData, Scene, render_page
+from stages.lithography.measure.margins import MARGINAL, find_worst_margin
 from stages.lithography.measure.prints import simulate_prints
 from stages.lithography.optics.fields import make_disjoint
 from stages.lithography.process import Process, load_process
@@ -61,7 +64,10 @@ SCENES = 24
 """Number of defects that the page draws."""
 SCENE_NM = 2000.0
 """Side of each of these drawings."""
-OUTPUTS = ("defects.parquet", "defects.csv", "simulation.gds", "index.html", "metrics.json")
+OUTPUTS = (
+    "defects.parquet", "defects.csv", "margins.parquet", "simulation.gds", "index.html",
+    "metrics.json",
+)  # fmt: skip
 """The files that people read; a run directory has them beside its own."""
 
 
@@ -89,6 +95,8 @@ class SimulateRequest:
     """Whether the printed contours are written, too."""
     limits: ingest.Limits = ingest.DEFAULT_LIMITS
     """Limits on reading the layout."""
+    core_nm: float = 1280.0
+    """Side of the cores, from the layout's origin, whose margins are written."""
 
 
 def simulate_region(
@@ -127,7 +135,8 @@ def simulate_region(
         layout = open_layout(run.path)
         job = Simulation(
             run.path, compute_scan_area(config, layout),
-            round(TILE_UM * 1000 / layout.dbu_nm), process, request.opc, request.mask is not None,
+            round(TILE_UM * 1000 / layout.dbu_nm), process, request.opc,
+            max(1, round(request.core_nm / layout.dbu_nm)), request.mask is not None,
         )  # fmt: skip
         failed = run_simulation(session, job, contours=request.contours)
         metrics: dict[str, Any] = {}
@@ -148,6 +157,7 @@ def _make_record(request: SimulateRequest, process: Process) -> RunRecord:
         "process": process.name, "process_settings": process.as_dict(), "opc": request.opc,
         "layer": request.layer, "mask": request.mask, "cell": request.cell,
         "roi_um": request.roi_um and list(request.roi_um), "contours": request.contours,
+        "core_nm": request.core_nm,
     })  # fmt: skip
 
 
@@ -156,12 +166,15 @@ def _gather_metrics(
 ) -> dict[str, Any]:
     """Return the content of ``metrics.json``."""
     done = _list_finished(job, ledger)
-    defects = read_defects(job, [tile.name for tile in done])
+    names = [tile.name for tile in done]
+    defects, worst = read_defects(job, names), find_worst_margin(read_margins(job, names).margin)
     um2 = (layout.dbu_nm / 1000) ** 2
     return {
         "complete": not failed, "units_failed": failed, "area_um2": job.area.area * um2,
         "tiles": len(job.tiles), "tiles_simulated": len(done), "process": job.process.name,
         "opc": job.opc, "corners": len(job.process.corners), "defects": len(defects),
+        "cores": len(worst), "cores_failing": int((worst > 0).sum()),
+        "cores_marginal": int((np.abs(worst) <= MARGINAL).sum()),
         **{f"defects_{kind}": count for kind, count in count_kinds(defects).items()},
         **{
             name: round(value, 4)
@@ -191,6 +204,8 @@ def _write_outputs(
     folder = job.run
     write_table(folder / "defects.parquet",
                 pa.Table.from_pylist([asdict(d) for d in defects], schema=DEFECTS))  # fmt: skip
+    margins = read_margins(job, [tile.name for tile in done])
+    write_table(folder / "margins.parquet", make_margin_table(margins))
     write_whole(folder / "defects.csv", _format_csv(defects, layout.dbu_nm).encode())
     _draw(folder / "simulation.gds", job, layout, record, ledger, defects, missed)
     page = PageData(

@@ -1,7 +1,7 @@
 """Simulating a region, tile by tile: OPC, defects, contours.
 
 in       a packed layout, a process, whether the mask is corrected first
-out      per tile: the rectangles that correct the mask, the defects, the printed contours
+out      per tile: the rectangles that correct the mask, the defects, the margins, the contours
 promise  the result does not depend on tiles or workers; a stopped simulation resumes
 """
 
@@ -32,8 +32,10 @@ from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from stages.lithography.arithmetic import measure_simulation
 from stages.lithography.correction.opc import compute_reach_nm, find_corrections
-from stages.lithography.measure.defects import find_defects
+from stages.lithography.measure.defects import check_window
+from stages.lithography.measure.margins import CellMargins, merge_cells
 from stages.lithography.measure.prints import simulate_prints
+from stages.lithography.measure.sections import KINDS
 from stages.lithography.measure.slanted import list_slanted_edges
 from stages.lithography.optics.fields import compute_halo_nm, compute_slab_dbu
 from stages.lithography.process import Process
@@ -46,6 +48,10 @@ DEFECTS = pa.schema(
         ("corner", pa.string()), ("severity", pa.float64()),
     ]
 )  # fmt: skip
+MARGINS = pa.schema(
+    [("x_dbu", pa.int64()), ("y_dbu", pa.int64()), *((kind, pa.float32()) for kind in KINDS)]
+)
+"""Lower left corner of a cell, and the worst margin in it by kind."""
 CONTOURS = pa.schema([("corner", pa.string()), ("polygon", pa.binary())])
 BAND = "band"
 """Name, among the corners, of the process variation band."""
@@ -62,6 +68,8 @@ class Simulation:
     process: Process
     opc: str
     """``none``, or ``model``: the mask is corrected first."""
+    cell_dbu: int
+    """Side of the cells that margins are gathered in, see `stages.lithography.measure.margins`."""
     mask: bool = False
     """Whether the layout's last layer is the mask; the first is the target."""
 
@@ -155,7 +163,9 @@ def correct_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
     target = read_target(layout.packed[0], around, layout.dbu_nm, job.process)
     moved = find_corrections(target, window, layout.dbu_nm, job.process)
     write_array(job.run / (file := f"mask/{tile.name}.npy"), moved.astype(np.int32))
-    return _make_outcome("mask", tile, len(moved), {"rectangles": len(moved)}, file, job, started)
+    return _make_outcome(
+        "mask", tile, len(moved), {"rectangles": len(moved)}, (file,), job, started
+    )
 
 
 def read_geometry(job: Simulation, window: Box) -> tuple[Int64s, Int64s | None]:
@@ -197,19 +207,42 @@ def _cut_window(tile: Tile, job: Simulation) -> Box:
 
 
 def check_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
-    """Simulate a tile and write its defects."""
+    """Simulate a tile and write its defects and margins."""
     started = time.perf_counter()
     window = _cut_window(tile, job)
     target, mask = read_geometry(job, window)
     layout = open_layout(job.run)
     around = window.grow(_compute_reach_dbu(job, compute_halo_nm(job.process)))
     slanted = read_slanted(layout.packed[0], around)
-    defects = find_defects(target, window, layout.dbu_nm, job.process, mask, slanted=slanted)
+    found = check_window(target, window, layout.dbu_nm, job.process, job.cell_dbu, mask, slanted)
+    defects, margins = found.defects, found.margins
     table = pa.Table.from_pylist([asdict(defect) for defect in defects], schema=DEFECTS)
-    write_table(job.run / (file := f"defects/{tile.name}.parquet"), table)
-    return _make_outcome(
-        "defects", tile, len(defects), {"defects": len(defects)}, file, job, started
-    )
+    files = f"defects/{tile.name}.parquet", f"margins/{tile.name}.parquet"
+    write_table(job.run / files[0], table)
+    write_table(job.run / files[1], make_margin_table(margins))
+    counts: dict[str, float] = {"defects": len(defects), "cells": len(margins)}
+    return _make_outcome("defects", tile, len(margins), counts, files, job, started)
+
+
+def make_margin_table(margins: CellMargins) -> pa.Table:
+    """Return the table of the cells of `MARGINS`."""
+    return pa.table([margins.x_dbu, margins.y_dbu, *margins.margin.T], schema=MARGINS)
+
+
+def read_margins(job: Simulation, tiles: Sequence[str]) -> CellMargins:
+    """Return the margins of tiles, cell by cell.
+
+    Raises
+    ------
+    IncompleteError
+        When a table is missing or damaged.
+    """
+    parts = []
+    for tile in tiles:
+        table = read_table(job.run / "margins" / f"{tile}.parquet", MARGINS)
+        x, y, *margin = (table[name].to_numpy() for name in MARGINS.names)
+        parts.append(CellMargins(x, y, np.stack(margin, axis=1)))
+    return merge_cells(parts)
 
 
 def print_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
@@ -236,7 +269,7 @@ def print_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
             for name, polygons in shapes.by_corner.items()
         },
     }
-    return _make_outcome("contours", tile, len(rows), counts, file, job, started)
+    return _make_outcome("contours", tile, len(rows), counts, (file,), job, started)
 
 
 def _make_outcome(
@@ -244,13 +277,13 @@ def _make_outcome(
     tile: Tile,
     found: int,
     counts: dict[str, float],
-    file: str,
+    files: tuple[str, ...],
     job: Simulation,
     started: float,
 ) -> UnitOutcome:
     return UnitOutcome(
         stage, tile.name, Status.DONE if found else Status.EMPTY, counts=counts,
-        checksum=seal(job.run, (file,)), files=(file,), seconds=time.perf_counter() - started,
+        checksum=seal(job.run, files), files=files, seconds=time.perf_counter() - started,
         arithmetic=measure(job.run, job.process),
     )  # fmt: skip
 

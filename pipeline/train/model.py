@@ -135,7 +135,7 @@ def train_model(
     patterns = merge_datasets(data.training)
     few = not data.validation and int((patterns.hotspots > 0).sum()) < FEW_HOTSPOTS
     keep_freed_memory()
-    plan = _make_plan(request, data, machine, few=few)
+    plan = _make_plan(request, data, machine, patterns.kinds, few=few)
     prefilter = None
     if few:
         fitted = fit_committee(plan, patterns, log)
@@ -170,22 +170,27 @@ def _load(request: TrainRequest) -> _TrainingData:
     return _TrainingData(training, validation, first, process)
 
 
-def _make_plan(request: TrainRequest, data: _TrainingData, machine: Machine, *, few: bool) -> Plan:
+def _make_plan(
+    request: TrainRequest, data: _TrainingData, machine: Machine, kinds: tuple[str, ...],
+    *, few: bool,
+) -> Plan:  # fmt: skip
+    """Return how the networks are trained; the margins of `kinds` are known of every clip."""
     kind, spec = find_kind(request.detector), data.first.spec
-    centre_shape = request.shape
+    shape = request.shape
+    if kinds and kind.together and not request.start:
+        shape = {"kinds": kinds} | shape
+    centre_shape = shape
     if few and kind.together and not request.start:
-        centre_shape = few_shape(spec) | request.shape
+        centre_shape = few_shape(spec) | shape
     usual: dict[str, Any] = {"quarter_turns": data.process.symmetries == 8}
     if few:
         usual |= FEW_TRAINING | {"rim_px": spec.clip_px // 20 if kind.together else 0}
     start = None
     if request.start:
-        start = _load_start(
-            request.start, request.detector, kind.shape(spec, **request.shape), spec
-        )
+        start = _load_start(request.start, request.detector, kind.shape(spec, **shape), spec)
     plan = Plan(
         detector=request.detector, spec=spec, symmetries=data.process.symmetries,
-        shape=request.shape, centre_shape=centre_shape, usual=usual, requested=request.training,
+        shape=shape, centre_shape=centre_shape, usual=usual, requested=request.training,
         folder=request.out.with_name(request.out.name + ".training"), identity="",
         machine=machine, source=Source(request.datasets, request.protocol, PARTS),
         start=start.weights if start else None,
@@ -282,9 +287,10 @@ def _assemble(
 def _choose_point(
     fitted: FittedDetector, choose_limit: Callable[[Float32s, Bools], float]
 ) -> OperatingPoint:
-    """Return the operating point on the held-out clips."""
-    scores = np.repeat(fitted.scores, fitted.held_out.clips)
-    labels = fitted.held_out.expand_labels()
+    """Return the operating point on the held-out clips that surely fail or surely pass."""
+    held_out, sure = fitted.held_out, fitted.held_out.find_sure()
+    scores = np.repeat(fitted.scores[sure], held_out.clips[sure])
+    labels = held_out.select(sure).expand_labels()
     point = measure_threshold(scores, labels, choose_limit(scores, labels))
     confident = choose_confident_threshold(scores, labels, CONFIDENT_PRECISION)
     return replace(point, confident=None if confident is None else max(confident, point.threshold))

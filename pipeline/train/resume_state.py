@@ -36,6 +36,8 @@ def compute_identity(
         sha.update(purpose)
         for dataset in datasets:
             sha.update(dataset.key.tobytes() + dataset.pattern.tobytes() + dataset.label.tobytes())
+            if dataset.margin is not None:
+                sha.update(dataset.margin.tobytes())
     return sha.hexdigest()
 
 

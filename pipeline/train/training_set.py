@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.datasets.store import Dataset
-from stages.contracts import Bytes, Int64s
+from stages.contracts import Bytes, Float32s, Int64s
 from stages.detector.training import LabelledClips
 from stages.errors import ModelMismatchError, UsageError
+from stages.lithography.measure.margins import find_worst_margin, split_by_margin
 
 VALIDATION_SHARE = 1 / 8
 """Share of the patterns used for validation when no validation dataset is given."""
@@ -30,24 +31,39 @@ SAME = ("spec", "process", "opc")
 
 @dataclass(frozen=True, slots=True)
 class Patterns:
-    """Distinct pictures with the number of clips and of hotspots of each."""
+    """Distinct pictures with the number of clips and of hotspots of each, and their margins."""
 
     raster: Bytes
     hotspots: Int64s
     """(p,) clips of each picture that are hotspots."""
     clips: Int64s
     """(p,) clips of each picture."""
+    margins: Float32s | None = None
+    """(p, kinds) mean over the clips of each picture; None unless every dataset has margins."""
+    kinds: tuple[str, ...] = ()
+    """What each margin is of."""
 
     def __len__(self) -> int:
         return len(self.hotspots)
 
     def to_clips(self) -> LabelledClips:
         """Return one clip per picture with the majority label: context past the clip may matter."""
-        return LabelledClips(self.raster, 2 * self.hotspots >= self.clips)
+        labels = 2 * self.hotspots >= self.clips
+        return LabelledClips(self.raster, labels, margins=self.margins)
 
     def select(self, which: npt.NDArray[np.bool_]) -> Patterns:
         """Return the patterns where `which` is true."""
-        return Patterns(self.raster[which], self.hotspots[which], self.clips[which])
+        margins = None if self.margins is None else self.margins[which]
+        return Patterns(
+            self.raster[which], self.hotspots[which], self.clips[which], margins, self.kinds
+        )
+
+    def find_sure(self) -> npt.NDArray[np.bool_]:
+        """Return which patterns surely fail or surely pass; all where no margin is known."""
+        if self.margins is None:
+            return np.ones(len(self), bool)
+        fails, passes = split_by_margin(find_worst_margin(self.margins))
+        return fails | passes
 
     def expand_labels(self) -> npt.NDArray[np.bool_]:
         """Return the label of every clip, pattern after pattern."""
@@ -86,7 +102,16 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Patterns:
     rasters = np.concatenate([dataset.raster for dataset in datasets])[first]
     hotspots = np.bincount(number.ravel(), np.concatenate([c[0] for c in counts]))
     clips = np.bincount(number.ravel(), np.concatenate([c[1] for c in counts]))
-    return Patterns(rasters, hotspots.astype(np.int64), clips.astype(np.int64))
+    known = {dataset.kinds for dataset in datasets}
+    margins, kinds = None, known.pop() if len(known) == 1 else ()
+    if kinds:
+        sums = np.zeros((len(clips), len(kinds)))
+        start = np.cumsum([0, *(len(dataset.key) for dataset in datasets)])
+        for dataset, first in zip(datasets, start, strict=False):
+            assert dataset.margin is not None  # it has kinds
+            np.add.at(sums, number.ravel()[first + dataset.pattern], dataset.margin)
+        margins = (sums / clips[:, None]).astype(np.float32)
+    return Patterns(rasters, hotspots.astype(np.int64), clips.astype(np.int64), margins, kinds)
 
 
 def assign_parts(patterns: Patterns, count: int) -> Int64s:

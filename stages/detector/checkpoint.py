@@ -266,7 +266,7 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
     about: dict[str, Any] = {
         "detector": checkpoint.name,
         "rules": asdict(checkpoint.rules) if checkpoint.rules else None,
-        "config": asdict(cast(Any, checkpoint.config)),
+        "config": _describe_shape(checkpoint.config),
         "raster": asdict(checkpoint.raster),
         "layers": checkpoint.layers,
         "process": checkpoint.process,
@@ -276,7 +276,7 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         "opc": checkpoint.opc,
     }
     if checkpoint.others:
-        about["others"] = [asdict(cast(Any, config)) for config in checkpoint.others]
+        about["others"] = [_describe_shape(config) for config in checkpoint.others]
     tensors = dict(checkpoint.weights)
     if checkpoint.prefilter is not None:
         about["prefilter"] = checkpoint.prefilter.about()
@@ -288,6 +288,14 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         "weights": weights,
     }  # fmt: skip
     return content if checkpoint.examples is None else content | {"examples": checkpoint.examples}
+
+
+def _describe_shape(config: Shape) -> dict[str, Any]:
+    """Return a config as plain values; a head that is not there is left out, as it once was."""
+    values = asdict(cast(Any, config))
+    if not values.get("kinds"):
+        values.pop("kinds", None)
+    return values
 
 
 def _digest(content: dict[str, Any]) -> str:

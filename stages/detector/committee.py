@@ -41,7 +41,7 @@ class Committee(Network):
 
     def __init__(self, members: Sequence[Network], rules: Rules) -> None:
         super().__init__()
-        self.config = members[0].config
+        self.config, self.kinds = members[0].config, members[0].kinds
         self.rules = rules
         self.members = nn.ModuleList(members)
 

@@ -1,4 +1,4 @@
-"""The losses of training: that of the prediction and that of the embedding.
+"""The losses of training: of the prediction, of the margins, and of the embedding.
 
 Both at once, from one backbone, as in Geng et al., ICCAD 2020. `PREDICTION` and `METRIC` name the
 kinds; a training chooses one of each.
@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FAR = -0.5
+"""Least margin that is predicted."""
 _LEAST = 1e-7
 """Least probability of a cluster."""
 
@@ -30,6 +32,15 @@ def focal(logit: Tensor, target: Tensor, sharpness: float = 2.0) -> Tensor:
     p = logit.sigmoid()
     missed = target * (1 - p) + (1 - target) * p
     return missed**sharpness * plain
+
+
+def margin_loss(predicted: Tensor, margin: Tensor, near: float) -> Tensor:
+    """Return the mean error of margins (n, kinds), squared where it is under `near`.
+
+    What is further than `FAR` from failing counts as if it were there: how far is of no use.
+    P. J. Huber: "Robust Estimation of a Location Parameter", 1964.
+    """
+    return F.smooth_l1_loss(predicted, margin.clamp_min(FAR), beta=near)
 
 
 def no_metric(embedding: Tensor, labels: Tensor, margin: float) -> Tensor:

@@ -3,9 +3,10 @@
 Geng, Yang, Zhang, Miao, Yang, Zeng, Yu: "Hotspot Detection via Attention-based Deep Layout Metric
 Learning", ICCAD 2020: inception blocks, each followed by channel and spatial attention; from one
 backbone an embedding of unit norm (metric learning) and the log odds (classification).
-Ours, not the paper's: the widths, the strided stem, the position input, the pooling before the
-heads. The stem reduces the resolution to 1/4 but has more channels than the pixels it replaces, so
-that the sub-pixel position of an edge, encoded in its grey level, is preserved.
+Ours, not the paper's: the head for margins, the widths, the strided stem, the position input, the
+pooling before the heads. The stem reduces the resolution to 1/4 but has more channels than the
+pixels it replaces, so that the sub-pixel position of an edge, encoded in its grey level, is
+preserved.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class DetectorConfig:
     """One of `stages.detector.attention.ATTENTION`; it follows each block."""
     inception: bool = True
     """Whether blocks have four branches, or one 3 x 3 convolution."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of defects whose margins are predicted beside the verdict."""
 
 
 class Inception(nn.Module):
@@ -126,6 +129,8 @@ class Detector(Network):
         pooled = 2 * (1 + len(self.sides)) * widths[-1]
         self.embed = nn.Linear(pooled, config.embedding)
         self.verdict = nn.Linear(pooled, 1)
+        self.kinds = config.kinds
+        self.margin = nn.Linear(pooled, len(config.kinds)) if config.kinds else None
 
     def features(self, x: Tensor) -> Tensor:
         """Return the final feature map, (n, coarse, h/8, w/8)."""
@@ -138,7 +143,8 @@ class Detector(Network):
         """Predict for clips, (n, layers, h, w) area coverage in [0, 1]; h and w multiples of 8."""
         x = self._pool(x)
         logit, embedding = self.verdict(x).squeeze(1), F.normalize(self.embed(x))
-        return Prediction(logit, embedding, self._take_branch_logits())
+        margin = None if self.margin is None else self.margin(x)
+        return Prediction(logit, embedding, margin, self._take_branch_logits())
 
     def _pool(self, x: Tensor) -> Tensor:
         """Return the pooled features, (n, 2 coarse (1 + squares))."""

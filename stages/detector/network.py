@@ -23,6 +23,8 @@ class Prediction(NamedTuple):
     """(n,) log odds of a hotspot; uncalibrated, as if half of all clips were hotspots."""
     embedding: Tensor
     """(n, e) of unit norm; similar clips are close."""
+    margin: Tensor | None = None
+    """(n, kinds) of the worst place of each of `Network.kinds`; None where it predicts none."""
     branch_logits: tuple[Tensor, ...] = ()
     """(n,) each: log odds of auxiliary branches in training, which get the same loss."""
 
@@ -43,6 +45,8 @@ class Network(nn.Module):
     """A detector. Subclasses are built from a config, keep it, and predict in `forward`."""
 
     config: Shape
+    kinds: tuple[str, ...] = ()
+    """What margins it predicts, see `stages.lithography.measure.margins`."""
 
     @property
     def ensemble_from(self) -> float:

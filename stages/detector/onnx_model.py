@@ -6,7 +6,8 @@ promise: the bytes were run with ONNX Runtime and agree with the detector to `TO
 that does not agree is refused
 
 Pictures are ``pictures`` (n, layers, h, w), float32 in [0, 1] or uint8 up to 255; the outputs are
-``probability`` (n,) and ``embedding`` (n, e) of unit norm, as a scan without prefilter has them.
+``probability`` (n,) and ``embedding`` (n, e) of unit norm, as a scan without prefilter has them,
+and ``margin`` (n, kinds) where the detector predicts margins.
 The exporter is the one on `torch.export`: that on TorchScript drops the in-place maximum of
 `stages.detector.model.largest_around` without a warning.
 """
@@ -34,7 +35,7 @@ from stages.errors import IncompleteError, UsageError
 from stages.threads import limit_threads
 
 TOLERANCE = 1e-5
-"""Largest difference of a probability or of a component of an embedding."""
+"""Largest difference of a probability, of a component of an embedding, or of a margin."""
 
 TYPES = {"float": torch.float32, "uint8": torch.uint8}
 """Types that the pictures may have."""
@@ -44,15 +45,20 @@ CHECKED = 48
 
 
 class Exported(nn.Module):
-    """From pictures to probability and embedding, in one graph."""
+    """From pictures to probability, embedding and margins, in one graph."""
 
     def __init__(self, detector: Network) -> None:
         super().__init__()
         self.detector = detector
         self.cut = detector.ensemble_from
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Return probabilities (n,) and embeddings (n, e)."""
+    @property
+    def outputs(self) -> list[str]:
+        """Names of what `forward` returns."""
+        return ["probability", "embedding", *["margin"] * bool(self.detector.kinds)]
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Return probabilities (n,), embeddings (n, e) and, if predicted, margins (n, kinds)."""
         x = pictures.to(torch.float32)
         if pictures.dtype == torch.uint8:
             x = x / 255
@@ -60,7 +66,8 @@ class Exported(nn.Module):
         logit = prediction.logit
         if not math.isinf(self.cut):
             logit = torch.where(logit >= self.cut, self.detector.ensemble_logit(x), logit)
-        return logit.sigmoid(), prediction.embedding
+        found = logit.sigmoid(), prediction.embedding
+        return found if prediction.margin is None else (*found, prediction.margin)
 
 
 def export_onnx(model: Checkpoint, pictures: str = "float") -> bytes:
@@ -109,7 +116,7 @@ def _export(exported: Exported, example: Tensor, name: str) -> Any:
             warnings.simplefilter("ignore")  # of torch's own libraries
             program = torch.onnx.export(
                 exported, (example,), dynamo=True, verbose=False,
-                input_names=["pictures"], output_names=["probability", "embedding"],
+                input_names=["pictures"], output_names=exported.outputs,
                 dynamic_shapes={"pictures": {0: torch.export.Dim("n")}},
             )  # fmt: skip
     except Exception as error:  # the exporter raises nearly anything
@@ -135,6 +142,9 @@ def _add_metadata(proto: Any, model: Checkpoint) -> bytes:
         "threshold": repr(model.threshold),
         "detector": model.name,
     }
+    kinds = getattr(model.config, "kinds", ())
+    if kinds:
+        facts["kinds"] = json.dumps(kinds)
     for key, value in facts.items():
         proto.metadata_props.add(key=f"hotscan.{key}", value=value)
     content: bytes = proto.SerializeToString()
@@ -160,7 +170,7 @@ def _verify(content: bytes, exported: Exported, pictures: Tensor) -> None:
     found = run_onnx(content, pictures.numpy())
     with torch.inference_mode(), limit_threads(1):
         wanted = [output.numpy() for output in exported(pictures)]
-    for name, ours, theirs in zip(("probability", "embedding"), wanted, found, strict=True):
+    for name, ours, theirs in zip(exported.outputs, wanted, found, strict=True):
         off = float(np.abs(ours - theirs).max())
         if not off <= TOLERANCE:  # so that NaN is refused, too
             raise IncompleteError(
@@ -170,7 +180,7 @@ def _verify(content: bytes, exported: Exported, pictures: Tensor) -> None:
 
 
 def run_onnx(content: bytes, pictures: npt.NDArray[Any]) -> list[npt.NDArray[np.float32]]:
-    """Return probability (n,) and embedding (n, e) of pictures by ONNX Runtime on one thread."""
+    """Return the outputs of a model for pictures by ONNX Runtime on one thread."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

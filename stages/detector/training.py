@@ -21,10 +21,13 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from stages.contracts import Bytes, Float32s, Int64s
-from stages.detector.losses import METRIC, PREDICTION
+from stages.detector.losses import METRIC, PREDICTION, margin_loss
 from stages.detector.network import Network, Prediction
 from stages.detector.thresholds import Bools, choose_threshold, pr_auc
 from stages.errors import UsageError
+
+NEAR = 0.04
+"""Errors of margins up to this are squared where `TrainingConfig.soft_margin` is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,11 @@ class TrainingConfig:
     """M of the metric loss, a squared distance of unit vectors."""
     metric_weight: float = 0.5
     """Weight of the metric loss relative to the prediction loss."""
+    soft_margin: float = 0.04
+    """Of clips with margins, the target of the prediction is ``sigma(worst margin / soft_margin)``;
+    0 takes the labels."""
+    margin_weight: float = 0.5
+    """Weight of the loss of predicted margins relative to the prediction loss."""
     hard: float = 0.5
     """Share of a batch's non-hotspots that is drawn in proportion to their last score."""
     quarter_turns: bool = True
@@ -84,6 +92,8 @@ class LabelledClips:
     """(n,) weight of each clip in the loss; 1 when not given."""
     soft_targets: Float32s | None = None
     """(n,) target score of each clip; 1 for a hotspot, else 0, when not given."""
+    margins: Float32s | None = None
+    """(n, kinds) how far past its limit the worst place of each kind is."""
 
     def __post_init__(self) -> None:
         hotspots, clips = int(self.labels.sum()), len(self.labels)
@@ -213,8 +223,9 @@ def train_one_epoch(
         prediction = detector(x)
         weights = None if clips.weights is None else clips.weights[drawn]
         soft = None if clips.soft_targets is None else clips.soft_targets[drawn]
+        margins = None if clips.margins is None else clips.margins[drawn]
         labels = torch.from_numpy(clips.labels[drawn]).to(device)
-        loss = joint_loss(prediction, labels, weights, epoch / config.epochs, config, soft)
+        loss = joint_loss(prediction, labels, weights, epoch / config.epochs, config, soft, margins)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
@@ -230,8 +241,9 @@ def joint_loss(
     done: float,
     config: TrainingConfig,
     soft_targets: Float32s | None = None,
+    margins: Float32s | None = None,
 ) -> Tensor:
-    """Return ``L_prediction + metric_weight * L_metric`` of a batch.
+    """Return ``L_prediction + metric_weight * L_metric + margin_weight * L_margin`` of a batch.
 
     Parameters
     ----------
@@ -242,13 +254,18 @@ def joint_loss(
     done
         Share of the training that is done.
     soft_targets
-        (n,) target of each prediction; given by the labels when None.
+        (n,) target of each prediction; given by the margins or labels when None.
+    margins
+        (n, kinds) of each clip.
     """
     # Yang et al., DAC 2017: the target of non-hotspots is raised in steps: 0, then half, then all.
     raised = config.bias * min(int(3 * done), 2) / 2
     target = torch.where(labels, 1.0, raised).to(prediction.logit.dtype)
+    known = None if margins is None else torch.from_numpy(margins).to(prediction.logit)
     if soft_targets is not None:
         target = torch.from_numpy(soft_targets).to(prediction.logit)
+    elif known is not None and config.soft_margin:
+        target = (known.amax(1) / config.soft_margin).sigmoid()
     loss = torch.zeros((), device=labels.device)
     for logit in (prediction.logit, *prediction.branch_logits):
         each = PREDICTION[config.prediction](logit, target)
@@ -256,7 +273,11 @@ def joint_loss(
             each = each * torch.from_numpy(weights).to(each)
         loss = loss + each.mean()
     metric = METRIC[config.metric](prediction.embedding, labels, config.margin)
-    return loss + config.metric_weight * metric
+    loss = loss + config.metric_weight * metric
+    if known is not None and prediction.margin is not None:
+        near = config.soft_margin or NEAR
+        loss = loss + config.margin_weight * margin_loss(prediction.margin, known, near)
+    return loss
 
 
 def draw_batches(labels: Bools, last_score: Tensor, epoch: int, config: TrainingConfig) -> Int64s:

@@ -39,12 +39,20 @@ COLUMNS: dict[str, Any] = {
 }
 """Columns of the CSV, JSON and Parquet tables, in order."""
 
+PREDICTED_COLUMNS: dict[str, Any] = {
+    "predicted_kind": pa.string(),
+    "predicted_margin": pa.float64(),
+}
+"""Further columns where the model predicts margins."""
+
 VERDICT_COLUMNS: dict[str, Any] = {
     "confirmed": pa.bool_(),
     "defects": pa.int64(),
     "defect": pa.string(),
     "corner": pa.string(),
     "severity": pa.float64(),
+    "margin": pa.float64(),
+    "margin_kind": pa.string(),
     "defect_x_um": pa.float64(),
     "defect_y_um": pa.float64(),
 }
@@ -94,8 +102,11 @@ _PART = 4096
 _DBU_COLUMNS = ("x_dbu", "y_dbu", *(f"{side}_dbu" for side in _SIDES))
 
 
-HOTSPOTS = pa.schema([*COLUMNS.items(), *((name, pa.int64()) for name in _DBU_COLUMNS)])
+_PLACES = tuple((name, pa.int64()) for name in _DBU_COLUMNS)
+HOTSPOTS = pa.schema([*COLUMNS.items(), *_PLACES])
 """Columns of the table without verdicts, which a run stores."""
+PREDICTED_HOTSPOTS = pa.schema([*COLUMNS.items(), *PREDICTED_COLUMNS.items(), *_PLACES])
+"""The same where the model predicts margins."""
 
 
 def hotspots_to_table(
@@ -115,7 +126,7 @@ def _build_part(
     rows = list(_make_rows(hotspots, dbu_nm, verdicts, findings))
     columns = {
         name: pa.array([row[name] for row in rows], kind)
-        for name, kind in list_columns(verdicts, findings).items()
+        for name, kind in list_columns(hotspots, verdicts, findings).items()
     }
     places = [(spot.x_dbu, spot.y_dbu, *spot.box.as_tuple()) for spot in hotspots]
     for at, name in enumerate(_DBU_COLUMNS):
@@ -131,7 +142,7 @@ def table_to_hotspots(table: Any) -> tuple[Hotspot, ...]:
     LayoutError
         When a column is missing.
     """
-    plain = (
+    plain: tuple[str, ...] = (
         "id", "score", "answer", "rule", "clips", "pattern", "pattern_key", "group", "x_dbu",
         "y_dbu",
     )  # fmt: skip
@@ -141,6 +152,7 @@ def table_to_hotspots(table: Any) -> tuple[Hotspot, ...]:
             f"the table of hotspots has no column {', '.join(sorted(missing))}; "
             "another version of hotscan wrote it: scan into a new run directory"
         )
+    plain += tuple(name for name in PREDICTED_COLUMNS if name in table.column_names)
     return tuple(
         Hotspot(**{name: row[name] for name in plain}, box=Box(*(row[n] for n in _DBU_COLUMNS[2:])))
         for part in table.to_batches(_PART)
@@ -156,10 +168,19 @@ def add_findings(table: Any, findings: Mapping[int, Finding], dbu_nm: float) -> 
     return table
 
 
-def list_columns(verdicts: Verdicts, findings: Findings = None) -> dict[str, Any]:
+def list_columns(
+    hotspots: Sequence[Hotspot], verdicts: Verdicts, findings: Findings = None
+) -> dict[str, Any]:
     """Return the columns of the tables with their types."""
     columns = COLUMNS if findings is None else COLUMNS | FINDING_COLUMNS
+    if _is_predicted(hotspots):
+        columns = columns | PREDICTED_COLUMNS
     return columns if verdicts is None else columns | VERDICT_COLUMNS
+
+
+def _is_predicted(hotspots: Sequence[Hotspot]) -> bool:
+    """Return whether the model predicts margins: then every hotspot has one."""
+    return bool(hotspots) and hotspots[0].predicted_margin is not None
 
 
 def format_csv(
@@ -171,7 +192,7 @@ def format_csv(
     """Return a table with a header; scores to six digits."""
     rows = _make_rows(hotspots, dbu_nm, verdicts, findings)
     return format_rows(
-        list_columns(verdicts, findings),
+        list_columns(hotspots, verdicts, findings),
         (row | {"score": f"{row['score']:.6f}"} for row in rows),
     )
 
@@ -237,6 +258,8 @@ def _format_verdict(verdict: Verdict | None, dbu_nm: float) -> dict[str, Any]:
         "defect": worst and worst.kind,
         "corner": worst and escape_text(worst.corner),
         "severity": worst and worst.severity,
+        "margin": verdict.margin,
+        "margin_kind": verdict.margin_kind,
         "defect_x_um": worst and to_um(worst.x_dbu, dbu_nm),
         "defect_y_um": worst and to_um(worst.y_dbu, dbu_nm),
     }
@@ -249,7 +272,8 @@ def _make_rows(
         edges = zip(_SIDES, spot.box.as_tuple(), strict=True)
         values: dict[str, Any] = {f"{side}_um": to_um(edge, dbu_nm) for side, edge in edges}
         values["x_um"], values["y_um"] = to_um(spot.x_dbu, dbu_nm), to_um(spot.y_dbu, dbu_nm)
-        row = {name: values[name] if name in values else getattr(spot, name) for name in COLUMNS}
+        names = [*COLUMNS, *(PREDICTED_COLUMNS if _is_predicted(hotspots) else ())]
+        row = {name: values[name] if name in values else getattr(spot, name) for name in names}
         if findings is not None:
             row |= _format_finding(findings[spot.id], dbu_nm)
         yield row if verdicts is None else row | _format_verdict(verdicts.get(spot.id), dbu_nm)

@@ -1,7 +1,8 @@
 """The simulation of one clip, in a window of its own.
 
 in       the target in the window of a clip, a process, whether the mask is corrected
-out      `ClipPrint`: the samples of the clip's core that fail, and the image where it fails
+out      `ClipPrint`: the samples of the clip's core that fail, how far from their limits the worst
+         of all are, and the image where it fails
 unit     a clip
 promise  a verdict depends on the process and on the geometry up to `Lattice.guard_dbu` around the
          clip's core, and on nothing else: not on where the clip lies in the layout
@@ -29,6 +30,8 @@ from stages.geometry.union import merge
 from stages.lithography.correction.opc import correct_field
 from stages.lithography.measure.contours import Images, trace_contours
 from stages.lithography.measure.defects import find_edges_near, find_failures, make_rules
+from stages.lithography.measure.margins import LEAST, round_margins
+from stages.lithography.measure.sections import KINDS, Worst
 from stages.lithography.measure.slanted import list_slanted_edges
 from stages.lithography.optics.exposure import count_spline_px, expose, fit_spline
 from stages.lithography.optics.fields import (
@@ -60,6 +63,8 @@ class ClipPrint:
 
     samples: Floats
     """(n, 5), see `find_failures`; the border of the core is included on all sides."""
+    margin: Float32s
+    """(kinds,) of the worst of all samples, see `stages.lithography.measure.margins`."""
     image: Float32s | None
     """(pixels, pixels) intensity at the focus where the first of the worst samples fails; None
     where none does."""
@@ -174,7 +179,7 @@ def simulate_clip(
 ) -> ClipPrint:
     """Simulate a clip at every corner of the process, from what `read_window` returned."""
     if not len(target):
-        return ClipPrint(np.empty((0, 5)), None)
+        return ClipPrint(np.empty((0, 5)), np.full(len(KINDS), LEAST, np.float32), None)
     mask = target
     if opc == "model":
         mask = clip_to_field(
@@ -183,14 +188,19 @@ def simulate_clip(
     field = make_lattice_field(window, process, dbu_nm)
     exposures = expose([make_disjoint(mask)], field, dbu_nm, process, device=device)
     # A place on the border of a turned core may be a dbu past it.
-    low, high = window.guard_dbu - 1, window.guard_dbu + window.core_dbu + 1
+    low, high = window.guard_dbu, window.guard_dbu + window.core_dbu
+    core = Box(low, low, high, high).grow(1)
     rules = make_rules(window, count_spline_px(field), dbu_nm, process)
-    samples = find_failures(target, slanted, exposures, rules._replace(core=(low, low, high, high)))
+    rules = rules._replace(core=core.as_tuple())
+    nothing = np.full((len(KINDS), 1, 1), LEAST, np.float32)
+    worst = Worst(nothing, (core.x_min, core.y_min), core.width, core.as_tuple())
+    samples = find_failures(target, slanted, exposures, rules, worst)
+    margin = round_margins(worst.margin[:, 0, 0])
     if not len(samples):
-        return ClipPrint(samples, None)
+        return ClipPrint(samples, margin, None)
     corner = int(samples[find_first(samples), 3])
     (coef,) = (each.coef[0] for each in exposures if corner in each.corners)
-    return ClipPrint(samples, _sample_image(coef))
+    return ClipPrint(samples, margin, _sample_image(coef))
 
 
 def find_first(samples: Floats) -> int:

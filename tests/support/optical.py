@@ -17,6 +17,8 @@ from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from stages.layout.builder import pack_layout
 from stages.lithography.measure.defects import find_defects
+from stages.lithography.measure.margins import make_worst
+from stages.lithography.measure.sections import Worst
 from stages.lithography.optics.fields import compute_halo_nm
 from stages.lithography.optics.imaging import compute_image, compute_spectrum
 from stages.lithography.optics.kernels import Field, compute_kernels, make_field, sample_source
@@ -40,6 +42,11 @@ OFF_CENTRE = replace(
     energy=USUAL,
     source=Source("map", 0.8, map=((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0))),
 )
+
+
+def make_cell(side: int) -> Worst:
+    """Margins of a field of this side, in one cell."""
+    return make_worst(side, Box(0, 0, side, side), Box(0, 0, side, side), (0, 0))
 
 
 def name_of(process: Process) -> str:

@@ -1,7 +1,7 @@
 """Failures of connectivity, which measurements along a line do not find.
 
 in       an image as spline coefficients, the drawn runs
-out      a row per place where connectivity fails
+out      a row per place where connectivity fails, whose margin is noted in its cell
 unit     one field
 promise  no place outside the field's core
 
@@ -21,13 +21,22 @@ import numpy as np
 from stages.compiled import kernel
 from stages.contracts import Float32s, Floats, Int32s, Int64s
 from stages.geometry.growing import reserve_row
-from stages.lithography.measure.sections import BRIDGE, EXTRA, MISSING, OPEN, Rules
+from stages.lithography.measure.sections import (
+    BRIDGE,
+    EXTRA,
+    HAIR,
+    MISSING,
+    OPEN,
+    Rules,
+    Worst,
+    note,
+)
 
 _FINER = 2
 """Lattice steps in a step of the spline."""
 
 
-def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules) -> Floats:
+def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules, worst: Worst) -> Floats:
     """Compare the connectivity of the print of a field with that of the drawn shapes.
 
     Parameters
@@ -38,6 +47,9 @@ def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules) -> F
         The target as `stages.geometry.union.merge` returns it, in dbu from the field's corner.
     levels : (c,) float64
         Intensity at which each corner of the process window prints.
+    worst
+        The margin of every failure is noted in it. A place where connectivity holds has none but
+        that of the widths and spaces there.
 
     Returns
     -------
@@ -49,8 +61,17 @@ def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules) -> F
     kind, point, corner = _compare(values, runs, levels, scale).T
     y, x = (np.floor(each / scale) for each in divmod(point, len(values)))
     rows = np.stack([kind, x, y, corner, np.ones(len(kind))], axis=1)
+    past = np.maximum(np.abs(values.ravel()[point] / levels[corner] - 1), HAIR)
     x_min, y_min, x_max, y_max = rules.core
-    return rows[(x >= x_min) & (x < x_max) & (y >= y_min) & (y < y_max)]
+    inside = (x >= x_min) & (x < x_max) & (y >= y_min) & (y < y_max)
+    _note_all(worst, rows[inside], past[inside])
+    return rows[inside]
+
+
+@kernel
+def _note_all(worst: Worst, rows: Floats, margin: Floats) -> None:
+    for i in range(len(rows)):
+        note(worst, int(rows[i, 0]), rows[i, 1], rows[i, 2], margin[i])
 
 
 @kernel

@@ -1,15 +1,16 @@
 """Defects: where the print differs from the drawn target by more than the process allows.
 
 in       the target's rectangles, and those of the mask if it is not the target
-out      `Defect` tuples
+out      `Defect` tuples, and how far from its limit the worst place of each cell is
 unit     a field
-promise  a defect depends on the layout and the process alone, not on the window requested
+promise  defects and margins depend on the layout and the process alone, not on the window requested
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,14 @@ from scipy.spatial import cKDTree
 from stages.contracts import Box, Defect, Floats, Int64s
 from stages.geometry.union import find_runs_gaps_edges, merge, swap_xy
 from stages.lithography.measure.connectivity import find_breaks
-from stages.lithography.measure.sections import KINDS, Rules, measure
+from stages.lithography.measure.margins import (
+    CellMargins,
+    gather_cells,
+    make_worst,
+    merge_cells,
+    turn_worst,
+)
+from stages.lithography.measure.sections import KINDS, Rules, Worst, measure
 from stages.lithography.measure.slanted import measure_slanted
 from stages.lithography.optics.exposure import Exposure, count_spline_px, expose
 from stages.lithography.optics.fields import (
@@ -44,16 +52,40 @@ NO_EDGES = np.empty((0, 4), np.int64)
 Place = tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What simulating a window found."""
+
+    defects: tuple[Defect, ...]
+    """By y, then x, then kind. Failing samples of one kind that are near one another are one
+    defect, at the place and corner where it is worst."""
+    margins: CellMargins
+    """Of every sample in the window, whether it fails or not."""
+
+
 def find_defects(
     target: Int64s,
     window: Box,
     dbu_nm: float,
     process: Process,
     mask: Int64s | None = None,
-    device: str = "cpu",
     slanted: Int64s = NO_EDGES,
 ) -> tuple[Defect, ...]:
-    """Simulate a window at every corner of the process and return its defects.
+    """Return the defects alone; see `check_window`."""
+    side_dbu = max(window.width, window.height)
+    return check_window(target, window, dbu_nm, process, side_dbu, mask, slanted).defects
+
+
+def check_window(
+    target: Int64s,
+    window: Box,
+    dbu_nm: float,
+    process: Process,
+    cell_dbu: int,
+    mask: Int64s | None = None,
+    slanted: Int64s = NO_EDGES,
+) -> Checked:
+    """Simulate a window at every corner of the process.
 
     Parameters
     ----------
@@ -64,17 +96,13 @@ def find_defects(
         Defects are returned whose place lies in it, half-open.
     dbu_nm : float
         Database unit of the layout.
+    cell_dbu
+        Side of the cells that margins are gathered in.
     mask : (m, 4) or (m, 5) int64, optional
         Rectangles of the mask, and the transmission there, see `compute_spectrum`; the target by
         default.
     slanted : (k, 4) int64, optional
         Edges of the target that are measured across, see `list_slanted_edges`, in dbu.
-
-    Returns
-    -------
-    tuple of Defect
-        By y, then x, then kind. Failing samples of one kind that are near one another are one
-        defect, at the place and corner where it is worst.
     """
     lattice = make_lattice(process, dbu_nm)
     field = make_lattice_field(lattice, process, dbu_nm)
@@ -82,6 +110,7 @@ def find_defects(
     near = 3 * lattice.pitch_dbu
     side = max(1, lattice.core_dbu // (CELLS * lattice.pitch_dbu)) * lattice.pitch_dbu
     found: list[Defect] = []
+    margins: list[CellMargins] = []
     for place in lattice.list_places(window):
         # One field at a time, with its rectangles in canonical form: the same sums in another
         # order would differ in their last digits.
@@ -90,9 +119,11 @@ def find_defects(
             local if mask is None else make_disjoint(clip_to_field(mask, place, lattice.side_dbu))
         )
         if len(local) or len(shown):
-            exposures = expose([shown], field, dbu_nm, process, device=device)
+            exposures = expose([shown], field, dbu_nm, process)
             edges = find_edges_near(slanted, place, lattice.side_dbu)
-            rows = find_failures(local, edges, exposures, rules)
+            worst = make_worst(cell_dbu, lattice.locate_core(place), window, place)
+            rows = find_failures(local, edges, exposures, rules, worst)
+            margins.append(gather_cells(worst, place))
             cell = (rows[:, 1:3] - lattice.guard_dbu) // side
             rows[:, 1:3] += place
             found += make_defects(rows[find_worst(rows, cell, near)], process)
@@ -102,7 +133,10 @@ def find_defects(
         if window.x_min <= defect.x_dbu < window.x_max
         and window.y_min <= defect.y_dbu < window.y_max
     )
-    return tuple(sorted(inside, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind)))
+    return Checked(
+        tuple(sorted(inside, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind))),
+        merge_cells(margins),
+    )
 
 
 def find_edges_near(edges: Int64s, place: Place, side_dbu: int) -> Int64s:
@@ -113,7 +147,7 @@ def find_edges_near(edges: Int64s, place: Place, side_dbu: int) -> Int64s:
 
 
 def find_failures(
-    target: Int64s, slanted: Int64s, exposures: Sequence[Exposure], rules: Rules
+    target: Int64s, slanted: Int64s, exposures: Sequence[Exposure], rules: Rules, worst: Worst
 ) -> Floats:
     """Return the failing samples of a field at every corner of the process.
 
@@ -125,28 +159,35 @@ def find_failures(
         From `list_slanted_edges`, in dbu from the field's corner.
     exposures
         The images of the field.
+    worst
+        The margins of all samples are noted in it.
 
     Returns
     -------
     (n, 5) float64
         Index into `KINDS`, x and y in dbu from the field's corner, index of the corner, severity.
     """
-    return np.concatenate([_measure_focus(target, slanted, each, rules) for each in exposures])
+    return np.concatenate(
+        [_measure_focus(target, slanted, each, rules, worst) for each in exposures]
+    )
 
 
-def _measure_focus(target: Int64s, slanted: Int64s, exposure: Exposure, rules: Rules) -> Floats:
-    coef, found = exposure.coef[0], []
-    for flip in (False, True):
-        runs, _, edges = find_runs_gaps_edges(swap_xy(target) if flip else target, 0)
-        lattice = np.ascontiguousarray(coef.T) if flip else coef
-        rows = measure(lattice, runs, edges, exposure.levels, rules)
-        found.append(rows[:, [0, 2, 1, 3, 4]] if flip else rows)
-        if not flip:
-            breaks = find_breaks(coef, runs, exposure.levels, rules)
-            breaks[:, 4] -= _FAINT  # where a line finds it as well, its place is the exact one
-            found.append(breaks)
-            if len(slanted):
-                found.append(measure_slanted(coef, runs, slanted, exposure.levels, rules))
+def _measure_focus(
+    target: Int64s, slanted: Int64s, exposure: Exposure, rules: Rules, worst: Worst
+) -> Floats:
+    coef, levels = exposure.coef[0], exposure.levels
+    runs, _, edges = find_runs_gaps_edges(target, 0)
+    found = [measure(coef, runs, edges, levels, rules, worst)]
+    breaks = find_breaks(coef, runs, levels, rules, worst)
+    breaks[:, 4] -= _FAINT  # where a line finds it as well, its place is the exact one
+    found.append(breaks)
+    if len(slanted):
+        found.append(measure_slanted(coef, runs, slanted, levels, rules, worst))
+    turned = turn_worst(worst)
+    runs, _, edges = find_runs_gaps_edges(swap_xy(target), 0)
+    rows = measure(np.ascontiguousarray(coef.T), runs, edges, levels, rules, turned)
+    worst.margin[:] = turned.margin.transpose(0, 2, 1)
+    found.append(rows[:, [0, 2, 1, 3, 4]])
     rows = np.concatenate(found)
     rows[:, 3] = np.array(exposure.corners)[rows[:, 3].astype(int)]
     return rows

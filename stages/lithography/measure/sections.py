@@ -1,7 +1,7 @@
 """Printed widths, spaces and edges, measured along lines across the drawn shapes.
 
 in       an image as spline coefficients, the drawn runs and edges
-out      a row per failing sample
+out      a row per failing sample, and the worst margin of each kind in each cell
 unit     one field in one direction
 promise  no sample outside the field's core
 
@@ -23,6 +23,8 @@ from stages.lithography.optics.splines import blend
 
 KINDS = ("bridge", "open", "pinch", "space", "epe", "line_end", "missing", "extra")
 BRIDGE, OPEN, PINCH, SPACE, EPE, LINE_END, MISSING, EXTRA = range(8)
+HAIR = 1e-4
+"""Least margin of what fails."""
 FINE = 4
 """Samples of the profile in a step of the spline."""
 
@@ -48,6 +50,24 @@ class Rules(NamedTuple):
     space_share: float
     epe: float
     line_end_epe: float
+
+
+class Worst(NamedTuple):
+    """The worst margin of each kind in each cell of a field so far.
+
+    A margin is how far a sample is past its limit, as a share of the limit: over 0 where it fails.
+    The limit of ``bridge``, ``open``, ``missing`` and ``extra`` is the intensity that prints, that
+    of others the least extent or the largest error.
+    """
+
+    margin: Float32s
+    """(kinds, rows, columns) -1 where nothing was measured, or only what is as far from failing."""
+    corner: tuple[int, int]
+    """x, y of the first cell, in dbu from the field's corner."""
+    side: int
+    """Of a cell, in dbu."""
+    area: tuple[int, int, int, int]
+    """Half-open; only samples in it count, from the field's corner."""
 
 
 class Line(NamedTuple):
@@ -100,8 +120,10 @@ def _find_crossing(profile: Float32s, i: int, level: float) -> float:
 @kernel
 def measure_extent(
     profile: Float32s, lo: float, hi: float, level: float, sign: int, reach: float
-) -> float:
-    """Return the printed extent of a drawn interval, 0 where nothing prints there.
+) -> tuple[float, float]:
+    """Return the printed extent of a drawn interval, 0 where nothing prints there, and its height.
+
+    The height is by how much of `level` the image is past it where it is furthest.
 
     `sign` is +1 for what is brighter than `level` and -1 for what is darker; the extent is
     followed for `reach` past the drawn ends. All lengths are in samples of the profile.
@@ -112,7 +134,7 @@ def measure_extent(
         if height > best:
             best, at = height, i
     if best <= 0:
-        return 0.0
+        return 0.0, best / level
     left, right = lo - reach, hi + reach
     i = at
     while i > left and sign * (profile[i] - level) > 0:
@@ -124,7 +146,7 @@ def measure_extent(
         i += 1
     if sign * (profile[i] - level) <= 0:
         right = _find_crossing(profile, i - 1, level)
-    return right - left
+    return right - left, best / level
 
 
 @kernel
@@ -225,68 +247,95 @@ def emit(
 
 
 @kernel
-def _check_extent(
-    line: Line, a: int, b: int, metal: bool, rules: Rules, out: Floats, used: int
-) -> tuple[Floats, int]:
-    """Measure the printed extent of a drawn width or space [a, b)."""
+def note(worst: Worst, kind: int, x: float, y: float, margin: float) -> None:
+    """Keep the margin of a sample if its cell has none that is worse."""
+    low_x, low_y, high_x, high_y = worst.area
+    x = np.floor(x)
+    if low_x <= x < high_x and low_y <= y < high_y:
+        column = int((x - worst.corner[0]) // worst.side)
+        row = int((y - worst.corner[1]) // worst.side)
+        margin = min(margin, 1.0)
+        if margin > worst.margin[kind, row, column]:
+            worst.margin[kind, row, column] = margin
+
+
+@kernel
+def judge_extent(
+    line: Line, low: float, high: float, x: float, drawn: float, metal: bool, rules: Rules,
+    worst: Worst, found: tuple[Floats, int],
+) -> tuple[Floats, int]:  # fmt: skip
+    """Judge the printed extent of a drawn width or space, from `low` to `high` of the profile."""
+    out, used = found
     fine = rules.scale * FINE
-    least = (b - a) * (rules.pinch_share if metal else rules.space_share)
+    least = drawn * (rules.pinch_share if metal else rules.space_share)
     sign, gone, narrow = (1, OPEN, PINCH) if metal else (-1, BRIDGE, SPACE)
     reach = 2 * rules.epe * fine
     for c in range(len(line.levels)):
-        printed = measure_extent(line.profile, a * fine, b * fine, line.levels[c], sign, reach)
+        printed, height = measure_extent(line.profile, low, high, line.levels[c], sign, reach)
         printed /= fine
+        note(worst, narrow, x, line.y, 1 - printed / least)
+        note(worst, gone, x, line.y, -height if printed > 0 else max(-height, HAIR))
         if printed < least:
             kind = narrow if printed > 0 else gone
-            out, used = emit(out, used, kind, (a + b) // 2, line.y, c, 1 - printed / least)
+            out, used = emit(out, used, kind, x, line.y, c, 1 - printed / least)
     return out, used
 
 
 @kernel
-def _check_edge(
-    line: Line, kind: int, edge: int, side: int, rules: Rules, out: Floats, used: int
-) -> tuple[Floats, int]:
-    """Measure how far from a drawn edge the contour lies."""
+def judge_edge(
+    line: Line, kind: int, edge: float, x: float, side: int, rules: Rules, worst: Worst,
+    found: tuple[Floats, int],
+) -> tuple[Floats, int]:  # fmt: skip
+    """Judge how far from a drawn edge, at a place of the profile, the contour lies."""
+    out, used = found
     fine = rules.scale * FINE
     limit = rules.line_end_epe if kind == LINE_END else rules.epe
     reach = 2 * limit * fine
     for c in range(len(line.levels)):
-        outside = measure_displacement(line.profile, edge * fine, side, line.levels[c], reach)
+        outside = measure_displacement(line.profile, edge, side, line.levels[c], reach)
         epe = abs(outside) / fine
+        note(worst, kind, x, line.y, epe / limit - 1)
         if epe > limit:
-            out, used = emit(out, used, kind, edge, line.y, c, min(epe / limit - 1, 1.0))
+            out, used = emit(out, used, kind, x, line.y, c, min(epe / limit - 1, 1.0))
     return out, used
 
 
 @kernel
 def _check_line(
-    line: Line, crossed: tuple[Int64s, Int64s, Int64s], j: int, rules: Rules, out: Floats,
-    used: int,
+    line: Line, crossed: tuple[Int64s, Int64s, Int64s], j: int, rules: Rules, worst: Worst,
+    found: tuple[Floats, int],
 ) -> tuple[Floats, int]:  # fmt: skip
     """Measure every drawn width, space and straight edge that line `j` crosses."""
     start, x_lo, x_hi = crossed
+    fine = rules.scale * FINE
     core_lo, core_hi = rules.core[0], rules.core[2]
     for i in range(start[j], start[j + 1]):
         a, b = x_lo[i], x_hi[i]
         if b >= core_lo and a < core_hi:
             covered, _, left, right = _check_straight(start, x_lo, x_hi, j, rules.straight, a, b)
-            if covered and b - a <= rules.width and core_lo <= (a + b) // 2 < core_hi:
-                out, used = _check_extent(line, a, b, True, rules, out, used)
+            x = (a + b) // 2
+            if covered and b - a <= rules.width and core_lo <= x < core_hi:
+                found = judge_extent(line, a * fine, b * fine, x, b - a, True, rules, worst, found)
             if left and core_lo <= a < core_hi:
-                out, used = _check_edge(line, EPE, a, 1, rules, out, used)
+                found = judge_edge(line, EPE, a * fine, a, 1, rules, worst, found)
             if right and core_lo <= b < core_hi:
-                out, used = _check_edge(line, EPE, b, -1, rules, out, used)
+                found = judge_edge(line, EPE, b * fine, b, -1, rules, worst, found)
         if i + 1 < start[j + 1]:
             a, b = x_hi[i], x_lo[i + 1]
-            if b - a <= rules.space and core_lo <= (a + b) // 2 < core_hi:
+            x = (a + b) // 2
+            if b - a <= rules.space and core_lo <= x < core_hi:
                 _, clear, _, _ = _check_straight(start, x_lo, x_hi, j, rules.straight, a, b)
                 if clear:
-                    out, used = _check_extent(line, a, b, False, rules, out, used)
-    return out, used
+                    found = judge_extent(
+                        line, a * fine, b * fine, x, b - a, False, rules, worst, found
+                    )
+    return found
 
 
 @kernel
-def measure(coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: Rules) -> Floats:
+def measure(
+    coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: Rules, worst: Worst
+) -> Floats:
     """Measure one field along x and return the samples that fail.
 
     Parameters
@@ -297,6 +346,8 @@ def measure(coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: 
         From `stages.geometry.union`, in dbu from the field's corner.
     levels : (c,) float64
         Intensity at which each corner of the process window prints.
+    worst
+        The margin of every sample is noted in it.
 
     Returns
     -------
@@ -307,17 +358,18 @@ def measure(coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: 
     count = int(n / rules.scale) // rules.pitch
     crossed = cross_lines(runs, rules.pitch, count)
     row, profile = np.empty(n + 3, np.float32), np.empty(n * FINE, np.float32)
-    out, used = np.empty((16, 5)), 0
+    found = np.empty((16, 5)), 0
     for j in range(count):
         y = j * rules.pitch + rules.pitch // 2
         if rules.core[1] <= y < rules.core[3] and crossed[0][j] < crossed[0][j + 1]:
             _trace(coef, y * rules.scale, row, profile)
-            out, used = _check_line(Line(profile, y, levels), crossed, j, rules, out, used)
+            found = _check_line(Line(profile, y, levels), crossed, j, rules, worst, found)
     for e in range(edges.shape[0]):
         x, y = edges[e, 0], (edges[e, 1] + edges[e, 2]) // 2
         is_end = edges[e, 4] and edges[e, 5] and edges[e, 2] - edges[e, 1] <= rules.line_end
         if is_end and rules.core[0] <= x < rules.core[2] and rules.core[1] <= y < rules.core[3]:
             _trace(coef, y * rules.scale, row, profile)
             line = Line(profile, y, levels)
-            out, used = _check_edge(line, LINE_END, x, edges[e, 3], rules, out, used)
-    return out[:used]
+            place = x * rules.scale * FINE
+            found = judge_edge(line, LINE_END, place, x, edges[e, 3], rules, worst, found)
+    return found[0][: found[1]]

@@ -18,18 +18,14 @@ from stages.compiled import kernel
 from stages.contracts import Float32s, Floats, Int64s, Shapes
 from stages.geometry.windows import Bins, bin_rects
 from stages.lithography.measure.sections import (
-    BRIDGE,
     EPE,
     FINE,
-    OPEN,
-    PINCH,
-    SPACE,
     Line,
     Rules,
+    Worst,
     blend32,
-    emit,
-    measure_displacement,
-    measure_extent,
+    judge_edge,
+    judge_extent,
 )
 
 _BEND = 0.25
@@ -61,7 +57,7 @@ def list_slanted_edges(shapes: Shapes) -> Int64s:
 
 @kernel
 def measure_slanted(
-    coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: Rules
+    coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: Rules, worst: Worst
 ) -> Floats:
     """Measure one field across its slanted edges and return the samples that fail.
 
@@ -69,7 +65,7 @@ def measure_slanted(
     ----------
     edges : (k, 4) int64
         From `list_slanted_edges`, in dbu from the field's corner.
-    coef, runs, levels
+    coef, runs, levels, worst
         As in `stages.lithography.measure.sections.measure`.
 
     Returns
@@ -78,7 +74,7 @@ def measure_slanted(
         As of `measure`.
     """
     bins = bin_rects(runs, rules.pitch)
-    out, used = np.empty((16, 5)), 0
+    found = np.empty((16, 5)), 0
     far = max(rules.width, rules.space)
     for e in range(len(edges)):
         steep = abs(edges[e, 3] - edges[e, 1]) >= edges[e, 2] - edges[e, 0]
@@ -97,8 +93,8 @@ def measure_slanted(
             inward = _is_covered(runs, bins, rules.pitch, at, normal, -_NEAR * rules.pitch, 0.0)
             if not inward:
                 normal = (-normal[0], -normal[1])
-            out, used = _check_sample(coef, runs, bins, at, normal, levels, rules, (out, used))
-    return out[:used]
+            found = _check_sample(coef, runs, bins, at, normal, levels, rules, worst, found)
+    return found[0][: found[1]]
 
 
 @kernel
@@ -192,23 +188,18 @@ def _is_in_core(rules: Rules, x: float, y: float) -> bool:
 @kernel
 def _check_sample(
     coef: Float32s, runs: Int64s, bins: Bins, at: Place, normal: Place, levels: Floats,
-    rules: Rules, found: tuple[Floats, int],
+    rules: Rules, worst: Worst, found: tuple[Floats, int],
 ) -> tuple[Floats, int]:  # fmt: skip
     """Measure the edge at a place, the width inward and the space outward of it."""
-    out, used = found
     if not _is_straight(runs, bins, rules, at, normal):
-        return out, used
+        return found
     fine = rules.scale * FINE
     middle = int((max(rules.width, rules.space) + 2 * rules.epe) * fine) + 8
     profile = np.empty(2 * middle + 1, np.float32)
     _trace_across(coef, at, normal, rules.scale, middle, profile)
     if _is_in_core(rules, at[0], at[1]):
-        for c in range(len(levels)):
-            reach = 2 * rules.epe * fine
-            epe = abs(measure_displacement(profile, float(middle), -1, levels[c], reach)) / fine
-            if epe > rules.epe:
-                severity = min(epe / rules.epe - 1, 1.0)
-                out, used = emit(out, used, EPE, at[0], np.floor(at[1]), c, severity)
+        line = Line(profile, int(np.floor(at[1])), levels)
+        found = judge_edge(line, EPE, float(middle), at[0], -1, rules, worst, found)
     for way in (-1, 1):
         limit = rules.width if way < 0 else rules.space
         drawn = _measure_drawn(runs, bins, rules.pitch, at, normal, way, limit)
@@ -219,24 +210,7 @@ def _check_sample(
             and _goes_on(runs, bins, rules, at, normal, way * drawn, way < 0)
         ):
             line = Line(profile, int(np.floor(y)), levels)
-            out, used = _check_extent(line, middle, way * drawn, x, rules, out, used)
-    return out, used
-
-
-@kernel
-def _check_extent(
-    line: Line, middle: int, drawn: float, x: float, rules: Rules, out: Floats, used: int
-) -> tuple[Floats, int]:
-    """Measure the printed extent of a drawn width (inward: negative) or space beside an edge."""
-    fine = rules.scale * FINE
-    metal = drawn < 0
-    least = abs(drawn) * (rules.pinch_share if metal else rules.space_share)
-    sign, gone, narrow = (1, OPEN, PINCH) if metal else (-1, BRIDGE, SPACE)
-    low, high = middle + min(0.0, drawn) * fine, middle + max(0.0, drawn) * fine
-    for c in range(len(line.levels)):
-        reach = 2 * rules.epe * fine
-        printed = measure_extent(line.profile, low, high, line.levels[c], sign, reach) / fine
-        if printed < least:
-            kind = narrow if printed > 0 else gone
-            out, used = emit(out, used, kind, x, line.y, c, 1 - printed / least)
-    return out, used
+            low = middle + min(0.0, way * drawn) * fine
+            high = middle + max(0.0, way * drawn) * fine
+            found = judge_extent(line, low, high, x, drawn, way < 0, rules, worst, found)
+    return found

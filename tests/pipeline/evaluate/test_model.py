@@ -21,10 +21,13 @@ from pipeline.evaluate.model import (
     EvaluateRequest,
     compute_figures,
     compute_interval,
+    compute_margin_figures,
     evaluate_model,
 )
 from stages.detector import checkpoint
 from stages.errors import ModelMismatchError
+from stages.lithography.measure.margins import MARGINAL
+from stages.lithography.measure.sections import KINDS
 from stages.scores import Scores
 from tests.support.small_scan import SmallScan
 
@@ -39,6 +42,32 @@ def best_recall(hot: list[float], others: list[float], most: float) -> float:
         for limit in limits
         if sum(score > limit for score in others) <= most + 1e-9
     )
+
+
+def test_recall_counts_what_surely_fails_and_false_alarms_what_surely_passes() -> None:
+    worst = np.array([0.5, 0.02, -0.02, -0.3, 0.4, -0.4], np.float32)
+    scores = np.array([0.9, 0.1, 0.9, 0.9, 0.2, 0.1], np.float32)
+    made = compute_figures(scores, worst > 0, None, 0.5, worst)
+    assert (made["hotspots"], made["non_hotspots"], made["marginal"]) == (2, 2, 2)
+    assert made["marginal_share"] == pytest.approx(1 / 3)
+    assert (made["recall"], made["recall_with_marginal"]) == (0.5, pytest.approx(1 / 3))
+    assert (made["false_alarms"], made["false_alarms_with_marginal"]) == (1, 2)
+    assert made["flagged_share"] == 0.5
+    assert made["recall_at_0.05"] == 0  # a sure non-hotspot scores as high as the best hotspot
+    higher = compute_figures(scores + (worst == 0.5), worst > 0, None, 0.5, worst)
+    assert higher["recall_at_0.05"] == 0.5
+
+
+def test_kinds_and_margins_are_compared_where_they_matter() -> None:
+    margin = np.full((3, len(KINDS)), -1, np.float32)
+    pinch, space = KINDS.index("pinch"), KINDS.index("space")
+    margin[0, pinch], margin[1, space], margin[2, pinch] = 0.5, 0.1, -0.6
+    predicted = np.full((3, len(KINDS)), -0.5, np.float32)
+    predicted[0, pinch], predicted[1, pinch], predicted[2, space] = 0.4, 0.3, 0.9
+    made = compute_margin_figures(margin, predicted)
+    assert made["kind_named_rightly"] == 0.5
+    assert made["margin_error_failing"] == pytest.approx((0.1 + 0.2) / 2)
+    assert made["margin_error_near"] == pytest.approx(0.2)
 
 
 @given(st.lists(CLIP, min_size=1, max_size=200), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
@@ -84,11 +113,12 @@ def test_every_clip_counts_by_its_picture(
     made = evaluate_model(EvaluateRequest(
         model=str(small_scan.model), datasets=(labelled, labelled), threshold=0.6
     ))  # fmt: skip
-    pairs = list(zip(made_up[dataset.pattern], dataset.label, strict=True))
+    pairs = list(zip(made_up[dataset.pattern], dataset.worst_margin(), strict=True))
     assert made["clips"] == 2 * len(dataset)
-    assert made["false_alarms"] == 2 * sum(score >= 0.6 and not hot for score, hot in pairs)
-    found = sum(score >= 0.6 and hot for score, hot in pairs)
-    assert made["recall"] == pytest.approx(found / dataset.label.sum())
+    assert made["false_alarms"] == 2 * sum(s >= 0.6 and worst < -MARGINAL for s, worst in pairs)
+    found = sum(s >= 0.6 and worst > MARGINAL for s, worst in pairs)
+    assert made["recall"] == pytest.approx(found / sum(worst > MARGINAL for _, worst in pairs))
+    assert made["marginal"] == 2 * dataset.provenance["marginal"] > 0
     assert "recall_unseen" not in made
 
 

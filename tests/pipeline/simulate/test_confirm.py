@@ -120,7 +120,8 @@ def test_what_surely_fails_in_the_whole_region_fails_alone_and_so_for_what_print
     """A place within 3 % of its limit may fall on either side: other light comes from afar."""
     view = open_view(reference.run)
     batches = [file.stem for file in (reference.run.path / "confirm").glob("*.parquet")]
-    fails = confirm.read_clip_verdicts(view.confirmation, batches)
+    margins = confirm.read_clip_margins(view.confirmation, batches)
+    fails = {place: bool(margin.max() > 0) for place, margin in margins.items()}
     surely, passing = judge_clips(view.layout.packed[0], fails, 1280)
     assert len(surely) > 5
     assert len(passing) > 20
@@ -198,7 +199,9 @@ def test_equal_clips_are_simulated_once(tmp_path: Path) -> None:
     off = (dx - turned.x_dbu - first.y_dbu, dy - turned.y_dbu - first.x_dbu)
     assert max(map(abs, off)) <= 1
     assert len({found.verdicts[n].defects for n in range(3)}) == 1
-    assert found.verdicts[5] == Verdict(0, None)
+    assert found.verdicts[5] == Verdict(0, None, -1.0, None)
+    assert found.verdicts[0].margin == pytest.approx(first.severity, abs=1e-4)
+    assert found.verdicts[0].margin_kind == first.kind
     (_, near), (_, far) = (confirm.draw_print(job, found.failing[n], (0, 0)) for n in (0, 2))
     mirrored = shapely.transform(near, lambda points: np.array([dx, dy]) - points[:, ::-1])
     assert shapely.union_all(mirrored).equals(shapely.union_all(far))
@@ -208,7 +211,12 @@ def test_a_place_on_the_border_of_two_cores_belongs_to_one(tmp_path: Path) -> No
     neck = [box(570, -9000, 710, -40), box(605, -40, 675, 40), box(570, 40, 710, 9000)]
     job = pack(tmp_path, neck, [(0, 0), (1280, 0)])
     confirm.confirm_batch(0, job=job)
-    assert confirm.read_clip_verdicts(job, ["00000"]) == {(0, 0): False, (1280, 0): True}
+    margins = confirm.read_clip_margins(job, ["00000"])
+    worst = {place: margin.max() for place, margin in margins.items()}
+    assert worst[0, 0] == 0  # it would fail by as much as the other, but for a dbu
+    assert worst[1280, 0] > 0.1
+    said = confirm.read_confirmed(job, ["00000"]).verdicts
+    assert [said[n].margin for n in (0, 1)] == [0.0, round(float(worst[1280, 0]), 4)]
 
 
 def test_the_report_draws_what_was_stored_and_simulates_nothing(

@@ -47,6 +47,19 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.pt"]
 
 
+def test_a_head_for_margins_is_kept_and_one_that_is_not_there_changes_no_digest(tmp_path):
+    plain = small_checkpoint()
+    with_head = replace(plain.config, kinds=("pinch", "space"))
+    headed = replace(plain, config=with_head, weights=Detector(with_head).state_dict())
+    checkpoint.save(tmp_path / "a.pt", headed)
+    loaded = checkpoint.load(tmp_path / "a.pt")
+    assert loaded.detector().kinds == ("pinch", "space")
+    assert loaded.detector()(torch.rand(3, 1, 64, 64)).margin.shape == (3, 2)
+    assert plain.detector()(torch.rand(3, 1, 64, 64)).margin is None
+    for name, digest in (("krf130-met1", "c024d748ee7cf786121f281dfc4dd869"),):
+        assert checkpoint.load(checkpoint.find(name)).digest.startswith(digest)
+
+
 def test_digest_is_that_of_the_content(tmp_path):
     digests = []
     for name in ("a.pt", "b.pt"):

@@ -12,6 +12,7 @@ from stages.detector.losses import (
     batch_hard,
     cross_entropy,
     focal,
+    margin_loss,
     pairwise,
     semi_hard,
 )
@@ -154,6 +155,29 @@ def test_joint_loss_is_cross_entropy_plus_weighted_triplets():
     config = TrainingConfig(margin=2.0, metric_weight=0.25)
     loss = joint_loss(JUDGED, LABELS, None, 0.5, config)
     assert float(loss) == pytest.approx(sum(entropies(JUDGED.logit)) / 3 + 0.25 * triplets)
+
+
+def test_margin_loss_is_huber_of_what_is_not_far():
+    predicted = torch.tensor([[0.0, 0.3], [0.2, -0.9]])
+    margin = torch.tensor([[0.02, 0.1], [1.0, -1.0]])  # the last counts as -0.5
+    parts = [0.02**2 / 2 / 0.04, 0.2 - 0.02, 0.8 - 0.02, 0.4 - 0.02]
+    assert float(margin_loss(predicted, margin, 0.04)) == pytest.approx(sum(parts) / 4)
+
+
+@pytest.mark.parametrize(("soft", "softened"), [(0.04, True), (0.0, False)])
+def test_joint_loss_takes_the_target_from_the_worst_margin_and_learns_each(soft, softened):
+    margins = np.array([[0.3, -1], [-0.5, -0.04], [-0.2, 0.02]], np.float32)
+    predicted = torch.full((3, 2), 0.1)
+    judged = JUDGED._replace(margin=predicted)
+    config = TrainingConfig(metric="none", soft_margin=soft, margin_weight=0.3)
+    worst = torch.tensor([0.3, -0.04, 0.02])
+    target = torch.sigmoid(worst / 0.04) if softened else LABELS.float()
+    expected = cross_entropy(JUDGED.logit, target).mean()
+    expected += 0.3 * margin_loss(predicted, torch.from_numpy(margins), 0.04)
+    loss = joint_loss(judged, LABELS, None, 0.0, config, None, margins)
+    assert float(loss) == pytest.approx(float(expected))
+    alone = joint_loss(JUDGED, LABELS, None, 0.0, config, None, margins)  # no head
+    assert float(alone) == pytest.approx(float(cross_entropy(JUDGED.logit, target).mean()))
 
 
 @pytest.mark.parametrize("prediction", PREDICTION)

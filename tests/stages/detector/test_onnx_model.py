@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,10 +26,13 @@ pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
 
+HEADED = replace(SMALL, kinds=("pinch", "space"))
+
+
 def small_committee() -> Checkpoint:
     """Two members, of which half of such pictures need the ensemble."""
     torch.manual_seed(5)
-    members = [Detector(SMALL), Detector(SMALL)]
+    members = [Detector(HEADED), Detector(HEADED)]
     x = torch.from_numpy(two_bars(64, 1).rasters).float() / 255
     with torch.no_grad():
         for member in members:
@@ -37,7 +41,7 @@ def small_committee() -> Checkpoint:
         cut = float(members[0](x).logit.median())
     rules = Rules(members=2, symmetries=4, ensemble_from=cut, scale=0.8, shift=-0.1)
     return Checkpoint(
-        weights=Committee(members, rules).state_dict(), config=SMALL,
+        weights=Committee(members, rules).state_dict(), config=HEADED,
         raster=RasterSpec(40.0, 64, 32), layers=("met1",), process="krf130", rules=rules,
         operating_point=OperatingPoint(0.25, 0.99, 7, 0.007, 100, 1100), provenance={},
     )  # fmt: skip
@@ -53,7 +57,10 @@ def assert_same_scores(model: Checkpoint, content: bytes, rasters: np.ndarray, s
     wanted = score_rasters(rasters, build_scorer(model, prefiltered=False))
     given = rasters if scale == 1 else (rasters / np.float32(scale)).astype(np.float32)
     for count in (1, len(rasters)):  # the batch is dynamic
-        probability, embedding = run_onnx(content, given[:count])
+        probability, embedding, *margin = run_onnx(content, given[:count])
+        if margin:
+            predicted = build_scorer(model).predict_margins(rasters[:count])
+            np.testing.assert_allclose(np.clip(margin[0], -1, 1), predicted, atol=1e-4, rtol=0)
         np.testing.assert_allclose(probability, wanted.score[:count], atol=1e-5, rtol=0)
         np.testing.assert_allclose(embedding, wanted.embedding[:count], atol=1e-3, rtol=0)
 
@@ -75,6 +82,7 @@ def test_a_committee_decides_as_in_a_scan(committee: tuple[Checkpoint, bytes]) -
     doubtful = (single >= model.detector().ensemble_from).float().mean()
     assert 0.2 < doubtful < 0.8
     assert_same_scores(model, content, rasters, 1)
+    assert len(run_onnx(content, rasters[:2])) == 3
 
 
 def test_a_file_says_what_it_is(committee: tuple[Checkpoint, bytes]) -> None:
@@ -84,6 +92,7 @@ def test_a_file_says_what_it_is(committee: tuple[Checkpoint, bytes]) -> None:
     facts = {entry.key: entry.value for entry in onnx.load_from_string(content).metadata_props}
     assert facts["hotscan.digest"] == model.digest
     assert facts["hotscan.process"] == "krf130"
+    assert json.loads(facts["hotscan.kinds"]) == ["pinch", "space"]
     assert float(facts["hotscan.threshold"]) == model.threshold
     assert RasterSpec(**json.loads(facts["hotscan.raster"])) == model.raster
 
@@ -98,7 +107,7 @@ def test_a_wrong_export_is_refused(
         exported.detector.members[0].verdict.bias += 1e-3
     with pytest.raises(IncompleteError, match=r"probability is .* off where 1e-05 is allowed"):
         onnx_model._verify(content, exported, torch.from_numpy(two_bars(9, 3).rasters))
-    monkeypatch.setattr(onnx_model, "run_onnx", lambda *given: [np.array([np.nan])] * 2)
+    monkeypatch.setattr(onnx_model, "run_onnx", lambda *given: [np.array([np.nan])] * 3)
     with pytest.raises(IncompleteError, match="probability is nan off"):
         onnx_model._verify(content, exported, torch.from_numpy(two_bars(9, 3).rasters))
 

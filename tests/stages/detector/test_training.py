@@ -17,6 +17,7 @@ from stages.detector.training import (
     hide_rims,
     learning_rate,
     score,
+    to_pictures,
     train,
 )
 from stages.errors import UsageError
@@ -38,6 +39,32 @@ def test_training_finds_gaps_that_differ_by_less_than_a_pixel(trained):
     scores = score(trained.detector, unseen.rasters)
     assert pr_auc(scores, unseen.labels) > 0.95
     assert trained.history[-1].loss < trained.history[0].loss
+
+
+def test_margins_are_learnt_beside_the_verdict():
+    """The margin of two bars is how much closer they are than they may be."""
+    clips, unseen = two_bars(1500, 4), two_bars(300, 5)
+
+    def network():
+        return Detector(replace(SMALL, kinds=("space", "nothing")))
+
+    config = TrainingConfig(epochs=3, steps=25, batch=64, learning_rate=8e-3, margin_weight=2.0)
+    fitted = train(
+        replace(clips, margins=margins_of(clips)), unseen, network=network, config=config
+    ).detector
+    assert pr_auc(score(fitted, unseen.rasters), unseen.labels) > 0.95
+    with torch.inference_mode():
+        predicted = fitted(to_pictures(unseen.rasters)).margin.numpy()
+    space = margins_of(unseen)[:, 0]
+    assert np.corrcoef(predicted[:, 0], space)[0, 1] > 0.9
+    assert np.abs(predicted[:, 1] + 0.5).mean() < 0.1
+
+
+def margins_of(clips):
+    """Margins of the gap between two bars, whose limit is 3.5 pixels, and of a kind never met."""
+    middle = clips.rasters[:, 0, 32, 20:44] / 255  # a row that crosses both bars
+    gap = 24 - middle.sum(axis=1)
+    return np.stack([1 - gap / 3.5, np.full(len(gap), -1.0)], axis=1).astype(np.float32)
 
 
 def test_pictures_may_be_read_only_and_batches_do_not_matter(trained):

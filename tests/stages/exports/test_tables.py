@@ -24,7 +24,10 @@ SPOTS = [
     Hotspot(i, 1000 * i, -500, 0.9, "grid", 1, 0, "00", 1, Box(0, 0, 10, 10)) for i in (1, 2, 3)
 ]
 FINDINGS = {i: make_finding(i, 1 + i // 3) for i in (1, 2, 3)}
-VERDICTS = {1: Verdict(3, Defect("pinch", 1100, -480, "under", 0.25)), 2: Verdict(0, None)}
+VERDICTS = {
+    1: Verdict(3, Defect("pinch", 1100, -480, "under", 0.25), 0.25, "pinch"),
+    2: Verdict(0, None),
+}
 
 
 def test_the_three_answers_are_told_apart() -> None:
@@ -33,7 +36,8 @@ def test_the_three_answers_are_told_apart() -> None:
     told = [{name: row[name] for name in VERDICT_COLUMNS} for row in rows]
     assert told[0] == {
         "confirmed": "True", "defects": "3", "defect": "pinch", "corner": "under",
-        "severity": "0.25", "defect_x_um": "0.55", "defect_y_um": "-0.24",
+        "severity": "0.25", "margin": "0.25", "margin_kind": "pinch", "defect_x_um": "0.55",
+        "defect_y_um": "-0.24",
     }  # fmt: skip
     assert (told[1]["confirmed"], told[1]["defects"], told[1]["defect"]) == ("False", "0", "")
     assert set(told[2].values()) == {""}

@@ -18,7 +18,7 @@ from stages.lithography.optics.fields import make_lattice
 from stages.lithography.optics.kernels import make_field
 from stages.lithography.optics.resist import compute_threshold
 from stages.lithography.process import Corner
-from tests.support.optical import KRF, imaged
+from tests.support.optical import KRF, imaged, make_cell
 
 SIDE = 96
 EVERYWHERE = Rules(
@@ -121,7 +121,7 @@ def pairs_of(owners: Int64s, within: Int64s) -> dict[int, set[int]]:
 def test_failures_are_those_of_the_graph_of_all_points(seed: int) -> None:
     coef, runs = blobs(seed), squares(seed)
     levels = np.array([-0.3, 0.4])
-    rows = find_breaks(coef, runs, levels, EVERYWHERE)
+    rows = find_breaks(coef, runs, levels, EVERYWHERE, make_cell(SIDE))
     assert (rows[:, 4] == 1).all()
     shapes = drawn_shapes(runs)
     told_of = dict.fromkeys(KINDS, 0)
@@ -144,8 +144,9 @@ def test_failures_are_those_of_the_graph_of_all_points(seed: int) -> None:
 
 
 def test_the_random_cases_have_failures_of_every_kind() -> None:
+    levels = np.array([-0.3, 0.4])
     kinds = [
-        find_breaks(blobs(s), squares(s), np.array([-0.3, 0.4]), EVERYWHERE) for s in range(12)
+        find_breaks(blobs(s), squares(s), levels, EVERYWHERE, make_cell(SIDE)) for s in range(12)
     ]
     assert {KINDS[int(kind)] for kind in np.concatenate(kinds)[:, 0]} == {
         "bridge", "open", "missing", "extra",
@@ -153,14 +154,14 @@ def test_the_random_cases_have_failures_of_every_kind() -> None:
 
 
 def test_only_places_in_the_half_open_core_are_told() -> None:
-    coef, runs, levels = blobs(1), squares(1), np.array([0.0])
-    every = find_breaks(coef, runs, levels, EVERYWHERE)
+    coef, runs, levels = blobs(1), squares(1), np.array([0.05])
+    every = find_breaks(coef, runs, levels, EVERYWHERE, make_cell(SIDE))
     x, y = (int(v) for v in every[len(every) // 2, 1:3])
     for core in ((x, y, SIDE, SIDE), (0, 0, x, y), (x - 3, y - 3, x + 1, y + 1)):
         inside = (every[:, 1] >= core[0]) & (every[:, 1] < core[2])
         inside &= (every[:, 2] >= core[1]) & (every[:, 2] < core[3])
         assert inside.any()
-        got = find_breaks(coef, runs, levels, EVERYWHERE._replace(core=core))
+        got = find_breaks(coef, runs, levels, EVERYWHERE._replace(core=core), make_cell(SIDE))
         np.testing.assert_array_equal(got, every[inside])
 
 

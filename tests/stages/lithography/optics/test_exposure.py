@@ -27,6 +27,7 @@ from tests.support.optical import (
     imaged,
     images,
     interpolated,
+    make_cell,
     name_of,
     real_clips,
     routed,
@@ -136,7 +137,7 @@ def measured_widths(exposure: Exposure, rects: Int64s, field: Field, level: floa
         width=2000, space=0, line_end=0, pinch_share=share, space_share=0.5,
         epe=900.0, line_end_epe=900.0,
     )  # fmt: skip
-    rows = measure(exposure.coef[0], runs, edges, np.array([level]), rules)
+    rows = measure(exposure.coef[0], runs, edges, np.array([level]), rules, make_cell(side))
     drawn = 1400
     printed = (1 - rows[:, 4]) * share * drawn * DBU_NM
     return np.stack([rows[:, 1], rows[:, 2], printed], axis=1)

@@ -1,0 +1,53 @@
+"""What will fail, and by how much, is said before anything is simulated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from pipeline.passes.arrays import read_pattern_rows
+from pipeline.report.run_view import open_view
+from stages.detector import checkpoint
+from stages.detector.model import Detector, DetectorConfig
+from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS
+from stages.lithography.measure.margins import find_worst_margin, name_kinds
+from stages.lithography.measure.sections import KINDS
+from stages.scores import build_scorer
+from tests.support.small_scan import SmallScan
+
+ROI = {"layout": {"roi_um": (50.0, 50.0, 60.0, 60.0)}}
+
+
+def test_a_model_with_margins_names_kind_and_margin_of_each_hotspot(
+    small_scan: SmallScan, tmp_path: Path
+) -> None:
+    old = checkpoint.load(small_scan.model)
+    assert isinstance(old.config, DetectorConfig)
+    config = replace(old.config, kinds=KINDS)
+    torch.manual_seed(1)
+    weights = Detector(config).state_dict() | old.weights
+    model = replace(old, config=config, weights=weights)
+    checkpoint.save(tmp_path / "headed.pt", model)
+    run = replace(small_scan, model=tmp_path / "headed.pt")(tmp_path / "run", **ROI).run
+    plain = small_scan(tmp_path / "plain", **ROI).run
+    table = pq.read_table(run.hotspots)
+    assert table.schema.equals(PREDICTED_HOTSPOTS)
+    assert pq.read_schema(plain.hotspots).equals(HOTSPOTS)
+    assert table.select(HOTSPOTS.names).equals(pq.read_table(plain.hotspots))
+    (pictures,) = read_pattern_rows(run, np.unique(table["pattern"]), "raster")
+    margin = build_scorer(model).predict_margins(pictures)
+    at = np.searchsorted(np.unique(table["pattern"]), table["pattern"])
+    worst, kind = find_worst_margin(margin)[at], name_kinds(margin)[at]
+    np.testing.assert_allclose(table["predicted_margin"], worst, atol=6e-4)
+    assert table["predicted_kind"].to_pylist() == [KINDS[k] for k in kind]
+    assert open_view(run).hotspots[0].predicted_kind == KINDS[kind[0]]
+    header = (run.path / "hotspots.csv").read_text().splitlines()[0].split(",")
+    assert {"predicted_kind", "predicted_margin"} <= set(header)
+    assert (
+        "margin " + f"{table['predicted_margin'][0].as_py():.2f}"
+        in (run.path / "index.html").read_text()
+    )

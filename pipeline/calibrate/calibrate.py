@@ -26,7 +26,11 @@ from stages.contracts import Floats, Layer, PackedLayout
 from stages.errors import UsageError
 from stages.exports.pages.calibration import PageData, Residual, render_page
 from stages.lithography.calibration.fit import Fit, fit_process
-from stages.lithography.calibration.gauges import gather_gauges, make_gauge_field
+from stages.lithography.calibration.gauges import (
+    gather_gauges,
+    make_gauge_field,
+    simulate_gauges,
+)
 from stages.lithography.process import load_process
 from stages.text import escape_text
 
@@ -83,8 +87,9 @@ def calibrate_process(request: CalibrateRequest) -> dict[str, Any]:
     held_out = hold_out([gauge.name for gauge in gauges], request.held_out)
     fit = fit_process(base, model, measured, sigma, held_out)
     fit = replace(fit, process=replace(fit.process, name=escape_text(request.out.stem)))
-    figures = _gather_figures(fit, measured, blank)
-    _write(request, gauges, fit, figures)
+    printed = simulate_gauges(fit.process, model, fit.focus_nm)
+    figures = _gather_figures(fit, printed - measured, blank)
+    _write(request, gauges, fit, printed, figures)
     return figures
 
 
@@ -113,12 +118,11 @@ def _read_layout(request: CalibrateRequest) -> PackedLayout | None:
     )
 
 
-def _gather_figures(fit: Fit, measured: Floats, blank: int) -> dict[str, Any]:
+def _gather_figures(fit: Fit, residual: Floats, blank: int) -> dict[str, Any]:
     """Return what the command prints and the page leads with."""
-    residual = fit.simulated_nm - measured
     held = fit.held_out
     return {
-        "process": fit.process.name, "gauges": len(measured), "not_measured": blank,
+        "process": fit.process.name, "gauges": len(residual), "not_measured": blank,
         "held_out": int(held.sum()), "rms_nm": _compute_rms(residual[~held]),
         "rms_held_out_nm": _compute_rms(residual[held]) if held.any() else None,
         "chi2": round(fit.chi2, 2), "freedom": fit.freedom, "explained": fit.explained,
@@ -137,14 +141,18 @@ def _compute_rms(residual: Floats) -> float:
 
 
 def _write(
-    request: CalibrateRequest, gauges: Sequence[Gauge], fit: Fit, figures: dict[str, Any]
+    request: CalibrateRequest,
+    gauges: Sequence[Gauge],
+    fit: Fit,
+    printed: Floats,
+    figures: dict[str, Any],
 ) -> None:
     residuals = tuple(
         Residual(
             gauge.name, gauge.direction, gauge.dose, gauge.focus_nm, gauge.drawn_nm,
             gauge.measured_nm, gauge.sigma_nm, float(predicted), bool(held),
         )
-        for gauge, predicted, held in zip(gauges, fit.simulated_nm, fit.held_out, strict=True)
+        for gauge, predicted, held in zip(gauges, printed, fit.held_out, strict=True)
     )  # fmt: skip
     page = PageData(request.gauges.name, request.process, figures, residuals)
     write_whole(request.out, format_process(fit.process, _comment(request, fit)).encode())

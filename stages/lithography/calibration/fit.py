@@ -22,7 +22,7 @@ from scipy.stats import chi2
 
 from stages.contracts import Floats
 from stages.errors import UsageError
-from stages.lithography.calibration.gauges import Gauges, simulate_gauges
+from stages.lithography.calibration.gauges import Gauges
 from stages.lithography.calibration.light import Light
 from stages.lithography.calibration.model import predict, shine
 from stages.lithography.calibration.parameters import (
@@ -35,6 +35,7 @@ from stages.lithography.calibration.parameters import (
     values_of,
 )
 from stages.lithography.process import Process
+from stages.threads import limit_threads
 
 Bools = npt.NDArray[np.bool_]
 _DETERMINED = 0.2
@@ -75,8 +76,8 @@ class Fit:
     parameters: tuple[Parameter, ...]
     predicted_nm: Floats
     """(g,) by the smooth model that was fitted."""
-    simulated_nm: Floats
-    """(g,) as the simulator prints the gauges with the process."""
+    focus_nm: float
+    """Focus of the process where the gauges' focus is 0."""
     held_out: Bools
     """(g,) whether a gauge was not fitted."""
     chi2: float
@@ -189,14 +190,15 @@ def fit_process(
         ranges, row, free,
     )  # fmt: skip
     fixed = {k: each.fixed for k, each in enumerate(ranges) if each.fixed}
-    _start(problem)
-    _fix_undetermined(problem, fixed)
-    cost, values = problem.solve(), problem.values
+    with limit_threads(1):
+        _start(problem)
+        _fix_undetermined(problem, fixed)
+        cost = problem.solve()
+    values = problem.values
     process = make_process(base, values)
     return Fit(
         process, _describe(problem, fixed, cost), predict(problem.light, gauges, values),
-        simulate_gauges(process, gauges, values.focus_nm), held_out, cost,
-        len(problem.sigma) - len(problem.free),
+        values.focus_nm, held_out, cost, len(problem.sigma) - len(problem.free),
     )  # fmt: skip
 
 

@@ -135,7 +135,7 @@ class Table:
 
     sections: npt.NDArray[np.int64]
     """(m,) which of all sections."""
-    spectra: Waves
+    spectra: torch.Tensor
     """(foci, rings, m, across, along), from the lowest frequency."""
 
 
@@ -150,13 +150,8 @@ class Light:
         self._shine = lru_cache(maxsize=2)(self._weigh_rings)
 
     def _weigh_rings(self, sigma_in: float, sigma_out: float) -> list[Waves]:
-        weights = self.rings.weigh(sigma_in, sigma_out).astype(np.complex64)
-        return [
-            (weights @ table.spectra.reshape(*table.spectra.shape[:2], -1)).reshape(
-                -1, *table.spectra.shape[2:]
-            )
-            for table in self.tables
-        ]
+        weights = torch.from_numpy(self.rings.weigh(sigma_in, sigma_out).astype(np.complex64))
+        return [torch.tensordot(weights, each.spectra, ([0], [1])).numpy() for each in self.tables]
 
     def compute_spectra(self, sigma: tuple[float, float], focus_nm: float) -> list[Waves]:
         """Return what each section sees of the image at a focus, by table."""
@@ -191,7 +186,7 @@ def _tabulate(process: Process, field: Field, sections: Sequence[Section], rings
         )
         kind = _Kind(float(varying.max()) < _FAINT, section.turned, mirrored)
         kinds.setdefault(kind, []).append(index)
-    spectra: dict[_Kind, list[Waves]] = {kind: [] for kind in kinds}
+    spectra: dict[_Kind, list[torch.Tensor]] = {kind: [] for kind in kinds}
     for mirrored in {kind.mirrored for kind in kinds}:
         seen = rings.keep_quarter() if mirrored else rings
         for focus_nm in foci.nodes_nm:
@@ -202,8 +197,8 @@ def _tabulate(process: Process, field: Field, sections: Sequence[Section], rings
                         _see(torch.from_numpy(shifted), masks[index], kind, field, seen)
                         for index in members
                     ]
-                    spectra[kind].append(np.stack(found, axis=1))
-    return [Table(np.array(kinds[kind]), np.stack(each)) for kind, each in spectra.items()]
+                    spectra[kind].append(torch.stack(found, dim=1))
+    return [Table(np.array(kinds[kind]), torch.stack(each)) for kind, each in spectra.items()]
 
 
 class _Kind(NamedTuple):
@@ -232,7 +227,7 @@ def _transform(section: Section, field: Field) -> torch.Tensor:
 
 
 def _see(rows: torch.Tensor, mask: torch.Tensor, kind: _Kind, field: Field,
-         rings: Rings) -> Waves:  # fmt: skip
+         rings: Rings) -> torch.Tensor:  # fmt: skip
     """Return the images' spectra for a section through the middle, (rings, across, along).
 
     Both signs of a frequency across look alike there, and are added.
@@ -254,5 +249,4 @@ def _see(rows: torch.Tensor, mask: torch.Tensor, kind: _Kind, field: Field,
     half = size[0] // 2
     folded = spectra[:, : half + 1].clone()
     folded[:, 1:half] += spectra[:, half + 1 :].flip(1)
-    found: Waves = (folded.real + 0j if kind.mirrored else folded).numpy()
-    return found
+    return folded.real + 0j if kind.mirrored else folded

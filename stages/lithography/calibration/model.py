@@ -18,6 +18,7 @@ from stages.lithography.calibration.gauges import Gauges
 from stages.lithography.calibration.light import Foci, Light, cut_into_rings
 from stages.lithography.calibration.parameters import Range, Values
 from stages.lithography.process import Process
+from stages.threads import limit_threads
 
 
 def shine(base: Process, gauges: Gauges, ranges: Sequence[Range]) -> Light:
@@ -26,7 +27,10 @@ def shine(base: Process, gauges: Gauges, ranges: Sequence[Range]) -> Light:
     offset = by_name["focus_nm"]
     foci = [abs(focus + end) for focus in gauges.focus_nm for end in (offset.low, offset.high)]
     rings = cut_into_rings(base, by_name["sigma_in"].low, by_name["sigma_out"].high)
-    return Light(base, gauges.field, gauges.sections, rings, Foci(base.even_in_focus, max(foci)))
+    with limit_threads(1):
+        return Light(
+            base, gauges.field, gauges.sections, rings, Foci(base.even_in_focus, max(foci))
+        )
 
 
 def predict(light: Light, gauges: Gauges, values: Values) -> Floats:

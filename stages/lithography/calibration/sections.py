@@ -20,7 +20,7 @@ from stages.errors import UsageError
 Direction = Literal["x", "y"]
 Waves = npt.NDArray[np.complexfloating[Any, Any]]
 """Fourier coefficients."""
-SAMPLES = 128
+SAMPLES = 96
 """Of a profile."""
 _NEWTON_STEPS = 4
 

@@ -236,14 +236,17 @@ def _see(rows: torch.Tensor, mask: torch.Tensor, kind: _Kind, field: Field,
     rows = (rows.transpose(1, 2) if kind.turned else rows)[:, kept]
     mask = mask[kept]
     n = field.pixels
-    size = (n if rows.shape[1] > 1 else 1, n)
+    size = (1 if kind.flat else n, n)
+    across = () if kind.flat else (-2,)  # a transform of length 1 fails in MKL
     images = []
     components = len(rows) // len(rings.points)
     for start, end in pairwise(components * first for first in rings.start):
         # Frequency -band is put in the place of 0: that gives the wave a phase, not an intensity.
-        waves = torch.fft.ifft2(rows[start:end] * mask, s=size, norm="forward")
+        waves = torch.fft.ifftn(
+            rows[start:end] * mask, (n, n)[-1 - len(across) :], (*across, -1), norm="forward"
+        )
         images.append((waves.real.square() + waves.imag.square()).sum(0))
-    spectra = torch.fft.rfft2(torch.stack(images), norm="forward")
+    spectra = torch.fft.rfftn(torch.stack(images), dim=(*across, -1), norm="forward")
     sign = 1 - 2 * (torch.arange(n) % 2)
     spectra = spectra * sign[: n // 2 + 1] * sign[: size[0], None]
     half = size[0] // 2

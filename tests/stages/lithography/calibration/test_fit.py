@@ -78,19 +78,15 @@ def test_what_is_written_is_what_was_fitted(gauges: Gauges, light: Light, measur
     )
 
 
-def test_without_focus_the_side_of_focus_is_not_known(light: Light) -> None:
-    """At one focus two more patterns than parameters are too few to tell all of them."""
+def test_what_few_patterns_do_not_determine_is_fixed_and_named() -> None:
     few = gauges_of(KRF, ("line:140:280", "line:150:300", "line:145:290") * 4)
-    measured = predict(light_of(few), few, HIDDEN)
-    fixed = {each.name: each.fixed for each in fit(few, light_of(few), measured).parameters}
+    light = shine(KRF, few, make_ranges(KRF))
+    measured = predict(light, few, HIDDEN)
+    fixed = {each.name: each.fixed for each in fit(few, light, measured).parameters}
     assert fixed["sigma_in"] or fixed["sigma_out"]
     reasons = [why for name, why in fixed.items() if why and name != "dose"]
     assert reasons
     assert all("do not determine" in why or "as well without" in why for why in reasons)
-
-
-def light_of(gauges: Gauges) -> Light:
-    return shine(KRF, gauges, make_ranges(KRF))
 
 
 def test_a_misfit_is_reported_and_widens_the_intervals(

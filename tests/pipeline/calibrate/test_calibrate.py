@@ -134,6 +134,6 @@ def test_whole_patterns_are_held_out_whatever_the_order() -> None:
 def test_a_process_file_reads_back(process: object) -> None:
     from dataclasses import replace
 
-    changed = replace(process, anchor=None, resist=Resist(12.5, 0.3, -0.04, 90.0))  # type: ignore[type-var]
+    changed = replace(process, anchor=None, resist=Resist(12.5, 0.3, 0.0, -0.04, 90.0))  # type: ignore[type-var]
     text = format_process(changed, ["a\nb = 3"])
     assert process_of(tomllib.loads(text)) == changed

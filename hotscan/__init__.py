@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hotscan.calibrations import Calibration, calibrate, gauges
     from hotscan.datasets import Dataset, label, select
     from hotscan.detectors import Model, compare, evaluate, export_onnx, models, train
     from hotscan.layouts import Layout, info, read_layout, validate
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "hotscan.runs": ("Run", "merge", "open", "plan", "scan"),
+    "hotscan.calibrations": ("Calibration", "calibrate", "gauges"),
     "hotscan.simulations": ("Simulation", "simulate"),
     "hotscan.layouts": ("Layout", "info", "read_layout", "validate"),
     "hotscan.optics": ("AerialImage", "aerial_image"),
@@ -49,10 +51,11 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "AerialImage", "ConfigError", "Dataset", "HotscanError", "IncompleteError", "Layout",
-    "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError", "Simulation",
-    "UsageError", "aerial_image", "compare", "evaluate", "export_onnx", "info", "label", "merge",
-    "models", "open", "plan", "read_layout", "scan", "select", "simulate", "train", "validate",
+    "AerialImage", "Calibration", "ConfigError", "Dataset", "HotscanError", "IncompleteError",
+    "Layout", "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError", "Simulation",
+    "UsageError", "aerial_image", "calibrate", "compare", "evaluate", "export_onnx", "gauges",
+    "info", "label", "merge", "models", "open", "plan", "read_layout", "scan", "select", "simulate",
+    "train", "validate",
 ]  # fmt: skip
 
 

@@ -12,12 +12,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 SOURCES = sorted([*CHECKOUT.glob("stages/**/*.py"), *CHECKOUT.glob("pipeline/**/*.py")])
 
 ROOMS = (
-    "config", "engine", "layout", "passes", "simulate", "audit", "report", "fix", "scan",
-    "datasets", "train", "evaluate", "cli",
+    "config", "engine", "layout", "passes", "simulate", "calibrate", "audit", "report", "fix",
+    "scan", "datasets", "train", "evaluate", "cli",
 )  # fmt: skip
 """The rooms of `pipeline`, ground floor first: a room imports from itself or from below."""
 
-FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure")}
+FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure", "calibration")}
 """Rooms inside a folder of `stages`, ground floor first."""
 
 FOUNDATION = (

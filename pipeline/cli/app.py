@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import layout_commands, scan_commands
+from pipeline.cli import calibrate_commands, layout_commands, scan_commands
 from pipeline.cli.dataset_commands import dataset
 from pipeline.cli.detector_commands import compare, evaluate, label, models, select, train
 from pipeline.cli.terminal import print_only_printable
@@ -54,7 +54,7 @@ for command in (
     scan_commands.merge,
     scan_commands.plan, scan_commands.status, scan_commands.export, scan_commands.report,
     layout_commands.info, layout_commands.validate, label, select, layout_commands.simulate,
-    train, evaluate, compare,
+    calibrate_commands.gauges, calibrate_commands.calibrate, train, evaluate, compare,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(dataset, name="dataset")

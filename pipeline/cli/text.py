@@ -238,6 +238,33 @@ def part_text(
     return "\n".join(lines)
 
 
+def calibration_text(out: Path, figures: Mapping[str, Any]) -> str:
+    """Return the result of a calibration, and where its files are."""
+    rows: list[Row] = [("parameter", "fitted", "from", "to", "base", "")]
+    for name, each in figures["parameters"].items():
+        if each["fixed"]:
+            rows.append((name, each["value"], "", "", each["base"], f"fixed: {each['fixed']}"))
+        else:
+            alike = f"acts nearly as {', '.join(each['alike'])}" if each["alike"] else ""
+            rows.append((name, *(each[k] for k in ("value", "low", "high", "base")), alike))
+    held = figures["rms_held_out_nm"]
+    fitted = figures["gauges"] - figures["held_out"]
+    misfit = f"chi2 {figures['chi2']:.0f} for {figures['freedom']} degrees of freedom"
+    lines = [
+        columns(rows),
+        f"fitted     {counted(fitted, 'gauge')}, {figures['rms_nm']:.2f} nm RMS, {misfit}",
+        "held out   none" if held is None else
+        f"held out   {counted(figures['held_out'], 'gauge')}, {held:.2f} nm RMS",
+    ]  # fmt: skip
+    if not figures["explained"]:
+        lines.append("MISFIT     the model does not explain the gauges within their stated errors")
+    if figures["not_measured"]:
+        lines.append(f"left out   {counted(figures['not_measured'], 'row')} without a measurement")
+    shown = escape_text(str(out))
+    page = escape_text(str(out.with_suffix(".html")))
+    return "\n".join([*lines, f"process    {shown}", f"page       {page}"])
+
+
 def simulation_text(out: Path, metrics: Mapping[str, Any]) -> str:
     """Return the result of a simulation, and where its files are."""
     kinds = [

@@ -123,6 +123,17 @@ class Resist:
     """Intensity above which it prints, as a share of the clear field; 0: the anchor sets it."""
     refractive_index: NotNegative = 0.0
     """The image is that of vector light in a resist of this index; 0: of scalar light."""
+    tail_share: Annotated[float, Field(strict=True, ge=-0.5, le=0.5)] = 0.0
+    """Share of the image that another Gaussian blurs, `tail_nm`: an empirical term for what acts
+    over a longer range, as flare, loading and quenchers do; negative where it sharpens."""
+    tail_nm: NotNegative = 0.0
+    """Standard deviation of that Gaussian; at most wavelength / NA."""
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.tail_share != 0) == (self.tail_nm > 0),
+            "tail_nm", self.tail_nm, f"over 0 with a tail_share, which is {self.tail_share}",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, config=_CHECKS)
@@ -264,6 +275,12 @@ class Process:
             "source.polarization", source.polarization,
             "unpolarized, as there is no resist.refractive_index",
         )  # fmt: skip
+        # The guard of a field is three times this wide.
+        reach_nm = self.wavelength_nm / self.na
+        _require(
+            self.resist.tail_nm <= reach_nm, "resist.tail_nm", self.resist.tail_nm,
+            f"at most wavelength / NA, {reach_nm:.0f}",
+        )  # fmt: skip
         names = [corner.name for corner in self.corners]
         _require(len(set(names)) == len(names), "corners", names, "different names")
         set_how = (self.anchor is not None) + (self.resist.threshold > 0)
@@ -282,10 +299,12 @@ class Process:
         """Return plain values in a fixed order: what a digest is taken of."""
         about = dataclasses.asdict(self)
         if self.opc is not None and not self.opc.descent:
-            # Models and runs from before there was a descent have the same settings.
+            # Models and runs from before there was a descent, or a tail, have the same settings.
             del about["opc"]["descent"], about["opc"]["band_weight"]
         if not self.is_vector:
             del about["resist"]["refractive_index"], about["source"]["polarization"]
+        if not self.resist.tail_share:
+            del about["resist"]["tail_share"], about["resist"]["tail_nm"]
         return about
 
 

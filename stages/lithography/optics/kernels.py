@@ -175,7 +175,7 @@ def _decompose(process: Process, defocus_nm: float, field: Field) -> dict[str, A
     twins = _count_twins(process)
     first = find_first_of_twins(points, twins)
     if process.is_vector:
-        rows = _compute_fields(points[first], weights[first], process, defocus_nm, field)
+        rows = shift_pupils(points[first], weights[first], process, defocus_nm, field)
         whole = add_twins((np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)[None], 0, twins)[0]
         clear = whole[field.band, field.band]
         rows, whole = rows / math.sqrt(clear), whole / clear
@@ -184,7 +184,7 @@ def _decompose(process: Process, defocus_nm: float, field: Field) -> dict[str, A
             # the real part of the TCC, which has real kernels.
             rows = np.concatenate([rows.real, rows.imag] if defocus_nm else [rows.real])
     else:
-        rows = _shift_pupils(points, weights, process, defocus_nm, field)
+        rows = shift_pupils(points, weights, process, defocus_nm, field)
         whole = (np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)
         rows = rows[first]
     waves, rest = select_waves(rows, whole, twins, process.energy)
@@ -203,10 +203,15 @@ def _count_twins(process: Process) -> int:
     return 4 if process.is_vector and process.source.is_unchanged_when("mirrored") else 2
 
 
-def _shift_pupils(
+def shift_pupils(
     points: Floats, weights: Floats, process: Process, defocus_nm: float, field: Field
 ) -> Complexes:
-    """Return A, the pupil shifted by each source point, (s, 2 band + 1, 2 band + 1)."""
+    """Return A, the pupil shifted by each source point, (s c, 2 band + 1, 2 band + 1).
+
+    Scalar light has one component, c = 1; those of vector light follow one another.
+    """
+    if process.is_vector:
+        return _compute_fields(points, weights, process, defocus_nm, field)
     steps = np.arange(-field.band, field.band + 1) / field.side_nm
     fx, fy = np.meshgrid(steps, steps)
     cutoff = process.na / process.wavelength_nm

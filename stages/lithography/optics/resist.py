@@ -21,8 +21,16 @@ from stages.lithography.process import Process
 
 
 def diffuse(intensity: torch.Tensor, field: Field, process: Process) -> torch.Tensor:
-    """Blur images, (b, n, n), with the Gaussian of the resist."""
-    sigma_nm = process.resist.diffusion_nm
+    """Blur images, (b, n, n), with the Gaussian of the resist, a share of them with its tail."""
+    resist = process.resist
+    blurred = _blur(intensity, field, resist.diffusion_nm)
+    if not resist.tail_share:
+        return blurred
+    far = _blur(intensity, field, resist.tail_nm)
+    return (1 - resist.tail_share) * blurred + resist.tail_share * far
+
+
+def _blur(intensity: torch.Tensor, field: Field, sigma_nm: float) -> torch.Tensor:
     if not sigma_nm:
         return intensity
     n = intensity.shape[-1]

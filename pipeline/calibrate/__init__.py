@@ -1,0 +1,1 @@
+"""Fitting a process to measurements: the file of gauges, the layout to measure, the result."""

@@ -1,0 +1,1 @@
+"""Fitting a process to measured widths and spaces."""

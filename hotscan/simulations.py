@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from hotscan.inputs import Layoutlike, layout_file
+from hotscan.pictures import Picture, PngPicture
 from hotscan.settings import (
     PathLike,
     SessionSettings,
@@ -18,6 +19,7 @@ from hotscan.settings import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import zarr
 
 
 class RegionSettings(SessionSettings, total=False):
@@ -35,6 +37,10 @@ class RegionSettings(SessionSettings, total=False):
     """Layer of the mask, if not the drawn layer."""
     contours: bool
     """Whether printed contours are drawn, too; True by default."""
+    image: Sequence[Literal["png", "svg", "zarr"]]
+    """What is drawn of light, mask and contours: pictures, or an array; nothing by default."""
+    image_step_nm: float | None
+    """Distance of the array's samples; by default a 36th of wavelength / NA."""
     reader: Mapping[str, float]
     """Other limits on reading the layout, see `read_layout`."""
 
@@ -75,6 +81,44 @@ class Simulation:
         from pipeline.simulate.tiles import DEFECTS
 
         return read_table(self.path / "defects.parquet", DEFECTS)
+
+    @overload
+    def picture(self, form: Literal["svg"] = "svg") -> Picture: ...
+
+    @overload
+    def picture(self, form: Literal["png"]) -> PngPicture: ...
+
+    def picture(self, form: Literal["svg", "png"] = "svg") -> Picture | PngPicture:
+        """Return light, drawn shapes, contours, band, mask and defects as a picture.
+
+        Raises
+        ------
+        UsageError
+            When the region was simulated without ``image=["svg"]``, or ``["png"]``.
+        """
+        path = self._find_image(form)
+        return PngPicture(path.read_bytes()) if form == "png" else Picture(path.read_text("utf-8"))
+
+    @property
+    def image(self) -> zarr.Group:
+        """The same as arrays: ``intensity``, ``band``, ``target``, ``mask``, with coordinates.
+
+        Needs ``image=["zarr"]``. With xarray: ``xarray.open_dataset(sim.path / "image.zarr",
+        engine="zarr", consolidated=False)``.
+        """
+        import zarr
+
+        return zarr.open_group(self._find_image("zarr"), mode="r")
+
+    def _find_image(self, form: str) -> Path:
+        from stages.errors import UsageError
+
+        path = self.path / f"image.{form}"
+        if not path.exists():
+            raise UsageError(
+                f"{self.path} has no image.{form}; simulate again into it with image=[{form!r}]"
+            )
+        return path
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -119,7 +163,9 @@ def simulate(
             process=str(settings.get("process", "krf130")), mask=settings.get("mask"),
             opc=settings.get("opc", "none"), cell=settings.get("cell"),
             roi_um=None if roi is None else [float(value) for value in roi],
-            contours=settings.get("contours", True), limits=load_limits(settings.get("reader", {})),
+            contours=settings.get("contours", True), image=tuple(settings.get("image", ())),
+            image_step_nm=settings.get("image_step_nm"),
+            limits=load_limits(settings.get("reader", {})),
         )  # fmt: skip
         simulate_region(request, resources(settings), listen)
     return Simulation(path)

@@ -84,6 +84,17 @@ class SimulateOptions(SessionOptions, ReaderOptions):
     contours: Annotated[
         bool, typer.Option("--contours/--no-contours", help="Also draw the printed contours.")
     ] = True
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="png,svg,zarr",
+            help="Also draw light, contours, band and mask: as a picture, as an array for xarray.",
+        ),
+    ] = None
+    image_step: Annotated[
+        float | None,
+        typer.Option(metavar="NM", min=0.1, help="Distance of the array's samples."),
+    ] = None
 
 
 @takes(SimulateOptions)
@@ -99,13 +110,14 @@ def simulate(options: SimulateOptions) -> None:
     request = SimulateRequest(
         options.layout, options.out, options.layer, options.process, options.mask,
         options.opc or "none", options.cell, parse_region(options.roi), options.contours,
+        tuple(options.image.split(",")) if options.image else (), options.image_step,
         options.limits(),
     )  # fmt: skip
     metrics = run_session(
         lambda listen: simulate_region(request, options.resources(), listen),
         options.out, "the same command", options,
     )  # fmt: skip
-    typer.echo(simulation_text(*escape_values((options.out, metrics))))
+    typer.echo(simulation_text(*escape_values((options.out, metrics, request.image))))
     if not metrics["complete"]:
         raise typer.Exit(4)
     if options.fail_on is not None and metrics["defects"] > options.fail_on:

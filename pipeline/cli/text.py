@@ -238,7 +238,7 @@ def part_text(
     return "\n".join(lines)
 
 
-def simulation_text(out: Path, metrics: Mapping[str, Any]) -> str:
+def simulation_text(out: Path, metrics: Mapping[str, Any], images: Sequence[str]) -> str:
     """Return the result of a simulation, and where its files are."""
     kinds = [
         (name.removeprefix("defects_"), count)
@@ -258,6 +258,7 @@ def simulation_text(out: Path, metrics: Mapping[str, Any]) -> str:
         f"page       {out}/index.html (open it in a browser)",
         f"layout     {out}/simulation.gds",
         f"table      {out}/defects.csv",
+        *(f"image      {out}/image.{form}" for form in images),
     ]
     if not metrics["complete"]:
         lines.append(

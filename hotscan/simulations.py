@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from hotscan.inputs import Layoutlike, layout_file
 from hotscan.pictures import Picture, PngPicture
 from hotscan.settings import (
+    NameSettings,
     PathLike,
     SessionSettings,
+    names_of,
     progress_of,
     refuse_unknown,
     resources,
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import zarr
 
 
-class RegionSettings(SessionSettings, total=False):
+class RegionSettings(SessionSettings, NameSettings, total=False):
     """Keyword arguments of `simulate`."""
 
     process: PathLike
@@ -138,7 +140,7 @@ def simulate(
     layout
         GDSII or OASIS file; or a layout object, which is written to `out` first.
     layer
-        The target layer, as ``"layer/datatype"``.
+        The target layer, as ``"layer/datatype"`` or by name.
     out
         Directory, created when absent.
     **settings
@@ -151,16 +153,20 @@ def simulate(
     LayoutError
         When the layout cannot be read, or is refused.
     """
+    from pipeline.config import load_names
     from pipeline.engine.run_directory import open_run_directory
     from pipeline.layout.ingest import load_limits
     from pipeline.simulate.region import SimulateRequest, simulate_region
 
     refuse_unknown("simulate", settings, RegionSettings, SessionSettings)
+    names = load_names(names_of(settings))
+    mask = settings.get("mask")
     path, roi = Path(out), settings.get("roi")
     with progress_of(settings) as listen:
         request = SimulateRequest(
-            layout_file(layout, open_run_directory(path).input), path, layer,
-            process=str(settings.get("process", "krf130")), mask=settings.get("mask"),
+            layout_file(layout, open_run_directory(path).input), path,
+            names.find(layer), process=str(settings.get("process", "krf130")),
+            mask=None if mask is None else names.find(mask),
             opc=settings.get("opc", "none"), cell=settings.get("cell"),
             roi_um=None if roi is None else [float(value) for value in roi],
             contours=settings.get("contours", True), image=tuple(settings.get("image", ())),

@@ -16,6 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from stages.contracts import Layer
 from stages.errors import ConfigError
+from stages.layout.layer_names import (
+    CHANNELS,
+    LayerNames,
+    load_technology,
+    read_layer_properties,
+)
 from stages.settings import describe_validation_error, format_table_key
 
 Length = Annotated[float, Field(gt=0)]
@@ -42,20 +48,36 @@ class Settings(BaseModel):
 
 
 def parse_layer_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return layers as they are written, layer/datatype, each once."""
-    layers = tuple(str(Layer.parse(name)) for name in names)
-    if len(set(layers)) < len(layers):
+    """Return layers as they are written, layer/datatype or several with + between, each once."""
+    split = [[str(Layer.parse(name)) for name in each.split(CHANNELS)] for each in names]
+    if len({layer for each in split for layer in each}) < sum(map(len, split)):
         raise ValueError("each layer once")
-    return layers
+    return tuple(CHANNELS.join(each) for each in split)
 
 
-class LayoutConfig(Settings):
+class _Names(Settings):
+    """Where the names of layers are from."""
+
+    tech: Literal["sky130A", "gf180mcu", "ihp-sg13g2", "nangate45", "asap7"] | None = None
+    """Technology whose names of layers may be used."""
+    lyp: str | None = None
+    """File of layer properties of KLayout, whose names may be used."""
+    names: dict[str, str] = Field(default_factory=dict)
+    """Layer/datatype of each name; those of tech and lyp are added."""
+
+    @field_validator("names")
+    @classmethod
+    def _stand_for_layers(cls, names: dict[str, str]) -> dict[str, str]:
+        return {name: str(Layer.parse(layer)) for name, layer in names.items()}
+
+
+class LayoutConfig(_Names):
     """What is read of the layout, and where it is scanned."""
 
     cell: str | None = None
     """Top cell to scan; needed when the file has several."""
     layers: Layers = ()
-    """Layers to scan, as layer/datatype, in the order of the model's channels."""
+    """Layers to scan, as layer/datatype or by name; channels of one picture as 67/20+68/20."""
     exclude: Layers = ()
     """Layers, as layer/datatype, whose shapes exclude the clips that they cover."""
     roi_um: Coordinates | None = None
@@ -67,6 +89,27 @@ class LayoutConfig(Settings):
     @classmethod
     def _are_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return parse_layer_names(names)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The layers of one picture, in the order of the model's channels.
+
+        Raises
+        ------
+        ConfigError
+            When several layers are to be judged.
+        """
+        if len(self.layers) > 1:
+            raise ConfigError(
+                f"{len(self.layers)} layers are given ({', '.join(self.layers)}) where one is "
+                f"judged; channels of one picture are written {CHANNELS.join(self.layers)}"
+            )
+        return tuple(self.layers[0].split(CHANNELS)) if self.layers else ()
+
+    @property
+    def layer_names(self) -> LayerNames:
+        """The names of layers."""
+        return LayerNames(self.names)
 
     @field_validator("roi_um")
     @classmethod
@@ -283,7 +326,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "vias": ("fix",),
     "fix": (),
     "fixes": (),
-    "report": ("report", "markers"),
+    "report": ("report", "markers", "layout.names"),
 }
 """Per stage, in order, the tables and keys that change its answer and were not named before.
 
@@ -315,6 +358,8 @@ def load_config(
         given = {key: value for key, value in settings.items() if value is not None}
         before = tables.get(table, {})
         tables[table] = {**before, **given} if isinstance(before, dict) else before
+    if isinstance(tables.get("layout"), dict):
+        tables["layout"] = _number_layers(tables["layout"])
     return _validated(ScanConfig, tables)
 
 
@@ -328,6 +373,49 @@ def load_fix_rules(path: Path | None) -> FixConfig:
     """
     given = {} if path is None else _read_toml(path)
     return load_config(None, {"fix": {**given, "enabled": True}}).fix
+
+
+def load_names(given: Mapping[str, Any]) -> LayerNames:
+    """Return the names of layers that a table ``[layout]`` gives; a None stands for "not given".
+
+    Raises
+    ------
+    ConfigError
+        When the technology is unknown, or the file cannot be read.
+    """
+    keys = [key for key in _Names.model_fields if given.get(key) is not None]
+    asked = _validated(_Names, {key: given[key] for key in keys})
+    known = dict(asked.names)
+    if asked.tech is not None:
+        known |= load_technology(asked.tech).layer_of
+    if asked.lyp is not None:
+        known |= _read_lyp(Path(asked.lyp)).layer_of
+    return LayerNames(known)
+
+
+def _number_layers(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table ``[layout]`` with numbers in place of names, and the names beside them.
+
+    The result does not depend on the file of names any more.
+    """
+    names = load_names(table)
+    known = dict(names.layer_of)
+    numbered = {key: value for key, value in table.items() if key not in ("tech", "lyp", "names")}
+    for key in ("layers", "exclude") if known else ():
+        if isinstance(layers := table.get(key), list | tuple):
+            numbered[key] = [
+                CHANNELS.join(map(names.find, str(each).split(CHANNELS))) for each in layers
+            ]
+    return {**numbered, "names": known} if known else numbered
+
+
+def _read_lyp(path: Path) -> LayerNames:
+    try:
+        return read_layer_properties(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"--lyp {path} cannot be read: {error.strerror or error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"--lyp {path}: {error}") from None
 
 
 def load_resources(given: Mapping[str, Any]) -> Resources:

@@ -7,10 +7,8 @@
 # %%
 import hotscan
 
-sim = hotscan.simulate(
-    "sample_layouts/dense.gds.gz", layer="68/20", process="krf130", out="light_run",
-    roi=(53.5, 49.9, 56.5, 52.8), image=("png", "zarr"), progress=False,
-)  # fmt: skip
+sim = hotscan.simulate("sample_layouts/dense.gds.gz", layer="met1", tech="sky130A", out="light_run",
+    roi=(53.5, 49.9, 56.5, 52.8), image=("png", "zarr"), progress=False)  # fmt: skip
 sim.picture("png")
 
 # %% [markdown]

@@ -13,6 +13,7 @@ from pipeline.cli.options import (
     Cell,
     LayoutFile,
     Mask,
+    NameOptions,
     Opc,
     OutFolder,
     Process,
@@ -27,7 +28,7 @@ from stages.text import escape_text, escape_values
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfoOptions(ReaderOptions):
+class InfoOptions(NameOptions):
     """Options of ``hotscan info``."""
 
     layout: LayoutFile
@@ -43,7 +44,8 @@ def info(options: InfoOptions) -> None:
     from pipeline.cli.text import info_text
     from pipeline.scan.inspect_run import layout_info
 
-    show(layout_info(options.layout, options.limits()), options.as_json, info_text)
+    info = layout_info(options.layout, options.limits(), options.names())
+    show(info, options.as_json, info_text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +72,14 @@ def validate(options: ValidateOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateOptions(SessionOptions, ReaderOptions):
+class SimulateOptions(SessionOptions, NameOptions):
     """Options of ``hotscan simulate``."""
 
     layout: LayoutFile
     out: OutFolder
-    layer: Annotated[str, typer.Option("--layer", "-l", metavar="L/D", help="The target layer.")]
+    layer: Annotated[
+        str, typer.Option("--layer", "-l", metavar="L/D|NAME", help="The target layer.")
+    ]
     process: Process = "krf130"
     mask: Mask = None
     opc: Opc = "none"
@@ -107,8 +111,10 @@ def simulate(options: SimulateOptions) -> None:
     from pipeline.cli.text import simulation_text
     from pipeline.simulate.region import SimulateRequest, simulate_region
 
+    names = options.names()
     request = SimulateRequest(
-        options.layout, options.out, options.layer, options.process, options.mask,
+        options.layout, options.out, names.find(options.layer), options.process,
+        options.mask and names.find(options.mask),
         options.opc or "none", options.cell, parse_region(options.roi), options.contours,
         tuple(options.image.split(",")) if options.image else (), options.image_step,
         options.limits(),

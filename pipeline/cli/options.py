@@ -19,6 +19,7 @@ from stages.errors import UsageError
 if TYPE_CHECKING:
     from pipeline.config import Resources, ScanConfig
     from pipeline.layout.reader_process import Limits
+    from stages.layout.layer_names import LayerNames
 
 
 def list_models() -> list[str]:
@@ -40,7 +41,20 @@ RunFolder = Annotated[Path, typer.Argument(help="Run directory of a scan.")]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Directory; created when absent.")]
 Layers = Annotated[
     list[str] | None,
-    typer.Option("--layer", "-l", metavar="L/D", help="Layer to scan, like 68/20; repeatable."),
+    typer.Option(
+        "--layer",
+        "-l",
+        metavar="L/D|NAME",
+        help="Layer, like 68/20; channels of one picture are 67/20+68/20.",
+    ),
+]
+Tech = Annotated[
+    Literal["sky130A", "gf180mcu", "ihp-sg13g2", "nangate45", "asap7"] | None,
+    typer.Option(help="Technology whose names of layers may be used, like met1."),
+]
+Lyp = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Layer properties of KLayout, whose names may be used."),
 ]
 Cell = Annotated[str | None, typer.Option(help="Top cell; needed when the file has several.")]
 Exclude = Annotated[
@@ -208,7 +222,31 @@ class ReaderOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SettingsOptions(ReaderOptions):
+class NameOptions(ReaderOptions):
+    """Where names of layers are from."""
+
+    tech: Tech = None
+    lyp: Lyp = None
+
+    def names(self) -> LayerNames:
+        """Return the names.
+
+        Raises
+        ------
+        ConfigError
+            When the file cannot be read.
+        """
+        from pipeline.config import load_names
+
+        return load_names(self.name_table())
+
+    def name_table(self) -> dict[str, str | None]:
+        """Return what was given, as part of the table ``[layout]``."""
+        return {"tech": self.tech, "lyp": None if self.lyp is None else str(self.lyp)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsOptions(NameOptions):
     """What is scanned, and how; laid over a config file."""
 
     layer: Layers = None
@@ -253,6 +291,7 @@ class SettingsOptions(ReaderOptions):
             "layout": {
                 "layers": self.layer or None, "cell": self.cell, "exclude": self.exclude or None,
                 "roi_um": parse_region(self.roi), "strict": self.strict or None,
+                **self.name_table(),
             },
             "reader": self.reader_table(),
             "clips": {"mode": self.mode},

@@ -103,7 +103,11 @@ def info_text(info: Mapping[str, Any]) -> str:
     if len(tops) > MOST_NAMES:
         lines.append(f"  and {len(tops) - MOST_NAMES:,} more; --json lists them")
     lines += ["", "layers, with the shapes drawn on each (every cell counted once)"]
-    lines.append(columns(info["layers"].items(), indent="  ") or "  none")
+    names = info["names"]
+    named = (
+        (layer, *[names.get(layer, "")] * bool(names), n) for layer, n in info["layers"].items()
+    )
+    lines.append(columns(named, indent="  ") or "  none")
     lines += [f"warning: {warning}" for warning in info["warnings"]]
     return "\n".join(lines)
 
@@ -276,6 +280,7 @@ def plan_text(plan: Mapping[str, Any]) -> str:
     """Return the text of ``hotscan plan``."""
     return "\n".join(
         (
+            f"layer     {plan['layers']}",
             f"area      {plan['area_um2']:,.0f} um2 in {counted(plan['tiles'], 'tile')} "
             f"({plan['tiles_sampled']} of them sampled)",
             f"clips     {plan['clips']:,}, of which {plan['patterns']:,} distinct",

@@ -44,6 +44,7 @@ from pipeline.passes.job import (
     Job,
     load_model_process,
     make_job,
+    pack_layout,
     parse_layers,
     resolve_config,
 )
@@ -273,11 +274,7 @@ class _Scan:
         """Pack the layout, once."""
 
         def pack() -> Written:
-            scanned, excluded = parse_layers(self.config)
-            packed = ingest.pack_into(
-                path, self.run.layout, (*scanned, *excluded), self.config.layout.cell,
-                limits=ingest.Limits.of(self.config.reader), strict=self.config.layout.strict,
-            )  # fmt: skip
+            packed = pack_layout(path, self.run.layout, self.config)
             counts = {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
             return Written(list_files(self.run.path, "layout"), counts)
 

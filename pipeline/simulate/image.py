@@ -67,8 +67,7 @@ class ImageGrid:
         return self._list_places(self.pixels.y_min, self.pixels.y_max)
 
     def _list_places(self, first: int, end: int) -> Floats:
-        places: Floats = (np.arange(first, end) + 0.5) * self.step_dbu
-        return places
+        return (np.arange(first, end, dtype=np.float64) + 0.5) * self.step_dbu
 
     @property
     def box(self) -> Box:

@@ -31,6 +31,8 @@ from shapely.geometry.polygon import orient
 from stages.contracts import Box, Defect, Float32s, Floats, Int64s, Prints
 
 Form = Literal["png", "svg"]
+Extent = tuple[float, float, float, float]
+"""Left, right, bottom and top, as matplotlib has them."""
 FORMS: tuple[Form, ...] = ("png", "svg")
 _PANEL_IN, _DPI = 8.0, 120
 _BESIDE = 1.5
@@ -79,7 +81,7 @@ def draw_window(data: SimulatedWindow, form: Form) -> bytes:
     with _own_settings():
         figure, (left, right) = _make_panels(data.window.width, data.window.height, 2, wide)
         figure.suptitle(data.title, fontsize=11, parse_math=False)
-        extent = tuple(side * um for side in _as_extent(data.samples))
+        extent = _as_extent(data.samples, um)
         nominal = next(iter(data.prints.by_corner))
         drawn = _unite(data.target, data.window)
         left.set_title(f"light in the resist, corner {nominal}", fontsize=10, parse_math=False)
@@ -91,8 +93,7 @@ def draw_window(data: SimulatedWindow, form: Form) -> bytes:
                    *_draw_defects(right, data.defects, um)]  # fmt: skip
         handles[0].set_path_effects([withStroke(linewidth=3, foreground="#00224e")])
         for axes in (left, right):
-            low_x, high_x, low_y, high_y = (side * um for side in _as_extent(data.window))
-            _finish(axes, (low_x, high_x), (low_y, high_y), "um")
+            _finish(axes, _as_extent(data.window, um), "um")
         figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9)
         return _save(figure, form)
 
@@ -114,7 +115,7 @@ def draw_light(
         size = extent[1] - extent[0], extent[3] - extent[2]
         figure, (axes,) = _make_panels(*size, 1, wide=False)
         _draw_light(axes, intensity, extent, threshold, [axes])
-        _finish(axes, extent[:2], extent[2:], "nm")
+        _finish(axes, extent, "nm")
         return _save(figure, form)
 
 
@@ -133,8 +134,8 @@ def _make_panels(width: float, height: float, n: int, wide: bool) -> tuple[Figur
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def _as_extent(box: Box) -> tuple[int, int, int, int]:
-    return box.x_min, box.x_max, box.y_min, box.y_max
+def _as_extent(box: Box, um: float) -> Extent:
+    return box.x_min * um, box.x_max * um, box.y_min * um, box.y_max * um
 
 
 def _unite(rects: Int64s, window: Box) -> list[Polygon]:
@@ -157,7 +158,7 @@ def _add(axes: Axes, polygons: Iterable[Polygon], um: float, **style: Any) -> No
 def _draw_light(
     axes: Axes,
     intensity: Float32s,
-    extent: tuple[float, ...],
+    extent: Extent,
     threshold: float,
     panels: Sequence[Axes],
 ) -> None:
@@ -223,8 +224,9 @@ def _draw_defects(axes: Axes, defects: Sequence[Defect], um: float) -> list[Arti
     return handles
 
 
-def _finish(axes: Axes, across: tuple[float, ...], up: tuple[float, ...], unit: str) -> None:
+def _finish(axes: Axes, extent: Extent, unit: str) -> None:
     """Set the limits, and add the scale bar."""
+    across, up = extent[:2], extent[2:]
     axes.set(xlim=across, ylim=up, aspect="equal")
     axes.set_xlabel(unit, fontsize=9)
     axes.tick_params(labelsize=8)

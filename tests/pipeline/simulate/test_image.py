@@ -48,7 +48,6 @@ def test_the_array_is_the_region_that_the_tables_are_of(whole: Path) -> None:
     prints = found["intensity"] > light.attrs["prints_above"]
     for name, printed in zip(found["corner"], prints, strict=True):
         assert printed.sum() * pixel_um2 == pytest.approx(metrics[f"printed_um2_{name}"], rel=0.01)
-    assert found["band"].sum() * pixel_um2 == pytest.approx(metrics["band_um2"], rel=0.05)
     assert np.array_equal(found["band"] != 0, prints.any(axis=0) & ~prints.all(axis=0))
     drawn = api.read_layout(TINY, layers=["68/20"]).rasters(
         "68/20", [(3.75, 0.0)], pixel_nm=10, clip_px=800
@@ -123,8 +122,8 @@ def test_a_corrected_mask_is_shown_and_the_command_says_where(
 ) -> None:
     out = tmp_path / "out"
     ended = hotscan(
-        "simulate", TINY, "--layer", "68/20", "--out", out, "--roi", "1,-1,2,0", "--no-contours",
-        "--image", "png,zarr", "--image-step", 20, "--opc", "model", "--workers", 0, "--quiet",
+        "simulate", TINY, "--layer", "met1", "--tech", "sky130A", "--out", out, "--roi", "1,-1,2,0",
+        "--no-contours", "--image", "png,zarr", "--image-step", 20, "--opc", "model", "--workers", 0, "--quiet",
     )  # fmt: skip
     assert f"image      {out}/image.zarr" in ended.out
     found = arrays(out)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hotscan.datasets import Dataset, label, select
     from hotscan.detectors import Model, compare, evaluate, export_onnx, models, train
+    from hotscan.layer_runs import LayerRuns
     from hotscan.layouts import Layout, info, read_layout, validate
     from hotscan.optics import AerialImage, aerial_image
     from hotscan.runs import Run, merge, open, plan, scan
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "hotscan.runs": ("Run", "merge", "open", "plan", "scan"),
     "hotscan.simulations": ("Simulation", "simulate"),
+    "hotscan.layer_runs": ("LayerRuns",),
     "hotscan.layouts": ("Layout", "info", "read_layout", "validate"),
     "hotscan.optics": ("AerialImage", "aerial_image"),
     "hotscan.datasets": ("Dataset", "label", "select"),
@@ -49,10 +51,11 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "AerialImage", "ConfigError", "Dataset", "HotscanError", "IncompleteError", "Layout",
-    "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError", "Simulation",
-    "UsageError", "aerial_image", "compare", "evaluate", "export_onnx", "info", "label", "merge",
-    "models", "open", "plan", "read_layout", "scan", "select", "simulate", "train", "validate",
+    "AerialImage", "ConfigError", "Dataset", "HotscanError", "IncompleteError", "LayerRuns",
+    "Layout", "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError",
+    "Simulation", "UsageError", "aerial_image", "compare", "evaluate", "export_onnx", "info",
+    "label", "merge", "models", "open", "plan", "read_layout", "scan", "select", "simulate",
+    "train", "validate",
 ]  # fmt: skip
 
 

@@ -16,12 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from stages.contracts import Layer
 from stages.errors import ConfigError
-from stages.layout.layer_names import (
-    CHANNELS,
-    LayerNames,
-    load_technology,
-    read_layer_properties,
-)
+from stages.layout import layer_names
+from stages.layout.layer_names import CHANNELS, LayerNames
 from stages.settings import describe_validation_error, format_table_key
 
 Length = Annotated[float, Field(gt=0)]
@@ -77,7 +73,10 @@ class LayoutConfig(_Names):
     cell: str | None = None
     """Top cell to scan; needed when the file has several."""
     layers: Layers = ()
-    """Layers to scan, as layer/datatype or by name; channels of one picture as 67/20+68/20."""
+    """Layers to scan, each judged by itself, as layer/datatype or by name; channels of one picture
+    as 67/20+68/20."""
+    all_metals: bool = False
+    """Whether every metal that has a name and shapes is scanned, too."""
     exclude: Layers = ()
     """Layers, as layer/datatype, whose shapes exclude the clips that they cover."""
     roi_um: Coordinates | None = None
@@ -105,6 +104,11 @@ class LayoutConfig(_Names):
                 f"judged; channels of one picture are written {CHANNELS.join(self.layers)}"
             )
         return tuple(self.layers[0].split(CHANNELS)) if self.layers else ()
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one layer is to be judged, each by itself."""
+        return len(self.layers) > 1 or self.all_metals
 
     @property
     def layer_names(self) -> LayerNames:
@@ -189,6 +193,8 @@ class ScoresConfig(Settings):
 
     model: Annotated[str, Field(min_length=1)] = "krf130-met1"
     """Name of a shipped model, or path of a checkpoint."""
+    models: dict[str, str] = Field(default_factory=dict)
+    """Model of a layer, by its layer/datatype or name, where it is not `model`."""
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """Probability from which a clip is a hotspot; the model's own by default."""
     prefilter: bool | None = None
@@ -360,7 +366,10 @@ def load_config(
         tables[table] = {**before, **given} if isinstance(before, dict) else before
     if isinstance(tables.get("layout"), dict):
         tables["layout"] = _number_layers(tables["layout"])
-    return _validated(ScanConfig, tables)
+    config = _validated(ScanConfig, tables)
+    find = config.layout.layer_names.find_channels
+    models = {find(layer): model for layer, model in config.scores.models.items()}
+    return config.model_copy(update={"scores": config.scores.model_copy(update={"models": models})})
 
 
 def load_fix_rules(path: Path | None) -> FixConfig:
@@ -385,12 +394,8 @@ def load_names(given: Mapping[str, Any]) -> LayerNames:
     """
     keys = [key for key in _Names.model_fields if given.get(key) is not None]
     asked = _validated(_Names, {key: given[key] for key in keys})
-    known = dict(asked.names)
-    if asked.tech is not None:
-        known |= load_technology(asked.tech).layer_of
-    if asked.lyp is not None:
-        known |= _read_lyp(Path(asked.lyp)).layer_of
-    return LayerNames(known)
+    found = layer_names.load_names(asked.tech, Path(asked.lyp) if asked.lyp is not None else None)
+    return LayerNames({**asked.names, **found.layer_of})
 
 
 def _number_layers(table: Mapping[str, Any]) -> dict[str, Any]:
@@ -399,23 +404,13 @@ def _number_layers(table: Mapping[str, Any]) -> dict[str, Any]:
     The result does not depend on the file of names any more.
     """
     names = load_names(table)
-    known = dict(names.layer_of)
     numbered = {key: value for key, value in table.items() if key not in ("tech", "lyp", "names")}
-    for key in ("layers", "exclude") if known else ():
+    if not names.layer_of:
+        return numbered
+    for key in ("layers", "exclude"):
         if isinstance(layers := table.get(key), list | tuple):
-            numbered[key] = [
-                CHANNELS.join(map(names.find, str(each).split(CHANNELS))) for each in layers
-            ]
-    return {**numbered, "names": known} if known else numbered
-
-
-def _read_lyp(path: Path) -> LayerNames:
-    try:
-        return read_layer_properties(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"--lyp {path} cannot be read: {error.strerror or error}") from error
-    except ConfigError as error:
-        raise ConfigError(f"--lyp {path}: {error}") from None
+            numbered[key] = [names.find_channels(str(each)) for each in layers]
+    return {**numbered, "names": dict(names.layer_of)}
 
 
 def load_resources(given: Mapping[str, Any]) -> Resources:

@@ -6,7 +6,7 @@ out      annotated types, options values, and the config and resources they stan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -45,7 +45,8 @@ Layers = Annotated[
         "--layer",
         "-l",
         metavar="L/D|NAME",
-        help="Layer, like 68/20; channels of one picture are 67/20+68/20.",
+        help="Layer, like 68/20; channels of one picture are 67/20+68/20. For scan and plan "
+        "repeatable: each is judged by itself.",
     ),
 ]
 Tech = Annotated[
@@ -67,6 +68,13 @@ Roi = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(help="Name of a shipped model, or a checkpoint.", autocompletion=list_models),
+]
+LayerModels = Annotated[
+    list[str] | None,
+    typer.Option("--layer-model", metavar="LAYER=MODEL", help="Another model for a layer."),
+]
+AllMetals = Annotated[
+    bool, typer.Option("--all-metals", help="Scan every metal that --tech or --lyp names.")
 ]
 Config = Annotated[Path | None, typer.Option(help="TOML file of settings.")]
 Mode = Annotated[
@@ -250,10 +258,12 @@ class SettingsOptions(NameOptions):
     """What is scanned, and how; laid over a config file."""
 
     layer: Layers = None
+    all_metals: AllMetals = False
     cell: Cell = None
     exclude: Exclude = None
     roi: Roi = None
     model: Model = None
+    layer_model: LayerModels = None
     config: Config = None
     mode: Mode = None
     strict: Strict = False
@@ -291,13 +301,13 @@ class SettingsOptions(NameOptions):
             "layout": {
                 "layers": self.layer or None, "cell": self.cell, "exclude": self.exclude or None,
                 "roi_um": parse_region(self.roi), "strict": self.strict or None,
-                **self.name_table(),
+                "all_metals": self.all_metals or None, **self.name_table(),
             },
             "reader": self.reader_table(),
             "clips": {"mode": self.mode},
             "scores": {
-                "model": self.model, "device": self.device, "threshold": self.threshold,
-                "prefilter": self.prefilter,
+                "model": self.model, "models": parse_models(self.layer_model),
+                "device": self.device, "threshold": self.threshold, "prefilter": self.prefilter,
             },
             "confirm": {"enabled": self.confirm, "opc": self.opc},
             "audit": {"size": self.audit},
@@ -306,6 +316,23 @@ class SettingsOptions(NameOptions):
                 "edge_tolerance_nm": self.edge_tolerance, "area_match": self.area_match,
             },
         }  # fmt: skip
+
+
+def parse_models(given: Sequence[str] | None) -> dict[str, str] | None:
+    """Return the models of ``--layer-model``, by layer.
+
+    Raises
+    ------
+    UsageError
+        When one is not LAYER=MODEL.
+    """
+    models = {}
+    for each in given or ():
+        layer, equals, model = each.partition("=")
+        if not (layer and equals and model):
+            raise UsageError(f"--layer-model {each!r} is not LAYER=MODEL, like met2=mine.pt")
+        models[layer] = model
+    return models or None
 
 
 def parse_region(roi: str | None) -> tuple[float, ...] | None:

@@ -119,6 +119,9 @@ def _extent(name: str, box: Sequence[float]) -> Row:
 
 def status_text(status: Mapping[str, Any]) -> str:
     """Return the text of ``hotscan status``."""
+    if "layers" in status:
+        parts = [f"layer {name}\n{status_text(each)}" for name, each in status["layers"].items()]
+        return "\n\n".join((f"{status['run']}: {status['state']}", *parts))
     units = [("stage", "done", "empty", "failed")]
     units += [(stage, *counts.values()) for stage, counts in status["units"].items()]
     hotspots = counted(status["hotspots"], "hotspot")
@@ -193,6 +196,34 @@ def result_text(
             *failures(errors),
             f"try them again with: hotscan resume {run}",
         ]
+    return "\n".join(lines)
+
+
+def layers_text(run: Path, metrics: Mapping[str, Any]) -> str:
+    """Return the result of a scan of several layers, and where its files are."""
+    rows = [("layer", "hotspots", "fail", "model", "how well the model is known here")]
+    rows += [
+        (
+            row["shown"], f"{row['hotspots']:,}" + " INCOMPLETE" * (not row["complete"]),
+            "-" if row["hotspots_confirmed"] is None else f"{row['hotspots_confirmed']:,}",
+            row["model"], row["known"],
+        )
+        for row in metrics["layers"]
+    ]  # fmt: skip
+    lines = [
+        f"{'complete' if metrics['complete'] else 'INCOMPLETE'}: "
+        f"{counted(metrics['hotspots'], 'hotspot')} on {counted(len(metrics['layers']), 'layer')}",
+        columns(rows, indent="  "),
+    ]
+    if metrics["layers_absent"]:
+        lines.append(f"not in the file, not scanned: {', '.join(metrics['layers_absent'])}")
+    lines += [
+        f"report     {run}/report/index.html (open it in a browser)",
+        f"table      {run}/report/hotspots.csv",
+        f"markers    {run}/layers/*/report/hotspots.lyrdb.gz, a file for each layer",
+    ]
+    if not metrics["complete"]:
+        lines.append(f"try what failed again with: hotscan resume {run}")
     return "\n".join(lines)
 
 
@@ -278,6 +309,9 @@ def _share(fraction: float) -> str:
 
 def plan_text(plan: Mapping[str, Any]) -> str:
     """Return the text of ``hotscan plan``."""
+    if "scans" in plan:
+        total = f"all       {clock_text(plan['seconds'])}, {plan['disk_mb']:,.1f} MB"
+        return "\n\n".join((*map(plan_text, plan["scans"]), total))
     return "\n".join(
         (
             f"layer     {plan['layers']}",

@@ -187,9 +187,9 @@ def _check_layers(config: ScanConfig, model: ScanModel) -> None:
     channels, shown = config.layout.channels, config.layout.layer_names.show
     if len(channels) != spec.layers:
         raise ModelMismatchError(
-            f"--layer {shown(CHANNELS.join(channels))} is {len(channels)} of the {spec.layers} "
-            f"layers that model {config.scores.model} takes ({', '.join(model.layers)}); give one "
-            "for each, in that order, as --layer A+B"
+            f"--layer {shown(CHANNELS.join(channels))} is {len(channels)} of a picture, and model "
+            f"{config.scores.model} takes {spec.layers} ({', '.join(model.layers)}); give one for "
+            "each, in that order, as --layer A+B"
         )
 
 

@@ -84,6 +84,10 @@ class LayerNames:
             + (", ..." if near or len(self.layer_of) > len(names) else "")
         )
 
+    def find_channels(self, layer: str) -> str:
+        """Return the layer/datatype of a layer; of channels, like ``li1+met1``, of each."""
+        return CHANNELS.join(map(self.find, layer.split(CHANNELS)))
+
     def show(self, layer: str) -> str:
         """Return a layer, or channels of a picture, with its name: ``68/20 (met1)``."""
         return _NUMBER.sub(self._add_name, layer)
@@ -98,6 +102,26 @@ NO_NAMES = LayerNames({})
 
 def _simplify(name: str) -> str:
     return name.casefold().removesuffix(_DRAWING)
+
+
+def load_names(tech: str | None, lyp: Path | None) -> LayerNames:
+    """Return the names of a technology and of a layer properties file; the file's go first.
+
+    Raises
+    ------
+    ConfigError
+        When the technology is unknown, or the file cannot be read.
+    """
+    known = dict(load_technology(tech).layer_of) if tech is not None else {}
+    if lyp is not None:
+        try:
+            known |= read_layer_properties(lyp.read_bytes()).layer_of
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"--lyp {lyp} cannot be read: {reason}") from error
+        except ConfigError as error:
+            raise ConfigError(f"--lyp {lyp}: {error}") from None
+    return LayerNames(known)
 
 
 def load_technology(name: str) -> LayerNames:

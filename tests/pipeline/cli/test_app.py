@@ -206,7 +206,7 @@ def test_an_interrupt_names_the_command_that_resumes(
     def interrupted(*arguments: object, **settings: object) -> None:
         signal.raise_signal(number)
 
-    monkeypatch.setattr("pipeline.scan.scan.resume", interrupted)
+    monkeypatch.setattr("pipeline.scan.layers.resume_any", interrupted)
     ended = hotscan("resume", tmp_path, "--quiet")
     assert ended.code == code
     assert ended.err == f"interrupted; resume with: hotscan resume {tmp_path}\n"

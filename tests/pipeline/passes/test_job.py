@@ -68,7 +68,7 @@ def test_open_settings_become_the_models_and_the_processs(model: checkpoint.Chec
         (
             {"layout": {"layers": ["1/0+2/0"]}},
             ModelMismatchError,
-            "is 2 of the 1 layers that",
+            "is 2 of a picture, and model .* takes 1",
         ),
         ({"raster": {"pixel_nm": 20.0}}, ModelMismatchError, "pixel_nm is 20 but .* at 40"),
         ({"raster": {"clip_nm": 2000.0}}, ModelMismatchError, "clip_nm is 2000 but .* at 2560"),

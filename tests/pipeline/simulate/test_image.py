@@ -123,7 +123,8 @@ def test_a_corrected_mask_is_shown_and_the_command_says_where(
     out = tmp_path / "out"
     ended = hotscan(
         "simulate", TINY, "--layer", "met1", "--tech", "sky130A", "--out", out, "--roi", "1,-1,2,0",
-        "--no-contours", "--image", "png,zarr", "--image-step", 20, "--opc", "model", "--workers", 0, "--quiet",
+        "--no-contours", "--image", "png,zarr", "--image-step", 20, "--opc", "model",
+        "--workers", 0, "--quiet",
     )  # fmt: skip
     assert f"image      {out}/image.zarr" in ended.out
     found = arrays(out)

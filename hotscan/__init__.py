@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hotscan.calibrations import Calibration, calibrate, gauges
     from hotscan.datasets import Dataset, label, select
     from hotscan.detectors import Model, compare, evaluate, export_onnx, models, train
+    from hotscan.layer_runs import LayerRuns
     from hotscan.layouts import Layout, info, read_layout, validate
     from hotscan.optics import AerialImage, aerial_image
     from hotscan.runs import Run, merge, open, plan, scan
@@ -37,6 +38,7 @@ _HOMES = {
     "hotscan.runs": ("Run", "merge", "open", "plan", "scan"),
     "hotscan.calibrations": ("Calibration", "calibrate", "gauges"),
     "hotscan.simulations": ("Simulation", "simulate"),
+    "hotscan.layer_runs": ("LayerRuns",),
     "hotscan.layouts": ("Layout", "info", "read_layout", "validate"),
     "hotscan.optics": ("AerialImage", "aerial_image"),
     "hotscan.datasets": ("Dataset", "label", "select"),
@@ -52,10 +54,10 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "AerialImage", "Calibration", "ConfigError", "Dataset", "HotscanError", "IncompleteError",
-    "Layout", "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError", "Simulation",
-    "UsageError", "aerial_image", "calibrate", "compare", "evaluate", "export_onnx", "gauges",
-    "info", "label", "merge", "models", "open", "plan", "read_layout", "scan", "select", "simulate",
-    "train", "validate",
+    "LayerRuns", "Layout", "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError",
+    "Simulation", "UsageError", "aerial_image", "calibrate", "compare", "evaluate", "export_onnx",
+    "gauges", "info", "label", "merge", "models", "open", "plan", "read_layout", "scan", "select",
+    "simulate", "train", "validate",
 ]  # fmt: skip
 
 

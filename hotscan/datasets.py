@@ -11,8 +11,10 @@ import torch.utils.data
 
 from hotscan.inputs import Layoutlike, layout_file
 from hotscan.settings import (
+    NameSettings,
     PathLike,
     SessionSettings,
+    names_of,
     progress_of,
     refuse_unknown,
     resources,
@@ -78,7 +80,7 @@ class Dataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self._clips.process
 
 
-class LabelSettings(SessionSettings, total=False):
+class LabelSettings(SessionSettings, NameSettings, total=False):
     """Keyword arguments of `label`."""
 
     process: PathLike
@@ -115,7 +117,8 @@ def label(
     Parameters
     ----------
     layers
-        The first is the target layer, all are drawn.
+        The target layer, as ``"layer/datatype"`` or by name; of channels of one picture, written
+        ``"67/20+68/20"``, the first is the target and all are drawn.
     out
         The dataset; must not exist.
     **settings
@@ -126,11 +129,13 @@ def label(
     dict
         Counts of clips, hotspots, patterns and defects.
     """
+    from pipeline.config import load_names
     from pipeline.datasets.from_simulation import LabelRequest, label_layout
     from pipeline.layout.ingest import load_limits
     from stages.contracts import RasterSpec
 
     refuse_unknown("label", settings, LabelSettings, SessionSettings)
+    names, mask = load_names(names_of(settings)), settings.get("mask")
     path, roi = Path(out), settings.get("roi")
     spec = RasterSpec(
         settings.get("pixel_nm", 40.0), settings.get("clip_px", 64), settings.get("core_px", 32)
@@ -140,7 +145,7 @@ def label(
             layout=layout_file(layout, path.with_name(f"{path.name}.input.gds")), out=path,
             layers=(layers,) if isinstance(layers, str) else tuple(layers),
             process=str(settings.get("process", "krf130")), opc=settings.get("opc", "none"),
-            mask=settings.get("mask"), cell=settings.get("cell"),
+            mask=None if mask is None else names.find(mask), names=names, cell=settings.get("cell"),
             roi_um=None if roi is None else tuple(float(value) for value in roi), spec=spec,
             stride_nm=settings.get("stride_nm"), limits=load_limits(settings.get("reader", {})),
         )  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hotscan.inputs import Layoutlike, layout_file
-from hotscan.settings import PathLike
+from hotscan.settings import PathLike, Technology
 
 if TYPE_CHECKING:
     from stages.contracts import PackedLayer, PackedLayout
@@ -139,18 +139,28 @@ def read_layout(
         return Layout(read(path, chosen, cell, limits=load_limits(reader or {})))
 
 
-def info(layout: PathLike, *, reader: Mapping[str, float] | None = None) -> dict[str, Any]:
+def info(
+    layout: PathLike,
+    *,
+    reader: Mapping[str, float] | None = None,
+    tech: Technology | None = None,
+    lyp: PathLike | None = None,
+) -> dict[str, Any]:
     """Return what a layout file holds: cells, top cells with extents, layers, database unit.
 
     Parameters
     ----------
     reader
         Other limits on reading, see `read_layout`.
+    tech, lyp
+        Technology, or layer properties file of KLayout, with names for the layers.
     """
+    from pipeline.config import load_names
     from pipeline.layout.ingest import load_limits
     from pipeline.scan.inspect_run import layout_info
 
-    return layout_info(Path(layout), load_limits(reader or {}))
+    names = load_names({"tech": tech, "lyp": None if lyp is None else str(lyp)})
+    return layout_info(Path(layout), load_limits(reader or {}), names)
 
 
 def validate(

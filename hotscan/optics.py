@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from hotscan.pictures import Picture, PngPicture
 from hotscan.settings import PathLike
 
 if TYPE_CHECKING:
@@ -29,6 +30,22 @@ class AerialImage:
     """(rows,)"""
     threshold: float
     """What is brighter prints."""
+
+    def _repr_png_(self) -> bytes:
+        return bytes(self.picture("png"))
+
+    @overload
+    def picture(self, form: Literal["svg"] = "svg") -> Picture: ...
+
+    @overload
+    def picture(self, form: Literal["png"]) -> PngPicture: ...
+
+    def picture(self, form: Literal["svg", "png"] = "svg") -> Picture | PngPicture:
+        """Return the image as a picture, with the contour of what prints."""
+        from stages.exports.figure import draw_light
+
+        drawn = draw_light(self.intensity, self.x_nm, self.y_nm, self.threshold, form)
+        return PngPicture(drawn) if form == "png" else Picture(drawn.decode())
 
 
 def aerial_image(

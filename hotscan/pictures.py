@@ -19,3 +19,17 @@ class Picture(str):
         """Write the drawing to a file, and return its path."""
         Path(path).write_text(self, encoding="utf-8")
         return Path(path)
+
+
+class PngPicture(bytes):
+    """A drawing as a PNG; a notebook shows it as a picture."""
+
+    __slots__ = ()
+
+    def _repr_png_(self) -> bytes:
+        return bytes(self)
+
+    def save(self, path: PathLike) -> Path:
+        """Write the drawing to a file, and return its path."""
+        Path(path).write_bytes(self)
+        return Path(path)

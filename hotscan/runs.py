@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from hotscan.detectors import Model
+    from hotscan.layer_runs import LayerRuns
     from pipeline.report.run_view import RunView
 
 Format = Literal["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"]
@@ -272,7 +273,7 @@ def scan(
     since: PathLike | None = None,
     shard: str | None = None,
     **settings: Unpack[ScanArguments],
-) -> Run:
+) -> Run | LayerRuns:
     """Scan a layout for hotspots; a scan that was stopped in `out` is resumed.
 
     Parameters
@@ -293,8 +294,9 @@ def scan(
 
     Returns
     -------
-    Run
-        Also of a scan that is incomplete: look at `Run.complete`.
+    Run or LayerRuns
+        Also of a scan that is incomplete: look at `complete`. `LayerRuns` where several layers are
+        given, each to be judged by itself, or ``all_metals``.
 
     Raises
     ------
@@ -305,8 +307,8 @@ def scan(
     """
     from pipeline.engine.run_directory import open_run_directory
     from pipeline.passes.shard import Shard
+    from pipeline.scan.layers import scan_any
     from pipeline.scan.scan import ScanRequest
-    from pipeline.scan.scan import scan as run_scan
     from stages.detector.user_model import UserModel
 
     refuse_unknown("scan", settings, ScanSettings, SessionSettings)
@@ -318,8 +320,8 @@ def scan(
         shard=Shard.parse(shard) if shard else None,
     )  # fmt: skip
     with progress_of(settings) as listen:
-        run_scan(request, resources(settings), listen)
-    return Run(out, own)
+        scan_any(request, resources(settings), listen)
+    return open(out, model=own) if request.config.layout.several else Run(out, own)
 
 
 def merge(parts: Sequence[PathLike], out: PathLike, **session: Unpack[SessionSettings]) -> Run:
@@ -332,7 +334,7 @@ def merge(parts: Sequence[PathLike], out: PathLike, **session: Unpack[SessionSet
     return Run(out)
 
 
-def open(path: PathLike, *, model: Model | None = None) -> Run:
+def open(path: PathLike, *, model: Model | None = None) -> Run | LayerRuns:
     """Open the run directory of a scan.
 
     Parameters
@@ -347,7 +349,10 @@ def open(path: PathLike, *, model: Model | None = None) -> Run:
     UsageError
         When it holds no run.
     """
-    return Run(path, model)
+    from hotscan.layer_runs import LayerRuns
+    from pipeline.scan.layers import is_of_layers
+
+    return LayerRuns(path) if is_of_layers(Path(path)) else Run(path, model)
 
 
 class PlanArguments(ScanSettings, total=False):
@@ -362,8 +367,8 @@ def plan(
 ) -> dict[str, Any]:
     """Estimate time, memory and disk of a scan, from a sample of its tiles."""
     from pipeline.config import load_resources
-    from pipeline.scan.forecast import estimate
+    from pipeline.scan.layers import estimate_any
 
     refuse_unknown("plan", settings, PlanArguments, ScanSettings)
     given = load_resources({"workers": settings.get("workers")})
-    return estimate(Path(layout), scan_config(settings, str(model)), given)
+    return estimate_any(Path(layout), scan_config(settings, str(model)), given)

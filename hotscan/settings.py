@@ -33,11 +33,28 @@ class SessionSettings(TypedDict, total=False):
     """Whether progress is shown on standard error; True by default."""
 
 
-class ScanSettings(TypedDict, total=False):
+Technology = Literal["sky130A", "gf180mcu", "ihp-sg13g2", "nangate45", "asap7"]
+
+
+class NameSettings(TypedDict, total=False):
+    """Where names of layers are from."""
+
+    tech: Technology | None
+    """Technology whose names of layers may be used."""
+    lyp: PathLike | None
+    """Layer properties file of KLayout, whose names may be used."""
+
+
+class ScanSettings(NameSettings, total=False):
     """What is scanned, and how; as the options of ``hotscan scan``."""
 
     layers: str | Sequence[str]
-    """Layers as ``"layer/datatype"``, in the order of the model's channels."""
+    """Layers, each judged by itself, as ``"layer/datatype"`` or by name; channels of one picture
+    as ``"67/20+68/20"``, in the order of the model."""
+    all_metals: bool
+    """Whether every metal that `tech` or `lyp` names is scanned, too."""
+    layer_models: Mapping[str, str] | None
+    """Models of layers that have another than `model`."""
     cell: str | None
     """Top cell; needed when the layout has several."""
     exclude: Sequence[str]
@@ -84,12 +101,13 @@ def scan_config(given: ScanSettings, model: str | None) -> ScanConfig:
         "layout": {
             "layers": [layers] if isinstance(layers, str) else list(layers) or None,
             "cell": given.get("cell"), "exclude": list(given.get("exclude", ())) or None,
-            "roi_um": _plain(given.get("roi")), "strict": given.get("strict"),
+            "roi_um": _plain(given.get("roi")), "strict": given.get("strict"), **names_of(given),
+            "all_metals": given.get("all_metals"),
         },
         "clips": {"mode": given.get("mode")},
         "scores": {
-            "model": model, "device": given.get("device"), "threshold": given.get("threshold"),
-            "prefilter": given.get("prefilter"),
+            "model": model, "models": _models(given), "device": given.get("device"),
+            "threshold": given.get("threshold"), "prefilter": given.get("prefilter"),
         },
         "confirm": {"enabled": given.get("confirm"), "opc": given.get("opc")},
         "audit": {"size": given.get("audit")},
@@ -102,6 +120,17 @@ def scan_config(given: ScanSettings, model: str | None) -> ScanConfig:
     if isinstance(config, Mapping):
         return load_config(None, _overlaid(config, tables))
     return load_config(Path(config) if config is not None else None, tables)
+
+
+def _models(given: ScanSettings) -> dict[str, str] | None:
+    models = given.get("layer_models")
+    return None if models is None else {layer: str(model) for layer, model in models.items()}
+
+
+def names_of(given: NameSettings) -> dict[str, str | None]:
+    """Return where names of layers are from, as part of the table ``[layout]``."""
+    lyp = given.get("lyp")
+    return {"tech": given.get("tech"), "lyp": None if lyp is None else str(lyp)}
 
 
 def _overlaid(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from hotscan.inputs import Layoutlike, layout_file
+from hotscan.pictures import Picture, PngPicture
 from hotscan.settings import (
+    NameSettings,
     PathLike,
     SessionSettings,
+    names_of,
     progress_of,
     refuse_unknown,
     resources,
@@ -18,9 +21,10 @@ from hotscan.settings import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import zarr
 
 
-class RegionSettings(SessionSettings, total=False):
+class RegionSettings(SessionSettings, NameSettings, total=False):
     """Keyword arguments of `simulate`."""
 
     process: PathLike
@@ -35,6 +39,10 @@ class RegionSettings(SessionSettings, total=False):
     """Layer of the mask, if not the drawn layer."""
     contours: bool
     """Whether printed contours are drawn, too; True by default."""
+    image: Sequence[Literal["png", "svg", "zarr"]]
+    """What is drawn of light, mask and contours: pictures, or an array; nothing by default."""
+    image_step_nm: float | None
+    """Distance of the array's samples; by default a 36th of wavelength / NA."""
     reader: Mapping[str, float]
     """Other limits on reading the layout, see `read_layout`."""
 
@@ -76,6 +84,44 @@ class Simulation:
 
         return read_table(self.path / "defects.parquet", DEFECTS)
 
+    @overload
+    def picture(self, form: Literal["svg"] = "svg") -> Picture: ...
+
+    @overload
+    def picture(self, form: Literal["png"]) -> PngPicture: ...
+
+    def picture(self, form: Literal["svg", "png"] = "svg") -> Picture | PngPicture:
+        """Return light, drawn shapes, contours, band, mask and defects as a picture.
+
+        Raises
+        ------
+        UsageError
+            When the region was simulated without ``image=["svg"]``, or ``["png"]``.
+        """
+        path = self._find_image(form)
+        return PngPicture(path.read_bytes()) if form == "png" else Picture(path.read_text("utf-8"))
+
+    @property
+    def image(self) -> zarr.Group:
+        """The same as arrays: ``intensity``, ``band``, ``target``, ``mask``, with coordinates.
+
+        Needs ``image=["zarr"]``. With xarray: ``xarray.open_dataset(sim.path / "image.zarr",
+        engine="zarr", consolidated=False)``.
+        """
+        import zarr
+
+        return zarr.open_group(self._find_image("zarr"), mode="r")
+
+    def _find_image(self, form: str) -> Path:
+        from stages.errors import UsageError
+
+        path = self.path / f"image.{form}"
+        if not path.exists():
+            raise UsageError(
+                f"{self.path} has no image.{form}; simulate again into it with image=[{form!r}]"
+            )
+        return path
+
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>"
@@ -94,7 +140,7 @@ def simulate(
     layout
         GDSII or OASIS file; or a layout object, which is written to `out` first.
     layer
-        The target layer, as ``"layer/datatype"``.
+        The target layer, as ``"layer/datatype"`` or by name.
     out
         Directory, created when absent.
     **settings
@@ -107,19 +153,25 @@ def simulate(
     LayoutError
         When the layout cannot be read, or is refused.
     """
+    from pipeline.config import load_names
     from pipeline.engine.run_directory import open_run_directory
     from pipeline.layout.ingest import load_limits
     from pipeline.simulate.region import SimulateRequest, simulate_region
 
     refuse_unknown("simulate", settings, RegionSettings, SessionSettings)
+    names = load_names(names_of(settings))
+    mask = settings.get("mask")
     path, roi = Path(out), settings.get("roi")
     with progress_of(settings) as listen:
         request = SimulateRequest(
-            layout_file(layout, open_run_directory(path).input), path, layer,
-            process=str(settings.get("process", "krf130")), mask=settings.get("mask"),
+            layout_file(layout, open_run_directory(path).input), path,
+            names.find(layer), process=str(settings.get("process", "krf130")),
+            mask=None if mask is None else names.find(mask),
             opc=settings.get("opc", "none"), cell=settings.get("cell"),
             roi_um=None if roi is None else [float(value) for value in roi],
-            contours=settings.get("contours", True), limits=load_limits(settings.get("reader", {})),
+            contours=settings.get("contours", True), image=tuple(settings.get("image", ())),
+            image_step_nm=settings.get("image_step_nm"),
+            limits=load_limits(settings.get("reader", {})),
         )  # fmt: skip
         simulate_region(request, resources(settings), listen)
     return Simulation(path)

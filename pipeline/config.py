@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from stages.contracts import Layer
 from stages.errors import ConfigError
+from stages.layout import layer_names
+from stages.layout.layer_names import CHANNELS, LayerNames
 from stages.settings import describe_validation_error, format_table_key
 
 Length = Annotated[float, Field(gt=0)]
@@ -42,20 +44,39 @@ class Settings(BaseModel):
 
 
 def parse_layer_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return layers as they are written, layer/datatype, each once."""
-    layers = tuple(str(Layer.parse(name)) for name in names)
-    if len(set(layers)) < len(layers):
+    """Return layers as they are written, layer/datatype or several with + between, each once."""
+    split = [[str(Layer.parse(name)) for name in each.split(CHANNELS)] for each in names]
+    if len({layer for each in split for layer in each}) < sum(map(len, split)):
         raise ValueError("each layer once")
-    return layers
+    return tuple(CHANNELS.join(each) for each in split)
 
 
-class LayoutConfig(Settings):
+class _Names(Settings):
+    """Where the names of layers are from."""
+
+    tech: Literal["sky130A", "gf180mcu", "ihp-sg13g2", "nangate45", "asap7"] | None = None
+    """Technology whose names of layers may be used."""
+    lyp: str | None = None
+    """File of layer properties of KLayout, whose names may be used."""
+    names: dict[str, str] = Field(default_factory=dict)
+    """Layer/datatype of each name; those of tech and lyp are added."""
+
+    @field_validator("names")
+    @classmethod
+    def _stand_for_layers(cls, names: dict[str, str]) -> dict[str, str]:
+        return {name: str(Layer.parse(layer)) for name, layer in names.items()}
+
+
+class LayoutConfig(_Names):
     """What is read of the layout, and where it is scanned."""
 
     cell: str | None = None
     """Top cell to scan; needed when the file has several."""
     layers: Layers = ()
-    """Layers to scan, as layer/datatype, in the order of the model's channels."""
+    """Layers to scan, each judged by itself, as layer/datatype or by name; channels of one picture
+    as 67/20+68/20."""
+    all_metals: bool = False
+    """Whether every metal that has a name and shapes is scanned, too."""
     exclude: Layers = ()
     """Layers, as layer/datatype, whose shapes exclude the clips that they cover."""
     roi_um: Coordinates | None = None
@@ -67,6 +88,32 @@ class LayoutConfig(Settings):
     @classmethod
     def _are_layers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return parse_layer_names(names)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The layers of one picture, in the order of the model's channels.
+
+        Raises
+        ------
+        ConfigError
+            When several layers are to be judged.
+        """
+        if len(self.layers) > 1:
+            raise ConfigError(
+                f"{len(self.layers)} layers are given ({', '.join(self.layers)}) where one is "
+                f"judged; channels of one picture are written {CHANNELS.join(self.layers)}"
+            )
+        return tuple(self.layers[0].split(CHANNELS)) if self.layers else ()
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one layer is to be judged, each by itself."""
+        return len(self.layers) > 1 or self.all_metals
+
+    @property
+    def layer_names(self) -> LayerNames:
+        """The names of layers."""
+        return LayerNames(self.names)
 
     @field_validator("roi_um")
     @classmethod
@@ -146,6 +193,8 @@ class ScoresConfig(Settings):
 
     model: Annotated[str, Field(min_length=1)] = "krf130-met1"
     """Name of a shipped model, or path of a checkpoint."""
+    models: dict[str, str] = Field(default_factory=dict)
+    """Model of a layer, by its layer/datatype or name, where it is not `model`."""
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """Probability from which a clip is a hotspot; the model's own by default."""
     prefilter: bool | None = None
@@ -283,7 +332,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "vias": ("fix",),
     "fix": (),
     "fixes": (),
-    "report": ("report", "markers"),
+    "report": ("report", "markers", "layout.names"),
 }
 """Per stage, in order, the tables and keys that change its answer and were not named before.
 
@@ -315,7 +364,12 @@ def load_config(
         given = {key: value for key, value in settings.items() if value is not None}
         before = tables.get(table, {})
         tables[table] = {**before, **given} if isinstance(before, dict) else before
-    return _validated(ScanConfig, tables)
+    if isinstance(tables.get("layout"), dict):
+        tables["layout"] = _number_layers(tables["layout"])
+    config = _validated(ScanConfig, tables)
+    find = config.layout.layer_names.find_channels
+    models = {find(layer): model for layer, model in config.scores.models.items()}
+    return config.model_copy(update={"scores": config.scores.model_copy(update={"models": models})})
 
 
 def load_fix_rules(path: Path | None) -> FixConfig:
@@ -328,6 +382,35 @@ def load_fix_rules(path: Path | None) -> FixConfig:
     """
     given = {} if path is None else _read_toml(path)
     return load_config(None, {"fix": {**given, "enabled": True}}).fix
+
+
+def load_names(given: Mapping[str, Any]) -> LayerNames:
+    """Return the names of layers that a table ``[layout]`` gives; a None stands for "not given".
+
+    Raises
+    ------
+    ConfigError
+        When the technology is unknown, or the file cannot be read.
+    """
+    keys = [key for key in _Names.model_fields if given.get(key) is not None]
+    asked = _validated(_Names, {key: given[key] for key in keys})
+    found = layer_names.load_names(asked.tech, Path(asked.lyp) if asked.lyp is not None else None)
+    return LayerNames({**asked.names, **found.layer_of})
+
+
+def _number_layers(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the table ``[layout]`` with numbers in place of names, and the names beside them.
+
+    The result does not depend on the file of names any more.
+    """
+    names = load_names(table)
+    numbered = {key: value for key, value in table.items() if key not in ("tech", "lyp", "names")}
+    if not names.layer_of:
+        return numbered
+    for key in ("layers", "exclude"):
+        if isinstance(layers := table.get(key), list | tuple):
+            numbered[key] = [names.find_channels(str(each)) for each in layers]
+    return {**numbered, "names": dict(names.layer_of)}
 
 
 def load_resources(given: Mapping[str, Any]) -> Resources:

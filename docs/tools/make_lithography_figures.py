@@ -15,7 +15,6 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from scipy.ndimage import map_coordinates
 
 from pipeline.layout.ingest import read_layout
 from stages.contracts import Box, Defect, Floats, Int64s, Layer, PackedLayer
@@ -23,13 +22,9 @@ from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.measure.prints import simulate_prints
-from stages.lithography.optics.exposure import count_spline_px, expose
-from stages.lithography.optics.fields import (
-    clip_to_field,
-    compute_halo_nm,
-    make_lattice_around,
-    make_lattice_field,
-)
+from stages.lithography.optics.fields import compute_halo_nm
+from stages.lithography.optics.resist import compute_threshold
+from stages.lithography.optics.sampling import sample_images
 from stages.lithography.process import Process, load_process
 
 CHECKOUT = Path(__file__).parents[2]
@@ -48,19 +43,10 @@ def worst(defects: tuple[Defect, ...], kind: str) -> Defect:
 
 def brightness(target: Int64s, window: Box, process: Process) -> Floats:
     """Return intensity over the threshold at nominal, every `STEP_NM` of the window."""
-    lattice = make_lattice_around(process, 1.0, window.width)
-    place = window.x_min - lattice.guard_dbu, window.y_min - lattice.guard_dbu
-    field = make_lattice_field(lattice, process, 1.0)
-    mask = clip_to_field(target, place, lattice.side_dbu)
-    (nominal,) = expose([mask], field, 1.0, process, process.corners[:1])
-    steps = (np.arange(0, window.width + 1, STEP_NM) + lattice.guard_dbu) / lattice.side_dbu
-    y, x = np.meshgrid(
-        steps * count_spline_px(field), steps * count_spline_px(field), indexing="ij"
-    )
-    values: Floats = map_coordinates(
-        nominal.coef[0], (y, x), order=3, prefilter=False, mode="grid-wrap", output=np.float64
-    )
-    return values / nominal.levels[0]
+    x, y = (np.arange(low, low + window.width + 1.0, STEP_NM)
+            for low in (window.x_min, window.y_min))  # fmt: skip
+    (light,) = sample_images(target, x, y, 1.0, process, process.corners[:1])
+    return light.astype(float) / compute_threshold(process)
 
 
 def draw(layer: PackedLayer, defect: Defect, process: Process) -> Figure:

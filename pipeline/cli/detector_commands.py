@@ -16,11 +16,11 @@ from pipeline.cli.options import (
     Layers,
     LayoutFile,
     Mask,
+    NameOptions,
     Opc,
     Prefilter,
     Process,
     Quiet,
-    ReaderOptions,
     Roi,
     RunFolder,
     Threshold,
@@ -38,7 +38,7 @@ AnyModel = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelOptions(ReaderOptions):
+class LabelOptions(NameOptions):
     """Options of ``hotscan label``."""
 
     layout: LayoutFile
@@ -71,9 +71,11 @@ def label(options: LabelOptions) -> None:
     from pipeline.datasets.from_simulation import LabelRequest, label_layout
     from stages.contracts import RasterSpec
 
+    names = options.names()
     request = LabelRequest(
-        layout=options.layout, out=options.out, layers=tuple(options.layer or ()),
-        process=options.process, opc=options.opc or "none", mask=options.mask, cell=options.cell,
+        layout=options.layout, out=options.out, layers=tuple(options.layer or ()), names=names,
+        process=options.process, opc=options.opc or "none",
+        mask=options.mask and names.find(options.mask), cell=options.cell,
         roi_um=parse_region(options.roi), stride_nm=options.stride_nm,
         spec=RasterSpec(options.pixel_nm, options.clip_px, options.core_px),
         limits=options.limits(),

@@ -13,6 +13,7 @@ from pipeline.cli.options import (
     Cell,
     LayoutFile,
     Mask,
+    NameOptions,
     Opc,
     OutFolder,
     Process,
@@ -27,7 +28,7 @@ from stages.text import escape_text, escape_values
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfoOptions(ReaderOptions):
+class InfoOptions(NameOptions):
     """Options of ``hotscan info``."""
 
     layout: LayoutFile
@@ -43,7 +44,8 @@ def info(options: InfoOptions) -> None:
     from pipeline.cli.text import info_text
     from pipeline.scan.inspect_run import layout_info
 
-    show(layout_info(options.layout, options.limits()), options.as_json, info_text)
+    info = layout_info(options.layout, options.limits(), options.names())
+    show(info, options.as_json, info_text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +72,14 @@ def validate(options: ValidateOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimulateOptions(SessionOptions, ReaderOptions):
+class SimulateOptions(SessionOptions, NameOptions):
     """Options of ``hotscan simulate``."""
 
     layout: LayoutFile
     out: OutFolder
-    layer: Annotated[str, typer.Option("--layer", "-l", metavar="L/D", help="The target layer.")]
+    layer: Annotated[
+        str, typer.Option("--layer", "-l", metavar="L/D|NAME", help="The target layer.")
+    ]
     process: Process = "krf130"
     mask: Mask = None
     opc: Opc = "none"
@@ -84,6 +88,17 @@ class SimulateOptions(SessionOptions, ReaderOptions):
     contours: Annotated[
         bool, typer.Option("--contours/--no-contours", help="Also draw the printed contours.")
     ] = True
+    image: Annotated[
+        str | None,
+        typer.Option(
+            metavar="png,svg,zarr",
+            help="Also draw light, contours, band and mask: as a picture, as an array for xarray.",
+        ),
+    ] = None
+    image_step: Annotated[
+        float | None,
+        typer.Option(metavar="NM", min=0.1, help="Distance of the array's samples."),
+    ] = None
 
 
 @takes(SimulateOptions)
@@ -96,16 +111,19 @@ def simulate(options: SimulateOptions) -> None:
     from pipeline.cli.text import simulation_text
     from pipeline.simulate.region import SimulateRequest, simulate_region
 
+    names = options.names()
     request = SimulateRequest(
-        options.layout, options.out, options.layer, options.process, options.mask,
+        options.layout, options.out, names.find(options.layer), options.process,
+        options.mask and names.find(options.mask),
         options.opc or "none", options.cell, parse_region(options.roi), options.contours,
+        tuple(options.image.split(",")) if options.image else (), options.image_step,
         options.limits(),
     )  # fmt: skip
     metrics = run_session(
         lambda listen: simulate_region(request, options.resources(), listen),
         options.out, "the same command", options,
     )  # fmt: skip
-    typer.echo(simulation_text(*escape_values((options.out, metrics))))
+    typer.echo(simulation_text(*escape_values((options.out, metrics, request.image))))
     if not metrics["complete"]:
         raise typer.Exit(4)
     if options.fail_on is not None and metrics["defects"] > options.fail_on:

@@ -6,7 +6,7 @@ out      annotated types, options values, and the config and resources they stan
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,6 +19,7 @@ from stages.errors import UsageError
 if TYPE_CHECKING:
     from pipeline.config import Resources, ScanConfig
     from pipeline.layout.reader_process import Limits
+    from stages.layout.layer_names import LayerNames
 
 
 def list_models() -> list[str]:
@@ -40,7 +41,21 @@ RunFolder = Annotated[Path, typer.Argument(help="Run directory of a scan.")]
 OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Directory; created when absent.")]
 Layers = Annotated[
     list[str] | None,
-    typer.Option("--layer", "-l", metavar="L/D", help="Layer to scan, like 68/20; repeatable."),
+    typer.Option(
+        "--layer",
+        "-l",
+        metavar="L/D|NAME",
+        help="Layer, like 68/20; channels of one picture are 67/20+68/20. For scan and plan "
+        "repeatable: each is judged by itself.",
+    ),
+]
+Tech = Annotated[
+    Literal["sky130A", "gf180mcu", "ihp-sg13g2", "nangate45", "asap7"] | None,
+    typer.Option(help="Technology whose names of layers may be used, like met1."),
+]
+Lyp = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Layer properties of KLayout, whose names may be used."),
 ]
 Cell = Annotated[str | None, typer.Option(help="Top cell; needed when the file has several.")]
 Exclude = Annotated[
@@ -53,6 +68,13 @@ Roi = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(help="Name of a shipped model, or a checkpoint.", autocompletion=list_models),
+]
+LayerModels = Annotated[
+    list[str] | None,
+    typer.Option("--layer-model", metavar="LAYER=MODEL", help="Another model for a layer."),
+]
+AllMetals = Annotated[
+    bool, typer.Option("--all-metals", help="Scan every metal that --tech or --lyp names.")
 ]
 Config = Annotated[Path | None, typer.Option(help="TOML file of settings.")]
 Mode = Annotated[
@@ -208,14 +230,40 @@ class ReaderOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SettingsOptions(ReaderOptions):
+class NameOptions(ReaderOptions):
+    """Where names of layers are from."""
+
+    tech: Tech = None
+    lyp: Lyp = None
+
+    def names(self) -> LayerNames:
+        """Return the names.
+
+        Raises
+        ------
+        ConfigError
+            When the file cannot be read.
+        """
+        from pipeline.config import load_names
+
+        return load_names(self.name_table())
+
+    def name_table(self) -> dict[str, str | None]:
+        """Return what was given, as part of the table ``[layout]``."""
+        return {"tech": self.tech, "lyp": None if self.lyp is None else str(self.lyp)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingsOptions(NameOptions):
     """What is scanned, and how; laid over a config file."""
 
     layer: Layers = None
+    all_metals: AllMetals = False
     cell: Cell = None
     exclude: Exclude = None
     roi: Roi = None
     model: Model = None
+    layer_model: LayerModels = None
     config: Config = None
     mode: Mode = None
     strict: Strict = False
@@ -253,12 +301,13 @@ class SettingsOptions(ReaderOptions):
             "layout": {
                 "layers": self.layer or None, "cell": self.cell, "exclude": self.exclude or None,
                 "roi_um": parse_region(self.roi), "strict": self.strict or None,
+                "all_metals": self.all_metals or None, **self.name_table(),
             },
             "reader": self.reader_table(),
             "clips": {"mode": self.mode},
             "scores": {
-                "model": self.model, "device": self.device, "threshold": self.threshold,
-                "prefilter": self.prefilter,
+                "model": self.model, "models": parse_models(self.layer_model),
+                "device": self.device, "threshold": self.threshold, "prefilter": self.prefilter,
             },
             "confirm": {"enabled": self.confirm, "opc": self.opc},
             "audit": {"size": self.audit},
@@ -267,6 +316,23 @@ class SettingsOptions(ReaderOptions):
                 "edge_tolerance_nm": self.edge_tolerance, "area_match": self.area_match,
             },
         }  # fmt: skip
+
+
+def parse_models(given: Sequence[str] | None) -> dict[str, str] | None:
+    """Return the models of ``--layer-model``, by layer.
+
+    Raises
+    ------
+    UsageError
+        When one is not LAYER=MODEL.
+    """
+    models = {}
+    for each in given or ():
+        layer, equals, model = each.partition("=")
+        if not (layer and equals and model):
+            raise UsageError(f"--layer-model {each!r} is not LAYER=MODEL, like met2=mine.pt")
+        models[layer] = model
+    return models or None
 
 
 def parse_region(roi: str | None) -> tuple[float, ...] | None:

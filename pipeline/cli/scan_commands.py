@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +24,7 @@ from stages.text import escape_values
 
 if TYPE_CHECKING:
     from pipeline.engine.events import Listener
+    from pipeline.scan.layers import LayersResult
     from pipeline.scan.scan import ScanResult
 
 Format = Literal["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"]
@@ -51,15 +52,15 @@ def scan(options: ScanOptions) -> None:
     Run the same command again to resume a scan that was stopped.
     """
     from pipeline.passes.shard import Shard
+    from pipeline.scan.layers import scan_any
     from pipeline.scan.scan import ScanRequest
-    from pipeline.scan.scan import scan as run_scan
 
     request = ScanRequest(
         layout=options.layout, out=options.out, config=options.settings(),
         since=(options.since,) if options.since else (),
         shard=Shard.parse(options.shard) if options.shard else None,
     )  # fmt: skip
-    finish(lambda listen: run_scan(request, options.resources(), listen), options.out, options)
+    finish(lambda listen: scan_any(request, options.resources(), listen), options.out, options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +76,10 @@ def resume(options: ResumeOptions) -> None:
 
     Its settings are those that it began with.
     """
-    from pipeline.scan.scan import resume as resume_scan
+    from pipeline.scan.layers import resume_any
 
     finish(
-        lambda listen: resume_scan(
+        lambda listen: resume_any(
             options.run, options.resources(), listen, reader=options.reader_table()
         ),
         options.run,
@@ -184,12 +185,18 @@ def merge(options: MergeOptions) -> None:
     )
 
 
-def finish(work: Callable[[Listener], ScanResult], out: Path, options: SessionOptions) -> None:
+def finish(
+    work: Callable[[Listener], ScanResult | LayersResult], out: Path, options: SessionOptions
+) -> None:
     """Run a scan, print its result, and end with its exit code."""
-    from pipeline.cli.text import part_text, result_text
+    from pipeline.cli.text import layers_text, part_text, result_text
     from pipeline.scan.inspect_run import run_status
+    from pipeline.scan.scan import ScanResult
 
     result = run_session(work, out, f"hotscan resume {out}", options)
+    if not isinstance(result, ScanResult):
+        typer.echo(layers_text(*escape_values((out, result.metrics))))
+        return _end(result.metrics, options)
     status, metrics = run_status(out), result.metrics
     if result.shard is not None:
         typer.echo(part_text(*escape_values((out, result.shard, metrics, status["failed"]))))
@@ -197,6 +204,11 @@ def finish(work: Callable[[Listener], ScanResult], out: Path, options: SessionOp
             raise typer.Exit(4)
         return
     typer.echo(result_text(*escape_values((out, status["layout"], metrics, status["failed"]))))
+    return _end(metrics, options)
+
+
+def _end(metrics: Mapping[str, Any], options: SessionOptions) -> None:
+    """End with the exit code of a scan."""
     if not metrics["complete"]:
         raise typer.Exit(4)
     found = metrics["hotspots"]
@@ -225,10 +237,10 @@ def plan(options: PlanOptions) -> None:
     """
     from pipeline.cli.text import plan_text
     from pipeline.config import load_resources
-    from pipeline.scan.forecast import estimate
+    from pipeline.scan.layers import estimate_any
 
     resources = load_resources({"workers": options.workers})
-    show(estimate(options.layout, options.settings(), resources), options.as_json, plan_text)
+    show(estimate_any(options.layout, options.settings(), resources), options.as_json, plan_text)
 
 
 def status(run: RunFolder, as_json: AsJson = False) -> None:
@@ -237,16 +249,23 @@ def status(run: RunFolder, as_json: AsJson = False) -> None:
     Whether it runs, what is done, and what failed.
     """
     from pipeline.cli.text import status_text
-    from pipeline.scan.inspect_run import run_status
+    from pipeline.scan.layers import status_any
 
-    show(run_status(run), as_json, status_text)
+    show(status_any(run), as_json, status_text)
 
 
 def report(run: RunFolder) -> None:
     """Write the report of a scan again."""
-    from pipeline.cli.text import result_text
+    from pipeline.cli.text import layers_text, result_text
     from pipeline.scan.inspect_run import report_again, run_status
+    from pipeline.scan.layers import is_of_layers, report_layers_again
 
+    if is_of_layers(run):
+        found = report_layers_again(run)
+        typer.echo(layers_text(*escape_values((run, found))))
+        if not found["complete"]:
+            raise typer.Exit(4)
+        return
     metrics, state = report_again(run), run_status(run)
     typer.echo(result_text(*escape_values((run, state["layout"], metrics, state["failed"]))))
     if not metrics["complete"]:

@@ -103,7 +103,11 @@ def info_text(info: Mapping[str, Any]) -> str:
     if len(tops) > MOST_NAMES:
         lines.append(f"  and {len(tops) - MOST_NAMES:,} more; --json lists them")
     lines += ["", "layers, with the shapes drawn on each (every cell counted once)"]
-    lines.append(columns(info["layers"].items(), indent="  ") or "  none")
+    names = info["names"]
+    named = (
+        (layer, *[names.get(layer, "")] * bool(names), n) for layer, n in info["layers"].items()
+    )
+    lines.append(columns(named, indent="  ") or "  none")
     lines += [f"warning: {warning}" for warning in info["warnings"]]
     return "\n".join(lines)
 
@@ -115,6 +119,9 @@ def _extent(name: str, box: Sequence[float]) -> Row:
 
 def status_text(status: Mapping[str, Any]) -> str:
     """Return the text of ``hotscan status``."""
+    if "layers" in status:
+        parts = [f"layer {name}\n{status_text(each)}" for name, each in status["layers"].items()]
+        return "\n\n".join((f"{status['run']}: {status['state']}", *parts))
     units = [("stage", "done", "empty", "failed")]
     units += [(stage, *counts.values()) for stage, counts in status["units"].items()]
     hotspots = counted(status["hotspots"], "hotspot")
@@ -192,6 +199,34 @@ def result_text(
     return "\n".join(lines)
 
 
+def layers_text(run: Path, metrics: Mapping[str, Any]) -> str:
+    """Return the result of a scan of several layers, and where its files are."""
+    rows = [("layer", "hotspots", "fail", "model", "how well the model is known here")]
+    rows += [
+        (
+            row["shown"], f"{row['hotspots']:,}" + " INCOMPLETE" * (not row["complete"]),
+            "-" if row["hotspots_confirmed"] is None else f"{row['hotspots_confirmed']:,}",
+            row["model"], row["known"],
+        )
+        for row in metrics["layers"]
+    ]  # fmt: skip
+    lines = [
+        f"{'complete' if metrics['complete'] else 'INCOMPLETE'}: "
+        f"{counted(metrics['hotspots'], 'hotspot')} on {counted(len(metrics['layers']), 'layer')}",
+        columns(rows, indent="  "),
+    ]
+    if metrics["layers_absent"]:
+        lines.append(f"not in the file, not scanned: {', '.join(metrics['layers_absent'])}")
+    lines += [
+        f"report     {run}/report/index.html (open it in a browser)",
+        f"table      {run}/report/hotspots.csv",
+        f"markers    {run}/layers/*/report/hotspots.lyrdb.gz, a file for each layer",
+    ]
+    if not metrics["complete"]:
+        lines.append(f"try what failed again with: hotscan resume {run}")
+    return "\n".join(lines)
+
+
 def recall_text(metrics: Mapping[str, Any]) -> str:
     """Return what a scan says of its own recall, from its metrics.
 
@@ -265,7 +300,7 @@ def calibration_text(out: Path, figures: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"process    {shown}", f"page       {page}"])
 
 
-def simulation_text(out: Path, metrics: Mapping[str, Any]) -> str:
+def simulation_text(out: Path, metrics: Mapping[str, Any], images: Sequence[str]) -> str:
     """Return the result of a simulation, and where its files are."""
     kinds = [
         (name.removeprefix("defects_"), count)
@@ -285,6 +320,7 @@ def simulation_text(out: Path, metrics: Mapping[str, Any]) -> str:
         f"page       {out}/index.html (open it in a browser)",
         f"layout     {out}/simulation.gds",
         f"table      {out}/defects.csv",
+        *(f"image      {out}/image.{form}" for form in images),
     ]
     if not metrics["complete"]:
         lines.append(
@@ -300,8 +336,12 @@ def _share(fraction: float) -> str:
 
 def plan_text(plan: Mapping[str, Any]) -> str:
     """Return the text of ``hotscan plan``."""
+    if "scans" in plan:
+        total = f"all       {clock_text(plan['seconds'])}, {plan['disk_mb']:,.1f} MB"
+        return "\n\n".join((*map(plan_text, plan["scans"]), total))
     return "\n".join(
         (
+            f"layer     {plan['layers']}",
             f"area      {plan['area_um2']:,.0f} um2 in {counted(plan['tiles'], 'tile')} "
             f"({plan['tiles_sampled']} of them sampled)",
             f"clips     {plan['clips']:,}, of which {plan['patterns']:,} distinct",

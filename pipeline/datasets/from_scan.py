@@ -74,7 +74,7 @@ def select_clips(request: SelectRequest, resources: Resources, listen: Listener)
     wanted = RunRecord(task="select", layout=view.record.layout, settings={
         "process": process.name,
         "process_settings": process.as_dict(), "opc": opc,
-        "layers": list(view.config.layout.layers), "cell": view.config.layout.cell,
+        "layers": list(view.config.layout.channels), "cell": view.config.layout.cell,
         "selected": request.count, "selected_by": view.model.digest,
     })  # fmt: skip
     run = open_run_directory(work_directory(request.out))

@@ -39,6 +39,7 @@ from pipeline.simulate.tiles import (
 )
 from stages.contracts import Box, Layer, RasterSpec
 from stages.errors import IncompleteError, UsageError
+from stages.layout.layer_names import NO_NAMES, LayerNames
 from stages.lithography.measure.margins import MARGINAL, find_worst_margin, take_clip_margins
 from stages.lithography.measure.sections import KINDS
 from stages.lithography.process import Process, load_process
@@ -61,7 +62,10 @@ class LabelRequest:
     out: Path
     """The dataset to write."""
     layers: tuple[str, ...]
-    """Target layers as layer/datatype; the first is simulated, all are drawn."""
+    """The target layer, as layer/datatype or by name; of channels, as 67/20+68/20, the first is
+    simulated and all are drawn."""
+    names: LayerNames = NO_NAMES
+    """Names that `layers` may use."""
     process: str = "krf130"
     """Name of a shipped process, or a TOML file."""
     opc: str = "none"
@@ -95,8 +99,9 @@ def label_layout(request: LabelRequest, resources: Resources, listen: Listener) 
     require_new(out)
     config = load_config(None, {"layout": {
         "layers": list(request.layers) or None, "cell": request.cell, "roi_um": request.roi_um,
+        "names": request.names.layer_of,
     }})  # fmt: skip
-    layers = config.layout.layers
+    layers = config.layout.channels
     if not layers:
         raise UsageError("no layer to label; give --layer LAYER/DATATYPE")
     spec = replace(request.spec, layers=len(layers))

@@ -88,7 +88,17 @@ class ScoresNotReused:
     now: Arithmetic
 
 
-Notice = DataDamaged | ArithmeticChanged | WorkersDiffer | ScoresNotReused
+@dataclass(frozen=True, slots=True)
+class LayerStarted:
+    """One of several layers is scanned from here on."""
+
+    layer: str
+    number: int
+    """From 1."""
+    total: int
+
+
+Notice = LayerStarted | DataDamaged | ArithmeticChanged | WorkersDiffer | ScoresNotReused
 Step = StageStarted | UnitFinished | StageFinished
 Event = Notice | Step
 Listener = Callable[[Event], None]
@@ -97,6 +107,8 @@ Listener = Callable[[Event], None]
 def describe_notice(event: Notice) -> str:
     """Return what a notice says, on one line."""
     match event:
+        case LayerStarted(layer, number, total):
+            return f"layer {layer}, {number} of {total}"
         case DataDamaged(stage, units):
             return f"{stage}: {len(units)} damaged on disk, computed again"
         case ArithmeticChanged(stage, units, before, now):

@@ -36,6 +36,7 @@ from pipeline.layout.reader_process import (
     INFO_FILE,
     LAYOUT_FILE,
     Limits,
+    copy_layers,
     is_packed_file,
     open_packed,
     read_source_digest,
@@ -63,6 +64,7 @@ __all__ = [
     "read_info",
     "read_layout",
     "require_layout",
+    "select_packed",
 ]  # fmt: skip
 
 DEFAULT_LIMITS = Limits()
@@ -136,6 +138,23 @@ def pack_into(
         packed = open_packed(out)
         _check_extent(path, packed, limits)
         _refuse_if_strict(path, packed.warnings, strict)
+        sync(*out.iterdir(), out)
+        if directory.exists():
+            directory.rename(scratch / "replaced")
+        out.rename(directory)
+    sync(directory.parent)
+    return open_packed(directory)
+
+
+def select_packed(packed: Path, directory: Path, layers: Sequence[Layer]) -> PackedLayout:
+    """Write some layers of a packed layout into a directory, as `pack_into` would have.
+
+    The arrays are the same files under another name, where the disk allows that.
+    """
+    with create_scratch(directory) as scratch:
+        out = scratch / "out"
+        out.mkdir()
+        copy_layers(packed, out, layers)
         sync(*out.iterdir(), out)
         if directory.exists():
             directory.rename(scratch / "replaced")

@@ -12,11 +12,12 @@ import math
 import os
 import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -190,6 +191,21 @@ def open_packed(directory: Path) -> PackedLayout:
             tuple(Layer.parse(text) for text in record["file_layers"]),
             cells,
         )  # fmt: skip
+
+
+def copy_layers(packed: Path, out: Path, layers: Sequence[Layer]) -> None:
+    """Link, or copy, the files of some layers of a packed layout into an empty folder."""
+    record = json.loads((packed / LAYOUT_FILE).read_text())
+    numbers = [record["layers"].index(str(layer)) for layer in layers]
+    for number, before in enumerate(numbers):
+        for name in _ARRAYS:
+            source, target = _locate_array(packed, before, name), _locate_array(out, number, name)
+            try:
+                os.link(source, target)
+            except OSError:
+                shutil.copyfile(source, target)
+    chosen = {key: [record[key][number] for number in numbers] for key in ("layers", "cells")}
+    (out / LAYOUT_FILE).write_text(json.dumps({**record, **chosen}, indent=1) + "\n")
 
 
 def is_packed_file(path: Path) -> bool:

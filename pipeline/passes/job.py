@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ScanConfig, load_config
+from pipeline.layout import ingest
 from pipeline.passes.model_file import ModelFile
 from stages.arithmetic import Arithmetic
 from stages.clips import SamplingLimits
 from stages.contracts import Box, Layer, PackedLayout, RasterSpec
 from stages.detector.user_model import ScanModel
-from stages.errors import ConfigError, ModelMismatchError, UsageError
+from stages.errors import ConfigError, LayoutError, ModelMismatchError, UsageError
+from stages.layout.layer_names import CHANNELS
 from stages.lithography.process import Process, load_process, process_of
 from stages.tiles import Tile, cut_tiles
 
@@ -182,11 +184,12 @@ def _check_layers(config: ScanConfig, model: ScanModel) -> None:
     spec = model.raster
     if not config.layout.layers:
         raise ConfigError("no layer to scan; give --layer LAYER/DATATYPE, hotscan info lists them")
-    if len(config.layout.layers) != spec.layers:
+    channels, shown = config.layout.channels, config.layout.layer_names.show
+    if len(channels) != spec.layers:
         raise ModelMismatchError(
-            f"{len(config.layout.layers)} layers are given ({', '.join(config.layout.layers)}) but "
-            f"model {config.scores.model} takes {spec.layers} ({', '.join(model.layers)}); give "
-            "one --layer for each, in that order"
+            f"--layer {shown(CHANNELS.join(channels))} is {len(channels)} of a picture, and model "
+            f"{config.scores.model} takes {spec.layers} ({', '.join(model.layers)}); give one for "
+            "each, in that order, as --layer A+B"
         )
 
 
@@ -298,11 +301,30 @@ def _convert_to_dbu(name: str, value_nm: float | None, dbu_nm: float) -> int:
     return value
 
 
+def pack_layout(path: Path, directory: Path, config: ScanConfig) -> PackedLayout:
+    """Read the layers that are scanned, and those that exclude, into a directory.
+
+    Raises
+    ------
+    LayoutError, ConfigError
+        As `ingest.pack_into`, with the names of layers beside their numbers.
+    """
+    scanned, excluded = parse_layers(config)
+    try:
+        return ingest.pack_into(
+            path, directory, (*scanned, *excluded), config.layout.cell,
+            limits=ingest.Limits.of(config.reader), strict=config.layout.strict,
+        )  # fmt: skip
+    except (LayoutError, ConfigError) as error:
+        raise type(error)(config.layout.layer_names.show(str(error))) from None
+
+
 def parse_layers(config: ScanConfig) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
     """Return the layers to scan and the layers that exclude, parsed."""
-    scanned = tuple(Layer.parse(name) for name in config.layout.layers)
+    scanned = tuple(Layer.parse(name) for name in config.layout.channels)
     excluded = tuple(Layer.parse(name) for name in config.layout.exclude)
     both = set(scanned) & set(excluded)
     if both:
-        raise ConfigError(f"layer {min(both)} is both scanned and excluded; name it once")
+        layer = config.layout.layer_names.show(str(min(both)))
+        raise ConfigError(f"layer {layer} is both scanned and excluded; name it once")
     return scanned, excluded

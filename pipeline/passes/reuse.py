@@ -58,7 +58,7 @@ def open_reusable(path: Path, record: RunRecord, dbu_nm: float) -> ReusableRun:
             f"nothing of {path} can be reused: {'; '.join(differ)}; give a run of the same "
             "settings, or scan without it"
         )
-    count = len(config.layout.layers)
+    count = len(config.layout.channels)
     channels = PackedLayout(
         layout.top, layout.dbu_nm, layout.layers[:count], layout.packed[:count],
     )  # fmt: skip

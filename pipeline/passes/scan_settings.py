@@ -17,6 +17,9 @@ from pipeline.engine.run_record import Inputs, RunRecord, differences, read_read
 from pipeline.passes.shard import Shard
 from stages.errors import RunMismatchError, UsageError
 
+LAYERS = "layers"
+"""The task of a run of several layers, which holds a scan of each."""
+
 
 @dataclass(frozen=True, slots=True)
 class ScanSettings:
@@ -48,6 +51,11 @@ class ScanSettings:
         UsageError
             When the record is not of a scan, or has settings that no scan writes.
         """
+        if record.task == LAYERS:
+            raise UsageError(
+                "the run holds a scan of each of several layers; give one of them, which are "
+                "below its folder layers"
+            )
         if record.task != "scan":
             raise UsageError(
                 f"the run is one of hotscan {record.task}, not of a scan (run.json says so); give "

@@ -52,7 +52,7 @@ def gather_page_data(
         layout_digest=record.layout.sha256,
         top=layout.top,
         dbu_nm=layout.dbu_nm,
-        layers=config.layout.layers,
+        layers=tuple(map(config.layout.layer_names.show, config.layout.channels)),
         extent=layout.extent,
         roi=view.job.area if config.layout.roi_um else None,
         raster=view.job.spec,

@@ -145,14 +145,15 @@ class RunView:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings of the reader, and of layers other than those the model was trained on."""
+        shown = self.config.layout.layer_names.show
         trained = tuple(self.model.provenance.get("trained_on_layers", ()))
-        if not trained or trained == self.config.layout.layers:
+        if not trained or trained == self.config.layout.channels:
             return self.layout.warnings
         return (
             *self.layout.warnings,
             f"model {self.config.scores.model} was trained on {', '.join(trained)} "
             f"({', '.join(self.model.layers)} of {self.model.process}); "
-            f"{', '.join(self.config.layout.layers)} is scored as if it were that",
+            f"{', '.join(map(shown, self.config.layout.channels))} is scored as if it were that",
         )
 
 

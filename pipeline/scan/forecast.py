@@ -23,19 +23,18 @@ from pipeline.audit.simulate import TIMED_CLIPS, AuditJob, time_clip
 from pipeline.config import Resources, ScanConfig
 from pipeline.engine.memory import own_mb
 from pipeline.engine.run_directory import Run
-from pipeline.layout import ingest
 from pipeline.passes.arrays import read_clips
 from pipeline.passes.job import (
     Job,
     load_model_process,
     make_job,
-    parse_layers,
+    pack_layout,
     resolve_config,
 )
 from pipeline.passes.model_file import find_model, store_model
 from pipeline.passes.units import CLIPS_PER_DRAW, clip_tile, draw_places
 from pipeline.simulate import confirm
-from stages.contracts import Bytes, Clips, Int64s, PackedLayout
+from stages.contracts import Bytes, Clips, Int64s
 from stages.lithography.process import Process
 from stages.patterns import canonicalize, find_distinct
 from stages.scores import NetworkScorer, build_scorer, score_rasters
@@ -95,7 +94,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
     workers = max(resources.workers, 1)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
-        layout_s, layout = _timed(partial(_pack, layout_path, run, config))
+        layout_s, layout = _timed(partial(pack_layout, layout_path, run.layout, config))
         job = make_job(
             run.path, config, layout, model, store_model(run, config.scores.model, model), process
         )
@@ -120,6 +119,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
     pixels = job.spec.layers * job.spec.clip_px**2
     disk = packed_bytes + sample.all_clips * 20 + sample.all_patterns * pixels * PACKED_SHARE
     return {
+        "layers": ", ".join(map(config.layout.layer_names.show, config.layout.channels)),
         "area_um2": job.area.area * (layout.dbu_nm / 1000) ** 2,
         "tiles": len(job.tiles),
         "tiles_sampled": len(sample.tiles),
@@ -132,14 +132,6 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         "worker_mb": round(own_mb()),  # this process did what a worker does
         "disk_mb": round(disk / 1e6, 1),
     }
-
-
-def _pack(path: Path, run: Run, config: ScanConfig) -> PackedLayout:
-    scanned, excluded = parse_layers(config)
-    return ingest.pack_into(
-        path, run.layout, (*scanned, *excluded), config.layout.cell,
-        limits=ingest.Limits.of(config.reader), strict=config.layout.strict,
-    )  # fmt: skip
 
 
 def _sample_tiles(job: Job) -> _Sample:

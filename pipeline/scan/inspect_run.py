@@ -21,13 +21,16 @@ from pipeline.report.metrics import gather_metrics, list_unscanned_regions, writ
 from pipeline.report.run_view import describe_measurement, open_view
 from stages.detector import checkpoint
 from stages.errors import UsageError
+from stages.layout.layer_names import NO_NAMES, LayerNames
 
 STAGES = (
     "layout", "clips", "patterns", "scores", "hotspots", "confirm", *audit.STAGES, "classes",
 )  # fmt: skip
 
 
-def layout_info(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+def layout_info(
+    path: Path, limits: Limits = DEFAULT_LIMITS, names: LayerNames = NO_NAMES
+) -> dict[str, Any]:
     """Return what a layout file holds."""
     info, warnings = read_info(path, limits=limits)
     um = {name: [round(v, 6) for v in box] for name, box in info.extents_um.items()}
@@ -39,6 +42,7 @@ def layout_info(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
         "top_cells": list(info.top_cells),
         "extents_um": um,
         "layers": info.layers,
+        "names": {layer: names.name_of[layer] for layer in info.layers if layer in names.name_of},
         "warnings": list(warnings),
     }
 

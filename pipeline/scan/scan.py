@@ -44,6 +44,7 @@ from pipeline.passes.job import (
     Job,
     load_model_process,
     make_job,
+    pack_layout,
     parse_layers,
     resolve_config,
 )
@@ -98,6 +99,8 @@ class ScanRequest:
     """Do only this part of the tiles, up to the scores; `merge` puts the parts together."""
     model: UserModel | None = None
     """A module to score with, in place of the model that the config names."""
+    packed: Path | None = None
+    """The layout with more layers, packed already, in place of reading it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
         recomputed=RECOMPUTED, imports=["pipeline.passes.preload"],
     ) as session:  # fmt: skip
         file = store_model(run, config.scores.model, model)
-        return _Scan(session, settings, model, file, process).run_stages(request.layout)
+        return _Scan(session, settings, model, file, process).run_stages(request)
 
 
 def _name_model(request: ScanRequest) -> ScanConfig:
@@ -237,9 +240,9 @@ class _Scan:
         """The resolved settings."""
         return self.settings.config
 
-    def run_stages(self, layout_path: Path) -> ScanResult:
+    def run_stages(self, request: ScanRequest) -> ScanResult:
         """Run every stage that is not finished."""
-        layout = self.pack_layout(layout_path)
+        layout = self.pack_layout(request)
         job = self.make_job(layout)
         shard = self.settings.shard
         # Refused here, before the long work.
@@ -270,15 +273,18 @@ class _Scan:
             view = replace(view, fixes=read_fixes(self.run, self.config, self.session.ledger))
         return self.report(view)
 
-    def pack_layout(self, path: Path) -> PackedLayout:
+    def pack_layout(self, request: ScanRequest) -> PackedLayout:
         """Pack the layout, once."""
+        path = request.layout
 
         def pack() -> Written:
-            scanned, excluded = parse_layers(self.config)
-            packed = ingest.pack_into(
-                path, self.run.layout, (*scanned, *excluded), self.config.layout.cell,
-                limits=ingest.Limits.of(self.config.reader), strict=self.config.layout.strict,
-            )  # fmt: skip
+            if request.packed is None:
+                packed = pack_layout(path, self.run.layout, self.config)
+            else:
+                scanned, excluded = parse_layers(self.config)
+                packed = ingest.select_packed(
+                    request.packed, self.run.layout, (*scanned, *excluded)
+                )
             counts = {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
             return Written(list_files(self.run.path, "layout"), counts)
 

@@ -30,12 +30,14 @@ from pipeline.engine.run_directory import (
     write_table,
     write_whole,
 )
-from pipeline.engine.run_record import LayoutFile, RunRecord, State, all_inputs
+from pipeline.engine.run_record import Inputs, LayoutFile, RunRecord, State
 from pipeline.engine.session import Written, open_session
 from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout import ingest
 from pipeline.passes.job import compute_scan_area, require_opc
 from pipeline.passes.units import open_layout
+from pipeline.simulate.image import plan_image, write_image
+from pipeline.simulate.picture import draw_region, require_drawable
 from pipeline.simulate.tiles import (
     BAND,
     CONTOURS,
@@ -49,6 +51,8 @@ from pipeline.simulate.tiles import (
     run_simulation,
 )
 from stages.contracts import Box, Defect, Layer, PackedLayout
+from stages.errors import UsageError
+from stages.exports.figure import FORMS
 from stages.exports.markers import Drawing, build_drawing, find_free_layer
 from stages.exports.pages.simulation import PageData, Scene, render_page
 from stages.lithography.measure.margins import MARGINAL, find_worst_margin
@@ -64,6 +68,8 @@ SCENES = 24
 """Number of defects that the page draws."""
 SCENE_NM = 2000.0
 """Side of each of these drawings."""
+IMAGES = (*FORMS, "zarr")
+"""What an image may be written as: a picture, or an array."""
 OUTPUTS = (
     "defects.parquet", "defects.csv", "margins.parquet", "simulation.gds", "index.html",
     "metrics.json",
@@ -93,6 +99,10 @@ class SimulateRequest:
     """Region to simulate, x0, y0, x1, y1 in um; the whole extent when not given."""
     contours: bool = True
     """Whether the printed contours are written, too."""
+    image: Sequence[str] = ()
+    """What is drawn of light, mask and contours: ``png``, ``svg``, or ``zarr``, an array."""
+    image_step_nm: float | None = None
+    """Distance of the array's samples; by default a 36th of wavelength / NA."""
     limits: ingest.Limits = ingest.DEFAULT_LIMITS
     """Limits on reading the layout."""
     core_nm: float = 1280.0
@@ -115,6 +125,8 @@ def simulate_region(
     """
     process = load_process(request.process)  # once: later edits of its file must not get in
     require_opc(process, request.opc, request.mask)
+    if unknown := sorted(set(request.image) - set(IMAGES)):
+        raise UsageError(f"--image {unknown[0]!r} is unknown; it may be {', '.join(IMAGES)}")
     config = load_config(None, {
         "layout": {"layers": [request.layer], "cell": request.cell, "roi_um": request.roi_um},
     })  # fmt: skip
@@ -122,7 +134,9 @@ def simulate_region(
     run = open_run_directory(request.out)
     layers = [Layer.parse(name) for name in (request.layer, request.mask) if name]
     wanted = _make_record(request, process)
-    with open_session(run, wanted, all_inputs, resources, listen) as session:
+    with open_session(
+        run, wanted, _collect_inputs, resources, listen, recomputed=("image_array", "image")
+    ) as session:
 
         def pack() -> Written:
             ingest.pack_into(
@@ -138,12 +152,22 @@ def simulate_region(
             round(TILE_UM * 1000 / layout.dbu_nm), process, request.opc,
             max(1, round(request.core_nm / layout.dbu_nm)), request.mask is not None,
         )  # fmt: skip
+        forms = tuple(form for form in FORMS if form in request.image)
+        if forms:
+            require_drawable(job.area, layout.dbu_nm)
+        grid = plan_image(job, request.image_step_nm) if "zarr" in request.image else None
         failed = run_simulation(session, job, contours=request.contours)
+        if grid is not None:
+            failed += write_image(session, job, grid)
         metrics: dict[str, Any] = {}
 
         def write() -> Written:
             metrics.update(_gather_metrics(job, layout, session.record, session.ledger, failed))
-            return _write_outputs(job, layout, session.record, session.ledger, metrics)
+            written = _write_outputs(job, layout, session.record, session.ledger, metrics)
+            if not forms or not metrics["complete"]:
+                return Written(written)
+            defects = read_defects(job, [tile.name for tile in job.tiles])
+            return Written((*written, *draw_region(job, wanted.layout.name, defects, forms)))
 
         session.run_once("report", write, always=True)
         session.end(State.COMPLETE if metrics["complete"] else State.INCOMPLETE)
@@ -158,7 +182,20 @@ def _make_record(request: SimulateRequest, process: Process) -> RunRecord:
         "layer": request.layer, "mask": request.mask, "cell": request.cell,
         "roi_um": request.roi_um and list(request.roi_um), "contours": request.contours,
         "core_nm": request.core_nm,
+        "image": sorted(request.image), "image_step_nm": request.image_step_nm,
     })  # fmt: skip
+
+
+def _collect_inputs(record: RunRecord) -> Inputs:
+    """Return what changes the answer of each stage: an image may be added to what is finished."""
+    rest = dict(record.settings)
+    forms, step = rest.pop("image", ()), rest.pop("image_step_nm", None)
+    layers = {name: rest.pop(name) for name in ("layer", "mask", "cell")}
+    array = {"image_array": {"image_step_nm": step or "by process"}, "image": {}}
+    return {
+        "layout": {"layout": record.layout.sha256, **layers},
+        "mask": rest, "defects": {}, "contours": {}, **(array if "zarr" in forms else {}),
+    }  # fmt: skip
 
 
 def _gather_metrics(
@@ -196,7 +233,7 @@ def _write_outputs(
     record: RunRecord,
     ledger: Ledger,
     metrics: Mapping[str, Any],
-) -> Written:
+) -> tuple[str, ...]:
     """Write tables, drawing, page and metrics."""
     done = _list_finished(job, ledger)
     missed = [tile.box for tile in job.tiles if tile not in done]
@@ -215,7 +252,7 @@ def _write_outputs(
     )  # fmt: skip
     write_whole(folder / "index.html", render_page(page).encode())
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=1).encode() + b"\n")
-    return Written(OUTPUTS)
+    return OUTPUTS
 
 
 def _format_csv(defects: Sequence[Defect], dbu_nm: float) -> str:

@@ -19,8 +19,9 @@ from stages.errors import ConfigError
 EVERYTHING = """
 [layout]
 cell = "top"
-layers = ["68/20", "69/20"]
+layers = ["68/20", "met2+li1"]
 exclude = ["81/4"]
+tech = "sky130A"
 roi_um = [0, 10.5, 200, 300]
 strict = true
 [reader]
@@ -85,7 +86,10 @@ def test_every_setting_is_read(everything: Path) -> None:
         for key, value in settings.items()
         if config[table][key] == value
     ]
-    assert unchanged == [("clips", "stride_nm")]  # which mode "sites" does not have
+    # Mode "sites" has no stride; names are kept in place of where they are from.
+    assert sorted(unchanged) == [("clips", "stride_nm"), ("layout", "lyp"), ("layout", "tech")]
+    assert config["layout"]["layers"] == ["68/20", "69/20+67/20"]
+    assert config["layout"]["names"]["met1"] == "68/20"
     assert config["layout"]["roi_um"] == [0, 10.5, 200, 300]
     assert config["clips"]["width_nm"] == 130.5
     assert config["scores"]["device"] == "cuda:1"
@@ -128,6 +132,12 @@ def test_a_saved_config_gives_the_same_settings(everything: Path) -> None:
         # of no sense
         ({"layout": {"layers": ["68"]}}, "^layer '68' is not layer/datatype; write it like 68/20$"),
         ({"layout": {"layers": ["1/0", "01/0"]}}, "each layer once"),
+        ({"layout": {"layers": ["1/0+1/0"]}}, "each layer once"),
+        ({"layout": {"layers": ["met1"]}}, "^layer 'met1' is not layer/datatype"),
+        ({"layout": {"layers": ["metal1"], "tech": "sky130A"}}, "no layer is named 'metal1'; nam"),
+        ({"layout": {"names": {"a": "b"}}}, "layer 'b' is not layer/datatype"),
+        ({"layout": {"tech": "sky"}}, r"tech is 'sky'; allowed: 'sky130A', 'gf180mcu', 'ihp-sg"),
+        ({"layout": {"lyp": "absent.lyp"}}, "--lyp absent.lyp cannot be read: No such file"),
         ({"layout": {"roi_um": [5, 0, 5, 9]}}, "x0,y0,x1,y1 with x0 < x1 and y0 < y1"),
         ({"layout": {"roi_um": [0, 0, 5]}}, r"\[layout\] roi_um"),
         (

@@ -11,18 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import map_coordinates
 
-from stages.contracts import Box, Float32s, Floats, Int64s, Shapes
+from stages.contracts import Float32s, Floats, Int64s, Shapes
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
-from stages.lithography.optics.exposure import count_spline_px, expose
-from stages.lithography.optics.fields import (
-    clip_to_field,
-    compute_slab_dbu,
-    make_lattice,
-    make_lattice_field,
-)
+from stages.lithography.optics.fields import compute_slab_dbu
+from stages.lithography.optics.resist import compute_threshold
+from stages.lithography.optics.sampling import sample_images
 from stages.lithography.process import Corner, Process
 
 _DBU_NM = 0.1
@@ -56,28 +51,8 @@ def image_window(
     x_nm = np.arange(window_nm[0], window_nm[2] + 1e-9, step_nm)
     y_nm = np.arange(window_nm[1], window_nm[3] + 1e-9, step_nm)
     mask = _rectangles(rings_nm, process)
-    lattice = make_lattice(process, _DBU_NM)
-    field = make_lattice_field(lattice, process, _DBU_NM)
-    scale = count_spline_px(field) / lattice.side_dbu
-    x, y = x_nm / _DBU_NM, y_nm / _DBU_NM
-    window = Box(*(int(v) for v in np.floor((x[0], y[0], x[-1] + 1, y[-1] + 1))))
-    intensity, level = np.empty((len(y), len(x)), np.float32), 0.0
-    for place in lattice.list_places(window):
-        core = lattice.locate_core(place)
-        columns = np.flatnonzero((x >= core.x_min) & (x < core.x_max))
-        rows = np.flatnonzero((y >= core.y_min) & (y < core.y_max))
-        if not len(columns) or not len(rows):
-            continue
-        (exposure,) = expose(
-            [clip_to_field(mask, place, lattice.side_dbu)], field, _DBU_NM, process, [corner]
-        )
-        level = float(exposure.levels[0]) * corner.dose
-        at = np.meshgrid(
-            (y[rows] - place[1]) * scale, (x[columns] - place[0]) * scale, indexing="ij"
-        )
-        image = map_coordinates(exposure.coef[0], at, order=3, mode="grid-wrap", prefilter=False)
-        intensity[np.ix_(rows, columns)] = image * corner.dose
-    return intensity, level, x_nm, y_nm
+    (intensity,) = sample_images(mask, x_nm / _DBU_NM, y_nm / _DBU_NM, _DBU_NM, process, [corner])
+    return intensity, compute_threshold(process), x_nm, y_nm
 
 
 def _rectangles(rings_nm: Sequence[Floats], process: Process) -> Int64s:

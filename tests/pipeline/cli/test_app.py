@@ -169,6 +169,9 @@ def test_info_and_validate(hotscan: Hotscan) -> None:
     assert told["extents_um"][top.name] == pytest.approx(
         [box.left, box.bottom, box.right, box.top], abs=1e-9
     )
+    assert told["names"] == {}
+    named = hotscan("info", TINY, "--tech", "sky130A").out
+    assert re.search(r"68/20 +met1 +76\n", named)
     plain = hotscan("info", TINY).out
     for text in ("database unit  1 nm", f"  {top.name}  ", *told["layers"]):
         assert text in plain
@@ -203,7 +206,7 @@ def test_an_interrupt_names_the_command_that_resumes(
     def interrupted(*arguments: object, **settings: object) -> None:
         signal.raise_signal(number)
 
-    monkeypatch.setattr("pipeline.scan.scan.resume", interrupted)
+    monkeypatch.setattr("pipeline.scan.layers.resume_any", interrupted)
     ended = hotscan("resume", tmp_path, "--quiet")
     assert ended.code == code
     assert ended.err == f"interrupted; resume with: hotscan resume {tmp_path}\n"

@@ -64,7 +64,12 @@ def test_open_settings_become_the_models_and_the_processs(model: checkpoint.Chec
     ("tables", "error", "message"),
     [
         ({"layout": {}}, ConfigError, "no layer to scan"),
-        ({"layout": {"layers": ["1/0", "2/0"]}}, ModelMismatchError, "2 layers are given"),
+        ({"layout": {"layers": ["1/0", "2/0"]}}, ConfigError, "2 layers are given .* 1/0.2/0$"),
+        (
+            {"layout": {"layers": ["1/0+2/0"]}},
+            ModelMismatchError,
+            "is 2 of a picture, and model .* takes 1",
+        ),
         ({"raster": {"pixel_nm": 20.0}}, ModelMismatchError, "pixel_nm is 20 but .* at 40"),
         ({"raster": {"clip_nm": 2000.0}}, ModelMismatchError, "clip_nm is 2000 but .* at 2560"),
         ({"clips": {"stride_nm": 1281.0}}, ConfigError, "stride_nm is 1281 but a core is 1280"),

@@ -65,6 +65,10 @@ def test_nothing_sampled_is_nothing_foreseen() -> None:
 
 
 def test_a_plan_refuses_what_the_scan_would(small_scan: SmallScan, tmp_path: Path) -> None:
+    named = {"layout": {"layers": ["met5"], "tech": "sky130A"},
+             "scores": {"model": str(small_scan.model)}}  # fmt: skip
+    with pytest.raises(ConfigError, match=r"no layer 72/20 \(met5\); .* 67/20 \(li1\)"):
+        estimate(DENSE, load_config(None, named), Resources())
     tables = {"layout": {"layers": ["5/5"]}, "scores": {"model": str(small_scan.model)}}
     with pytest.raises(ConfigError, match="has no layer 5/5; layers present: 67/20"):
         estimate(DENSE, load_config(None, tables), Resources())

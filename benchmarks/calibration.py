@@ -106,7 +106,10 @@ def sample_spiral(process: Process, lens: Lens) -> Floats:
     if lens.quasar:
         lit = np.abs((angle - 45 + 45) % 90 - 45) <= QUASAR_DEG / 2
         radius, angle = radius[lit], angle[lit]
-    return radius[:, None] * np.stack([np.cos(np.radians(angle)), np.sin(np.radians(angle))], 1)
+    points: Floats = radius[:, None] * np.stack(
+        [np.cos(np.radians(angle)), np.sin(np.radians(angle))], 1
+    )
+    return points
 
 
 def shift_aberrated(process: Process, focus_nm: float, field: Field, lens: Lens) -> torch.Tensor:
@@ -207,9 +210,9 @@ def print_fit(title: str, fab: Fab) -> None:
     print("\n| parameter | hidden | fitted | 95 % | |\n|---|--:|--:|--:|---|")
     hidden = astuple(fab.hidden) if fab.hidden else [None] * len(NAMES)
     for each, true in zip(fit.parameters, hidden, strict=True):
-        shown = "" if true is None else f"{true:.4g}"
+        known = "" if true is None else f"{true:.4g}"
         span = "" if each.fixed else f"{each.low:.4g} to {each.high:.4g}"
-        print(f"| {each.name} | {shown} | {each.value:.4g} | {span} | {each.fixed} |")
+        print(f"| {each.name} | {known} | {each.value:.4g} | {span} | {each.fixed} |")
 
 
 def hide(base: Process, tail_share: float) -> Values:

@@ -154,7 +154,8 @@ def place(cell: Cell, rects: Int64s, field: Field) -> Int64s:
     low = corner_of(cell, field)
     side = round(field.side_nm)
     around = Box(-low[0], -low[1], side - low[0], side - low[1])
-    return surround(rects, cell.size, around) + np.array(low * 2)
+    placed: Int64s = surround(rects, cell.size, around) + np.array(low * 2)
+    return placed
 
 
 def corner_of(cell: Cell, field: Field) -> tuple[int, int]:

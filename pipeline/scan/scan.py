@@ -269,7 +269,7 @@ class _Scan:
             read_audit(self.run, self.config, self.session.ledger),
         )  # fmt: skip
         if self.config.fix.enabled:
-            fix.run_stages(self.session, view, layout_path)
+            fix.run_stages(self.session, view, request.layout)
             view = replace(view, fixes=read_fixes(self.run, self.config, self.session.ledger))
         return self.report(view)
 

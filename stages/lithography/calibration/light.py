@@ -252,4 +252,5 @@ def _see(rows: torch.Tensor, mask: torch.Tensor, kind: _Kind, field: Field,
     half = size[0] // 2
     folded = spectra[:, : half + 1].clone()
     folded[:, 1:half] += spectra[:, half + 1 :].flip(1)
-    return folded.real + 0j if kind.mirrored else folded
+    even: torch.Tensor = folded.real + 0j
+    return even if kind.mirrored else folded

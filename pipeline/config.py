@@ -229,6 +229,28 @@ class AuditConfig(Settings):
     """Which clips: another seed draws others."""
 
 
+class CertifyConfig(Settings):
+    """Whether to simulate, learn and look again until a recall is certified."""
+
+    recall: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the hotspots that must be found; nothing is certified when not given."""
+    within: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """How far the lower bound of recall, at 95 % confidence, may lie under it."""
+    budget: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Largest share of the clips to simulate."""
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    """Which clips are drawn at random: another seed draws others."""
+
+    @model_validator(mode="after")
+    def _leaves_a_bound(self) -> CertifyConfig:
+        if self.recall is not None and self.within >= self.recall:
+            raise ConfigError(
+                f"[certify] within is {self.within:g} but recall is {self.recall:g}; the lower "
+                "bound must be over 0: give a smaller within"
+            )
+        return self
+
+
 class ClassesConfig(Settings):
     """How hotspots are grouped."""
 
@@ -300,6 +322,7 @@ class ScanConfig(Settings):
     scores: ScoresConfig = ScoresConfig()
     confirm: ConfirmConfig = ConfirmConfig()
     audit: AuditConfig = AuditConfig()
+    certify: CertifyConfig = CertifyConfig()
     classes: ClassesConfig = ClassesConfig()
     fix: FixConfig = FixConfig()
     report: ReportConfig = ReportConfig()
@@ -323,9 +346,12 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "audit": (),
     "patterns": (),
     "scores": ("scores.prefilter",),
+    "features": (),
+    "rounds": ("certify", "confirm.opc"),
+    "certify": (),
     "frame": (),
     "hotspots": ("scores.threshold", "confirm.confident"),
-    "confirm": ("confirm.enabled", "confirm.opc"),
+    "confirm": ("confirm.enabled",),
     "draw": ("audit.size", "audit.seed"),
     "estimate": (),
     "classes": ("classes",),

@@ -130,6 +130,34 @@ Fix = Annotated[
         help="Search for the smallest move of drawn edges that mends each class that fails.",
     ),
 ]
+Certify = Annotated[
+    float | None,
+    typer.Option(
+        metavar="RECALL",
+        help="Simulate, learn and look at random clips until this share of the hotspots is found, "
+        "like 0.99, and say so with a lower bound.",
+    ),
+]
+Within = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="How far the lower bound may lie under --certify; 0.02 by default."
+    ),
+]
+Budget = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="Largest share of the clips that --certify simulates; 0.2 by default."
+    ),
+]
+StartProcess = Annotated[
+    str | None,
+    typer.Option(
+        "--process",
+        help="Certify without a model: start from a shipped process, or a TOML file.",
+        autocompletion=list_processes,
+    ),
+]
 EdgeTolerance = Annotated[
     float | None,
     typer.Option(
@@ -274,6 +302,10 @@ class SettingsOptions(NameOptions):
     opc: Opc = None
     audit: AuditSize = None
     fix: Fix = None
+    certify: Certify = None
+    within: Within = None
+    budget: Budget = None
+    process: StartProcess = None
     edge_tolerance: EdgeTolerance = None
     area_match: AreaMatch = None
 
@@ -288,15 +320,30 @@ class SettingsOptions(NameOptions):
         from pipeline.config import load_config
 
         config = load_config(self.config, self.tables())
-        simulated = config.confirm.enabled or config.audit.size is not None
+        certified = config.certify.recall is not None
+        simulated = config.confirm.enabled or config.audit.size is not None or certified
         if self.opc is not None and not simulated:
             raise UsageError(
-                f"--opc {self.opc} does not apply without --confirm or --audit; add one"
+                f"--opc {self.opc} does not apply without --confirm, --audit or --certify; add one"
             )
+        for name in ("within", "budget", "process"):
+            if getattr(self, name) is not None and not certified:
+                raise UsageError(f"--{name} does not apply without --certify; add it")
         return config
 
     def tables(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return what was given, as config tables; a None stands for "not given"."""
+        """Return what was given, as config tables; a None stands for "not given".
+
+        Raises
+        ------
+        UsageError
+            When both a model and a process are given.
+        """
+        if self.process is not None and self.model is not None:
+            raise UsageError(
+                "--process does not apply to --model, which has its own; leave out one"
+            )
+        started = None if self.process is None else f"process:{self.process}"
         return {
             "layout": {
                 "layers": self.layer or None, "cell": self.cell, "exclude": self.exclude or None,
@@ -306,12 +353,15 @@ class SettingsOptions(NameOptions):
             "reader": self.reader_table(),
             "clips": {"mode": self.mode},
             "scores": {
-                "model": self.model, "models": parse_models(self.layer_model),
+                "model": started or self.model, "models": parse_models(self.layer_model),
                 "device": self.device, "threshold": self.threshold, "prefilter": self.prefilter,
             },
             "confirm": {"enabled": self.confirm, "opc": self.opc},
             "audit": {"size": self.audit},
             "fix": {"enabled": self.fix},
+            "certify": {
+                "recall": self.certify, "within": self.within, "budget": self.budget,
+            },
             "classes": {
                 "edge_tolerance_nm": self.edge_tolerance, "area_match": self.area_match,
             },

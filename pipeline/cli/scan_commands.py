@@ -20,6 +20,7 @@ from pipeline.cli.options import (
     SettingsOptions,
 )
 from pipeline.cli.terminal import run_session, show
+from stages.errors import UsageError
 from stages.text import escape_values
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class ScanOptions(SessionOptions, SettingsOptions):
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only part I of N, to be merged later.")
     ] = None
+    keep_model: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Write the model that --certify fitted."),
+    ] = None
 
 
 @takes(ScanOptions)
@@ -55,10 +60,13 @@ def scan(options: ScanOptions) -> None:
     from pipeline.scan.layers import scan_any
     from pipeline.scan.scan import ScanRequest
 
+    if options.keep_model is not None and options.certify is None:
+        raise UsageError("--keep-model does not apply without --certify; add it")
     request = ScanRequest(
         layout=options.layout, out=options.out, config=options.settings(),
         since=(options.since,) if options.since else (),
         shard=Shard.parse(options.shard) if options.shard else None,
+        keep_model=options.keep_model,
     )  # fmt: skip
     finish(lambda listen: scan_any(request, options.resources(), listen), options.out, options)
 

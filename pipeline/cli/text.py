@@ -196,6 +196,8 @@ def result_text(
             *failures(errors),
             f"try them again with: hotscan resume {run}",
         ]
+        if metrics.get("certified") is False:
+            lines[-1] = "to certify, run the same scan again with a larger --budget"
     return "\n".join(lines)
 
 
@@ -242,6 +244,8 @@ def recall_text(metrics: Mapping[str, Any]) -> str:
     >>> recall_text({})
     'not measured on this layout'
     """
+    if "certified" in metrics:
+        return certified_text(metrics)
     if "audit_clips" not in metrics:
         return "not measured on this layout"
     clips = counted(metrics["audit_clips"], "simulated clip")
@@ -254,6 +258,31 @@ def recall_text(metrics: Mapping[str, Any]) -> str:
     return (
         f"{recall} % ({low_share} to {high_share} %) on this layout, from {clips}; "
         f"missed {missed:,.0f} ({low:,} to {high:,})"
+    )
+
+
+def certified_text(metrics: Mapping[str, Any]) -> str:
+    """Return what certifying says of the recall of a scan.
+
+    Examples
+    --------
+    >>> said = {"certified": True, "certified_recall": 0.9981, "certified_recall_low": 0.9704,
+    ...         "certify_recall": 0.99, "certify_within": 0.02, "certify_clips": 18_000,
+    ...         "simulated_share": 0.0512}
+    >>> certified_text(said)
+    'certified: 99.8 %, at least 97.0 % at 95 % confidence; 18,000 clips simulated (5.1 %)'
+    >>> certified_text(said | {"certified": False, "certified_recall": None})[:51]
+    'NOT CERTIFIED: 99.0 % with a bound within 2.0 point'
+    """
+    spent = f"{metrics['certify_clips']:,} clips simulated ({metrics['simulated_share']:.1%})"
+    spent = spent.replace("%", " %")
+    low = f"at least {100 * metrics['certified_recall_low']:.1f} % at 95 % confidence"
+    if metrics["certified"]:
+        return f"certified: {100 * metrics['certified_recall']:.1f} %, {low}; {spent}"
+    return (
+        f"NOT CERTIFIED: {100 * metrics['certify_recall']:.1f} % with a bound within "
+        f"{100 * metrics['certify_within']:.1f} points takes more than the budget; "
+        f"{low if metrics['certified_recall_low'] else 'nothing is known of recall'}; {spent}"
     )
 
 

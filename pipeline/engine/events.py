@@ -98,7 +98,29 @@ class LayerStarted:
     total: int
 
 
-Notice = LayerStarted | DataDamaged | ArithmeticChanged | WorkersDiffer | ScoresNotReused
+@dataclass(frozen=True, slots=True)
+class RoundEnded:
+    """A round of certifying ends."""
+
+    number: int
+    """From 1."""
+    look: bool
+    """Whether it was a look."""
+    hotspots: int
+    """Known ones."""
+    recall: float
+    """Share of the hotspots that is known: by a look, else by the model."""
+    low: float
+    """Lower bound of it, by the looks so far."""
+    share: float
+    """Share of the clips that was simulated."""
+    price: float
+    """Share of the clips that the last look takes if it finds no hotspot."""
+
+
+Notice = (
+    LayerStarted | DataDamaged | ArithmeticChanged | WorkersDiffer | ScoresNotReused | RoundEnded
+)
 Step = StageStarted | UnitFinished | StageFinished
 Event = Notice | Step
 Listener = Callable[[Event], None]
@@ -120,6 +142,17 @@ def describe_notice(event: Notice) -> str:
             return (
                 f"{stage}: workers on {', '.join(hosts)} round differently from {chosen.name} and "
                 "get no work in this stage"
+            )
+        case RoundEnded(number, look, hotspots, recall, low, share, price):
+            known, spent, more = (f"{100 * part:.1f} %" for part in (recall, share, price))
+            if look:
+                said = f"{known} of all, at least {100 * low:.1f} % at 95 % confidence"
+                rest = ""
+            else:
+                said, rest = f"about {known} of all", f"; a last look takes {more} or more"
+            return (
+                f"round {number}: {hotspots:,} failing clips known, {said}; {spent} of the clips "
+                f"simulated{rest}"
             )
         case ScoresNotReused(run, before, now):
             return (

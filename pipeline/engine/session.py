@@ -58,12 +58,12 @@ class Written:
 
 
 def record_written(
-    run: Run, ledger: Ledger, stage: str, written: Written, seconds: float = 0.0
+    run: Run, ledger: Ledger, stage: str, written: Written, seconds: float = 0.0, unit: str = "all"
 ) -> None:
-    """Bring what a stage of one unit wrote to disk, and record it."""
+    """Bring what a unit wrote in this process to disk, and record it."""
     checksum = seal(run.path, written.files)
     ledger.record(UnitOutcome(
-        stage, "all", Status.DONE, written.counts, checksum, seconds, files=written.files
+        stage, unit, Status.DONE, written.counts, checksum, seconds, files=written.files
     ))  # fmt: skip
 
 
@@ -101,24 +101,28 @@ class Session:
         self.run, self.ledger, self.executor = run, ledger, executor
         self.listen, self.record = listen, record
 
-    def run_once(self, stage: str, work: Callable[[], Written], *, always: bool = False) -> None:
+    def run_once(
+        self, stage: str, work: Callable[[], Written], *, always: bool = False, unit: str = "all"
+    ) -> None:
         """Run a stage of one unit in this process, unless it is finished.
 
         Parameters
         ----------
         always
             Run it all the same: what it writes shows the state of the run.
+        unit
+            Of a stage whose units follow from one another, the one to run.
         """
         self._forget_damaged(stage)
         if always:
             self.ledger.forget(stage)
-        done = len(self.ledger.finished(stage))
+        done = int(unit in self.ledger.finished(stage))
         self.listen(StageStarted(stage, 1, done, "step"))
         started = time.monotonic()
         if not done:
             written = work()
             seconds = time.monotonic() - started
-            record_written(self.run, self.ledger, stage, written, seconds)
+            record_written(self.run, self.ledger, stage, written, seconds, unit)
             self.add_time(stage, seconds)
         self.listen(StageFinished(stage, 1, 1, seconds=time.monotonic() - started))
 

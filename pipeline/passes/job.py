@@ -158,7 +158,12 @@ def resolve_config(config: ScanConfig, model: ScanModel, process: Process) -> Sc
         **config.model_dump(mode="json"),
         "clips": clips,
         "raster": {"pixel_nm": spec.pixel_nm, "clip_nm": spec.clip_nm, "core_nm": spec.core_nm},
-        "confirm": {**config.confirm.model_dump(), "opc": opc},
+        "confirm": {
+            **config.confirm.model_dump(),
+            "opc": opc,
+            # What certifying finds is simulated: its verdicts are shown.
+            "enabled": config.confirm.enabled or config.certify.recall is not None,
+        },
         "scores": {
             **config.scores.model_dump(mode="json"),
             "threshold": threshold,

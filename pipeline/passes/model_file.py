@@ -11,6 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.engine.run_directory import Run, write_whole
+from pipeline.passes.print_model import (
+    PROCESS,
+    PrintModel,
+    make_process_model,
+    read_print_model,
+    write_print_model,
+)
 from stages.detector import checkpoint
 from stages.detector.user_model import ScanModel, UserModel, pack_model, unpack_model
 from stages.errors import RunMismatchError, UsageError
@@ -45,6 +52,10 @@ def find_model(name: str, given: UserModel | None = None) -> ScanModel:
             "this scan used a torch module of yours; give it again from Python: "
             "hotscan.open(run, model=hotscan.Model(...))"
         )
+    if name.startswith(PROCESS):
+        return make_process_model(name.removeprefix(PROCESS))
+    if name.endswith(".json"):
+        return read_print_model(Path(name))
     return checkpoint.load(checkpoint.find(name))
 
 
@@ -52,12 +63,16 @@ def locate_model(run: Run, name: str, model: ScanModel) -> ModelFile:
     """Return the file of a scan's model."""
     if isinstance(model, UserModel):
         return ModelFile(run.path / "user_module.pkl", model.digest)
+    if isinstance(model, PrintModel):
+        return ModelFile(run.path / "model.json", model.digest)
     return ModelFile(checkpoint.find(name), model.digest)
 
 
 def store_model(run: Run, name: str, model: ScanModel) -> ModelFile:
     """Return the file of a scan's model; a user's module is written to it for the workers."""
     file = locate_model(run, name, model)
+    if isinstance(model, PrintModel):
+        write_print_model(file.path, model)
     if not isinstance(model, UserModel):
         return file
     content, sha256 = pack_model(model)
@@ -76,6 +91,8 @@ def load_model(file: ModelFile) -> ScanModel:
     model: ScanModel
     if file.packed_sha256:
         model = unpack_model(file.path.read_bytes(), file.packed_sha256)
+    elif file.path.suffix == ".json":
+        model = read_print_model(file.path)
     else:
         model = checkpoint.load(file.path)
     if model.digest != file.digest:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.audit.result import Audited
+from pipeline.audit.rounds import Certified
 from pipeline.engine.ledger import Ledger, Totals
 from pipeline.engine.memory import peak_rss_mb
 from pipeline.engine.run_directory import Run, write_whole
@@ -23,8 +24,8 @@ from stages.contracts import Box, Clips
 from stages.exports.pages.report_data import NotScanned
 
 _COUNTED = (
-    "clips", "patterns", "scores", "hotspots", "confirm", "frame", "audit", "classes", "fix",
-    "fixes",
+    "clips", "patterns", "scores", "features", "hotspots", "confirm", "frame", "audit", "classes",
+    "fix", "fixes",
 )  # fmt: skip
 """Stages whose counts are among the metrics."""
 
@@ -72,8 +73,13 @@ def gather_metrics(
         failed += totals["frame"].failed + totals["audit"].failed
     if view.config.fix.enabled:
         failed += totals["fix"].failed
+    uncertified = view.config.certify.recall is not None and not (
+        view.certified and view.certified.reached
+    )
+    if uncertified and view.certified is None:
+        failed += totals["features"].failed + totals["audit"].failed
     return {
-        "complete": not (regions or failed or view.unconfirmed or unaudited),
+        "complete": not (regions or failed or view.unconfirmed or unaudited or uncertified),
         "hotspots": len(view.hotspots),
         "hotspots_sure": sum(spot.answer == "hot" for spot in view.hotspots),
         "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
@@ -86,6 +92,7 @@ def gather_metrics(
         **_count_simulated(view, int(totals["confirm"].counts.get("windows", 0))),
         **_describe_audit(view.audited),
         **_count_fixed(view, totals),
+        **_describe_certified(view.certified),
         "units_failed": failed,
         "regions_not_scanned": len(regions),
         "area_um2": area * um2,
@@ -136,6 +143,24 @@ def _describe_audit(audited: Audited | None) -> dict[str, Any]:
         "audit_hotspots_missed": said.missed,
         "audit_hotspots_missed_low": said.missed_low,
         "audit_hotspots_missed_high": said.missed_high,
+    }
+
+
+def _describe_certified(certified: Certified | None) -> dict[str, Any]:
+    """Return what certifying says of the scan; the lower bound holds at 95 %."""
+    if certified is None:
+        return {}
+    said = certified.stated
+    return {
+        "certified": certified.reached,
+        "certified_recall": said.recall if said else None,
+        "certified_recall_low": certified.low,
+        "certify_recall": certified.aim.recall,
+        "certify_within": certified.aim.within,
+        "rounds": certified.rounds,
+        "looks": certified.looks,
+        "certify_clips": certified.simulated,
+        "simulated_share": certified.share,
     }
 
 

@@ -24,6 +24,7 @@ from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
 from stages.exports.pages.kinds import interleave_kinds
 from stages.exports.pages.report_data import (
+    CertifiedRecall,
     KnownHotspot,
     MeasuredRecall,
     ModelCard,
@@ -81,6 +82,7 @@ def gather_page_data(
         to_simulate=None if view.verdicts is None else frozenset(view.to_simulate),
         order=order,
         measured=_describe_audit(view),
+        certified=_describe_certified(view),
         contours=_draw_contours(view, shown),
         findings=view.findings,
         classes=gather_class_cards(view, load_model_process(view.model)),
@@ -110,6 +112,16 @@ def _describe_audit(view: RunView) -> MeasuredRecall | None:
     return MeasuredRecall(
         view.audited.clips, said.recall, said.recall_low, said.recall_high, said.missed,
         said.missed_low, said.missed_high,
+    )  # fmt: skip
+
+
+def _describe_certified(view: RunView) -> CertifiedRecall | None:
+    if view.certified is None:
+        return None
+    said = view.certified
+    return CertifiedRecall(
+        said.reached, said.stated.recall if said.stated else None, said.low, said.aim.recall,
+        said.aim.within, said.simulated, said.share,
     )  # fmt: skip
 
 

@@ -16,7 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.audit.audit import read_audit
+from pipeline.audit.certify import read_certified
 from pipeline.audit.result import Audited
+from pipeline.audit.rounds import Certified
 from pipeline.config import ScanConfig
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
@@ -46,16 +48,9 @@ from stages.lithography.process import Process
 _KEY = re.compile("[0-9a-f]{32}")
 
 READ = (
-    "layout",
-    "clips",
-    "patterns",
-    "scores",
-    "hotspots",
-    "confirm",
-    "estimate",
-    "classes",
-    "fixes",
-)
+    "layout", "clips", "patterns", "scores", "certify", "hotspots", "confirm", "estimate",
+    "classes", "fixes",
+)  # fmt: skip
 """Stages whose files are read again when a run is opened."""
 
 MOST_REGIONS = 10_000
@@ -79,6 +74,8 @@ class RunView:
     """What a random sample says of recall; None without an audit, or when it is unfinished."""
     fixes: Mapping[int, FixRow] | None = None
     """The fix of each hotspot that fails, by id; None where none were searched."""
+    certified: Certified | None = None
+    """What certifying says of recall; None where it was not asked for, or is unfinished."""
 
     @cached_property
     def detector(self) -> Network:
@@ -194,7 +191,10 @@ def open_view(run: Run, module: UserModel | None = None) -> RunView:
     with Ledger(run.ledger, read_only=True) as ledger:
         simulated = read_confirmed(job, config, process, ledger)
         audited, fixes = read_audit(run, config, ledger), read_fixes(run, config, ledger)
-    return RunView(run, job, config, scanned, model, hotspots, record, simulated, audited, fixes)
+        certified = read_certified(run, config, ledger)
+    return RunView(
+        run, job, config, scanned, model, hotspots, record, simulated, audited, fixes, certified
+    )
 
 
 def read_hotspots(run: Run) -> tuple[Hotspot, ...]:

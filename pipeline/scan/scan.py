@@ -15,6 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit.audit import Audit, read_audit
+from pipeline.audit.certify import (
+    Certification,
+    keep_model,
+    read_certified,
+    require_certifiable,
+)
+from pipeline.audit.rounds import find_failing
 from pipeline.config import AuditConfig, FixConfig, Resources, ScanConfig
 from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import list_files
@@ -78,8 +85,10 @@ from stages.lithography.process import Process
 from stages.scores import check_device
 
 AFTER_SCORES = (
-    "hotspots", "confirm", "frame", "draw", "estimate", "classes", *fix.STAGES, "report"
+    "features", "rounds", "certify", "hotspots", "confirm", "frame", "draw", "estimate", "classes",
+    *fix.STAGES, "report",
 )  # fmt: skip
+AFTER_HOTSPOTS = AFTER_SCORES[3:]
 RECOMPUTED = ("scores", "audit", *AFTER_SCORES)
 """Stages that are run again when their inputs change; all others refuse to be continued."""
 
@@ -101,6 +110,8 @@ class ScanRequest:
     """A module to score with, in place of the model that the config names."""
     packed: Path | None = None
     """The layout with more layers, packed already, in place of reading it again."""
+    keep_model: Path | None = None
+    """File to write the model to that certifying fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +160,10 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
         recomputed=RECOMPUTED, imports=["pipeline.passes.preload"],
     ) as session:  # fmt: skip
         file = store_model(run, config.scores.model, model)
-        return _Scan(session, settings, model, file, process).run_stages(request)
+        result = _Scan(session, settings, model, file, process).run_stages(request)
+    if request.keep_model is not None and "certified" in result.metrics:
+        keep_model(run, request.keep_model)
+    return result
 
 
 def _name_model(request: ScanRequest) -> ScanConfig:
@@ -248,6 +262,8 @@ class _Scan:
         # Refused here, before the long work.
         rules = make_rules(self.config.classes, self.process, job, layout.dbu_nm)
         find_free_layer(layout.file_layers, self.config.markers.layer)
+        if self.config.certify.recall is not None:
+            require_certifiable(self.config, job)
         tiles = shard.choose(job.tiles) if shard else job.tiles
         self.session.run_units(
             "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name
@@ -256,6 +272,9 @@ class _Scan:
         self.score_patterns(job, patterns)
         if shard:
             return self.end_shard(shard)
+        if self.config.certify.recall is not None:
+            done = self.finished_tiles(job)
+            Certification(self.session, job, self.config, self.process, done).run_stages(patterns)
         hotspots = self.find_hotspots(job, layout)
         if self.config.confirm.enabled:
             work = run_view.make_confirmation(job, self.config, self.process)
@@ -267,6 +286,7 @@ class _Scan:
         view = RunView(
             self.run, job, self.config, layout, self.model, hotspots, self.session.record, said,
             read_audit(self.run, self.config, self.session.ledger),
+            certified=read_certified(self.run, self.config, self.session.ledger),
         )  # fmt: skip
         if self.config.fix.enabled:
             fix.run_stages(self.session, view, request.layout)
@@ -344,19 +364,28 @@ class _Scan:
                     self.session.listen(ScoresNotReused(str(run.path), run.arithmetic, now))
 
     def find_hotspots(self, job: Job, layout: PackedLayout) -> tuple[Hotspot, ...]:
-        """Merge and rank the clips over threshold."""
-        threshold = self.config.scores.threshold
+        """Merge and rank the clips over threshold, or those that certifying found to fail."""
+        threshold, ledger = self.config.scores.threshold, self.session.ledger
         assert threshold is not None  # resolve_config put the model's in
-        scored = self.session.ledger.totals("scores").counts.get("patterns", 0)
+        certified = self.config.certify.recall is not None and ledger.has("certify")
+        inputs = {
+            "scored": ledger.totals("scores").counts.get("patterns", 0),
+            "rounds": ledger.totals("certify").counts.get("rounds", 0),
+        }
 
         def find() -> Written:
             (scores,) = read_patterns(self.run, "score")
+            limits = threshold, self.model.operating_point.confident
             over, pattern, keys = read_pattern_clips(
-                self.run, self.finished_tiles(job), scores >= threshold
+                self.run, self.finished_tiles(job), scores >= (0.0 if certified else threshold)
             )
+            if certified:
+                fails = find_failing(self.run, over)
+                over, pattern, keys = over.select(fails), pattern[fails], keys[fails]
+                limits = 0.0, 0.0
             spots = find_hotspots(
                 over, pattern, rules=RULES, scores=scores, keys=keys, core_dbu=job.core_dbu,
-                threshold=threshold, confident=self.model.operating_point.confident,
+                threshold=limits[0], confident=limits[1],
             )  # fmt: skip
             if self.model.detector().kinds == KINDS:
                 spots = predict_margins(self.run, job, spots)
@@ -367,12 +396,13 @@ class _Scan:
                 "hotspots": len(spots),
                 "hotspots_unique": len({spot.pattern for spot in spots}),
                 "hot_clips": len(over),
-                "scored": scored,
+                **inputs,
             }
             return Written((self.run.name_of(self.run.hotspots), confirm.HOT_CLIPS), counts)
 
         # Shards that failed before may have succeeded since: then there may be more hotspots.
-        self._forget_if_grown("hotspots", "scored", scored, AFTER_SCORES)
+        for name, now in inputs.items():
+            self._forget_if_grown("hotspots", name, now, AFTER_HOTSPOTS)
         self.session.run_once("hotspots", find)
         return run_view.read_hotspots(self.run)
 

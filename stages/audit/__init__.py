@@ -1,1 +1,1 @@
-"""Audit: how many hotspots a scan missed, estimated from a random sample of simulated clips."""
+"""Audit: how many hotspots a scan missed, by random samples; certify: until enough are known."""

@@ -116,6 +116,12 @@ def estimate_recall(strata: Sequence[Sampled], known: int = 0) -> Estimate:
     return Estimate(f, m, low, high, f / (f + m), worst, best)
 
 
+def bound_missed(strata: Sequence[Sampled], error: float) -> int:
+    """Return how many hotspots are missed at most, but for a probability of `error`."""
+    missed = [(each.clips, each.drawn, each.missed) for each in strata if each.may_miss]
+    return max(_find_quantile(law, 1 - error) for law in _add_upper(missed))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Law:
     """A distribution on whole numbers that are `step` apart, from 0."""

@@ -45,6 +45,23 @@ class MeasuredRecall:
 
 
 @dataclass(frozen=True, slots=True)
+class CertifiedRecall:
+    """What certifying says of the scan, with a lower bound of 95 %."""
+
+    reached: bool
+    """Whether recall and bound are what was asked for."""
+    recall: float | None
+    """None where no look was made."""
+    recall_low: float
+    asked: float
+    within: float
+    clips: int
+    """Clips that were simulated."""
+    share: float
+    """Of all clips."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotScanned:
     """A region without a verdict."""
 
@@ -117,6 +134,8 @@ class ReportData:
     """Id of a shown hotspot to its printed contours at the corner of its worst defect, in dbu."""
     measured: MeasuredRecall | None = None
     """Recall on this layout; None when it was not measured."""
+    certified: CertifiedRecall | None = None
+    """What was certified of it; None where that was not asked for, or is unfinished."""
     evidence: Mapping[int, Float32s] = field(default_factory=dict)
     """Id of a shown hotspot to what each place adds to its log odds, (row, column), rows upward."""
     known: Mapping[int, KnownHotspot] = field(default_factory=dict)

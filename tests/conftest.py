@@ -17,6 +17,7 @@ settings.load_profile("compiled")
 
 # Two threads that wait for each other on a busy machine take ten times as long as one.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the commands that tests start
 
 # In the background SIGINT is ignored, which the commands that tests interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -92,9 +92,9 @@ def assert_nothing_ran_twice(run: Run) -> None:
     assert max(times.values()) == 1, {unit: n for unit, n in times.items() if n > 1}
 
 
-def kill_driver(victim: Victim, out: Path, seed: int) -> None:
+def kill_driver(victim: Victim, out: Path, seed: int, *resources: str) -> None:
     moment = int(np.random.default_rng(seed).integers(1, victim.units - 12))
-    process = victim.start(out)
+    process = victim.start(out, *resources)
     wait_for_rows(out, moment, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -126,16 +126,15 @@ def kill_worker(victim: Victim, out: Path, seed: int) -> None:
     assert_nothing_ran_twice(Run(out))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_killed_driver_resumes_to_the_same_bytes(
-    seed: int, small_victim: Victim, tmp_path: Path
+    workers: str, small_victim: Victim, tmp_path: Path
 ) -> None:
-    kill_driver(small_victim, tmp_path / "run", seed)
+    kill_driver(small_victim, tmp_path / "run", int(workers), "--workers", workers)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_worker_is_survived(seed: int, small_victim: Victim, tmp_path: Path) -> None:
-    kill_worker(small_victim, tmp_path / "run", seed)
+def test_killed_worker_is_survived(small_victim: Victim, tmp_path: Path) -> None:
+    kill_worker(small_victim, tmp_path / "run", 0)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.small_scan import DENSE, SmallScan
+from tests.support.small_scan import DENSE, Hotscan, SmallScan
 
 ROI = "94,94,106,106"  # four tiles meet at 100,100
 
@@ -72,21 +72,21 @@ def rows(ledger: Path, stage: str) -> int:
     [pytest.param(name, marks=pytest.mark.slow if name == "label" else ()) for name in COMMANDS],
 )
 def test_killed_simulation_goes_on_to_the_same_bytes(
-    name: str, small_scan: SmallScan, tmp_path: Path
+    name: str, small_scan: SmallScan, hotscan: Hotscan, tmp_path: Path
 ) -> None:
+    """Only what is killed is a process of its own, with a worker of its own."""
     command = COMMANDS[name]
 
-    def line(folder: str) -> list[str]:
+    def line(folder: str, workers: str) -> list[str]:
         out = tmp_path / folder / "out"
         out.parent.mkdir(exist_ok=True)
         arguments = command.arguments(out, small_scan)
-        return [
-            sys.executable, "-m", "pipeline.cli.app", *arguments, "--out", str(out),
-            "--workers", "1", "--quiet",
-        ]  # fmt: skip
+        return [*arguments, "--out", str(out), "--workers", workers, "--quiet"]
 
-    subprocess.run(line("whole"), check=True, capture_output=True)
-    process = subprocess.Popen(line("killed"), stdout=subprocess.DEVNULL)
+    assert hotscan(*line("whole", "0")).code == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli.app", *line("killed", "1")], stdout=subprocess.DEVNULL
+    )
     out = tmp_path / "killed" / "out"
     ledger = command.work(out) / "ledger.sqlite"
     while rows(ledger, command.stage) < 2 and process.poll() is None:
@@ -98,7 +98,7 @@ def test_killed_simulation_goes_on_to_the_same_bytes(
     with sqlite3.connect(ledger) as db:
         before = db.execute("SELECT unit, seconds FROM units WHERE stage = ?", (command.stage,))
         kept = set(before.fetchall())
-    subprocess.run(line("killed"), check=True, capture_output=True)
+    assert hotscan(*line("killed", "0")).code == 0
     if ledger.exists():
         with sqlite3.connect(ledger) as db:
             after = db.execute("SELECT unit, seconds FROM units WHERE stage = ?", (command.stage,))

@@ -10,7 +10,7 @@ import pytest
 
 from stages.contracts import Box, Layer
 from stages.errors import LayoutError
-from stages.geometry import window_query
+from stages.geometry import owners, window_query
 from stages.geometry.owners import find_frames
 from stages.geometry.window_query import query
 from stages.layout.builder import load_kernels, pack_layout
@@ -111,7 +111,8 @@ def test_copies_upon_copies_are_refused_where_a_far_shape_makes_them_look_sparse
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the window that they overlap: the box of their cell says nothing of them."""
-    monkeypatch.setattr(window_query, "MOST_PLACED", 100_000)  # a second, in place of a minute
+    for module in (window_query, owners):
+        monkeypatch.setattr(module, "MOST_PLACED", 100_000)  # a second, in place of a minute
     far = 90_000_000
     corners = (far, far, far, far + 10, far + 10, far + 10, far + 10, far, far, far)
     block = element("BOUNDARY", TAG, xy(*corners))

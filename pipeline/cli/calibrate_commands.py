@@ -27,7 +27,7 @@ class GaugesOptions:
 
 @takes(GaugesOptions)
 def gauges(options: GaugesOptions) -> None:
-    """Draw a layout of patterns to measure, and a CSV file to fill in.
+    """Draw patterns to measure, and a CSV file to fill in.
 
     The patterns are lines and spaces through pitch and alone, line ends, gaps between them, and
     squares, at the scale of the process. Fill in measured_nm and sigma_nm for `hotscan calibrate`.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hotscan.detectors import Model, compare, evaluate, export_onnx, models, train
     from hotscan.layouts import Layout, info, read_layout, validate
     from hotscan.optics import AerialImage, aerial_image
+    from hotscan.reviews import Diff, diff
     from hotscan.runs import Run, merge, open, plan, scan
     from hotscan.simulations import Simulation, simulate
     from stages.errors import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "hotscan.runs": ("Run", "merge", "open", "plan", "scan"),
+    "hotscan.reviews": ("Diff", "diff"),
     "hotscan.simulations": ("Simulation", "simulate"),
     "hotscan.layouts": ("Layout", "info", "read_layout", "validate"),
     "hotscan.optics": ("AerialImage", "aerial_image"),
@@ -49,10 +51,11 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "AerialImage", "ConfigError", "Dataset", "HotscanError", "IncompleteError", "Layout",
+    "AerialImage", "ConfigError", "Dataset", "Diff", "HotscanError", "IncompleteError", "Layout",
     "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError", "Simulation",
-    "UsageError", "aerial_image", "compare", "evaluate", "export_onnx", "info", "label", "merge",
-    "models", "open", "plan", "read_layout", "scan", "select", "simulate", "train", "validate",
+    "UsageError", "aerial_image", "compare", "diff", "evaluate", "export_onnx", "info", "label",
+    "merge", "models", "open", "plan", "read_layout", "scan", "select", "simulate", "train",
+    "validate",
 ]  # fmt: skip
 
 

@@ -95,12 +95,14 @@ def simulate(options: SimulateOptions) -> None:
     """
     from pipeline.cli.text import simulation_text
     from pipeline.simulate.region import SimulateRequest, simulate_region
+    from stages.review.levels import LEVELS
 
     request = SimulateRequest(
         options.layout, options.out, options.layer, options.process, options.mask,
         options.opc or "none", options.cell, parse_region(options.roi), options.contours,
         options.limits(),
     )  # fmt: skip
+    gate = options.gate()  # refused before the long work
     metrics = run_session(
         lambda listen: simulate_region(request, options.resources(), listen),
         options.out, "the same command", options,
@@ -108,7 +110,7 @@ def simulate(options: SimulateOptions) -> None:
     typer.echo(simulation_text(*escape_values((options.out, metrics))))
     if not metrics["complete"]:
         raise typer.Exit(4)
-    if options.fail_on is not None and metrics["defects"] > options.fail_on:
-        over = f"{metrics['defects']} defects are over the gate, --fail-on {options.fail_on}"
+    found = {level: metrics[f"level{level}_defects"] for level in LEVELS}
+    if gate is not None and (over := gate.describe_excess(found, "defects")):
         typer.echo(over, err=True)
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from pipeline.cli.command import LAST
 from stages.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.cli.gate import Gate
     from pipeline.config import Resources, ScanConfig
     from pipeline.layout.reader_process import Limits
 
@@ -83,7 +84,12 @@ Prefilter = Annotated[
     ),
 ]
 FailOn = Annotated[
-    int | None, typer.Option(metavar="N", min=0, help="Exit 1 when there are more than N hotspots.")
+    str | None,
+    typer.Option(
+        metavar="N|LEVEL:N,...",
+        help="Exit 1 when there are more than N hotspots, in all or of a level "
+        "(level1:0,level2:50).",
+    ),
 ]
 Confirm = Annotated[
     bool | None,
@@ -117,6 +123,13 @@ EdgeTolerance = Annotated[
 AreaMatch = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Group by the share of equal area instead, like 0.95."),
+]
+Waivers = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Hotspots that were accepted, as hotscan waive wrote them; not counted.",
+    ),
 ]
 Mask = Annotated[
     str | None, typer.Option(metavar="L/D", help="Layer of the mask, if not the drawn layer.")
@@ -156,6 +169,18 @@ class SessionOptions:
     fail_on: FailOn = None
     quiet: Quiet = False
     verbose: Verbose = False
+
+    def gate(self) -> Gate | None:
+        """Return what ``--fail-on`` asks for, if anything.
+
+        Raises
+        ------
+        UsageError
+            When it cannot be read.
+        """
+        from pipeline.cli.gate import parse_gate
+
+        return None if self.fail_on is None else parse_gate(self.fail_on)
 
     def resources(self) -> Resources:
         """Return what the work may use.
@@ -228,6 +253,7 @@ class SettingsOptions(ReaderOptions):
     fix: Fix = None
     edge_tolerance: EdgeTolerance = None
     area_match: AreaMatch = None
+    waivers: Waivers = None
 
     def settings(self) -> ScanConfig:
         """Return the settings of a scan.
@@ -266,6 +292,7 @@ class SettingsOptions(ReaderOptions):
             "classes": {
                 "edge_tolerance_nm": self.edge_tolerance, "area_match": self.area_match,
             },
+            "report": {"waivers": self.waivers and str(self.waivers)},
         }  # fmt: skip
 
 

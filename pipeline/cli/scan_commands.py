@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     RunFolder,
     SessionOptions,
     SettingsOptions,
+    Waivers,
 )
 from pipeline.cli.terminal import run_session, show
 from stages.text import escape_values
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pipeline.engine.events import Listener
     from pipeline.scan.scan import ScanResult
 
-Format = Literal["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"]
+Format = Literal["gds", "oas", "lyrdb", "calibre", "junit", "csv", "json", "parquet", "clips"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +189,9 @@ def finish(work: Callable[[Listener], ScanResult], out: Path, options: SessionOp
     """Run a scan, print its result, and end with its exit code."""
     from pipeline.cli.text import part_text, result_text
     from pipeline.scan.inspect_run import run_status
+    from stages.review.levels import LEVELS
 
+    gate = options.gate()  # refused before the long work
     result = run_session(work, out, f"hotscan resume {out}", options)
     status, metrics = run_status(out), result.metrics
     if result.shard is not None:
@@ -199,11 +202,8 @@ def finish(work: Callable[[Listener], ScanResult], out: Path, options: SessionOp
     typer.echo(result_text(*escape_values((out, status["layout"], metrics, status["failed"]))))
     if not metrics["complete"]:
         raise typer.Exit(4)
-    found = metrics["hotspots"]
-    if "hotspots_confirmed" in metrics:  # what the model is confident of may be left to it
-        found = metrics["hotspots_confirmed"] + metrics["hotspots_not_asked"]
-    if options.fail_on is not None and found > options.fail_on:
-        over = f"{found} hotspots are over the gate, --fail-on {options.fail_on}"
+    found = {level: metrics[f"hotspots_level{level}"] for level in LEVELS}
+    if gate is not None and (over := gate.describe_excess(found, "hotspots")):
         typer.echo(over, err=True)
         raise typer.Exit(1)
 
@@ -242,12 +242,12 @@ def status(run: RunFolder, as_json: AsJson = False) -> None:
     show(run_status(run), as_json, status_text)
 
 
-def report(run: RunFolder) -> None:
+def report(run: RunFolder, waivers: Waivers = None) -> None:
     """Write the report of a scan again."""
     from pipeline.cli.text import result_text
     from pipeline.scan.inspect_run import report_again, run_status
 
-    metrics, state = report_again(run), run_status(run)
+    metrics, state = report_again(run, waivers), run_status(run)
     typer.echo(result_text(*escape_values((run, state["layout"], metrics, state["failed"]))))
     if not metrics["complete"]:
         raise typer.Exit(4)
@@ -260,17 +260,19 @@ def export(
         Format,
         typer.Option(
             "--format",
-            help="Markers, KLayout's report database (gzip), tables, or a GDSII file per clip.",
+            help="Markers, KLayout's report database (gzip), Calibre's ASCII results, JUnit XML, "
+            "tables, or a GDSII file per clip.",
         ),
     ] = "gds",
     marker_layer: Annotated[
         int | None, typer.Option(help="Layer of the markers; an unused one by default.")
     ] = None,
+    waivers: Waivers = None,
 ) -> None:
     """Write the hotspots of a scan for another tool."""
     from pipeline.scan.inspect_run import export_run
 
-    complete = export_run(run, form, out, marker_layer)
+    complete = export_run(run, form, out, marker_layer, waivers)
     typer.echo(f"wrote {escape_values(out)}")
     if not complete:
         typer.echo(f"the scan is not complete; resume it with: hotscan resume {run}", err=True)

@@ -243,6 +243,8 @@ class _Scan:
         shard = self.settings.shard
         # Refused here, before the long work.
         rules = make_rules(self.config.classes, self.process, job, layout.dbu_nm)
+        run_view.make_levels(self.config.levels, self.process)
+        run_view.load_waivers(self.config)
         find_free_layer(layout.file_layers, self.config.markers.layer)
         tiles = shard.choose(job.tiles) if shard else job.tiles
         self.session.run_units(
@@ -263,6 +265,7 @@ class _Scan:
         view = RunView(
             self.run, job, self.config, layout, self.model, hotspots, self.session.record, said,
             read_audit(self.run, self.config, self.session.ledger),
+            waivers=run_view.load_waivers(self.config),
         )  # fmt: skip
         if self.config.fix.enabled:
             fix.run_stages(self.session, view, layout_path)

@@ -52,6 +52,7 @@ from stages.exports.pages.simulation import PageData, Scene, render_page
 from stages.lithography.measure.prints import simulate_prints
 from stages.lithography.optics.fields import make_disjoint
 from stages.lithography.process import Process, load_process
+from stages.review.levels import count_defects
 from stages.text import escape_text
 from stages.tiles import Tile
 
@@ -163,6 +164,10 @@ def _gather_metrics(
         "tiles": len(job.tiles), "tiles_simulated": len(done), "process": job.process.name,
         "opc": job.opc, "corners": len(job.process.corners), "defects": len(defects),
         **{f"defects_{kind}": count for kind, count in count_kinds(defects).items()},
+        **{
+            f"level{level}_defects": count
+            for level, count in count_defects(defects, job.process.levels).items()
+        },
         **{
             name: round(value, 4)
             for name, value in ledger.totals("contours").counts.items()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hotscan.layer_runs import LayerRuns
     from hotscan.layouts import Layout, info, read_layout, validate
     from hotscan.optics import AerialImage, aerial_image
+    from hotscan.reviews import Diff, diff
     from hotscan.runs import Run, merge, open, plan, scan
     from hotscan.simulations import Simulation, simulate
     from stages.errors import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "hotscan.runs": ("Run", "merge", "open", "plan", "scan"),
     "hotscan.calibrations": ("Calibration", "calibrate", "gauges"),
+    "hotscan.reviews": ("Diff", "diff"),
     "hotscan.simulations": ("Simulation", "simulate"),
     "hotscan.layer_runs": ("LayerRuns",),
     "hotscan.layouts": ("Layout", "info", "read_layout", "validate"),
@@ -53,11 +55,11 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "AerialImage", "Calibration", "ConfigError", "Dataset", "HotscanError", "IncompleteError",
-    "LayerRuns", "Layout", "LayoutError", "Model", "ModelMismatchError", "Run", "RunMismatchError",
-    "Simulation", "UsageError", "aerial_image", "calibrate", "compare", "evaluate", "export_onnx",
-    "gauges", "info", "label", "merge", "models", "open", "plan", "read_layout", "scan", "select",
-    "simulate", "train", "validate",
+    "AerialImage", "Calibration", "ConfigError", "Dataset", "Diff", "HotscanError",
+    "IncompleteError", "LayerRuns", "Layout", "LayoutError", "Model", "ModelMismatchError", "Run",
+    "RunMismatchError", "Simulation", "UsageError", "aerial_image", "calibrate", "compare", "diff",
+    "evaluate", "export_onnx", "gauges", "info", "label", "merge", "models", "open", "plan",
+    "read_layout", "scan", "select", "simulate", "train", "validate",
 ]  # fmt: skip
 
 

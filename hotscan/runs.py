@@ -23,13 +23,15 @@ from hotscan.settings import (
 )
 
 if TYPE_CHECKING:
+    from datetime import date
+
     import pyarrow as pa
 
     from hotscan.detectors import Model
     from hotscan.layer_runs import LayerRuns
     from pipeline.report.run_view import RunView
 
-Format = Literal["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"]
+Format = Literal["gds", "oas", "lyrdb", "calibre", "junit", "csv", "json", "parquet", "clips"]
 
 
 class ScanArguments(SessionSettings, ScanSettings, total=False):
@@ -212,18 +214,57 @@ class Run:
             warnings.warn("; ".join(lost), stacklevel=2)
         return read_table(self.path / TABLE, FIXES)
 
-    def export(self, format: Format, out: PathLike, *, marker_layer: int | None = None) -> Path:
+    def waive(
+        self,
+        waivers: PathLike,
+        *,
+        reason: str,
+        by: str,
+        classes: Sequence[int] = (),
+        hotspots: Sequence[int] = (),
+        expires: date | str | None = None,
+    ) -> str:
+        """Accept hotspots, by the geometry around what fails; return the id of the waiver.
+
+        Parameters
+        ----------
+        waivers
+            File that it is added to, created when absent. Give it to `scan`, `write_report`,
+            `export` or `diff`.
+        reason, by
+            Why they are accepted, and who accepts them.
+        classes, hotspots
+            Ids; of a class all hotspots that it has now.
+        expires
+            Last day; no end by default.
+        """
+        from pipeline.report.waive import WaiveRequest, parse_grounds, waive_hotspots
+
+        request = WaiveRequest(
+            run=self.path, file=Path(waivers), grounds=parse_grounds(reason, by, expires),
+            classes=classes, hotspots=hotspots, model=self._model,
+        )  # fmt: skip
+        return waive_hotspots(request).waiver.id
+
+    def export(
+        self,
+        format: Format,
+        out: PathLike,
+        *,
+        marker_layer: int | None = None,
+        waivers: PathLike | None = None,
+    ) -> Path:
         """Write the hotspots for another tool, and return the path; as ``hotscan export``."""
         from pipeline.scan.inspect_run import export_run
 
-        export_run(self.path, format, Path(out), marker_layer)
+        export_run(self.path, format, Path(out), marker_layer, Path(waivers) if waivers else None)
         return Path(out)
 
-    def write_report(self) -> Path:
-        """Write the report again, and return the path of its page."""
+    def write_report(self, *, waivers: PathLike | None = None) -> Path:
+        """Write the report again, and return the path of its page; with other waivers, if given."""
         from pipeline.scan.inspect_run import report_again
 
-        report_again(self.path)
+        report_again(self.path, Path(waivers) if waivers else None)
         return self._directory.report / "index.html"
 
     def picture(self, hotspot: int) -> Picture:

@@ -78,6 +78,8 @@ class ScanSettings(NameSettings, total=False):
     """Furthest that edges may differ within a class of hotspots, in nm."""
     area_match: float | None
     """Least share of equal area within a class, in place of `edge_tolerance`."""
+    waivers: PathLike | None
+    """File of waivers, as `Run.waive` writes it: hotspots that were accepted."""
     device: str
     """``cpu``, ``cuda`` or ``cuda:N``."""
     strict: bool
@@ -115,6 +117,7 @@ def scan_config(given: ScanSettings, model: str | None) -> ScanConfig:
             "edge_tolerance_nm": given.get("edge_tolerance"),
             "area_match": given.get("area_match"),
         },
+        "report": {"waivers": _text(given.get("waivers"))},
     }  # fmt: skip
     config = given.get("config")
     if isinstance(config, Mapping):
@@ -145,6 +148,10 @@ def _overlaid(
 
 def _plain(roi: Sequence[float] | None) -> list[float] | None:
     return None if roi is None else [float(value) for value in roi]
+
+
+def _text(path: PathLike | None) -> str | None:
+    return None if path is None else os.fspath(path)
 
 
 def resources(given: SessionSettings) -> Resources:

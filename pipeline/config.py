@@ -22,6 +22,7 @@ from stages.settings import describe_validation_error, format_table_key
 
 Length = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 Layers = Annotated[tuple[str, ...], Field(strict=False)]
 AUDIT_SIZE = r"^(0?\.\d+|\d+|\d+(\.\d+)?[%s])$"
 """A share, a number of clips, percent, or seconds."""
@@ -288,6 +289,21 @@ class FixConfig(Settings):
         return parse_layer_names(names)
 
 
+class LevelsConfig(Settings):
+    """How bad hotspots are; of the model's process by default. They change no verdict."""
+
+    always_first: Annotated[tuple[str, ...], Field(strict=False)] | None = None
+    """Kinds of defects that are of level 1 at any severity."""
+    first_severity: Share | None = None
+    """Least severity of level 1, of hotspots that were simulated."""
+    second_severity: Share | None = None
+    """Least severity of level 2."""
+    first_score: Share | None = None
+    """Least score of level 1, of hotspots that were not simulated."""
+    second_score: Share | None = None
+    """Least score of level 2."""
+
+
 class ReportConfig(Settings):
     """What the report shows."""
 
@@ -295,6 +311,8 @@ class ReportConfig(Settings):
     """Number of hotspots shown with a picture."""
     contours: Annotated[int, Field(ge=0)] = 300
     """Number of confirmed hotspots whose printed contours are drawn among the markers."""
+    waivers: Annotated[str, Field(min_length=1)] | None = None
+    """File of waivers, as hotscan waive writes it: hotspots that were accepted."""
 
 
 class MarkersConfig(Settings):
@@ -325,6 +343,7 @@ class ScanConfig(Settings):
     certify: CertifyConfig = CertifyConfig()
     classes: ClassesConfig = ClassesConfig()
     fix: FixConfig = FixConfig()
+    levels: LevelsConfig = LevelsConfig()
     report: ReportConfig = ReportConfig()
     markers: MarkersConfig = MarkersConfig()
 
@@ -358,7 +377,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "vias": ("fix",),
     "fix": (),
     "fixes": (),
-    "report": ("report", "markers", "layout.names"),
+    "report": ("levels", "report", "markers", "layout.names"),
 }
 """Per stage, in order, the tables and keys that change its answer and were not named before.
 

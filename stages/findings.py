@@ -6,7 +6,15 @@ otherwise, whole or half.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.contracts import Floats, Int64s
+
+Bools = npt.NDArray[np.bool_]
 
 CELL, BETWEEN, ROUTING, NOTHING = "cell", "between", "routing", "nothing"
 """Kinds of owners: one placed cell, what lies between several, the wiring of a cell that places
@@ -102,3 +110,75 @@ class HotspotClass:
     """Distinct cells at fault."""
     cell: str
     """The most frequent of them."""
+
+
+SIMULATION, SCORE = "simulation", "score"
+"""What a level is by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a reader is to do about a hotspot."""
+
+    level: int | None
+    """1 is the worst, 3 the least; None where nothing fails in simulation."""
+    level_by: str
+    """`SIMULATION`, or `SCORE` where there is no verdict."""
+    waiver: str = ""
+    """Ids of the waivers that cover it, with blanks between; empty where it is not waived."""
+    reason: str = ""
+    """Why it was waived."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is to be looked at: it has a level, and is not waived."""
+        return self.level is not None and not self.waiver
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReview:
+    """The reviews of the hotspots of a class."""
+
+    level: int | None
+    """The worst of those that are not waived; None where there is none."""
+    waived: int = 0
+    """Hotspots that are waived."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failures:
+    """The places where hotspots fail, or may fail where they were not simulated; a row each."""
+
+    hotspot: Int64s
+    """(n,) ids, rising."""
+    place: Int64s
+    """(n, 2) in half dbu."""
+    key: Sequence[str]
+    """Of the exact geometry within the radius of a class around the place, up to symmetry."""
+    kind: Sequence[str]
+    """Kind of the defect; empty where it was not simulated."""
+    severity: Floats
+    """(n,) of the defect; 0 where it was not simulated."""
+    main: Bools
+    """(n,) whether it is of the worst defect, or the best clip, of its hotspot."""
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def select(self, hotspots: Iterable[int]) -> Failures:
+        """Return the rows of some hotspots."""
+        rows = np.flatnonzero(np.isin(self.hotspot, list(hotspots)))
+        listed = rows.tolist()
+        return Failures(
+            self.hotspot[rows], self.place[rows], [self.key[row] for row in listed],
+            [self.kind[row] for row in listed], self.severity[rows], self.main[rows],
+        )  # fmt: skip
+
+    def list_hotspots(self) -> Iterator[tuple[int, range]]:
+        """Yield each hotspot with its rows."""
+        start = 0
+        ids = self.hotspot.tolist()
+        for at in range(1, len(ids) + 1):
+            if at == len(ids) or ids[at] != ids[start]:
+                yield ids[start], range(start, at)
+                start = at

@@ -32,7 +32,7 @@ ENDING = """\
 | code | meaning |
 |---|---|
 | 0 | complete |
-| 1 | complete, but more hotspots than `--fail-on` allows (with `--confirm`: more confirmed ones) |
+| 1 | complete, but more hotspots than `--fail-on` allows; those that print do not count |
 | 2 | the request cannot be met: usage, config, model, or a run directory of another scan |
 | 3 | the layout cannot be read, or is refused |
 | 4 | incomplete: some places have no verdict; the message names the command that resumes |

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import calibrate_commands, layout_commands, scan_commands
+from pipeline.cli import calibrate_commands, layout_commands, review_commands, scan_commands
 from pipeline.cli.dataset_commands import dataset
 from pipeline.cli.detector_commands import compare, evaluate, label, models, select, train
 from pipeline.cli.terminal import print_only_printable
@@ -53,6 +53,7 @@ for command in (
     scan_commands.scan, scan_commands.audit, scan_commands.fix, scan_commands.resume,
     scan_commands.merge,
     scan_commands.plan, scan_commands.status, scan_commands.export, scan_commands.report,
+    review_commands.waive, review_commands.diff,
     layout_commands.info, layout_commands.validate, label, select, layout_commands.simulate,
     calibrate_commands.gauges, calibrate_commands.calibrate, train, evaluate, compare,
 ):  # fmt: skip

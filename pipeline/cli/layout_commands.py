@@ -110,6 +110,7 @@ def simulate(options: SimulateOptions) -> None:
     """
     from pipeline.cli.text import simulation_text
     from pipeline.simulate.region import SimulateRequest, simulate_region
+    from stages.review.levels import LEVELS
 
     names = options.names()
     request = SimulateRequest(
@@ -119,6 +120,7 @@ def simulate(options: SimulateOptions) -> None:
         tuple(options.image.split(",")) if options.image else (), options.image_step,
         options.limits(),
     )  # fmt: skip
+    gate = options.gate()  # refused before the long work
     metrics = run_session(
         lambda listen: simulate_region(request, options.resources(), listen),
         options.out, "the same command", options,
@@ -126,7 +128,7 @@ def simulate(options: SimulateOptions) -> None:
     typer.echo(simulation_text(*escape_values((options.out, metrics, request.image))))
     if not metrics["complete"]:
         raise typer.Exit(4)
-    if options.fail_on is not None and metrics["defects"] > options.fail_on:
-        over = f"{metrics['defects']} defects are over the gate, --fail-on {options.fail_on}"
+    found = {level: metrics[f"level{level}_defects"] for level in LEVELS}
+    if gate is not None and (over := gate.describe_excess(found, "defects")):
         typer.echo(over, err=True)
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from pipeline.cli.command import LAST
 from stages.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.cli.gate import Gate
     from pipeline.config import Resources, ScanConfig
     from pipeline.layout.reader_process import Limits
     from stages.layout.layer_names import LayerNames
@@ -105,7 +106,12 @@ Prefilter = Annotated[
     ),
 ]
 FailOn = Annotated[
-    int | None, typer.Option(metavar="N", min=0, help="Exit 1 when there are more than N hotspots.")
+    str | None,
+    typer.Option(
+        metavar="N|LEVEL:N,...",
+        help="Exit 1 when there are more than N hotspots, in all or of a level "
+        "(level1:0,level2:50).",
+    ),
 ]
 Confirm = Annotated[
     bool | None,
@@ -168,6 +174,13 @@ AreaMatch = Annotated[
     float | None,
     typer.Option(metavar="SHARE", help="Group by the share of equal area instead, like 0.95."),
 ]
+Waivers = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Hotspots that were accepted, as hotscan waive wrote them; not counted.",
+    ),
+]
 Mask = Annotated[
     str | None, typer.Option(metavar="L/D", help="Layer of the mask, if not the drawn layer.")
 ]
@@ -206,6 +219,18 @@ class SessionOptions:
     fail_on: FailOn = None
     quiet: Quiet = False
     verbose: Verbose = False
+
+    def gate(self) -> Gate | None:
+        """Return what ``--fail-on`` asks for, if anything.
+
+        Raises
+        ------
+        UsageError
+            When it cannot be read.
+        """
+        from pipeline.cli.gate import parse_gate
+
+        return None if self.fail_on is None else parse_gate(self.fail_on)
 
     def resources(self) -> Resources:
         """Return what the work may use.
@@ -308,6 +333,7 @@ class SettingsOptions(NameOptions):
     process: StartProcess = None
     edge_tolerance: EdgeTolerance = None
     area_match: AreaMatch = None
+    waivers: Waivers = None
 
     def settings(self) -> ScanConfig:
         """Return the settings of a scan.
@@ -365,6 +391,7 @@ class SettingsOptions(NameOptions):
             "classes": {
                 "edge_tolerance_nm": self.edge_tolerance, "area_match": self.area_match,
             },
+            "report": {"waivers": self.waivers and str(self.waivers)},
         }  # fmt: skip
 
 

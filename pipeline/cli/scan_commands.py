@@ -18,17 +18,19 @@ from pipeline.cli.options import (
     RunFolder,
     SessionOptions,
     SettingsOptions,
+    Waivers,
 )
 from pipeline.cli.terminal import run_session, show
 from stages.errors import UsageError
 from stages.text import escape_values
 
 if TYPE_CHECKING:
+    from pipeline.cli.gate import Gate
     from pipeline.engine.events import Listener
     from pipeline.scan.layers import LayersResult
     from pipeline.scan.scan import ScanResult
 
-Format = Literal["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"]
+Format = Literal["gds", "oas", "lyrdb", "calibre", "junit", "csv", "json", "parquet", "clips"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,10 +203,11 @@ def finish(
     from pipeline.scan.inspect_run import run_status
     from pipeline.scan.scan import ScanResult
 
+    gate = options.gate()  # refused before the long work
     result = run_session(work, out, f"hotscan resume {out}", options)
     if not isinstance(result, ScanResult):
         typer.echo(layers_text(*escape_values((out, result.metrics))))
-        return _end(result.metrics, options)
+        return _end(result.metrics, gate)
     status, metrics = run_status(out), result.metrics
     if result.shard is not None:
         typer.echo(part_text(*escape_values((out, result.shard, metrics, status["failed"]))))
@@ -212,18 +215,17 @@ def finish(
             raise typer.Exit(4)
         return
     typer.echo(result_text(*escape_values((out, status["layout"], metrics, status["failed"]))))
-    return _end(metrics, options)
+    return _end(metrics, gate)
 
 
-def _end(metrics: Mapping[str, Any], options: SessionOptions) -> None:
+def _end(metrics: Mapping[str, Any], gate: Gate | None) -> None:
     """End with the exit code of a scan."""
+    from stages.review.levels import LEVELS
+
     if not metrics["complete"]:
         raise typer.Exit(4)
-    found = metrics["hotspots"]
-    if "hotspots_confirmed" in metrics:  # what the model is confident of may be left to it
-        found = metrics["hotspots_confirmed"] + metrics["hotspots_not_asked"]
-    if options.fail_on is not None and found > options.fail_on:
-        over = f"{found} hotspots are over the gate, --fail-on {options.fail_on}"
+    found = {level: metrics[f"hotspots_level{level}"] for level in LEVELS}
+    if gate is not None and (over := gate.describe_excess(found, "hotspots")):
         typer.echo(over, err=True)
         raise typer.Exit(1)
 
@@ -262,7 +264,7 @@ def status(run: RunFolder, as_json: AsJson = False) -> None:
     show(status_any(run), as_json, status_text)
 
 
-def report(run: RunFolder) -> None:
+def report(run: RunFolder, waivers: Waivers = None) -> None:
     """Write the report of a scan again."""
     from pipeline.cli.text import layers_text, result_text
     from pipeline.scan.inspect_run import report_again, run_status
@@ -274,7 +276,7 @@ def report(run: RunFolder) -> None:
         if not found["complete"]:
             raise typer.Exit(4)
         return
-    metrics, state = report_again(run), run_status(run)
+    metrics, state = report_again(run, waivers), run_status(run)
     typer.echo(result_text(*escape_values((run, state["layout"], metrics, state["failed"]))))
     if not metrics["complete"]:
         raise typer.Exit(4)
@@ -287,17 +289,19 @@ def export(
         Format,
         typer.Option(
             "--format",
-            help="Markers, KLayout's report database (gzip), tables, or a GDSII file per clip.",
+            help="Markers, KLayout's report database (gzip), Calibre's ASCII results, JUnit XML, "
+            "tables, or a GDSII file per clip.",
         ),
     ] = "gds",
     marker_layer: Annotated[
         int | None, typer.Option(help="Layer of the markers; an unused one by default.")
     ] = None,
+    waivers: Waivers = None,
 ) -> None:
     """Write the hotspots of a scan for another tool."""
     from pipeline.scan.inspect_run import export_run
 
-    complete = export_run(run, form, out, marker_layer)
+    complete = export_run(run, form, out, marker_layer, waivers)
     typer.echo(f"wrote {escape_values(out)}")
     if not complete:
         typer.echo(f"the scan is not complete; resume it with: hotscan resume {run}", err=True)

@@ -181,6 +181,14 @@ def result_text(
             f"fixed      {metrics['hotspots_fixed']:,} of {metrics['hotspots_confirmed']:,}; "
             f"{run}/report/fixes.csv says how, and why the others are not"
         )
+    levels = ", ".join(f"{metrics[f'hotspots_level{level}']:,} of {level}" for level in (1, 2, 3))
+    how = "simulation" if "hotspots_confirmed" in metrics else "score"
+    lines.append(f"levels     {levels} (1 is the worst; by {how})")
+    if metrics["waivers"]:
+        line = f"waived     {counted(metrics['hotspots_waived'], 'hotspot')}, not counted in levels"
+        if metrics["waivers_expired"]:
+            line += f"; {counted(metrics['waivers_expired'], 'waiver')} expired, the report names"
+        lines.append(line)
     if metrics["warnings"]:
         lines.append(f"warnings   {metrics['warnings']}; the report lists them")
     lines += [
@@ -355,6 +363,35 @@ def simulation_text(out: Path, metrics: Mapping[str, Any], images: Sequence[str]
         lines.append(
             f"{counted(metrics['units_failed'], 'tile')} failed; run the same command again"
         )
+    return "\n".join(lines)
+
+
+def diff_text(found: Mapping[str, Any]) -> str:
+    """Return the text of ``hotscan diff``."""
+    counts, new = found["counts"], found["new"]
+    lines = [
+        "new     {new:,}".format(**counts)
+        + (f", of which {counts['waived']:,} are waived" if counts["waived"] else ""),
+        "fixed   {fixed:,}".format(**counts),
+        "moved   {moved:,}".format(**counts),
+        "same    {same:,}".format(**counts),
+    ]
+    if counts["worse"]:
+        lines.append(
+            f"worse   {counts['worse']:,} of those moved or the same fail worse than before"
+        )
+    if new:
+        rows = [("new", "x, um", "y, um", "level", "class", "cell")]
+        rows += [
+            (f"H{row['id']}", row["x_um"], row["y_um"], row["level"], f"C{row['class']}",
+             f"{row['cell']}{' (waived)' * row['waived']}")
+            for row in new[:MOST_NAMES]
+        ]  # fmt: skip
+        lines += ["", columns(rows)]
+        if len(new) > MOST_NAMES:
+            lines.append(f"and {len(new) - MOST_NAMES:,} more; --table writes them all")
+    if not counts["complete"]:
+        lines += ["", "INCOMPLETE: one of the scans is; what is new or fixed may be wrong"]
     return "\n".join(lines)
 
 

@@ -170,6 +170,8 @@ def resolve_config(config: ScanConfig, model: ScanModel, process: Process) -> Sc
             "prefilter": _uses_prefilter(config, model, threshold),
         },
     }
+    if config.report.waivers:  # to be found again from another folder
+        overrides["report"]["waivers"] = str(Path(config.report.waivers).resolve())
     return load_config(None, overrides)
 
 

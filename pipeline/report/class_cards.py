@@ -62,6 +62,7 @@ def _make_card(
     half = tolerance.half
     return ClassCard(
         row=row,
+        review=view.class_reviews[row.id],
         window=Box(-half, -half, half, half),
         drawn=[each[0] for each in layers],
         spread=[

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.engine.run_directory import write_library, write_table, write_whole
+from pipeline.engine.run_record import State
 from pipeline.report.fix_table import FixRow
 from pipeline.report.page_data import gather_page_data
 from pipeline.report.run_view import MOST_REGIONS, RunView
 from stages.contracts import Box, Layer
 from stages.errors import UsageError
+from stages.exports.calibre import format_calibre
+from stages.exports.junit import JunitData, format_junit
 from stages.exports.lyrdb import compress_lyrdb, format_lyrdb
 from stages.exports.markers import (
     Drawing,
@@ -49,7 +52,7 @@ REMOVED, ADDED = 0, 1
 TABLES = {"hotspots.csv": "csv", "hotspots.lyrdb.gz": "lyrdb", "markers.gds": "gds"}
 """Files of a report beside its page, and the format of each."""
 
-FORMATS = ("gds", "oas", "lyrdb", "csv", "json", "parquet", "clips")
+FORMATS = ("gds", "oas", "lyrdb", "calibre", "junit", "csv", "json", "parquet", "clips")
 
 
 def write_report(
@@ -60,7 +63,7 @@ def write_report(
     folder.mkdir(exist_ok=True)
     page = render_report(gather_page_data(view, metrics, regions))
     write_whole(folder / "index.html", page.encode())
-    classes = format_classes(view.classes, view.layout.dbu_nm)
+    classes = format_classes(view.classes, view.layout.dbu_nm, view.class_reviews)
     write_whole(folder / CLASSES, classes.encode())
     for name, form in TABLES.items():
         export_hotspots(view, form, folder / name, [region.box for region in regions])
@@ -118,7 +121,7 @@ def export_hotspots(view: RunView, form: str, path: Path, regions: list[Box]) ->
 
 
 def _write(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
-    table = view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings
+    table = view.shown, view.layout.dbu_nm, view.verdicts, view.findings, view.reviews
     if form == "csv":
         write_whole(path, format_csv(*table).encode())
     elif form == "json":
@@ -127,6 +130,10 @@ def _write(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
         write_table(path, hotspots_to_table(*table))
     elif form == "lyrdb":
         write_whole(path, compress_lyrdb(_format_lyrdb(view, regions)))
+    elif form == "calibre":
+        write_whole(path, "".join(_format_calibre(view, regions)).encode())
+    elif form == "junit":
+        write_whole(path, _format_junit(view, regions).encode())
     elif form == "clips":
         _write_clips(view, path)
     else:
@@ -139,27 +146,48 @@ def _choose_marker_layer(view: RunView) -> int:
 
 def _build_markers(view: RunView, regions: list[Box]) -> Any:
     return build_markers(
-        view.hotspots, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
+        view.shown, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
         core_dbu=view.job.core_dbu, layer=_choose_marker_layer(view),
         not_scanned=regions[:MOST_REGIONS], verdicts=view.verdicts, printed=view.printed,
-        findings=view.findings, classes=view.classes,
+        findings=view.findings, classes=view.shown_classes, reviews=view.reviews,
     )  # fmt: skip
 
 
 def _format_lyrdb(view: RunView, regions: list[Box]) -> Iterator[str]:
     return format_lyrdb(
-        view.hotspots, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
+        view.shown, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
         core_dbu=view.job.core_dbu, layout=view.record.layout.name,
         not_scanned=regions[:MOST_REGIONS], verdicts=view.verdicts, findings=view.findings,
-        classes=view.classes,
+        classes=view.shown_classes, reviews=view.reviews,
     )  # fmt: skip
+
+
+def _format_calibre(view: RunView, regions: list[Box]) -> Iterator[str]:
+    return format_calibre(
+        view.order, view.shown_classes, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
+        core_dbu=view.job.core_dbu, finished=view.record.finished, findings=view.findings,
+        reviews=view.reviews, verdicts=view.verdicts or {}, not_scanned=regions[:MOST_REGIONS],
+    )  # fmt: skip
+
+
+def _format_junit(view: RunView, regions: list[Box]) -> str:
+    gaps = [f"{len(regions)} regions have no verdict"] if regions else []
+    gaps += [f"{view.unconfirmed} hotspots are not simulated"] if view.unconfirmed else []
+    if view.record.state != State.COMPLETE:
+        gaps.append(f"finish it with: hotscan resume {view.run.path}")
+    data = JunitData(
+        view.record.layout.name, view.record.finished, sum(view.record.seconds.values()), gaps,
+        [use.describe() for use in view.waived.uses], view.layout.dbu_nm, view.order,
+        view.verdicts or {}, view.findings, view.reviews, view.shown_classes, view.class_reviews,
+    )  # fmt: skip
+    return format_junit(data)
 
 
 def _write_clips(view: RunView, folder: Path) -> None:
     """Write one GDSII file per hotspot."""
     folder.mkdir(parents=True, exist_ok=True)
     layout, core_layer = view.layout, _choose_marker_layer(view)
-    for spot in view.hotspots:
+    for spot in view.shown:
         window = spot.core(view.job.clip_dbu)
         shapes = {
             layer: query(packed, window)

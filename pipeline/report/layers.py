@@ -24,6 +24,7 @@ from pipeline.report.metrics import write_metrics
 from pipeline.report.run_view import RunView, describe_measurement, open_view
 from stages.exports.pages.layers import LayersPage, render_layers
 from stages.exports.tables import format_csv, hotspots_to_table
+from stages.review.levels import LEVELS
 
 TABLE, COLUMNS, PAGE = "hotspots.csv", "hotspots.parquet", "index.html"
 ADDED = ("layer", "layer_name")
@@ -65,6 +66,13 @@ def write_layers_report(
     return (*names, write_metrics(run, metrics)), metrics
 
 
+_COUNTS = (
+    "hotspots", *(f"hotspots_level{level}" for level in LEVELS), "hotspots_waived", "classes",
+    "clips", "units_failed",
+)  # fmt: skip
+"""Metrics of a layer that are added up."""
+
+
 def _describe(each: LayerResult, view: RunView, run: Run) -> dict[str, Any]:
     """Return the row of a layer."""
     found = json.loads((Run(each.path).report / "metrics.json").read_text())
@@ -74,8 +82,8 @@ def _describe(each: LayerResult, view: RunView, run: Run) -> dict[str, Any]:
         "known": describe_knowledge(view), "run": run.name_of(each.path),
         "hotspots_confirmed": None, "hotspots_not_asked": 0,
         **{name: found[name] for name in (
-            "complete", "hotspots", "hotspots_confirmed", "hotspots_not_asked", "classes", "clips",
-            "units_failed", "coverage_fraction", "audit_recall", "audit_recall_low",
+            *_COUNTS, "complete", "hotspots_confirmed", "hotspots_not_asked",
+            "coverage_fraction", "audit_recall", "audit_recall_low",
             "audit_recall_high",
         ) if name in found},
     }  # fmt: skip
@@ -110,7 +118,9 @@ def _name(each: LayerResult, view: RunView) -> str:
 
 
 def _make_table(each: LayerResult, view: RunView) -> pa.Table:
-    table = hotspots_to_table(view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings)
+    table = hotspots_to_table(
+        view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings, view.reviews
+    )
     for at, (name, value) in enumerate(zip(ADDED, (each.layer, _name(each, view)), strict=True)):
         table = table.add_column(at, name, pa.array([value] * table.num_rows, pa.string()))
     return table
@@ -118,7 +128,7 @@ def _make_table(each: LayerResult, view: RunView) -> pa.Table:
 
 def _make_lines(each: LayerResult, view: RunView) -> Iterable[dict[str, str]]:
     """Yield the rows of a layer's table, as text."""
-    text = format_csv(view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings)
+    text = format_csv(view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings, view.reviews)
     added = dict(zip(ADDED, (each.layer, _name(each, view)), strict=True))
     for row in csv.DictReader(io.StringIO(text)):
         yield added | row
@@ -137,10 +147,7 @@ def _format_csv(lines: Iterable[dict[str, str]]) -> str:
 def _sum(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the counts of all layers."""
     simulated = [row for row in rows if row["hotspots_confirmed"] is not None]
-    counts = {
-        name: sum(row[name] for row in rows)
-        for name in ("hotspots", "classes", "clips", "units_failed")
-    }
+    counts = {name: sum(row[name] for row in rows) for name in _COUNTS}
     confirmed = {
         name: sum(row[name] for row in simulated)
         for name in ("hotspots_confirmed", "hotspots_not_asked")

@@ -22,6 +22,7 @@ from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import RunView
 from stages.contracts import Box, Clips
 from stages.exports.pages.report_data import NotScanned
+from stages.review.levels import count_levels
 
 _COUNTED = (
     "clips", "patterns", "scores", "features", "hotspots", "confirm", "frame", "audit", "classes",
@@ -83,6 +84,13 @@ def gather_metrics(
         "hotspots": len(view.hotspots),
         "hotspots_sure": sum(spot.answer == "hot" for spot in view.hotspots),
         "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
+        **{
+            f"hotspots_level{level}": number
+            for level, number in count_levels(view.reviews.values()).items()
+        },
+        "hotspots_waived": len(view.waived.by),
+        "waivers": len(view.waived.uses),
+        "waivers_expired": len(view.waived.expired),
         "classes": int(totals["classes"].counts.get("classes", 0)),
         "clips": int(totals["clips"].counts.get("clips", 0)),
         "patterns": int(totals["patterns"].counts.get("patterns", 0)),

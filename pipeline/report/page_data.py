@@ -30,8 +30,10 @@ from stages.exports.pages.report_data import (
     ModelCard,
     NotScanned,
     ReportData,
+    WaiverRow,
 )
 from stages.patterns import canonicalize
+from stages.review.levels import count_levels
 from stages.scores import NetworkScorer
 
 _MOST_CELLS = 12
@@ -84,6 +86,10 @@ def gather_page_data(
         measured=_describe_audit(view),
         certified=_describe_certified(view),
         contours=_draw_contours(view, shown),
+        reviews=view.reviews,
+        levels=count_levels(view.reviews.values()),
+        waived=len(view.waived.by),
+        waivers=_list_waivers(view),
         findings=view.findings,
         classes=gather_class_cards(view, load_model_process(view.model)),
         class_count=len(view.classes),
@@ -123,6 +129,16 @@ def _describe_certified(view: RunView) -> CertifiedRecall | None:
         said.reached, said.stated.recall if said.stated else None, said.low, said.aim.recall,
         said.aim.within, said.simulated, said.share,
     )  # fmt: skip
+
+
+def _list_waivers(view: RunView) -> list[WaiverRow]:
+    return [
+        WaiverRow(
+            use.waiver.id, use.state, use.hotspots, use.waiver.reason, use.waiver.by,
+            str(use.waiver.given), str(use.waiver.expires or ""),
+        )
+        for use in view.waived.uses
+    ]  # fmt: skip
 
 
 def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:

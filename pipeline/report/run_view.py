@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from functools import cached_property
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from pipeline.audit.audit import read_audit
 from pipeline.audit.certify import read_certified
 from pipeline.audit.result import Audited
 from pipeline.audit.rounds import Certified
-from pipeline.config import ScanConfig
+from pipeline.config import LevelsConfig, ScanConfig
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import RunRecord, has_record, read_record
@@ -31,19 +34,25 @@ from pipeline.passes.job import Job, load_model_process, make_job
 from pipeline.passes.model_file import find_model, locate_model
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.report.classify import read_classes, read_findings
+from pipeline.report.failures import find_failures, make_basis
 from pipeline.report.fix_table import FixRow, read_fixes
+from pipeline.report.waiver_file import read_waivers
 from pipeline.simulate import confirm
 from pipeline.simulate.tiles import read_target
 from stages.clips import RULES
 from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
 from stages.detector.network import Network
 from stages.detector.user_model import ScanModel, UserModel
-from stages.errors import IncompleteError, RunMismatchError
+from stages.errors import ConfigError, IncompleteError, RunMismatchError
 from stages.exports.markers import PrintedArea
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, table_to_hotspots
-from stages.findings import Finding, HotspotClass
+from stages.findings import ClassReview, Finding, HotspotClass, Review
 from stages.hotspots import sort_worst_first
-from stages.lithography.process import Process
+from stages.lithography.measure.sections import KINDS
+from stages.lithography.process import Levels, Process
+from stages.review.levels import review_classes, review_hotspots
+from stages.review.waivers import Waived, Waiver, apply_waivers
+from stages.settings import describe_validation_error
 
 _KEY = re.compile("[0-9a-f]{32}")
 
@@ -76,6 +85,12 @@ class RunView:
     """The fix of each hotspot that fails, by id; None where none were searched."""
     certified: Certified | None = None
     """What certifying says of recall; None where it was not asked for, or is unfinished."""
+    waivers: tuple[Waiver, ...] = ()
+    """Hotspots that were accepted, here or elsewhere."""
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())
+    """The day on which waivers are in force or over."""
+    chosen: frozenset[int] | None = None
+    """Ids of the hotspots that exports list; all by default."""
 
     @cached_property
     def detector(self) -> Network:
@@ -92,6 +107,37 @@ class RunView:
         """The classes of the hotspots, those of most hotspots first."""
         return read_classes(self.run, len(self.hotspots))
 
+    @cached_property
+    def reviews(self) -> Mapping[int, Review]:
+        """Level and waiver of each hotspot, by id."""
+        levels = make_levels(self.config.levels, load_model_process(self.model))
+        return review_hotspots(self.hotspots, self.verdicts, levels, self.waived.by)
+
+    @cached_property
+    def waived(self) -> Waived:
+        """Which hotspots are waived, and what the waivers are good for."""
+        if not self.waivers:
+            return Waived()
+        return apply_waivers(self.waivers, find_failures(self), make_basis(self), self.today)
+
+    @cached_property
+    def class_reviews(self) -> Mapping[int, ClassReview]:
+        """Worst level and waived hotspots of each class, by id."""
+        return review_classes(self.findings, self.reviews)
+
+    @cached_property
+    def shown(self) -> tuple[Hotspot, ...]:
+        """The hotspots that exports list, by rank."""
+        if self.chosen is None:
+            return self.hotspots
+        return tuple(spot for spot in self.hotspots if spot.id in self.chosen)
+
+    @cached_property
+    def shown_classes(self) -> tuple[HotspotClass, ...]:
+        """The classes of those."""
+        ids = {self.findings[spot.id].class_id for spot in self.shown}
+        return tuple(row for row in self.classes if row.id in ids)
+
     @property
     def verdicts(self) -> Mapping[int, Verdict] | None:
         """Verdict by simulation of each hotspot, by id."""
@@ -99,8 +145,8 @@ class RunView:
 
     @cached_property
     def order(self) -> tuple[Hotspot, ...]:
-        """The hotspots, worst in simulation first; by rank without simulation."""
-        return sort_worst_first(self.hotspots, self.verdicts) if self.verdicts else self.hotspots
+        """Those shown, worst in simulation first; by rank without simulation."""
+        return sort_worst_first(self.shown, self.verdicts) if self.verdicts else self.shown
 
     @cached_property
     def printed(self) -> list[PrintedArea]:
@@ -154,13 +200,15 @@ class RunView:
         )
 
 
-def open_view(run: Run, module: UserModel | None = None) -> RunView:
+def open_view(run: Run, module: UserModel | None = None, waivers: Path | None = None) -> RunView:
     """Open a run, with the hotspots, verdicts and settings of its last session.
 
     Parameters
     ----------
     module
         The user's module that it was scanned with, if it was one.
+    waivers
+        File of waivers, in place of that of the settings.
 
     Raises
     ------
@@ -168,6 +216,8 @@ def open_view(run: Run, module: UserModel | None = None) -> RunView:
         When the run has no hotspots yet, or is damaged on disk.
     RunMismatchError
         When the model is not the one that the run was scanned with.
+    UsageError
+        When the waivers cannot be read.
     """
     record = read_record(run)
     settings = ScanSettings.of(record)
@@ -193,8 +243,15 @@ def open_view(run: Run, module: UserModel | None = None) -> RunView:
         audited, fixes = read_audit(run, config, ledger), read_fixes(run, config, ledger)
         certified = read_certified(run, config, ledger)
     return RunView(
-        run, job, config, scanned, model, hotspots, record, simulated, audited, fixes, certified
-    )
+        run, job, config, scanned, model, hotspots, record, simulated, audited, fixes,
+        certified, load_waivers(config, waivers),
+    )  # fmt: skip
+
+
+def load_waivers(config: ScanConfig, other: Path | None = None) -> tuple[Waiver, ...]:
+    """Return the waivers of a file, by default that of the settings; none without one."""
+    path = other or (config.report.waivers and Path(config.report.waivers))
+    return read_waivers(path) if path else ()
 
 
 def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
@@ -240,6 +297,26 @@ def _is_possible(spot: Hotspot, patterns: int) -> bool:
         and _KEY.fullmatch(spot.pattern_key) is not None and 0 <= spot.pattern < patterns
         and max(map(abs, (spot.x_dbu, spot.y_dbu, *spot.box.as_tuple()))) <= FARTHEST_DBU
     )  # fmt: skip
+
+
+def make_levels(config: LevelsConfig, process: Process) -> Levels:
+    """Return the levels of a process, with those of the config in their place.
+
+    Raises
+    ------
+    ConfigError
+        When a kind of defect is unknown, or a second level is over the first.
+    """
+    given = {name: value for name, value in config.model_dump().items() if value is not None}
+    try:
+        levels = replace(process.levels, **given)
+    except ValidationError as error:
+        raise ConfigError(f"[levels] {describe_validation_error(Levels, error)}") from None
+    if unknown := sorted(set(levels.always_first) - set(KINDS)):
+        raise ConfigError(
+            f"[levels] always_first has {', '.join(unknown)}; kinds are {', '.join(KINDS)}"
+        )
+    return levels
 
 
 def make_confirmation(job: Job, config: ScanConfig, process: Process) -> confirm.Confirmation:

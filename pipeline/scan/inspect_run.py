@@ -85,8 +85,19 @@ def next_step(path: Path, state: str) -> str:
     return steps.get(state, f"hotscan resume {path}")
 
 
-def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bool:
+def export_run(
+    path: Path,
+    form: str,
+    out: Path,
+    marker_layer: int | None,
+    waivers: Path | None = None,
+) -> bool:
     """Write the hotspots of a run in another format; say whether the run is complete.
+
+    Parameters
+    ----------
+    waivers
+        File of waivers, in place of that of the scan.
 
     Raises
     ------
@@ -95,7 +106,7 @@ def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bo
     """
     if marker_layer is not None and form not in ("gds", "oas", "clips"):
         raise UsageError(f"--marker-layer does not apply to format {form}; leave it out")
-    view = open_view(Run(path))
+    view = open_view(Run(path), waivers=waivers)
     if marker_layer is not None:
         markers = view.config.markers.model_copy(update={"layer": marker_layer})
         view = replace(view, config=view.config.model_copy(update={"markers": markers}))
@@ -105,9 +116,9 @@ def export_run(path: Path, form: str, out: Path, marker_layer: int | None) -> bo
     return bool(view.record.state == State.COMPLETE)
 
 
-def report_again(path: Path) -> dict[str, Any]:
-    """Write the report of a run again and return its metrics."""
-    view = open_view(Run(path))
+def report_again(path: Path, waivers: Path | None = None) -> dict[str, Any]:
+    """Write the report of a run again, with other waivers if given, and return its metrics."""
+    view = open_view(Run(path), waivers=waivers)
     with Ledger(view.run.ledger) as ledger:
         regions = list_unscanned_regions(view, ledger)
         metrics = gather_metrics(view, ledger, regions)

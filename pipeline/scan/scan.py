@@ -261,6 +261,8 @@ class _Scan:
         shard = self.settings.shard
         # Refused here, before the long work.
         rules = make_rules(self.config.classes, self.process, job, layout.dbu_nm)
+        run_view.make_levels(self.config.levels, self.process)
+        run_view.load_waivers(self.config)
         find_free_layer(layout.file_layers, self.config.markers.layer)
         if self.config.certify.recall is not None:
             require_certifiable(self.config, job)
@@ -287,6 +289,7 @@ class _Scan:
             self.run, job, self.config, layout, self.model, hotspots, self.session.record, said,
             read_audit(self.run, self.config, self.session.ledger),
             certified=read_certified(self.run, self.config, self.session.ledger),
+            waivers=run_view.load_waivers(self.config),
         )  # fmt: skip
         if self.config.fix.enabled:
             fix.run_stages(self.session, view, request.layout)

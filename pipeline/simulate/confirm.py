@@ -97,6 +97,8 @@ class Confirmed:
     the others fails."""
     clips_simulated: int
     clips_failing: int
+    defects: dict[int, list[Defect]] = field(default_factory=dict)
+    """All defects of each hotspot that fails."""
     failing: dict[int, list[int]] = field(default_factory=dict)
     """Rows, among the clips to simulate, of a hotspot's clips that fail; none if it prints."""
 
@@ -255,7 +257,7 @@ def read_confirmed(job: Confirmation, finished: Container[str]) -> Confirmed:
     of_spot: dict[int, list[int]] = {}
     for each in failing.tolist():
         of_spot.setdefault(int(hot.hotspot[each]), []).append(each)
-    return Confirmed(verdicts, int(simulated.sum()), len(failing), of_spot)
+    return Confirmed(verdicts, int(simulated.sum()), len(failing), found, of_spot)
 
 
 def read_clip_margins(

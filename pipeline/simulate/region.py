@@ -59,6 +59,7 @@ from stages.lithography.measure.margins import MARGINAL, find_worst_margin
 from stages.lithography.measure.prints import simulate_prints
 from stages.lithography.optics.fields import make_disjoint
 from stages.lithography.process import Process, load_process
+from stages.review.levels import count_defects
 from stages.text import escape_text
 from stages.tiles import Tile
 
@@ -213,6 +214,10 @@ def _gather_metrics(
         "cores": len(worst), "cores_failing": int((worst > 0).sum()),
         "cores_marginal": int((np.abs(worst) <= MARGINAL).sum()),
         **{f"defects_{kind}": count for kind, count in count_kinds(defects).items()},
+        **{
+            f"level{level}_defects": count
+            for level, count in count_defects(defects, job.process.levels).items()
+        },
         **{
             name: round(value, 4)
             for name, value in ledger.totals("contours").counts.items()

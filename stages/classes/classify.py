@@ -146,7 +146,7 @@ def _choose_places(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) ->
     owners, places = [np.empty(0, np.int64)], [np.empty((0, 5), np.int64)]
     signatures, turns = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
     for at in range(len(spots)):
-        local = _read_around(layers, spots, rules, at)
+        local = read_around(layers, spots, rules, at)
         found = _find_places(local, bool(spots.fails[at]), rules)
         signature, symmetry = sign_places(local, found, reach, symmetries)
         owners.append(np.full(len(found), at))
@@ -180,17 +180,31 @@ def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:
 
 def _find_places(local: Sequence[Int64s], fails: bool, rules: Rules) -> Int64s:
     """Return the places that what fails may be at, from the defect or the middle of the core."""
+    places = list_all_places(local, fails, rules)
+    return choose_nearest(places, _find_reach(fails, rules)) if fails else choose_tightest(places)
+
+
+def list_all_places(local: Sequence[Int64s], fails: bool, rules: Rules) -> Int64s:
+    """Return the places near a defect, or in the core of a clip, from it.
+
+    Parameters
+    ----------
+    local
+        What `read_around` returns.
+    """
     tolerance = rules.tolerance
-    half_core = tolerance.half // 2 if fails else rules.core_dbu  # in half dbu
     limits = 2 * rules.limits_dbu + tolerance.edge  # a class is not cut in two by a limit
-    every = [list_places(runs, limits, half_core, _SHORT * tolerance.half) for runs in local]
-    places = np.concatenate(every)
-    return choose_nearest(places, half_core) if fails else choose_tightest(places)
+    reach = _find_reach(fails, rules)
+    every = [list_places(runs, limits, reach, _SHORT * tolerance.half) for runs in local]
+    return np.concatenate(every)
 
 
-def _read_around(
-    layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int
-) -> list[Int64s]:
+def _find_reach(fails: bool, rules: Rules) -> int:
+    """Return how far places may be from a defect, or the middle of a core, in half dbu."""
+    return rules.tolerance.half // 2 if fails else rules.core_dbu
+
+
+def read_around(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int) -> list[Int64s]:
     """Return the geometry around a hotspot, as far as a place and its window may reach."""
     tolerance = rules.tolerance
     window = tolerance.half + tolerance.reach
@@ -233,5 +247,5 @@ def _cut_turned(
     x, y = (chosen.place[at] - 2 * np.array([spots.x_dbu[at], spots.y_dbu[at]])).tolist()
     return [
         turn_rects(cut_window(runs, x, y, rules.tolerance.reach), int(chosen.symmetry[at]))
-        for runs in _read_around(layers, spots, rules, at)
+        for runs in read_around(layers, spots, rules, at)
     ]

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from stages.contracts import Box, Defect, Hotspot, Verdict, to_um
-from stages.findings import Finding, HotspotClass
+from stages.findings import Finding, HotspotClass, Review
 from stages.text import escape_text
 
 SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
@@ -23,7 +24,7 @@ SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
 
 # KLayout's marker browser shows no more of one category.
 _CATEGORY_ITEMS = 1000
-_TAGS = ("score", "rank", "group", "clips", "hotspots", "severity", "class", "moved")
+_TAGS = ("score", "rank", "group", "clips", "hotspots", "severity", "class", "moved", "level")
 
 
 def format_lyrdb(
@@ -37,15 +38,17 @@ def format_lyrdb(
     verdicts: Mapping[int, Verdict] | None = None,
     findings: Mapping[int, Finding] | None = None,
     classes: Sequence[HotspotClass] = (),
+    reviews: Mapping[int, Review] | None = None,
 ) -> Iterator[str]:
     """Yield the hotspots as a KLayout report database, piece by piece.
 
     Categories: ``hotspot`` with one sub-category per band of scores (and per thousand markers,
     as KLayout's browser lists no more at once), ``class`` with one per class of hotspots,
-    ``class_representative`` with the hotspot that represents each, ``confirmed`` and
-    ``not_confirmed`` where hotspots were simulated, and ``not_scanned``. Each hotspot has its
-    score, rank, group, number of merged clips, class, hotspots in it and edge move as tagged
-    values, and its core as a box.
+    ``class_representative`` with the hotspot that represents each, ``level`` with one per level,
+    ``waived`` with one per waiver, ``confirmed`` and ``not_confirmed`` where hotspots were
+    simulated, and ``not_scanned``. Each hotspot has its score, rank, group, number of merged clips,
+    class, hotspots in it, edge move and level as tagged values, and its core as a box; one that is
+    waived has KLayout's tag for it.
 
     Parameters
     ----------
@@ -64,6 +67,12 @@ def format_lyrdb(
     names = [_format_category(name, "Class, what is there, hotspots") for name in by_class]
     yield _format_category("class", "Hotspots with the same geometry around what fails", names)
     yield _format_category("class_representative", "The hotspot that represents each class")
+    by_level = _split_levels(hotspots, reviews or {})
+    names = [_format_category(name, "Level, 1 is the worst") for name in by_level]
+    yield _format_category("level", "How bad they are, less those that are waived", names)
+    waived = _split_waived(hotspots, reviews or {})
+    names = [_format_category(name, "By waiver") for name in waived]
+    yield _format_category("waived", "Hotspots that were accepted", names)
     if verdicts is not None:
         yield from _list_simulation_categories(simulated)
     yield _format_category("not_scanned", "Regions that have no verdict")
@@ -73,11 +82,16 @@ def format_lyrdb(
     by_id = {spot.id: spot for spot in hotspots}
     listed = {f"hotspot.{name}": spots for name, spots in bands.items()}
     listed |= {f"class.{name}": spots for name, spots in by_class.items()}
-    listed["class_representative"] = [by_id[row.representative] for row in classes]
+    listed["class_representative"] = [
+        by_id[row.representative] for row in classes if row.representative in by_id
+    ]
+    listed |= {f"level.{name}": spots for name, spots in by_level.items()}
+    listed |= {f"waived.{name}": spots for name, spots in waived.items()}
     for path, spots in listed.items():
         for spot in spots:
-            values = _format_values(spot, (findings or {}).get(spot.id), size, dbu_nm, core_dbu)
-            yield _format_item(path, cell, values)
+            finding, review = (findings or {}).get(spot.id), (reviews or {}).get(spot.id)
+            values = _format_values(spot, finding, review, size, dbu_nm, core_dbu)
+            yield _format_item(path, cell, values, bool(review and review.waiver))
     for path, each in simulated.items():
         yield from (_format_item(path, cell, values) for values in each)
     for box in not_scanned:
@@ -99,6 +113,7 @@ def _format_head(count: int, cell: str, layout: str) -> Iterator[str]:
     tags = "".join(
         f"<tag><name>{name}</name><description/><user>true</user></tag>" for name in _TAGS
     )
+    tags += "<tag><name>waived</name><description/><user>false</user></tag>"
     yield '<?xml version="1.0" encoding="utf-8"?>\n<report-database>\n'
     yield f"<description>hotscan: {count} hotspots in {layout}</description>\n"
     yield f"<original-file>{layout}</original-file>\n<generator>hotscan</generator>\n"
@@ -156,12 +171,44 @@ def _split_bands(hotspots: Sequence[Hotspot]) -> dict[str, Sequence[Hotspot]]:
     for high, low in pairwise((1.0, *SEVERITIES)):
         top = float("inf") if high == 1.0 else high
         members = [spot for spot in hotspots if low <= spot.score < top]
-        name = f"score_{low * 100:.0f}_to_{high * 100:.0f}"
-        for start in range(0, len(members), _CATEGORY_ITEMS):
-            part = members[start : start + _CATEGORY_ITEMS]
-            ranks = f"_from_H{part[0].id}_to_H{part[-1].id}"
-            bands[name + (ranks if len(members) > _CATEGORY_ITEMS else "")] = part
+        bands |= _split_by_rank(f"score_{low * 100:.0f}_to_{high * 100:.0f}", members)
     return bands
+
+
+def _split_levels(
+    hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]
+) -> dict[str, Sequence[Hotspot]]:
+    """Return the sub-categories of ``level`` and their members, by rank."""
+    found: dict[str, Sequence[Hotspot]] = {}
+    members = [spot for spot in hotspots if reviews and reviews[spot.id].is_open]
+    for level in (1, 2, 3):
+        of_level = [spot for spot in members if reviews[spot.id].level == level]
+        found |= _split_by_rank(f"level{level}", of_level)
+    return found
+
+
+def _split_waived(
+    hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]
+) -> dict[str, Sequence[Hotspot]]:
+    """Return the sub-categories of ``waived``, one per waiver, and their members, by rank."""
+    members: dict[str, list[Hotspot]] = {}
+    for spot in hotspots:
+        for name in reviews[spot.id].waiver.split() if reviews else ():
+            members.setdefault(re.sub(r"[^\w]", "_", name), []).append(spot)
+    found: dict[str, Sequence[Hotspot]] = {}
+    for name in sorted(members):
+        found |= _split_by_rank(name, members[name])
+    return found
+
+
+def _split_by_rank(name: str, members: Sequence[Hotspot]) -> dict[str, Sequence[Hotspot]]:
+    """Return a category, cut into parts where the browser would not list all of it."""
+    found = {}
+    for start in range(0, len(members), _CATEGORY_ITEMS):
+        part = members[start : start + _CATEGORY_ITEMS]
+        ranks = f"_from_H{part[0].id}_to_H{part[-1].id}"
+        found[name + (ranks if len(members) > _CATEGORY_ITEMS else "")] = part
+    return found
 
 
 def _split_classes(
@@ -174,9 +221,10 @@ def _split_classes(
     found: dict[str, Sequence[Hotspot]] = {}
     for row in classes:
         name = f"C{row.id}_{row.kind}_x{row.hotspots}"
-        for start in range(0, row.hotspots, _CATEGORY_ITEMS):
-            more = f"_from_{start + 1}" if row.hotspots > _CATEGORY_ITEMS else ""
-            found[name + more] = members[row.id][start : start + _CATEGORY_ITEMS]
+        listed = members[row.id]
+        for start in range(0, len(listed), _CATEGORY_ITEMS):
+            more = f"_from_{start + 1}" if len(listed) > _CATEGORY_ITEMS else ""
+            found[name + more] = listed[start : start + _CATEGORY_ITEMS]
     return found
 
 
@@ -187,10 +235,12 @@ def _format_category(name: str, description: str, children: Iterable[str] = ()) 
     )
 
 
-def _format_item(category: str, cell: str, values: Iterable[str]) -> str:
+def _format_item(category: str, cell: str, values: Iterable[str], waived: bool = False) -> str:
+    """Return an item; KLayout's browser shows one of the tag ``waived`` as such."""
+    tags = "<tags>waived</tags>" if waived else "<tags/>"
     inner = "".join(f"<value>{escape(value)}</value>" for value in values)
     return (
-        f"<item><tags/><category>{category}</category><cell>{cell}</cell>"
+        f"<item>{tags}<category>{category}</category><cell>{cell}</cell>"
         f"<visited>false</visited><multiplicity>1</multiplicity><values>{inner}</values></item>\n"
     )
 
@@ -204,6 +254,7 @@ def _quote(text: str) -> str:
 def _format_values(
     spot: Hotspot,
     finding: Finding | None,
+    review: Review | None,
     size: Mapping[int, int],
     dbu_nm: float,
     core_dbu: int,
@@ -223,6 +274,11 @@ def _format_values(
         if finding.moved_dbu is not None:
             values.append(f"[#moved] float: {finding.moved_dbu * dbu_nm:g}")
         text += f" class C{finding.class_id} {finding.cell_kind} {finding.cell}"
+    if review is not None and review.level is not None:
+        values.append(f"[#level] float: {review.level}")
+        text += f" level {review.level} by {review.level_by}"
+    if review is not None and review.waiver:
+        text += f" waived by {review.waiver}: {review.reason}"
     return [*values, f"text: {_quote(text)}", _format_box(spot.core(core_dbu), dbu_nm)]
 
 

@@ -20,7 +20,7 @@ from shapely import Polygon
 
 from stages.contracts import Box, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, to_um
 from stages.errors import ConfigError, LayoutError
-from stages.findings import Finding, HotspotClass
+from stages.findings import Finding, HotspotClass, Review
 from stages.text import escape_text
 
 CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET, CLASS = range(7)
@@ -28,8 +28,8 @@ CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET, CLASS = range(7)
 hotspots that fail in simulation the defect with its label, the contours, the target; and the place
 of the hotspot that represents each class, with its label."""
 
-CLASS_PROPERTY, CELL_PROPERTY = 1, 2
-"""Numbers of the GDSII properties of a core: its class and the cell at fault."""
+CLASS_PROPERTY, CELL_PROPERTY, LEVEL_PROPERTY, WAIVER_PROPERTY = 1, 2, 3, 4
+"""Numbers of the GDSII properties of a core: class, cell at fault, level, waiver."""
 
 # KLayout reads no OASIS coordinate of -2**31, so the lower limit is as far off as the upper.
 _FARTHEST_DBU = 2**31 - 1
@@ -99,6 +99,7 @@ def build_markers(
     printed: Iterable[PrintedArea] = (),
     findings: Mapping[int, Finding] | None = None,
     classes: Iterable[HotspotClass] = (),
+    reviews: Mapping[int, Review] | None = None,
 ) -> Any:
     """Return the markers as a ``gdstk.Library``.
 
@@ -110,7 +111,8 @@ def build_markers(
     datatype 4 the contours at that defect's corner and datatype 5 the target. Where hotspots are
     grouped, their labels name the class ("H12 0.973 C3"), their boxes hold it and the cell at fault
     as properties, and datatype 6 has a box of 200 nm and a label ("C3 x214") at the place of each
-    class's representative.
+    class's representative. With `reviews`, the labels go on with the level and whether it is waived
+    ("L1 waived"); level and waiver are properties as well.
 
     Raises
     ------
@@ -119,16 +121,8 @@ def build_markers(
     """
     library, cell = _make_library(top, dbu_nm)
     for spot in hotspots:
-        core = _make_rectangle(spot.core(core_dbu), dbu_nm, layer, CORE)
-        text = f"H{spot.id} {spot.score:.3f}"
-        if findings is not None:
-            text += f" C{findings[spot.id].class_id}"
-            core.set_gds_property(CLASS_PROPERTY, f"C{findings[spot.id].class_id}")
-            core.set_gds_property(CELL_PROPERTY, escape_text(findings[spot.id].cell)[:_LONGEST])
-        _add_label(cell, text, spot.x_dbu, spot.y_dbu, dbu_nm, Layer(layer, CORE))
-        cell.add(core)
-        if spot.clips > 1:
-            cell.add(_make_rectangle(spot.box, dbu_nm, layer, MERGED))
+        finding, review = (findings or {}).get(spot.id), (reviews or {}).get(spot.id)
+        _mark_hotspot(cell, spot, finding, review, dbu_nm, core_dbu, layer)
     for box in not_scanned:
         cell.add(_make_rectangle(box, dbu_nm, layer, NOT_SCANNED))
     for spot in hotspots:
@@ -143,6 +137,34 @@ def build_markers(
     for area in printed:
         _add_printed(cell, area, dbu_nm, layer)
     return library
+
+
+def _mark_hotspot(
+    cell: Any,
+    spot: Hotspot,
+    finding: Finding | None,
+    review: Review | None,
+    dbu_nm: float,
+    core_dbu: int,
+    layer: int,
+) -> None:
+    """Add the core of a hotspot with its label and properties, and its merged cores."""
+    core = _make_rectangle(spot.core(core_dbu), dbu_nm, layer, CORE)
+    text = f"H{spot.id} {spot.score:.3f}"
+    if finding is not None:
+        text += f" C{finding.class_id}"
+        core.set_gds_property(CLASS_PROPERTY, f"C{finding.class_id}")
+        core.set_gds_property(CELL_PROPERTY, escape_text(finding.cell)[:_LONGEST])
+    if review is not None and review.level is not None:
+        text += f" L{review.level}"
+        core.set_gds_property(LEVEL_PROPERTY, f"L{review.level}")
+    if review is not None and review.waiver:
+        text += " waived"
+        core.set_gds_property(WAIVER_PROPERTY, escape_text(review.waiver)[:_LONGEST])
+    _add_label(cell, text, spot.x_dbu, spot.y_dbu, dbu_nm, Layer(layer, CORE))
+    cell.add(core)
+    if spot.clips > 1:
+        cell.add(_make_rectangle(spot.box, dbu_nm, layer, MERGED))
 
 
 def _mark_place(cell: Any, text: str, x_dbu: int, y_dbu: int, dbu_nm: float, layer: Layer) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from stages.contracts import Box, Hotspot, Verdict, to_um
 from stages.errors import LayoutError
-from stages.findings import Finding, HotspotClass
+from stages.findings import ClassReview, Finding, HotspotClass, Review
 from stages.text import escape_text
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
@@ -72,10 +72,21 @@ FINDING_COLUMNS: dict[str, Any] = {
 }
 """Further columns where hotspots are grouped into classes."""
 
+REVIEW_COLUMNS: dict[str, Any] = {
+    "level": pa.int64(),
+    "level_by": pa.string(),
+    "waived": pa.bool_(),
+    "waiver": pa.string(),
+    "waiver_reason": pa.string(),
+}
+"""Further columns of what a reader is to do; the level is empty where nothing fails."""
+
 CLASS_COLUMNS: dict[str, Any] = {
     "class": pa.int64(),
+    "level": pa.int64(),
     "representative": pa.int64(),
     "hotspots": pa.int64(),
+    "waived": pa.int64(),
     "patterns": pa.int64(),
     "kind": pa.string(),
     "worst_score": pa.float64(),
@@ -92,6 +103,9 @@ CLASS_COLUMNS: dict[str, Any] = {
 
 Findings = Mapping[int, Finding] | None
 """Id of a hotspot to its class and cell; None in the table that the hotspots are found into."""
+
+Reviews = Mapping[int, Review] | None
+"""Id of a hotspot to its level; None in the table that a run stores."""
 
 Verdicts = Mapping[int, Verdict] | None
 """Id of a hotspot to its verdict by simulation; None when simulation was not asked for."""
@@ -110,23 +124,31 @@ PREDICTED_HOTSPOTS = pa.schema([*COLUMNS.items(), *PREDICTED_COLUMNS.items(), *_
 
 
 def hotspots_to_table(
-    hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts = None, findings: Findings = None
+    hotspots: Sequence[Hotspot],
+    dbu_nm: float,
+    verdicts: Verdicts = None,
+    findings: Findings = None,
+    reviews: Reviews = None,
 ) -> Any:
     """Return a ``pyarrow.Table`` of all columns, and the same coordinates as integers in dbu."""
     parts = [
-        _build_part(hotspots[first : first + _PART], dbu_nm, verdicts, findings)
+        _build_part(hotspots[first : first + _PART], dbu_nm, verdicts, findings, reviews)
         for first in range(0, max(len(hotspots), 1), _PART)
     ]
     return pa.concat_tables(parts).combine_chunks()
 
 
 def _build_part(
-    hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts, findings: Findings
+    hotspots: Sequence[Hotspot],
+    dbu_nm: float,
+    verdicts: Verdicts,
+    findings: Findings,
+    reviews: Reviews,
 ) -> Any:
-    rows = list(_make_rows(hotspots, dbu_nm, verdicts, findings))
+    rows = list(_make_rows(hotspots, dbu_nm, verdicts, findings, reviews))
     columns = {
         name: pa.array([row[name] for row in rows], kind)
-        for name, kind in list_columns(hotspots, verdicts, findings).items()
+        for name, kind in list_columns(hotspots, verdicts, findings, reviews).items()
     }
     places = [(spot.x_dbu, spot.y_dbu, *spot.box.as_tuple()) for spot in hotspots]
     for at, name in enumerate(_DBU_COLUMNS):
@@ -169,10 +191,14 @@ def add_findings(table: Any, findings: Mapping[int, Finding], dbu_nm: float) -> 
 
 
 def list_columns(
-    hotspots: Sequence[Hotspot], verdicts: Verdicts, findings: Findings = None
+    hotspots: Sequence[Hotspot],
+    verdicts: Verdicts,
+    findings: Findings = None,
+    reviews: Reviews = None,
 ) -> dict[str, Any]:
     """Return the columns of the tables with their types."""
     columns = COLUMNS if findings is None else COLUMNS | FINDING_COLUMNS
+    columns = columns if reviews is None else columns | REVIEW_COLUMNS
     if _is_predicted(hotspots):
         columns = columns | PREDICTED_COLUMNS
     return columns if verdicts is None else columns | VERDICT_COLUMNS
@@ -188,27 +214,35 @@ def format_csv(
     dbu_nm: float,
     verdicts: Verdicts = None,
     findings: Findings = None,
+    reviews: Reviews = None,
 ) -> str:
     """Return a table with a header; scores to six digits."""
-    rows = _make_rows(hotspots, dbu_nm, verdicts, findings)
+    rows = _make_rows(hotspots, dbu_nm, verdicts, findings, reviews)
     return format_rows(
-        list_columns(hotspots, verdicts, findings),
+        list_columns(hotspots, verdicts, findings, reviews),
         (row | {"score": f"{row['score']:.6f}"} for row in rows),
     )
 
 
-def format_classes(classes: Iterable[HotspotClass], dbu_nm: float) -> str:
+def format_classes(
+    classes: Iterable[HotspotClass], dbu_nm: float, reviews: Mapping[int, ClassReview]
+) -> str:
     """Return the table of classes as CSV."""
-    return format_rows(CLASS_COLUMNS, (_format_class(row, dbu_nm) for row in classes))
+    rows = (_format_class(row, dbu_nm, reviews[row.id]) for row in classes)
+    return format_rows(CLASS_COLUMNS, rows)
 
 
-def _format_class(row: HotspotClass, dbu_nm: float) -> dict[str, Any]:
+def _format_class(row: HotspotClass, dbu_nm: float, review: ClassReview) -> dict[str, Any]:
     """Return the values of `CLASS_COLUMNS`."""
-    values = asdict(row) | {
-        "class": row.id,
-        "moved_nm": None if row.moved_dbu is None else row.moved_dbu * dbu_nm,
-        "cell": escape_text(row.cell),
-    }
+    values = (
+        asdict(row)
+        | asdict(review)
+        | {
+            "class": row.id,
+            "moved_nm": None if row.moved_dbu is None else row.moved_dbu * dbu_nm,
+            "cell": escape_text(row.cell),
+        }
+    )
     return {name: values[name] for name in CLASS_COLUMNS}
 
 
@@ -226,9 +260,11 @@ def format_json(
     dbu_nm: float,
     verdicts: Verdicts = None,
     findings: Findings = None,
+    reviews: Reviews = None,
 ) -> str:
     """Return a JSON list of objects with the columns as keys."""
-    return json.dumps(list(_make_rows(hotspots, dbu_nm, verdicts, findings)), indent=1) + "\n"
+    rows = _make_rows(hotspots, dbu_nm, verdicts, findings, reviews)
+    return json.dumps(list(rows), indent=1) + "\n"
 
 
 def _format_finding(row: Finding, dbu_nm: float) -> dict[str, Any]:
@@ -244,6 +280,17 @@ def _format_finding(row: Finding, dbu_nm: float) -> dict[str, Any]:
         "cell_kind": row.cell_kind,
         "cell": escape_text(row.cell),
         "cell_path": escape_text(row.cell_path),
+    }
+
+
+def _format_review(row: Review) -> dict[str, Any]:
+    """Return the values of `REVIEW_COLUMNS`."""
+    return {
+        "level": row.level,
+        "level_by": row.level_by,
+        "waived": bool(row.waiver),
+        "waiver": escape_text(row.waiver) or None,
+        "waiver_reason": escape_text(row.reason) or None,
     }
 
 
@@ -266,7 +313,11 @@ def _format_verdict(verdict: Verdict | None, dbu_nm: float) -> dict[str, Any]:
 
 
 def _make_rows(
-    hotspots: Sequence[Hotspot], dbu_nm: float, verdicts: Verdicts, findings: Findings
+    hotspots: Sequence[Hotspot],
+    dbu_nm: float,
+    verdicts: Verdicts,
+    findings: Findings,
+    reviews: Reviews,
 ) -> Iterator[dict[str, Any]]:
     for spot in hotspots:
         edges = zip(_SIDES, spot.box.as_tuple(), strict=True)
@@ -276,4 +327,6 @@ def _make_rows(
         row = {name: values[name] if name in values else getattr(spot, name) for name in names}
         if findings is not None:
             row |= _format_finding(findings[spot.id], dbu_nm)
+        if reviews is not None:
+            row |= _format_review(reviews[spot.id])
         yield row if verdicts is None else row | _format_verdict(verdicts.get(spot.id), dbu_nm)

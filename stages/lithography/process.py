@@ -219,6 +219,30 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True, config=_CHECKS)
+class Levels:
+    """How bad a hotspot is: level 1 is the worst, 3 everything else that fails.
+
+    They change no verdict, only how results are sorted and counted.
+    """
+
+    always_first: tuple[Text, ...] = ("bridge", "open", "missing", "extra")
+    """Kinds of defects that are of level 1 at any severity."""
+    first_severity: ShareOrAll = 0.1
+    """Least severity of level 1, of a hotspot that was simulated."""
+    second_severity: ShareOrAll = 0.03
+    """Least severity of level 2."""
+    first_score: ShareOrAll = 0.99
+    """Least score of level 1, of a hotspot that was not simulated."""
+    second_score: ShareOrAll = 0.9
+    """Least score of level 2."""
+
+    def __post_init__(self) -> None:
+        for name in ("severity", "score"):
+            first, second = getattr(self, f"first_{name}"), getattr(self, f"second_{name}")
+            _require(second <= first, f"second_{name}", second, f"at most first_{name}, {first}")
+
+
+@dataclass(frozen=True, slots=True, config=_CHECKS)
 class Process:
     """Everything that a simulation needs to know of a process."""
 
@@ -238,6 +262,7 @@ class Process:
     resist: Resist = Resist()
     opc: Opc | None = None
     kernels: KernelFile | None = None
+    levels: Levels = Levels()
     energy: Share = 0.985
     """Share of the light that the kernels carry; of the rest only the mean is kept."""
 
@@ -305,6 +330,8 @@ class Process:
             del about["resist"]["refractive_index"], about["source"]["polarization"]
         if not self.resist.tail_share:
             del about["resist"]["tail_share"], about["resist"]["tail_nm"]
+        if self.levels == Levels():  # nor were there levels
+            del about["levels"]
         return about
 
 

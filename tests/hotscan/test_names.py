@@ -27,11 +27,11 @@ print(spent, heavy)
 def test_the_names_are_exactly_these() -> None:
     assert sorted(hotscan.__all__) == hotscan.__all__
     assert set(hotscan.__all__) == {
-        "AerialImage", "Calibration", "ConfigError", "Dataset", "HotscanError", "IncompleteError",
-        "LayerRuns", "Layout", "LayoutError", "Model", "ModelMismatchError", "Run",
-        "RunMismatchError", "Simulation", "UsageError", "aerial_image", "calibrate", "compare",
-        "evaluate", "export_onnx", "gauges", "info", "label", "merge", "models", "open", "plan",
-        "read_layout", "scan", "select", "simulate", "train", "validate",
+        "AerialImage", "Calibration", "ConfigError", "Dataset", "Diff", "HotscanError",
+        "IncompleteError", "LayerRuns", "Layout", "LayoutError", "Model", "ModelMismatchError",
+        "Run", "RunMismatchError", "Simulation", "UsageError", "aerial_image", "calibrate",
+        "compare", "diff", "evaluate", "export_onnx", "gauges", "info", "label", "merge", "models",
+        "open", "plan", "read_layout", "scan", "select", "simulate", "train", "validate",
     }  # fmt: skip
 
 

@@ -42,9 +42,10 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }  # fmt: skip
     defined = [part for name, value in values.items() for part in ("-rd", f"{name}={value}")]
     script = Path(__file__).with_name("klayout_session.py")
+    environment = {"QT_QPA_PLATFORM": "offscreen", "KLAYOUT_HOME": str(folder)}
     done = subprocess.run(
         [klayout, "-z", "-nc", *defined, "-r", str(script)], capture_output=True, text=True,
-        timeout=300, env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "KLAYOUT_HOME": str(folder)},
+        timeout=300, env=os.environ | environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

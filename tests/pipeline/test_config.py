@@ -63,9 +63,16 @@ edge_tolerance_nm = 4
 area_match = 0.95
 shift_nm = 0
 radius_nm = 300
+[levels]
+always_first = ["bridge"]
+first_severity = 0.5
+second_severity = 0.25
+first_score = 0.95
+second_score = 0.75
 [report]
 top = 5
 contours = 9
+waivers = "waivers.toml"
 [markers]
 layer = 900
 """

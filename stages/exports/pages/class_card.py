@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from stages.contracts import Box, Hotspot
 from stages.exports.pages.pictures import draw_polygons
-from stages.findings import Finding, HotspotClass
+from stages.findings import ClassReview, Finding, HotspotClass
 
 SIDE = 100.0
 """Side of the picture, in its own units."""
@@ -25,6 +25,7 @@ class ClassCard:
     """What the page shows of a class."""
 
     row: HotspotClass
+    review: ClassReview
     window: Box
     """The compared window, in half dbu from what fails."""
     drawn: Sequence[BaseGeometry]

@@ -9,7 +9,7 @@ from shapely import Polygon
 
 from stages.contracts import Box, Bytes, Float32s, Hotspot, RasterSpec, Verdict
 from stages.exports.pages.class_card import ClassCard
-from stages.findings import CellCount, Finding
+from stages.findings import CellCount, Finding, Review
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,21 @@ class KnownHotspot:
 
 
 @dataclass(frozen=True, slots=True)
+class WaiverRow:
+    """A waiver, and what it is good for."""
+
+    id: str
+    state: str
+    hotspots: int
+    """Hotspots that it covers, or would if it were not over."""
+    reason: str
+    by: str
+    given: str
+    expires: str
+    """The last day; empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportData:
     """The content of the page."""
 
@@ -141,6 +156,13 @@ class ReportData:
     known: Mapping[int, KnownHotspot] = field(default_factory=dict)
     """Id of a shown hotspot to the most similar one that the model was trained on."""
 
+    reviews: Mapping[int, Review] = field(default_factory=dict)
+    """Id of a hotspot to its level and waiver."""
+    levels: Mapping[int, int] = field(default_factory=dict)
+    """Level to how many hotspots have it, less those that are waived."""
+    waived: int = 0
+    """Hotspots that are waived."""
+    waivers: Sequence[WaiverRow] = ()
     findings: Mapping[int, Finding] = field(default_factory=dict)
     """Id of a hotspot to its class and the cell at fault."""
     classes: Sequence[ClassCard] = ()

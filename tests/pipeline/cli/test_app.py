@@ -17,10 +17,12 @@ import klayout.db as kdb
 import klayout.rdb as rdb
 import pyarrow.parquet as pq
 import pytest
+from junitparser import JUnitXml
 
 from pipeline.cli import app as cli
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
+from pipeline.report.export import FORMATS
 from pipeline.report.run_view import read_hotspots
 from stages.detector import training
 from tests.support.small_scan import CHECKOUT, DENSE, TINY, Hotscan
@@ -55,6 +57,22 @@ def test_the_gate(scan: Hotscan) -> None:
     assert "1 hotspots are over the gate, --fail-on 0" in ended.err
     assert scan("--threshold", 0, "--fail-on", 1).code == 0
     assert scan("--threshold", 1, "--fail-on", 0).code == 0
+
+
+def test_the_gate_by_level(scan: Hotscan, hotscan: Hotscan, tmp_path: Path) -> None:
+    config = tmp_path / "levels.toml"
+    config.write_text("[levels]\nfirst_score = 0.99\nsecond_score = 1e-9\n")
+    levels = ("--threshold", 0, "--config", config)
+    ended = scan(*levels, "--fail-on", "level1:0,level2:0")
+    assert ended.code == 1
+    assert "1 hotspots of level 2 are over the gate, --fail-on level1:0,level2:0" in ended.err
+    assert "levels     0 of 1, 1 of 2, 0 of 3 (1 is the worst; by score)" in ended.out
+    assert scan(*levels, "--fail-on", "level1:0,level3:0").code == 0
+    out = tmp_path / "junit.xml"
+    assert hotscan("export", tmp_path / "run", "--format", "junit", "-o", out).code == 0
+    (suite,) = JUnitXml.fromfile(str(out))
+    assert [case.classname for case in suite] == ["hotscan.scan", "hotscan.level2"]
+    assert (suite.failures, suite.errors) == (1, 0)
 
 
 def test_no_hotspots_make_a_report_all_the_same(scan: Hotscan, tmp_path: Path) -> None:
@@ -104,7 +122,7 @@ def centres(path: Path) -> list[tuple[int, int]]:
     return sorted((point.x, point.y) for point in boxes)
 
 
-@pytest.mark.parametrize("form", ["gds", "oas", "lyrdb", "csv", "json", "parquet", "clips"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_exports_read_back(form: str, reference: Run, hotscan: Hotscan, tmp_path: Path) -> None:
     """Whatever the file is called."""
     out = tmp_path / "new" / "export"
@@ -121,6 +139,14 @@ def test_exports_read_back(form: str, reference: Run, hotscan: Hotscan, tmp_path
         database.load(str(out))
         names = [database.category_by_id(i.category_id()).path() for i in database.each_item()]
         assert sum(name.startswith("hotspot") for name in names) == len(spots)
+    elif form == "calibre":
+        database = rdb.ReportDatabase("read back")
+        database.load(str(out))
+        assert database.num_items() == len(spots)
+    elif form == "junit":
+        (suite,) = JUnitXml.fromfile(str(out))
+        failures = sum(int(case.result[0].message.split()[0]) for case in suite if case.result)
+        assert failures == len(spots)
     elif form == "csv":
         with out.open() as file:
             rows = list(csv.DictReader(file))

@@ -76,10 +76,10 @@ def test_every_output_of_a_scan(
     assert page.count("<script") == 1  # its own
     assert r"ch\u202eip&lt;script&gt;&amp;&#39;\x07\xff" in page
     require_valid_xml((out / "report" / "hotspots.lyrdb.gz").read_bytes(), tmp_path)
-    for form in ("csv", "json", "parquet", "gds", "oas", "clips"):
+    for form in ("csv", "json", "parquet", "gds", "oas", "clips", "calibre", "junit"):
         assert hotscan("export", out, "--format", form, "-o", tmp_path / form).code == 0
-    require_printable((tmp_path / "csv").read_text())
-    require_printable((tmp_path / "json").read_text())
+    for form in ("csv", "json", "calibre", "junit"):
+        require_printable((tmp_path / form).read_text())
     for form in ("gds", "oas"):
         layout = kdb.Layout()
         layout.read(str(tmp_path / form))

@@ -53,7 +53,9 @@ BEFORE_THE_LAYOUT = [
     (["--worker-memory", "lots"], "worker_memory is 'lots'; allowed: Memory of each worker, like"),
     (["--device", "tpu"], "[scores] device is 'tpu'; allowed: Where the model runs, cpu, cuda"),
     (["--mode", "all"], "'all' is not one of 'grid', 'sites'"),
-    (["--fail-on", "-1"], "Invalid value for '--fail-on'"),
+    (["--fail-on", "-1"], "--fail-on '-1' is neither a number nor levels with a number each"),
+    (["--fail-on", "level4:1"], "--fail-on 'level4:1' is neither a number nor levels"),
+    (["--fail-on", "level1:1,level1:2"], "is neither a number nor levels with a number each; wri"),
     (["--exclude", "68/20"], "layer 68/20 is both scanned and excluded; name it once"),
     (["--colour"], "No such option"),
     (["--opc", "model"], "--opc model does not apply without --confirm"),
@@ -216,7 +218,7 @@ def test_a_directory_that_is_no_run(command: str, hotscan: Hotscan, tmp_path: Pa
 def test_exports_that_cannot_be_made(reference: Run, hotscan: Hotscan, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for options, message in (
-        (["--format", "xyz"], "'xyz' is not one of 'gds', 'oas', 'lyrdb', 'csv'"),
+        (["--format", "xyz"], "'xyz' is not one of 'gds', 'oas', 'lyrdb', 'calibre'"),
         (["--marker-layer", 69], "marker layer 69 is used by the layout (69/20); choose another"),
         (["--marker-layer", 70000], "marker layer is 70000; it must be from 0 to 65535"),
         (["-o", tmp_path / "file" / "x"], "x cannot be written ("),

@@ -35,6 +35,7 @@ from stages.exports.tables import (
     hotspots_to_table,
     table_to_hotspots,
 )
+from stages.findings import Review
 from tests.support.found import make_class, make_finding
 
 CORE_DBU = 1280
@@ -136,6 +137,19 @@ def test_classes_and_cells_are_labels_and_properties(tmp_path):
     assert places == [(900, -2100, 1100, -1900)] * 2  # 1000.5 is rounded to even
 
 
+def test_levels_are_named_by_labels_and_properties(tmp_path):
+    """What prints in simulation has none."""
+    layout = load(write(tmp_path / "m.gds", findings=FINDINGS, reviews=REVIEWS))
+    shapes = list(layout.top_cell().shapes(layout.layer(LAYER, 0)).each())
+    assert [s.property(3) for s in shapes if not s.is_text()] == ["L1", None, "L3"]
+    labels = [s.text_string for s in shapes if s.is_text()]
+    assert labels == ["H1 0.999 C1 L1", "H2 0.973 C1", "H3 0.610 C2 L3"]
+    layout = load(write(tmp_path / "w.oas", findings=FINDINGS, reviews=WAIVED))
+    shapes = list(layout.top_cell().shapes(layout.layer(LAYER, 0)).each())
+    assert {s.property(4) for s in shapes if not s.is_text()} == {"w-1", None}
+    assert "H1 0.999 C1 L1 waived" in [s.text_string for s in shapes if s.is_text()]
+
+
 class TestFreeLayer:
     def test_default_is_the_highest_that_every_tool_reads(self):
         assert find_free_layer([]) == 255
@@ -161,14 +175,17 @@ FINDINGS = {
     SPOTS[2].id: make_finding(SPOTS[2].id, 2),
 }
 CLASSES = (make_class(1, SPOTS[1].id, 2), make_class(2, SPOTS[2].id, 1))
+REVIEWS = {1: Review(1, "score"), 2: Review(None, "simulation"), 3: Review(3, "simulation")}
+WAIVED = REVIEWS | {1: Review(1, "score", "w-1", "it's <seen>")}
 
 
-def load_rdb(tmp_path, spots=SPOTS, dbu_nm=1.0, not_scanned=NOT_SCANNED, verdicts=None):
+def load_rdb(tmp_path, spots=SPOTS, dbu_nm=1.0, not_scanned=NOT_SCANNED, verdicts=None, **more):
     path = tmp_path / "hotspots.lyrdb.gz"
     text = format_lyrdb(
         spots, top=TOP, dbu_nm=dbu_nm, core_dbu=CORE_DBU, layout="a <b> & c.gds",
         not_scanned=not_scanned, verdicts=verdicts,
         findings=FINDINGS if spots is SPOTS else None, classes=CLASSES if spots is SPOTS else (),
+        **more,
     )  # fmt: skip
     path.write_bytes(compress_lyrdb(text))
     database = krdb.ReportDatabase("loaded")
@@ -239,6 +256,26 @@ class TestReportDatabase:
         assert lefts("class.C1_space_x2") == [(s.x_dbu - half) / 1000 for s in SPOTS[:2]]
         assert lefts("class.C2_space_x1") == [(SPOTS[2].x_dbu - half) / 1000]
         assert lefts("class_representative") == [(s.x_dbu - half) / 1000 for s in SPOTS[1:]]
+
+    def test_every_level(self, tmp_path):
+        database = load_rdb(tmp_path, reviews=REVIEWS)
+        level = database.user_tag_id("level")
+        for path, spot in (("level.level1", SPOTS[0]), ("level.level3", SPOTS[2])):
+            (item,) = items_of(database, path)
+            assert box_of(item)[0] == pytest.approx((spot.x_dbu - CORE_DBU // 2) / 1000)
+            (value,) = [v.float() for v in item.each_value() if v.tag_id == level]
+            assert path == f"level.level{value:g}"
+        assert database.category_by_path("level.level2") is None
+
+    def test_waived_hotspots_are_no_longer_among_the_levels(self, tmp_path):
+        database = load_rdb(tmp_path, reviews=WAIVED)
+        assert database.category_by_path("level.level1") is None
+        (item,) = items_of(database, "waived.w_1")
+        assert item.has_tag(database.tag_id("waived"))
+        (text,) = [value.string() for value in item.each_value() if value.is_string()]
+        assert text.endswith("level 1 by score waived by w-1: it's <seen>")
+        (rest,) = items_of(database, "level.level3")
+        assert not rest.has_tag(database.tag_id("waived"))
 
     def test_names_of_cells_may_hold_quotes(self, tmp_path):
         database = load_rdb(tmp_path)

@@ -11,6 +11,7 @@ from stages.exports.tables import (
     CLASS_COLUMNS,
     COLUMNS,
     FINDING_COLUMNS,
+    REVIEW_COLUMNS,
     VERDICT_COLUMNS,
     add_findings,
     format_classes,
@@ -18,6 +19,7 @@ from stages.exports.tables import (
     format_json,
     hotspots_to_table,
 )
+from stages.findings import ClassReview, Review
 from tests.support.found import make_class, make_finding
 
 SPOTS = [
@@ -72,10 +74,31 @@ def test_classes_and_cells_are_in_every_form() -> None:
 
 
 def test_the_table_of_classes() -> None:
-    text = format_classes([make_class(1, 12, 30), make_class(2, 4, 1)], 0.5)
+    reviews = {1: ClassReview(2, 7), 2: ClassReview(None)}
+    text = format_classes([make_class(1, 12, 30), make_class(2, 4, 1)], 0.5, reviews)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert list(rows[0]) == list(CLASS_COLUMNS)
     assert [(row["class"], row["representative"], row["hotspots"]) for row in rows] == [
         ("1", "12", "30"), ("2", "4", "1"),
     ]  # fmt: skip
     assert (rows[0]["moved_nm"], rows[0]["fails"]) == ("1.75", "")
+    assert [(row["level"], row["waived"]) for row in rows] == [("2", "7"), ("", "0")]
+
+
+def test_levels_are_in_every_form() -> None:
+    """What prints has none: an empty cell, not a 0."""
+    waived = Review(3, "score", "w-1 w-2", "seen; \x1b")
+    reviews = {1: Review(1, "simulation"), 2: Review(None, "simulation"), 3: waived}
+    rows = list(csv.DictReader(io.StringIO(format_csv(SPOTS, 0.5, VERDICTS, FINDINGS, reviews))))
+    assert list(rows[0]) == [*COLUMNS, *FINDING_COLUMNS, *REVIEW_COLUMNS, *VERDICT_COLUMNS]
+    assert [(row["level"], row["level_by"]) for row in rows] == [
+        ("1", "simulation"), ("", "simulation"), ("3", "score"),
+    ]  # fmt: skip
+    assert [(row["waived"], row["waiver"], row["waiver_reason"]) for row in rows] == [
+        ("False", "", ""), ("False", "", ""), ("True", "w-1 w-2", r"seen; \x1b"),
+    ]  # fmt: skip
+    table = hotspots_to_table(SPOTS, 0.5, None, None, reviews)
+    listed = json.loads(format_json(SPOTS, 0.5, None, None, reviews))
+    for name in REVIEW_COLUMNS:
+        assert table[name].to_pylist() == [row[name] for row in listed]
+    assert table["level"].to_pylist() == [1, None, 3]

@@ -94,7 +94,7 @@ class Job:
 
     def __init__(self, command: list[str]) -> None:
         self.command = command
-        self._printed = tempfile.TemporaryFile()
+        self._printed = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the job)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         for name in ("PYTHONHOME", "PYTHONPATH"):  # those of KLayout's own Python
             environment.pop(name, None)

@@ -24,7 +24,7 @@ from stages.exports.pages.report_data import (
     NotScanned,
     ReportData,
 )
-from stages.findings import CellCount
+from stages.findings import CellCount, ClassReview
 from tests.support.found import make_class, make_finding
 
 SIDE_DBU = 100_000
@@ -75,7 +75,8 @@ def make_card(number: int, members: range) -> ClassCard:
     """Return the card of a class whose representative is its first member."""
     spots = [make_spot(n) for n in members]
     return ClassCard(
-        row=make_class(number, members[0], len(members)), window=Box(-428, -428, 428, 428),
+        row=make_class(number, members[0], len(members)), review=ClassReview(2),
+        window=Box(-428, -428, 428, 428),
         drawn=[HOLE, shapely.Polygon()], spread=[shapely.box(0, 70, 428, 80), shapely.Polygon()],
         feature="space", measured_nm=140.0, moved_nm=3.5, cells=[(("routing", "<top>"), 2)],
         listed=[(spot, FINDINGS[spot.id]) for spot in spots],
@@ -393,7 +394,9 @@ def test_classes_come_first_with_their_hotspots_and_cells() -> None:
     page = Page(render_report(DATA))
     assert page.text.index("C1 5 hotspots, 71.4 %") < page.text.index("C2 2 hotspots, 28.6 %")
     assert page.text.index("C2 2 hotspots") < page.text.index("Hotspots all 7")
-    assert "space 140 nm score worst 0.99, typical 0.50 edges within 3.5 nm" in page.text
+    assert (
+        "space 140 nm worst level 2 score worst 0.99, typical 0.50 edges within 3.5 nm" in page.text
+    )
     assert "2 in wiring of <top>" in page.text
     assert "H6 0.999 5.000,90.000 block(1,2,r0)/<inv>(3,4,m90)" in page.text
     assert "<inv> 7 5 40" in page.text  # hotspots, in placements, of

@@ -1,0 +1,102 @@
+"""The places where the hotspots of a run fail, with the keys of the geometry around them.
+
+in       a `RunView`
+out      `Failures`, and the `Basis` that their keys are comparable on
+unit     a whole scan
+promise  nothing is stored: the keys are those of the packed layout and of the verdicts
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.config import ClassesConfig
+from pipeline.engine.stored import read_table
+from pipeline.passes.job import load_model_process
+from pipeline.report.classify import make_rules
+from pipeline.simulate.confirm import CLIPS, HOT_CLIPS
+from stages.classes.classify import Rules, Spots
+from stages.classes.failures import find_failing_places, sign_geometry
+from stages.contracts import Int64s
+from stages.findings import Failures
+from stages.review.waivers import Basis
+
+if TYPE_CHECKING:
+    from pipeline.report.run_view import RunView
+
+Item = tuple[int, int, int, str, float, bool]
+"""Hotspot, x, y, of a defect its kind and severity (of a clip no kind, and 0), and whether it is
+the worst defect, or best clip, of the hotspot."""
+
+
+def find_failures(view: RunView) -> Failures:
+    """Return where the hotspots fail; those that print in simulation have no rows."""
+    items = sorted(_list_defects(view) + _list_clips(view))
+    owner = np.array([item[0] for item in items], np.int64)
+    spots = Spots(
+        np.array([item[1] for item in items], np.int64),
+        np.array([item[2] for item in items], np.int64),
+        np.array([bool(item[3]) for item in items], bool),
+    )
+    layers = view.layout.packed[: view.job.spec.layers]
+    at, place = find_failing_places(layers, spots, _make_rules(view))
+    return Failures(
+        owner[at], place, sign_layout(view, place), [items[row][3] for row in at.tolist()],
+        np.array([items[row][4] for row in at.tolist()], np.float64),
+        np.array([items[row][5] for row in at.tolist()], bool),
+    )  # fmt: skip
+
+
+def sign_layout(view: RunView, places: Int64s) -> list[str]:
+    """Return the keys of the geometry of a run's layout around (n, 2) places, in half dbu."""
+    layers = view.layout.packed[: view.job.spec.layers]
+    different, row = np.unique(places, axis=0, return_inverse=True)
+    keys = sign_geometry(layers, different, _make_rules(view))
+    return [keys[at] for at in row.ravel().tolist()]
+
+
+def make_basis(view: RunView) -> Basis:
+    """Return what must be equal for keys to be comparable."""
+    half = _make_rules(view).tolerance.half
+    layers = view.config.layout.layers[: view.job.spec.layers]
+    process = load_model_process(view.model).name
+    return Basis(process, layers, view.layout.dbu_nm, half * view.layout.dbu_nm / 2)
+
+
+def _make_rules(view: RunView) -> Rules:
+    """Return rules that do not depend on how hotspots are grouped, but on the radius."""
+    config = ClassesConfig(radius_nm=view.config.classes.radius_nm)
+    process = load_model_process(view.model)
+    rules = make_rules(config, process, view.job, view.layout.dbu_nm)
+    return replace(rules, tolerance=replace(rules.tolerance, move=0))
+
+
+def _list_defects(view: RunView) -> list[Item]:
+    """Return the defects of the hotspots that fail in simulation."""
+    found = {} if view.simulated is None else view.simulated.defects
+    return [
+        (
+            spot, defect.x_dbu, defect.y_dbu, defect.kind, defect.severity,
+            defect.severity == max(each.severity for each in defects),
+        )
+        for spot, defects in found.items()
+        for defect in defects
+    ]  # fmt: skip
+
+
+def _list_clips(view: RunView) -> list[Item]:
+    """Return the clips over the threshold of the hotspots that have no verdict."""
+    # A hotspot that was not to be simulated has no clips in the list: its best one stands for it.
+    best = {
+        spot.id: (spot.x_dbu, spot.y_dbu)
+        for spot in view.hotspots
+        if spot.id not in (view.verdicts or {})
+    }
+    table = read_table(view.run.path / HOT_CLIPS, CLIPS)
+    rows = zip(*(table[name].to_pylist() for name in ("hotspot", "x_dbu", "y_dbu")), strict=True)
+    places = {(spot, x, y) for spot, x, y in rows if spot in best}
+    places |= {(spot, x, y) for spot, (x, y) in best.items()}
+    return [(spot, x, y, "", 0.0, best[spot] == (x, y)) for spot, x, y in places]

@@ -46,7 +46,7 @@ docs: $(VENV)/.docs  ## the site; fails on a broken link or anchor and on a miss
 bench: $(VENV)/.ready  ## benchmarks, run by hand
 	$(BIN)/python -m benchmarks.peer_klayout_torch
 
-model: $(VENV)/.ready  ## label the training area, train and measure krf130-met1 (an hour)
+model: $(VENV)/.ready  ## label the training area, train and measure krf130-met1 (many hours)
 	$(BIN)/python -m benchmarks.default_model
 
 samples: $(VENV)/.ready  ## write the sample layouts again

@@ -21,6 +21,9 @@ from hotscan.settings import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from stages.contracts import RasterSpec
 
 
@@ -68,6 +71,13 @@ class Dataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def hotspots(self) -> int:
         """How many of the clips are hotspots."""
         return int(self._clips.label.sum())
+
+    @property
+    def margins(self) -> dict[str, npt.NDArray[np.float32]]:
+        """How far past its limit the worst place of each clip is, by kind; empty if unknown."""
+        if self._clips.margin is None:
+            return {}
+        return dict(zip(self._clips.kinds, self._clips.margin.T, strict=True))
 
     @property
     def raster(self) -> RasterSpec:

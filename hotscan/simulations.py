@@ -122,6 +122,14 @@ class Simulation:
             )
         return path
 
+    @property
+    def margins(self) -> pa.Table:
+        """The margins, a row for each core: its lower left corner in dbu, and each kind's."""
+        from pipeline.engine.stored import read_table
+        from pipeline.simulate.tiles import MARGINS
+
+        return read_table(self.path / "margins.parquet", MARGINS)
+
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><th style='text-align:left'>{name}</th><td>{value}</td></tr>"

@@ -38,6 +38,10 @@ def test_simulate(tmp_path: Path) -> None:
     assert sim.complete
     assert sim.metrics["defects"] == sim.defects.num_rows > 0
     assert "defects" in repr(sim)
+    margins = sim.margins
+    worst = [max(row[kind] for kind in margins.column_names[2:]) for row in margins.to_pylist()]
+    assert sum(value > 0 for value in worst) == sim.metrics["cores_failing"] > 0
+    assert len(worst) == sim.metrics["cores"]
     assert "hotscan simulation" in sim._repr_html_()
 
 
@@ -48,6 +52,8 @@ def test_label_train_evaluate_and_a_data_loader(labelled: Path, tmp_path: Path) 
     dataset = hotscan.Dataset(tmp_path / "d1")
     assert len(dataset) == made["clips"]
     assert dataset.hotspots == made["hotspots"]
+    worst = np.max(list(dataset.margins.values()), axis=0)
+    assert (worst > 0).sum() == made["hotspots"]
     pictures, labels = next(iter(DataLoader(dataset, batch_size=8)))
     assert pictures.shape == (8, 1, 64, 64)
     assert 0 <= pictures.min() < pictures.max() <= 1

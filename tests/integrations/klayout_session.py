@@ -32,16 +32,28 @@ database = results.load_markers(view, Path(out))  # noqa: F821
 items = list(database.each_item())
 cancelled = Job([sys.executable or "python3", "-c", "import time; time.sleep(60)"])
 cancelled.cancel()
-print(json.dumps({
-    "code": job.code,
-    "printed": job.read(),
-    "stages": sorted(seen),
-    "entries": [name for name in ("scan", "scan_visible", "load", "waive", "fix")
-                if window.menu().is_valid(f"{menu.MENU}.{name}")],
-    "hotspots": sorted({number for item in items
-                        if (number := results.find_hotspot(database, item)) is not None}),
-    "pictures": sum(item.has_image() for item in items),
-    "visible": list(visible.region_um or ()),
-    "whole": settings.region_um,
-    "cancelled": cancelled.wait(10),
-}))
+print(
+    json.dumps(
+        {
+            "code": job.code,
+            "printed": job.read(),
+            "stages": sorted(seen),
+            "entries": [
+                name
+                for name in ("scan", "scan_visible", "load", "waive", "fix")
+                if window.menu().is_valid(f"{menu.MENU}.{name}")
+            ],
+            "hotspots": sorted(
+                {
+                    number
+                    for item in items
+                    if (number := results.find_hotspot(database, item)) is not None
+                }
+            ),
+            "pictures": sum(item.has_image() for item in items),
+            "visible": list(visible.region_um or ()),
+            "whole": settings.region_um,
+            "cancelled": cancelled.wait(10),
+        }
+    )
+)

@@ -256,6 +256,29 @@ def test_settings_of_a_descent_read_back_unchanged() -> None:
     assert process_of(process.as_dict()) != changed
 
 
+def test_settings_without_a_tail_are_those_of_before() -> None:
+    process = load_process("krf130")
+    assert set(process.as_dict()["resist"]) == {"diffusion_nm", "threshold"}
+    tail = replace(process, resist=replace(process.resist, tail_share=-0.1, tail_nm=90.0))
+    assert process_of(tail.as_dict()) == tail
+
+
+@pytest.mark.parametrize(
+    ("share", "width_nm", "message"),
+    [
+        (0.1, 0.0, "tail_nm is 0.0; allowed: over 0 with a tail_share"),
+        (0.0, 50.0, "tail_nm is 50.0; allowed: over 0 with a tail_share"),
+        (0.1, 400.0, "tail_nm is 400.0; allowed: at most wavelength / NA, 354"),
+        (0.6, 50.0, "tail_share is 0.6"),
+    ],
+)
+def test_a_tail_out_of_range_is_refused(share: float, width_nm: float, message: str) -> None:
+    about = load_process("krf130").as_dict()
+    about["resist"] |= {"tail_share": share, "tail_nm": width_nm}
+    with pytest.raises(ConfigError, match=message):
+        process_of(about)
+
+
 def test_light_is_vector_where_the_resist_has_an_index(tmp_path: Path) -> None:
     process = load_process("arfi45")
     assert process.is_vector

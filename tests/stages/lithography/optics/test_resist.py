@@ -116,6 +116,17 @@ def test_diffusion_is_the_convolution_with_a_round_gaussian() -> None:
         assert abs(found[place] - bell @ around @ bell * step_nm**2) < 1e-6
 
 
+@pytest.mark.parametrize("share", [0.3, -0.2])
+def test_a_tail_is_a_share_of_another_gaussian(share: float) -> None:
+    field = make_field(KRF, 2000.0)
+    seen = torch.from_numpy(imaged(KRF, 0.0, np.array([[600.0, 500, 900, 1500]]), field)[None])
+    resist = Resist(diffusion_nm=20.0, tail_share=share, tail_nm=150.0)
+    found = diffuse(seen, field, replace(KRF, resist=resist))
+    near, far = (diffuse(seen, field, blurred(KRF, each)) for each in (20.0, 150.0))
+    np.testing.assert_allclose(found, (1 - share) * near + share * far, atol=1e-12)
+    assert np.abs(found - near).max() > 0.01
+
+
 def test_diffusion_reaches_the_exposure() -> None:
     sigma_nm, mask, field = 60.0, np.array([[500, 0, 900, 3000]]), make_field(KRF, 3000)
     sharp, soft = (

@@ -25,7 +25,16 @@ import shapely
 import torch
 from scipy import fft
 
-from benchmarks.iccad13_masks import Counted, count, fill, print_table, time_correction, with_opc
+from benchmarks.iccad13_masks import (
+    Counted,
+    correct_by_curves,
+    correct_edges,
+    count,
+    count_shots,
+    fill,
+    fill_polygons,
+    print_table,
+)
 from benchmarks.machine import machine
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.geometry.decompose import decompose
@@ -216,19 +225,26 @@ def areas_nm2(exposures: list[Exposure], scale: float) -> tuple[float, float]:
 
 def corrected(
     paths: list[Path], process: Process, kernels: list[Waves]
-) -> Iterator[tuple[str, tuple[Counted, Counted]]]:
-    """Count the errors of each clip's mask as drawn, and corrected."""
+) -> Iterator[tuple[str, tuple[Counted, Counted, Counted]]]:
+    """Count the errors of each clip's mask as drawn, with moved edges, and with curves."""
     small = np.array([[0, 0, 100, 100]])
-    time_correction(small, process)  # compiles
+    correct_edges(small, process), correct_by_curves(small, process)  # compiles
     for path in paths:
         target = as_rects(read_clip(path))
-        found = []
-        for mask, seconds in ((target, 0.0), time_correction(target, process)):
-            pixels = fill(mask, SIDE_NM)
-            focus, defocus = (plain_image(pixels, waves) for waves in kernels)
-            level = process.resist.threshold
-            found.append(count(target, mask, (focus, defocus), level, seconds))
-        yield path.stem, (found[0], found[1])
+        edges, edges_s = correct_edges(target, process)
+        curves, curves_s = correct_by_curves(target, process)
+        drawn, moved, curved = (
+            count(
+                target, [plain_image(pixels, waves) for waves in kernels],
+                process.resist.threshold, shots, seconds,
+            )
+            for pixels, shots, seconds in (
+                (fill(target, SIDE_NM), count_shots(target), 0.0),
+                (fill(edges, SIDE_NM), count_shots(edges), edges_s),
+                (fill_polygons(curves, SIDE_NM), None, curves_s),
+            )
+        )  # fmt: skip
+        yield path.stem, (drawn, moved, curved)
 
 
 def main() -> None:
@@ -242,7 +258,7 @@ def main() -> None:
     process = contest_process(kernel_file)
     paths = [data_folder() / "iccad13_clips" / f"M1_test{n}.glp" for n in range(1, asked.clips + 1)]
     if asked.opc:
-        print_table(dict(corrected(paths, with_opc(process), contest_kernels(kernel_file))))
+        print_table(dict(corrected(paths, process, contest_kernels(kernel_file))))
         print(f"\nSeconds of one core. {machine()}")
         return
     measured(paths[0], process, kernel_file)  # compiles, and reads the kernels

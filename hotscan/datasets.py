@@ -95,7 +95,7 @@ class LabelSettings(SessionSettings, NameSettings, total=False):
 
     process: PathLike
     """Shipped process or TOML file; ``krf130`` by default."""
-    opc: Literal["none", "model"]
+    opc: Literal["none", "model", "curvy"]
     """Whether the mask is corrected first; ``none`` by default."""
     mask: str | None
     """Layer of the mask, if not the drawn layer."""

@@ -35,7 +35,7 @@ class Model(UserModel):
         Shipped process that its labels come from, or a TOML file.
     threshold : float
         Probability from which a clip is a hotspot.
-    opc : {"none", "model"}
+    opc : {"none", "model", "curvy"}
         Whether its labels come from corrected masks.
 
     Raises
@@ -59,7 +59,7 @@ class Model(UserModel):
         raster: RasterSpec | Mapping[str, Any],
         process: PathLike = "krf130",
         threshold: float = 0.5,
-        opc: Literal["none", "model"] = "none",
+        opc: Literal["none", "model", "curvy"] = "none",
     ) -> None:
         spec = raster if isinstance(raster, RasterSpec) else RasterSpec(**raster)
         settings = load_process(str(process))

@@ -69,7 +69,7 @@ class ScanSettings(NameSettings, total=False):
     """Whether a smaller network rejects confident negatives first; where it may, by default."""
     confirm: bool
     """Whether the hotspots are simulated."""
-    opc: Literal["none", "model"] | None
+    opc: Literal["none", "model", "curvy"] | None
     """Whether they are simulated with a corrected mask; as the model's labels by default."""
     audit: str | None
     """A random sample of clips to simulate, to estimate what the scan missed: ``"3%"``,

@@ -33,7 +33,7 @@ class RegionSettings(SessionSettings, NameSettings, total=False):
     """Top cell; needed when the layout has several."""
     roi: Sequence[float] | None
     """Region x0, y0, x1, y1 in um; everything by default."""
-    opc: Literal["none", "model"]
+    opc: Literal["none", "model", "curvy"]
     """Whether the mask is corrected first; ``none`` by default."""
     mask: str | None
     """Layer of the mask, if not the drawn layer."""

@@ -212,8 +212,8 @@ class ConfirmConfig(Settings):
 
     enabled: bool = False
     """Whether the hotspots are simulated with the process of the model."""
-    opc: Literal["none", "model"] | None = None
-    """Whether the mask is corrected first; as for the labels of the model by default."""
+    opc: Literal["none", "model", "curvy"] | None = None
+    """Whether the mask is corrected first, by edges or curves; as the model's labels by default."""
     confident: bool = True
     """Whether confident hotspots are simulated too, or only those for review."""
     batch_windows: Annotated[int, Field(ge=1)] = 256

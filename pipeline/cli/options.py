@@ -118,8 +118,8 @@ Confirm = Annotated[
     typer.Option("--confirm/--no-confirm", help="Simulate the hotspots, and report which fail."),
 ]
 Opc = Annotated[
-    Literal["none", "model"] | None,
-    typer.Option(help="Simulate the shapes as drawn, or with a corrected mask."),
+    Literal["none", "model", "curvy"] | None,
+    typer.Option(help="Simulate the shapes as drawn, or with a mask corrected by edges or curves."),
 ]
 AuditSize = Annotated[
     str | None,

@@ -87,7 +87,7 @@ class Dataset:
 
     @property
     def opc(self) -> str:
-        """Whether the masks were corrected before simulation, ``none`` or ``model``."""
+        """How the masks were corrected before simulation: ``none``, ``model`` or ``curvy``."""
         return str(self.provenance.get("opc", "none"))
 
     def __len__(self) -> int:

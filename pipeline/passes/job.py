@@ -23,8 +23,8 @@ from stages.layout.layer_names import CHANNELS
 from stages.lithography.process import Process, load_process, process_of
 from stages.tiles import Tile, cut_tiles
 
-OPC = ("none", "model")
-"""Mask corrections: none (the mask is as drawn), or model-based."""
+OPC = ("none", "model", "curvy")
+"""Mask corrections: none (the mask is as drawn), or model-based, of edges or with curves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +132,9 @@ def require_opc(process: Process, opc: str, mask: str | None) -> None:
     """
     if opc not in OPC:
         raise UsageError(f"--opc {opc} is unknown; choose one of {', '.join(OPC)}")
-    if opc == "model" and mask is not None:
-        raise UsageError(f"--mask {mask} is a mask already; leave out --opc model, or --mask")
-    if opc == "model" and process.opc is None:
+    if opc != "none" and mask is not None:
+        raise UsageError(f"--mask {mask} is a mask already; leave out --opc {opc}, or --mask")
+    if opc != "none" and process.opc is None:
         raise UsageError(f"process {process.name} has no table [opc]; add it, or leave out --opc")
 
 

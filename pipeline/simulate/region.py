@@ -48,6 +48,7 @@ from pipeline.simulate.tiles import (
     read_defects,
     read_geometry,
     read_margins,
+    read_outlines,
     run_simulation,
 )
 from stages.contracts import Box, Defect, Layer, PackedLayout
@@ -93,7 +94,7 @@ class SimulateRequest:
     mask: str | None = None
     """Layer of the mask, as layer/datatype; None where the mask is the target, or OPC of it."""
     opc: str = "none"
-    """``none``, or ``model``: the mask is corrected first."""
+    """``none``, or how the mask is corrected first: ``model`` by its edges, ``curvy``."""
     cell: str | None = None
     """Top cell; needed when the file has several."""
     roi_um: Sequence[float] | None = None
@@ -292,6 +293,9 @@ def _draw(
         yield Drawing(Layer(number, 2), tuple(missed))
         if not record.settings["contours"]:
             return
+        if job.opc == "curvy":
+            outlines = tuple(read_outlines(job, ledger.finished("mask")))
+            yield Drawing(Layer(number, 3), outlines)
         finished = ledger.finished("contours")
         for tile in job.tiles:
             window = tile.box.intersect(job.area)
@@ -299,7 +303,7 @@ def _draw(
                 continue
             target, mask = read_geometry(job, window)
             yield Drawing(layout.layers[0], target, within=window)
-            if mask is not None:
+            if mask is not None and job.opc != "curvy":
                 yield Drawing(Layer(number, 3), make_disjoint(mask), within=window)
             file = job.run / "contours" / f"{tile.name}.parquet"
             table = read_table(file, CONTOURS)

@@ -8,7 +8,7 @@ promise  the result does not depend on tiles or workers; a stopped simulation re
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import shapely
+from shapely import Polygon
 
 from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import seal
@@ -31,6 +32,11 @@ from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from stages.lithography.arithmetic import measure_simulation
+from stages.lithography.correction.curves import (
+    compute_curves_reach_nm,
+    find_curved_corrections,
+    find_curved_mask,
+)
 from stages.lithography.correction.opc import compute_reach_nm, find_corrections
 from stages.lithography.measure.defects import check_window
 from stages.lithography.measure.margins import CellMargins, merge_cells
@@ -52,6 +58,7 @@ MARGINS = pa.schema(
     [("x_dbu", pa.int64()), ("y_dbu", pa.int64()), *((kind, pa.float32()) for kind in KINDS)]
 )
 """Lower left corner of a cell, and the worst margin in it by kind."""
+OUTLINES = pa.schema([("polygon", pa.binary())])
 CONTOURS = pa.schema([("corner", pa.string()), ("polygon", pa.binary())])
 BAND = "band"
 """Name, among the corners, of the process variation band."""
@@ -67,7 +74,7 @@ class Simulation:
     tile_dbu: int
     process: Process
     opc: str
-    """``none``, or ``model``: the mask is corrected first."""
+    """``none``, or how the mask is corrected first: ``model`` by its edges, ``curvy``."""
     cell_dbu: int
     """Side of the cells that margins are gathered in, see `stages.lithography.measure.margins`."""
     mask: bool = False
@@ -83,7 +90,7 @@ def run_simulation(session: Session, job: Simulation, *, contours: bool) -> int:
     """Run the stages of a simulation that are not finished; return how many units failed."""
     stages = ["defects"]
     alike = Agreement(partial(measure, job.run, job.process))
-    if job.opc == "model":
+    if job.opc != "none":
         stages.insert(0, "mask")
         tiles = cut_tiles(_compute_mask_area(job), job.tile_dbu)
         session.run_units(
@@ -159,13 +166,51 @@ def correct_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
     layout = open_layout(job.run)
     window = tile.box.intersect(_compute_mask_area(job))
     assert window is not None  # tiles are those that the area reaches
-    around = window.grow(_compute_reach_dbu(job, compute_reach_nm(job.process)))
+    curved = job.opc == "curvy"
+    reach_nm = (compute_curves_reach_nm if curved else compute_reach_nm)(job.process)
+    around = window.grow(_compute_reach_dbu(job, reach_nm))
     target = read_target(layout.packed[0], around, layout.dbu_nm, job.process)
-    moved = find_corrections(target, window, layout.dbu_nm, job.process)
-    write_array(job.run / (file := f"mask/{tile.name}.npy"), moved.astype(np.int32))
-    return _make_outcome(
-        "mask", tile, len(moved), {"rectangles": len(moved)}, (file,), job, started
-    )
+    files = [f"mask/{tile.name}.npy"]
+    if curved:
+        cores = find_curved_mask(target, window, layout.dbu_nm, job.process)
+        moved = find_curved_corrections(cores, target, window, layout.dbu_nm, job.process)
+        files.append(f"mask/{tile.name}.parquet")
+        _write_outlines(job.run / files[1], cores, window)
+    else:
+        moved = find_corrections(target, window, layout.dbu_nm, job.process)
+    write_array(job.run / files[0], moved.astype(np.int32))
+    return _make_outcome("mask", tile, len(moved), {"rectangles": len(moved)}, files, job, started)
+
+
+def _write_outlines(
+    file: Path, cores: Sequence[tuple[Box, Sequence[Polygon]]], window: Box
+) -> None:
+    """Write the polygons of the cores that begin in a window."""
+    polygons = [
+        shapely.to_wkb(polygon)
+        for core, mine in cores
+        if window.x_min <= core.x_min < window.x_max and window.y_min <= core.y_min < window.y_max
+        for polygon in mine
+    ]
+    write_table(file, pa.table({"polygon": polygons}, schema=OUTLINES))
+
+
+def read_outlines(job: Simulation, finished: Container[str]) -> Iterator[Polygon]:
+    """Yield the polygons of a curved mask that reach into the area.
+
+    Parameters
+    ----------
+    finished
+        Names of the tiles whose mask is there.
+    """
+    area = shapely.box(*job.area.as_tuple())
+    for tile in cut_tiles(_compute_mask_area(job), job.tile_dbu):
+        if tile.name in finished:
+            file = job.run / "mask" / f"{tile.name}.parquet"
+            column = read_table(file, OUTLINES)["polygon"]
+            with explain_damage(file, advice="simulate into a new directory"):
+                polygons = shapely.from_wkb(column.to_numpy(zero_copy_only=False))
+            yield from polygons[shapely.intersects(polygons, area)]
 
 
 def read_geometry(job: Simulation, window: Box) -> tuple[Int64s, Int64s | None]:
@@ -269,7 +314,7 @@ def print_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
             for name, polygons in shapes.by_corner.items()
         },
     }
-    return _make_outcome("contours", tile, len(rows), counts, (file,), job, started)
+    return _make_outcome("contours", tile, len(rows), counts, [file], job, started)
 
 
 def _make_outcome(
@@ -277,13 +322,13 @@ def _make_outcome(
     tile: Tile,
     found: int,
     counts: dict[str, float],
-    files: tuple[str, ...],
+    files: Sequence[str],
     job: Simulation,
     started: float,
 ) -> UnitOutcome:
     return UnitOutcome(
         stage, tile.name, Status.DONE if found else Status.EMPTY, counts=counts,
-        checksum=seal(job.run, files), files=files, seconds=time.perf_counter() - started,
+        checksum=seal(job.run, files), files=tuple(files), seconds=time.perf_counter() - started,
         arithmetic=measure(job.run, job.process),
     )  # fmt: skip
 

@@ -27,6 +27,7 @@ from stages.contracts import Box, Float32s, Floats, Int64s, Shapes
 from stages.errors import ConfigError
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
+from stages.lithography.correction.curves import correct_field_by_curves
 from stages.lithography.correction.opc import correct_field
 from stages.lithography.measure.contours import Images, trace_contours
 from stages.lithography.measure.defects import find_edges_near, find_failures, make_rules
@@ -72,7 +73,7 @@ class ClipPrint:
 
 def compute_reach_nm(process: Process, opc: str) -> float:
     """Return how far around a clip's core the geometry is taken into account, at least."""
-    further = CORRECTED if opc == "model" else 0.0
+    further = 0.0 if opc == "none" else CORRECTED
     return (GUARD + further) * process.wavelength_nm / process.na
 
 
@@ -181,10 +182,10 @@ def simulate_clip(
     if not len(target):
         return ClipPrint(np.empty((0, 5)), np.full(len(KINDS), LEAST, np.float32), None)
     mask = target
-    if opc == "model":
-        mask = clip_to_field(
-            correct_field(target, window, dbu_nm, process), (0, 0), window.side_dbu
-        )
+    if opc != "none":
+        corrected = correct_field_by_curves if opc == "curvy" else correct_field
+        mask = corrected(target, window, dbu_nm, process)
+        mask = clip_to_field(mask, (0, 0), window.side_dbu)
     field = make_lattice_field(window, process, dbu_nm)
     exposures = expose([make_disjoint(mask)], field, dbu_nm, process, device=device)
     # A place on the border of a turned core may be a dbu past it.

@@ -165,6 +165,21 @@ class KernelFile:
 
 
 @dataclass(frozen=True, slots=True, config=_CHECKS)
+class Curves:
+    """How a mask with curved outlines is found; of 0, lengths follow from the light."""
+
+    rounds: Count = 200
+    """Rounds down the gradient of the printed areas."""
+    smooth_nm: NotNegative = 0.0
+    """Standard deviation of the Gaussian that outlines are smooth to; 0: wavelength / (10 NA)."""
+    tolerance_nm: NotNegative = 0.0
+    """How far polygons may be from the outlines, before their corners are put on whole database
+    units; 0: wavelength / (150 NA)."""
+    min_area_nm2: NotNegative = 0.0
+    """Least area of a polygon, and of a hole; 0: twice that of a square of the least width."""
+
+
+@dataclass(frozen=True, slots=True, config=_CHECKS)
 class Opc:
     """How the mask is corrected before it is printed."""
 
@@ -188,6 +203,8 @@ class Opc:
     """Rounds that, after these, move fragments down the gradient of the printed areas."""
     band_weight: NotNegative = 0.5
     """Weight of the process variation band in that, against the area that prints wrongly."""
+    curves: Curves = Curves()
+    """Of masks that are curved instead."""
 
 
 @dataclass(frozen=True, slots=True, config=_CHECKS)
@@ -332,6 +349,8 @@ class Process:
             del about["resist"]["tail_share"], about["resist"]["tail_nm"]
         if self.levels == Levels():  # nor were there levels
             del about["levels"]
+        if self.opc is not None and self.opc.curves == Curves():
+            del about["opc"]["curves"]
         return about
 
 

@@ -41,7 +41,7 @@ def test_masks_are_counted_by_pixels() -> None:
     target = np.array([[300, 300, 400, 500]])
     wide = np.array([[284, 300, 400, 500]])
     light = 0.225 * fill(wide, 1024).astype(np.float32)
-    found = count(target, wide, (light, light), 0.225, 1.5)
+    found = count(target, (light, light), 0.225, 1, 1.5)
     # At dose 0.98 nothing prints; the left edge is 16 nm out, at its four checks.
     assert found == (16 * 200, 116 * 200, 4, 1, 1.5)
     assert count_violations(target, fill(target, 1024)) == 0

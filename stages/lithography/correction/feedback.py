@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from stages.contracts import Float32s, Floats, Int64s
+from stages.lithography.correction.fragments import Bools
 from stages.lithography.correction.placement import choose_nominal, measure_displacements
 from stages.lithography.correction.views import View
 from stages.lithography.optics.drawing import transform_drawing
@@ -93,8 +94,17 @@ class Placement:
 
     def weigh(self, errors: Floats) -> float:
         """Return the cost of errors, in dbu² of the fragments that move."""
-        b, free = self.view.boundary, self.view.free
-        return float(((b.high - b.low) * np.square(errors).mean(axis=0))[free].sum())
+        return self._weigh(errors, self.view.free)
+
+    def weigh_core(self, errors: Floats) -> float:
+        """Return the cost of errors of what moves in the field's core."""
+        return self._weigh(
+            errors, self.view.free & self.view.boundary.find_touching(self.view.core)
+        )
+
+    def _weigh(self, errors: Floats, chosen: Bools) -> float:
+        b = self.view.boundary
+        return float(((b.high - b.low) * np.square(errors).mean(axis=0))[chosen].sum())
 
     def _locate(self, coef: Float32s, levels: Floats) -> Floats:
         b, reach = self.view.boundary, self.reach_dbu
@@ -115,7 +125,7 @@ def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:
     nominal = every.index(choose_nominal(placement.process))
     drawn = moves = np.zeros(len(placement.view.boundary))
     errors = placement.measure(drawn, every)
-    most = _WORTH * placement.weigh(errors)
+    most = _WORTH * placement.weigh_core(errors)
     shares = np.full_like(drawn, damping)
     for turn in range(rounds):
         mean = errors.mean(axis=0)
@@ -142,7 +152,7 @@ def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:
     rounded = np.rint(moves).astype(np.int64)
     if len(errors) < len(every) or _bound_cost(placement, errors) >= most:
         errors = placement.measure(rounded, every)
-        if placement.weigh(errors) >= most:
+        if placement.weigh_core(errors) >= most:
             return np.zeros_like(rounded)
     return rounded
 
@@ -156,10 +166,9 @@ def _answer(shares: Floats, moved: Floats, changed: Floats, damping: float) -> F
 
 
 def _bound_cost(placement: Placement, errors: Floats) -> float:
-    """Return what moves cost at most once they are rounded."""
-    boundary = placement.view.boundary
-    length = float((boundary.high - boundary.low)[placement.view.free].sum())
-    return (math.sqrt(placement.weigh(errors)) + _ROUNDING_DBU * math.sqrt(length)) ** 2
+    """Return what moves cost at most in the core once they are rounded."""
+    length = placement.weigh_core(np.ones((1, len(placement.view.boundary))))
+    return (math.sqrt(placement.weigh_core(errors)) + _ROUNDING_DBU * math.sqrt(length)) ** 2
 
 
 @lru_cache(maxsize=16)

@@ -93,7 +93,7 @@ def find_corrections(target: Int64s, window: Box, dbu_nm: float, process: Proces
     ConfigError
         When the process has no `opc`, or one whose lengths contradict each other.
     """
-    opc = _require_opc(process)
+    opc = require_opc(process)
     lattice, rules = make_lattice(process, dbu_nm), make_rules(process, dbu_nm)
     places = lattice.list_places(window)
     near = _select_near(_enclose_fields(places, lattice), target)
@@ -151,7 +151,7 @@ def correct_field(target: Int64s, lattice: Lattice, dbu_nm: float, process: Proc
     (m, 5) int64
         Signed rectangles, as of `correct`.
     """
-    rules, opc = make_rules(process, dbu_nm), _require_opc(process)
+    rules, opc = make_rules(process, dbu_nm), require_opc(process)
     boundary = cut_boundary(target, rules)
     bars = place_scatter_bars(boundary, target, rules, opc, dbu_nm)
     field = make_lattice_field(lattice, process, dbu_nm)
@@ -174,7 +174,7 @@ def make_rules(process: Process, dbu_nm: float) -> Rules:
     ConfigError
         When the process has no `opc`, or one whose lengths contradict each other.
     """
-    opc = _require_opc(process)
+    opc = require_opc(process)
     least_nm = max(opc.min_mask_width_nm, opc.min_mask_space_nm)
     guard = make_lattice(process, dbu_nm).guard_dbu
     for name, value, least in (
@@ -202,7 +202,8 @@ def make_rules(process: Process, dbu_nm: float) -> Rules:
     )
 
 
-def _require_opc(process: Process) -> Opc:
+def require_opc(process: Process) -> Opc:
+    """Return how the masks of a process are corrected, or say that it does not tell."""
     if process.opc is None:
         raise ConfigError(
             f"process {process.name} has no table opc; add it, or do not correct the mask"
@@ -242,7 +243,7 @@ def _correct_view(
     view: View, rules: Rules, dbu_nm: float, process: Process
 ) -> tuple[Int64s, _Bars]:
     """Return the moves of a view's fragments, and the bars that it places by model."""
-    opc = _require_opc(process)
+    opc = require_opc(process)
     placement = Placement(view, process, 2 * opc.max_move_nm / dbu_nm)
     moves = place_edges(placement, opc.damping, opc.iterations)
     nothing = np.empty((0, 4), np.int64)

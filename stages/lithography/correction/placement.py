@@ -15,7 +15,12 @@ from stages.compiled import kernel
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.geometry.union import find_edges, swap_xy
 from stages.lithography.optics.exposure import count_spline_px, expose
-from stages.lithography.optics.fields import clip_to_field, make_lattice, make_lattice_field
+from stages.lithography.optics.fields import (
+    Lattice,
+    clip_to_field,
+    make_lattice,
+    make_lattice_field,
+)
 from stages.lithography.optics.splines import blend
 from stages.lithography.process import Corner, Process
 
@@ -117,6 +122,7 @@ def measure_edge_errors(
     dbu_nm: float,
     process: Process,
     mask: Int64s | None = None,
+    lattice: Lattice | None = None,
     device: str = "cpu",
 ) -> tuple[Int64s, Floats]:
     """Return the edge placement errors of a window at nominal dose and focus.
@@ -128,6 +134,8 @@ def measure_edge_errors(
     ----------
     target, mask
         As `find_defects`.
+    lattice
+        How the window is cut into fields; as the process says by default.
 
     Returns
     -------
@@ -136,7 +144,7 @@ def measure_edge_errors(
     errors_nm : (n,) float64
         Positive where the print lies outside the target.
     """
-    lattice = make_lattice(process, dbu_nm)
+    lattice = lattice or make_lattice(process, dbu_nm)
     field = make_lattice_field(lattice, process, dbu_nm)
     scale = count_spline_px(field) / lattice.side_dbu
     straight = math.ceil(process.limits.corner_nm / (lattice.pitch_dbu * dbu_nm))

@@ -18,7 +18,7 @@ from stages.lithography.optics.drawing import add_rects, draw, sum_along_edges, 
 from stages.lithography.optics.fields import Lattice, clip_to_field
 from stages.lithography.optics.kernels import Field
 
-_FROZEN = 0.25
+FROZEN = 0.25
 """Share of a field's guard, from its border, where nothing moves: the image is wrong there."""
 
 Place = tuple[int, int]
@@ -113,7 +113,7 @@ def make_view(
         How far the optics see; of its border, a share does not move.
     """
     x, y = place
-    side, margin = lattice.side_dbu, int(_FROZEN * guard_dbu)
+    side, margin = lattice.side_dbu, int(FROZEN * guard_dbu)
     seen, core = boundary.shift(-x, -y), lattice.locate_core(place)
     core = Box(core.x_min - x, core.y_min - y, core.x_max - x, core.y_max - y)
     local = clip_to_field(target, place, side)

@@ -17,22 +17,48 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
 
-from stages.contracts import Floats
+from stages.contracts import Floats, Int64s
 from stages.lithography.correction.placement import choose_nominal
-from stages.lithography.correction.views import View
-from stages.lithography.optics.drawing import draw_coverage, transform_drawing
+from stages.lithography.optics.drawing import DEGREE, draw_coverage, transform_drawing
 from stages.lithography.optics.exposure import group_by_focus
 from stages.lithography.optics.imaging import compute_image_at_once
-from stages.lithography.optics.kernels import Field, compute_kernels
+from stages.lithography.optics.kernels import (
+    Field,
+    Kernels,
+    compute_kernels,
+    select_strongest,
+)
 from stages.lithography.optics.resist import compute_threshold, diffuse
 from stages.lithography.process import Process
 
 _SHARPNESS = 14.0
 """How steeply prints rise at the threshold: over intensities within a 14th of it."""
+
+
+class Corrected(Protocol):
+    """A field whose mask is corrected."""
+
+    @property
+    def field(self) -> Field:
+        """The optics' field."""
+
+    @property
+    def side_dbu(self) -> int:
+        """Its side."""
+
+    @property
+    def target(self) -> Int64s:
+        """(r, 4) from the field's corner."""
+
+    @property
+    def margin_dbu(self) -> int:
+        """Width of the border where nothing counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +73,11 @@ class WindowCost:
     """(m, m) float32, weight of each pixel."""
     band_weight: float
     pixel_dbu2: float
+    sharpness: float = _SHARPNESS
+    degree: int = DEGREE
+    """Of the B-spline that pictures of the mask are sampled with."""
+    share: float = 1.0
+    """Of the light that kernels carry; of the others the mean counts."""
 
     def measure(self, picture: Floats) -> float:
         """Return the cost of a mask."""
@@ -61,17 +92,17 @@ class WindowCost:
         return float(cost.detach()), gradient.numpy().astype(np.float64)
 
     def _compute(self, picture: torch.Tensor) -> torch.Tensor:
-        spectrum = transform_drawing(picture, self.field)
+        spectrum = transform_drawing(picture, self.field, self.degree)
         level, size = compute_threshold(self.process), self.target.shape[0]
         nominal = choose_nominal(self.process)
         prints = []
         mismatch = torch.zeros(())
         for focus, corners in group_by_focus(self.process).items():
-            kernels = compute_kernels(self.process, focus, self.field)
+            kernels = _choose_kernels(self.process, focus, self.field, self.share)
             image = compute_image_at_once(spectrum, kernels, self.field)
             image = resample(diffuse(image[None], self.field, self.process)[0], size)
             for corner in (self.process.corners[index] for index in corners):
-                printed = torch.sigmoid(_SHARPNESS * (image * (corner.dose / level) - 1))
+                printed = torch.sigmoid(self.sharpness * (image * (corner.dose / level) - 1))
                 prints.append(printed)
                 if corner is nominal:
                     mismatch = ((printed - self.target).square() * self.counted).sum()
@@ -80,7 +111,13 @@ class WindowCost:
         return (mismatch + self.band_weight * band) * self.pixel_dbu2
 
 
-def make_cost(view: View, process: Process, band_weight: float) -> WindowCost:
+@lru_cache(maxsize=8)
+def _choose_kernels(process: Process, focus: float, field: Field, share: float) -> Kernels:
+    kernels = compute_kernels(process, focus, field)
+    return select_strongest(kernels, share) if share < 1 else kernels
+
+
+def make_cost(view: Corrected, process: Process, band_weight: float) -> WindowCost:
     """Return the cost of the masks of a view."""
     size = 2 ** math.ceil(math.log2(3 * view.field.pixels))  # steps far under those of the image
     scale = size / view.side_dbu

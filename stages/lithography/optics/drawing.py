@@ -118,15 +118,27 @@ def sum_along_edges(gradient: Floats, edges: Floats, table: Floats) -> Floats:
     return out
 
 
-def transform_drawing(picture: torch.Tensor, field: Field) -> torch.Tensor:
-    """Return the mask's spectrum of a picture, (2 band + 1, 2 band + 1) as `compute_spectrum`."""
-    n = picture.shape[-1]
-    order = torch.arange(-field.band, field.band + 1)
-    blur = torch.sinc(order / n) ** (DEGREE + 1)
-    right = torch.fft.rfft2(picture, norm="forward")[order % n, : field.band + 1]
-    right = right / (blur[:, None] * blur[field.band :])
+def transform_drawing(picture: torch.Tensor, field: Field, degree: int = DEGREE) -> torch.Tensor:
+    """Return the mask's spectrum of a picture, (2 band + 1, 2 band + 1) as `compute_spectrum`.
+
+    Parameters
+    ----------
+    picture : (n, n)
+        Samples of the mask convolved with a B-spline of this degree, the first at the corner.
+    """
+    n, band = picture.shape[-1], field.band
+    right = torch.fft.rfft2(picture, norm="forward")
+    right = torch.cat([right[n - band :, : band + 1], right[: band + 1, : band + 1]])
+    right = right * _sharpen(n, band, degree)
     left = right[:, 1:].flip(0, 1).conj()  # the mask is real
     return torch.cat([left, right], dim=1)
+
+
+@lru_cache(maxsize=8)
+def _sharpen(n: int, band: int, degree: int) -> torch.Tensor:
+    """Return one over the transform of the B-spline, at the frequencies that the pupil passes."""
+    blur = torch.sinc(torch.arange(-band, band + 1) / n) ** (degree + 1)
+    return 1 / (blur[:, None] * blur[band:])
 
 
 def draw_coverage(rects: Floats, pixels: int) -> Floats:

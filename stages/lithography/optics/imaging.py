@@ -74,5 +74,6 @@ def compute_image_at_once(spectrum: torch.Tensor, optics: Kernels, field: Field)
     n = field.pixels
     rest = ((spectrum.real.square() + spectrum.imag.square()) * optics.rest).sum()
     waves = torch.fft.ifft2(spectrum * optics.waves, s=(n, n), norm="forward")
-    intensity: torch.Tensor = (waves.real.square() + waves.imag.square()).sum(0) + rest
+    power = torch.view_as_real(waves).square().sum(0)
+    intensity: torch.Tensor = power[..., 0] + power[..., 1] + rest
     return intensity

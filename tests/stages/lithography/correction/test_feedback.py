@@ -14,12 +14,12 @@ from stages.lithography.correction.fragments import cut_boundary
 from stages.lithography.correction.opc import make_rules
 from stages.lithography.correction.views import make_whole_view
 from stages.lithography.optics.kernels import make_field
-from stages.lithography.process import Process, Resist, load_process
+from stages.lithography.process import Anchor, Process, Resist, load_process
 from tests.support.optical import runs_of, tracks
 
 VECTOR = load_process("arfi45")
-ARFI = replace(VECTOR, resist=Resist())
-"""Of scalar light, in which edges move about as far as those of the mask."""
+ARFI = replace(VECTOR, resist=Resist(), anchor=Anchor(45, 45))
+"""Of scalar light, in which edges move about as far as those of the mask; dense lines as drawn."""
 FIELD = make_field(ARFI)
 
 
@@ -54,11 +54,13 @@ def test_no_setting_places_edges_worse_than_the_drawn_mask(
 
 
 def test_the_settings_of_arfi45_suit_vector_light() -> None:
-    opc, found = VECTOR.opc, placement(dense(5), VECTOR)
+    """With a share of 0.6 at first, rounds overshoot, gain little and end: over 40 nm2 is left."""
+    opc, found = VECTOR.opc, placement(dense(4), VECTOR)
     assert opc is not None
     moves = place_edges(found, opc.damping, opc.iterations)
-    drawn, after = (found.weigh(found.measure(each, VECTOR.corners)) for each in (0 * moves, moves))
-    assert after < drawn / 12
+    boundary = found.view.boundary
+    length = (boundary.high - boundary.low)[found.view.free].sum()
+    assert found.weigh(found.measure(moves, VECTOR.corners)) / length < 25
 
 
 def test_a_round_that_only_makes_worse_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:

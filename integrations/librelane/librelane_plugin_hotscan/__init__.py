@@ -94,6 +94,8 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 @Step.factory.register()
 class Hotscan(MetricChecker):
+    """Fail the flow at its end when there are too many hotspots."""
+
     id = "Checker.Hotscan"
     name = "Lithography hotspot checker"
     long_name = "Lithography hotspot checker"

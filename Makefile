@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 TEST_PROCESSES ?= 2
 
-.PHONY: demo test test-slow faults check docs bench model samples clean
+.PHONY: demo test test-slow integrations faults check docs bench model samples clean
 
 # constraints.txt pins torch: an unpinned install may pull gigabytes of CUDA libraries.
 $(VENV)/.ready: pyproject.toml constraints.txt
@@ -22,6 +22,14 @@ test: $(VENV)/.ready  ## the tests that need minutes at most
 
 test-slow: $(VENV)/.ready  ## the rest: every kill, the real chip
 	$(BIN)/python -m pytest -m slow
+
+integrations: $(VENV)/.ready  ## LibreLane and gdsfactory, each in an environment of its own; a real KLayout
+	$(PYTHON) -m venv build/librelane
+	build/librelane/bin/python -m pip install --quiet 'librelane>=3,<4'
+	HOTSCAN_LIBRELANE=$(CURDIR)/build/librelane/bin/python $(BIN)/python -m pytest tests/integrations -rs
+	$(PYTHON) -m venv build/gdsfactory
+	build/gdsfactory/bin/python -m pip install --quiet --constraint constraints.txt --editable . gdsfactory pytest hypothesis
+	build/gdsfactory/bin/python -m pytest tests/integrations/test_gdsfactory.py -rs
 
 faults: $(VENV)/.ready  ## damage every stored file, fill the disk, kill processes (an hour); the disk as root
 	$(BIN)/python -m benchmarks.faults

@@ -139,10 +139,10 @@ def label(
     dict
         Counts of clips, hotspots, patterns and defects.
     """
-    from pipeline.config import load_names
     from pipeline.datasets.from_simulation import LabelRequest, label_layout
     from pipeline.layout.ingest import load_limits
     from stages.contracts import RasterSpec
+    from stages.layout.layer_settings import load_names
 
     refuse_unknown("label", settings, LabelSettings, SessionSettings)
     names, mask = load_names(names_of(settings)), settings.get("mask")

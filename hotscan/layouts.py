@@ -155,9 +155,9 @@ def info(
     tech, lyp
         Technology, or layer properties file of KLayout, with names for the layers.
     """
-    from pipeline.config import load_names
     from pipeline.layout.ingest import load_limits
     from pipeline.scan.inspect_run import layout_info
+    from stages.layout.layer_settings import load_names
 
     names = load_names({"tech": tech, "lyp": None if lyp is None else str(lyp)})
     return layout_info(Path(layout), load_limits(reader or {}), names)

@@ -161,10 +161,10 @@ def simulate(
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    from pipeline.config import load_names
     from pipeline.engine.run_directory import open_run_directory
     from pipeline.layout.ingest import load_limits
     from pipeline.simulate.region import SimulateRequest, simulate_region
+    from stages.layout.layer_settings import load_names
 
     refuse_unknown("simulate", settings, RegionSettings, SessionSettings)
     names = load_names(names_of(settings))

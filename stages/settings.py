@@ -10,13 +10,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from stages.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
 
 Location = tuple[str | int, ...]
 """Names of tables and places in arrays that lead to a key, and the key."""
@@ -24,6 +26,33 @@ Location = tuple[str | int, ...]
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _MISSING = ("missing", "missing_argument")
 _ALLOWED = {"dataclass_type": "a table", "tuple_type": "an array"}
+
+
+class Settings(BaseModel):
+    """A table of settings: frozen, nothing unknown, nothing converted from another type."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+def validate_settings(model: type[M], values: Mapping[str, Any]) -> M:
+    """Return a table of settings, or of tables.
+
+    Raises
+    ------
+    ConfigError
+        It names each key that is wrong, its value, and what is allowed.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(describe_validation_error(model, error, format_table_key)) from None
 
 
 def format_key(location: Location) -> str:

@@ -297,7 +297,7 @@ class NameOptions(ReaderOptions):
         ConfigError
             When the file cannot be read.
         """
-        from pipeline.config import load_names
+        from stages.layout.layer_settings import load_names
 
         return load_names(self.name_table())
 

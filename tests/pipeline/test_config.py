@@ -22,6 +22,7 @@ cell = "top"
 layers = ["68/20", "met2+li1"]
 exclude = ["81/4"]
 tech = "sky130A"
+all_metals = true
 roi_um = [0, 10.5, 200, 300]
 strict = true
 [reader]
@@ -50,6 +51,7 @@ threshold = 0.25
 shard_patterns = 128
 prefilter = false
 device = "cuda:1"
+models = {met2 = "other.pt"}
 [confirm]
 enabled = true
 opc = "model"
@@ -69,6 +71,18 @@ first_severity = 0.5
 second_severity = 0.25
 first_score = 0.95
 second_score = 0.75
+[certify]
+recall = 0.99
+within = 0.01
+budget = 0.5
+seed = 3
+[fix]
+enabled = true
+grid_nm = 1
+width_nm = 130
+space_nm = 135
+vias = ["67/44"]
+enclosure_nm = 40
 [report]
 top = 5
 contours = 9

@@ -156,8 +156,8 @@ def info(
         Technology, or layer properties file of KLayout, with names for the layers.
     """
     from pipeline.config import load_names
+    from pipeline.layout.describe import layout_info
     from pipeline.layout.ingest import load_limits
-    from pipeline.scan.inspect_run import layout_info
 
     names = load_names({"tech": tech, "lyp": None if lyp is None else str(lyp)})
     return layout_info(Path(layout), load_limits(reader or {}), names)

@@ -155,8 +155,8 @@ def info(
     tech, lyp
         Technology, or layer properties file of KLayout, with names for the layers.
     """
+    from pipeline.layout.describe import layout_info
     from pipeline.layout.ingest import load_limits
-    from pipeline.scan.inspect_run import layout_info
     from stages.layout.layer_settings import load_names
 
     names = load_names({"tech": tech, "lyp": None if lyp is None else str(lyp)})

@@ -247,15 +247,30 @@ class ScanConfig(Settings):
     markers: MarkersConfig = MarkersConfig()
 
 
+SMALL_LAYOUT_BYTES = 1 << 20
+"""Size of a layout that needs no worker of its own: the block of the demo has an eighth of it."""
+
+
 class Resources(Settings):
     """Workers and their memory; never changes the answer."""
 
     workers: Annotated[int, Field(ge=0)] = 1
-    """Worker processes to start; 0 runs every unit in this process."""
+    """Worker processes to start; 0 runs every unit in this process, as a small layout does that was
+    given no number."""
     scheduler_address: Annotated[str, Field(min_length=1)] | None = None
     """Address of a Dask scheduler to use in place of own workers."""
     worker_memory: Annotated[str, Field(pattern=r"^\d+(\.\d+)? ?[kMGT]i?B$")] | None = None
     """Memory of each worker, like 2GB or 1500MiB; its share of the machine by default."""
+
+    def fit_to(self, layout: Path) -> Resources:
+        """Return the same, without the one default worker where the layout is small.
+
+        It would do what this process can do, after seconds to start.
+        """
+        asked = {"workers", "scheduler_address", "worker_memory"} & self.model_fields_set
+        if asked or not layout.exists() or layout.stat().st_size > SMALL_LAYOUT_BYTES:
+            return self
+        return self.model_copy(update={"workers": 0})
 
 
 STAGE_SETTINGS: dict[str, tuple[str, ...]] = {

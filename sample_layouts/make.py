@@ -6,10 +6,13 @@ python sample_layouts/make.py [--out DIR] [--seed N] [--size-um UM]
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+SHIPPED = HERE.parent / "pipeline" / "scan" / "samples"
+"""Where the program has the tiny ones, for ``hotscan warm``."""
 if not __package__:  # run as a script, from anywhere
     sys.path.insert(0, str(HERE.parent))
 
@@ -28,6 +31,9 @@ def write_samples(folder: Path, *, seed: int = SEED, size_um: float = 300.0) -> 
     write_block(block, size_um=size_um, seed=seed)
     write_dense(dense, size_um=size_um, seed=seed)
     write_tiny(gds, oas, seed=seed)
+    if folder == HERE:
+        for path in (gds, oas):
+            shutil.copy(path, SHIPPED)
     return block, dense, gds, oas
 
 

@@ -3,7 +3,7 @@
 in: a function over numbers and arrays · out: the same, compiled · unit: the function
 promise: no kernel of other code is loaded; the same code compiles once per machine, in whichever
 checkout; a changed module compiles its kernels and its importers' again, no others; where the
-user's cache cannot be written, a temporary folder serves
+user's cache cannot be written, the kernels that are in it are loaded, or a temporary folder serves
 
 numba by itself asks only whether the file of a kernel has changed, not the files of the kernels it
 calls, and keeps them by the path of the checkout.
@@ -29,6 +29,7 @@ from typing import Any
 import llvmlite
 import numba
 from numba.core import caching
+from numba.core.registry import CPUDispatcher
 
 SOURCES = Path(__file__).resolve().parent
 KEPT_VERSIONS = 8
@@ -78,7 +79,10 @@ def sources_of(file: Path) -> frozenset[Path]:
 def kernel_folder(file: Path) -> Path:
     """Return the folder of the kernels of the module `file`, as its code is now."""
     module = file.relative_to(SOURCES).with_suffix("").as_posix().replace("/", ".")
-    folder = _root() / f"{module}-{digest_of(sources_of(file))}"
+    name = f"{module}-{digest_of(sources_of(file))}"
+    folder = next(_roots()) / name  # perhaps filled by `hotscan warm`, and read-only since
+    if not folder.is_dir():
+        folder = _root() / name
     with suppress(OSError):  # another process removes it, or makes it
         folder.mkdir(exist_ok=True)
         os.utime(folder)
@@ -88,19 +92,19 @@ def kernel_folder(file: Path) -> Path:
 
 @cache
 def _root() -> Path:
-    """Return the folder of all kernels that this compiler made."""
-    name = f"{numba.__version__}-{llvmlite.__version__}-{platform.python_version()}"
-    return next(root / name for root in _roots() if _can_be_written(root / name))
+    """Return the folder of all kernels that this compiler made, where new ones can be kept."""
+    return next(root for root in _roots() if _can_be_written(root))
 
 
 def _roots() -> Iterator[Path]:
     """Yield where kernels may be kept, the best place first, the last one of this process."""
+    compiler = f"{numba.__version__}-{llvmlite.__version__}-{platform.python_version()}"
     asked = numba.config.CACHE_DIR
-    yield Path(asked) / "hotscan" if asked else user_cache() / "numba"
-    yield _own_temporary_folder()
+    yield (Path(asked) / "hotscan" if asked else user_cache() / "numba") / compiler
+    yield _own_temporary_folder() / compiler
     scratch = tempfile.mkdtemp(prefix="hotscan-")
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    yield Path(scratch)
+    yield Path(scratch) / compiler
 
 
 def _own_temporary_folder() -> Path:
@@ -198,8 +202,20 @@ def gil_free_kernel(function: Callable[..., Any]) -> Any:
     return _compile(function, nogil=True)
 
 
+class _Kernel(CPUDispatcher):  # type: ignore[misc]
+    """A function that is compiled once for each set of types of its arguments.
+
+    numba compiles it again for each constant that another kernel calls it with.
+    """
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        plain = {name: numba.types.unliteral(kind) for name, kind in kws.items()}
+        return super().get_call_template(tuple(map(numba.types.unliteral, args)), plain)
+
+
 def _compile(function: Callable[..., Any], *, nogil: bool) -> Any:
-    compiled = numba.njit(function, nogil=nogil)
+    options = {"nopython": True, "nogil": nogil, "no_cfunc_wrapper": True}  # C calls none of them
+    compiled = _Kernel(function, targetoptions=options)
     if not numba.config.DISABLE_JIT:
         compiled._cache = _Cache(function)
     return compiled

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli import calibrate_commands, layout_commands, review_commands, scan_commands
+from pipeline.cli.cache_commands import warm
 from pipeline.cli.dataset_commands import dataset
 from pipeline.cli.detector_commands import compare, evaluate, label, models, select, train
 from pipeline.cli.terminal import print_only_printable
@@ -56,6 +57,7 @@ for command in (
     review_commands.waive, review_commands.diff,
     layout_commands.info, layout_commands.validate, label, select, layout_commands.simulate,
     calibrate_commands.gauges, calibrate_commands.calibrate, train, evaluate, compare,
+    warm,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(dataset, name="dataset")

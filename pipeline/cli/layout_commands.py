@@ -42,7 +42,7 @@ def info(options: InfoOptions) -> None:
     Cells, top cells with their extents, layers with their shapes, and the database unit.
     """
     from pipeline.cli.text import info_text
-    from pipeline.scan.inspect_run import layout_info
+    from pipeline.layout.describe import layout_info
 
     info = layout_info(options.layout, options.limits(), options.names())
     show(info, options.as_json, info_text)

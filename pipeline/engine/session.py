@@ -281,7 +281,8 @@ def open_session(
             "run": list_damaged_records(run),
         }
         record = bind(run, ledger, wanted, collect_inputs, recomputed)
-        with executor_for(resources, imports) as executor:
+        fitting = resources.fit_to(Path(wanted.layout.path))
+        with executor_for(fitting, imports) as executor:
             session = Session(run, ledger, executor, listen, record)
             for what, units in damaged.items():
                 if units:

@@ -1,6 +1,6 @@
-"""Look at layouts, runs and models without changing them.
+"""Look at runs and models without changing them.
 
-in       a layout file, a run directory, or nothing
+in       a run directory, or nothing
 out      plain values that the command line prints
 """
 
@@ -15,36 +15,15 @@ from pipeline.engine.ledger import Ledger, running_driver
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State, read_record
 from pipeline.engine.session import Written, record_written
-from pipeline.layout.ingest import DEFAULT_LIMITS, Limits, read_info
 from pipeline.report.export import export_hotspots, write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import describe_measurement, open_view
 from stages.detector import checkpoint
 from stages.errors import UsageError
-from stages.layout.layer_names import NO_NAMES, LayerNames
 
 STAGES = (
     "layout", "clips", "patterns", "scores", "hotspots", "confirm", *audit.STAGES, "classes",
 )  # fmt: skip
-
-
-def layout_info(
-    path: Path, limits: Limits = DEFAULT_LIMITS, names: LayerNames = NO_NAMES
-) -> dict[str, Any]:
-    """Return what a layout file holds."""
-    info, warnings = read_info(path, limits=limits)
-    um = {name: [round(v, 6) for v in box] for name, box in info.extents_um.items()}
-    return {
-        "file": str(path),
-        "dbu_nm": info.dbu_nm,
-        "cells": list(info.cells),
-        "instances": info.instances,
-        "top_cells": list(info.top_cells),
-        "extents_um": um,
-        "layers": info.layers,
-        "names": {layer: names.name_of[layer] for layer in info.layers if layer in names.name_of},
-        "warnings": list(warnings),
-    }
 
 
 def run_status(path: Path) -> dict[str, Any]:

@@ -17,7 +17,8 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
-from stages.geometry.growing import reserve_row
+from stages.geometry.growing import copy_rows, reserve_row
+from stages.geometry.sorting import list_distinct
 
 NO_MATCH = -1
 
@@ -71,7 +72,7 @@ def _subtract(
             i += 1
             continue
         count -= 1
-        left[i] = left[count]  # it is looked at next
+        copy_rows(left, i, left, count, 1)  # it is looked at next
         low, high = max(b, y_0), min(d, y_1)
         for p, q, r, s in (
             (a, b, c, low), (a, high, c, d), (a, low, max(a, x_0), high),
@@ -148,7 +149,8 @@ def _list_sides(
                 if abs(side) < half:
                     sides[used] = side
                     used += 1
-    return np.unique(sides[:used])
+    distinct: Int64s = list_distinct(sides[:used])
+    return distinct
 
 
 @kernel
@@ -156,8 +158,10 @@ def _find_move(p: Int64s, q: Int64s, most: int) -> int:
     """Return the move of Q that brings its sorted edges nearest to those of P; 0 if unclear."""
     if p.shape[0] != q.shape[0] or p.shape[0] == 0:
         return 0
-    apart = p - q
-    return int(min(max((apart.min() + apart.max()) // 2, -most), most))
+    low = high = p[0] - q[0]
+    for i in range(1, p.shape[0]):
+        low, high = min(low, p[i] - q[i]), max(high, p[i] - q[i])
+    return int(min(max((low + high) // 2, -most), most))
 
 
 @kernel

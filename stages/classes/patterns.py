@@ -19,6 +19,7 @@ from stages.compiled import kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import reserve_row
 from stages.geometry.signature import sign_rect
+from stages.geometry.sorting import list_distinct, sort_keys
 from stages.geometry.symmetry import SYMMETRIES
 from stages.geometry.union import merge
 
@@ -88,9 +89,13 @@ def turn_rects(rects: Int64s, symmetry: int) -> Int64s:
 @kernel
 def find_spaces(runs: Int64s, half: int) -> Int64s:
     """Return what the disjoint `runs` leave free of the window, as disjoint rectangles."""
-    levels = np.unique(np.concatenate((runs[:, 1], runs[:, 3], np.array([-half, half]))))
+    n = len(runs)
+    ends = np.empty(2 * n + 2, np.int64)
+    ends[2 * n], ends[2 * n + 1] = -half, half
+    for i in range(n):
+        ends[2 * i], ends[2 * i + 1] = runs[i, 1], runs[i, 3]
+    levels, by_x = list_distinct(ends), sort_keys(runs[:, 0].copy())
     free, used = np.empty((16, 4), np.int64), 0
-    by_x = np.argsort(runs[:, 0], kind="mergesort")
     for k in range(levels.shape[0] - 1):
         x = -half
         for i in by_x:

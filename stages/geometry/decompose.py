@@ -6,6 +6,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
+from stages.geometry.growing import copy_rows, reserve_row
 from stages.geometry.union import sweep
 
 
@@ -30,7 +31,7 @@ def decompose(points: Int64s, starts: Int64s) -> tuple[Int64s, Int64s, Int64s]:
         The polygons that are not rectilinear.
     """
     n = starts.shape[0] - 1
-    rects, owner, used = np.empty((n + 1, 4), np.int64), np.empty(n + 1, np.int64), 0
+    found, used = np.empty((n + 1, 5), np.int64), 0
     others, other_count = np.empty(n, np.int64), 0
     for polygon in range(n):
         ring = points[starts[polygon] : starts[polygon + 1]]
@@ -41,13 +42,12 @@ def decompose(points: Int64s, starts: Int64s) -> tuple[Int64s, Int64s, Int64s]:
             continue
         sides = _find_vertical(ring, vertical)
         runs = _make_rect(sides) if vertical == 2 else sweep(sides, 0)[0]
-        while used + runs.shape[0] > rects.shape[0]:
-            rects = np.concatenate((rects, np.empty_like(rects)))
-            owner = np.concatenate((owner, np.empty_like(owner)))
-        rects[used : used + runs.shape[0]] = runs
-        owner[used : used + runs.shape[0]] = polygon
-        used += runs.shape[0]
-    return rects[:used].copy(), owner[:used].copy(), others[:other_count].copy()
+        for run in range(runs.shape[0]):
+            found = reserve_row(found, used)
+            copy_rows(found, used, runs, run, 1)
+            found[used, 4] = polygon
+            used += 1
+    return found[:used, :4].copy(), found[:used, 4].copy(), others[:other_count].copy()
 
 
 @kernel

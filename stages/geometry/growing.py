@@ -14,5 +14,16 @@ def reserve_row(array: Int64s, used: int) -> Int64s:
     if used < array.shape[0]:
         return array
     larger = np.empty((2 * array.shape[0], array.shape[1]), np.int64)
-    larger[:used] = array
+    copy_rows(larger, 0, array, 0, used)
     return larger
+
+
+@kernel
+def copy_rows(target: Int64s, at: int, source: Int64s, first: int, count: int) -> None:
+    """Copy `count` rows of `source`, from its row `first`, to `target`, from its row `at`.
+
+    An assignment would compile for seconds, as numba writes an error for unequal shapes.
+    """
+    for row in range(count):
+        for column in range(source.shape[1]):
+            target[at + row, column] = source[first + row, column]

@@ -87,7 +87,8 @@ def _walk(
     rows, used = np.empty((1024, 7), np.int64), 0
     stack = np.zeros((64, 5), np.int64)  # cell, turn, x, y, parent
     for number in range(windows.shape[0]):
-        stack[0, 0], stack[0, 1:4], stack[0, 4] = item_start.shape[0] - 2, 0, -1
+        stack[0, 0], stack[0, 4] = item_start.shape[0] - 2, -1
+        stack[0, 1] = stack[0, 2] = stack[0, 3] = 0
         depth, before = 1, used
         while depth > 0:
             if used - before + depth > most:
@@ -101,7 +102,9 @@ def _walk(
                 first, item_start[cell + 1] - first, item_box, node_start[cell], node_box, local
             )
             rows, me = reserve_row(rows, used), used
-            rows[me, 0], rows[me, 1:6], rows[me, 6] = number, frame, 0
+            rows[me, 0], rows[me, 6] = number, 0
+            for column in range(5):
+                rows[me, 1 + column] = frame[column]
             used += 1
             for item in found:
                 ref = item_ref[item]
@@ -117,7 +120,8 @@ def _walk(
                         stack, depth, inst_place[ref].astype(np.int64), inst_cell[ref],
                         inst_turn[ref], frame, cell_box[inst_cell[ref]], local, most,
                     )  # fmt: skip
-                    stack[pushed:depth, 4] = me
+                    for child in range(pushed, depth):
+                        stack[child, 4] = me
     return rows[:used].copy(), -1
 
 

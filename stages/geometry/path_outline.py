@@ -121,7 +121,7 @@ def _simplify(points: Int64s, line: Floats) -> int:
     kept = 0
     for i in range(distinct):
         if not 0 < i < distinct - 1 or not _is_on_line(line[kept - 1], line[i], line[i + 1]):
-            line[kept] = line[i]
+            line[kept, 0], line[kept, 1] = line[i, 0], line[i, 1]
             kept += 1
     return kept
 

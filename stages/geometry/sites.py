@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
+from stages.geometry.growing import copy_rows
+from stages.geometry.sorting import sort_keys
 from stages.geometry.union import find_runs_gaps_edges, swap_xy
 
 SPACE, WIDTH, TIP_TO_TIP, LINE_END_TO_SIDE = 1, 2, 3, 4
@@ -86,7 +88,7 @@ def _append_along(
     needed = used + 2 + (high - low) // spacing + 1
     if needed > sites.shape[0]:
         more = np.empty((2 * needed, 4), np.int64)
-        more[:used] = sites[:used]
+        copy_rows(more, 0, sites, 0, used)
         sites = more
     if high - low <= spacing:
         sites[used, 0], sites[used, 1], sites[used, 2], sites[used, 3] = (
@@ -191,7 +193,7 @@ def _select_strongest(ranked: Int64s, distance: int, rounds: int) -> Int64s:
     place[:, 1] = (ranked[:, 0] - ranked[:, 0].min()) // distance + 1
     columns = place[:, 1].max() + 2
     bin_of = place[:, 0] * columns + place[:, 1]
-    by_bin = np.argsort(bin_of, kind="mergesort")  # within a bin still strongest first
+    by_bin = sort_keys(bin_of)  # within a bin still strongest first
     sorted_bins = bin_of[by_bin]
     state = np.zeros(n, np.int8)  # 0 open, 1 kept, 2 dropped
     strongest = np.empty(n, np.int64)

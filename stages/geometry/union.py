@@ -14,7 +14,8 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
-from stages.geometry.growing import reserve_row
+from stages.geometry.growing import copy_rows, reserve_row
+from stages.geometry.sorting import list_distinct, sort_keys
 
 EDGE_COLUMNS = ("x", "y_lo", "y_hi", "side", "convex_lo", "convex_hi")
 """Columns of `find_edges`; side is +1 where the interior lies at larger x, -1 where at smaller."""
@@ -105,7 +106,7 @@ def _advance(
     for i in range(count):
         if active[i, 2] > y:
             if kept != i:
-                active[kept] = active[i]
+                copy_rows(active, kept, active, i, 1)
             kept += 1
     first = at
     while at < order.shape[0] and sides[order[at], 1] == y:
@@ -114,10 +115,10 @@ def _advance(
     i, j, k = kept - 1, at - 1, kept + (at - first) - 1
     while j >= first:
         if i >= 0 and active[i, 0] > sides[order[j], 0]:
-            active[k] = active[i]
+            copy_rows(active, k, active, i, 1)
             i -= 1
         else:
-            active[k] = sides[order[j]]
+            copy_rows(active, k, sides, order[j], 1)
             j -= 1
         k -= 1
     return kept + (at - first), at
@@ -191,7 +192,7 @@ def _carry_edges(
     i = j = 0
     while i < open_count or j < now_count:
         if i < open_count and j < now_count and open_edges[i, 0] == now[j, column]:
-            spare[j] = open_edges[i]
+            copy_rows(spare, j, open_edges, i, 1)
             i += 1
             j += 1
         elif j == now_count or (i < open_count and open_edges[i, 0] < now[j, column]):
@@ -206,8 +207,24 @@ def _carry_edges(
             spare[j, 0], spare[j, 1] = now[j, column], y
             spare[j, 2] = 1 - _is_covered(before, before_count, now[j, column], side)
             j += 1
-    open_edges[:now_count] = spare[:now_count]
+    copy_rows(open_edges, 0, spare, 0, now_count)
     return now_count, out, used
+
+
+@kernel
+def _sort_sides(sides: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the order of the sides by y_lo, then x, and the distinct y of their ends, sorted."""
+    n = len(sides)
+    keys, ends = np.empty(n, np.int64), np.empty(2 * n, np.int64)
+    for i in range(n):
+        keys[i], ends[i], ends[n + i] = sides[i, 0], sides[i, 1], sides[i, 2]
+    by_x, order = sort_keys(keys), np.empty(n, np.int64)
+    for k in range(n):
+        keys[k] = sides[by_x[k], 1]
+    by_y = sort_keys(keys)
+    for k in range(n):
+        order[k] = by_x[by_y[k]]
+    return order, list_distinct(ends)
 
 
 @kernel
@@ -218,9 +235,7 @@ def sweep(sides: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
     (m, 4), the gaps of at most `limit_dbu` (g, 4) and the edges (k, 6).
     """
     n = sides.shape[0]
-    order = np.argsort(sides[:, 0], kind="mergesort")
-    order = order[np.argsort(sides[order, 1], kind="mergesort")]  # by y_lo, then x
-    levels = np.unique(np.concatenate((sides[:, 1], sides[:, 2])))
+    order, levels = _sort_sides(sides)
     active = np.empty((n + 1, 4), np.int64)
     runs, now = np.empty((n + 1, 3), np.int64), np.empty((n + 1, 3), np.int64)  # x0, x1, start
     spaces, next_spaces = np.empty((n + 1, 3), np.int64), np.empty((n + 1, 3), np.int64)

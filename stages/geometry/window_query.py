@@ -245,7 +245,9 @@ def _walk(
             ref = item_ref[item]
             if ref == -1:
                 rects = reserve_row(rects, rect_count)
-                rects[rect_count] = turn_box(item_box[item].astype(np.int64), turn, x, y)
+                box = turn_box(item_box[item].astype(np.int64), turn, x, y)
+                for side in range(4):
+                    rects[rect_count, side] = box[side]
                 rect_count += 1
             elif ref < -1:
                 hits = reserve_row(hits, hit_count)

@@ -72,13 +72,14 @@ def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
                         member[start[b]] = i
                     start[b] += 1
         if filling:  # each start has advanced to the end of its bin: shift them back
-            start[1:] = start[:-1].copy()
+            for b in range(len(start) - 1, 0, -1):
+                start[b] = start[b - 1]
             start[0] = 0
         else:
-            ends = np.cumsum(start)
-            member = np.empty(ends[-1], np.int64)
-            start[1:] = ends[:-1]
-            start[0] = 0
+            entries = 0
+            for b in range(len(start)):
+                start[b], entries = entries, entries + start[b]
+            member = np.empty(entries, np.int64)
     return grid, start, member
 
 

@@ -186,7 +186,9 @@ def compute_placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
     boxes = np.empty((len(placements), 4), np.int64)
     for number in range(len(placements)):
         cell, turn, x, y, columns, rows, u_x, u_y, v_x, v_y = placements[number]
-        boxes[number] = turn_box(cell_box[cell], turn, x, y)
+        box = turn_box(cell_box[cell], turn, x, y)
+        for side in range(4):
+            boxes[number, side] = box[side]
         for axis, u, v in ((0, u_x, v_x), (1, u_y, v_y)):
             for far in ((columns - 1) * u, (rows - 1) * v):
                 boxes[number, axis] += min(far, 0)

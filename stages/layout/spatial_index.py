@@ -6,6 +6,8 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s
+from stages.geometry.growing import copy_rows
+from stages.geometry.sorting import sort_keys
 from stages.geometry.window_query import FANOUT
 
 
@@ -19,13 +21,20 @@ def sort_spatially(boxes: Int64s) -> Int64s:
     n = len(boxes)
     if n <= FANOUT:
         return np.arange(n)
-    x, y = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]  # twice the centre
-    order = np.argsort(x, kind="mergesort")
+    x, y = np.empty(n, np.int64), np.empty(n, np.int64)  # twice the centre
+    for i in range(n):
+        x[i], y[i] = boxes[i, 0] + boxes[i, 2], boxes[i, 1] + boxes[i, 3]
+    order = sort_keys(x)
     strips = int(np.ceil(np.sqrt(n / FANOUT)))
     per_strip = FANOUT * int(np.ceil(n / FANOUT / strips))
     for first in range(0, n, per_strip):
         strip = order[first : first + per_strip].copy()
-        order[first : first + per_strip] = strip[np.argsort(y[strip], kind="mergesort")]
+        keys = np.empty(len(strip), np.int64)
+        for k in range(len(strip)):
+            keys[k] = y[strip[k]]
+        by_y = sort_keys(keys)
+        for k in range(len(strip)):
+            order[first + k] = strip[by_y[k]]
     return order
 
 
@@ -41,7 +50,7 @@ def compute_node_boxes(boxes: Int64s) -> Int64s:
     while len(below) > FANOUT:
         begin = used
         for first in range(0, len(below), FANOUT):
-            nodes[used] = below[first]
+            copy_rows(nodes, used, below, first, 1)
             for child in range(first + 1, min(first + FANOUT, len(below))):
                 nodes[used, 0] = min(nodes[used, 0], below[child, 0])
                 nodes[used, 1] = min(nodes[used, 1], below[child, 1])

@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from pipeline.config import (
+    SMALL_LAYOUT_BYTES,
     Resources,
     ScanConfig,
     as_dict,
@@ -216,3 +217,13 @@ def test_resources() -> None:
         load_resources({"worker_memory": "lots"})
     with pytest.raises(ConfigError, match=r"worker is not a setting; did you mean workers\?"):
         load_resources({"worker": 2})
+
+
+def test_a_small_layout_needs_no_worker_unless_one_is_asked_for(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.gds", tmp_path / "large.gds"
+    small.write_bytes(bytes(SMALL_LAYOUT_BYTES))
+    large.write_bytes(bytes(SMALL_LAYOUT_BYTES + 1))
+    assert Resources().fit_to(small).workers == 0
+    assert Resources().fit_to(large).workers == 1
+    for asked in (Resources(workers=1), Resources(worker_memory="2GB")):
+        assert asked.fit_to(small) == asked

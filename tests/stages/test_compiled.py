@@ -184,6 +184,7 @@ def test_no_code_is_loaded_from_where_others_may_write(trap: str, temporary: Pat
 def test_kernels_of_code_long_unused_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(compiled, "_roots", lambda: iter([tmp_path]))
     monkeypatch.setattr(compiled, "_root", lambda: tmp_path)
     for age in range(20):
         for module in ("geometry.growing", "geometry.growing_more"):
@@ -205,6 +206,19 @@ def test_numba_s_own_setting_is_followed(tmp_path: Path, monkeypatch: pytest.Mon
         other.mkdir()
     assert compiled._root.__wrapped__().parent == tmp_path / "hotscan"
     assert all(other.exists() for other in others), "what is not ours is not removed"
+
+
+def test_kernels_in_a_cache_that_cannot_be_written_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of an image, which `hotscan warm` compiled when it was built."""
+    root, cache = checkout(tmp_path / "a", 3), tmp_path / "cache"
+    assert run(root, cache) == (6, 0)
+    unwritable = RUN.replace("from stages.geom", "DENY\nfrom stages.geom", 1).replace(
+        "DENY", "from stages import compiled; compiled._can_be_written = lambda folder: False"
+    )
+    monkeypatch.setattr(f"{__name__}.RUN", unwritable)
+    assert run(root, cache) == (6, 1)
 
 
 def test_where_the_user_s_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s
-from stages.geometry.growing import reserve_row
+from stages.geometry.growing import copy_rows, reserve_row
 from stages.geometry.polygons.crossings import (
     EDGE,
     HIGH,
@@ -31,6 +31,7 @@ from stages.geometry.polygons.crossings import (
 )
 from stages.geometry.polygons.outlines import Outlines, find_edges_in_window
 from stages.geometry.polygons.pixel_row import Canvas, add_side, make_canvas, write_row
+from stages.geometry.sorting import sort_keys
 from stages.geometry.union import sweep
 from stages.geometry.windows import bin_rects, find_rects_in_window
 
@@ -104,7 +105,7 @@ def _draw_edges(edges: Int64s, polygons: int, pixel_dbu: int, picture: Bytes) ->
     size_px, canvas = len(picture), make_canvas(pixel_dbu, len(picture))
     winding = np.zeros(polygons + 1, np.int64)
     sides, notes = np.empty((len(edges), 3)), np.zeros((len(edges), 3))
-    order, at, active = np.argsort(edges[:, 1]), 0, 0
+    order, at, active = sort_keys(edges[:, 1].copy()), 0, 0
     for row in range(size_px):
         y, top = row * pixel_dbu, (row + 1) * pixel_dbu
         if not active and (at == len(edges) or edges[order[at], 1] >= top):
@@ -150,7 +151,10 @@ def _add_sides(
             active += 1
         at += 1
     if active - before > 32:  # for so many, a merge sort beats insertion
-        sides[:active] = sides[np.argsort(sides[:active, LOW], kind="mergesort")]
+        unsorted = sides[:active].copy()
+        by_low = sort_keys(unsorted[:, LOW].copy())
+        for k in range(active):
+            copy_rows(sides, k, unsorted, by_low[k], 1)
     return active, at
 
 

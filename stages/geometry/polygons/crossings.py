@@ -15,7 +15,9 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Floats, Int64s
+from stages.geometry.growing import copy_rows
 from stages.geometry.polygons.pixel_row import Canvas, add_side
+from stages.geometry.sorting import sort_keys
 
 SLACK_DBU = 2.0**-20
 """An overlap up to this is float rounding, not a crossing."""
@@ -39,7 +41,7 @@ def sort_sides(edges: Int64s, sides: Floats) -> None:
             or (sides[k - 1, LOW] == low and sides[k - 1, HIGH] == high
                 and _follows(edges, int(sides[k - 1, EDGE]), int(edge)))
         ):  # fmt: skip
-            sides[k] = sides[k - 1]
+            copy_rows(sides, k, sides, k - 1, 1)
             k -= 1
         sides[k, LOW], sides[k, HIGH], sides[k, EDGE] = low, high, edge
 
@@ -117,7 +119,8 @@ def add_crossing(
     size = (2 * HALVINGS + 1) * len(sides)  # bound on all pending halves
     stack, task = np.empty((size, 3)), np.empty((size, 3), np.int64)  # first, end, times halved
     entry = np.empty((size, 2), np.int64)  # winding left of a group, as `_keep_winding`
-    stack[: len(sides)], depth = sides, 1
+    copy_rows(stack, 0, sides, 0, len(sides))
+    depth = 1
     task[0, 0], task[0, 1], task[0, 2] = 0, len(sides), 0
     _keep_winding(edges, winding, sides, entry)
     while depth:
@@ -176,6 +179,9 @@ def _add_by_middle(
     edges: Int64s, winding: Int64s, sides: Floats, height: float, canvas: Canvas
 ) -> None:
     """Add sides as if they did not cross, in the order of their middles."""
-    for k in np.argsort(sides[:, LOW] + sides[:, HIGH], kind="mergesort"):
+    middles = np.empty(len(sides))  # twice
+    for k in range(len(sides)):
+        middles[k] = sides[k, LOW] + sides[k, HIGH]
+    for k in sort_keys(middles):
         turn = cross_edge(edges, winding, int(sides[k, EDGE]), 1)
         add_side(sides[k, LOW], sides[k, HIGH], height * turn, canvas)

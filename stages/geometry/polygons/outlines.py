@@ -18,7 +18,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
-from stages.geometry.growing import reserve_row
+from stages.geometry.growing import copy_rows, reserve_row
 from stages.geometry.windows import Bins, bin_rects
 
 CHUNK = 32
@@ -91,7 +91,7 @@ def _compute_chunk_boxes(point: Int64s, start: Int64s) -> tuple[Int64s, Int64s]:
 def _compute_outline_boxes(chunk_box: Int64s, chunk_start: Int64s) -> Int64s:
     boxes = np.empty((len(chunk_start) - 1, 4), np.int64)
     for p in range(len(boxes)):
-        boxes[p] = chunk_box[chunk_start[p]]
+        copy_rows(boxes, p, chunk_box, chunk_start[p], 1)
         for c in range(chunk_start[p] + 1, chunk_start[p + 1]):
             for axis in range(2):
                 boxes[p, axis] = min(boxes[p, axis], chunk_box[c, axis])

@@ -19,6 +19,7 @@ import numpy as np
 from stages.compiled import kernel
 from stages.contracts import Bytes, Floats, Int64s, Layer
 from stages.errors import LayoutError
+from stages.geometry.growing import copy_rows
 from stages.geometry.path_outline import outline_paths
 from stages.layout.gdsii.grammar import Record
 from stages.layout.gdsii.names import number_names
@@ -80,7 +81,7 @@ def read_elements(
     present = np.sort(tags)
     if layers is None:
         return read_elements(data, _decode_layers(present), extent_mm=extent_mm)
-    rings, ring_starts = outline_paths(*_read_lines(data, paths), paths[:, 1:])
+    rings, ring_starts = outline_paths(*_read_lines(data, paths), paths[:, 1:].copy())
     limit = min(extent_mm * 1e-3 / dbu_m, 2.0**40)
     points, starts, longest = _read_corners(data, shapes, rings, ring_starts, limit)
     names = [bytes(data.data[at : at + size]).rstrip(b"\0") for at, size in cells.tolist()]
@@ -309,7 +310,7 @@ def _read_corners(
         xy, path = shapes[shape, 2], shapes[shape, 3]
         corners = points[starts[shape] : starts[shape + 1]]
         if path >= 0:
-            corners[:] = rings[ring_starts[path] : ring_starts[path + 1]]
+            copy_rows(corners, 0, rings, ring_starts[path], len(corners))
         elif path != _BOX:
             _read_points(data, xy, corners)
         if len(corners) == 0:
@@ -345,7 +346,7 @@ def _read_box(data: Bytes, xy: int) -> tuple[int, int, int, int]:
 def _read_references(data: Bytes, placed: Int64s, cells: Int64s) -> Int64s:
     """Return the references that the walk found, with the columns `REFERENCE`."""
     names = np.empty((len(cells) + len(placed), 2), np.int64)
-    names[: len(cells)] = cells
+    copy_rows(names, 0, cells, 0, len(cells))
     for reference in range(len(placed)):
         name = placed[reference, 2]
         names[len(cells) + reference, 0] = name
@@ -389,7 +390,7 @@ def _append(table: Int64s, row: int, values: tuple[int, ...]) -> Int64s:
     """Append a row, to a copy of twice the rows if the table is full."""
     if row == len(table):
         bigger = np.empty((2 * len(table), table.shape[1]), table.dtype)
-        bigger[:row] = table
+        copy_rows(bigger, 0, table, 0, row)
         table = bigger
     for column in range(len(values)):
         table[row, column] = values[column]

@@ -60,4 +60,7 @@ def _hash(data: Bytes, at: int, size: int) -> int:
 
 @kernel
 def _is_same(data: Bytes, one: int, other: int, size: int) -> bool:
-    return bool(np.array_equal(data[one : one + size], data[other : other + size]))
+    byte = 0
+    while byte < size and data[one + byte] == data[other + byte]:
+        byte += 1
+    return byte == size

@@ -175,7 +175,7 @@ def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
 
 def _collect_references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
     """Return the structures that each structure places, with the byte of the first reference."""
-    number, owner = number_names(data, names[:, :2]), np.cumsum(names[:, 2] < 0)
+    number, owner = number_names(data, names[:, :2].copy()), np.cumsum(names[:, 2] < 0)
     whose = np.stack((owner, number, names[:, 2] < 0), axis=1)
     _, first = np.unique(whose @ (2 * len(names) + 2, 2, 1), return_index=True)
     names = names[np.sort(first)]  # one per pair of structures

@@ -11,6 +11,7 @@ import numpy as np
 
 from stages.compiled import gil_free_kernel, kernel
 from stages.contracts import Bytes, Int64s
+from stages.geometry.growing import copy_rows
 from stages.layout.gdsii.grammar import (
     DATA_BYTES,
     DATA_TYPE,
@@ -329,7 +330,7 @@ def _append_name(table: Int64s, slots: Int64s, used: int, one: int, two: int, th
     row = slots[used]
     if row == len(table):
         bigger = np.empty((2 * row, 3), np.int64)
-        bigger[:row] = table
+        copy_rows(bigger, 0, table, 0, row)
         table = bigger
     table[row, 0], table[row, 1], table[row, 2] = one, two, three
     slots[used] = row + 1

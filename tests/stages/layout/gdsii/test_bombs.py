@@ -84,10 +84,10 @@ REFUSED = {
 
 @pytest.mark.parametrize(("data", "why"), REFUSED.values(), ids=REFUSED.keys())
 def test_is_refused_at_once(tmp_path: Path, data: bytes, why: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(LayoutError, match=why):
         pack(tmp_path, data)
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_copies_at_one_place_are_one(tmp_path: Path) -> None:

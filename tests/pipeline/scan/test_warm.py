@@ -1,0 +1,35 @@
+"""`hotscan warm` leaves nothing to compile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.scan.warm import SAMPLES
+from tests.support.small_scan import CHECKOUT, DENSE
+
+
+def test_it_scans_the_sample_layouts_that_have_every_construct() -> None:
+    for name in ("tiny.gds", "tiny.oas"):
+        assert (SAMPLES / name).read_bytes() == (CHECKOUT / "sample_layouts" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_what_comes_after_it_compiles_nothing(tmp_path: Path) -> None:
+    def run(*arguments: str) -> frozenset[Path]:
+        subprocess.run(
+            [sys.executable, "-m", "pipeline.cli.app", *arguments], check=True, cwd=CHECKOUT,
+            env=os.environ | {"HOTSCAN_CACHE": str(tmp_path / "cache")},
+        )  # fmt: skip
+        return frozenset((tmp_path / "cache" / "numba").rglob("*.nbc"))
+
+    kernels = run("warm", "--quiet")
+    assert len(kernels) > 200
+    area = ("--layer", "68/20", "--roi", "50,50,62,62", "--quiet")
+    run("scan", str(DENSE), *area, "--confirm", "--out", str(tmp_path / "scan"))
+    after = run("simulate", str(DENSE), *area, "--opc", "model", "--out", str(tmp_path / "print"))
+    assert after == kernels, sorted(path.name for path in after - kernels)

@@ -273,7 +273,7 @@ class FixConfig(Settings):
     enabled: bool = False
     """Whether a fix is searched for every class of hotspots that fails in simulation."""
     grid_nm: Length = 5.0
-    """Edges move by multiples of this."""
+    """Edges move by multiples of this, in nm."""
     width_nm: Length | None = None
     """Least width, in nm; the process's by default."""
     space_nm: Length | None = None

@@ -41,7 +41,7 @@ class WaiveOptions:
 
 @takes(WaiveOptions)
 def waive(options: WaiveOptions) -> None:
-    """Accept hotspots of a scan, by the geometry around what fails.
+    """Accept hotspots of a scan, known by their geometry.
 
     Scans and reports that are given the file do not count them, wherever that geometry is. Other
     geometry, and worse failures, show as before.
@@ -89,7 +89,7 @@ class DiffOptions:
 
 @takes(DiffOptions)
 def diff(options: DiffOptions) -> None:
-    """Compare two scans of a layout before and after it was edited.
+    """Compare two scans of a layout, before and after edits.
 
     Hotspots are new, fixed, moved, or the same, by the geometry around what fails: not by scores,
     numbers or clips. --fail-on counts the new ones that are not waived.

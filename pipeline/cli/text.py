@@ -424,6 +424,15 @@ def plan_text(plan: Mapping[str, Any]) -> str:
                 else []
             ),
             *(
+                [
+                    f"certify   if as many fail as are flagged, a look at "
+                    f"{plan['clips_to_look_at']:,} other clips: "
+                    f"{clock_text(plan['seconds_certify'])}"
+                ]
+                if "clips_to_look_at" in plan
+                else []
+            ),
+            *(
                 [f"audit     {plan['clips_to_audit']:,} clips: {clock_text(plan['seconds_audit'])}"]
                 if "clips_to_audit" in plan
                 else []

@@ -34,6 +34,7 @@ from pipeline.passes.job import (
 from pipeline.passes.model_file import find_model, store_model
 from pipeline.passes.units import CLIPS_PER_DRAW, clip_tile, draw_places
 from pipeline.simulate import confirm
+from stages.audit.looks import Aim, estimate_price
 from stages.contracts import Bytes, Clips, Int64s
 from stages.lithography.process import Process
 from stages.patterns import canonicalize, find_distinct
@@ -112,6 +113,10 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         if config.confirm.enabled:
             simulated, window_s = _forecast_confirm(sample, config, process, scorer)
             seconds["seconds_confirm"] = window_s * simulated["windows"] / workers
+        if config.certify.recall is not None:
+            look = _forecast_look(config, sample.all_clips, simulated["clips_to_simulate"])
+            simulated["clips_to_look_at"] = look
+            seconds["seconds_certify"] = window_s * look / workers
         if config.audit.size is not None:
             simulated["clips_to_audit"], clip_s = _forecast_audit(sample, config, process)
             seconds["seconds_audit"] = clip_s * simulated["clips_to_audit"] / workers
@@ -209,6 +214,13 @@ def _forecast_audit(sample: _Sample, config: ScanConfig, process: Process) -> tu
     if size.endswith("s"):
         return min(int(float(size[:-1]) / clip_s), sample.all_clips), clip_s
     return count_clips(size, sample.all_clips), clip_s
+
+
+def _forecast_look(config: ScanConfig, clips: int, flagged: int) -> int:
+    """Return how many clips the look takes that certifies, if as many fail as are flagged."""
+    assert config.certify.recall is not None  # the cost is asked where it is given
+    aim = Aim(config.certify.recall, config.certify.within)
+    return estimate_price(clips - flagged, flagged, aim)
 
 
 def _in_blocks(sample: _Sample) -> np.ndarray[Any, np.dtype[np.bool_]]:

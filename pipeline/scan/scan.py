@@ -370,7 +370,7 @@ class _Scan:
         """Merge and rank the clips over threshold, or those that certifying found to fail."""
         threshold, ledger = self.config.scores.threshold, self.session.ledger
         assert threshold is not None  # resolve_config put the model's in
-        certified = self.config.certify.recall is not None and ledger.has("certify")
+        certified = self.config.certify.recall is not None and bool(ledger.finished("certify"))
         inputs = {
             "scored": ledger.totals("scores").counts.get("patterns", 0),
             "rounds": ledger.totals("certify").counts.get("rounds", 0),

@@ -8,7 +8,8 @@ promise  the margins of a picture depend on it and the process alone
 The picture itself is imaged, at the focus furthest off and by the strongest kernels only, and
 printed widths and spaces are measured along its rows and columns. No mask is corrected, the picture
 ends where the simulation's window does not, and pixels are coarser than its samples: the margins
-rank clips and say nothing sure of any.
+rank clips and say nothing sure of any. Line ends are seen where their sides lie on borders of
+pixels, or nearly.
 """
 
 from __future__ import annotations

@@ -106,9 +106,8 @@ def sample_spiral(process: Process, lens: Lens) -> Floats:
     if lens.quasar:
         lit = np.abs((angle - 45 + 45) % 90 - 45) <= QUASAR_DEG / 2
         radius, angle = radius[lit], angle[lit]
-    points: Floats = radius[:, None] * np.stack(
-        [np.cos(np.radians(angle)), np.sin(np.radians(angle))], 1
-    )
+    turns = np.radians(angle)
+    points: Floats = radius[:, None] * np.stack([np.cos(turns), np.sin(turns)], axis=1)
     return points
 
 
@@ -205,8 +204,8 @@ def print_fit(title: str, fab: Fab) -> None:
     print("| RMS, nm | fitted | held out | worst held out |\n|---|--:|--:|--:|")
     for name, widths in (("fitted model", fit.predicted_nm), ("simulator", printed)):
         off = widths - fab.truth
-        shown = (rms(off[~held]), rms(off[held]), abs(off[held]).max())
-        print(f"| {name} |", " | ".join(f"{value:.2f}" for value in shown), "|")
+        errors = (rms(off[~held]), rms(off[held]), abs(off[held]).max())
+        print(f"| {name} |", " | ".join(f"{value:.2f}" for value in errors), "|")
     print("\n| parameter | hidden | fitted | 95 % | |\n|---|--:|--:|--:|---|")
     hidden = astuple(fab.hidden) if fab.hidden else [None] * len(NAMES)
     for each, true in zip(fit.parameters, hidden, strict=True):

@@ -51,6 +51,8 @@ LAYERS = {"poly": ((66, 20), (33, 43), (33, 42)), "li1": ((67, 20), (115, 43), (
 OWN = "sky130_fd_bd_sram__sram_"
 """How the foundry's own cells begin; others in the file are OpenRAM's copies of them."""
 PITCH_NM, STRAIGHT, LINE_END_NM, REACH_NM = 10, 5, 250, 120
+LARGEST_NM = 2500
+"""Cells up to this: all of the arrays, not the drivers beside them."""
 GUARD_NM = 1000
 """Around a cell; its own mirror images fill it."""
 FAR_NM = 14_000
@@ -59,10 +61,11 @@ MIN_NM = 150.0
 LEVELS = np.linspace(0.1, 0.7, 61)
 BLURS_NM = (0.0, 20.0, 40.0, 60.0)
 LENSES = (
-    (365.0, 0.6), (248.0, 0.55), (248.0, 0.63), (248.0, 0.7), (248.0, 0.8), (193.0, 0.7),
+    (365.0, 0.6), (248.0, 0.6), (248.0, 0.7), (248.0, 0.8), (193.0, 0.6), (193.0, 0.68),
+    (193.0, 0.75), (193.0, 0.85), (193.0, 0.93),
 )  # fmt: skip
 SOURCES = (
-    Source("circular", 0.5), Source("circular", 0.75), Source("annular", 0.85, 0.55),
+    Source("circular", 0.4), Source("circular", 0.65), Source("annular", 0.85, 0.55),
 )  # fmt: skip
 RESAMPLED = 1000
 
@@ -112,6 +115,8 @@ def read_cells(path: Path, layer: str) -> list[Cell]:
             continue
         box = cell.bbox()
         size = box.width(), box.height()
+        if max(size) > LARGEST_NM:
+            continue
         target, changed = (cut(each.moved(-box.left, -box.bottom)) for each in (drawn, mask))
         key = np.array(size).tobytes() + target.tobytes() + changed.tobytes()
         found.setdefault(key, Cell(cell.name, size, target, changed))

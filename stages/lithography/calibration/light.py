@@ -150,7 +150,8 @@ class Light:
         self._shine = lru_cache(maxsize=2)(self._weigh_rings)
 
     def _weigh_rings(self, sigma_in: float, sigma_out: float) -> list[Waves]:
-        weights = torch.from_numpy(self.rings.weigh(sigma_in, sigma_out).astype(np.complex64))
+        shares = self.rings.weigh(sigma_in, sigma_out)
+        weights = torch.from_numpy((shares / (shares @ self.clear)).astype(np.complex64))
         return [torch.tensordot(weights, each.spectra, ([0], [1])).numpy() for each in self.tables]
 
     def compute_spectra(self, sigma: tuple[float, float], focus_nm: float) -> list[Waves]:
@@ -177,13 +178,13 @@ def _tabulate(process: Process, field: Field, sections: Sequence[Section], rings
               foci: Foci) -> list[Table]:  # fmt: skip
     """Compute the tables, apart for each kind of mask, see `_Kind`."""
     masks = [_transform(section, field) for section in sections]
+    source = process.source
+    even = source.is_unchanged_when("mirrored") and source.is_unchanged_when("half")
     kinds: dict[_Kind, list[int]] = {}
     for index, (mask, section) in enumerate(zip(masks, sections, strict=True)):
         varying = mask.abs()
         varying[field.band] = 0
-        mirrored = process.source.is_unchanged_when("mirrored") and all(
-            (mask - mask.flip(axis)).abs().max() < _FAINT for axis in (0, 1)
-        )
+        mirrored = even and all((mask - mask.flip(axis)).abs().max() < _FAINT for axis in (0, 1))
         kind = _Kind(float(varying.max()) < _FAINT, section.turned, mirrored)
         kinds.setdefault(kind, []).append(index)
     spectra: dict[_Kind, list[torch.Tensor]] = {kind: [] for kind in kinds}
@@ -252,5 +253,5 @@ def _see(rows: torch.Tensor, mask: torch.Tensor, kind: _Kind, field: Field,
     half = size[0] // 2
     folded = spectra[:, : half + 1].clone()
     folded[:, 1:half] += spectra[:, half + 1 :].flip(1)
-    even: torch.Tensor = folded.real + 0j
-    return even if kind.mirrored else folded
+    found: torch.Tensor = folded.real + 0j if kind.mirrored else folded
+    return found

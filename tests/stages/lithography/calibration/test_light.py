@@ -16,12 +16,16 @@ from stages.lithography.process import Process
 from tests.support.gauges import gauges_of
 from tests.support.optical import CIRCULAR, DIPOLE, KRF, MAP
 
+VECTOR = replace(
+    KRF, name="vector", na=0.9, resist=replace(KRF.resist, refractive_index=1.7),
+    source=replace(KRF.source, polarization="y"),
+)  # fmt: skip
 PATTERNS = ("line:140:300", "line:180", "space:160:420", "tips:180:220")
 
 
 @pytest.mark.parametrize(
     ("process", "direction", "count"),
-    [(KRF, "y", 4), (CIRCULAR, "x", 2), (DIPOLE, "y", 3), (MAP, "x", 2)],
+    [(KRF, "y", 4), (CIRCULAR, "x", 2), (DIPOLE, "y", 3), (MAP, "x", 2), (VECTOR, "x", 2)],
 )
 def test_widths_are_those_of_the_simulator(
     process: Process, direction: Direction, count: int

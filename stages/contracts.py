@@ -367,7 +367,8 @@ class Defect:
     """One printing failure found by simulation."""
 
     kind: str
-    """``bridge``, ``open``, ``pinch``, ``space``, ``epe``, ``line_end``, ``missing``, ``extra``."""
+    """``bridge``, ``open``, ``pinch``, ``space``, ``epe``, ``line_end``, ``missing``, ``extra``; of
+    contacts also ``area`` and ``off_centre``."""
     x_dbu: int
     y_dbu: int
     corner: str

@@ -29,6 +29,7 @@ from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.lithography.correction.curves import correct_field_by_curves
 from stages.lithography.correction.opc import correct_field
+from stages.lithography.measure.contacts import make_contact_rules
 from stages.lithography.measure.contours import Images, trace_contours
 from stages.lithography.measure.defects import find_edges_near, find_failures, make_rules
 from stages.lithography.measure.margins import LEAST, round_margins
@@ -195,7 +196,8 @@ def simulate_clip(
     rules = rules._replace(core=core.as_tuple())
     nothing = np.full((len(KINDS), 1, 1), LEAST, np.float32)
     worst = Worst(nothing, (core.x_min, core.y_min), core.width, core.as_tuple())
-    samples = find_failures(target, slanted, exposures, rules, worst)
+    contacts = make_contact_rules(dbu_nm, process)
+    samples = find_failures(target, slanted, exposures, rules, worst, contacts)
     margin = round_margins(worst.margin[:, 0, 0])
     if not len(samples):
         return ClipPrint(samples, margin, None)

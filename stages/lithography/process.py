@@ -9,41 +9,38 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from stages.errors import ConfigError
+from stages.lithography.checks import (
+    CHECKS,
+    Count,
+    NotNegative,
+    Number,
+    Positive,
+    Share,
+    ShareOrAll,
+    Text,
+    require,
+)
+from stages.lithography.limits import Contacts, Levels, Limits, Sampling
 from stages.settings import describe_validation_error
 
 SHIPPED = Path(__file__).parent / "processes"
 SourceShape = Literal["circular", "annular", "dipole", "quasar", "map"]
 Polarization = Literal["unpolarized", "x", "y", "te", "tm"]
 
-Text = Annotated[str, Field(strict=True)]
-Number = Annotated[float, Field(strict=True)]
-Positive = Annotated[float, Field(strict=True, gt=0)]
-NotNegative = Annotated[float, Field(strict=True, ge=0)]
-Share = Annotated[float, Field(strict=True, gt=0, lt=1)]
-ShareOrAll = Annotated[float, Field(strict=True, gt=0, le=1)]
-Count = Annotated[int, Field(strict=True, gt=0)]
-
 _SCALAR_NA = 0.8
 """Over this, an image of scalar light is too good; settings of runs from before have none other."""
 
-_CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-
-def _require(holds: bool, name: str, value: object, allowed: str) -> None:
-    """Refuse what no single field shows; see `stages.settings` for the rest of the text."""
-    if not holds:
-        raise ConfigError(f"{name} is {value}; allowed: {allowed}")
-
-
-@dataclass(frozen=True, slots=True, config=_CHECKS)
+@dataclass(frozen=True, slots=True, config=CHECKS)
 class Source:
     """The illumination, in shares of the pupil's radius NA / wavelength."""
 
@@ -62,20 +59,20 @@ class Source:
     """Of vector light: along x or y everywhere, around the source's centre (te) or to it (tm)."""
 
     def __post_init__(self) -> None:
-        _require(self.sigma_in < self.sigma_out, "sigma_in", self.sigma_in, "less than sigma_out")
-        _require(
+        require(self.sigma_in < self.sigma_out, "sigma_in", self.sigma_in, "less than sigma_out")
+        require(
             self.shape != "circular" or self.sigma_in == 0,
             "sigma_in", self.sigma_in, "0 for a circular source",
         )  # fmt: skip
-        _require(
+        require(
             self.shape != "quasar" or self.opening_deg <= 90,
             "opening_deg", self.opening_deg, "at most 90 for a quasar",
         )  # fmt: skip
-        _require((self.shape == "map") == bool(self.map), "map", self.map, "with shape map only")
+        require((self.shape == "map") == bool(self.map), "map", self.map, "with shape map only")
         rows = {len(row) for row in self.map} | {len(self.map)}
-        _require(len(rows) == 1, "map", f"of sides {sorted(rows)}", "a square")
+        require(len(rows) == 1, "map", f"of sides {sorted(rows)}", "a square")
         dark = bool(self.map) and not any(value for row in self.map for value in row)
-        _require(not dark, "map", "dark", "light somewhere")
+        require(not dark, "map", "dark", "light somewhere")
 
     def is_unchanged_when(self, turned: Literal["half", "quarter", "mirrored"]) -> bool:
         """Whether a half or quarter turn about the centre, or a mirror in y, keeps the source."""
@@ -95,7 +92,7 @@ class Source:
         return self.shape == "quasar"
 
 
-@dataclass(frozen=True, slots=True, config=_CHECKS)
+@dataclass(frozen=True, slots=True, config=CHECKS)
 class Corner:
     """One condition of the process window."""
 
@@ -105,15 +102,34 @@ class Corner:
     defocus_nm: Number
 
 
-@dataclass(frozen=True, slots=True, config=_CHECKS)
+@dataclass(frozen=True, slots=True, config=CHECKS)
 class Anchor:
     """The line and space that print to size at nominal dose and focus, which sets the threshold."""
 
     line_nm: Positive
     space_nm: Positive
+    shape: Literal["line", "hole"] = "line"
+    """Holes are squares of this size and space, in a square array."""
+    bias_nm: NotNegative = 0.0
+    """How far the edges of its mask lie outside those that print: holes need it to be bright."""
 
 
-@dataclass(frozen=True, slots=True, config=_CHECKS)
+@dataclass(frozen=True, slots=True, config=CHECKS)
+class Mask:
+    """What the mask lets through beside the drawn shapes, which are clear."""
+
+    transmission: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
+    """Share of the light: 0 of chrome, some 0.06 of a phase-shift mask."""
+    phase_deg: Literal[0, 180] = 180
+    """Of the light that it lets through."""
+
+    @property
+    def amplitude(self) -> float:
+        """Amplitude of the background; that of what is drawn is 1."""
+        return math.copysign(math.sqrt(self.transmission), 1 if self.phase_deg == 0 else -1)
+
+
+@dataclass(frozen=True, slots=True, config=CHECKS)
 class Resist:
     """How the resist turns an image into a print."""
 
@@ -130,13 +146,13 @@ class Resist:
     """Standard deviation of that Gaussian; at most wavelength / NA."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             (self.tail_share != 0) == (self.tail_nm > 0),
             "tail_nm", self.tail_nm, f"over 0 with a tail_share, which is {self.tail_share}",
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, config=_CHECKS)
+@dataclass(frozen=True, slots=True, config=CHECKS)
 class KernelSet:
     """The kernels of one defocus in a file of kernels."""
 
@@ -148,7 +164,7 @@ class KernelSet:
     """Name of the array (k,) of their weights."""
 
 
-@dataclass(frozen=True, slots=True, config=_CHECKS)
+@dataclass(frozen=True, slots=True, config=CHECKS)
 class KernelFile:
     """Kernels computed by another program, used instead of the optics."""
 
@@ -164,7 +180,7 @@ class KernelFile:
     """Of the file; `load_process` fills it in."""
 
 
-@dataclass(frozen=True, slots=True, config=_CHECKS)
+@dataclass(frozen=True, slots=True, config=CHECKS)
 class Curves:
     """How a mask with curved outlines is found; of 0, lengths follow from the light."""
 
@@ -179,7 +195,7 @@ class Curves:
     """Least area of a polygon, and of a hole; 0: twice that of a square of the least width."""
 
 
-@dataclass(frozen=True, slots=True, config=_CHECKS)
+@dataclass(frozen=True, slots=True, config=CHECKS)
 class Opc:
     """How the mask is corrected before it is printed."""
 
@@ -207,59 +223,7 @@ class Opc:
     """Of masks that are curved instead."""
 
 
-@dataclass(frozen=True, slots=True, config=_CHECKS)
-class Limits:
-    """When a print counts as a defect."""
-
-    pinch_share: Share
-    """Least printed width, as a share of the drawn width."""
-    space_share: Share
-    """Least printed space, as a share of the drawn space."""
-    epe_nm: Positive
-    """Largest edge placement error of a straight edge, either way."""
-    line_end_epe_nm: Positive
-    """Largest edge placement error of a line end, either way."""
-    corner_nm: Positive
-    """How far a point must be from the nearest corner for its edge to count as straight."""
-
-
-@dataclass(frozen=True, slots=True, config=_CHECKS)
-class Sampling:
-    """Limits of the rule checks that choose the sites to scan."""
-
-    space_nm: Positive
-    width_nm: Positive
-    tip_to_tip_nm: Positive
-    line_end_to_side_nm: Positive
-    line_end_nm: Positive
-    """Longest edge, convex at both ends, that counts as a line end."""
-
-
-@dataclass(frozen=True, slots=True, config=_CHECKS)
-class Levels:
-    """How bad a hotspot is: level 1 is the worst, 3 everything else that fails.
-
-    They change no verdict, only how results are sorted and counted.
-    """
-
-    always_first: tuple[Text, ...] = ("bridge", "open", "missing", "extra")
-    """Kinds of defects that are of level 1 at any severity."""
-    first_severity: ShareOrAll = 0.1
-    """Least severity of level 1, of a hotspot that was simulated."""
-    second_severity: ShareOrAll = 0.03
-    """Least severity of level 2."""
-    first_score: ShareOrAll = 0.99
-    """Least score of level 1, of a hotspot that was not simulated."""
-    second_score: ShareOrAll = 0.9
-    """Least score of level 2."""
-
-    def __post_init__(self) -> None:
-        for name in ("severity", "score"):
-            first, second = getattr(self, f"first_{name}"), getattr(self, f"second_{name}")
-            _require(second <= first, f"second_{name}", second, f"at most first_{name}, {first}")
-
-
-@dataclass(frozen=True, slots=True, config=_CHECKS)
+@dataclass(frozen=True, slots=True, config=CHECKS)
 class Process:
     """Everything that a simulation needs to know of a process."""
 
@@ -277,6 +241,9 @@ class Process:
     sampling: Sampling
     anchor: Anchor | None = None
     resist: Resist = Resist()
+    mask: Mask = Mask()
+    contacts: Contacts | None = None
+    """For layers of contacts and vias: each shape is measured as a whole."""
     opc: Opc | None = None
     kernels: KernelFile | None = None
     levels: Levels = Levels()
@@ -303,36 +270,34 @@ class Process:
         return self.kernels is None and self.source.is_unchanged_when("half")
 
     def __post_init__(self) -> None:
-        _require(self.na < self.refractive_index, "na", self.na, "less than refractive_index")
+        require(self.na < self.refractive_index, "na", self.na, "less than refractive_index")
         index, source = self.resist.refractive_index, self.source
-        _require(
+        require(
             index == 0 or index > self.na, "resist.refractive_index", index, "0, or more than na"
         )
-        _require(
+        require(
             index == 0 or self.kernels is None,
             "resist.refractive_index", index, "0 with kernels of a file",
         )  # fmt: skip
-        _require(
+        require(
             index > 0 or source.polarization == "unpolarized",
             "source.polarization", source.polarization,
             "unpolarized, as there is no resist.refractive_index",
         )  # fmt: skip
         # The guard of a field is three times this wide.
         reach_nm = self.wavelength_nm / self.na
-        _require(
+        require(
             self.resist.tail_nm <= reach_nm, "resist.tail_nm", self.resist.tail_nm,
             f"at most wavelength / NA, {reach_nm:.0f}",
         )  # fmt: skip
         names = [corner.name for corner in self.corners]
-        _require(len(set(names)) == len(names), "corners", names, "different names")
+        require(len(set(names)) == len(names), "corners", names, "different names")
         set_how = (self.anchor is not None) + (self.resist.threshold > 0)
-        _require(
-            set_how == 1, "anchor and resist.threshold", f"{set_how} of the two", "one of them"
-        )
+        require(set_how == 1, "anchor and resist.threshold", f"{set_how} of the two", "one of them")
         if self.kernels is not None:
             known = {kernels.defocus_nm for kernels in self.kernels.sets}
             for corner in self.corners:
-                _require(
+                require(
                     corner.defocus_nm in known, f"defocus_nm of corner {corner.name}",
                     corner.defocus_nm, f"that of a set of kernels: {sorted(known)}",
                 )  # fmt: skip
@@ -381,7 +346,7 @@ def load_process(name_or_path: str | Path) -> Process:
         raise ConfigError(f"process {path} is not TOML: {error}") from error
     try:
         process = _bind_kernels(process_of(table), path.parent)
-        _require(
+        require(
             process.na <= _SCALAR_NA or process.is_vector or process.kernels is not None,
             "resist.refractive_index", 0,
             f"over 0, such as 1.7, as na is {process.na:g}: over {_SCALAR_NA} polarization counts",

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from stages.contracts import Defect, Hotspot, Verdict
 from stages.findings import SCORE, SIMULATION, ClassReview, Finding, Review
-from stages.lithography.process import Levels
+from stages.lithography.limits import Levels
 from stages.review.waivers import Waiver
 
 LEVELS = (1, 2, 3)

@@ -20,9 +20,9 @@ from stages.lithography.measure.defects import find_defects
 from stages.lithography.measure.margins import make_worst
 from stages.lithography.measure.sections import Worst
 from stages.lithography.optics.fields import compute_halo_nm
-from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.imaging import compute_image, compute_spectrum, transmit
 from stages.lithography.optics.kernels import Field, compute_kernels, make_field, sample_source
-from stages.lithography.process import Process, Source, load_process
+from stages.lithography.process import Mask, Process, Source, load_process
 
 Waves = npt.NDArray[np.complex128]
 KRF, ARFI = load_process("krf130"), load_process("arfi45")
@@ -31,6 +31,7 @@ USUAL = 0.985
 """Energy of a process that does not state one."""
 _MAP = np.kron(np.array([[1, 0, 2], [0, 0, 0], [2, 0, 1]]), np.ones((3, 3)))
 CIRCULAR = replace(KRF, name="circular", energy=USUAL, source=Source("circular", 0.6))
+PHASE_SHIFT = replace(KRF, name="phase shift", mask=Mask(0.06))
 QUASAR = replace(KRF, name="quasar", energy=USUAL, source=Source("quasar", 0.85, 0.55, 45, 45))
 DIPOLE = replace(KRF, name="dipole", energy=USUAL, source=Source("dipole", 0.85, 0.55, 60, 30))
 MAP = replace(
@@ -125,9 +126,8 @@ def images(
     process: Process, defocus_nm: float, masks: Sequence[Floats | Int64s], field: Field
 ) -> Floats:
     """Images of disjoint rectangles in nm, (b, n, n)."""
-    pictures = compute_image(
-        spectra(masks, field), compute_kernels(process, defocus_nm, field), field
-    )
+    kernels = compute_kernels(process, defocus_nm, field)
+    pictures = compute_image(transmit(spectra(masks, field), process), kernels, field)
     return pictures.numpy().astype(np.float64)
 
 
@@ -230,6 +230,9 @@ def abbe(
             for rects in (np.asarray(mask, np.float64) for mask in masks)
         ]
     )
+    background = process.mask.amplitude
+    waves *= 1 - background
+    waves[:, n // 2 - 1, n // 2 - 1] += background
     intensity, spectrum = np.zeros((len(masks), n, n)), np.zeros((len(masks), n, n), complex)
     for pupil in pupils(process, defocus_nm, field):
         # Frequency -(n / 2 - 1) goes where 0 belongs: the wave gets a phase, its intensity not.

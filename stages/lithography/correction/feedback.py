@@ -31,7 +31,7 @@ from stages.lithography.correction.placement import choose_nominal, measure_disp
 from stages.lithography.correction.views import View
 from stages.lithography.optics.drawing import transform_drawing
 from stages.lithography.optics.exposure import count_spline_px, fit_spline, group_by_focus
-from stages.lithography.optics.imaging import compute_image_at_once
+from stages.lithography.optics.imaging import compute_image_at_once, transmit
 from stages.lithography.optics.kernels import (
     Field,
     Kernels,
@@ -85,7 +85,7 @@ class Placement:
         view, errors = self.view, np.empty((len(corners), len(self.view.boundary)))
         picture = torch.from_numpy(view.draw_mask(moves).astype(np.float32))
         with torch.no_grad():
-            spectrum = transform_drawing(picture, view.field)
+            spectrum = transmit(transform_drawing(picture, view.field), self.process)
             for each in _make_imagings(self.process, corners, view.field):
                 image = compute_image_at_once(spectrum, each.kernels, view.field)
                 coef = fit_spline(diffuse(image[None], view.field, self.process))[0]

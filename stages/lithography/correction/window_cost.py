@@ -27,7 +27,7 @@ from stages.contracts import Floats, Int64s
 from stages.lithography.correction.placement import choose_nominal
 from stages.lithography.optics.drawing import DEGREE, draw_coverage, transform_drawing
 from stages.lithography.optics.exposure import group_by_focus
-from stages.lithography.optics.imaging import compute_image_at_once
+from stages.lithography.optics.imaging import compute_image_at_once, transmit
 from stages.lithography.optics.kernels import (
     Field,
     Kernels,
@@ -92,7 +92,8 @@ class WindowCost:
         return float(cost.detach()), gradient.numpy().astype(np.float64)
 
     def _compute(self, picture: torch.Tensor) -> torch.Tensor:
-        spectrum = transform_drawing(picture, self.field, self.degree)
+        drawn = transform_drawing(picture, self.field, self.degree)
+        spectrum = transmit(drawn, self.process)
         level, size = compute_threshold(self.process), self.target.shape[0]
         nominal = choose_nominal(self.process)
         prints = []

@@ -29,7 +29,7 @@ from stages.lithography.measure.sections import (
     OPEN,
     Rules,
     Worst,
-    note,
+    note_all,
 )
 
 _FINER = 2
@@ -64,14 +64,8 @@ def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules, wors
     past = np.maximum(np.abs(values.ravel()[point] / levels[corner] - 1), HAIR)
     x_min, y_min, x_max, y_max = rules.core
     inside = (x >= x_min) & (x < x_max) & (y >= y_min) & (y < y_max)
-    _note_all(worst, rows[inside], past[inside])
+    note_all(worst, rows[inside], past[inside])
     return rows[inside]
-
-
-@kernel
-def _note_all(worst: Worst, rows: Floats, margin: Floats) -> None:
-    for i in range(len(rows)):
-        note(worst, int(rows[i, 0]), rows[i, 1], rows[i, 2], margin[i])
 
 
 @kernel

@@ -22,6 +22,11 @@ from scipy.spatial import cKDTree
 from stages.contracts import Box, Defect, Floats, Int64s
 from stages.geometry.union import find_runs_gaps_edges, merge, swap_xy
 from stages.lithography.measure.connectivity import find_breaks
+from stages.lithography.measure.contacts import (
+    ContactRules,
+    find_contact_failures,
+    make_contact_rules,
+)
 from stages.lithography.measure.margins import (
     CellMargins,
     gather_cells,
@@ -122,7 +127,8 @@ def check_window(
             exposures = expose([shown], field, dbu_nm, process)
             edges = find_edges_near(slanted, place, lattice.side_dbu)
             worst = make_worst(cell_dbu, lattice.locate_core(place), window, place)
-            rows = find_failures(local, edges, exposures, rules, worst)
+            contacts = make_contact_rules(dbu_nm, process)
+            rows = find_failures(local, edges, exposures, rules, worst, contacts)
             margins.append(gather_cells(worst, place))
             cell = (rows[:, 1:3] - lattice.guard_dbu) // side
             rows[:, 1:3] += place
@@ -147,7 +153,12 @@ def find_edges_near(edges: Int64s, place: Place, side_dbu: int) -> Int64s:
 
 
 def find_failures(
-    target: Int64s, slanted: Int64s, exposures: Sequence[Exposure], rules: Rules, worst: Worst
+    target: Int64s,
+    slanted: Int64s,
+    exposures: Sequence[Exposure],
+    rules: Rules,
+    worst: Worst,
+    contacts: ContactRules | None,
 ) -> Floats:
     """Return the failing samples of a field at every corner of the process.
 
@@ -161,6 +172,8 @@ def find_failures(
         The images of the field.
     worst
         The margins of all samples are noted in it.
+    contacts
+        How shapes are measured as a whole, if they are contacts.
 
     Returns
     -------
@@ -168,12 +181,17 @@ def find_failures(
         Index into `KINDS`, x and y in dbu from the field's corner, index of the corner, severity.
     """
     return np.concatenate(
-        [_measure_focus(target, slanted, each, rules, worst) for each in exposures]
+        [_measure_focus(target, slanted, each, rules, worst, contacts) for each in exposures]
     )
 
 
 def _measure_focus(
-    target: Int64s, slanted: Int64s, exposure: Exposure, rules: Rules, worst: Worst
+    target: Int64s,
+    slanted: Int64s,
+    exposure: Exposure,
+    rules: Rules,
+    worst: Worst,
+    contacts: ContactRules | None,
 ) -> Floats:
     coef, levels = exposure.coef[0], exposure.levels
     runs, _, edges = find_runs_gaps_edges(target, 0)
@@ -188,6 +206,8 @@ def _measure_focus(
     rows = measure(np.ascontiguousarray(coef.T), runs, edges, levels, rules, turned)
     worst.margin[:] = turned.margin.transpose(0, 2, 1)
     found.append(rows[:, [0, 2, 1, 3, 4]])
+    if contacts is not None:
+        found.append(find_contact_failures(coef, target, levels, rules, contacts, worst))
     rows = np.concatenate(found)
     rows[:, 3] = np.array(exposure.corners)[rows[:, 3].astype(int)]
     return rows

@@ -21,8 +21,10 @@ from stages.compiled import kernel
 from stages.contracts import Float32s, Floats, Int64s
 from stages.lithography.optics.splines import blend
 
-KINDS = ("bridge", "open", "pinch", "space", "epe", "line_end", "missing", "extra")
-BRIDGE, OPEN, PINCH, SPACE, EPE, LINE_END, MISSING, EXTRA = range(8)
+KINDS = (
+    "bridge", "open", "pinch", "space", "epe", "line_end", "missing", "extra", "area", "off_centre",
+)  # fmt: skip
+BRIDGE, OPEN, PINCH, SPACE, EPE, LINE_END, MISSING, EXTRA, AREA, OFF_CENTRE = range(10)
 HAIR = 1e-4
 """Least margin of what fails."""
 FINE = 4
@@ -257,6 +259,13 @@ def note(worst: Worst, kind: int, x: float, y: float, margin: float) -> None:
         margin = min(margin, 1.0)
         if margin > worst.margin[kind, row, column]:
             worst.margin[kind, row, column] = margin
+
+
+@kernel
+def note_all(worst: Worst, rows: Floats, margin: Floats) -> None:
+    """Note the margins of samples, as of `find_failures`."""
+    for i in range(len(rows)):
+        note(worst, int(rows[i, 0]), rows[i, 1], rows[i, 2], margin[i])
 
 
 @kernel

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from stages.contracts import Float32s, Floats, Int64s
-from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.imaging import compute_image, compute_spectrum, transmit
 from stages.lithography.optics.kernels import Field, compute_kernels
 from stages.lithography.optics.resist import compute_threshold, diffuse
 from stages.lithography.process import Corner, Process
@@ -73,7 +73,8 @@ def expose(
     """
     level = compute_threshold(process)
     with torch.no_grad():  # not inference mode: kernels are cached, and are also derived by
-        spectrum = compute_spectrum(_pad(masks, dbu_nm).to(device), field)
+        clear = compute_spectrum(_pad(masks, dbu_nm).to(device), field)
+        spectrum = transmit(clear, process)
         exposures = []
         for focus, indices in group_by_focus(process, corners).items():
             intensity = compute_image(spectrum, compute_kernels(process, focus, field), field)

@@ -17,6 +17,7 @@ import math
 import torch
 
 from stages.lithography.optics.kernels import Field, Kernels
+from stages.lithography.process import Process
 
 _TOGETHER = 16
 """Waves that are transformed in one call: the calls for a small field cost as much as the work."""
@@ -50,6 +51,19 @@ def compute_spectrum(rects: torch.Tensor, field: Field) -> torch.Tensor:
     upper = y.transpose(1, 2) @ (both * passes)  # (b, band + 1, 2 band + 1), frequencies y >= 0
     lower = upper[:, 1:].flip(1, 2).conj()  # the mask is real
     return torch.cat([lower, upper], dim=1)
+
+
+def transmit(spectrum: torch.Tensor, process: Process) -> torch.Tensor:
+    """Return the spectrum of the mask from that of its clear shapes, (..., 2 band + 1, same).
+
+    Beside them, a phase-shift mask lets through some light.
+    """
+    background = process.mask.amplitude
+    if not background:
+        return spectrum
+    mask, band = (1 - background) * spectrum, spectrum.shape[-1] // 2
+    mask[..., band, band] += background
+    return mask
 
 
 def compute_image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:

@@ -15,9 +15,9 @@ from functools import lru_cache
 
 import torch
 
-from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.imaging import compute_image, compute_spectrum, transmit
 from stages.lithography.optics.kernels import GRID_PX, Field, compute_kernels, make_field
-from stages.lithography.process import Process
+from stages.lithography.process import Anchor, Process
 
 
 def diffuse(intensity: torch.Tensor, field: Field, process: Process) -> torch.Tensor:
@@ -46,17 +46,26 @@ def compute_threshold(process: Process) -> float:
     """Return the intensity above which the resist prints, as a share of the clear field."""
     if process.anchor is None:
         return process.resist.threshold
-    line_nm, pitch_nm = process.anchor.line_nm, process.anchor.line_nm + process.anchor.space_nm
+    pitch_nm = process.anchor.line_nm + process.anchor.space_nm
     coarsest_nm = GRID_PX * process.wavelength_nm / (4 * process.na)
     lines = max(1, math.floor(coarsest_nm / pitch_nm))
     field = make_field(process, lines * pitch_nm)
-    rects = torch.zeros(1, lines, 5, dtype=torch.float64)
-    rects[..., 4] = 1
-    rects[0, :, 0] = torch.arange(lines) * pitch_nm
-    rects[0, :, 2] = rects[0, :, 0] + line_nm
-    rects[0, :, 3] = field.side_nm
-    printed = compute_image(
-        compute_spectrum(rects, field), compute_kernels(process, 0.0, field), field
-    )
-    # The first line begins at x = 0, which is a sample: no interpolation is needed.
+    spectrum = transmit(compute_spectrum(_draw_anchor(process.anchor, lines), field), process)
+    printed = compute_image(spectrum, compute_kernels(process, 0.0, field), field)
+    # At x = 0, y = 0, which is a sample, lies an edge: no interpolation is needed.
     return float(diffuse(printed, field, process)[0, 0, 0])
+
+
+def _draw_anchor(anchor: Anchor, count: int) -> torch.Tensor:
+    """Return the mask of `count` lines or rows of holes, (1, r, 5) in nm; field of their pitch.
+
+    The first prints from x = 0, and holes are centred at y = 0.
+    """
+    pitch_nm = anchor.line_nm + anchor.space_nm
+    width_nm = anchor.line_nm + 2 * anchor.bias_nm
+    low_x = torch.arange(count, dtype=torch.float64) * pitch_nm - anchor.bias_nm
+    low_y, height_nm = torch.zeros(1, dtype=torch.float64), count * pitch_nm
+    if anchor.shape == "hole":
+        low_y, height_nm = low_x - anchor.line_nm / 2, width_nm
+    x, y = (each.ravel() for each in torch.meshgrid(low_x, low_y, indexing="xy"))
+    return torch.stack([x, y, x + width_nm, y + height_nm, torch.ones_like(x)], dim=1)[None]

@@ -11,7 +11,8 @@ from pipeline.config import LevelsConfig
 from pipeline.engine.run_directory import Run
 from pipeline.report.run_view import RunView, make_levels, open_view, read_hotspots
 from stages.errors import ConfigError, IncompleteError
-from stages.lithography.process import Levels, load_process
+from stages.lithography.limits import Levels
+from stages.lithography.process import load_process
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_a_shipped_process_loads(name: str) -> None:
 
 
 def test_an_unknown_name_lists_the_shipped() -> None:
-    with pytest.raises(ConfigError, match=r"krf193.*arfi45, krf130"):
+    with pytest.raises(ConfigError, match=r"krf193.*arfi45, arfi45-via, krf130"):
         load_process("krf193")
 
 

@@ -7,7 +7,8 @@ import pytest
 from stages.contracts import Box, Defect, Hotspot, Verdict
 from stages.errors import ConfigError
 from stages.findings import ClassReview, Review
-from stages.lithography.process import Levels, load_process, process_of
+from stages.lithography.limits import Levels
+from stages.lithography.process import load_process, process_of
 from stages.review.levels import count_levels, review_classes, review_hotspots
 from tests.support.found import make_finding
 

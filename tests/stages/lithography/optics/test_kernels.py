@@ -20,6 +20,7 @@ from tests.support.optical import (
     KRF,
     MAP,
     OFF_CENTRE,
+    PHASE_SHIFT,
     QUASAR,
     SHIPPED,
     Waves,
@@ -36,7 +37,9 @@ from tests.support.optical import (
 
 
 @pytest.mark.parametrize("focus", [0, 1], ids=["focus", "defocus"])
-@pytest.mark.parametrize("process", [KRF, ARFI, QUASAR, DIPOLE, OFF_CENTRE], ids=name_of)
+@pytest.mark.parametrize(
+    "process", [KRF, ARFI, QUASAR, DIPOLE, OFF_CENTRE, PHASE_SHIFT], ids=name_of
+)
 def test_all_kernels_give_the_abbe_sum(process: Process, focus: int) -> None:
     defocus_nm, field = process.corners[focus].defocus_nm, square_of(process, 40)
     rects = routed(1, field.side_nm, process.min_width_nm)

@@ -30,7 +30,7 @@ NEIGHBOURS = {
     "stages/scores.py": ("stages.detector",),
     "stages/fixes/search.py": ("stages.lithography",),
     "stages/exports/fixed_layout.py": ("stages.fixes", "stages.layout"),
-    "stages/review/levels.py": ("stages.lithography.process",),
+    "stages/review/levels.py": ("stages.lithography.limits",),
 }
 """What else a stage may import, beside its own folder."""
 

@@ -66,13 +66,6 @@ edge_tolerance_nm = 4
 area_match = 0.95
 shift_nm = 0
 radius_nm = 300
-[fix]
-enabled = true
-grid_nm = 1
-width_nm = 130
-space_nm = 120
-vias = ["68/44"]
-enclosure_nm = 30
 [levels]
 always_first = ["bridge"]
 first_severity = 0.5

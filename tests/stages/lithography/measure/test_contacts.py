@@ -192,20 +192,17 @@ def find(target: Int64s, mask: Int64s) -> set[tuple[str, int, int]]:
 
 
 def test_each_kind_of_failure_where_the_mask_makes_it() -> None:
-    """Holes are drawn from -1000 + 280 k; that of the mask is 91 nm, which prints 65."""
-    target, good = holes(), holes(91)
-    assert not find(target, good)
-    x = -1000 + 280 * 7  # 960: the hole around (992, 992)
-    at = (x - 13, x - 13, x + 78, x + 78)
-    alike = {
-        "missing": (x + 8, x + 8, x + 57, x + 57),
-        "area": (x - 6, x - 6, x + 71, x + 71),
-        "off_centre": (x + 1, x - 13, x + 92, x + 78),
-        "bridge": (x - 13, x - 13, x + 280 + 78, x + 78),
-    }
-    for kind, changed in alike.items():
-        found = find(target, holes(91, changed))
-        assert kind in {name for name, _, _ in found}, (kind, found)
-        assert all(abs(i - 3) <= 1 and abs(j - 3) <= 1 for _, i, j in found)
-    extra = merge(np.vstack([good, np.array(at) + 140]))
-    assert {kind for kind, _, _ in find(target, extra)} == {"extra"}
+    """Holes at -1000 + 280 k print through masks of 97 nm; that of the one at 960 is changed."""
+    target = holes()
+    assert not find(target, holes(97))
+    for changed, kinds in (
+        ((968, 968, 1017, 1017), {"missing"}),
+        ((949, 949, 1036, 1036), {"area"}),
+        ((963, 945, 1056, 1040), {"off_centre"}),
+        ((947, 947, 1318, 1038), {"bridge", "off_centre"}),
+    ):
+        found = find(target, holes(97, changed))
+        assert {kind for kind, _, _ in found} == kinds
+        assert all(3 <= i <= 4 and j == 3 for _, i, j in found), "at the hole, or the next to it"
+    beside = merge(np.vstack([holes(97), [[1085, 1085, 1180, 1180]]]))
+    assert {kind for kind, _, _ in find(target, beside)} == {"extra"}

@@ -27,9 +27,11 @@ from scipy import fft
 
 from benchmarks.iccad13_masks import (
     Counted,
+    as_boxes,
     correct_by_curves,
     correct_edges,
     count,
+    count_broken,
     count_shots,
     fill,
     fill_polygons,
@@ -236,12 +238,12 @@ def corrected(
         drawn, moved, curved = (
             count(
                 target, [plain_image(pixels, waves) for waves in kernels],
-                process.resist.threshold, shots, seconds,
+                process.resist.threshold, shots, seconds, count_broken(polygons, SIDE_NM),
             )
-            for pixels, shots, seconds in (
-                (fill(target, SIDE_NM), count_shots(target), 0.0),
-                (fill(edges, SIDE_NM), count_shots(edges), edges_s),
-                (fill_polygons(curves, SIDE_NM), None, curves_s),
+            for pixels, shots, seconds, polygons in (
+                (fill(target, SIDE_NM), count_shots(target), 0.0, as_boxes(target)),
+                (fill(edges, SIDE_NM), count_shots(edges), edges_s, as_boxes(edges)),
+                (fill_polygons(curves, SIDE_NM), None, curves_s, curves),
             )
         )  # fmt: skip
         yield path.stem, (drawn, moved, curved)

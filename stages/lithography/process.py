@@ -186,6 +186,8 @@ class Curves:
 
     rounds: Count = 200
     """Rounds down the gradient of the printed areas."""
+    band_weight: NotNegative = 0.4
+    """Weight of the process variation band in that, against the area that prints wrongly."""
     smooth_nm: NotNegative = 0.0
     """Standard deviation of the Gaussian that outlines are smooth to; 0: wavelength / (10 NA)."""
     tolerance_nm: NotNegative = 0.0

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+import shapely
 
-from benchmarks.iccad13 import contest_process, drawn, measured, read_clip
-from benchmarks.iccad13_masks import count, count_violations, fill, list_checks
+from benchmarks import iccad13_masks
+from benchmarks.iccad13 import as_rects, contest_process, drawn, measured, read_clip
+from benchmarks.iccad13_masks import (
+    as_boxes,
+    correct_by_curves,
+    correct_edges,
+    count,
+    count_broken,
+    count_violations,
+    fill,
+    list_checks,
+)
+from stages.lithography.process import Curves
 
 
 def test_a_contest_clip_images_as_the_plain_evaluation(
@@ -41,12 +55,27 @@ def test_masks_are_counted_by_pixels() -> None:
     target = np.array([[300, 300, 400, 500]])
     wide = np.array([[284, 300, 400, 500]])
     light = 0.225 * fill(wide, 1024).astype(np.float32)
-    found = count(target, (light, light), 0.225, 1, 1.5)
+    found = count(target, (light, light), 0.225, 1, 1.5, 0)
     # At dose 0.98 nothing prints; the left edge is 16 nm out, at its four checks.
-    assert found == (16 * 200, 116 * 200, 4, 1, 1.5)
+    assert found == (16 * 200, 116 * 200, 4, 1, 1.5, 0)
     assert count_violations(target, fill(target, 1024)) == 0
     nothing = np.zeros((1024, 1024), bool)
     assert count_violations(target, nothing) == 2 * len(list_checks(300, 500)) + 2 * 2
+
+
+def test_masks_of_a_contest_clip_keep_the_rules(
+    shared_data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = contest_process(shared_data("litho/iccad13_socs_kernels.npz"))
+    target = as_rects(read_clip(shared_data("litho/iccad13_clips/M1_test10.glp")))
+    quick = replace(iccad13_masks.SETTINGS, descent=12, curves=Curves(rounds=12))
+    monkeypatch.setattr(iccad13_masks, "SETTINGS", quick)
+    edges, _ = correct_edges(target, process)
+    curves, _ = correct_by_curves(target, process)
+    assert len(edges) > 50, "corrected"
+    assert len(shapely.get_coordinates(curves)) > 150, "curved"
+    assert [count_broken(mask, 2048) for mask in (as_boxes(edges), curves)] == [0, 0]
+    assert count_broken([shapely.box(300, 300, 319, 400)], 2048) == 1
 
 
 def test_checks_lie_every_40_nm_from_both_ends() -> None:

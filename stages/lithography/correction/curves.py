@@ -175,20 +175,29 @@ class _Solved:
 def _solve(canvas: Canvas, dbu_nm: float, process: Process) -> _Solved:
     """Return the mask of a field: the drawn one where a curved one would cost no less."""
     opc, whole = require_opc(process), Box(0, 0, canvas.side_dbu, canvas.side_dbu)
-    if not len(canvas.target):
-        return _Solved(draw_levels(canvas), None)
-    rules = make_outline_rules(process, opc, dbu_nm)
-    with limit_threads(1):
-        levels = find_levels(canvas, process, opc)
+    drawn = np.insert(canvas.target, 4, 1, axis=1)
+    if not len(drawn):
+        return _Solved(draw_levels(drawn, canvas), None)
+    rules, slab = make_outline_rules(process, opc, dbu_nm), compute_slab_dbu(process, dbu_nm)
+
+    def trace(levels: Floats) -> list[Polygon]:
         around = cut_levels(levels, canvas, whole.grow(rules.reach))
-        outlines = cut_to_box(trace_outlines(*around, rules), whole)
-        cost = make_cost(canvas, process, opc.band_weight)
-        rects = cut_into_signed_rects(outlines, compute_slab_dbu(process, dbu_nm))
-        curved, drawn = (
-            cost.measure(draw(each / np.array([canvas.side_dbu] * 4 + [1]), canvas.field))
-            for each in (rects, np.insert(canvas.target, 4, 1, axis=1))
+        return cut_to_box(trace_outlines(*around, rules), whole)
+
+    def keep_rules(levels: Floats) -> Int64s:
+        return cut_into_signed_rects(trace(levels), slab)
+
+    with limit_threads(1):
+        levels = find_levels(canvas, process, opc, keep_rules)
+        outlines = trace(levels)
+        cost = make_cost(canvas, process, opc.curves.band_weight)
+        curved_cost, drawn_cost = (
+            cost.measure(draw(rects / np.array([canvas.side_dbu] * 4 + [1]), canvas.field))
+            for rects in (cut_into_signed_rects(outlines, slab), drawn)
         )
-    return _Solved(levels, outlines) if curved < drawn else _Solved(draw_levels(canvas), None)
+    if curved_cost < drawn_cost:
+        return _Solved(levels, outlines)
+    return _Solved(draw_levels(drawn, canvas), None)
 
 
 def _make_lattice(process: Process, dbu_nm: float) -> tuple[Lattice, int]:

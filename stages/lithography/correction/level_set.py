@@ -17,10 +17,12 @@ Multidisc. Optim. 43, 767 (2011), for blurring and projecting.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import fft
+from scipy.ndimage import binary_dilation
 
 from stages.contracts import Box, Floats, Int64s
 from stages.lithography.correction.fragments import Bools
@@ -39,6 +41,11 @@ _LAST = 0.1
 """Share of it that the last round takes."""
 _STEEP = ((0.0, 4.0), (0.5, 8.0), (0.7, math.inf))
 """From which share of the rounds on, how steeply the mask rises where the function is 0."""
+_RULED = (0.5, 0.75)
+"""Shares of the rounds after which the mask is brought within its rules: the other rounds make up
+for what that changes."""
+_AROUND, _FIRM = 2, 2.0
+"""How many nodes around what the rules change are drawn again, and how firmly."""
 _FEW = 0.6
 """Share of the rounds that image with the strongest kernels."""
 _SHARE = 0.9
@@ -71,35 +78,61 @@ class Canvas:
         return self.side_dbu / self.nodes
 
 
-def draw_levels(canvas: Canvas) -> Floats:
-    """Return the covered share of the square around each node as -1 to 1, (n, n)."""
-    pixels = canvas.target / canvas.step_dbu + 0.5
-    covered = draw_coverage(np.insert(pixels, 4, 1, axis=1), canvas.nodes)
-    return 2 * covered - 1
+def draw_levels(rects: Int64s, canvas: Canvas) -> Floats:
+    """Return the covered share of the square around each node as -1 to 1, (n, n).
+
+    Parameters
+    ----------
+    rects : (r, 5)
+        Signed rectangles, in dbu from the field's corner.
+    """
+    pixels = rects.astype(np.float64)
+    pixels[:, :4] = pixels[:, :4] / canvas.step_dbu + 0.5
+    return 2 * draw_coverage(pixels, canvas.nodes) - 1
 
 
-def find_levels(canvas: Canvas, process: Process, opc: Opc) -> Floats:
-    """Return the function whose zero is the mask's outline, (n, n)."""
+def find_levels(
+    canvas: Canvas, process: Process, opc: Opc, keep_rules: Callable[[Floats], Int64s]
+) -> Floats:
+    """Return the function whose zero is the mask's outline, (n, n).
+
+    Parameters
+    ----------
+    keep_rules
+        Returns the signed rectangles of the mask that a function becomes by the rules.
+    """
     resolution_dbu = process.wavelength_nm / process.na * canvas.side_dbu / canvas.field.side_nm
     smooth_dbu = opc.curves.smooth_nm * canvas.side_dbu / canvas.field.side_nm
     blur = _make_blur(canvas.nodes, (smooth_dbu or SMOOTH * resolution_dbu) / canvas.step_dbu)
-    cost = replace(make_cost(canvas, process, opc.band_weight), degree=0, share=_SHARE)
-    pixels, free, rounds = draw_levels(canvas), _find_free(canvas), opc.curves.rounds
+    cost = replace(make_cost(canvas, process, opc.curves.band_weight), degree=0, share=_SHARE)
+    pixels = draw_levels(np.insert(canvas.target, 4, 1, axis=1), canvas)
+    free, rounds, since = _find_free(canvas), opc.curves.rounds, 0
     mean, square = np.zeros_like(pixels), np.zeros_like(pixels)
     for turn in range(rounds):
+        if turn in {math.ceil(share * rounds) for share in _RULED} - {0}:
+            levels = _smooth(pixels, blur)
+            pixels = _follow(pixels, levels, draw_levels(keep_rules(levels), canvas))
+            mean, square, since = np.zeros_like(pixels), np.zeros_like(pixels), 0
         if turn == math.ceil(_FEW * rounds):
             cost = replace(cost, share=1.0)
         sharpness = _SHARPNESS[0] * (_SHARPNESS[1] / _SHARPNESS[0]) ** (turn / rounds)
         cost = replace(cost, sharpness=sharpness)
         gradient = _differentiate(cost, pixels, blur, turn / rounds)
         gradient[~free] = 0
+        since += 1
         mean += (1 - _DECAYS[0]) * (gradient - mean)
         square += (1 - _DECAYS[1]) * (gradient**2 - square)
-        size = np.sqrt(square / (1 - _DECAYS[1] ** (turn + 1)))
+        size = np.sqrt(square / (1 - _DECAYS[1] ** since))
         size += _TINY * math.sqrt(float(np.mean(size**2))) + 1e-300
-        step = _STEP * _LAST ** (turn / rounds) / (1 - _DECAYS[0] ** (turn + 1))
+        step = _STEP * _LAST ** (turn / rounds) / (1 - _DECAYS[0] ** since)
         pixels -= step * mean / size
     return _smooth(pixels, blur)
+
+
+def _follow(pixels: Floats, levels: Floats, ruled: Floats) -> Floats:
+    """Return the pixels with those of the mask within the rules where the two differ."""
+    differ = binary_dilation((levels > 0) != (ruled > 0), iterations=_AROUND)
+    return np.where(differ, _FIRM * ruled, pixels)
 
 
 def _differentiate(cost: WindowCost, pixels: Floats, blur: Floats, done: float) -> Floats:

@@ -11,14 +11,20 @@ from typing import Any
 import gdstk
 import numpy as np
 import pytest
+import shapely
+from shapely import Polygon
 
 from pipeline.config import Resources
 from pipeline.simulate import region
 from pipeline.simulate import tiles as simulation
 from pipeline.simulate.region import SimulateRequest, simulate_region
+from stages.contracts import Box, Int64s
 from stages.errors import RunMismatchError, UsageError
+from stages.lithography.correction.outlines import cut_to_box
+from stages.lithography.process import Process
 from tests.support.small_scan import DENSE, Hotscan
 
+Cores = list[tuple[Box, list[Polygon]]]
 ROI_UM = (50.0, 50.0, 68.0, 62.0)
 
 
@@ -92,6 +98,27 @@ def test_a_corrected_mask_has_fewer_defects(whole: Path, tmp_path: Path) -> None
     after = simulated(tmp_path / "out", opc="model")
     assert after["opc"] == "model"
     assert after["defects"] < before["defects"] / 2
+
+
+def test_a_curved_mask_is_written_as_polygons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = shapely.Point(59_000, 56_000).buffer(3000, quad_segs=8)
+    core = Box(50_000, 50_000, 70_000, 70_000)
+
+    def find(target: Int64s, window: Box, dbu_nm: float, process: Process) -> Cores:
+        polygons = cut_to_box([ring], core)
+        return [(core, polygons)] if core.intersect(window) else []
+
+    monkeypatch.setattr(simulation, "find_curved_mask", find)
+    monkeypatch.setattr(region, "TILE_UM", 9.0)  # several tiles have a share of the core
+    metrics = simulated(tmp_path / "out", opc="curvy", contours=True)
+    assert metrics["opc"] == "curvy"
+    (top,) = gdstk.read_gds(str(tmp_path / "out" / "simulation.gds")).top_level()
+    (drawn,) = (polygon for polygon in top.polygons if polygon.datatype == 3)
+    assert drawn.area() == pytest.approx(ring.area / 1e6, rel=1e-3)
+    # What prints is that disc, which is all of the core's mask.
+    assert metrics["printed_um2_nominal"] == pytest.approx(ring.area / 1e6, rel=0.05)
 
 
 def test_a_stopped_simulation_goes_on(

@@ -23,15 +23,18 @@ from stages.lithography.clip_window import (
     turn_back,
 )
 from stages.lithography.measure.prints import simulate_prints
-from stages.lithography.process import KernelFile, KernelSet, Process
+from stages.lithography.process import Curves, KernelFile, KernelSet, Process
 from tests.support.optical import DIPOLE, KRF, OFF_CENTRE
 
 CORE = 1280
 NECK = np.array([[-9000, -70, -40, 70], [-40, -35, 40, 35], [40, -70, 9000, 70],
                  [-9000, 250, 9000, 400], [300, -9000, 420, -300]])  # fmt: skip
 """A wire with a neck that pinches, and no symmetry."""
-CORRECTED = ["none", "model"]
-STRICT = {"none": KRF, "model": replace(KRF, limits=replace(KRF.limits, epe_nm=0.5))}
+assert KRF.opc is not None
+CORRECTED = ["none", "model", "curvy"]
+EXACT = replace(KRF, limits=replace(KRF.limits, epe_nm=0.5))
+CURVED = replace(EXACT, opc=replace(KRF.opc, curves=Curves(rounds=8)))
+STRICT = {"none": KRF, "model": EXACT, "curvy": CURVED}
 """Something fails even after the mask was corrected."""
 
 

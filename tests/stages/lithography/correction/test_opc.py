@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import klayout.db as kdb
 import numpy as np
@@ -26,7 +28,7 @@ from stages.lithography.correction.scatter_bars import place_scatter_bars
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.optics.fields import make_disjoint, make_lattice
 from stages.lithography.process import Opc, load_process
-from tests.support.optical import runs_of, tracks
+from tests.support.optical import metal_of, runs_of, tracks
 
 OPC = Opc(
     iterations=8, damping=0.5, fragment_nm=120, corner_nm=100, max_move_nm=80,
@@ -299,6 +301,21 @@ def test_displacements_are_those_of_a_cosine() -> None:
     # The same places as right edges see the right flank, further than the reach.
     right = measure_displacements(coef, x, y, -np.ones(4, np.int64), scale, levels, 10.0)[0]
     np.testing.assert_array_equal(right, np.where(expected > 0, 10.0, -10.0))
+
+
+def test_the_mask_of_a_strip_of_a_chip_keeps_the_rules(
+    shared_data: Callable[[str], Path],
+) -> None:
+    process = load_process("krf130")
+    metal, extent = metal_of(shared_data("layouts/tt02_jar_pi.gds"))
+    middle = (extent.x_min + extent.x_max) // 2, (extent.y_min + extent.y_max) // 2
+    strip = Box(*middle, middle[0] + CORE, middle[1] + CORE // 4)
+    target = seen(metal, strip.grow(REACH))
+    mask = make_disjoint(correct(target, strip, 1.0, process))
+    assert len(mask) > len(target) + 100
+    inside = kdb.Box(*strip.grow(-500).as_tuple())
+    for found in (region(mask).width_check(90), region(mask).space_check(90)):
+        assert [str(pair) for pair in found.each() if pair.bbox().inside(inside)] == []
 
 
 @pytest.mark.parametrize("space", [700, 400, 300])

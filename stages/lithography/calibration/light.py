@@ -85,6 +85,7 @@ def cut_into_rings(process: Process, low: float, high: float) -> Rings:
     if source.shape == "map":
         points, weights = sample_source(source)
         return Rings(points, weights, (0, len(points)), np.empty(0))
+    low = max(low, 1 / _RINGS)  # the points of a ring lie apart
     radius = np.linspace(low, high, max(3, math.ceil((high - low) * _RINGS) + 1))
     poles = {"dipole": 2, "quasar": 4}.get(source.shape, 1)
     opening = 360.0 if poles == 1 else source.opening_deg
@@ -238,16 +239,13 @@ def _see(rows: torch.Tensor, mask: torch.Tensor, kind: _Kind, field: Field,
     mask = mask[kept]
     n = field.pixels
     size = (1 if kind.flat else n, n)
-    across = () if kind.flat else (-2,)  # a transform of length 1 fails in MKL
     images = []
     components = len(rows) // len(rings.points)
     for start, end in pairwise(components * first for first in rings.start):
         # Frequency -band is put in the place of 0: that gives the wave a phase, not an intensity.
-        waves = torch.fft.ifftn(
-            rows[start:end] * mask, (n, n)[-1 - len(across) :], (*across, -1), norm="forward"
-        )
+        waves = torch.fft.ifft2(rows[start:end] * mask, s=size, norm="forward")
         images.append((waves.real.square() + waves.imag.square()).sum(0))
-    spectra = torch.fft.rfftn(torch.stack(images), dim=(*across, -1), norm="forward")
+    spectra = torch.fft.rfft2(torch.stack(images), norm="forward")
     sign = 1 - 2 * (torch.arange(n) % 2)
     spectra = spectra * sign[: n // 2 + 1] * sign[: size[0], None]
     half = size[0] // 2

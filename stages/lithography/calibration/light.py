@@ -27,7 +27,7 @@ import torch
 
 from stages.contracts import Floats
 from stages.lithography.calibration.sections import Section, Waves
-from stages.lithography.optics.imaging import compute_spectrum
+from stages.lithography.optics.imaging import compute_spectrum, transmit
 from stages.lithography.optics.kernels import Field, sample_source, shift_pupils
 from stages.lithography.process import Process
 
@@ -178,7 +178,7 @@ class Light:
 def _tabulate(process: Process, field: Field, sections: Sequence[Section], rings: Rings,
               foci: Foci) -> list[Table]:  # fmt: skip
     """Compute the tables, apart for each kind of mask, see `_Kind`."""
-    masks = [_transform(section, field) for section in sections]
+    masks = [_transform(section, field, process) for section in sections]
     source = process.source
     even = source.is_unchanged_when("mirrored") and source.is_unchanged_when("half")
     kinds: dict[_Kind, list[int]] = {}
@@ -221,11 +221,11 @@ def _compute_clear(process: Process, field: Field, rings: Rings) -> Floats:
     return clear
 
 
-def _transform(section: Section, field: Field) -> torch.Tensor:
+def _transform(section: Section, field: Field, process: Process) -> torch.Tensor:
     """Return the spectrum of a section's mask, (2 band + 1, 2 band + 1)."""
     rects = np.ones((1, len(section.rects), 5))
     rects[0, :, :4] = section.rects
-    return compute_spectrum(torch.from_numpy(rects), field)[0]
+    return transmit(compute_spectrum(torch.from_numpy(rects), field)[0], process)
 
 
 def _see(rows: torch.Tensor, mask: torch.Tensor, kind: _Kind, field: Field,

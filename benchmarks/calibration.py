@@ -128,7 +128,7 @@ def shift_aberrated(process: Process, focus_nm: float, field: Field, lens: Lens)
 
 def measure_truth(process: Process, gauges: Gauges, focus_nm: float, lens: Lens) -> Floats:
     """Return the widths of gauges, (g,), by the Abbe sum."""
-    widths, masks = np.empty(len(gauges.dose)), compute_masks(gauges)
+    widths, masks = np.empty(len(gauges.dose)), compute_masks(gauges, process)
     field, side = gauges.field, 2 * gauges.field.band + 1
     for focus in np.unique(gauges.focus_nm):
         rows = shift_aberrated(process, float(focus) + focus_nm, field, lens)

@@ -184,11 +184,19 @@ def image(cell: Cell, optics: Optics, field: Field) -> Iterator[Float32s]:
 
 
 def make_process(optics: Optics, blur_nm: float, threshold: float) -> Process:
-    """Return a process of these optics, with the rules of `krf130` at the scale of the cells."""
+    """Return a process of these optics, with the rules of `krf130` at the scale of the cells.
+
+    Its process window is as wide in focus as that of `krf130`, for the depth of focus.
+    """
     base = load_process("krf130")
+    depth = (optics.wavelength_nm / optics.na**2) / (base.wavelength_nm / base.na**2)
+    corners = tuple(
+        replace(corner, defocus_nm=round(corner.defocus_nm * depth, 1)) for corner in base.corners
+    )
     assert base.opc is not None
     return replace(
         base, wavelength_nm=optics.wavelength_nm, na=optics.na, source=optics.source, anchor=None,
+        corners=corners,
         min_width_nm=MIN_NM, min_space_nm=MIN_NM, resist=Resist(blur_nm, threshold),
         limits=replace(base.limits, corner_nm=50.0),
         sampling=replace(base.sampling, line_end_nm=float(LINE_END_NM)),

@@ -18,8 +18,6 @@ from benchmarks.foundry_masks import (
     FAR_NM,
     Cell,
     Optics,
-    Process,
-    Source,
     make_process,
     read_cells,
     surround,
@@ -28,10 +26,11 @@ from stages.contracts import Int64s
 from stages.lithography.correction.opc import correct
 from stages.lithography.measure.prints import simulate_prints
 from stages.lithography.optics.fields import make_disjoint
+from stages.lithography.process import Process, Source
 
 CHECKOUT = Path(__file__).parents[2]
 CELL = "sky130_fd_bd_sram__sram_sp_wlstrap"
-OPTICS, BLUR_NM, THRESHOLD = Optics(248.0, 0.7, Source("annular", 0.85, 0.55), False), 0.0, 0.3
+OPTICS, BLUR_NM, THRESHOLD = Optics(193.0, 0.93, Source("circular", 0.65), False), 20.0, 0.4
 
 
 def draw_masks(cell: Cell, process: Process) -> Figure:

@@ -24,7 +24,7 @@ from stages.lithography.calibration.sections import (
     place_samples,
 )
 from stages.lithography.optics.fields import GUARD
-from stages.lithography.optics.imaging import compute_image, compute_spectrum
+from stages.lithography.optics.imaging import compute_image, compute_spectrum, transmit
 from stages.lithography.optics.kernels import Field, compute_kernels, make_field
 from stages.lithography.optics.resist import compute_threshold, diffuse
 from stages.lithography.process import Process
@@ -98,13 +98,13 @@ def gather_gauges(process: Process, field: Field, sections: Sequence[Section], s
     return Gauges(field, sections, places, waves, section, dose, focus_nm)
 
 
-def compute_masks(gauges: Gauges) -> torch.Tensor:
+def compute_masks(gauges: Gauges, process: Process) -> torch.Tensor:
     """Return the spectra of the masks of all sections, as drawn, not turned."""
     rects = np.zeros((len(gauges.sections), max(len(s.rects) for s in gauges.sections), 5))
     for row, section in zip(rects, gauges.sections, strict=True):
         order = [1, 0, 3, 2] if section.turned else [0, 1, 2, 3]
         row[: len(section.rects), :4], row[: len(section.rects), 4] = section.rects[:, order], 1
-    return compute_spectrum(torch.from_numpy(rects), gauges.field)
+    return transmit(compute_spectrum(torch.from_numpy(rects), gauges.field), process)
 
 
 def cut_images(images: torch.Tensor, gauges: Gauges) -> Waves:
@@ -126,7 +126,7 @@ def simulate_gauges(process: Process, gauges: Gauges, focus_nm: float = 0.0) -> 
     focus_nm
         Added to the focus of every gauge.
     """
-    widths, masks = np.empty(len(gauges.dose)), compute_masks(gauges)
+    widths, masks = np.empty(len(gauges.dose)), compute_masks(gauges, process)
     level = compute_threshold(process)
     for focus in np.unique(gauges.focus_nm):
         at = float(focus) + focus_nm

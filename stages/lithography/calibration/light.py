@@ -27,7 +27,7 @@ import torch
 
 from stages.contracts import Floats
 from stages.lithography.calibration.sections import Section, Waves
-from stages.lithography.optics.imaging import compute_spectrum
+from stages.lithography.optics.imaging import compute_spectrum, transmit
 from stages.lithography.optics.kernels import Field, sample_source, shift_pupils
 from stages.lithography.process import Process
 
@@ -85,6 +85,7 @@ def cut_into_rings(process: Process, low: float, high: float) -> Rings:
     if source.shape == "map":
         points, weights = sample_source(source)
         return Rings(points, weights, (0, len(points)), np.empty(0))
+    low = max(low, 1 / _RINGS)  # the points of a ring lie apart
     radius = np.linspace(low, high, max(3, math.ceil((high - low) * _RINGS) + 1))
     poles = {"dipole": 2, "quasar": 4}.get(source.shape, 1)
     opening = 360.0 if poles == 1 else source.opening_deg
@@ -177,7 +178,7 @@ class Light:
 def _tabulate(process: Process, field: Field, sections: Sequence[Section], rings: Rings,
               foci: Foci) -> list[Table]:  # fmt: skip
     """Compute the tables, apart for each kind of mask, see `_Kind`."""
-    masks = [_transform(section, field) for section in sections]
+    masks = [_transform(section, field, process) for section in sections]
     source = process.source
     even = source.is_unchanged_when("mirrored") and source.is_unchanged_when("half")
     kinds: dict[_Kind, list[int]] = {}
@@ -220,11 +221,11 @@ def _compute_clear(process: Process, field: Field, rings: Rings) -> Floats:
     return clear
 
 
-def _transform(section: Section, field: Field) -> torch.Tensor:
+def _transform(section: Section, field: Field, process: Process) -> torch.Tensor:
     """Return the spectrum of a section's mask, (2 band + 1, 2 band + 1)."""
     rects = np.ones((1, len(section.rects), 5))
     rects[0, :, :4] = section.rects
-    return compute_spectrum(torch.from_numpy(rects), field)[0]
+    return transmit(compute_spectrum(torch.from_numpy(rects), field)[0], process)
 
 
 def _see(rows: torch.Tensor, mask: torch.Tensor, kind: _Kind, field: Field,
@@ -238,16 +239,13 @@ def _see(rows: torch.Tensor, mask: torch.Tensor, kind: _Kind, field: Field,
     mask = mask[kept]
     n = field.pixels
     size = (1 if kind.flat else n, n)
-    across = () if kind.flat else (-2,)  # a transform of length 1 fails in MKL
     images = []
     components = len(rows) // len(rings.points)
     for start, end in pairwise(components * first for first in rings.start):
         # Frequency -band is put in the place of 0: that gives the wave a phase, not an intensity.
-        waves = torch.fft.ifftn(
-            rows[start:end] * mask, (n, n)[-1 - len(across) :], (*across, -1), norm="forward"
-        )
+        waves = torch.fft.ifft2(rows[start:end] * mask, s=size, norm="forward")
         images.append((waves.real.square() + waves.imag.square()).sum(0))
-    spectra = torch.fft.rfftn(torch.stack(images), dim=(*across, -1), norm="forward")
+    spectra = torch.fft.rfft2(torch.stack(images), norm="forward")
     sign = 1 - 2 * (torch.arange(n) % 2)
     spectra = spectra * sign[: n // 2 + 1] * sign[: size[0], None]
     half = size[0] // 2

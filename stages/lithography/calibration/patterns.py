@@ -67,13 +67,14 @@ def parse_pattern(text: str) -> Pattern:
         sizes = [float(word) for word in words]
     except ValueError:
         sizes = []
-    count = _SIZES.get(kind, 0)
+    count = _SIZES.get(kind, math.inf)
     if len(sizes) not in (count, count + 1) or not all(0 < size < math.inf for size in sizes):
         raise UsageError(
             f"{text!r} is no pattern; it is one of line:W, space:W, tips:W:G, end:W:L, square:W, "
             "in nm, with :P at the end for an array of pitch P"
         )
-    pattern = Pattern(kind, tuple(sizes[:count]), sizes[count] if len(sizes) > count else None)
+    own = tuple(sizes[: _SIZES[kind]])
+    pattern = Pattern(kind, own, sizes[-1] if len(sizes) > len(own) else None)
     across = pattern.sizes_nm[0]
     if pattern.pitch_nm is not None and pattern.pitch_nm <= across:
         raise UsageError(f"{text!r} has pitch {pattern.pitch_nm:g}; more than {across:g} is needed")

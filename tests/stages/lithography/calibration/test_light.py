@@ -12,20 +12,20 @@ from stages.lithography.calibration.light import Foci, cut_into_rings
 from stages.lithography.calibration.model import predict, shine
 from stages.lithography.calibration.parameters import make_process, make_ranges, start_from
 from stages.lithography.calibration.sections import Direction
-from stages.lithography.process import Process
+from stages.lithography.process import Mask, Process
 from tests.support.gauges import gauges_of
 from tests.support.optical import CIRCULAR, DIPOLE, KRF, MAP
 
-VECTOR = replace(
-    KRF, name="vector", na=0.9, resist=replace(KRF.resist, refractive_index=1.7),
-    source=replace(KRF.source, polarization="y"),
+SHIFTED = replace(
+    KRF, name="phase-shift mask, vector light", na=0.9, mask=Mask(0.06, 180),
+    resist=replace(KRF.resist, refractive_index=1.7), source=replace(KRF.source, polarization="y"),
 )  # fmt: skip
 PATTERNS = ("line:140:300", "line:180", "space:160:420", "tips:180:220")
 
 
 @pytest.mark.parametrize(
     ("process", "direction", "count"),
-    [(KRF, "y", 4), (CIRCULAR, "x", 2), (DIPOLE, "y", 3), (MAP, "x", 2), (VECTOR, "x", 2)],
+    [(KRF, "y", 4), (CIRCULAR, "x", 2), (DIPOLE, "y", 3), (MAP, "x", 2), (SHIFTED, "x", 2)],
 )
 def test_widths_are_those_of_the_simulator(
     process: Process, direction: Direction, count: int

@@ -121,8 +121,8 @@ def test_a_tail_is_a_share_of_another_gaussian(share: float) -> None:
     field = make_field(KRF, 2000.0)
     seen = torch.from_numpy(imaged(KRF, 0.0, np.array([[600.0, 500, 900, 1500]]), field)[None])
     resist = Resist(diffusion_nm=20.0, tail_share=share, tail_nm=150.0)
-    found = diffuse(seen, field, replace(KRF, resist=resist))
-    near, far = (diffuse(seen, field, blurred(KRF, each)) for each in (20.0, 150.0))
+    found = diffuse(seen, field, replace(KRF, resist=resist)).numpy()
+    near, far = (diffuse(seen, field, blurred(KRF, each)).numpy() for each in (20.0, 150.0))
     np.testing.assert_allclose(found, (1 - share) * near + share * far, atol=1e-12)
     assert np.abs(found - near).max() > 0.01
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import read_pattern_rows
 from pipeline.report.run_view import open_view
 from stages.detector import checkpoint
@@ -19,11 +20,9 @@ from stages.lithography.measure.sections import KINDS
 from stages.scores import build_scorer
 from tests.support.small_scan import SmallScan
 
-ROI = {"layout": {"roi_um": (50.0, 50.0, 60.0, 60.0)}}
-
 
 def test_a_model_with_margins_names_kind_and_margin_of_each_hotspot(
-    small_scan: SmallScan, tmp_path: Path
+    small_scan: SmallScan, reference: Run, tmp_path: Path
 ) -> None:
     old = checkpoint.load(small_scan.model)
     assert isinstance(old.config, DetectorConfig)
@@ -32,12 +31,11 @@ def test_a_model_with_margins_names_kind_and_margin_of_each_hotspot(
     weights = Detector(config).state_dict() | old.weights
     model = replace(old, config=config, weights=weights)
     checkpoint.save(tmp_path / "headed.pt", model)
-    run = replace(small_scan, model=tmp_path / "headed.pt")(tmp_path / "run", **ROI).run
-    plain = small_scan(tmp_path / "plain", **ROI).run
+    run = replace(small_scan, model=tmp_path / "headed.pt")(tmp_path / "run").run
     table = pq.read_table(run.hotspots)
     assert table.schema.equals(PREDICTED_HOTSPOTS)
-    assert pq.read_schema(plain.hotspots).equals(HOTSPOTS)
-    assert table.select(HOTSPOTS.names).equals(pq.read_table(plain.hotspots))
+    assert pq.read_schema(reference.hotspots).equals(HOTSPOTS)
+    assert table.select(HOTSPOTS.names).equals(pq.read_table(reference.hotspots))
     (pictures,) = read_pattern_rows(run, np.unique(table["pattern"]), "raster")
     margin = build_scorer(model).predict_margins(pictures)
     at = np.searchsorted(np.unique(table["pattern"]), table["pattern"])

@@ -1,6 +1,7 @@
 """Whether a certified recall holds, and what it costs: loops by look-up in fully simulated areas.
 
-python -m benchmarks.certify [--work DIR] [--seeds N] [--recall R] [--within W] [NAME ...]
+python -m benchmarks.certify [--work DIR] [--seeds N] [--recall R] [--within W] [--budget SHARE]
+                             [NAME ...]
 
 Labels each area by full simulation, once; then runs the loop of `hotscan scan --certify` with the
 functions it uses, and looks the verdicts up. Each area is certified from the shipped model and from
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--recall", type=float, default=0.99)
     parser.add_argument("--within", type=float, default=0.02)
+    parser.add_argument("--budget", type=float, default=1.0)
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     aim = Aim(asked.recall, asked.within)
@@ -83,7 +85,7 @@ def main() -> None:
     for name in asked.names or [each for each in AREAS if each not in CHOSEN_ON]:
         for start in STARTS:
             frame, hot = make_frame(AREAS[name], asked.work / name, start, asked.workers)
-            row = study(frame, hot, aim, range(asked.seeds))
+            row = study(frame, hot, aim, range(asked.seeds), asked.budget)
             print(f"| {name} | {len(hot):,} | {hot.sum():,} | {start} | {row} |", flush=True)
 
 
@@ -139,10 +141,12 @@ def run_loop(
     )  # fmt: skip
 
 
-def study(frame: Frame, hot: npt.NDArray[np.bool_], aim: Aim, seeds: Sequence[int]) -> str:
+def study(
+    frame: Frame, hot: npt.NDArray[np.bool_], aim: Aim, seeds: Sequence[int], budget: float = 1.0
+) -> str:
     """Return a row of the table."""
     started = time.perf_counter()
-    loops = [run_loop(frame, hot, aim, seed) for seed in seeds]
+    loops = [run_loop(frame, hot, aim, seed, budget) for seed in seeds]
     spent_s = (time.perf_counter() - started) / len(loops)
     held = sum(each.recall >= each.low for each in loops)
     shares = [each.share for each in loops]

@@ -25,7 +25,6 @@ from pipeline.audit.features import (
     rank_features,
     read_features,
 )
-from pipeline.audit.frame import is_lattice_of_cores
 from pipeline.audit.rounds import (
     RESULT,
     Certified,
@@ -51,33 +50,13 @@ from stages.audit.looks import Aim, estimate_price
 from stages.audit.refit import Head
 from stages.detector import checkpoint
 from stages.detector.user_model import UserModel
-from stages.errors import IncompleteError, UsageError
+from stages.errors import IncompleteError
 from stages.lithography.process import Process
 
 MODEL = "certify/model.json"
 """The model that was fitted, relative to the run directory."""
 STAGES = ("features", "rounds", "audit", "certify")
 """In the order in which they run; `rounds` and `audit` take turns."""
-
-
-def require_certifiable(config: ScanConfig, job: Job) -> None:
-    """Refuse to certify what cannot be.
-
-    Raises
-    ------
-    UsageError
-        When the clips are not those of a grid of cores, or an audit is asked for, too.
-    """
-    if not is_lattice_of_cores(job):
-        raise UsageError(
-            "--certify needs one clip for each core, but the clips are those of "
-            + ("sites" if job.limits is not None else "a stride under a core")
-            + "; leave out --mode sites, or the stride"
-        )
-    if config.audit.size is not None:
-        raise UsageError(
-            "--audit does not apply to --certify, which looks at random clips itself; leave it out"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The command line: parse, call one function, print, end with the right code.
 
 Exit codes: 0 complete; 1 complete, and over the ``--fail-on`` gate; 2 usage, config or model
-mismatch; 3 layout unreadable or refused; 4 incomplete; 130 or 143 interrupted, resumable.
+mismatch; 3 layout unreadable or refused; 4 incomplete, or not certified; 130 or 143 interrupted,
+resumable.
 """
 
 from __future__ import annotations

@@ -150,6 +150,8 @@ def resolve_config(config: ScanConfig, model: ScanModel, process: Process) -> Sc
     _check_raster(config, spec)
     _check_layers(config, model)
     clips = _resolve_clips(config, spec, process)
+    if config.certify.recall is not None:
+        _check_certifiable(config, clips, spec)
     opc = config.confirm.opc or model.opc
     require_opc(process, opc, None)
     threshold = config.scores.threshold
@@ -214,6 +216,20 @@ def _resolve_clips(config: ScanConfig, spec: RasterSpec, process: Process) -> di
             "a larger stride would leave places that no clip answers for"
         )
     return clips
+
+
+def _check_certifiable(config: ScanConfig, clips: dict[str, Any], spec: RasterSpec) -> None:
+    if clips["mode"] != "grid" or abs(clips["stride_nm"] - spec.core_nm) > 1e-6:
+        raise ConfigError(
+            "--certify needs one clip for each core, but the clips are those of "
+            + ("sites" if clips["mode"] != "grid" else f"a stride of {clips['stride_nm']:g} nm")
+            + f"; take mode grid, and a stride of {spec.core_nm:g} nm or none"
+        )
+    if config.audit.size is not None:
+        raise ConfigError(
+            "an audit does not apply to a certified scan, which looks at random clips itself; "
+            "leave out --audit"
+        )
 
 
 def _uses_prefilter(config: ScanConfig, model: ScanModel, threshold: float) -> bool:

@@ -19,7 +19,6 @@ from pipeline.audit.certify import (
     Certification,
     keep_model,
     read_certified,
-    require_certifiable,
 )
 from pipeline.audit.rounds import find_failing
 from pipeline.config import AuditConfig, FixConfig, Resources, ScanConfig
@@ -264,8 +263,6 @@ class _Scan:
         run_view.make_levels(self.config.levels, self.process)
         run_view.load_waivers(self.config)
         find_free_layer(layout.file_layers, self.config.markers.layer)
-        if self.config.certify.recall is not None:
-            require_certifiable(self.config, job)
         tiles = shard.choose(job.tiles) if shard else job.tiles
         self.session.run_units(
             "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name

@@ -13,7 +13,7 @@ from pipeline.audit.rounds import RESULT
 from pipeline.engine.ledger import Ledger
 from pipeline.passes.print_model import read_print_model
 from pipeline.scan.scan import ScanResult
-from stages.errors import UsageError
+from stages.errors import ConfigError
 from tests.support.small_scan import SmallScan
 
 ROI_UM = (48.0, 48.0, 60.0, 57.0)
@@ -97,11 +97,11 @@ def test_the_fitted_model_is_kept(whole: ScanResult, tmp_path: Path) -> None:
     ("table", "settings", "text"),
     [
         ("clips", {"stride_nm": 640.0}, "needs one clip for each core"),
-        ("audit", {"size": "3%"}, "--audit does not apply"),
+        ("audit", {"size": "3%"}, "an audit does not apply"),
     ],
 )
 def test_what_cannot_be_certified_is_refused(
     small_scan: SmallScan, tmp_path: Path, table: str, settings: dict[str, Any], text: str
 ) -> None:
-    with pytest.raises(UsageError, match=text):
+    with pytest.raises(ConfigError, match=text):
         certified(small_scan, tmp_path / "run", **{table: settings})

@@ -59,6 +59,13 @@ BEFORE_THE_LAYOUT = [
     (["--exclude", "68/20"], "layer 68/20 is both scanned and excluded; name it once"),
     (["--colour"], "No such option"),
     (["--opc", "model"], "--opc model does not apply without --confirm"),
+    (["--budget", "0.1"], "--budget does not apply without --certify"),
+    (["--within", "0.1"], "--within does not apply without --certify"),
+    (["--process", "krf130"], "--process does not apply without --certify"),
+    (["--keep-model", "m.json"], "--keep-model does not apply without --certify"),
+    (["--certify", "0.9", "--process", "krf130", "--model", "krf130-met1"], "leave out one"),
+    (["--certify", "0.9", "--mode", "sites"], "--certify needs one clip for each core"),
+    (["--certify", "0.01"], "within is 0.02 but recall is 0.01"),
     (["--worker-memory", "2GB"], "--worker-memory does not apply to --workers 0"),
     (
         ["--scheduler-address", "tcp://127.0.0.1:1"],

@@ -112,7 +112,7 @@ class HotspotClass:
     """The most frequent of them."""
 
 
-SIMULATION, SCORE = "simulation", "score"
+SIMULATION, MARGIN, SCORE = "simulation", "predicted margin", "score"
 """What a level is by."""
 
 
@@ -123,7 +123,7 @@ class Review:
     level: int | None
     """1 is the worst, 3 the least; None where nothing fails in simulation."""
     level_by: str
-    """`SIMULATION`, or `SCORE` where there is no verdict."""
+    """`SIMULATION`; where there is no verdict `MARGIN`, or `SCORE` if the model predicts none."""
     waiver: str = ""
     """Ids of the waivers that cover it, with blanks between; empty where it is not waived."""
     reason: str = ""

@@ -182,7 +182,7 @@ def result_text(
             f"{run}/report/fixes.csv says how, and why the others are not"
         )
     levels = ", ".join(f"{metrics[f'hotspots_level{level}']:,} of {level}" for level in (1, 2, 3))
-    how = "simulation" if "hotspots_confirmed" in metrics else "score"
+    how = "simulation" if "hotspots_confirmed" in metrics else "prediction"
     lines.append(f"levels     {levels} (1 is the worst; by {how})")
     if metrics["waivers"]:
         line = f"waived     {counted(metrics['hotspots_waived'], 'hotspot')}, not counted in levels"

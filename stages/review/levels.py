@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from stages.contracts import Defect, Hotspot, Verdict
-from stages.findings import SCORE, SIMULATION, ClassReview, Finding, Review
+from stages.findings import MARGIN, SCORE, SIMULATION, ClassReview, Finding, Review
 from stages.lithography.limits import Levels
 from stages.review.waivers import Waiver
 
@@ -28,16 +28,24 @@ def review_hotspots(
     """Return the review of each hotspot, by its id."""
     found = {}
     for spot in hotspots:
-        verdict, waivers = (verdicts or {}).get(spot.id), (waived or {}).get(spot.id, ())
-        if verdict is None:
-            level: int | None = _grade(spot.score, levels.first_score, levels.second_score)
-        else:
-            level = find_level(verdict.worst, levels) if verdict.worst else None
+        level, by = _judge(spot, (verdicts or {}).get(spot.id), levels)
+        waivers = (waived or {}).get(spot.id, ())
         found[spot.id] = Review(
-            level, SCORE if verdict is None else SIMULATION,
-            " ".join(each.id for each in waivers), "; ".join(each.reason for each in waivers),
+            level, by, " ".join(each.id for each in waivers),
+            "; ".join(each.reason for each in waivers),
         )  # fmt: skip
     return found
+
+
+def _judge(spot: Hotspot, verdict: Verdict | None, levels: Levels) -> tuple[int | None, str]:
+    """Return the level of a hotspot, and what it is by."""
+    if verdict is not None:
+        return find_level(verdict.worst, levels) if verdict.worst else None, SIMULATION
+    if spot.predicted_margin is not None:
+        fails_first = spot.predicted_margin > 0 and spot.predicted_kind in levels.always_first
+        graded = _grade(spot.predicted_margin, levels.first_severity, levels.second_severity)
+        return 1 if fails_first else graded, MARGIN
+    return _grade(spot.score, levels.first_score, levels.second_score), SCORE
 
 
 def find_level(defect: Defect, levels: Levels) -> int:

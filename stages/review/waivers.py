@@ -30,8 +30,9 @@ from stages.errors import ConfigError
 from stages.findings import Failures
 from stages.settings import describe_validation_error
 
-SLACK = 0.02
-"""How much worse, in severity, a place may fail than when it was waived."""
+SLACK = 0.03
+"""How much worse, in severity, a place may fail than when it was waived: what simulation may say
+of the same geometry where its samples lie otherwise."""
 
 IN_FORCE, EXPIRED, ELSEWHERE, UNUSED = "in force", "expired", "of another scan", "unused"
 """States of a waiver in a scan: of another one are those of another process, layer, unit or radius;

@@ -66,7 +66,7 @@ def test_the_gate_by_level(scan: Hotscan, hotscan: Hotscan, tmp_path: Path) -> N
     ended = scan(*levels, "--fail-on", "level1:0,level2:0")
     assert ended.code == 1
     assert "1 hotspots of level 2 are over the gate, --fail-on level1:0,level2:0" in ended.err
-    assert "levels     0 of 1, 1 of 2, 0 of 3 (1 is the worst; by score)" in ended.out
+    assert "levels     0 of 1, 1 of 2, 0 of 3 (1 is the worst; by prediction)" in ended.out
     assert scan(*levels, "--fail-on", "level1:0,level3:0").code == 0
     out = tmp_path / "junit.xml"
     assert hotscan("export", tmp_path / "run", "--format", "junit", "-o", out).code == 0

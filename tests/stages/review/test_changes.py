@@ -97,7 +97,7 @@ def test_a_move_together_with_something_new_is_new() -> None:
 
 def test_what_fails_worse_is_told() -> None:
     old = make_failures({1: [("a", 0, 0)], 2: [("b", 50, 0)]})
-    new = make_failures({1: [("b", 50, 0)], 2: [("a", 0, 0)]}, {1: 0.119, 2: 0.121})
+    new = make_failures({1: [("b", 50, 0)], 2: [("a", 0, 0)]}, {1: 0.129, 2: 0.131})
     found = compare_failures(old, new, [True, True])
     assert found.was == {1: 2, 2: 1}
     assert found.worse == {2}

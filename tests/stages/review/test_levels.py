@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from stages.contracts import Box, Defect, Hotspot, Verdict
@@ -31,6 +33,18 @@ def test_by_score_where_nothing_was_simulated() -> None:
     assert {n: row.level for n, row in reviews.items()} == {1: 1, 2: 1, 3: 2, 4: 2, 5: 3}
     assert {row.level_by for row in reviews.values()} == {"score"}
     assert count_levels(reviews.values()) == {1: 2, 2: 2, 3: 1}
+
+
+def test_a_predicted_margin_outweighs_the_score() -> None:
+    """Where it says that the place prints, the hotspot is of the least level: it was flagged."""
+    margins = {1: ("pinch", -0.2), 2: ("pinch", 0.25), 3: ("bridge", 0.01), 4: ("bridge", 0.0)}
+    spots = [
+        replace(spot, predicted_kind=margins[spot.id][0], predicted_margin=margins[spot.id][1])
+        for spot in SPOTS[:4]
+    ]
+    reviews = review_hotspots(spots, {2: find_worst("pinch", 0.6)}, LEVELS)
+    assert {n: row.level for n, row in reviews.items()} == {1: 3, 2: 1, 3: 1, 4: 3}
+    assert [reviews[n].level_by for n in (1, 2)] == ["predicted margin", "simulation"]
 
 
 def test_simulation_outweighs_the_score() -> None:

@@ -80,7 +80,7 @@ class TestCover:
 
     def test_nothing_worse(self) -> None:
         waiver = waive((1, A, "pinch", 0.2, True))
-        rows = [(n, A, "pinch", severity, True) for n, severity in ((1, 0.1), (2, 0.22), (3, 0.23))]
+        rows = [(n, A, "pinch", severity, True) for n, severity in ((1, 0.1), (2, 0.22), (3, 0.24))]
         assert covered([waiver], *rows) == {1, 2}
 
     def test_no_other_kind(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.small_scan import DENSE, Hotscan, SmallScan
 
-ROI = "96,96,104,104"  # four tiles meet at 100,100
+ROI = "94,94,106,106"  # four tiles meet at 100,100
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Command:
 def _confirm(out: Path, scan: SmallScan) -> list[str]:
     settings = out.with_suffix(".toml")
     settings.write_text("[confirm]\nbatch_windows = 16\n[scores]\nthreshold = 0.0\n")
-    roi = ",".join(str(v) for v in (60, 60, 70, 70))
+    roi = ",".join(str(v) for v in (60, 60, 74, 74))
     return [
         "scan", str(DENSE), "--layer", "68/20", "--roi", roi, "--model", str(scan.model),
         "--confirm", "--config", str(settings),

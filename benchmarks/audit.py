@@ -29,7 +29,8 @@ from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import read_record
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.passes.scan_settings import ScanSettings
-from pipeline.scan.scan import ScanRequest, scan
+from pipeline.scan.request import ScanRequest
+from pipeline.scan.scan import scan
 from stages.audit.draw import STRATA, allocate, choose_first, place_in_strata, rank_clips
 from stages.audit.estimate import Estimate, Sampled, estimate_recall
 from stages.contracts import Floats, Int64s

@@ -39,7 +39,8 @@ from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.passes.job import Job
 from pipeline.passes.units import draw_places
 from pipeline.report.run_view import RunView, open_view
-from pipeline.scan.scan import ScanRequest, scan
+from pipeline.scan.request import ScanRequest
+from pipeline.scan.scan import scan
 from stages.contracts import Bytes, Float32s, Int64s, Layer
 from stages.detector import checkpoint
 from stages.geometry.coverage import FULL

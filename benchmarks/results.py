@@ -32,7 +32,8 @@ from pipeline.datasets.from_marker_layers import import_benchmark
 from pipeline.datasets.store import load_dataset
 from pipeline.evaluate.model import EvaluateRequest, compute_figures, evaluate_model
 from pipeline.evaluate.scan import evaluate_scan
-from pipeline.scan.scan import ScanRequest, scan
+from pipeline.scan.request import ScanRequest
+from pipeline.scan.scan import scan
 from pipeline.train.committee_plan import few_shape
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine

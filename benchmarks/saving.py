@@ -33,7 +33,8 @@ from pipeline.engine.run_directory import Run
 from pipeline.engine.stored import read_table
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import make_confirmation, open_view
-from pipeline.scan.scan import ScanRequest, scan
+from pipeline.scan.request import ScanRequest
+from pipeline.scan.scan import scan
 from pipeline.simulate import confirm
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from pipeline.simulate.tiles import MARGINS

@@ -17,7 +17,8 @@ import tomli_w
 from pipeline.config import Resources, load_config
 from pipeline.engine.events import Listener
 from pipeline.passes.shard import Shard
-from pipeline.scan.scan import ScanRequest, ScanResult, resume, scan
+from pipeline.scan.request import ScanRequest, ScanResult
+from pipeline.scan.scan import resume, scan
 from stages.detector import checkpoint
 from stages.lithography.process import SHIPPED, load_process
 from tests.support.small_scan import DENSE, SmallScan, write_model

@@ -349,7 +349,7 @@ def scan(
     from pipeline.engine.run_directory import open_run_directory
     from pipeline.passes.shard import Shard
     from pipeline.scan.layers import scan_any
-    from pipeline.scan.scan import ScanRequest
+    from pipeline.scan.request import ScanRequest
     from stages.detector.user_model import UserModel
 
     refuse_unknown("scan", settings, ScanSettings, SessionSettings)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pipeline.cli.gate import Gate
     from pipeline.engine.events import Listener
     from pipeline.scan.layers import LayersResult
-    from pipeline.scan.scan import ScanResult
+    from pipeline.scan.request import ScanResult
 
 Format = Literal["gds", "oas", "lyrdb", "calibre", "junit", "csv", "json", "parquet", "clips"]
 
@@ -60,7 +60,7 @@ def scan(options: ScanOptions) -> None:
     """
     from pipeline.passes.shard import Shard
     from pipeline.scan.layers import scan_any
-    from pipeline.scan.scan import ScanRequest
+    from pipeline.scan.request import ScanRequest
 
     if options.keep_model is not None and options.certify is None:
         raise UsageError("--keep-model does not apply without --certify; add it")
@@ -201,7 +201,7 @@ def finish(
     """Run a scan, print its result, and end with its exit code."""
     from pipeline.cli.text import layers_text, part_text, result_text
     from pipeline.scan.inspect_run import run_status
-    from pipeline.scan.scan import ScanResult
+    from pipeline.scan.request import ScanResult
 
     gate = options.gate()  # refused before the long work
     result = run_session(work, out, f"hotscan resume {out}", options)

@@ -34,7 +34,8 @@ from pipeline.passes.scan_settings import LAYERS, change_reader
 from pipeline.report.layers import LayerResult, write_layers_report
 from pipeline.scan.forecast import estimate
 from pipeline.scan.inspect_run import next_step, report_again, run_status
-from pipeline.scan.scan import ScanRequest, ScanResult, resume, scan
+from pipeline.scan.request import ScanRequest, ScanResult
+from pipeline.scan.scan import resume, scan
 from stages.contracts import Layer, PackedLayout
 from stages.errors import ConfigError, LayoutError, UsageError
 

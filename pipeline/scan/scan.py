@@ -1,61 +1,35 @@
-"""A scan, from layout file to report: finished stages are kept, the others are run.
+"""Scans: begin one, resume one, put the shards of one together.
 
 in       `ScanRequest`, resources
 out      `ScanResult`, and the run directory filled
-promise  a stage whose inputs did not change does not run again; an incomplete scan says so
+promise  what cannot be met is refused before the long work
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-from pipeline.audit.audit import Audit, read_audit
 from pipeline.audit.certify import (
-    Certification,
     keep_model,
-    read_certified,
 )
-from pipeline.audit.rounds import find_failing
 from pipeline.config import AuditConfig, FixConfig, Resources, ScanConfig
-from pipeline.engine.agreement import Agreement
-from pipeline.engine.checksums import list_files
-from pipeline.engine.events import Listener, ScoresNotReused
-from pipeline.engine.ledger import Status
-from pipeline.engine.run_directory import Run, open_run_directory, write_table
+from pipeline.engine.events import Listener
+from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import (
     LayoutFile,
     RunRecord,
-    State,
     has_record,
     read_record,
 )
-from pipeline.engine.session import Session, Written, open_session
-from pipeline.fix import fix
+from pipeline.engine.session import open_session
 from pipeline.layout import ingest
-from pipeline.passes.arrays import (
-    count_shards,
-    create_patterns,
-    list_pattern_files,
-    read_clips_in_parts,
-    read_pattern_clips,
-    read_patterns,
-)
-from pipeline.passes.distinct_on_disk import tally_on_disk
 from pipeline.passes.job import (
-    Job,
     load_model_process,
-    make_job,
-    pack_layout,
     parse_layers,
     resolve_config,
 )
-from pipeline.passes.model_file import USER_MODULE, ModelFile, find_model, store_model
-from pipeline.passes.reuse import open_reusable
+from pipeline.passes.model_file import USER_MODULE, find_model, store_model
 from pipeline.passes.scan_settings import (
     ScanSettings,
     change_reader,
@@ -63,70 +37,11 @@ from pipeline.passes.scan_settings import (
     keep_sizes,
     require_same_inputs,
 )
-from pipeline.passes.shard import Shard
-from pipeline.passes.units import clip_tile, measure_scoring, predict_margins, score_shard
-from pipeline.report import run_view
-from pipeline.report.classify import group_hotspots, make_rules
-from pipeline.report.export import write_report
-from pipeline.report.fix_table import read_fixes
-from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
-from pipeline.report.run_view import RunView
-from pipeline.simulate import confirm
-from stages.clips import RULES
-from stages.contracts import Hotspot, PackedLayout
-from stages.detector.user_model import ScanModel, UserModel
+from pipeline.scan.request import ScanRequest, ScanResult
+from pipeline.scan.stages import RECOMPUTED, ScanStages
+from stages.detector.user_model import UserModel
 from stages.errors import UsageError
-from stages.exports.markers import find_free_layer
-from stages.exports.tables import hotspots_to_table
-from stages.hotspots import find_hotspots
-from stages.lithography.measure.sections import KINDS
-from stages.lithography.process import Process
 from stages.scores import check_device
-
-AFTER_SCORES = (
-    "features", "rounds", "certify", "hotspots", "confirm", "frame", "draw", "estimate", "classes",
-    *fix.STAGES, "report",
-)  # fmt: skip
-AFTER_HOTSPOTS = AFTER_SCORES[3:]
-RECOMPUTED = ("scores", "audit", *AFTER_SCORES)
-"""Stages that are run again when their inputs change; all others refuse to be continued."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScanRequest:
-    """What to scan, and into which directory."""
-
-    layout: Path
-    """GDSII or OASIS file."""
-    out: Path
-    """Run directory; a scan that was started there is resumed."""
-    config: ScanConfig
-    since: tuple[Path, ...] = ()
-    """Runs of the same settings: results for what did not change are reused from them."""
-    shard: Shard | None = None
-    """Do only this part of the tiles, up to the scores; `merge` puts the parts together."""
-    model: UserModel | None = None
-    """A module to score with, in place of the model that the config names."""
-    packed: Path | None = None
-    """The layout with more layers, packed already, in place of reading it again."""
-    keep_model: Path | None = None
-    """File to write the model to that certifying fits."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScanResult:
-    """The result of a scan."""
-
-    run: Run
-    metrics: Mapping[str, Any]
-    """What ``metrics.json`` holds; of a shard, a few counts."""
-    shard: Shard | None = None
-    """The part of the scan that this is; None of a whole one."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether every place of the area has a verdict."""
-        return bool(self.metrics["complete"])
 
 
 def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanResult:
@@ -159,7 +74,7 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
         recomputed=RECOMPUTED, imports=["pipeline.passes.preload"],
     ) as session:  # fmt: skip
         file = store_model(run, config.scores.model, model)
-        result = _Scan(session, settings, model, file, process).run_stages(request)
+        result = ScanStages(session, settings, model, file, process).run_stages(request)
     if request.keep_model is not None and "certified" in result.metrics:
         keep_model(run, request.keep_model)
     return result
@@ -231,230 +146,3 @@ def merge(
         config=change_reader(ScanSettings.of(record).config, reader),
     )  # fmt: skip
     return scan(request, resources, listen)
-
-
-@dataclass(frozen=True, slots=True)
-class _Scan:
-    """The stages of one scan."""
-
-    session: Session
-    settings: ScanSettings
-    model: ScanModel
-    model_file: ModelFile
-    process: Process
-
-    @property
-    def run(self) -> Run:
-        """The run directory."""
-        return self.session.run
-
-    @property
-    def config(self) -> ScanConfig:
-        """The resolved settings."""
-        return self.settings.config
-
-    def run_stages(self, request: ScanRequest) -> ScanResult:
-        """Run every stage that is not finished."""
-        layout = self.pack_layout(request)
-        job = self.make_job(layout)
-        shard = self.settings.shard
-        # Refused here, before the long work.
-        rules = make_rules(self.config.classes, self.process, job, layout.dbu_nm)
-        run_view.make_levels(self.config.levels, self.process)
-        run_view.load_waivers(self.config)
-        find_free_layer(layout.file_layers, self.config.markers.layer)
-        tiles = shard.choose(job.tiles) if shard else job.tiles
-        self.session.run_units(
-            "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name
-        )
-        patterns = self.find_patterns(job)
-        self.score_patterns(job, patterns)
-        if shard:
-            return self.end_shard(shard)
-        if self.config.certify.recall is not None:
-            done = self.finished_tiles(job)
-            Certification(self.session, job, self.config, self.process, done).run_stages(patterns)
-        hotspots = self.find_hotspots(job, layout)
-        if self.config.confirm.enabled:
-            work = run_view.make_confirmation(job, self.config, self.process)
-            confirm.run_batches(self.session, work)
-        said = run_view.read_confirmed(job, self.config, self.process, self.session.ledger)
-        if self.config.audit.size is not None:
-            Audit(self.session, job, self.config, self.process, said).run_stages()
-        group_hotspots(self.session, job, layout, rules, hotspots, said)
-        view = RunView(
-            self.run, job, self.config, layout, self.model, hotspots, self.session.record, said,
-            read_audit(self.run, self.config, self.session.ledger),
-            certified=read_certified(self.run, self.config, self.session.ledger),
-            waivers=run_view.load_waivers(self.config),
-        )  # fmt: skip
-        if self.config.fix.enabled:
-            fix.run_stages(self.session, view, request.layout)
-            view = replace(view, fixes=read_fixes(self.run, self.config, self.session.ledger))
-        return self.report(view)
-
-    def pack_layout(self, request: ScanRequest) -> PackedLayout:
-        """Pack the layout, once."""
-        path = request.layout
-
-        def pack() -> Written:
-            if request.packed is None:
-                packed = pack_layout(path, self.run.layout, self.config)
-            else:
-                scanned, excluded = parse_layers(self.config)
-                packed = ingest.select_packed(
-                    request.packed, self.run.layout, (*scanned, *excluded)
-                )
-            counts = {"packed_bytes": sum(layer.nbytes for layer in packed.packed)}
-            return Written(list_files(self.run.path, "layout"), counts)
-
-        self.session.run_once("layout", pack)
-        ingest.require_source(self.run.layout, path, self.session.record.layout.sha256)
-        return ingest.open_packed(self.run.layout)
-
-    def make_job(self, layout: PackedLayout) -> Job:
-        """Return what the tasks need; the results of earlier runs are found here."""
-        count = self.model.raster.layers
-        channels = replace(layout, layers=layout.layers[:count], packed=layout.packed[:count])
-        job = make_job(
-            self.run.path, self.config, channels, self.model, self.model_file, self.process
-        )
-        record, dbu_nm = self.session.record, layout.dbu_nm
-        reused = tuple(open_reusable(path, record, dbu_nm) for path in self.settings.since)
-        return replace(job, reused=reused)
-
-    def find_patterns(self, job: Job) -> int:
-        """Find the distinct pictures of all clips; return how many there are."""
-        ledger = self.session.ledger
-        clips = int(ledger.totals("clips").counts.get("clips", 0))
-
-        def find() -> Written:
-            parts = read_clips_in_parts(self.run, self.finished_tiles(job))
-            rows = ((keys, clips.x_dbu, clips.y_dbu) for clips, keys in parts)
-            with ingest.create_scratch(self.run.patterns) as scratch:
-                found = tally_on_disk(rows, clips, scratch)
-                create_patterns(
-                    self.run, job.spec, self.model.detector().config.embedding, job.shard_patterns,
-                    len(found), found.read_strips(),
-                )  # fmt: skip
-            return Written(list_pattern_files(self.run), {"patterns": len(found), "clips": clips})
-
-        # Tiles that failed before may have succeeded since: then there are more patterns.
-        self._forget_if_grown("patterns", "clips", clips, ("patterns", "scores", *AFTER_SCORES))
-        self.session.run_once("patterns", find)
-        return int(ledger.totals("patterns").counts["patterns"])
-
-    def score_patterns(self, job: Job, patterns: int) -> None:
-        """Score the patterns, all by one arithmetic: that of earlier scores where a worker has it.
-
-        Scores of an earlier run that are of another are not reused.
-        """
-        alike = Agreement(
-            partial(measure_scoring, job.model, job.device, job.prefiltered),
-            dependents=AFTER_SCORES,
-            preferred=tuple(run.arithmetic for run in job.reused if run.arithmetic is not None),
-        )
-        self.session.run_units(
-            "scores", "shards", range(count_shards(job.shard_patterns, patterns)),
-            partial(score_shard, job=job, patterns=patterns), lambda number: f"{number:05d}", alike,
-        )  # fmt: skip
-        for now in self.session.ledger.count_arithmetics("scores"):
-            for run in job.reused:
-                if run.has_scores and run.arithmetic != now:
-                    self.session.listen(ScoresNotReused(str(run.path), run.arithmetic, now))
-
-    def find_hotspots(self, job: Job, layout: PackedLayout) -> tuple[Hotspot, ...]:
-        """Merge and rank the clips over threshold, or those that certifying found to fail."""
-        threshold, ledger = self.config.scores.threshold, self.session.ledger
-        assert threshold is not None  # resolve_config put the model's in
-        certified = self.config.certify.recall is not None and bool(ledger.finished("certify"))
-        inputs = {
-            "scored": ledger.totals("scores").counts.get("patterns", 0),
-            "rounds": ledger.totals("certify").counts.get("rounds", 0),
-        }
-
-        def find() -> Written:
-            (scores,) = read_patterns(self.run, "score")
-            limits = threshold, self.model.operating_point.confident
-            over, pattern, keys = read_pattern_clips(
-                self.run, self.finished_tiles(job), scores >= (0.0 if certified else threshold)
-            )
-            if certified:
-                fails = find_failing(self.run, over)
-                over, pattern, keys = over.select(fails), pattern[fails], keys[fails]
-                limits = 0.0, 0.0
-            spots = find_hotspots(
-                over, pattern, rules=RULES, scores=scores, keys=keys, core_dbu=job.core_dbu,
-                threshold=limits[0], confident=limits[1],
-            )  # fmt: skip
-            if self.model.detector().kinds == KINDS:
-                spots = predict_margins(self.run, job, spots)
-            chosen = confirm.select_to_simulate(spots, self.config.confirm.confident)
-            confirm.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
-            write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
-            counts = {
-                "hotspots": len(spots),
-                "hotspots_unique": len({spot.pattern for spot in spots}),
-                "hot_clips": len(over),
-                **inputs,
-            }
-            return Written((self.run.name_of(self.run.hotspots), confirm.HOT_CLIPS), counts)
-
-        # Shards that failed before may have succeeded since: then there may be more hotspots.
-        for name, now in inputs.items():
-            self._forget_if_grown("hotspots", name, now, AFTER_HOTSPOTS)
-        self.session.run_once("hotspots", find)
-        return run_view.read_hotspots(self.run)
-
-    def end_shard(self, shard: Shard) -> ScanResult:
-        """End the scan of a shard."""
-        clips = self.session.ledger.totals("clips")
-        scores = self.session.ledger.totals("scores")
-        failed = clips.failed + scores.failed
-        self.session.end(State.INCOMPLETE if failed else State.PART_DONE)
-        metrics = {
-            "complete": False, "units_failed": failed,
-            "clips": int(clips.counts.get("clips", 0)),
-            "patterns": int(scores.counts.get("patterns", 0)),
-        }  # fmt: skip
-        return ScanResult(self.run, metrics, shard)
-
-    def report(self, view: RunView) -> ScanResult:
-        """Write what people and tools read, in every session: it shows the state of the run."""
-        session = self.session
-        metrics: dict[str, Any] = {}
-        state = State.INCOMPLETE
-
-        def write() -> Written:
-            nonlocal metrics, state
-            started = time.monotonic()
-            regions = list_unscanned_regions(view, session.ledger)
-            metrics = gather_metrics(view, session.ledger, regions)
-            state = State.COMPLETE if metrics["complete"] else State.INCOMPLETE
-            ended = replace(view, record=session.record.end(state))
-            files = write_report(ended, metrics, regions)
-            spent = session.record.add_time("report", time.monotonic() - started).seconds
-            metrics |= {"seconds_report": spent["report"]}
-            return Written((*files, write_metrics(self.run, metrics)))
-
-        session.run_once("report", write, always=True)
-        session.end(state)
-        return ScanResult(self.run, metrics)
-
-    def finished_tiles(self, job: Job) -> list[str]:
-        """Return the tiles that have clips, in scan order."""
-        done = self.session.ledger.finished("clips")
-        return [
-            tile.name
-            for tile in job.tiles
-            if tile.name in done and done[tile.name].status == Status.DONE
-        ]
-
-    def _forget_if_grown(
-        self, stage: str, count: str, now: float, forgotten: tuple[str, ...]
-    ) -> None:
-        """Forget stages when `stage` was computed from another count of inputs than there is."""
-        ledger = self.session.ledger
-        if ledger.totals(stage).counts.get(count, now) != now:
-            for name in forgotten:
-                ledger.forget(name)

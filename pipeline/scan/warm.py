@@ -15,7 +15,8 @@ from typing import Any
 from pipeline.config import Resources, load_config
 from pipeline.engine.events import Listener
 from pipeline.layout.describe import layout_info
-from pipeline.scan.scan import ScanRequest, scan
+from pipeline.scan.request import ScanRequest
+from pipeline.scan.scan import scan
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from stages.compiled import user_cache
 

@@ -13,7 +13,8 @@ import torch
 from pipeline.config import Resources, load_config
 from pipeline.passes.arrays import read_patterns
 from pipeline.passes.shard import Shard
-from pipeline.scan.scan import ScanRequest, ScanResult, scan
+from pipeline.scan.request import ScanRequest, ScanResult
+from pipeline.scan.scan import scan
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig

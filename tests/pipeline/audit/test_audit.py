@@ -15,8 +15,9 @@ from pipeline.config import AuditConfig, Resources
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run
 from pipeline.passes import units
-from pipeline.scan import scan as scanning
-from pipeline.scan.scan import ScanResult, resume
+from pipeline.scan import stages as scanning
+from pipeline.scan.request import ScanResult
+from pipeline.scan.scan import resume
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from stages.contracts import Bytes, Defect, Int64s
 from stages.lithography.measure.defects import label_clips

@@ -12,7 +12,7 @@ from pipeline.audit import certify
 from pipeline.audit.rounds import RESULT
 from pipeline.engine.ledger import Ledger
 from pipeline.passes.print_model import read_print_model
-from pipeline.scan.scan import ScanResult
+from pipeline.scan.request import ScanResult
 from stages.errors import ConfigError
 from tests.support.small_scan import SmallScan
 

@@ -18,7 +18,7 @@ from pipeline.engine.ledger import UnitOutcome
 from pipeline.engine.run_record import State, read_record, write_record
 from pipeline.passes.arrays import read_patterns
 from pipeline.passes.units import open_layout
-from pipeline.scan.scan import ScanResult
+from pipeline.scan.request import ScanResult
 from pipeline.simulate import confirm
 from pipeline.train.model import TrainRequest, train_model
 from stages.detector.active_learning import uncertainty

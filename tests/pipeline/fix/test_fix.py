@@ -14,7 +14,8 @@ from pipeline.config import FixConfig, Resources
 from pipeline.fix.apply import write_fixed_layout
 from pipeline.layout.ingest import read_layout
 from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, TABLE, FixRow, read_rows
-from pipeline.scan.scan import ScanResult, resume
+from pipeline.scan.request import ScanResult
+from pipeline.scan.scan import resume
 from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Layer
 from stages.fixes.moves import UNCHANGED

@@ -65,7 +65,7 @@ def test_a_stopped_scan_goes_on_taking_over(
 
     out = tmp_path / "run"
     with monkeypatch.context() as stopped:
-        stopped.setattr("pipeline.scan.scan.tally_on_disk", stop)
+        stopped.setattr("pipeline.scan.stages.tally_on_disk", stop)
         with pytest.raises(KeyboardInterrupt):
             small_scan(out, tiles=TILES, since=[before])
     again = resume(out, Resources(workers=0), lambda event: None)

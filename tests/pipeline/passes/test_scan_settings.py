@@ -14,7 +14,7 @@ from pipeline.engine.run_directory import open_run_directory
 from pipeline.engine.run_record import LayoutFile, RunRecord, bind, read_record
 from pipeline.passes.scan_settings import ScanSettings, collect_inputs
 from pipeline.passes.shard import Shard
-from pipeline.scan.scan import RECOMPUTED
+from pipeline.scan.stages import RECOMPUTED
 from stages.errors import RunMismatchError
 
 # From which stage on a setting changes the answer; None where it never does.

@@ -38,7 +38,8 @@ OTHER_MACHINE = """
     from pipeline.config import Resources, load_config
     from pipeline.engine.events import UnitFinished
     from pipeline.passes.shard import Shard
-    from pipeline.scan.scan import ScanRequest, scan
+    from pipeline.scan.request import ScanRequest
+    from pipeline.scan.scan import scan
 
     def stop(event):
         if isinstance(event, UnitFinished) and event.stage == "scores" and event.done == {stop}:

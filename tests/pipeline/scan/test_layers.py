@@ -16,7 +16,7 @@ from pipeline.config import Resources, load_config
 from pipeline.engine.run_record import LayoutFile, RunRecord
 from pipeline.scan import layers
 from pipeline.scan.layers import LayersResult, resume_any, scan_any
-from pipeline.scan.scan import ScanRequest
+from pipeline.scan.request import ScanRequest
 from stages.errors import ConfigError, LayoutError, RunMismatchError, UsageError
 from tests.support.small_scan import TINY, Hotscan, SmallScan
 

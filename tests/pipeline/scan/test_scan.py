@@ -12,7 +12,7 @@ import klayout.rdb as rdb
 import numpy as np
 import pytest
 
-import pipeline.scan.scan as scanning
+import pipeline.scan.stages as scanning
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run

@@ -12,7 +12,8 @@ import pytest
 
 from pipeline.config import Resources, load_config
 from pipeline.passes.arrays import read_patterns
-from pipeline.scan.scan import ScanRequest, scan
+from pipeline.scan.request import ScanRequest
+from pipeline.scan.scan import scan
 from stages.detector import checkpoint
 from tests.support.small_scan import DENSE
 

@@ -21,7 +21,8 @@ from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run, write_library
 from pipeline.layout import ingest
 from pipeline.report.run_view import open_view
-from pipeline.scan.scan import ScanResult, resume
+from pipeline.scan.request import ScanResult
+from pipeline.scan.scan import resume
 from pipeline.simulate import confirm
 from stages.contracts import Layer, Verdict
 from stages.detector import checkpoint

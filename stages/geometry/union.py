@@ -98,6 +98,12 @@ def _find_intervals(active: Int64s, count: int, out: Int64s) -> int:
 
 
 @kernel
+def _copy_side(target: Int64s, at: int, source: Int64s, i: int) -> None:
+    target[at, 0], target[at, 1] = source[i, 0], source[i, 1]
+    target[at, 2], target[at, 3] = source[i, 2], source[i, 3]
+
+
+@kernel
 def _advance(
     active: Int64s, count: int, y: int, sides: Int64s, order: Int64s, at: int
 ) -> tuple[int, int]:
@@ -106,7 +112,7 @@ def _advance(
     for i in range(count):
         if active[i, 2] > y:
             if kept != i:
-                copy_rows(active, kept, active, i, 1)
+                _copy_side(active, kept, active, i)
             kept += 1
     first = at
     while at < order.shape[0] and sides[order[at], 1] == y:
@@ -115,10 +121,10 @@ def _advance(
     i, j, k = kept - 1, at - 1, kept + (at - first) - 1
     while j >= first:
         if i >= 0 and active[i, 0] > sides[order[j], 0]:
-            copy_rows(active, k, active, i, 1)
+            _copy_side(active, k, active, i)
             i -= 1
         else:
-            copy_rows(active, k, sides, order[j], 1)
+            _copy_side(active, k, sides, order[j])
             j -= 1
         k -= 1
     return kept + (at - first), at

@@ -318,6 +318,12 @@ class Process:
             del about["levels"]
         if self.opc is not None and self.opc.curves == Curves():
             del about["opc"]["curves"]
+        if self.anchor is not None and (self.anchor.shape, self.anchor.bias_nm) == ("line", 0):
+            del about["anchor"]["shape"], about["anchor"]["bias_nm"]
+        if not self.mask.transmission:
+            del about["mask"]
+        if self.contacts is None:
+            del about["contacts"]
         return about
 
 

@@ -29,7 +29,7 @@ from stages.lithography.optics.fields import make_disjoint
 from stages.lithography.process import Process, Source
 
 CHECKOUT = Path(__file__).parents[2]
-CELL = "sky130_fd_bd_sram__sram_sp_wlstrap"
+CELL = "sky130_fd_bd_sram__sram_sp_cell_opt1"
 OPTICS, BLUR_NM, THRESHOLD = Optics(193.0, 0.93, Source("circular", 0.65), False), 20.0, 0.4
 
 

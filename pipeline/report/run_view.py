@@ -48,8 +48,8 @@ from stages.exports.markers import PrintedArea
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, table_to_hotspots
 from stages.findings import ClassReview, Finding, HotspotClass, Review
 from stages.hotspots import sort_worst_first
-from stages.lithography.measure.sections import KINDS
 from stages.lithography.limits import Levels
+from stages.lithography.measure.sections import KINDS
 from stages.lithography.process import Process
 from stages.review.levels import review_classes, review_hotspots
 from stages.review.waivers import Waived, Waiver, apply_waivers

@@ -160,7 +160,11 @@ def test_a_stopped_labelling_goes_on_to_the_same_dataset(
     ("changed", "error", "message"),
     [
         ({"layers": ()}, UsageError, "no layer to label; give --layer"),
-        ({"process": "krf131"}, UsageError, "no process 'krf131'; give one of arfi45, arfi45-via, krf130"),
+        (
+            {"process": "krf131"},
+            UsageError,
+            "no process 'krf131'; give one of arfi45, arfi45-via, krf130",
+        ),
         ({"layout": CHECKOUT / "no.gds"}, LayoutError, r"no\.gds: No such file"),
     ],
 )

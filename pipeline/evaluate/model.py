@@ -101,14 +101,12 @@ def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
         np.concatenate(scores), np.concatenate(labels),
         np.concatenate(new) if known or divided else None, limit, np.concatenate(worst),
     )  # fmt: skip
+    if margins:
+        margin, predicted = (np.concatenate(each) for each in zip(*margins, strict=True))
+        figures |= compute_margin_figures(margin, predicted, scorer.kinds)
     return {
         "protocol": request.protocol,
         **figures,
-        **(
-            compute_margin_figures(*map(np.concatenate, zip(*margins, strict=True)))
-            if margins
-            else {}
-        ),
         "detection_s": seconds,
         "simulation_s_per_clip": request.simulation_s,
         "odst_s": figures["flagged_share"] * figures["clips"] * request.simulation_s + seconds,
@@ -182,7 +180,9 @@ def compute_figures(
     return figures
 
 
-def compute_margin_figures(margin: Float32s, predicted: Float32s) -> dict[str, Any]:
+def compute_margin_figures(
+    margin: Float32s, predicted: Float32s, kinds: tuple[str, ...]
+) -> dict[str, Any]:
     """Return how well margins are predicted, (n, kinds) of clips as they are and as predicted.
 
     The error is that of the worst kind's margin, of clips that surely fail and of those that are no
@@ -191,7 +191,7 @@ def compute_margin_figures(margin: Float32s, predicted: Float32s) -> dict[str, A
     worst, guess = find_worst_margin(margin), find_worst_margin(predicted)
     fails, _ = split_by_margin(worst)
     near = np.abs(worst) <= NEAR
-    right = name_kinds(margin)[fails] == name_kinds(predicted)[fails]
+    right = name_kinds(margin, kinds)[fails] == name_kinds(predicted, kinds)[fails]
     error = np.abs(worst - guess)
     return {
         **estimate_share("kind_named_rightly", int(right.sum()), len(right)),

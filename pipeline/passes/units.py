@@ -191,7 +191,7 @@ def predict_margins(run: Run, job: Job, spots: tuple[Hotspot, ...]) -> tuple[Hot
     )
     (pictures,) = read_pattern_rows(run, patterns, "raster")
     margin = scorer.predict_margins(pictures)
-    worst, kind = find_worst_margin(margin), name_kinds(margin)
+    worst, kind = find_worst_margin(margin), name_kinds(margin, scorer.kinds)
     return tuple(
         replace(
             spot, predicted_kind=scorer.kinds[kind[at]],

@@ -66,7 +66,6 @@ from stages.detector.user_model import ScanModel
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
-from stages.lithography.measure.sections import KINDS
 from stages.lithography.process import Process
 
 AFTER_SCORES = (
@@ -232,7 +231,7 @@ class ScanStages:
                 over, pattern, rules=RULES, scores=scores, keys=keys, core_dbu=job.core_dbu,
                 threshold=limits[0], confident=limits[1],
             )  # fmt: skip
-            if self.model.detector().kinds == KINDS:
+            if self.model.detector().kinds:
                 spots = predict_margins(self.run, job, spots)
             chosen = confirm.select_to_simulate(spots, self.config.confirm.confident)
             confirm.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)

@@ -27,7 +27,7 @@ LEAST = -1.0
 MARGINAL = 0.03
 """A margin up to this, either way, may be on the other side of the limit if the fields lie
 otherwise: ``python -m benchmarks.marginal`` measures by how much margins move then."""
-_GONE = (BRIDGE, OPEN, MISSING, EXTRA)
+_GONE = {KINDS[kind] for kind in (BRIDGE, OPEN, MISSING, EXTRA)}
 
 Bools = npt.NDArray[np.bool_]
 
@@ -138,8 +138,8 @@ def find_worst_margin(margin: Float32s) -> Float32s:
     return worst
 
 
-def name_kinds(margin: Float32s) -> Int64s:
-    """Return which of `KINDS` is worst in each clip, (n,): what is gone, not what is too narrow.
+def name_kinds(margin: Float32s, kinds: Sequence[str] = KINDS) -> Int64s:
+    """Return which of `kinds` is worst in each clip, (n,): what is gone, not what is too narrow.
 
     Examples
     --------
@@ -149,8 +149,9 @@ def name_kinds(margin: Float32s) -> Int64s:
     'open'
     """
     ranked = margin.copy()
-    for kind in _GONE:
-        ranked[:, kind] += 2 * (ranked[:, kind] > 0)
+    for column, kind in enumerate(kinds):
+        if kind in _GONE:
+            ranked[:, column] += 2 * (ranked[:, column] > 0)
     named: Int64s = ranked.argmax(axis=1)
     return named
 

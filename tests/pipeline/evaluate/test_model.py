@@ -64,7 +64,7 @@ def test_kinds_and_margins_are_compared_where_they_matter() -> None:
     margin[0, pinch], margin[1, space], margin[2, pinch] = 0.5, 0.1, -0.6
     predicted = np.full((3, len(KINDS)), -0.5, np.float32)
     predicted[0, pinch], predicted[1, pinch], predicted[2, space] = 0.4, 0.3, 0.9
-    made = compute_margin_figures(margin, predicted)
+    made = compute_margin_figures(margin, predicted, KINDS)
     assert made["kind_named_rightly"] == 0.5
     assert made["margin_error_failing"] == pytest.approx((0.1 + 0.2) / 2)
     assert made["margin_error_near"] == pytest.approx(0.2)

@@ -144,3 +144,6 @@ def test_what_is_gone_is_worse_than_what_is_narrow_but_only_where_it_fails() -> 
     assert named(open=-0.01, pinch=0.3) == "pinch"
     assert named(bridge=0.2, extra=0.4, space=1.0) == "extra"
     assert named(epe=-0.2, line_end=-0.3) == "epe"
+    fewer = np.array([[0.9, 0.1]], np.float32)  # of a model from when there were other kinds
+    assert name_kinds(fewer, ("pinch", "open")).tolist() == [1]
+    assert name_kinds(fewer, ("pinch", "space")).tolist() == [0]

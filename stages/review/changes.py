@@ -14,7 +14,7 @@ Geometry that is there several times is matched one by one, the nearest first.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,9 +69,19 @@ def compare_failures(before: Failures, after: Failures, stood: Sequence[bool]) -
     old, new = _list_spots(before), _list_spots(after)
     fresh = {spot for spot, rows in after.list_hotspots() if not all(stood[row] for row in rows)}
     same = _find_same(old, {spot: row for spot, row in new.items() if spot not in fresh})
+    rest = {spot: row for spot, row in new.items() if spot not in same}
+    # What is moved along itself fails still at some of its places, all of it elsewhere.
+    kept = frozenset().union(*(new[spot].places for spot in same))
+    free = {spot: row for spot, row in old.items() if not row.places & kept}
+    moved, used = _pair_equal(free, rest, lambda row: tuple(sorted(key for key, _ in row.places)))
     still = frozenset().union(*(row.places for row in new.values()))
-    gone = {spot: row for spot, row in old.items() if not row.places & still}
-    moved, used = _find_moved(gone, {s: row for s, row in new.items() if s not in same})
+    gone = {s: row for s, row in free.items() if s in used or not row.places & still}
+    more, taken = _find_moved(
+        {spot: row for spot, row in gone.items() if spot not in used},
+        {spot: row for spot, row in rest.items() if spot not in moved},
+    )
+    moved |= more
+    used |= taken
     was = same | moved
     return Changes(
         {spot: SAME if spot not in gone else MOVED if spot in used else FIXED for spot in old},
@@ -124,7 +134,7 @@ def _find_moved(
     Those of equal geometry go first, one for one. Then those that lie together with others now, or
     did before: each of their keys is taken from one that is left.
     """
-    found, used = _pair_equal(old, new)
+    found, used = _pair_equal(old, new, lambda row: row.keys)
     left: dict[str, set[int]] = defaultdict(set)
     for spot, row in old.items():
         for key in row.keys if spot not in used else ():
@@ -141,13 +151,13 @@ def _find_moved(
 
 
 def _pair_equal(
-    old: Mapping[int, _Spot], new: Mapping[int, _Spot]
+    old: Mapping[int, _Spot], new: Mapping[int, _Spot], describe: Callable[[_Spot], Hashable]
 ) -> tuple[dict[int, int], set[int]]:
-    """Pair hotspots of equal keys, those first that moved least."""
-    alike: dict[frozenset[str], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    """Pair hotspots that are described alike, those first that moved least."""
+    alike: dict[Hashable, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for side, spots in enumerate((old, new)):
         for spot, row in spots.items():
-            alike[row.keys][side].append(spot)
+            alike[describe(row)][side].append(spot)
     found: dict[int, int] = {}
     for before, after in alike.values():
         apart = np.array([[_measure(old[b], new[a]) for a in after] for b in before], np.int64)

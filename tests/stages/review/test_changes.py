@@ -95,6 +95,12 @@ def test_a_move_together_with_something_new_is_new() -> None:
     assert found.after == {1: NEW}
 
 
+def test_what_is_moved_along_itself_is_moved() -> None:
+    """One of its places lies where another one was."""
+    found = compare({1: [("a", 0, 0), ("a", 40, 0)]}, {1: [("a", 40, 0), ("a", 80, 0)]})
+    assert (found.before, found.after) == ({1: MOVED}, {1: MOVED})
+
+
 def test_what_fails_worse_is_told() -> None:
     old = make_failures({1: [("a", 0, 0)], 2: [("b", 50, 0)]})
     new = make_failures({1: [("b", 50, 0)], 2: [("a", 0, 0)]}, {1: 0.129, 2: 0.131})

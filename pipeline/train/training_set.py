@@ -17,7 +17,7 @@ from pipeline.datasets.store import Dataset
 from stages.contracts import Bytes, Float32s, Int64s
 from stages.detector.training import LabelledClips
 from stages.errors import ModelMismatchError, UsageError
-from stages.lithography.measure.margins import find_worst_margin, split_by_margin
+from stages.lithography.measure.margins import LEAST, find_worst_margin, split_by_margin
 
 VALIDATION_SHARE = 1 / 8
 """Share of the patterns used for validation when no validation dataset is given."""
@@ -102,15 +102,20 @@ def merge_datasets(datasets: Sequence[Dataset]) -> Patterns:
     rasters = np.concatenate([dataset.raster for dataset in datasets])[first]
     hotspots = np.bincount(number.ravel(), np.concatenate([c[0] for c in counts]))
     clips = np.bincount(number.ravel(), np.concatenate([c[1] for c in counts]))
-    known = {dataset.kinds for dataset in datasets}
-    margins, kinds = None, known.pop() if len(known) == 1 else ()
-    if kinds:
+    margins = None
+    kinds = tuple(dict.fromkeys(kind for dataset in datasets for kind in dataset.kinds))
+    if all(dataset.kinds for dataset in datasets):
+        # A kind that a dataset does not know was not measured there.
         sums = np.zeros((len(clips), len(kinds)))
         start = np.cumsum([0, *(len(dataset.key) for dataset in datasets)])
         for dataset, first in zip(datasets, start, strict=False):
             assert dataset.margin is not None  # it has kinds
-            np.add.at(sums, number.ravel()[first + dataset.pattern], dataset.margin)
+            known = np.full((len(dataset), len(kinds)), LEAST)
+            known[:, [kinds.index(kind) for kind in dataset.kinds]] = dataset.margin
+            np.add.at(sums, number.ravel()[first + dataset.pattern], known)
         margins = (sums / clips[:, None]).astype(np.float32)
+    else:
+        kinds = ()
     return Patterns(rasters, hotspots.astype(np.int64), clips.astype(np.int64), margins, kinds)
 
 

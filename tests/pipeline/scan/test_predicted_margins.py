@@ -14,7 +14,7 @@ from pipeline.passes.arrays import read_pattern_rows
 from pipeline.report.run_view import open_view
 from stages.detector import checkpoint
 from stages.detector.model import Detector, DetectorConfig
-from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS
+from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, format_csv
 from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.lithography.measure.sections import KINDS
 from stages.scores import build_scorer
@@ -42,10 +42,10 @@ def test_a_model_with_margins_names_kind_and_margin_of_each_hotspot(
     worst, kind = find_worst_margin(margin)[at], name_kinds(margin)[at]
     np.testing.assert_allclose(table["predicted_margin"], worst, atol=6e-4)
     assert table["predicted_kind"].to_pylist() == [KINDS[k] for k in kind]
-    assert open_view(run).hotspots[0].predicted_kind == KINDS[kind[0]]
-    header = (run.path / "hotspots.csv").read_text().splitlines()[0].split(",")
-    assert {"predicted_kind", "predicted_margin"} <= set(header)
+    spots = open_view(run).hotspots
+    assert spots[0].predicted_kind == KINDS[kind[0]]
+    assert "predicted_kind,predicted_margin" in format_csv(spots, 1.0).splitlines()[0]
     assert (
         "margin " + f"{table['predicted_margin'][0].as_py():.2f}"
-        in (run.path / "index.html").read_text()
+        in (run.report / "index.html").read_text()
     )

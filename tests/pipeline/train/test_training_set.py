@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pipeline.datasets.store import Dataset
@@ -41,6 +43,14 @@ def test_a_picture_has_the_mean_margins_of_its_clips() -> None:
     assert chosen.margins is not None
     np.testing.assert_array_equal(chosen.margins, patterns.margins[1:])
     np.testing.assert_array_equal(chosen.to_clips().margins, chosen.margins)
+
+
+def test_a_kind_that_a_dataset_does_not_know_was_not_measured_there() -> None:
+    one, other = dataset([5], [0], [(0.1, -0.2)]), dataset([3], [0], [(-0.3, -0.4)])
+    patterns = merge_datasets([one, replace(other, kinds=("area", "pinch"))])
+    assert patterns.kinds == ("pinch", "space", "area")
+    assert patterns.margins is not None
+    np.testing.assert_allclose(patterns.margins, [[-0.4, -1, -0.3], [0.1, -0.2, -1]])
 
 
 def test_beside_a_dataset_without_margins_labels_alone_are_learnt() -> None:

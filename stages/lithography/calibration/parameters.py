@@ -63,18 +63,12 @@ def make_ranges(process: Process) -> tuple[Range, ...]:
     Raises
     ------
     UsageError
-        When the process has its kernels from a file, and so no source to fit, or a phase-shift
-        mask.
+        When the process has its kernels from a file, and so no source to fit.
     """
     if process.kernels is not None:
         raise UsageError(
             f"process {process.name} takes its kernels from a file, which has no source or focus "
             "to fit; give one with optics of its own"
-        )
-    if process.mask.transmission:
-        raise UsageError(
-            f"process {process.name} has a mask.transmission of {process.mask.transmission:g}, and "
-            "gauges are drawn on chrome; give one without"
         )
     base, unit_nm = start_from(process), process.wavelength_nm / process.na
     depth_nm = process.refractive_index * process.wavelength_nm / process.na**2

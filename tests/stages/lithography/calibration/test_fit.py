@@ -15,7 +15,7 @@ from stages.lithography.calibration.gauges import Gauges
 from stages.lithography.calibration.light import Light
 from stages.lithography.calibration.model import predict, shine
 from stages.lithography.calibration.parameters import NAMES, make_process, make_ranges, start_from
-from stages.lithography.process import KernelFile, KernelSet, Mask
+from stages.lithography.process import KernelFile, KernelSet
 from tests.support.gauges import GRATINGS, gauges_of
 from tests.support.optical import KRF, MAP
 
@@ -113,12 +113,10 @@ def test_a_map_has_no_radii_to_fit() -> None:
     assert not fixed["threshold"]
 
 
-def test_kernels_of_a_file_and_phase_shift_masks_are_refused() -> None:
+def test_kernels_of_a_file_are_refused() -> None:
     kernels = KernelFile("k.npz", 2048, (KernelSet(0, "a", "b"), KernelSet(120, "a", "b")))
     with pytest.raises(UsageError, match="takes its kernels from a file"):
         make_ranges(replace(KRF, kernels=kernels))
-    with pytest.raises(UsageError, match=r"mask\.transmission of 0\.06"):
-        make_ranges(replace(KRF, mask=Mask(0.06)))
 
 
 def test_the_values_of_a_process_make_it_again() -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from benchmarks import saving
-from stages.lithography.process import load_process
 from tests.benchmarks.conftest import Benchmark
 from tests.support.small_scan import CHECKOUT
 from tests.support.tables import read_number, read_table
@@ -34,13 +32,3 @@ def test_shares_follow_from_the_counts(
     assert read_number(found["recall of the scan, before confirming"].rstrip("%")) >= 99
     assert read_number(found["recall of what surely fails"].rstrip("%")) > 90
     assert read_number(found["sure false alarms after confirming"]) == 0
-
-
-def test_margins_are_those_of_the_process_itself() -> None:
-    process = load_process("krf130")
-    limits, tighter = process.limits, saving._tighten(process)["limits"]
-    printed = 0.9 * limits.pinch_share
-    severity = np.array([1 - printed / tighter["pinch_share"], 50 / tighter["epe_nm"] - 1, 1.0])
-    wanted = [0.1, 50 / limits.epe_nm - 1, 1.0]
-    found = saving._compute_margins(["pinch", "epe", "bridge"], severity)
-    np.testing.assert_allclose(found, wanted, rtol=1e-9)

@@ -32,11 +32,12 @@ def used_detector(layers: int = 1, **chosen: object) -> Detector:
 )
 def test_one_network_takes_clips_of_any_size(layers, height, width):
     detector = used_detector(layers)
-    logit, embedding, more = detector(blocks(5, layers, height, width))
+    logit, embedding, margin, more = detector(blocks(5, layers, height, width))
     assert logit.shape == (5,)
     assert embedding.shape == (5, detector.config.embedding)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(5))
     assert logit.std() > 1e-3
+    assert margin is None
     assert more == ()
 
 
@@ -56,8 +57,8 @@ def test_folded_network_gives_the_same_answers(size, chosen):
     assert any(isinstance(module, nn.BatchNorm2d) for module in detector.modules())
     x = blocks(8, 1, size, size)
     with torch.inference_mode():
-        logit, embedding, _ = detector(x)
-        folded_logit, folded_embedding, _ = folded(x)
+        logit, embedding, *_ = detector(x)
+        folded_logit, folded_embedding, *_ = folded(x)
     assert logit.std() > 0.01
     torch.testing.assert_close(folded_logit.sigmoid(), logit.sigmoid(), atol=1e-5, rtol=0)
     torch.testing.assert_close(folded_embedding, embedding, atol=1e-5, rtol=0)
@@ -71,7 +72,7 @@ def test_every_weight_learns(attention, inception):
     for module in detector.modules():
         if isinstance(module, SelfAttention):
             module.share.data += 0.5
-    logit, embedding, _ = detector(blocks(4, 1, 64, 64))
+    logit, embedding, *_ = detector(blocks(4, 1, 64, 64))
     (logit.square().sum() + (embedding * torch.rand_like(embedding)).sum()).backward()
     still = [name for name, p in detector.named_parameters() if not p.grad.abs().sum() > 0]
     assert still == []

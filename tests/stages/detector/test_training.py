@@ -62,8 +62,10 @@ def test_margins_are_learnt_beside_the_verdict():
 
 def margins_of(clips):
     """Margins of the gap between two bars, whose limit is 3.5 pixels, and of a kind never met."""
-    middle = clips.rasters[:, 0, 32, 20:44] / 255  # a row that crosses both bars
-    gap = 24 - middle.sum(axis=1)
+    column = clips.rasters[:, 0, :, 32] / 255  # crosses both bars, each 12 pixels wide
+    first, last = (column > 0).argmax(axis=1), 63 - (column > 0)[:, ::-1].argmax(axis=1)
+    every = np.arange(len(column))
+    gap = last + column[every, last] - (first + 1 - column[every, first]) - 24
     return np.stack([1 - gap / 3.5, np.full(len(gap), -1.0)], axis=1).astype(np.float32)
 
 

@@ -238,7 +238,7 @@ def layers(workers: int) -> None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder, "three.pt"), model)
-        chosen = ("--layer", "67/20", "--layer", "68/20", "--layer", "69/20")
+        chosen = ("--layer", "67/20+68/20+69/20")
         row = scanned(CHIP, *chosen, "--model", f"{folder}/three.pt", workers=workers)
     print_one("li1, met1, met2 of the whole chip", row)
 

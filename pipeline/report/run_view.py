@@ -285,8 +285,9 @@ def read_hotspot_table(run: Run) -> pa.Table:
     IncompleteError
         When it is missing or damaged.
     """
-    with explain_damage(run.hotspots):
-        found = pq.read_schema(run.hotspots)
+    # Opened here, as Arrow takes no name that is not UTF-8.
+    with explain_damage(run.hotspots), run.hotspots.open("rb") as content:
+        found = pq.read_schema(content)
     predicted = found.equals(PREDICTED_HOTSPOTS)
     return read_table(run.hotspots, PREDICTED_HOTSPOTS if predicted else HOTSPOTS)
 

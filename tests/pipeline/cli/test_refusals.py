@@ -33,11 +33,7 @@ def library(path: Path, **cells: tuple[int, int] | None) -> Path:
 BEFORE_THE_LAYOUT = [
     (["--layer", "68"], "layer '68' is not layer/datatype; write it like 68/20"),
     (["--layer", "68/20"], "[layout] layers is ['68/20', '68/20']; allowed: each layer once"),
-    (["--layer", "69/20"], "2 layers are given (68/20, 69/20) where one is judged; channels of"),
-    (
-        ["--layer", "5/0+69/20"],
-        "2 layers are given",
-    ),
+    (["--layer", "5/0+69/20"], "--layer 5/0+69/20 is 2 of a picture, and model .* takes 1 (met1);"),
     (["--roi", "1,2,3"], "--roi '1,2,3' is not x0,y0,x1,y1, four numbers in um"),
     (["--roi", "a,2,3,4"], "--roi 'a,2,3,4' is not x0,y0,x1,y1, four numbers in um"),
     (["--roi", "9,9,1,1"], "[layout] roi_um is (9.0, 9.0, 1.0, 1.0); allowed: x0,y0,x1,y1 with"),

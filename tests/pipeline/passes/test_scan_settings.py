@@ -24,6 +24,10 @@ FIRST_STAGE = {
     "layout.exclude": "layout",
     "layout.strict": "layout",
     "layout.roi_um": "clips",
+    "layout.tech": "report",  # names are shown; what is scanned is in layout.layers
+    "layout.lyp": "report",
+    "layout.names": "report",
+    "layout.all_metals": None,
     "reader.memory_gb": None,
     "reader.seconds": None,
     "reader.extent_mm": None,
@@ -42,16 +46,33 @@ FIRST_STAGE = {
     "raster.clip_nm": "clips",
     "raster.core_nm": "clips",
     "scores.model": None,  # counts by its digest
+    "scores.models": None,  # of several layers, whose runs have one each
     "scores.threshold": "hotspots",
     "scores.shard_patterns": None,
     "scores.prefilter": "scores",
     "scores.device": None,
     "confirm.enabled": "confirm",
-    "confirm.opc": "confirm",
+    "confirm.opc": "rounds",
     "confirm.confident": "hotspots",
     "confirm.batch_windows": None,
     "audit.size": "draw",
     "audit.seed": "draw",
+    "certify.recall": "rounds",
+    "certify.within": "rounds",
+    "certify.budget": "rounds",
+    "certify.seed": "rounds",
+    "fix.enabled": "vias",
+    "fix.grid_nm": "vias",
+    "fix.width_nm": "vias",
+    "fix.space_nm": "vias",
+    "fix.vias": "vias",
+    "fix.enclosure_nm": "vias",
+    "levels.always_first": "report",
+    "levels.first_severity": "report",
+    "levels.second_severity": "report",
+    "levels.first_score": "report",
+    "levels.second_score": "report",
+    "report.waivers": "report",
     "classes.edge_tolerance_nm": "classes",
     "classes.area_match": "classes",
     "classes.shift_nm": "classes",
@@ -60,6 +81,11 @@ FIRST_STAGE = {
     "report.contours": "report",
     "markers.layer": "report",
 }
+
+NAMES = (
+    "<layer-properties><properties><source>68/20@1</source><name>met1</name></properties>"
+    "</layer-properties>"
+)
 
 OTHER: dict[str, Any] = {
     "layout.cell": "A", "layout.layers": ["1/0"], "layout.exclude": ["2/0"],
@@ -76,6 +102,13 @@ OTHER: dict[str, Any] = {
     "classes.radius_nm": 999.0,
     "confirm.confident": False, "confirm.batch_windows": 3, "audit.size": "3%", "audit.seed": 1,
     "report.top": 1, "report.contours": 1, "markers.layer": 9,
+    "layout.tech": "sky130A", "layout.lyp": "names.lyp", "layout.names": {"met1": "68/20"},
+    "layout.all_metals": True, "scores.models": {"68/20": "m.pt"}, "certify.recall": 0.9,
+    "certify.within": 0.1, "certify.budget": 0.5, "certify.seed": 1, "fix.enabled": True,
+    "fix.grid_nm": 1.0, "fix.width_nm": 1.0, "fix.space_nm": 1.0, "fix.vias": ["3/0"],
+    "fix.enclosure_nm": 1.0, "levels.always_first": ["open"], "levels.first_severity": 0.9,
+    "levels.second_severity": 0.1, "levels.first_score": 0.9, "levels.second_score": 0.1,
+    "report.waivers": "w.toml",
 }  # fmt: skip
 
 
@@ -90,7 +123,11 @@ def changed_stages(before: RunRecord, now: RunRecord) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FIRST_STAGE)
-def test_a_setting_changes_the_inputs_of_its_stage_alone(name: str) -> None:
+def test_a_setting_changes_the_inputs_of_its_stage_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("names.lyp").write_text(NAMES)
     table, key = name.split(".")
     other = record_of(load_config(None, {table: {key: OTHER[name]}}))
     stage = FIRST_STAGE[name]
@@ -127,7 +164,7 @@ def test_settings_survive_the_file() -> None:
         ("scores", {"scores": {"prefilter": False}}, ["layout", "clips", "audit", "patterns"]),
         (
             "report", {"confirm": {"opc": "model"}},
-            ["layout", "clips", "audit", "patterns", "scores", "frame", "hotspots"],
+            ["layout", "clips", "audit", "patterns", "scores", "features"],
         ),
         ("patterns", {"clips": {"mode": "sites"}}, None),
         ("layout", {"clips": {"mode": "sites"}}, ["layout"]),

@@ -13,14 +13,18 @@ import pytest
 
 from pipeline.audit.audit import STAGES as AUDIT_STAGES
 from pipeline.audit.result import Audited
+from pipeline.audit.rounds import Certified
+from pipeline.config import FixConfig
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
+from pipeline.fix.fix import STAGES as FIX_STAGES
 from pipeline.passes.arrays import read_patterns
 from pipeline.report import metrics as report_metrics
 from pipeline.report.metrics import find_unscored_clips, gather_metrics, list_unscanned_regions
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate.confirm import Confirmed
 from stages.audit.estimate import estimate_recall
+from stages.audit.looks import Aim
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +53,13 @@ def test_every_field_is_documented_and_every_documented_field_is_written(view: R
         for row in re.findall(r"^\| (`.+?) \|", table.split("\n## ")[0], re.MULTILINE)
         for name in re.findall(r"`(\w+)`", row)
     }
-    spent = dict.fromkeys((*view.record.seconds, "confirm", *AUDIT_STAGES), 1.0)
+    stages = ("confirm", *AUDIT_STAGES, "features", "rounds", "certify", *FIX_STAGES)
+    spent = dict.fromkeys((*view.record.seconds, *stages), 1.0)
+    certified = Certified(Aim(0.99, 0.02), None, 0.0, 1, 0, 10, 2, 1)
+    fixed = view.config.model_copy(update={"fix": FixConfig(enabled=True)})
     simulated = replace(
         view, simulated=Confirmed({}, 0, 0), audited=Audited(estimate_recall([]), 0, 0),
-        record=replace(view.record, seconds=spent),
+        certified=certified, config=fixed, record=replace(view.record, seconds=spent),
     )  # fmt: skip
     assert gather(view).keys() < gather(simulated).keys() == documented
 

@@ -67,7 +67,7 @@ def displacement_nm(
     )
     slope, flat = np.hypot(up, across), level * process.na / (2 * process.wavelength_nm)
     on_level = (one > level) != (np.roll(one, -1, axis=1) > level)
-    assert (slope[on_level] > flat).mean() > 0.9
+    assert (slope[on_level] > flat).mean() > 0.8
     chosen = on_level & (slope > flat)
     found: Floats = np.abs(one - other)[chosen] / slope[chosen]
     return found

@@ -110,11 +110,11 @@ def main() -> None:
             print_figures(f"{group} left out", name, figures)
     if asked.ship:
         parts = [part for group in GROUPS for part in GROUPS[group]]
-        model = train(asked.work, SHIPPED, parts, "", asked.epochs)
+        model = train(asked.work, "new", parts, "", asked.epochs)
         for name, figures in measure(asked.work, (str(model), SHIPPED), ("chip-test",)):
             print_figures("test strip of the chip", name, figures)
             if name == model.stem:
-                checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures))
+                checkpoint.save(checkpoint.WEIGHTS / f"{SHIPPED}.pt", measured(model, figures))
 
 
 def label(work: Path, name: str, region: Region, workers: int) -> None:

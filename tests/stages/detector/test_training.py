@@ -48,7 +48,7 @@ def test_margins_are_learnt_beside_the_verdict():
     def network():
         return Detector(replace(SMALL, kinds=("space", "nothing")))
 
-    config = TrainingConfig(epochs=3, steps=25, batch=64, learning_rate=8e-3, margin_weight=2.0)
+    config = TrainingConfig(epochs=6, steps=25, batch=64, learning_rate=8e-3, margin_weight=2.0)
     fitted = train(
         replace(clips, margins=margins_of(clips)), unseen, network=network, config=config
     ).detector

@@ -26,8 +26,8 @@ from pipeline.cli.options import (
     Threshold,
     Workers,
     list_models,
-    parse_region,
 )
+from pipeline.cli.settings_options import parse_region
 from pipeline.cli.terminal import interruptible, show
 
 DatasetOut = Annotated[Path, typer.Option("--out", "-o", help="Dataset to write, a Zarr group.")]

@@ -21,8 +21,8 @@ from pipeline.cli.options import (
     Roi,
     SessionOptions,
     Strict,
-    parse_region,
 )
+from pipeline.cli.settings_options import parse_region
 from pipeline.cli.terminal import run_session, show
 from stages.text import escape_text, escape_values
 

@@ -95,7 +95,7 @@ def diff(options: DiffOptions) -> None:
     numbers or clips. --fail-on counts the new ones that are not waived.
     """
     from pipeline.cli.gate import parse_gate
-    from pipeline.cli.text import diff_text
+    from pipeline.cli.scan_text import diff_text
     from pipeline.engine.run_directory import write_whole
     from pipeline.report.compare import compare_runs
 

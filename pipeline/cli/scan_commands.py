@@ -17,9 +17,9 @@ from pipeline.cli.options import (
     ReaderOptions,
     RunFolder,
     SessionOptions,
-    SettingsOptions,
     Waivers,
 )
+from pipeline.cli.settings_options import SettingsOptions
 from pipeline.cli.terminal import run_session, show
 from stages.errors import UsageError
 from stages.text import escape_values
@@ -199,7 +199,7 @@ def finish(
     work: Callable[[Listener], ScanResult | LayersResult], out: Path, options: SessionOptions
 ) -> None:
     """Run a scan, print its result, and end with its exit code."""
-    from pipeline.cli.text import layers_text, part_text, result_text
+    from pipeline.cli.scan_text import layers_text, part_text, result_text
     from pipeline.scan.inspect_run import run_status
     from pipeline.scan.request import ScanResult
 
@@ -245,7 +245,7 @@ def plan(options: PlanOptions) -> None:
 
     Clips, distinct clips and costs are extrapolated from a sample of the tiles.
     """
-    from pipeline.cli.text import plan_text
+    from pipeline.cli.scan_text import plan_text
     from pipeline.config import load_resources
     from pipeline.scan.layers import estimate_any
 
@@ -266,7 +266,7 @@ def status(run: RunFolder, as_json: AsJson = False) -> None:
 
 def report(run: RunFolder, waivers: Waivers = None) -> None:
     """Write the report of a scan again."""
-    from pipeline.cli.text import layers_text, result_text
+    from pipeline.cli.scan_text import layers_text, result_text
     from pipeline.scan.inspect_run import report_again, run_status
     from pipeline.scan.layers import is_of_layers, report_layers_again
 

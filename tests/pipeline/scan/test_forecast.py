@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.text import plan_text
+from pipeline.cli.scan_text import plan_text
 from pipeline.config import Resources, load_config
 from pipeline.engine.run_directory import Run
 from pipeline.scan.forecast import _extrapolate, estimate

@@ -13,7 +13,6 @@ from stages.detector import checkpoint
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from tests.benchmarks.conftest import Benchmark
-from tests.benchmarks.test_default_model import SHORT
 from tests.support.small_scan import DENSE
 
 
@@ -35,7 +34,7 @@ def test_training_and_figures(
     for name in arfi45_model.STRIPS_UM:
         (tmp_path / name).symlink_to(labelled)
         (tmp_path / f"{name}.gds").touch()  # shrunk and labelled before
-    monkeypatch.setattr(arfi45_model, "TRAINING", SHORT)
+    monkeypatch.setattr(arfi45_model, "TRAINING", {"epochs": 1, "steps": 1, "batch": 4})
     monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path / "shipped")
     (tmp_path / "shipped").mkdir()
     printed = benchmark(arfi45_model, "--work", tmp_path, "--workers", 0, "--ship")

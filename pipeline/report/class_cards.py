@@ -84,7 +84,7 @@ def _describe_fix(rows: Sequence[FixRow]) -> str:
     if not fixed:
         return f"none: {rows[0].reason}" if rows else ""
     moves = Counter(row.moves for row in fixed).most_common(1)[0][0]
-    return f"{len(fixed)} of {len(rows)} mended, like: {moves}"
+    return f"{moves} ({len(fixed):,} of {len(rows):,} mended)"
 
 
 def _choose_drawn(findings: Sequence[Finding], first: Finding) -> list[Finding]:

@@ -40,6 +40,8 @@ BESIDE = 0.5
 """How far beyond what changes the small fields are judged, in wavelength / NA."""
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Distances that are tried, in steps of the grid."""
+_STILL_PRINTS = 0.8 * SAFETY
+"""Severity by the tighter limits up to which a place prints by those of the process, with room."""
 KEPT, BEAM, TRIED, TOGETHER = 10, 4, 12, 3
 """At each distance: stretches that are moved further, sets of moves that are extended, sets of one
 move more that are simulated, and most moves in a set."""
@@ -262,5 +264,7 @@ def _has_match(samples: Floats, before: Floats, near: int) -> Bools:
     for at, (kind, x, y, _, severity) in enumerate(samples.tolist()):
         same = before[before[:, 0] == kind]
         close = np.abs(same[:, 1:3] - (x, y)).max(axis=1, initial=0) <= near
-        found[at] = severity <= same[close, 4].max(initial=-1) + SAFETY
+        worst = same[close, 4].max(initial=-1)
+        allowed = worst + SAFETY if worst > SAFETY else _STILL_PRINTS
+        found[at] = worst >= 0 and severity <= allowed
     return found

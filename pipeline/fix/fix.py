@@ -142,15 +142,17 @@ def _find_failing(job: FixJob, rows: Sequence[FixRow]) -> list[int]:
     changes = list_changes(ground, rows)
     if not changes:
         return []
-    boxes = np.array([_find_middle(change) for change in changes])
-    tree, fixed = cKDTree(boxes), [at for at, row in enumerate(rows) if row.scope != NOT_FIXED]
+    middles = np.array([change.middle for change in changes])
+    tree, fixed = cKDTree(middles), [at for at, row in enumerate(rows) if row.scope != NOT_FIXED]
     failing = []
     for at in fixed:
         x, y = rows[at].origin
         near = tree.query_ball_point((x, y), ground.bench.reach, p=np.inf)
         joined = join_changes(changes[each] for each in sorted(near))
         own = rows[at].change
-        if joined != own and ground.verify((x, y), joined.shift(-x, -y), mends=True):
+        if joined == own:
+            continue
+        if ground.verify(ground.read((x, y)), joined.shift(-x, -y), mends=True):
             failing.append(at)
     reach = 2 * ground.bench.reach
     places = np.array([rows[at].origin for at in failing]).reshape(-1, 2)
@@ -170,10 +172,3 @@ def list_changes(ground: Ground, rows: Sequence[FixRow]) -> list[Change]:
         for cell, change in sorted(in_cells)
         for placed in ground.list_placements(ground.names.index(cell)).tolist()
     ]
-
-
-def _find_middle(change: Change) -> tuple[int, int]:
-    boxes = np.array(change.removed + change.added)
-    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
-    x, y = ((low + high) // 2).tolist()
-    return x, y

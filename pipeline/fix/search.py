@@ -130,14 +130,13 @@ def _fix_member(
 ) -> FixRow:
     """Try the moves of a class on one of its hotspots."""
     origin = ground.snap(member.x_dbu, member.y_dbu)
-    row = FixRow(member.id, group.class_id, origin, OTHER_EDGES)
     dx, dy = member.x_dbu - origin[0], member.y_dbu - origin[1]
     carried = [carry_move(each, source.lies, member.lies).shift(dx, dy) for each in moves]
-    target, _ = ground.read(origin)
-    fitted = fit_moves(target, carried, job.tolerance_dbu + 1, ground.bench.step)
+    around = ground.read(origin)
+    fitted = fit_moves(around[0], carried, job.tolerance_dbu + 1, ground.bench.step)
     if not fitted:
-        return row
-    if reason := ground.verify(origin, to_change(fitted), mends=True):
+        return FixRow(member.id, group.class_id, origin, OTHER_EDGES)
+    if reason := ground.verify(around, to_change(fitted), mends=True):
         return FixRow(member.id, group.class_id, origin, reason)
     owners = find_cell_changes(ground.packed, fitted, origin)
     words = "; ".join(each.describe(ground.bench.dbu_nm) for each in fitted)
@@ -181,9 +180,9 @@ class Ground:
         target, *vias = (np.clip(rects, low, high) - np.array([x, y, x, y]) for rects in found)
         return target, np.concatenate([np.empty((0, 4), np.int64), *vias])
 
-    def verify(self, origin: tuple[int, int], change: Change, *, mends: bool) -> str:
-        """Return what `stages.fixes.search.verify` says at a place, once of equal geometry."""
-        target, vias = self.read(origin)
+    def verify(self, around: tuple[Int64s, Int64s], change: Change, *, mends: bool) -> str:
+        """Return what `stages.fixes.search.verify` says there, once of equal geometry."""
+        target, vias = around
         key = (target.tobytes(), vias.tobytes(), change, mends)
         if key not in self._known:
             self._known[key] = verify(target, change, vias, self.bench, mends=mends)
@@ -199,11 +198,8 @@ class Ground:
         return self._everywhere[wanted]
 
     def _prints_at(self, change: Change) -> bool:
-        boxes = np.array(change.removed + change.added)
-        middle = (boxes[:, :2].min(axis=0) + boxes[:, 2:].max(axis=0)) // 2
-        origin = self.snap(*middle.tolist())
-        local = change.shift(-origin[0], -origin[1])
-        return not self.verify(origin, local, mends=False)
+        x, y = self.snap(*change.middle)
+        return not self.verify(self.read((x, y)), change.shift(-x, -y), mends=False)
 
     def count_placements(self, cell: int) -> int:
         """Return how often a cell is placed."""

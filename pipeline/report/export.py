@@ -77,7 +77,7 @@ def _write_fixes(view: RunView, rows: Sequence[FixRow]) -> tuple[str, ...]:
     """Write the table of fixes, and what they take away and add as a layer; return their names."""
     columns = ("hotspot", "class_id", "scope", "cell", "placements", "moves", "reason")
     values = [
-        {**{name: row.as_dict()[name] for name in columns}, "cell": escape_text(row.cell)}
+        {name: getattr(row, name) for name in columns} | {"cell": escape_text(row.cell)}
         for row in rows
     ]
     write_whole(view.run.report / FIXES, format_rows(dict.fromkeys(columns), values).encode())

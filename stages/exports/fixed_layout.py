@@ -159,8 +159,8 @@ def _find_turn(reference: Any) -> int:
 
 def _list_touched(cell: Any, layer: Layer, change: Change, scale: float) -> list[Any]:
     """Take the shapes of a layer that a change touches out of a cell, and return them."""
-    boxes = np.array(change.removed + change.added) * scale
-    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    box = np.array(change.box.as_tuple()) * scale
+    low, high = box[:2], box[2:]
     pair = layer.layer, layer.datatype
     for path in list(cell.paths):
         shapes = path.to_polygons()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from stages.contracts import Int64s
+from stages.contracts import Box, Int64s
 from stages.geometry.union import find_edges, merge, swap_xy
 from stages.geometry.window_query import turn_box, turn_box_back
 
@@ -112,6 +112,18 @@ class Change:
     removed: Rects
     added: Rects
 
+    @property
+    def box(self) -> Box:
+        """What it lies in."""
+        every = np.array(self.removed + self.added)
+        return Box(*every[:, :2].min(axis=0).tolist(), *every[:, 2:].max(axis=0).tolist())
+
+    @property
+    def middle(self) -> tuple[int, int]:
+        """The middle of its box."""
+        box = self.box
+        return (box.x_min + box.x_max) // 2, (box.y_min + box.y_max) // 2
+
     def shift(self, x: int, y: int) -> Change:
         """Return the same change further by x and y."""
         return self._map(lambda rects: rects + np.array([x, y, x, y]))
@@ -182,16 +194,6 @@ def subtract_rect(rects: Int64s, taken: Int64s) -> Int64s:
     every = np.concatenate([np.column_stack(part) for part in parts])
     kept: Int64s = every[(every[:, 0] < every[:, 2]) & (every[:, 1] < every[:, 3])]
     return kept
-
-
-def turn_move(move: EdgeMove, symmetry: int) -> EdgeMove:
-    """Return a move turned about the place: bit 0 flips x, 1 flips y, 2 exchanges them."""
-    flips_across, flips_along = (symmetry & 1, symmetry & 2)[:: -1 if move.axis else 1]
-    if flips_across:
-        move = replace(move, side=-move.side, at=-move.at)
-    if flips_along:
-        move = replace(move, low=-move.high, high=-move.low)
-    return replace(move, axis=1 - move.axis) if symmetry & 4 else move
 
 
 def fit_moves(

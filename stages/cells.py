@@ -20,12 +20,7 @@ import numpy as np
 
 from stages.contracts import Int64s, PackedLayout, to_um
 from stages.findings import BETWEEN, CELL, NOTHING, ROUTING, CellCount, Owner
-from stages.geometry.owners import Frames, count_placements, find_frames
-
-Node = tuple[str, int, int, int]
-"""A placed cell: name, turn, and place of its origin in the top cell."""
-Chain = tuple[Node, ...]
-"""A placed cell and all that it is placed in, the top cell first."""
+from stages.geometry.owners import Chain, Frames, Node, count_placements, find_frames
 
 TURN_NAMES = ("r0", "r90", "r180", "r270", "m0", "m45", "m90", "m135")
 """The turns of `PackedLayer.inst_turn`, as KLayout names them."""
@@ -52,16 +47,10 @@ def _list_parents(layout: PackedLayout, layer: int) -> frozenset[str]:
 
 def _collect_chains(frames: Frames, names: Sequence[str], chains: list[set[Chain]]) -> None:
     """Add the chain of each frame that owns a shape to the set of its window."""
-    made: list[Chain] = []
-    rows = zip(
-        frames.window.tolist(), frames.cell.tolist(), frames.turn.tolist(), frames.x_dbu.tolist(),
-        frames.y_dbu.tolist(), frames.parent.tolist(), frames.owns.tolist(), strict=True,
-    )  # fmt: skip
-    for window, cell, turn, x, y, parent, owns in rows:
-        above = made[parent] if parent >= 0 else ()
-        made.append((*above, (names[cell], turn, x, y)))
+    rows = zip(frames.window.tolist(), frames.list_chains(names), frames.owns, strict=True)
+    for window, chain, owns in rows:
         if owns:
-            chains[window].add(made[-1])
+            chains[window].add(chain)
 
 
 def _name_owner(chains: set[Chain], parents: frozenset[str], dbu_nm: float) -> Owner:

@@ -23,6 +23,7 @@ from stages.errors import IncompleteError, LayoutError, UsageError
 from stages.exports.fixed_layout import LayoutEdit, read_library
 from stages.fixes.members import PlacedChange, locate_changes
 from stages.fixes.moves import Change, join_changes
+from stages.geometry.owners import Chain
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
@@ -106,7 +107,7 @@ def _join_in_cells(rows: Iterable[FixRow]) -> list[tuple[str, Change]]:
 
 def _join_placements(view: RunView, rows: Iterable[FixRow]) -> list[PlacedChange]:
     """Return the change of each placed cell that is changed in that placement alone."""
-    found: dict[tuple[tuple[str, int, int, int], ...], list[Change]] = {}
+    found: dict[Chain, list[Change]] = {}
     flat = [row.change for row in rows if row.scope == FLAT]
     for each in locate_changes(view.layout, flat):
         found.setdefault(each.chain, []).append(each.change)

@@ -21,8 +21,9 @@ import gdstk
 import numpy as np
 
 from stages.contracts import Layer
-from stages.fixes.members import Placed, PlacedChange
+from stages.fixes.members import PlacedChange
 from stages.fixes.moves import Change
+from stages.geometry.owners import Node
 from stages.geometry.window_query import TURN_PRODUCTS, turn_box_back
 from stages.layout.oasis.grammar import MAGIC
 
@@ -85,7 +86,7 @@ class LayoutEdit:
         self.change_cell(name, placed.change)
         return True
 
-    def _find_reference(self, parent: Any, above: Placed, below: Placed) -> Any:
+    def _find_reference(self, parent: Any, above: Node, below: Node) -> Any:
         """Return the reference of a placed cell in its parent, an array's member on its own."""
         box = np.array([below[2], below[3], below[2], below[3]])
         x, y = turn_box_back(box, *above[1:])[:2].tolist()

@@ -17,7 +17,7 @@ import numpy as np
 from stages.contracts import Int64s, PackedLayer, PackedLayout
 from stages.findings import Finding
 from stages.fixes.moves import Change, EdgeMove, to_change
-from stages.geometry.owners import find_frames
+from stages.geometry.owners import Chain, find_frames
 from stages.geometry.symmetry import invert_symmetry
 
 
@@ -110,15 +110,11 @@ def _find_inside(move: EdgeMove) -> Int64s:
     return (move if move.out < 0 else replace(move, out=-1)).to_rect()
 
 
-Placed = tuple[str, int, int, int]
-"""A placed cell: name, turn, and place of its origin in the top cell, in dbu."""
-
-
 @dataclass(frozen=True, slots=True)
 class PlacedChange:
     """A change of one placement of a cell."""
 
-    chain: tuple[Placed, ...]
+    chain: Chain
     """From the top cell down to the cell."""
     change: Change
     """In the coordinates of the cell, in dbu."""
@@ -138,14 +134,9 @@ def locate_changes(layout: PackedLayout, changes: Iterable[Change]) -> list[Plac
     windows = np.array([rect for _, rect in pieces]) + np.array([-1, -1, 1, 1])
     frames, names = find_frames(layout.packed[0], windows), layout.cells[0]
     found = []
-    for at in np.flatnonzero(frames.owns).tolist():
-        chain, frame = [], at
-        while frame >= 0:
-            chain.append(
-                (names[frames.cell[frame]], int(frames.turn[frame]), int(frames.x_dbu[frame]),
-                 int(frames.y_dbu[frame]))
-            )  # fmt: skip
-            frame = int(frames.parent[frame])
-        placed = tuple(reversed(chain))
-        found.append(PlacedChange(placed, pieces[frames.window[at]][0].unplace(*placed[-1][1:])))
+    for owns, window, chain in zip(
+        frames.owns, frames.window.tolist(), frames.list_chains(names), strict=True
+    ):
+        if owns:
+            found.append(PlacedChange(chain, pieces[window][0].unplace(*chain[-1][1:])))
     return found

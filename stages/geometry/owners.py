@@ -8,6 +8,7 @@ promise  equal to what writing out the whole hierarchy says
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,11 @@ from stages.geometry.window_query import (
     require_sparse,
     turn_box_back,
 )
+
+Node = tuple[str, int, int, int]
+"""A placed cell: name, turn, and place of its origin in the top cell."""
+Chain = tuple[Node, ...]
+"""A placed cell and all that it is placed in, the top cell first."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +50,24 @@ class Frames:
     """(n,) the frame that it is placed in; -1 for the top cell."""
     owns: npt.NDArray[np.bool_]
     """(n,) whether a shape of its own overlaps the window."""
+
+    def list_chains(self, names: Sequence[str]) -> list[Chain]:
+        """Return each placed cell with all that it is placed in, (n,).
+
+        Parameters
+        ----------
+        names
+            Of the cells of the layer.
+        """
+        made: list[Chain] = []
+        rows = zip(
+            self.cell.tolist(), self.turn.tolist(), self.x_dbu.tolist(), self.y_dbu.tolist(),
+            self.parent.tolist(), strict=True,
+        )  # fmt: skip
+        for cell, turn, x, y, parent in rows:
+            above = made[parent] if parent >= 0 else ()
+            made.append((*above, (names[cell], turn, x, y)))
+        return made
 
 
 def find_frames(layer: PackedLayer, windows: Int64s) -> Frames:

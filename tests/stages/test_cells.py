@@ -10,9 +10,10 @@ import gdstk
 import numpy as np
 import pytest
 
-from stages.cells import Chain, Node, count_cells, find_owners
+from stages.cells import count_cells, find_owners
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.findings import BETWEEN, CELL, NOTHING, ROUTING, Owner
+from stages.geometry.owners import Chain, Node
 from stages.layout.builder import pack_layout
 from tests.support.hierarchy import MATRICES, list_shapes, make_library
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gdstk
 import numpy as np
 
-from stages.cells import Chain
 from stages.contracts import Int64s
+from stages.geometry.owners import Chain
 
 QUARTER, MIRROR = np.array([[0, -1], [1, 0]]), np.array([[1, 0], [0, -1]])
 MATRICES = [

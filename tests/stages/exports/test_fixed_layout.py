@@ -8,11 +8,11 @@ import gdstk
 import numpy as np
 import pytest
 
-from stages.cells import Chain
 from stages.contracts import Layer
 from stages.exports.fixed_layout import LayoutEdit, read_library
 from stages.fixes.members import PlacedChange
 from stages.fixes.moves import Change
+from stages.geometry.owners import Chain
 from tests.support.hierarchy import list_shapes, make_library
 
 MET1 = Layer(68, 20)

@@ -81,9 +81,9 @@ def as_boxes(rects: Int64s) -> list[Polygon]:
     return list(shapely.box(*rects.T))
 
 
-def count_broken(polygons: Sequence[Polygon], side: int) -> int:
-    """Count the places of a mask that break its rules; what the border of the clip cuts is left."""
-    mask = kdb.Region()
+def build_region(polygons: Sequence[Polygon]) -> kdb.Region:
+    """Return polygons of whole nm as a merged region of KLayout."""
+    region = kdb.Region()
     for polygon in polygons:
         outer, *holes = (
             [kdb.Point(int(x), int(y)) for x, y in ring.coords[:-1]]
@@ -92,9 +92,14 @@ def count_broken(polygons: Sequence[Polygon], side: int) -> int:
         shape = kdb.Polygon(outer)
         for hole in holes:
             shape.insert_hole(hole)
-        mask.insert(shape)
+        region.insert(shape)
+    return region.merged()
+
+
+def count_broken(polygons: Sequence[Polygon], side: int) -> int:
+    """Count the places of a mask that break its rules; what the border of the clip cuts is left."""
     facing = {"metrics": kdb.Metrics.Projection, "ignore_angle": 60}
-    mask, inside = mask.merged(), kdb.Box(0, 0, side, side).enlarged(-FACING_NM)
+    mask, inside = build_region(polygons), kdb.Box(0, 0, side, side).enlarged(-FACING_NM)
     width = mask.width_check(round(SETTINGS.min_mask_width_nm), **facing)
     space = mask.space_check(round(SETTINGS.min_mask_space_nm), **facing)
     return sum(pair.bbox().inside(inside) for each in (width, space) for pair in each.each())

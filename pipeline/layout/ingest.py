@@ -138,11 +138,7 @@ def pack_into(
         packed = open_packed(out)
         _check_extent(path, packed, limits)
         _refuse_if_strict(path, packed.warnings, strict)
-        sync(*out.iterdir(), out)
-        if directory.exists():
-            directory.rename(scratch / "replaced")
-        out.rename(directory)
-    sync(directory.parent)
+        _put_in_place(out, directory, scratch)
     return open_packed(directory)
 
 
@@ -155,12 +151,17 @@ def select_packed(packed: Path, directory: Path, layers: Sequence[Layer]) -> Pac
         out = scratch / "out"
         out.mkdir()
         copy_layers(packed, out, layers)
-        sync(*out.iterdir(), out)
-        if directory.exists():
-            directory.rename(scratch / "replaced")
-        out.rename(directory)
-    sync(directory.parent)
+        _put_in_place(out, directory, scratch)
     return open_packed(directory)
+
+
+def _put_in_place(out: Path, directory: Path, scratch: Path) -> None:
+    """Bring a packed layout to disk, and let it take the place of one that is there."""
+    sync(*out.iterdir(), out)
+    if directory.exists():
+        directory.rename(scratch / "replaced")
+    out.rename(directory)
+    sync(directory.parent)
 
 
 def _complete_record(file: Path, source: Path, notes: Sequence[str]) -> None:

@@ -149,7 +149,7 @@ class PrintModel:
             if base.digest != self.base_digest:
                 raise UsageError(
                     f"this model builds on {self.base} of digest {self.base_digest}, but that is "
-                    f"now {base.digest}; certify again to fit it anew"
+                    f"now {base.digest}; certify again to fit another"
                 )
             scorer = build_scorer(base, device, prefiltered=False)
         return make_features(process_of(self.process_settings), self.raster, scorer)

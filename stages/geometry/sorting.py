@@ -1,4 +1,4 @@
-"""Sorting, for kernels: numba compiles its own sorts anew in every kernel that calls them.
+"""Sorting, for kernels: numba compiles its own sorts again in every kernel that calls them.
 
 in: keys · out: the order that sorts them, or the distinct ones, sorted
 unit: an array · promise: equal keys stay in the order that they were in

@@ -13,6 +13,7 @@ import shapely
 import torch
 from shapely import Polygon
 
+from benchmarks.iccad13_masks import build_region
 from stages.contracts import Box, Floats, Int64s
 from stages.errors import ConfigError
 from stages.geometry.union import merge
@@ -75,26 +76,12 @@ def measure(target: Int64s, mask: Int64s) -> float:
     )
 
 
-def region(polygons: Sequence[Polygon]) -> kdb.Region:
-    drawn = kdb.Region()
-    for polygon in polygons:
-        outer, *holes = (
-            [kdb.Point(int(x), int(y)) for x, y in ring.coords[:-1]]
-            for ring in (polygon.exterior, *polygon.interiors)
-        )
-        shape = kdb.Polygon(outer)
-        for hole in holes:
-            shape.insert_hole(hole)
-        drawn.insert(shape)
-    return drawn.merged()
-
-
 def assert_rules(polygons: Sequence[Polygon], box: kdb.Box) -> None:
     """No two sides face each other, within 60 degrees, at less than the least width or space.
 
     Where an outline turns round, as at the end of a line, sides further from parallel are nearer.
     """
-    mask = region(polygons)
+    mask = build_region(polygons)
     facing = {"metrics": kdb.Metrics.Projection, "ignore_angle": 60}
     for found in (mask.width_check(70, **facing), mask.space_check(70, **facing)):
         assert [str(pair) for pair in found.each() if pair.bbox().inside(box)] == []

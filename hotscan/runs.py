@@ -53,10 +53,11 @@ class Run:
     """
 
     def __init__(self, path: PathLike, model: Model | None = None) -> None:
+        from pipeline.engine.replica import locate_run
         from pipeline.engine.run_directory import Run as RunDirectory
         from pipeline.engine.run_record import read_record
 
-        self.path = Path(path)
+        self.path = locate_run(path)
         self._model = model
         self._directory = RunDirectory(self.path)
         read_record(self._directory)
@@ -346,6 +347,7 @@ def scan(
     LayoutError
         When the layout cannot be read, or is refused.
     """
+    from pipeline.engine.replica import locate_run
     from pipeline.engine.run_directory import open_run_directory
     from pipeline.passes.shard import Shard
     from pipeline.scan.layers import scan_any
@@ -354,15 +356,16 @@ def scan(
 
     refuse_unknown("scan", settings, ScanSettings, SessionSettings)
     own = model if isinstance(model, UserModel) else None
+    folder = locate_run(out)
     request = ScanRequest(
-        layout=layout_file(layout, open_run_directory(Path(out)).input), out=Path(out),
+        layout=layout_file(layout, open_run_directory(folder).input), out=folder,
         config=scan_config(settings, None if own else str(model)), model=own,
         since=(Path(since),) if since is not None else (),
         shard=Shard.parse(shard) if shard else None,
     )  # fmt: skip
     with progress_of(settings) as listen:
         scan_any(request, resources(settings), listen)
-    return open(out, model=own) if request.config.layout.several else Run(out, own)
+    return open(folder, model=own) if request.config.layout.several else Run(folder, own)
 
 
 def merge(parts: Sequence[PathLike], out: PathLike, **session: Unpack[SessionSettings]) -> Run:
@@ -391,9 +394,11 @@ def open(path: PathLike, *, model: Model | None = None) -> Run | LayerRuns:
         When it holds no run.
     """
     from hotscan.layer_runs import LayerRuns
+    from pipeline.engine.replica import locate_run
     from pipeline.scan.layers import is_of_layers
 
-    return LayerRuns(path) if is_of_layers(Path(path)) else Run(path, model)
+    folder = locate_run(path)
+    return LayerRuns(folder) if is_of_layers(folder) else Run(folder, model)
 
 
 class PlanArguments(ScanSettings, total=False):

@@ -37,8 +37,30 @@ def list_processes() -> list[str]:
 
 
 LayoutFile = Annotated[Path, typer.Argument(help="GDSII or OASIS file, plain or gzip.")]
-RunFolder = Annotated[Path, typer.Argument(help="Run directory of a scan.")]
-OutFolder = Annotated[Path, typer.Option("--out", "-o", help="Directory; created when absent.")]
+
+
+def _locate(place: str) -> Path:
+    from pipeline.engine.replica import locate_run
+
+    return locate_run(place)
+
+
+RunFolder = Annotated[
+    Path,
+    typer.Argument(
+        parser=_locate, metavar="RUN", help="Run directory of a scan, or its s3:// address."
+    ),
+]
+OutFolder = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        "-o",
+        parser=_locate,
+        metavar="FOLDER",
+        help="Directory, created when absent; or a place in an object store, s3://bucket/run.",
+    ),
+]
 Layers = Annotated[
     list[str] | None,
     typer.Option(

@@ -200,11 +200,12 @@ def finish(
 ) -> None:
     """Run a scan, print its result, and end with its exit code."""
     from pipeline.cli.scan_text import layers_text, part_text, result_text
+    from pipeline.engine.replica import name_run
     from pipeline.scan.inspect_run import run_status
     from pipeline.scan.request import ScanResult
 
     gate = options.gate()  # refused before the long work
-    result = run_session(work, out, f"hotscan resume {out}", options)
+    result = run_session(work, out, f"hotscan resume {name_run(out)}", options)
     if not isinstance(result, ScanResult):
         typer.echo(layers_text(*escape_values((out, result.metrics))))
         return _end(result.metrics, gate)

@@ -15,7 +15,7 @@ import socket
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -149,6 +149,18 @@ class Ledger:
     def failed(self, stage: str) -> dict[str, UnitOutcome]:
         """Return the units of `stage` that FAILED, by name."""
         return self._outcomes(stage, "status = 'FAILED'")
+
+    def list_stages(self) -> list[str]:
+        """Return the names of all stages that have units."""
+        with explain_failure(self.path):
+            rows = self._db.execute("SELECT DISTINCT stage FROM units ORDER BY stage").fetchall()
+        return [str(stage) for (stage,) in rows]
+
+    def copy(self) -> bytes:
+        """Return the content of a ledger file with the same rows."""
+        with explain_failure(self.path), closing(sqlite3.connect(":memory:")) as other:
+            self._db.backup(other)
+            return other.serialize()
 
     def has(self, stage: str) -> bool:
         """Return whether any unit of `stage` is recorded, failed ones included."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ from pipeline.engine.events import (
 from pipeline.engine.executors import Executor, executor_for
 from pipeline.engine.failures import write_failure
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
+from pipeline.engine.replica import Mirror, Replica, StoredProbe, StoredTask
 from pipeline.engine.run_directory import Run, remove_unfinished
 from pipeline.engine.run_record import (
     Inputs,
@@ -96,10 +97,17 @@ class Session:
     """One driver's work on a run directory."""
 
     def __init__(
-        self, run: Run, ledger: Ledger, executor: Executor, listen: Listener, record: RunRecord
+        self,
+        run: Run,
+        ledger: Ledger,
+        executor: Executor,
+        listen: Listener,
+        record: RunRecord,
+        mirror: Mirror | None = None,
     ) -> None:
         self.run, self.ledger, self.executor = run, ledger, executor
         self.listen, self.record = listen, record
+        self._mirror = mirror
 
     def run_once(
         self, stage: str, work: Callable[[], Written], *, always: bool = False, unit: str = "all"
@@ -134,11 +142,15 @@ class Session:
         task: Callable[[T], UnitOutcome],
         name: Callable[[T], str],
         agreement: Agreement | None = None,
+        *,
+        reads: Sequence[str] | None = None,
     ) -> None:
         """Run the units of a stage that are not finished; failed ones are tried again.
 
         Parameters
         ----------
+        reads
+            Stages whose files the units read; by default any may be.
         agreement
             Given where results depend on the arithmetic of the worker: all units are then of one,
             and those of another run again.
@@ -150,6 +162,12 @@ class Session:
         """
         every = list(units)
         self._forget_damaged(stage)
+        if self._mirror is not None:
+            needs = self._share(self._mirror, stage, reads)
+            task = StoredTask(task, self._mirror.folder, needs)
+            if agreement is not None:
+                probe = StoredProbe(agreement.probe, self._mirror.folder, needs)
+                agreement = replace(agreement, probe=probe)
         if agreement is None:
             return self._run_rest(stage, noun, every, task, name)
         for _ in range(MOST_ROUNDS):
@@ -158,6 +176,12 @@ class Session:
             if len(found := self.ledger.count_arithmetics(stage)) < 2:
                 return None
         raise self._disagree(stage, found)
+
+    def _share(self, mirror: Mirror, stage: str, reads: Sequence[str] | None) -> str:
+        """Put what the units of a stage read where every worker finds it."""
+        stages = [name for name in reads or self.ledger.list_stages() if name != stage]
+        outcomes = (one for name in stages for one in self.ledger.finished(name).values())
+        return mirror.share(outcomes, self.ledger.copy())
 
     def _agree(self, stage: str, units: set[str], agreement: Agreement) -> frozenset[str] | None:
         """Forget units of other arithmetic than the stage shall have.
@@ -215,7 +239,11 @@ class Session:
         failed = 0
         for outcome in self.executor.run(task, rest, stage=stage, unit_id=name, hosts=hosts):
             write_failure(self.run, outcome)
+            if self._mirror is not None:
+                self._mirror.receive(outcome)
             self.ledger.record(outcome)
+            if self._mirror is not None:
+                self._mirror.mirror(self.ledger.copy)
             failed += outcome.status == Status.FAILED
             done += 1
             self.listen(UnitFinished(stage, done, total, outcome.counts))
@@ -232,6 +260,8 @@ class Session:
         """Record how the session ended."""
         self.record = self.record.end(state)
         write_record(self.run, self.record)
+        if self._mirror is not None:
+            self._mirror.push(self.ledger.copy())
 
     def _forget_damaged(self, stage: str) -> None:
         """Let units run again whose files are not what they wrote."""
@@ -273,7 +303,8 @@ def open_session(
     UsageError
         When another driver holds the run, or it was started with other inputs.
     """
-    with Ledger(run.ledger) as ledger:
+    mirror = Mirror(run.path) if isinstance(run.path, Replica) else None
+    with nullcontext() if mirror is None else mirror.hold(), Ledger(run.ledger) as ledger:
         lost = ledger.start_session() == 1 and has_record(run)
         remove_unfinished(run)
         damaged = {
@@ -283,7 +314,7 @@ def open_session(
         record = bind(run, ledger, wanted, collect_inputs, recomputed)
         fitting = resources.fit_to(Path(wanted.layout.path))
         with executor_for(fitting, imports) as executor:
-            session = Session(run, ledger, executor, listen, record)
+            session = Session(run, ledger, executor, listen, record, mirror)
             for what, units in damaged.items():
                 if units:
                     listen(DataDamaged(what, tuple(units)))

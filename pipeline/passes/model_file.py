@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.engine.replica import Replica
 from pipeline.engine.run_directory import Run, write_whole
 from pipeline.passes.print_model import (
     PROCESS,
@@ -73,6 +74,11 @@ def store_model(run: Run, name: str, model: ScanModel) -> ModelFile:
     file = locate_model(run, name, model)
     if isinstance(model, PrintModel):
         write_print_model(file.path, model)
+    elif isinstance(run.path, Replica) and not isinstance(model, UserModel):
+        # Its workers share no disk with this machine.
+        stored = run.path / f"model{file.path.suffix}"
+        write_whole(stored, file.path.read_bytes())
+        return replace(file, path=stored)
     if not isinstance(model, UserModel):
         return file
     content, sha256 = pack_model(model)

@@ -17,6 +17,7 @@ from pipeline.config import Resources, ScanConfig, as_dict, load_config
 from pipeline.engine.checksums import list_files
 from pipeline.engine.events import LayerStarted, Listener
 from pipeline.engine.ledger import Ledger, running_driver
+from pipeline.engine.replica import Replica
 from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import (
     Inputs,
@@ -78,6 +79,11 @@ def scan_layers(request: ScanRequest, resources: Resources, listen: Listener) ->
                         ("a model of your own", request.model)):  # fmt: skip
         if given:
             raise UsageError(f"{name} is for a scan of one layer; scan each with it by itself")
+    if isinstance(request.out, Replica):
+        raise UsageError(
+            f"{request.out.address} is in an object store, which takes a scan of one layer; scan "
+            "each into an address of its own, or give a folder as --out"
+        )
     ingest.require_layout(request.layout)
     layers, absent = _list_layers(request.layout, request.config)
     scans = {layer: choose_layer(request.config, layer) for layer in layers}

@@ -15,6 +15,7 @@ from pipeline.audit.certify import (
 )
 from pipeline.config import AuditConfig, FixConfig, Resources, ScanConfig
 from pipeline.engine.events import Listener
+from pipeline.engine.replica import Replica
 from pipeline.engine.run_directory import Run, open_run_directory
 from pipeline.engine.run_record import (
     LayoutFile,
@@ -60,6 +61,11 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
     parse_layers(config)  # refused before anything is written
     if config.fix.enabled and not config.confirm.enabled:
         raise UsageError("fixes mend what fails in simulation; scan with --confirm")
+    if request.since and isinstance(request.out, Replica):
+        raise UsageError(
+            f"{request.out.address} is in an object store, whose workers cannot see "
+            f"{request.since[0]}; give a folder as --out, or leave out --since"
+        )
     if resources.scheduler_address is None:
         check_device(config.scores.device)
     ingest.require_layout(request.layout)

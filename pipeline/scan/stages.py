@@ -109,8 +109,9 @@ class ScanStages:
         find_free_layer(layout.file_layers, self.config.markers.layer)
         tiles = shard.choose(job.tiles) if shard else job.tiles
         self.session.run_units(
-            "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name
-        )
+            "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name,
+            reads=("layout",),
+        )  # fmt: skip
         patterns = self.find_patterns(job)
         self.score_patterns(job, patterns)
         if shard:
@@ -201,6 +202,7 @@ class ScanStages:
         self.session.run_units(
             "scores", "shards", range(count_shards(job.shard_patterns, patterns)),
             partial(score_shard, job=job, patterns=patterns), lambda number: f"{number:05d}", alike,
+            reads=("layout", "patterns"),
         )  # fmt: skip
         for now in self.session.ledger.count_arithmetics("scores"):
             for run in job.reused:

@@ -190,7 +190,9 @@ def _find_hot(job: Confirmation, listed_ns: int, windows_ns: int, packed_ns: int
 def run_batches(session: Session, job: Confirmation) -> None:
     """Simulate the batches that are not finished."""
     task, alike = partial(confirm_batch, job=job), Agreement(partial(measure, job.run, job.process))
-    session.run_units("confirm", "batches", job.batches, task, name_batch, alike)
+    session.run_units(
+        "confirm", "batches", job.batches, task, name_batch, alike, reads=("layout", "hotspots")
+    )
 
 
 def confirm_batch(batch: int, *, job: Confirmation) -> UnitOutcome:

@@ -57,7 +57,7 @@ class SmallScan:
         )
         return scan(request, Resources(workers=workers), lambda event: None)
 
-    def arguments(self, out: Path) -> list[str]:
+    def arguments(self, out: Path | str) -> list[str]:
         """The same scan as a command line."""
         roi = ",".join(str(v) for v in self.roi_um)
         return [

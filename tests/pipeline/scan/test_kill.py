@@ -41,7 +41,11 @@ class Victim:
 
     def start(self, out: Path, *resources: str) -> subprocess.Popen[bytes]:
         """Scan in a process of its own, with two workers where nothing else is said."""
-        settings = out.parent / "sizes.toml"
+        return self.start_at(str(out), out.parent, *resources)
+
+    def start_at(self, out: str, folder: Path, *resources: str) -> subprocess.Popen[bytes]:
+        """The same into a folder or an address, with the settings in `folder`."""
+        settings = folder / "sizes.toml"
         settings.write_text(
             f"[tiles]\nsize_um = {self.tile_um}\n[scores]\nshard_patterns = {self.shard_patterns}\n"
         )

@@ -39,7 +39,7 @@ STRIDE_NM = 640.0
 SAMPLES = Path(__file__).parent.parent / "sample_layouts"
 ARRAYED_UM = 4.0
 """Space between the foundry's cells, each of which is arrayed 4 x 4 as a memory does it."""
-THREADS = 2
+THREADS = 1
 SHIPPED = "krf130-met1"
 
 

@@ -107,9 +107,7 @@ def make_table(out: Path, regions: Iterable[Region]) -> list[str]:
     return lines
 
 
-def check(
-    region: Region, out: Path, expected: dict[str, Counts], resources: Resources
-) -> bool:
+def check(region: Region, out: Path, expected: dict[str, Counts], resources: Resources) -> bool:
     """Build a region again, print how it differs, and return whether only marginal labels do."""
     again = out / "check"
     shutil.rmtree(again, ignore_errors=True)

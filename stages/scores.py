@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
+from stages.detector.committee import Committee
 from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import Prefilter
 from stages.detector.user_model import ScanModel
@@ -180,11 +181,17 @@ def check_device(device: str) -> None:
 
 
 def build_scorer(
-    model: ScanModel, device: str = "cpu", *, prefiltered: bool = True
+    model: ScanModel, device: str = "cpu", *, prefiltered: bool = True, one_look: bool = False
 ) -> NetworkScorer:
-    """Return the detector of a model on `device`, with its prefilter if it has one."""
+    """Return the detector of a model on `device`, with its prefilter if it has one.
+
+    With `one_look` every clip gets a single pass of one network, however many the model has.
+    """
     prefilter = model.prefilter if prefiltered else None
-    return NetworkScorer(model.detector(), model.raster, device, prefilter)
+    detector = model.detector()
+    if one_look and isinstance(detector, Committee):
+        detector.rules = replace(detector.rules, ensemble_from=math.inf)
+    return NetworkScorer(detector, model.raster, device, prefilter)
 
 
 def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:

@@ -43,8 +43,8 @@ MEAN_FORMS = {
     "alarms_95": ".2%", "alarms_99": ".2%", "pr_auc": ".3f", "kind_named_rightly": ".1%",
     "margin_error_failing": ".3f", "margin_error_near": ".3f",
 }  # fmt: skip
-BATCH, STEPS = 64, 250
-THREADS = 2
+BATCH, STEPS = 64, 125
+THREADS = 1
 
 
 def main() -> None:

@@ -136,11 +136,20 @@ class TrainOptions:
         typer.Option(metavar="MODEL", help="Train one network on the scores of this model."),
     ] = None
     prediction: Annotated[
-        str | None, typer.Option(metavar="cross_entropy|focal", help="Loss of the prediction.")
+        str | None,
+        typer.Option(
+            metavar="cross_entropy|focal|improved_cross_entropy", help="Loss of the prediction."
+        ),
     ] = None
     metric: Annotated[
         str | None,
-        typer.Option(metavar="batch_hard|batch_all|semi_hard|none", help="Loss of the embedding."),
+        typer.Option(
+            metavar="batch_hard|batch_mean|batch_all|semi_hard|none", help="Loss of the embedding."
+        ),
+    ] = None
+    alike: Annotated[
+        str | None,
+        typer.Option(metavar="label|margin", help="Which clips the embedding draws together."),
     ] = None
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of 250 steps; 30, or 8 with few hotspots.")
@@ -192,7 +201,7 @@ def train(options: TrainOptions) -> None:
         validation=tuple(options.validation or ()), detector=options.detector,
         start=options.start, distil=options.distil, protocol=options.protocol,
         shape=options.given("attention", "inception"),
-        training=options.given("prediction", "metric", "epochs", "recall", "seed"),
+        training=options.given("prediction", "metric", "alike", "epochs", "recall", "seed"),
         false_alarm_rate=options.false_alarm_rate,
     )  # fmt: skip
     check_device(options.device)

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.attention import ATTENTION, AttentionBranch
+from stages.detector.attention import ATTENTION, NAMES, AttentionBranch, place_attention
 from stages.detector.network import Convolution, Network, Prediction
 from stages.errors import ConfigError
 
@@ -46,7 +46,7 @@ class DetectorConfig:
     embedding: int = 64
     """Length of the embedding."""
     attention: str = "channel_spatial"
-    """One of `stages.detector.attention.ATTENTION`; it follows each block."""
+    """One of `stages.detector.attention.NAMES`; it follows each block, or one."""
     inception: bool = True
     """Whether blocks have four branches, or one 3 x 3 convolution."""
     kinds: tuple[str, ...] = ()
@@ -113,16 +113,18 @@ class Detector(Network):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        if config.attention not in ATTENTION:
+        if config.attention not in NAMES:
             raise ConfigError(
-                f"attention {config.attention!r} is unknown; choose one of {', '.join(ATTENTION)}"
+                f"attention {config.attention!r} is unknown; choose one of {', '.join(NAMES)}"
             )
         self.config = config
         block = Inception if config.inception else Plain
         self.stem = Convolution(config.layers, config.stem, 8, stride=4)
         self.place = nn.Conv2d(2, config.stem, 1)
         widths = (config.stem, *config.fine, *config.coarse)
-        blocks = [block(*pair, config.attention) for pair in itertools.pairwise(widths)]
+        kinds = place_attention(config.attention, len(config.fine), len(config.coarse))
+        pairs = zip(itertools.pairwise(widths), kinds, strict=True)
+        blocks = [block(*pair, kind) for pair, kind in pairs]
         self.fine = nn.Sequential(*blocks[: len(config.fine)])
         self.coarse = nn.Sequential(*blocks[len(config.fine) :])
         self.sides = tuple(side for side in (config.core_px, *config.centres_px) if side)

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.attention import ATTENTION, SelfAttention
+from stages.detector.attention import NAMES, SelfAttention
 from stages.detector.model import Detector, DetectorConfig, distance_from_centre, largest_around
 from stages.detector.network import Convolution
 from stages.errors import ConfigError
@@ -47,7 +47,7 @@ def test_one_network_takes_clips_of_any_size(layers, height, width):
         (64, {}),
         (128, {}),
         (64, {"inception": False}),
-        *((64, {"attention": name}) for name in ATTENTION if name != "channel_spatial"),
+        *((64, {"attention": name}) for name in NAMES if name != "channel_spatial"),
     ],
 )
 def test_folded_network_gives_the_same_answers(size, chosen):
@@ -65,7 +65,7 @@ def test_folded_network_gives_the_same_answers(size, chosen):
 
 
 @pytest.mark.parametrize("inception", [True, False])
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", NAMES)
 def test_every_weight_learns(attention, inception):
     torch.manual_seed(0)
     detector = Detector(DetectorConfig(attention=attention, inception=inception))

@@ -107,34 +107,41 @@ def take_failures(patterns: Patterns) -> Failures:
 
 def compare(network: Network, known: Sequence[Path], left_out: Sequence[Path]) -> str:
     """Return the table of nearest known failures."""
-    old, new = (
-        take_failures(merge_datasets([load_dataset(path) for path in paths]))
-        for paths in (known, left_out)
-    )
-    spaces = [describe(network, rasters) for rasters in
-              (old.rasters, new.rasters, new.passing)]  # fmt: skip
+    old = take_failures(merge_datasets([load_dataset(path) for path in known]))
+    theirs = describe(network, old.rasters)
+    kept = {name: choose(np.full(len(each), 0.5, np.float32), each, 0.5, min(EXAMPLES, len(each)))
+            for name, each in theirs.items()}  # fmt: skip
     lines = [
-        f"{len(new.kind):,} failures of {', '.join(path.name for path in left_out)}, "
-        f"{len(old.kind):,} known ones of {', '.join(path.name for path in known)}.\n",
-        "| nearest by | same kind, among all known | margins apart | same kind, among "
-        f"{EXAMPLES} examples | margins apart | two failures apart |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| left out | failures | nearest by | same kind, among all known | margins apart "
+        f"| same kind, among {EXAMPLES} examples | margins apart | two failures apart |",
+        "|---|--:|---|--:|--:|--:|--:|--:|",
     ]
-    for name in spaces[0]:
-        theirs, mine, passing = (space[name] for space in spaces)
-        kept = choose(np.full(len(theirs), 0.5, np.float32), theirs, 0.5,
-                      min(EXAMPLES, len(theirs)))  # fmt: skip
-        cells = []
-        for among in (np.arange(len(theirs)), np.sort(kept)):
-            nearest = among[(mine.astype(np.float64) @ theirs[among].T).argmax(axis=1)]
-            same = (old.kind[nearest] == new.kind).mean()
-            apart = np.abs(old.margin[nearest] - new.margin).mean()
-            cells += [f"{same:.1%}", f"{apart:.3f}"]
-        lines.append(f"| {name} | {' | '.join(cells)} | {spread(mine, passing):.2f} |")
-    chance = sum((old.kind == kind).mean() * (new.kind == kind).mean() for kind in set(old.kind))
-    apart = np.abs(old.margin[:, None] - new.margin[None, :]).mean()
-    lines.append(f"| chance | {chance:.1%} | {apart:.3f} | | | |")
-    return "\n".join(lines)
+    for path in left_out:
+        new = take_failures(merge_datasets([load_dataset(path)]))
+        begin = f"| {path.name} | {len(new.kind):,} |"
+        mine, passing = describe(network, new.rasters), describe(network, new.passing)
+        for name in theirs:
+            every = np.arange(len(old.kind))
+            cells = [
+                *judge_nearest(old, new, theirs[name], mine[name], every),
+                *judge_nearest(old, new, theirs[name], mine[name], np.sort(kept[name])),
+                f"{spread(mine[name], passing[name]):.2f}",
+            ]
+            lines.append(f"{begin} {name} | {' | '.join(cells)} |")
+        chance = sum((old.kind == kind).mean() * (new.kind == kind).mean() for kind in {*old.kind})
+        apart = np.abs(old.margin[:, None] - new.margin[None, :]).mean()
+        lines.append(f"{begin} chance | {chance:.1%} | {apart:.3f} | | | |")
+    names = ", ".join(path.name for path in known)
+    return "\n".join([*lines, f"\nKnown: {len(old.kind):,} failures of {names}."])
+
+
+def judge_nearest(
+    old: Failures, new: Failures, theirs: Float32s, mine: Float32s, among: Int64s
+) -> tuple[str, str]:
+    """Return how often the nearest is of the same kind, and how far the margins are apart."""
+    nearest = among[(mine.astype(np.float64) @ theirs[among].T).argmax(axis=1)]
+    same = (old.kind[nearest] == new.kind).mean()
+    return f"{same:.1%}", f"{np.abs(old.margin[nearest] - new.margin).mean():.3f}"
 
 
 def spread(failing: Float32s, passing: Float32s) -> float:

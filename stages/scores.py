@@ -153,6 +153,18 @@ class NetworkScorer:
             maps = self._detector.activation_map(self._to_pictures(rasters))
             return None if maps is None else maps.cpu().numpy()
 
+    def resemblance_map(self, rasters: Bytes, known: Bytes, symmetries: int) -> Float32s | None:
+        """Return where each picture is like a known one, (n, rows, columns), 0 or more.
+
+        None when the detector has no such map. Known pictures, one for each, are looked at in every
+        orientation of the process.
+        """
+        with _inference():
+            maps = self._detector.resemblance_map(
+                self._to_pictures(rasters), self._to_pictures(known), symmetries
+            )
+            return None if maps is None else maps.cpu().numpy()
+
     def _to_pictures(self, rasters: Bytes) -> torch.Tensor:
         return torch.from_numpy(rasters).to(self._device, torch.float32).div_(255)
 

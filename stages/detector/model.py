@@ -19,11 +19,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.detector.attention import ATTENTION, NAMES, AttentionBranch, place_attention
-from stages.detector.network import Convolution, Network, Prediction
+from stages.detector.network import Convolution, Network, Prediction, turn
 from stages.errors import ConfigError
 
 SCALE = 8
 """Pixels per place of the final feature map."""
+
+DISTINCT = 1e-3
+"""Difference of mean features that is as good as none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,11 @@ class Detector(Network):
         return pool_separately(self.features(x), *self.sides)
 
     def likeness(self, x: Tensor) -> Tensor:
-        """Return the pooled features, unit norm: the embedding maps all hotspots to one point."""
+        """Return the pooled features, of unit norm.
+
+        They find failures of the same kind more often than the embedding does, which is trained to
+        tell hotspots from others (docs/explanation/results.md).
+        """
         pooled = self._pool(x)
         self._take_branch_logits()
         return F.normalize(pooled)
@@ -187,6 +194,28 @@ class Detector(Network):
             peak, at = part.flatten(2).max(2)  # (n, c)
             place += mean.flatten(1).scatter_add(1, at, peak * maximum).view(n, 1, h, w)
         return adds[:, 0]
+
+    def resemblance_map(self, x: Tensor, known: Tensor, symmetries: int = 8) -> Tensor:
+        """Return where clips (n, layers, h, w) are like a known one each, (n, h/8, w/8), 0 or more.
+
+        Channels in which the two are alike weigh most: ``M = sum of W^c Q_c``, ``W^c = 1 / D^c``
+        divided by their sum, ``D^c = |GAP(S_c) - GAP(Q_c)|``, of the features Q of the clip and S
+        of the known one, in that of its orientations which is closest. No head takes part.
+        Shen et al., PRCV 2021: "Dist-CAM", for metric learning.
+        """
+        features = self.features(x)
+        means = features.mean((2, 3))  # (n, c)
+        apart = torch.stack(
+            [
+                (self.features(turned).mean((2, 3)) - means).abs()
+                for turned in turn(known, symmetries)
+            ]
+        )  # (orientations, n, c)
+        self._take_branch_logits()
+        closest = apart.square().sum(2).argmin(0)  # (n,)
+        weight = 1 / (apart[closest, torch.arange(len(x), device=x.device)] + DISTINCT)
+        weight = weight / weight.sum(1, keepdim=True)
+        return torch.einsum("nchw,nc->nhw", features, weight)
 
 
 def pool_separately(x: Tensor, *sides_px: int) -> Tensor:

@@ -47,7 +47,7 @@ def test_what_is_known_is_nearest_to_itself(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(embeddings, "merge_datasets", lambda paths: same)
     network = Detector(SMALL).eval()
     rows = read_table(embeddings.compare(network, [Path("a")], [Path("b")]))
-    found = {row[0]: row[1:] for row in rows[1:]}
+    found = {row[2]: row[3:] for row in rows[1:]}
     assert list(found) == ["embedding", "pooled features", "DCT features", "chance"]
     assert found["DCT features"][:2] == ["100.0%", "0.000"]
     for name in ("embedding", "pooled features"):  # vectors of random weights nearly coincide

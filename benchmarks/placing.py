@@ -42,7 +42,9 @@ def main() -> None:
     raster, dbu_nm = view.job.spec, view.layout.dbu_nm
     scorer = NetworkScorer(view.detector, raster)
     examples = None if view.model.examples is None else view.model.examples.numpy()
-    centre, placed, alike = [], [], []
+    centre: list[float] = []
+    placed: list[float] = []
+    alike: list[float] = []
     for first in range(0, len(found), PART):
         part = found[first : first + PART]
         x, y = (np.array([getattr(s, name) for s, _ in part]) for name in ("x_dbu", "y_dbu"))

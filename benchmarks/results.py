@@ -185,15 +185,16 @@ def write_rows(work: Work, trainings: list[tuple[str, tuple[str, ...]]]) -> str:
         "| ODST, s | training, s |",
         "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    found: list[tuple[str, str, str, Path, dict[str, Any], dict[str, Any], dict[str, Any]]] = []
+    found: dict[tuple[str, str, str], tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
+    models: dict[tuple[str, str, str], Path] = {}
     missing: list[str] = []
     for name, numbers in trainings:
         row, on = ROWS[name], "+".join(numbers)
         model = work.folder / f"{row.model}-{on}.pt"
-        taught = {"distil": str(work.folder / f"{row.detector}-{on}.pt")} if row.distilled else {}
+        teacher = str(work.folder / f"{row.detector}-{on}.pt") if row.distilled else None
         try:
             took = work.kept(f"{row.model}-{on}.train", partial(
-                trained, row.detector, sets, numbers, model, **taught
+                trained, row.detector, sets, numbers, model, distil=teacher
             ))  # fmt: skip
             for number in numbers:
                 core, wide = (
@@ -206,14 +207,12 @@ def write_rows(work: Work, trainings: list[tuple[str, tuple[str, ...]]]) -> str:
                     ))
                     for protocol in ("core", "scan")
                 )  # fmt: skip
-                found.append((on, name, number, model, core, wide, took))
+                found[on, name, number], models[on, name, number] = (core, wide, took), model
         except NotMeasuredError:
             missing.append(f"| {on} | {name} | | not measured yet" + " |" * 12)
-    seconds = time_detectors(
-        work, sets, {(on, name, number): model for on, name, number, model, *_ in found}
-    )
-    for on, name, number, _, *figures in found:
-        cells = _cells(*figures, seconds[f"{on} {name} {number}"])
+    seconds = time_detectors(work, sets, models)
+    for (on, name, number), (core, wide, took) in found.items():
+        cells = _cells(core, wide, took, seconds[f"{on} {name} {number}"])
         lines.append(f"| {on} | {name} | {number} | {cells} |")
     return "\n".join(lines + missing)
 

@@ -130,11 +130,8 @@ def write_lesson(patterns: Patterns, teacher: Teacher) -> LabelledClips:
 
 def join_lessons(lessons: Sequence[LabelledClips]) -> LabelledClips:
     """Return several lessons of one teacher as one."""
-    columns: dict[str, list[Any]] = {
-        name: [getattr(one, name) for one in lessons]
-        for name in ("rasters", "labels", "soft_targets", "margins")
-    }
-    return LabelledClips(**{
-        name: None if parts[0] is None else np.concatenate(parts)
-        for name, parts in columns.items()
-    })  # fmt: skip
+    joined: dict[str, Any] = {}
+    for name in ("rasters", "labels", "soft_targets", "margins"):
+        parts = [getattr(one, name) for one in lessons]
+        joined[name] = None if parts[0] is None else np.concatenate(parts)
+    return LabelledClips(**joined)

@@ -1,16 +1,21 @@
 """How few classes the hotspots of a scan make, at one and two windows, and what that costs.
 
-python -m benchmarks.classes RUN
+python -m benchmarks.classes RUN [--generated N]
 
-Whether each hotspot matches its representative is checked by pictures with a pixel per half dbu.
+Every hotspot is compared with its representative by pictures with a pixel per half dbu, equal pairs
+once. Of a run with ``--confirm``, also how far the simulated margins of a class spread. N hotspots
+of known kinds, their edges moved within the tolerance, are generated and grouped as well.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import resource
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +28,35 @@ from pipeline.passes.job import load_model_process
 from pipeline.report.classify import make_rules
 from pipeline.report.run_view import RunView, open_view
 from stages.cells import find_owners
-from stages.classes.classify import Classes, Spots, classify, read_window
+from stages.classes.classify import Classes, Rules, Spots, classify, read_window
 from stages.classes.cover import Tolerance
 from stages.classes.patterns import turn_rects
 from stages.contracts import Int64s, PackedLayer
+from stages.geometry.union import merge
+from stages.layout.pack import NO_PLACEMENTS, LayerBuilder
+
+LARGEST = 20
+KINDS = [
+    np.array([[-1000, -low, -gap // 2, low], [gap // 2, -high, 1000, high]])
+    for gap in (140, 180)
+    for low, high in itertools.combinations_with_replacement((70, 110, 150, 190, 1000), 2)
+]
+"""Two shapes beside a gap: ends of wires, or sides of wide ones; two differ by at least 20 nm."""
+PITCH, OFF, MOVED = 8000, 300, 0.1
+"""Distance between generated hotspots and how far they lie from the middle of their clips, in dbu,
+and the share of edges that are moved by 5 dbu."""
+
+Picture = list[npt.NDArray[np.bool_]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What comparing every hotspot with its representative found."""
+
+    mismatches: int
+    """Hotspots that are further off than is said, or than is allowed."""
+    compared: int
+    """Different pairs among them."""
 
 
 def gather_spots(view: RunView) -> Spots:
@@ -35,31 +65,52 @@ def gather_spots(view: RunView) -> Spots:
     return Spots(x, y, np.zeros(len(x), bool))
 
 
-def count_mismatches(layers: Sequence[PackedLayer], classes: Classes, tolerance: Tolerance) -> int:
-    """Return how many hotspots are not as far from their representative as is said."""
-
-    def draw(at: int, turn: int, move: Int64s) -> list[npt.NDArray[np.bool_]]:
-        place = int(classes.place[at, 0]), int(classes.place[at, 1])
-        found = []
-        for rects in read_window(layers, place, tolerance.reach, tolerance.step):
-            turned = turn_rects(turn_rects(rects, int(classes.symmetry[at])), turn)
-            side = tolerance.half + tolerance.edge
-            picture = np.zeros((2 * side, 2 * side), bool)
-            for x0, y0, x1, y1 in np.clip(turned + np.tile(move, 2) + side, 0, 2 * side).tolist():
-                picture[y0:y1, x0:x1] = True
-            found.append(picture)
-        return found
-
+def check_members(layers: Sequence[PackedLayer], classes: Classes, tolerance: Tolerance) -> Checked:
+    """Compare the layout around every hotspot with that around its representative."""
+    known: dict[tuple[bytes, bytes, int], bool] = {}
+    read: dict[tuple[int, int], list[Int64s]] = {}
     wrong = 0
-    for at in range(len(classes.number)):
-        first = int(classes.representative[classes.number[at]])
-        one = draw(first, int(classes.turn[at]), np.zeros(2, np.int64))
-        other = draw(at, 0, classes.move[at])
+    for at, number in enumerate(classes.number.tolist()):
+        first, turn = int(classes.representative[number]), int(classes.turn[at])
+        if (first, turn) not in read:
+            read[first, turn] = _read_as(layers, classes, tolerance, first, turn)
+        one, other = read[first, turn], _read_as(layers, classes, tolerance, at, 0)
+        other = [rects + np.tile(classes.move[at], 2) for rects in other]
         distance = int(classes.distance[at])
-        wrong += distance > tolerance.edge or not all(
-            is_within(p, q, distance, tolerance) for p, q in zip(one, other, strict=True)
-        )
-    return wrong
+        key = _join(one), _join(other), distance
+        if key not in known:
+            pictures = _draw(one, tolerance), _draw(other, tolerance)
+            known[key] = distance <= tolerance.edge and all(
+                is_within(p, q, distance, tolerance) for p, q in zip(*pictures, strict=True)
+            )
+        wrong += not known[key]
+    return Checked(wrong, len(known))
+
+
+def _read_as(
+    layers: Sequence[PackedLayer], classes: Classes, tolerance: Tolerance, at: int, turn: int
+) -> list[Int64s]:
+    """Return the geometry around a hotspot, turned to its pattern and then again."""
+    place = int(classes.place[at, 0]), int(classes.place[at, 1])
+    return [
+        merge(turn_rects(turn_rects(rects, int(classes.symmetry[at])), turn))
+        for rects in read_window(layers, place, tolerance.reach, tolerance.step)
+    ]
+
+
+def _join(parts: Sequence[Int64s]) -> bytes:
+    return b"|".join(rects.tobytes() for rects in parts)
+
+
+def _draw(parts: Sequence[Int64s], tolerance: Tolerance) -> Picture:
+    side = tolerance.half + tolerance.edge
+    found = []
+    for rects in parts:
+        picture = np.zeros((2 * side, 2 * side), bool)
+        for x0, y0, x1, y1 in np.clip(rects + side, 0, 2 * side).tolist():
+            picture[y0:y1, x0:x1] = True
+        found.append(picture)
+    return found
 
 
 def is_within(
@@ -74,33 +125,119 @@ def is_within(
     )
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    view = open_view(Run(parser.parse_args().run))
-    spots, layers = gather_spots(view), view.layout.packed
-    process = load_model_process(view.model)
-    rules = make_rules(view.config.classes, process, view.job, view.layout.dbu_nm)
-    classify(layers, replace(spots, **{n: getattr(spots, n)[:9] for n in Spots.__slots__}), rules)
-    print("| window, nm | surroundings | classes | in the 20 largest | mismatches | CPU s |")
-    print("|--:|--:|--:|--:|--:|--:|")
+def print_spread(view: RunView, named: Sequence[tuple[str, Classes]]) -> None:
+    """Print how far the simulated margins of the members of a class spread."""
+    verdicts = view.verdicts or {}
+    found = [verdicts.get(spot.id) for spot in view.hotspots]
+    margin = np.array([np.nan if each is None else each.margin for each in found], np.float64)
+    known = ~np.isnan(margin)
+    print(f"\n{known.sum():,} simulated, {(margin[known] > 0).mean():.1%} fail; margins spread by "
+          f"{margin[known].std():.3f} (standard deviation)\n")  # fmt: skip
+    print("| window, nm | classes | spread within a class | fail in classes that fail and print |")
+    print("|--:|--:|--:|--:|")
+    for window, classes in named:
+        number, values = classes.number[known], margin[known]
+        count = np.bincount(number)
+        mean = np.bincount(number, values) / np.maximum(count, 1)
+        within = np.sqrt(((values - mean[number]) ** 2).sum() / (len(values) - (count > 0).sum()))
+        fails = np.bincount(number, values > 0) / np.maximum(count, 1)
+        mixed = ((fails > 0) & (fails < 1))[number]
+        print(f"| {window} | {(count > 0).sum()} | {within:.3f} | {mixed.mean():.1%} |")
+    print("\n| class | hotspots | fail | margin: least | 5 % | median | 95 % | most |")
+    print("|--:|--:|--:|--:|--:|--:|--:|--:|")
+    classes = named[0][1]
+    for each in range(min(10, int(classes.number.max()) + 1)):
+        values = margin[known & (classes.number == each)]
+        if len(values):
+            ends = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))
+            told = " | ".join(f"{end:.3f}" for end in ends)
+            print(f"| {each + 1} | {len(values):,} | {(values > 0).mean():.0%} | {told} |")
+
+
+def generate(count: int) -> tuple[PackedLayer, Spots, Int64s]:
+    """Return a layout with hotspots of known kinds, turned and with edges moved, and the kinds."""
+    random = np.random.default_rng(0)
+    kind = random.integers(0, len(KINDS), count)
+    moved = 5 * random.integers(-1, 2, (count, 2, 4)) * (random.random((count, 2, 4)) < MOVED)
+    shapes, turn = np.array(KINDS)[kind] + moved, random.integers(0, 8, count)
+    for each in range(8):
+        rows = turn == each
+        shapes[rows] = turn_rects(shapes[rows].reshape(-1, 4), each).reshape(-1, 2, 4)
+    side = int(np.ceil(np.sqrt(count)))
+    at = PITCH * np.stack((np.arange(count) % side, np.arange(count) // side), axis=1)
+    builder = LayerBuilder()
+    rects = (shapes + np.tile(at, 2)[:, None]).reshape(-1, 4)
+    builder.add_cell("top", rects, [], NO_PLACEMENTS)
+    x, y = (at + random.integers(-OFF, OFF + 1, (count, 2))).T
+    return builder.build(), Spots(x, y, np.zeros(count, bool)), kind
+
+
+def print_generated(count: int, rules: Rules) -> None:
+    """Group generated hotspots; print time, memory, and whether the kinds come back."""
+    layer, spots, kind = generate(count)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    classes, wall, spent = measure(partial(classify, [layer], spots, rules))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pairs = np.unique(np.stack((classes.number, kind)), axis=1)
+    mixed = np.flatnonzero(np.bincount(pairs[0]) > 1)
+    print(
+        f"\n{count:,} generated hotspots of {len(KINDS)} kinds, {classes.pattern.max() + 1:,} "
+        f"different surroundings: {classes.number.max() + 1} classes, {len(mixed)} of them of "
+        f"several kinds; {wall:.0f} s, {spent:.0f} CPU s, {(after - before) / 1024:,.0f} MB more "
+        "than layout and hotspots"
+    )
+
+
+def measure(work: Callable[[], Classes]) -> tuple[Classes, float, float]:
+    """Return what some work returns, its seconds, and its CPU seconds."""
+    started, wall = time.process_time(), time.perf_counter()
+    return work(), time.perf_counter() - wall, time.process_time() - started
+
+
+def print_classes(view: RunView, spots: Spots, rules: Rules) -> list[tuple[str, Classes]]:
+    """Group the hotspots at one and two windows, check them, and print a row for each."""
+    layers, dbu_nm = view.layout.packed, view.layout.dbu_nm
+    few = replace(spots, **{name: getattr(spots, name)[:9] for name in Spots.__slots__})
+    classify(layers, few, rules)  # compiled
+    heads = ("window, nm", "surroundings", "classes", f"in the {LARGEST} largest", "furthest, nm",
+             "pairs compared", "mismatches", "s", "CPU s")  # fmt: skip
+    print("|", " | ".join(heads), "|\n|" + "--:|" * len(heads))
+    named = []
     for factor in (1, 2):
         wider = replace(rules.tolerance, half=factor * rules.tolerance.half)
-        started = time.process_time()
-        classes = classify(layers, spots, replace(rules, tolerance=wider))
-        spent = time.process_time() - started
-        sizes = np.bincount(classes.number)
-        wrong = count_mismatches(layers, classes, wider)
+        work = partial(classify, layers, spots, replace(rules, tolerance=wider))
+        classes, wall, spent = measure(work)
+        sizes, furthest = np.bincount(classes.number), classes.distance.max(initial=0) / 2
+        checked = check_members(layers, classes, wider)
+        window = f"{wider.half * dbu_nm:.0f}"
         print(
-            f"| {wider.half * view.layout.dbu_nm:.0f} | {classes.pattern.max() + 1} "
-            f"| {len(sizes)} | {sizes[:20].sum() / len(spots):.1%} | {wrong} | {spent:.1f} |"
-        )
+            f"| {window} | {classes.pattern.max() + 1} | {len(sizes)} "
+            f"| {sizes[:LARGEST].sum() / len(spots):.1%} | {furthest * dbu_nm:g} "
+            f"| {checked.compared} | {checked.mismatches} | {wall:.1f} | {spent:.1f} |", flush=True,
+        )  # fmt: skip
+        named.append((window, classes))
+    return named
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--generated", type=int, default=0, help="how many to generate")
+    given = parser.parse_args()
+    view = open_view(Run(given.run))
+    spots, process = gather_spots(view), load_model_process(view.model)
+    rules = make_rules(view.config.classes, process, view.job, view.layout.dbu_nm)
+    named = print_classes(view, spots, rules)
+    place = named[0][1].place // 2
     started = time.process_time()
-    place = classes.place // 2
     find_owners(view.layout, np.concatenate((place - 213, place + 213), axis=1))
     spent = time.process_time() - started
-    print(f"\n{len(spots)} hotspots; naming their cells took {spent:.1f} CPU s; {machine()}")
+    print(f"\n{len(spots):,} hotspots; naming their cells took {spent:.1f} CPU s; {machine()}")
+    if view.verdicts:
+        print_spread(view, named)
+    if given.generated:
+        print_generated(given.generated, rules)
 
 
 if __name__ == "__main__":

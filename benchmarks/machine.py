@@ -1,10 +1,11 @@
-"""The machine that a figure was measured on, in one line."""
+"""The machine that a figure was measured on, and the time that its processors took."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,3 +24,9 @@ def machine() -> str:
     return (
         f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}, {today}"
     )
+
+
+def read_processor_s() -> float:
+    """Return the time that this process and its workers, once they ended, spent on processors."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))

@@ -3,7 +3,8 @@
 python -m benchmarks.placing RUN
 
 RUN is a scan with --confirm. Counted are its hotspots of one clip in which simulation finds one
-defect.
+defect. Beside the map of what adds to the score stands that of where a clip is like its nearest
+known failure (Dist-CAM), which needs no verdict.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from benchmarks.machine import machine
 from pipeline.engine.run_directory import Run
 from pipeline.passes.units import draw_places
 from pipeline.report.run_view import open_view
+from stages.contracts import Bytes, Int64s
+from stages.detector.network import Network
+from stages.detector.training import likeness
 from stages.exports.pages.pictures import locate_evidence
+from stages.patterns import canonicalize
 from stages.scores import NetworkScorer
 
 PART = 256
@@ -36,26 +41,44 @@ def main() -> None:
     ]
     raster, dbu_nm = view.job.spec, view.layout.dbu_nm
     scorer = NetworkScorer(view.detector, raster)
-    centre, placed = [], []
+    examples = None if view.model.examples is None else view.model.examples.numpy()
+    centre: list[float] = []
+    placed: list[float] = []
+    alike: list[float] = []
     for first in range(0, len(found), PART):
         part = found[first : first + PART]
         x, y = (np.array([getattr(s, name) for s, _ in part]) for name in ("x_dbu", "y_dbu"))
-        maps = scorer.activation_map(draw_places(x, y, view.job))
-        if maps is None:
+        rasters = draw_places(x, y, view.job)
+        maps = scorer.activation_map(rasters)
+        if maps is None or examples is None:
             raise SystemExit("this detector does not tell where its verdicts come from")
-        for (spot, defect), adds in zip(part, maps, strict=True):
+        near = find_nearest(view.detector, canonicalize(rasters, view.job.symmetries), examples)
+        like = scorer.resemblance_map(rasters, examples[near], view.job.symmetries)
+        assert like is not None  # a detector has both maps or none
+        for (spot, defect), adds, same in zip(part, maps, like, strict=True):
             assert defect is not None  # it counts one
             off = np.array([defect.x_dbu - spot.x_dbu, defect.y_dbu - spot.y_dbu]) * dbu_nm
-            at = locate_evidence(adds, raster.clip_px, raster.core_px) or (0.0, 0.0)
             centre.append(np.hypot(*off))
-            placed.append(np.hypot(*(off - np.array(at) * raster.pixel_nm)))
+            for found_by, distances in ((adds, placed), (same, alike)):
+                at = locate_evidence(found_by, raster.clip_px, raster.core_px) or (0.0, 0.0)
+                distances.append(np.hypot(*(off - np.array(at) * raster.pixel_nm)))
     print("| distance to the defect, nm | mean | median | 90 % |\n|---|--:|--:|--:|")
-    for name, distance in (("middle of the core", centre), ("where the map says", placed)):
+    for name, distance in (
+        ("middle of the core", centre), ("where the map says", placed),
+        ("where it is like its nearest known failure", alike),
+    ):  # fmt: skip
         print(
             f"| {name} | {np.mean(distance):.0f} | {np.median(distance):.0f} "
             f"| {np.quantile(distance, 0.9):.0f} |"
         )
     print(f"\n{len(found)} hotspots; {machine()}")
+
+
+def find_nearest(detector: Network, rasters: Bytes, known: Bytes) -> Int64s:
+    """Return which of the known pictures each is most like, (n,)."""
+    mine, theirs = (likeness(detector, each) for each in (rasters, known))
+    nearest: Int64s = (mine @ theirs.T).argmax(axis=1)
+    return nearest
 
 
 if __name__ == "__main__":

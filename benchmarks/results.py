@@ -40,7 +40,8 @@ from pipeline.train.network_jobs import Machine
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.catalogue import DETECTORS, FitRequest, find_kind, fit
-from stages.detector.training import LabelledClips, TrainingConfig, embed, score
+from stages.detector.training import LabelledClips, TrainingConfig, score
+from stages.scores import build_scorer, score_rasters
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "results.md"
 SPEC = RasterSpec(pixel_nm=30.0, clip_px=88, core_px=40)
@@ -49,6 +50,33 @@ WORKERS = 2
 SEEDS = (0, 1)
 COARSE = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=30)
 """Of the ablation: thirty trainings."""
+TIMED = 4096
+"""Pictures, about, that each detector is timed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A detector of the table."""
+
+    detector: str
+    """One of `DETECTORS`."""
+    one_look: bool = False
+    """Whether one of several networks judges, in a single pass."""
+    distilled: bool = False
+    """Whether one network learnt from the several ones."""
+
+    @property
+    def model(self) -> str:
+        """What its checkpoints are called."""
+        return f"{self.detector}-distilled" if self.distilled else self.detector
+
+
+ROWS = {
+    "attention": Row("attention"),
+    "attention, one look": Row("attention", one_look=True),
+    "attention, distilled": Row("attention", distilled=True),
+    **{name: Row(name) for name in DETECTORS if name != "attention"},
+}
 ABLATION: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # name: config of the detector, training
     "ours": ({}, {}),
@@ -74,7 +102,7 @@ def main() -> None:
     """Measure what is not measured, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("build/results"))
-    parser.add_argument("--only", choices=("rows", "ablation", "regions", "picture"))
+    parser.add_argument("--only", choices=("rows", "looks", "ablation", "regions"))
     parser.add_argument("--measured", action="store_true", help="measure nothing more")
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
@@ -82,9 +110,9 @@ def main() -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     work = Work(data, asked.work, not asked.measured)
     parts: dict[str, Callable[[Work], str]] = {
-        "rows": rows, "ablation": ablation, "regions": regions, "picture": picture,
+        "rows": rows, "looks": looks, "ablation": ablation, "regions": regions,
     }  # fmt: skip
-    for name in [asked.only] if asked.only else parts:
+    for name in [asked.only] if asked.only else [part for part in parts if part != "looks"]:
         table = parts[name](work)
         print(f"{table}\n")
         if asked.write:
@@ -135,46 +163,99 @@ def put(name: str, text: str) -> None:
 
 def rows(work: Work) -> str:
     """Train each detector on each design, ours on both too, and return the table."""
-    sets = {number: work.design(number, SPEC) for number in DESIGNS}
     trainings: list[tuple[str, tuple[str, ...]]] = [
-        (name, (number,)) for number in DESIGNS for name in DETECTORS
+        (name, (number,)) for number in DESIGNS for name in ROWS
     ]
-    trainings.append(("attention", DESIGNS))
+    trainings += [(name, DESIGNS) for name in ROWS if ROWS[name].detector == "attention"]
+    return write_rows(work, trainings)
+
+
+def looks(work: Work) -> str:
+    """Return the rows of our detector alone: several networks, one look, distilled."""
+    ours = [name for name in ROWS if ROWS[name].detector == "attention"]
+    return write_rows(work, [(name, (number,)) for number in DESIGNS for name in ours])
+
+
+def write_rows(work: Work, trainings: list[tuple[str, tuple[str, ...]]]) -> str:
+    """Train and evaluate, and return the table."""
+    sets = {number: work.design(number, SPEC) for number in DESIGNS}
     lines = [
         "| trained on | detector | tested on | core: recall | false alarms | scan: recall | false "
-        "alarms | rate | recall, unseen | core at 0.1 % | scan at 0.2 % | PR AUC | ODST, s "
-        "| training, s |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "alarms | rate | recall, unseen | core at 0.1 % | scan at 0.2 % | PR AUC | detection, s "
+        "| ODST, s | training, s |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
+    found: dict[tuple[str, str, str], tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {}
+    models: dict[tuple[str, str, str], Path] = {}
+    missing: list[str] = []
     for name, numbers in trainings:
-        on = "+".join(numbers)
-        model = work.folder / f"{name}-{on}.pt"
+        row, on = ROWS[name], "+".join(numbers)
+        model = work.folder / f"{row.model}-{on}.pt"
+        teacher = str(work.folder / f"{row.detector}-{on}.pt") if row.distilled else None
         try:
-            took = work.kept(f"{name}-{on}.train", partial(trained, name, sets, numbers, model))
+            took = work.kept(f"{row.model}-{on}.train", partial(
+                trained, row.detector, sets, numbers, model, distil=teacher
+            ))  # fmt: skip
             for number in numbers:
                 core, wide = (
                     work.kept(f"{name}-{on}.{number}.{protocol}", partial(
                         evaluate_model, EvaluateRequest(
                             model=str(model), datasets=(sets[number],), protocol=protocol,
                             trained_on=tuple(sets[other] for other in numbers),
+                            one_look=row.one_look,
                         ),
                     ))
                     for protocol in ("core", "scan")
                 )  # fmt: skip
-                lines.append(f"| {on} | {name} | {number} | {_cells(core, wide, took)} |")
+                found[on, name, number], models[on, name, number] = (core, wide, took), model
         except NotMeasuredError:
-            lines.append(f"| {on} | {name} | | not measured yet" + " |" * 11)
-    return "\n".join(lines)
+            missing.append(f"| {on} | {name} | | not measured yet" + " |" * 12)
+    seconds = time_detectors(work, sets, models)
+    for (on, name, number), (core, wide, took) in found.items():
+        cells = _cells(core, wide, took, seconds[f"{on} {name} {number}"])
+        lines.append(f"| {on} | {name} | {number} | {cells} |")
+    return "\n".join(lines + missing)
 
 
-def _cells(core: dict[str, Any], wide: dict[str, Any], took: dict[str, Any]) -> str:
+def time_detectors(
+    work: Work, sets: dict[str, Path], models: dict[tuple[str, str, str], Path]
+) -> dict[str, float]:
+    """Return how long each takes for the scan of a design, in seconds: all in one run.
+
+    Each judges the same pictures, evenly spaced among all, alone and on one thread; seconds are for
+    all of them.
+    """
+    path = work.folder / "detection.json"
+    known: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
+    names = {f"{on} {name} {number}": (name, number) for on, name, number in models}
+    if names.keys() <= known.keys():
+        return known
+    if not work.more:
+        return dict.fromkeys(names, float("nan")) | known
+    found = {}
+    for (title, (name, number)), model in zip(names.items(), models.values(), strict=True):
+        test = load_dataset(sets[number]).subset("test", "scan")
+        chosen = test.raster[:: max(1, len(test.raster) // TIMED)]
+        scorer = build_scorer(checkpoint.load(model), one_look=ROWS[name].one_look)
+        score_rasters(chosen[:64], scorer)
+        started = time.perf_counter()
+        score_rasters(chosen, scorer)
+        found[title] = (time.perf_counter() - started) * len(test.raster) / len(chosen)
+    path.write_text(json.dumps(found))
+    return found
+
+
+def _cells(
+    core: dict[str, Any], wide: dict[str, Any], took: dict[str, Any], detection_s: float
+) -> str:
+    simulation_s = wide["odst_s"] - wide["detection_s"]
     return " | ".join(
         (
             f"{core['recall']:.2%}", f"{core['false_alarms']:,}", f"{wide['recall']:.2%}",
             f"{wide['false_alarms']:,}", f"{wide['false_alarm_rate']:.2%}",
             f"{wide['recall_unseen']:.2%}", f"{core['recall_at_0.001']:.2%}",
-            f"{wide['recall_at_0.002']:.2%}", f"{wide['pr_auc']:.3f}", f"{wide['odst_s']:,.0f}",
-            f"{took['seconds']:.0f}",
+            f"{wide['recall_at_0.002']:.2%}", f"{wide['pr_auc']:.3f}", f"{detection_s:,.1f}",
+            f"{simulation_s + detection_s:,.0f}", f"{took['seconds']:.0f}",
         )
     )  # fmt: skip
 
@@ -185,13 +266,14 @@ def trained(
     numbers: tuple[str, ...],
     model: Path,
     training: dict[str, Any] | None = None,
+    distil: str | None = None,
 ) -> dict[str, Any]:
     """Train a detector, with all defaults where `training` does not say otherwise."""
     started = time.monotonic()
     made = train_model(
         TrainRequest(
             datasets=tuple(sets[number] for number in numbers), out=model, detector=name,
-            training=training or {},
+            training=training or {}, distil=distil,
         ),
         Machine(workers=WORKERS),
         lambda text: print(name, text, flush=True),
@@ -295,35 +377,6 @@ def _scanned(layout: Path, case: str, dataset: Path, model: Path, work: Path) ->
     request = ScanRequest(layout=layout, out=run, config=load_config(None, settings))
     scan(request, Resources(workers=1), lambda event: None)
     return evaluate_scan(run, dataset)
-
-
-def picture(work: Work) -> str:
-    """Draw the embeddings of the test clips, and return where they are."""
-    from matplotlib.figure import Figure
-    from sklearn.manifold import TSNE
-
-    path = work.folder / f"attention-{'+'.join(DESIGNS)}.pt"
-    if not path.exists():
-        return "Not drawn yet."
-    model = checkpoint.load(path)
-    places, labels = [], []
-    for number in DESIGNS:
-        test = load_dataset(work.design(number, SPEC)).subset("test", "core")
-        passing = np.random.default_rng(0).permutation(np.flatnonzero(~test.label))[:600]
-        chosen = np.concatenate([np.flatnonzero(test.label), passing])
-        places.append(embed(model.detector(), test.raster[test.pattern[chosen]]))
-        labels.append(test.label[chosen])
-    plane = TSNE(random_state=0, perplexity=30).fit_transform(np.concatenate(places))
-    failing = np.concatenate(labels)
-    figure = Figure(figsize=(6, 5), layout="constrained")
-    axes = figure.subplots()
-    for which, colour, name in ((~failing, "#9aa5b1", "others"), (failing, "#d1495b", "hotspots")):
-        axes.scatter(plane[which, 0], plane[which, 1], s=9, color=colour, label=name)
-    axes.set(xticks=[], yticks=[])
-    axes.legend()
-    out = PAGE.parent / "img" / "embeddings.png"
-    figure.savefig(out, dpi=110)
-    return f"![embeddings of test clips, by t-SNE](../img/{out.name})"
 
 
 if __name__ == "__main__":

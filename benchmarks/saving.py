@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arfi45_model import METAL, shrink
-from benchmarks.machine import machine
+from benchmarks.machine import machine, read_processor_s
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources, load_config
 from pipeline.engine.run_directory import Run
@@ -142,15 +141,9 @@ def _make_strip(case: Case, area_mm2: float, work: Path) -> tuple[Path, tuple[fl
 
 
 def _time(work: Callable[[], Any]) -> tuple[Any, Spent]:
-    wall, processor = time.monotonic(), _read_processor_s()
+    wall, processor = time.monotonic(), read_processor_s()
     done = work()
-    return done, Spent(time.monotonic() - wall, _read_processor_s() - processor)
-
-
-def _read_processor_s() -> float:
-    """Return the time that this process and its workers, once they ended, spent on processors."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
+    return done, Spent(time.monotonic() - wall, read_processor_s() - processor)
 
 
 def _read_clips(path: Path) -> tuple[Clips, Floats, int]:

@@ -89,6 +89,8 @@ class EvaluateSettings(TypedDict, total=False):
     """Whether the model's prefilter is used; True by default."""
     simulation_s: float
     """Seconds to simulate a clip; 10 by default, as in the papers."""
+    one_look: bool
+    """Whether a model of several networks judges by one pass of one; False by default."""
 
 
 def evaluate(
@@ -103,7 +105,7 @@ def evaluate(
         trained_on=tuple(Path(path) for path in settings.get("trained_on", ())),
         threshold=settings.get("threshold"), protocol=settings.get("protocol", "core"),
         simulation_s=settings.get("simulation_s", 10.0),
-        prefiltered=settings.get("prefilter", True),
+        prefiltered=settings.get("prefilter", True), one_look=settings.get("one_look", False),
     ))  # fmt: skip
 
 
@@ -125,6 +127,8 @@ class TrainSettings(TypedDict, total=False):
     """Where its training is not the usual one: ``epochs``, ``seed``, ``recall``, ..."""
     start: PathLike | None
     """Model whose weights are started from."""
+    distil: PathLike | None
+    """Model whose scores one network learns, for example one of several networks."""
     validation: Sequence[PathLike]
     """Datasets to validate on; an eighth of the patterns by default."""
     protocol: Protocol
@@ -153,12 +157,13 @@ def train(
     from pipeline.train.network_jobs import Machine
 
     refuse_unknown("train", settings, TrainSettings)
-    start = settings.get("start")
+    start, teacher = settings.get("start"), settings.get("distil")
     request = TrainRequest(
         datasets=_paths(datasets), out=Path(out),
         validation=tuple(Path(path) for path in settings.get("validation", ())),
         detector=settings.get("detector", "attention"), shape=dict(settings.get("shape", {})),
         training=dict(settings.get("training", {})), start=None if start is None else str(start),
+        distil=None if teacher is None else str(teacher),
         protocol=settings.get("protocol", "scan"),
         false_alarm_rate=settings.get("false_alarm_rate", 0.0015),
     )  # fmt: skip

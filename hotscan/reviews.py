@@ -45,7 +45,9 @@ class Diff:
 
     def export_new(self, format: Format, out: PathLike) -> Path:
         """Write the new hotspots for another tool, as `Run.export`; return the path."""
-        self._found.export_new(format, Path(out))
+        from pipeline.report.export import export_hotspots
+
+        export_hotspots(self._found.view_of_new, format, Path(out), [])
         return Path(out)
 
 

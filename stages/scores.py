@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
+from stages.detector.committee import Committee
 from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import Prefilter
 from stages.detector.user_model import ScanModel
@@ -152,6 +153,18 @@ class NetworkScorer:
             maps = self._detector.activation_map(self._to_pictures(rasters))
             return None if maps is None else maps.cpu().numpy()
 
+    def resemblance_map(self, rasters: Bytes, known: Bytes, symmetries: int) -> Float32s | None:
+        """Return where each picture is like a known one, (n, rows, columns), 0 or more.
+
+        None when the detector has no such map. Known pictures, one for each, are looked at in every
+        orientation of the process.
+        """
+        with _inference():
+            maps = self._detector.resemblance_map(
+                self._to_pictures(rasters), self._to_pictures(known), symmetries
+            )
+            return None if maps is None else maps.cpu().numpy()
+
     def _to_pictures(self, rasters: Bytes) -> torch.Tensor:
         return torch.from_numpy(rasters).to(self._device, torch.float32).div_(255)
 
@@ -180,11 +193,17 @@ def check_device(device: str) -> None:
 
 
 def build_scorer(
-    model: ScanModel, device: str = "cpu", *, prefiltered: bool = True
+    model: ScanModel, device: str = "cpu", *, prefiltered: bool = True, one_look: bool = False
 ) -> NetworkScorer:
-    """Return the detector of a model on `device`, with its prefilter if it has one."""
+    """Return the detector of a model on `device`, with its prefilter if it has one.
+
+    With `one_look` every clip gets a single pass of one network, however many the model has.
+    """
     prefilter = model.prefilter if prefiltered else None
-    return NetworkScorer(model.detector(), model.raster, device, prefilter)
+    detector = model.detector()
+    if one_look and isinstance(detector, Committee):
+        detector.rules = replace(detector.rules, ensemble_from=math.inf)
+    return NetworkScorer(detector, model.raster, device, prefilter)
 
 
 def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:

@@ -18,7 +18,8 @@ import pytest
 
 import hotscan
 from sample_layouts.rings import PITCH_UM, RADIUS_UM, WIDTH_UM, write_rings
-from stages.contracts import Box
+from sample_layouts.vias import DENSITIES, LAYERS, PITCH, SPACE, VIA, write_vias
+from stages.contracts import Box, Int64s
 from stages.geometry.union import merge
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.process import load_process
@@ -314,3 +315,36 @@ def test_rings_are_circles_to_a_nanometre(tmp_path: Path) -> None:
     joint = np.hypot(*(corners - np.roll(corners, 1, axis=0)).T) > WIDTH_UM * 0.99
     assert joint.sum() == 2  # the cut between the circles, there and back
     assert apart.min(axis=1)[~joint].max() < 0.002  # a chord's 1 nm, and corners on whole nm
+
+
+@pytest.fixture(scope="module")
+def vias(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Int64s]:
+    """The lower left corners of the vias of 12 x 12 um of each density, (n, 2) in nm."""
+    corners = {}
+    for layer in DENSITIES:
+        path = tmp_path_factory.mktemp("vias") / f"{layer}.gds"
+        write_vias(path, layer=layer, side_um=12.0, seed=3)
+        cell = only_top(gdstk.read_gds(path))
+        assert {(p.layer, p.datatype) for p in cell.polygons} == {LAYERS[layer]}
+        boxes = np.rint([np.ravel(p.bounding_box()) for p in cell.polygons] * np.array(1000))
+        assert (boxes[:, 2:] - boxes[:, :2] == VIA).all()
+        corners[layer] = boxes[:, :2].astype(np.int64)
+    return corners
+
+
+@pytest.mark.parametrize("layer", DENSITIES)
+def test_vias_keep_their_distance(vias: dict[str, Int64s], layer: str) -> None:
+    corners = vias[layer]
+    apart = np.maximum(np.abs(corners[:, None] - corners[None]) - VIA, 0)
+    space = np.hypot(apart[:, :, 0], apart[:, :, 1])[~np.eye(len(corners), dtype=bool)]
+    assert SPACE <= space.min() < SPACE + 5
+    assert corners.min() >= 0
+    assert corners.max() <= 12_000 - VIA
+    off_grid = (corners % PITCH != 0).any(axis=1).mean()
+    assert 0.01 < off_grid < 0.7
+
+
+def test_via_layers_go_from_dense_to_sparse(vias: dict[str, Int64s]) -> None:
+    counts = [len(corners) for corners in vias.values()]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > 5 * counts[-1]

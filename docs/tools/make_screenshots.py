@@ -1,8 +1,9 @@
-"""Make docs/img/report.png and docs/img/neck_{before,after}.png: what the tutorial shows.
+"""Make the pictures of the docs that show what hotscan writes, in docs/img.
 
 Run as ``python -m docs.tools.make_screenshots [FOLDER]``. FOLDER is one in which the tutorial ran;
-without it, the tutorial is run first. The report is opened in Chromium without a window, the neck
-drawn from what ``hotscan simulate`` wrote.
+without it, the tutorial is run first. Its scan is audited and fixed, and the report opened in
+Chromium without a window: report.png, report_dark.png and fixes.png. neck_before.png and
+neck_after.png are drawn from what ``hotscan simulate`` wrote.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from docs.tools.run_tutorial import run_tutorial
 from stages.lithography.process import load_process
 
 IMAGES = Path(__file__).parents[1] / "img"
-WIDTH_PX, HEIGHT_PX = 1280, 1850
+WIDTH_PX, HEIGHT_PX, FIXES_PX = 1280, 1850, 860
+DARK = "--blink-settings=preferredColorScheme=0"
 MET1 = 68, 20
 FIRST_CORNER = 10
 """Datatype of the contours of the first corner in ``simulation.gds``."""
@@ -36,19 +38,39 @@ FLAGS = (
 )  # fmt: skip
 
 
-def photograph(page: Path, image: Path) -> None:
-    """Write a picture of the upper part of a report, in 128 colours."""
+def photograph(page: Path, image: Path, height_px: int, *flags: str) -> None:
+    """Write a picture of the upper part of a page, in 128 colours."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("chromium is not on the PATH; install it, for example: apt-get install chromium")
     with tempfile.TemporaryDirectory() as scratch:
         shot = Path(scratch) / "shot.png"
         subprocess.run(
-            [chromium, *FLAGS, f"--user-data-dir={scratch}/profile", f"--screenshot={shot}",
-             f"--window-size={WIDTH_PX},{HEIGHT_PX}", page.resolve().as_uri()],
+            [chromium, *FLAGS, *flags, f"--user-data-dir={scratch}/profile",
+             f"--screenshot={shot}", f"--window-size={WIDTH_PX},{height_px}",
+             page.resolve().as_uri()],
             check=True, capture_output=True,
         )  # fmt: skip
         Image.open(shot).convert("RGB").quantize(128).save(image, optimize=True)
+
+
+def photograph_section(page: Path, section: str, image: Path, height_px: int) -> None:
+    """Write a picture of one section of a page."""
+    hidden = f"nav, body > header, main > :not(#{section}) {{ display: none !important }}"
+    with tempfile.TemporaryDirectory() as scratch:
+        alone = Path(scratch) / "alone.html"
+        alone.write_text(page.read_text().replace("</style>", f"{hidden}</style>", 1))
+        photograph(alone, image, height_px)
+
+
+def photograph_report(run: Path) -> None:
+    """Audit and fix a scan, and write pictures of its report."""
+    for command in (("audit", run, "--clips", "5%"), ("fix", run)):
+        subprocess.run([sys.executable, "-m", "hotscan", *map(str, command)], check=True)
+    page = run / "report" / "index.html"
+    photograph(page, IMAGES / "report.png", HEIGHT_PX)
+    photograph(page, IMAGES / "report_dark.png", HEIGHT_PX, DARK)
+    photograph_section(page, "fixes", IMAGES / "fixes.png", FIXES_PX)
 
 
 def draw_simulation(axes: Axes, folder: Path, title: str, window: tuple[float, ...]) -> None:
@@ -86,7 +108,7 @@ def main() -> None:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "tutorial"
         if not folder.exists():
             run_tutorial(folder)
-        photograph(folder / "run" / "report" / "index.html", IMAGES / "report.png")
+        photograph_report(folder / "run")
         draw_neck(folder, "before", "before: it pinches")
         draw_neck(folder, "after", "after: it prints")
 

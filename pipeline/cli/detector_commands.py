@@ -131,12 +131,25 @@ class TrainOptions:
     start: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Initialise the weights from this model.")
     ] = None
+    distil: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Train one network on the scores of this model."),
+    ] = None
     prediction: Annotated[
-        str | None, typer.Option(metavar="cross_entropy|focal", help="Loss of the prediction.")
+        str | None,
+        typer.Option(
+            metavar="cross_entropy|focal|improved_cross_entropy", help="Loss of the prediction."
+        ),
     ] = None
     metric: Annotated[
         str | None,
-        typer.Option(metavar="batch_hard|batch_all|semi_hard|none", help="Loss of the embedding."),
+        typer.Option(
+            metavar="batch_hard|batch_mean|batch_all|semi_hard|none", help="Loss of the embedding."
+        ),
+    ] = None
+    alike: Annotated[
+        str | None,
+        typer.Option(metavar="label|margin", help="Which clips the embedding draws together."),
     ] = None
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of 250 steps; 30, or 8 with few hotspots.")
@@ -186,9 +199,9 @@ def train(options: TrainOptions) -> None:
     request = TrainRequest(
         datasets=tuple(options.dataset), out=options.out,
         validation=tuple(options.validation or ()), detector=options.detector,
-        start=options.start, protocol=options.protocol,
+        start=options.start, distil=options.distil, protocol=options.protocol,
         shape=options.given("attention", "inception"),
-        training=options.given("prediction", "metric", "epochs", "recall", "seed"),
+        training=options.given("prediction", "metric", "alike", "epochs", "recall", "seed"),
         false_alarm_rate=options.false_alarm_rate,
     )  # fmt: skip
     check_device(options.device)
@@ -215,6 +228,9 @@ def evaluate(
     ] = 10.0,
     threshold: Threshold = None,
     prefilter: Prefilter = None,
+    one_look: Annotated[
+        bool, typer.Option("--one-look", help="One network, one pass, of a model of several.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a model on labelled clips.
@@ -227,7 +243,7 @@ def evaluate(
     figures = evaluate_model(EvaluateRequest(
         model=model, datasets=tuple(dataset), trained_on=tuple(trained_on or ()),
         threshold=threshold, protocol=protocol, simulation_s=simulation_s,
-        prefiltered=prefilter is not False,
+        prefiltered=prefilter is not False, one_look=one_look,
     ))  # fmt: skip
     show(figures, as_json, facts)
 

@@ -98,6 +98,7 @@ def diff(options: DiffOptions) -> None:
     from pipeline.cli.scan_text import diff_text
     from pipeline.engine.run_directory import write_whole
     from pipeline.report.compare import compare_runs
+    from pipeline.report.export import export_hotspots
 
     gate = None if options.fail_on is None else parse_gate(options.fail_on)
     found = compare_runs(options.before, options.after, options.waivers)
@@ -107,7 +108,7 @@ def diff(options: DiffOptions) -> None:
     if options.table is not None:
         write_whole(options.table, found.format_csv().encode())
     if options.out is not None:
-        found.export_new(options.form, options.out)
+        export_hotspots(found.view_of_new, options.form, options.out, [])
     if not found.complete:
         raise typer.Exit(4)
     if gate is not None and (over := gate.describe_excess(found.count_levels(), "new hotspots")):

@@ -90,7 +90,7 @@ def layers_text(run: Path, metrics: Mapping[str, Any]) -> str:
     lines += [
         f"report     {run}/report/index.html (open it in a browser)",
         f"table      {run}/report/hotspots.csv",
-        f"markers    {run}/layers/*/report/hotspots.lyrdb.gz, a file for each layer",
+        f"markers    {run}/report/hotspots.lyrdb.gz, for KLayout, with a category for each layer",
     ]
     if not metrics["complete"]:
         lines.append(f"try what failed again with: hotscan resume {run}")

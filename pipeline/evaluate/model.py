@@ -60,6 +60,8 @@ class EvaluateRequest:
     """Time to simulate a clip, in seconds, for ``odst_s``."""
     prefiltered: bool = True
     """Whether the model's prefilter is used, where it has one that is valid for the threshold."""
+    one_look: bool = False
+    """Whether every clip gets a single pass of one network, where the model has several."""
 
 
 def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
     model = checkpoint.load(checkpoint.find(request.model))
     limit = model.threshold if request.threshold is None else request.threshold
     prefiltered = request.prefiltered and model.may_prefilter(limit)
-    scorer = build_scorer(model, prefiltered=prefiltered)
+    scorer = build_scorer(model, prefiltered=prefiltered, one_look=request.one_look)
     loaded = [load_dataset(path) for path in request.datasets]
     known = [load_dataset(path) for path in request.trained_on]
     divided = [dataset for dataset in loaded if dataset.split is not None]

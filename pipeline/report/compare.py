@@ -16,7 +16,6 @@ from typing import Any
 
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State
-from pipeline.report.export import export_hotspots
 from pipeline.report.failures import find_failures, make_basis, sign_layout
 from pipeline.report.run_view import RunView, open_view
 from stages.contracts import to_um
@@ -52,9 +51,10 @@ class Comparison:
         """Ids of the new hotspots, in the second run."""
         return [spot for spot, change in self.changes.after.items() if change == NEW]
 
-    def export_new(self, form: str, path: Path) -> None:
-        """Write the new hotspots in one of the formats of `hotscan export`."""
-        export_hotspots(replace(self.after, chosen=frozenset(self.new)), form, path, [])
+    @property
+    def view_of_new(self) -> RunView:
+        """The second run, of which only the new hotspots are exported."""
+        return replace(self.after, chosen=frozenset(self.new))
 
     def count(self) -> dict[str, int]:
         """Return how many hotspots are new, moved, the same, and of the first run fixed."""
@@ -139,6 +139,11 @@ def compare_runs(
         open_view(Run(path), model, waivers)
         for path, model in zip((first, second), models, strict=True)
     )
+    return compare_views(before, after)
+
+
+def compare_views(before: RunView, after: RunView) -> Comparison:
+    """Compare two runs that are open; errors as `compare_runs`."""
     _require_comparable(before, after)
     old, new = find_failures(before), find_failures(after)
     return Comparison(before, after, compare_failures(old, new, _find_stood(before, old, new)))

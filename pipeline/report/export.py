@@ -22,7 +22,7 @@ from stages.contracts import Box, Layer
 from stages.errors import UsageError
 from stages.exports.calibre import format_calibre
 from stages.exports.junit import JunitData, format_junit
-from stages.exports.lyrdb import compress_lyrdb, format_lyrdb
+from stages.exports.lyrdb import MarkedLayer, compress_lyrdb, format_lyrdb
 from stages.exports.markers import (
     Drawing,
     build_clip,
@@ -129,7 +129,9 @@ def _write(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
     elif form == "parquet":
         write_table(path, hotspots_to_table(*table))
     elif form == "lyrdb":
-        write_whole(path, compress_lyrdb(_format_lyrdb(view, regions)))
+        marked, layout = {"": mark_layer(view, regions)}, view.record.layout.name
+        text = format_lyrdb(marked, top=view.layout.top, layout=layout)
+        write_whole(path, compress_lyrdb(text))
     elif form == "calibre":
         write_whole(path, "".join(_format_calibre(view, regions)).encode())
     elif form == "junit":
@@ -153,10 +155,10 @@ def _build_markers(view: RunView, regions: list[Box]) -> Any:
     )  # fmt: skip
 
 
-def _format_lyrdb(view: RunView, regions: list[Box]) -> Iterator[str]:
-    return format_lyrdb(
-        view.shown, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
-        core_dbu=view.job.core_dbu, layout=view.record.layout.name,
+def mark_layer(view: RunView, regions: Sequence[Box], shown: str = "") -> MarkedLayer:
+    """Return what KLayout's marker browser shows of a run; `shown` is its layer in words."""
+    return MarkedLayer(
+        hotspots=view.shown, dbu_nm=view.layout.dbu_nm, core_dbu=view.job.core_dbu, shown=shown,
         not_scanned=regions[:MOST_REGIONS], verdicts=view.verdicts, findings=view.findings,
         classes=view.shown_classes, reviews=view.reviews,
     )  # fmt: skip

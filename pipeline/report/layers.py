@@ -1,9 +1,9 @@
 """The report of a scan of several layers, from the reports of its layers.
 
 in       the run directory of each layer's scan
-out      ``report`` of the run: page, tables with a ``layer`` column, metrics
-promise  the tables hold every hotspot of every layer; each layer says which model judged it, and
-         how well that is known there
+out      ``report`` of the run: page, tables with a ``layer`` column, markers, metrics
+promise  tables and markers hold every hotspot of every layer; each layer says which model judged
+         it, and how well that is known there
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import Run, write_table, write_whole
-from pipeline.report.metrics import write_metrics
+from pipeline.report.export import mark_layer
+from pipeline.report.metrics import list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView, describe_measurement, open_view
+from stages.exports.lyrdb import MarkedLayer, compress_lyrdb, format_lyrdb
 from stages.exports.pages.layers import LayersPage, render_layers
 from stages.exports.tables import format_csv, hotspots_to_table
 from stages.review.levels import LEVELS
 
 TABLE, COLUMNS, PAGE = "hotspots.csv", "hotspots.parquet", "index.html"
+MARKERS = "hotspots.lyrdb.gz"
 ADDED = ("layer", "layer_name")
 """Columns of the tables before those of the table of one layer."""
 
@@ -51,8 +55,10 @@ def write_layers_report(
     rows: list[dict[str, Any]] = []
     tables: list[pa.Table] = []
     lines: list[list[dict[str, str]]] = []
+    marked: dict[str, MarkedLayer] = {}
     for each in layers:
         view = open_view(Run(each.path))
+        marked[f"{_name(each, view) or 'layer'}_{each.layer}"] = _mark(each, view)
         rows.append(_describe(each, view, run))
         tables.append(_make_table(each, view))
         lines.append(list(_make_lines(each, view)))
@@ -62,7 +68,9 @@ def write_layers_report(
     worst = [line for rank in zip_longest(*lines) for line in rank if line is not None]
     page = LayersPage(layout, rows, absent, worst, bool(metrics["complete"]))
     write_whole(run.report / PAGE, render_layers(page).encode())
-    names = tuple(run.name_of(run.report / name) for name in (PAGE, TABLE, COLUMNS))
+    text = format_lyrdb(marked, top=view.layout.top, layout=layout)
+    write_whole(run.report / MARKERS, compress_lyrdb(text))
+    names = tuple(run.name_of(run.report / name) for name in (PAGE, TABLE, COLUMNS, MARKERS))
     return (*names, write_metrics(run, metrics)), metrics
 
 
@@ -115,6 +123,12 @@ def _name(each: LayerResult, view: RunView) -> str:
     """Return the name of a layer; of channels, of each; empty where there is none."""
     names = view.config.layout.layer_names.name_of
     return "+".join(names.get(channel, "") for channel in view.config.layout.channels).strip("+")
+
+
+def _mark(each: LayerResult, view: RunView) -> MarkedLayer:
+    with Ledger(view.run.ledger, read_only=True) as ledger:
+        regions = [region.box for region in list_unscanned_regions(view, ledger)]
+    return mark_layer(view, regions, each.shown)
 
 
 def _make_table(each: LayerResult, view: RunView) -> pa.Table:

@@ -7,6 +7,7 @@ out      `ReportData`, plain values
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,16 +16,26 @@ import tomli_w
 from shapely import Polygon
 
 from pipeline.config import ScanConfig
+from pipeline.engine.run_directory import Run
+from pipeline.engine.run_record import State, has_record
 from pipeline.passes.arrays import read_patterns
 from pipeline.passes.job import load_model_process
+from pipeline.passes.scan_settings import ScanSettings
 from pipeline.passes.units import draw_places
 from pipeline.report.class_cards import gather_cells, gather_class_cards
-from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement
+from pipeline.report.compare import Comparison, compare_views
+from pipeline.report.fix_cards import gather_fixes
+from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement, open_view
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.training import likeness
+from stages.detector.user_model import UserModel
+from stages.errors import HotscanError
 from stages.exports.pages.kinds import interleave_kinds
 from stages.exports.pages.report_data import (
+    MANY,
     CertifiedRecall,
+    ChangedSpot,
+    ChangeSummary,
     KnownHotspot,
     MeasuredRecall,
     ModelCard,
@@ -33,6 +44,7 @@ from stages.exports.pages.report_data import (
     WaiverRow,
 )
 from stages.patterns import canonicalize
+from stages.review.changes import FIXED, NEW
 from stages.review.levels import count_levels
 from stages.scores import NetworkScorer
 
@@ -95,6 +107,10 @@ def gather_page_data(
         class_count=len(view.classes),
         cells=cells[:_MOST_CELLS],
         cell_count=len(cells),
+        in_largest=sum(row.hotspots for row in view.classes[:MANY]),
+        fixes=gather_fixes(view),
+        changes=_find_changes(view),
+        unasked=_list_unasked(view),
     )
 
 
@@ -139,6 +155,45 @@ def _list_waivers(view: RunView) -> list[WaiverRow]:
         )
         for use in view.waived.uses
     ]  # fmt: skip
+
+
+def _find_changes(view: RunView) -> ChangeSummary | None:
+    """Compare with the scan that this one is `--since`; None where there is none."""
+    # Of a merged scan the parts are no scans of their own.
+    runs = [Run(path) for path in ScanSettings.of(view.record).since]
+    runs = [run for run in runs if run.hotspots.exists() or not has_record(run)]
+    if not runs:
+        return None
+    run = runs[-1]
+    if not has_record(run):
+        return ChangeSummary(run.path.name, f"{run.path.name} is not there any more")
+    try:
+        earlier = open_view(run, view.model if isinstance(view.model, UserModel) else None)
+        earlier = replace(earlier, waivers=view.waivers, today=view.today)
+        found = compare_views(earlier, view)
+    except HotscanError as error:
+        return ChangeSummary(run.path.name, str(error))
+    return _describe_changes(found)
+
+
+def _describe_changes(found: Comparison) -> ChangeSummary:
+    rows = [(row["change"], ChangedSpot(
+        f"H{row['id'] or row['id_before']}", row["x_um"], row["y_um"], row["level"], row["waived"],
+        row["class"], row["cell"],
+    )) for row in found.list_rows()]  # fmt: skip
+    new = [spot for change, spot in rows if change == NEW]
+    return ChangeSummary(
+        found.before.run.path.name, complete=found.before.record.state == State.COMPLETE,
+        counts=found.count(),
+        new=sorted(new, key=lambda spot: spot.level or 9),
+        fixed=[spot for change, spot in rows if change == FIXED],
+    )  # fmt: skip
+
+
+def _list_unasked(view: RunView) -> list[str]:
+    """Return the layers of the file that were not scanned, with their names."""
+    show, scanned = view.config.layout.layer_names.show, set(view.config.layout.channels)
+    return [show(str(layer)) for layer in view.layout.file_layers if str(layer) not in scanned]
 
 
 def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:

@@ -28,6 +28,7 @@ from pipeline.train.network_jobs import (
 from pipeline.train.training_set import Patterns, assign_parts, subsample
 from stages.contracts import Float32s, Floats, RasterSpec
 from stages.detector.catalogue import Kind, find_kind
+from stages.detector.checkpoint import Checkpoint
 from stages.detector.committee import Committee, Rules
 from stages.detector.model import SCALE
 from stages.detector.network import Network
@@ -98,6 +99,8 @@ class Plan:
     source: Source
     start: State | None = None
     """Weights to initialise from."""
+    teacher: Checkpoint | None = None
+    """Model whose scores are learnt, see `pipeline.train.distil`."""
 
     @property
     def kind(self) -> Kind:
@@ -168,7 +171,7 @@ def fit_single(plan: Plan, training: Patterns, validation: Patterns, log: Log) -
     fitted = run_job(plan.job_of(SINGLE), clips, checked, log)
     rules = Rules(1, plan.symmetries)
     scores = score(fitted.network, validation.raster)
-    return _calibrate(FittedDetector([fitted.network], rules, validation, scores, [fitted.history]))
+    return calibrate(FittedDetector([fitted.network], rules, validation, scores, [fitted.history]))
 
 
 def fit_committee(plan: Plan, patterns: Patterns, log: Log) -> FittedDetector:
@@ -192,7 +195,7 @@ def fit_committee(plan: Plan, patterns: Patterns, log: Log) -> FittedDetector:
     rules = Rules(len(networks), plan.symmetries, min(cuts))
     held_out = part < SCORED_PARTS
     history = [one.history for one in fitted]
-    return _calibrate(
+    return calibrate(
         FittedDetector(networks, rules, patterns.select(held_out), scores[held_out], history)
     )
 
@@ -219,7 +222,7 @@ def _score_alone(plan: Plan, network: Network, patterns: Patterns) -> tuple[Floa
     return score_rasters(patterns.raster, scorer).score, rules
 
 
-def _calibrate(fitted: FittedDetector) -> FittedDetector:
+def calibrate(fitted: FittedDetector) -> FittedDetector:
     """Turn the scores into probabilities, for clips as frequent as in the held-out patterns."""
     logits = _logit(fitted.scores)
     scale, shift = fit_calibration(logits, fitted.held_out.hotspots, fitted.held_out.clips)

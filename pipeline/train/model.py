@@ -29,6 +29,7 @@ from pipeline.train.committee_plan import (
     fit_prefilter_network,
     fit_single,
 )
+from pipeline.train.distil import distil_few, distil_many
 from pipeline.train.network_jobs import ONE_CORE, Log, Machine, Source
 from pipeline.train.plot import draw_curves
 from pipeline.train.prefilter_fit import fit_prefilter
@@ -90,6 +91,8 @@ class TrainRequest:
     """Where the training differs from the default of the detector; see `TrainingConfig`."""
     start: str | None = None
     """Model to initialise the weights from: of another process, or trained on simulated labels."""
+    distil: str | None = None
+    """Model whose scores are the targets of one network: see `pipeline.train.distil`."""
     protocol: str = "scan"
     """Of marked datasets, train on the cores (``core``), or on their neighbours too."""
     false_alarm_rate: float = 0.0015
@@ -138,7 +141,7 @@ def train_model(
     plan = _make_plan(request, data, machine, patterns.kinds, few=few)
     prefilter = None
     if few:
-        fitted = fit_committee(plan, patterns, log)
+        fitted = (distil_few if plan.teacher else fit_committee)(plan, patterns, log)
         point = _choose_point(fitted, partial(_by_rate, request.false_alarm_rate))
     else:
         training, checked = (
@@ -146,7 +149,7 @@ def train_model(
             if data.validation
             else split_patterns(patterns)
         )
-        fitted = fit_single(plan, training, checked, log)
+        fitted = (distil_many if plan.teacher else fit_single)(plan, training, checked, log)
         point = _choose_point(fitted, partial(_by_recall, plan.settings_of(plan.kind).recall))
         if plan.kind.together:
             fitted, prefilter = _add_prefilter(plan, fitted, training, point.threshold, log)
@@ -176,6 +179,9 @@ def _make_plan(
 ) -> Plan:  # fmt: skip
     """Return how the networks are trained; the margins of `kinds` are known of every clip."""
     kind, spec = find_kind(request.detector), data.first.spec
+    teacher = _load_teacher(request.distil, data.first) if request.distil else None
+    if teacher and getattr(teacher.config, "kinds", ()) != kinds:
+        kinds = ()  # it says nothing of them
     shape = request.shape
     if kinds and kind.together and not request.start:
         shape = {"kinds": kinds} | shape
@@ -193,13 +199,32 @@ def _make_plan(
         shape=shape, centre_shape=centre_shape, usual=usual, requested=request.training,
         folder=request.out.with_name(request.out.name + ".training"), identity="",
         machine=machine, source=Source(request.datasets, request.protocol, PARTS),
-        start=start.weights if start else None,
+        start=start.weights if start else None, teacher=teacher,
     )  # fmt: skip
     settings = [
         request.detector, asdict(plan.settings_of(kind)), str(kind.shape(spec, **centre_shape)),
-        start.digest if start else "", machine.threads,
+        start.digest if start else "", machine.threads, teacher.digest if teacher else "",
     ]  # fmt: skip
     return replace(plan, identity=compute_identity(data.training, data.validation, settings))
+
+
+def _load_teacher(name: str, dataset: Dataset) -> checkpoint.Checkpoint:
+    """Return a model to learn from.
+
+    Raises
+    ------
+    ModelMismatchError
+        When it takes other pictures, or its labels came from another process.
+    """
+    model = checkpoint.load(checkpoint.find(name))
+    for what in ("raster", "process", "opc"):
+        ours = dataset.spec if what == "raster" else getattr(dataset, what)
+        if getattr(model, what) != ours:
+            raise ModelMismatchError(
+                f"model {name} has {what} {getattr(model, what)} but the datasets have {ours}; "
+                "distil a model that was trained on such datasets, or leave out --distil"
+            )
+    return model
 
 
 def _load_start(name: str, detector: str, shape: Shape, spec: RasterSpec) -> checkpoint.Checkpoint:
@@ -266,6 +291,8 @@ def _assemble(
         "training": asdict(plan.settings_of(plan.kind)),
         "epochs": fitted.history,
     }
+    if plan.teacher:
+        provenance["distilled_from"] = plan.teacher.digest
     return checkpoint.Checkpoint(
         weights=fitted.committee().cpu().state_dict(),
         config=first_shape,

@@ -57,7 +57,7 @@ def fit_prefilter(
     near, flagged = scores >= NEAR * threshold, checked_scores >= threshold
     if near.all() or not near.any() or not checked.hotspots[flagged].any():
         return None
-    targets = _soften(scores, threshold)
+    targets = soften(scores, threshold)
     network = fit(LabelledClips(patterns.raster, near, soft_targets=targets))
     first = score(network, checked.raster)
     # The few hotspots of a validation set are a narrow base: the training set limits the loss too.
@@ -76,8 +76,8 @@ def fit_prefilter(
     )  # fmt: skip
 
 
-def _soften(scores: Float32s, threshold: float) -> Float32s:
-    """Return the soft targets of a prefilter, (p,): one half at the threshold."""
+def soften(scores: Float32s, threshold: float) -> Float32s:
+    """Return the soft targets that scores make, (p,): one half at the threshold."""
     odds = logit(np.clip(scores.astype(np.float64), 1e-9, 1 - 1e-7)) - logit(threshold)
     targets: Float32s = expit(odds / TEMPERATURE).astype(np.float32)
     return targets

@@ -59,8 +59,8 @@ def choose(
     Parameters
     ----------
     scores, features : (n,), (n, f)
-        The detector's scores and its features, of unit norm. The embedding is no use here: it maps
-        all clips of one class to nearly one point.
+        The detector's scores and its features, of unit norm: pooled features tell kinds of failures
+        from each other better than the embedding does.
     threshold
         Score from which a pattern is a hotspot.
     count

@@ -123,6 +123,24 @@ def extremal(x: Tensor) -> Tensor:
     return torch.as_tensor(not_larger) / len(shifts)
 
 
+class FeatureDifference(nn.Module):
+    """Weigh what a block changed: ``sigma(smooth_L1(T - its input)) * T``, without parameters.
+
+    Xu et al.: "Convolution Tells Where to Look", where input and output have the same channels.
+    Ours may not: then each channel is compared with the mean over those of the input.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, before: Tensor) -> Tensor:
+        """Return the weighed features, of the shape of `x`, (n, c, h, w)."""
+        if before.shape[1] != x.shape[1]:
+            before = before.mean(1, keepdim=True)
+        difference = F.smooth_l1_loss(before.expand_as(x), x, reduction="none")
+        return x * difference.sigmoid()
+
+
 class AttentionBranch(nn.Module):
     """Weigh the positions by a class-activation map that has a prediction and a loss of its own.
 
@@ -175,5 +193,37 @@ ATTENTION: dict[str, type[nn.Module]] = {
     "scale_space": ScaleSpace,
     "attention_branch": AttentionBranch,
     "self_attention": SelfAttention,
+    "feature_difference": FeatureDifference,
 }
-"""Name of each kind, as models have it in ``attention``."""
+"""Each kind of attention, which follows every block."""
+
+ONCE = {
+    "scale_space_pooling": ("scale_space", "pooling"),
+    "attention_branch_once": ("attention_branch", "last"),
+}
+"""Kinds that follow one block: the one before the pooling between blocks, or before the last."""
+
+NAMES = (*ATTENTION, *ONCE)
+"""The names, as models have them in ``attention``."""
+
+
+def place_attention(name: str, fine: int, coarse: int) -> list[str]:
+    """Return the kind of attention, one of `ATTENTION`, that follows each block.
+
+    Parameters
+    ----------
+    name
+        One of `NAMES`.
+    fine, coarse
+        Number of blocks before and after the pooling.
+
+    Examples
+    --------
+    >>> place_attention("attention_branch_once", 1, 2)
+    ['none', 'attention_branch', 'none']
+    """
+    if name in ATTENTION:
+        return [name] * (fine + coarse)
+    kind, where = ONCE[name]
+    place = fine - 1 if where == "pooling" else max(fine + coarse - 2, 0)
+    return [kind if block == place else "none" for block in range(fine + coarse)]

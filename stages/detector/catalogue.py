@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from stages.contracts import RasterSpec
 from stages.detector.baselines.binary import BinaryConfig, BinaryNetwork
@@ -84,6 +83,7 @@ def fit_network(
     validation: LabelledClips | None,
     on_epoch: OnEpoch,
     state: State | None,
+    revise: Callable[[Network, int], LabelledClips] | None = None,
 ) -> Trained:
     """Train a network by gradient descent."""
 
@@ -95,36 +95,36 @@ def fit_network(
 
     return train(
         clips, validation, network=make, config=request.config, on_epoch=on_epoch, state=state,
-        device=request.device,
+        device=request.device, revise=revise,
     )  # fmt: skip
 
 
-def fit_in_two_steps(
+def fit_in_rounds(
     request: FitRequest,
     clips: LabelledClips,
     validation: LabelledClips | None,
     on_epoch: OnEpoch,
     state: State | None,
 ) -> Trained:
-    """Train on the labelled share, give the other clips pseudo-labels, and train on all."""
+    """Train on the labelled share for an epoch, then on all clips.
+
+    Before each epoch the clips without a label get one from the classifier as it is, and a weight
+    from the clusters as they are.
+    """
     labelled = np.random.default_rng(request.config.seed).random(len(clips.labels)) < LABELLED_SHARE
     for label in (True, False):  # a random draw may miss a class
         labelled[np.flatnonzero(clips.labels == label)[0]] = True
-    if state is None or "pseudo" not in state:
-        part = LabelledClips(clips.rasters[labelled], clips.labels[labelled])
-        first = fit_network(request, part, validation, on_epoch, state)
-        guess = score(first.detector, clips.rasters)
-        embedding = embed(first.detector, clips.rasters)
-        weight = np.where(labelled, 1.0, weigh_clips(embedding))
-        pseudo = np.where(labelled, clips.labels, guess >= 0.5)
-        state = {"pseudo": torch.tensor(pseudo), "weight": torch.tensor(weight), "inner": None}
-    pseudo, weight = state["pseudo"], state["weight"]
 
-    def on_second(report: EpochReport, inner: State) -> None:
-        on_epoch(report, {"pseudo": pseudo, "weight": weight, "inner": inner})
+    def revise(network: Network, epoch: int) -> LabelledClips:
+        if epoch == 0:
+            return replace(clips, labels=clips.labels & labelled,
+                           weights=labelled.astype(np.float32))  # fmt: skip
+        guess = score(network, clips.rasters) >= 0.5
+        weights = np.where(labelled, 1, weigh_clips(embed(network, clips.rasters)))
+        return replace(clips, labels=np.where(labelled, clips.labels, guess),
+                       weights=weights.astype(np.float32))  # fmt: skip
 
-    whole = replace(clips, labels=pseudo.numpy(), weights=weight.numpy().astype(np.float32))
-    return fit_network(request, whole, validation, on_second, state["inner"])
+    return fit_network(request, clips, validation, on_epoch, state, revise)
 
 
 def fit_library(
@@ -202,7 +202,7 @@ DETECTORS: dict[str, Kind] = {
     "multitask": Kind(
         MultiTaskConfig, MultiTaskNetwork,
         {**_PLAIN, "metric": "pairwise", "margin": 2.0, "metric_weight": 1.0, "epochs": 4},
-        fit=fit_in_two_steps,
+        fit=fit_in_rounds,
     ),
     "prefilter": Kind(
         PrefilterConfig, PrefilterNetwork, {**_PLAIN, "learning_rate": 3e-3, "batch": 256}

@@ -11,7 +11,7 @@ pass gives a confident negative; only the others are worth the cost of the ensem
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.network import Network, Prediction
+from stages.detector.network import Network, Prediction, turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,11 @@ class Committee(Network):
         maps = [found for member in members if (found := member.activation_map(x)) is not None]
         return self.rules.scale * torch.stack(maps).mean(0) if maps else None
 
+    def resemblance_map(self, x: Tensor, known: Tensor, symmetries: int = 8) -> Tensor | None:
+        """Return where clips are like known ones, as `likeness` does: by the first member."""
+        first = cast(Network, self.members[0])
+        return first.resemblance_map(x, known, symmetries)
+
     def _calibrate(self, logit: Tensor) -> Tensor:
         return logit * self.rules.scale + self.rules.shift
 
@@ -87,10 +92,3 @@ def pool_probabilities(odds: Tensor) -> Tensor:
     if len(odds) == 1:
         return odds[0]
     return F.logsigmoid(odds).logsumexp(0) - F.logsigmoid(-odds).logsumexp(0)
-
-
-def turn(x: Tensor, symmetries: int) -> Iterator[Tensor]:
-    """Yield pictures in each of 4 or 8 orientations, (n, layers, h, w)."""
-    for turned in (x, x.transpose(2, 3))[: symmetries // 4]:
-        for axes in ((), (2,), (3,), (2, 3)):
-            yield turned.flip(axes).contiguous(memory_format=torch.channels_last)

@@ -18,12 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.attention import ATTENTION, AttentionBranch
-from stages.detector.network import Convolution, Network, Prediction
+from stages.detector.attention import ATTENTION, NAMES, AttentionBranch, place_attention
+from stages.detector.network import Convolution, Network, Prediction, turn
 from stages.errors import ConfigError
 
 SCALE = 8
 """Pixels per place of the final feature map."""
+
+DISTINCT = 1e-3
+"""Difference of mean features that is as good as none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class DetectorConfig:
     embedding: int = 64
     """Length of the embedding."""
     attention: str = "channel_spatial"
-    """One of `stages.detector.attention.ATTENTION`; it follows each block."""
+    """One of `stages.detector.attention.NAMES`; it follows each block, or one."""
     inception: bool = True
     """Whether blocks have four branches, or one 3 x 3 convolution."""
     kinds: tuple[str, ...] = ()
@@ -113,16 +116,18 @@ class Detector(Network):
 
     def __init__(self, config: DetectorConfig) -> None:
         super().__init__()
-        if config.attention not in ATTENTION:
+        if config.attention not in NAMES:
             raise ConfigError(
-                f"attention {config.attention!r} is unknown; choose one of {', '.join(ATTENTION)}"
+                f"attention {config.attention!r} is unknown; choose one of {', '.join(NAMES)}"
             )
         self.config = config
         block = Inception if config.inception else Plain
         self.stem = Convolution(config.layers, config.stem, 8, stride=4)
         self.place = nn.Conv2d(2, config.stem, 1)
         widths = (config.stem, *config.fine, *config.coarse)
-        blocks = [block(*pair, config.attention) for pair in itertools.pairwise(widths)]
+        kinds = place_attention(config.attention, len(config.fine), len(config.coarse))
+        pairs = zip(itertools.pairwise(widths), kinds, strict=True)
+        blocks = [block(*pair, kind) for pair, kind in pairs]
         self.fine = nn.Sequential(*blocks[: len(config.fine)])
         self.coarse = nn.Sequential(*blocks[len(config.fine) :])
         self.sides = tuple(side for side in (config.core_px, *config.centres_px) if side)
@@ -151,7 +156,11 @@ class Detector(Network):
         return pool_separately(self.features(x), *self.sides)
 
     def likeness(self, x: Tensor) -> Tensor:
-        """Return the pooled features, unit norm: the embedding maps all hotspots to one point."""
+        """Return the pooled features, of unit norm.
+
+        They find failures of the same kind more often than the embedding does, which is trained to
+        tell hotspots from others (docs/explanation/results.md).
+        """
         pooled = self._pool(x)
         self._take_branch_logits()
         return F.normalize(pooled)
@@ -185,6 +194,28 @@ class Detector(Network):
             peak, at = part.flatten(2).max(2)  # (n, c)
             place += mean.flatten(1).scatter_add(1, at, peak * maximum).view(n, 1, h, w)
         return adds[:, 0]
+
+    def resemblance_map(self, x: Tensor, known: Tensor, symmetries: int = 8) -> Tensor:
+        """Return where clips (n, layers, h, w) are like a known one each, (n, h/8, w/8), 0 or more.
+
+        Channels in which the two are alike weigh most: ``M = sum of W^c Q_c``, ``W^c = 1 / D^c``
+        divided by their sum, ``D^c = |GAP(S_c) - GAP(Q_c)|``, of the features Q of the clip and S
+        of the known one, in that of its orientations which is closest. No head takes part.
+        Shen et al., PRCV 2021: "Dist-CAM", for metric learning.
+        """
+        features = self.features(x)
+        means = features.mean((2, 3))  # (n, c)
+        apart = torch.stack(
+            [
+                (self.features(turned).mean((2, 3)) - means).abs()
+                for turned in turn(known, symmetries)
+            ]
+        )  # (orientations, n, c)
+        self._take_branch_logits()
+        closest = apart.square().sum(2).argmin(0)  # (n,)
+        weight = 1 / (apart[closest, torch.arange(len(x), device=x.device)] + DISTINCT)
+        weight = weight / weight.sum(1, keepdim=True)
+        return torch.einsum("nchw,nc->nhw", features, weight)
 
 
 def pool_separately(x: Tensor, *sides_px: int) -> Tensor:

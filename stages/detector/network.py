@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol, Self
 
 import torch.nn.functional as F
@@ -62,6 +63,10 @@ class Network(nn.Module):
         """Return the contribution of each place to the log odds, (n, rows, columns), or None."""
         return None
 
+    def resemblance_map(self, x: Tensor, known: Tensor, symmetries: int = 8) -> Tensor | None:
+        """Return where each clip is like a known one, (n, rows, columns), or None."""
+        return None
+
     def likeness(self, x: Tensor) -> Tensor:
         """Return vectors of unit norm for comparing clips with each other, (n, f)."""
         prediction: Prediction = self(x)
@@ -94,3 +99,10 @@ class Convolution(nn.Module):
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
+
+
+def turn(x: Tensor, symmetries: int) -> Iterator[Tensor]:
+    """Yield pictures in each of 4 or 8 orientations, (n, layers, h, w)."""
+    for turned in (x, x.transpose(2, 3))[: symmetries // 4]:
+        for axes in ((), (2,), (3,), (2, 3)):
+            yield turned.flip(axes).contiguous(memory_format=channels_last)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from stages.contracts import Bytes, Float32s, Int64s
-from stages.detector.losses import METRIC, PREDICTION, margin_loss
+from stages.detector.losses import ALIKE, METRIC, PREDICTION, margin_loss
 from stages.detector.network import Network, Prediction
 from stages.detector.thresholds import Bools, choose_threshold, pr_auc
 from stages.errors import UsageError
@@ -48,6 +48,8 @@ class TrainingConfig:
     """Final target of non-hotspots, raised from 0 in three steps: biased learning."""
     metric: str = "batch_hard"
     """Loss of the embedding, one of `stages.detector.losses.METRIC`."""
+    alike: str = "label"
+    """Which clips the metric loss draws together, one of `stages.detector.losses.ALIKE`."""
     margin: float = 0.5
     """M of the metric loss, a squared distance of unit vectors."""
     metric_weight: float = 0.5
@@ -73,7 +75,7 @@ class TrainingConfig:
                 f"batch is {self.batch}, steps {self.steps}, epochs {self.epochs}; a batch needs "
                 "two clips of each class, so 4, and there must be one step and one epoch at least"
             )
-        for name, table in (("prediction", PREDICTION), ("metric", METRIC)):
+        for name, table in (("prediction", PREDICTION), ("metric", METRIC), ("alike", ALIKE)):
             if getattr(self, name) not in table:
                 raise UsageError(
                     f"{name} is {getattr(self, name)!r}; choose one of {', '.join(table)}"
@@ -89,16 +91,19 @@ class LabelledClips:
     labels: Bools
     """(n,) True for a hotspot."""
     weights: Float32s | None = None
-    """(n,) weight of each clip in the loss; 1 when not given."""
+    """(n,) weight of each clip in the loss; 1 when not given. One of weight 0 is left out."""
     soft_targets: Float32s | None = None
     """(n,) target score of each clip; 1 for a hotspot, else 0, when not given."""
     margins: Float32s | None = None
     """(n, kinds) how far past its limit the worst place of each kind is."""
 
     def __post_init__(self) -> None:
-        hotspots, clips = int(self.labels.sum()), len(self.labels)
-        if len(self.rasters) != clips:
-            raise UsageError(f"{len(self.rasters)} pictures have {clips} labels; give one each")
+        if len(self.rasters) != len(self.labels):
+            raise UsageError(
+                f"{len(self.rasters)} pictures have {len(self.labels)} labels; give one each"
+            )
+        counts = self.labels if self.weights is None else self.labels[self.weights > 0]
+        hotspots, clips = int(counts.sum()), len(counts)
         if not 0 < hotspots < clips:
             raise UsageError(
                 f"{hotspots} of {clips} clips are hotspots; a detector needs examples of both "
@@ -144,6 +149,7 @@ def train(
     on_epoch: Callable[[EpochReport, State], None] = lambda report, state: None,
     state: State | None = None,
     device: str = "cpu",
+    revise: Callable[[Network, int], LabelledClips] | None = None,
 ) -> Trained:
     """Train a detector.
 
@@ -157,6 +163,9 @@ def train(
         Called after every epoch. The state is that of training itself, not a copy.
     state
         The state that `on_epoch` last got in a run that was stopped, to resume from.
+    revise
+        Returns the clips with new labels and weights before each epoch, from the network as it is
+        and the number of epochs done.
     """
     torch.manual_seed(config.seed)
     detector = convert_conv2d_weight_memory_format(network().to(device), torch.channels_last)
@@ -172,6 +181,8 @@ def train(
         last_score, best = state["last_score"], state["best"]
         history = [EpochReport(**report) for report in state["history"]]
     for epoch in range(len(history), config.epochs):
+        if revise is not None:
+            clips = revise(detector, epoch)
         torch.manual_seed(config.seed * 100_003 + epoch)  # dropout is the same when resumed
         loss = train_one_epoch(detector, optimiser, clips, last_score, epoch, config)
         report = _report(epoch, loss, detector, validation, config.recall)
@@ -214,7 +225,7 @@ def train_one_epoch(
     device = next(detector.parameters()).device
     generator = torch.Generator().manual_seed(config.seed * 100_003 + epoch)
     total = 0.0
-    for step, drawn in enumerate(draw_batches(clips.labels, last_score, epoch, config)):
+    for step, drawn in enumerate(draw_batches(clips, last_score, epoch, config)):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(epoch * config.steps + step, config)
         x = to_pictures(clips.rasters[drawn]).to(device)
@@ -272,7 +283,8 @@ def joint_loss(
         if weights is not None:
             each = each * torch.from_numpy(weights).to(each)
         loss = loss + each.mean()
-    metric = METRIC[config.metric](prediction.embedding, labels, config.margin)
+    alike = ALIKE[config.alike](labels, known)
+    metric = METRIC[config.metric](prediction.embedding, alike, config.margin)
     loss = loss + config.metric_weight * metric
     if known is not None and prediction.margin is not None:
         near = config.soft_margin or NEAR
@@ -280,14 +292,21 @@ def joint_loss(
     return loss
 
 
-def draw_batches(labels: Bools, last_score: Tensor, epoch: int, config: TrainingConfig) -> Int64s:
+def draw_batches(
+    clips: LabelledClips, last_score: Tensor, epoch: int, config: TrainingConfig
+) -> Int64s:
     """Return (steps, batch) indices of clips, each batch half hotspots.
+
+    A clip of weight 0 is never drawn.
 
     Of the others a share is drawn in proportion to their last score: nearly every clip of a layout
     is easy, and uniformly drawn batches would soon contribute nothing.
     """
     rng = np.random.default_rng((config.seed, epoch))
-    positives, negatives = np.flatnonzero(labels), np.flatnonzero(~labels)
+    counts = True if clips.weights is None else clips.weights > 0
+    positives, negatives = (
+        np.flatnonzero(which & counts) for which in (clips.labels, ~clips.labels)
+    )
     n_positive = config.batch // 2
     n_hard = round(config.hard * (config.batch - n_positive))
     n_uniform = config.batch - n_positive - n_hard

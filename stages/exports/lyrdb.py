@@ -1,6 +1,6 @@
 """KLayout report database: the hotspots in its marker browser.
 
-in       hotspots, their verdicts by simulation, their classes, the regions that were not scanned
+in       by layer: hotspots, their verdicts by simulation, their classes, what was not scanned
 out      XML text, piece by piece, and its gzip bytes
 unit     a whole scan
 promise  equal input gives equal bytes; the box of a marker is centred on its clip to the dbu
@@ -12,6 +12,7 @@ import gzip
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
@@ -27,19 +28,24 @@ _CATEGORY_ITEMS = 1000
 _TAGS = ("score", "rank", "group", "clips", "hotspots", "severity", "class", "moved", "level")
 
 
-def format_lyrdb(
-    hotspots: Sequence[Hotspot],
-    *,
-    top: str,
-    dbu_nm: float,
-    core_dbu: int,
-    layout: str,
-    not_scanned: Sequence[Box] = (),
-    verdicts: Mapping[int, Verdict] | None = None,
-    findings: Mapping[int, Finding] | None = None,
-    classes: Sequence[HotspotClass] = (),
-    reviews: Mapping[int, Review] | None = None,
-) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarkedLayer:
+    """What is shown of the scan of one layer."""
+
+    hotspots: Sequence[Hotspot]
+    """By rank."""
+    dbu_nm: float
+    core_dbu: int
+    shown: str = ""
+    """Name of the layer, in words."""
+    not_scanned: Sequence[Box] = ()
+    verdicts: Mapping[int, Verdict] | None = None
+    findings: Mapping[int, Finding] | None = None
+    classes: Sequence[HotspotClass] = ()
+    reviews: Mapping[int, Review] | None = None
+
+
+def format_lyrdb(layers: Mapping[str, MarkedLayer], *, top: str, layout: str) -> Iterator[str]:
     """Yield the hotspots as a KLayout report database, piece by piece.
 
     Categories: ``hotspot`` with one sub-category per band of scores (and per thousand markers,
@@ -52,51 +58,79 @@ def format_lyrdb(
 
     Parameters
     ----------
-    hotspots
-        By rank.
+    layers
+        By the category that those of a layer are below; of a layer named "" they are at the top.
     layout
         Name of the layout file, shown in the browser.
     """
     cell = escape(escape_text(top))
-    bands = _split_bands(hotspots)
-    simulated = _list_simulated(hotspots, verdicts or {}, dbu_nm, core_dbu)
-    yield from _format_head(len(hotspots), cell, escape(escape_text(layout)))
-    bounds = [_format_category(name, "Score in percent, lower bound included") for name in bands]
-    yield _format_category("hotspot", "Places over the threshold", bounds)
-    by_class = _split_classes(hotspots, findings or {}, classes)
-    names = [_format_category(name, "Class, what is there, hotspots") for name in by_class]
-    yield _format_category("class", "Hotspots with the same geometry around what fails", names)
-    yield _format_category("class_representative", "The hotspot that represents each class")
-    by_level = _split_levels(hotspots, reviews or {})
-    names = [_format_category(name, "Level, 1 is the worst") for name in by_level]
-    yield _format_category("level", "How bad they are, less those that are waived", names)
-    waived = _split_waived(hotspots, reviews or {})
-    names = [_format_category(name, "By waiver") for name in waived]
-    yield _format_category("waived", "Hotspots that were accepted", names)
-    if verdicts is not None:
-        yield from _list_simulation_categories(simulated)
-    yield _format_category("not_scanned", "Regions that have no verdict")
+    count = sum(len(layer.hotspots) for layer in layers.values())
+    yield from _format_head(count, cell, escape(escape_text(layout)))
+    names = {name: re.sub(r"\W", "_", name) for name in layers}
+    listed = {name: _list_members(layer) for name, layer in layers.items()}
+    for name, layer in layers.items():
+        categories = _format_categories(layer, listed[name])
+        if name:
+            shown = escape(escape_text(layer.shown))
+            yield _format_category(names[name], f"Layer {shown}", categories)
+        else:
+            yield from categories
     yield f"</categories>\n<cells><cell><name>{cell}</name><variant/><layout-name/><references/>"
     yield "</cell></cells>\n<items>\n"
-    size = {row.id: row.hotspots for row in classes}
-    by_id = {spot.id: spot for spot in hotspots}
-    listed = {f"hotspot.{name}": spots for name, spots in bands.items()}
-    listed |= {f"class.{name}": spots for name, spots in by_class.items()}
-    listed["class_representative"] = [
-        by_id[row.representative] for row in classes if row.representative in by_id
-    ]
-    listed |= {f"level.{name}": spots for name, spots in by_level.items()}
-    listed |= {f"waived.{name}": spots for name, spots in waived.items()}
-    for path, spots in listed.items():
-        for spot in spots:
-            finding, review = (findings or {}).get(spot.id), (reviews or {}).get(spot.id)
-            values = _format_values(spot, finding, review, size, dbu_nm, core_dbu)
-            yield _format_item(path, cell, values, bool(review and review.waiver))
-    for path, each in simulated.items():
-        yield from (_format_item(path, cell, values) for values in each)
-    for box in not_scanned:
-        yield _format_item("not_scanned", cell, [_format_box(box, dbu_nm)])
+    for name, layer in layers.items():
+        yield from _format_items(layer, listed[name], f"{names[name]}." if name else "", cell)
     yield "</items>\n</report-database>\n"
+
+
+Members = dict[str, dict[str, Sequence[Hotspot]]]
+"""The sub-categories of a category, and their hotspots."""
+
+
+def _list_members(layer: MarkedLayer) -> Members:
+    spots, reviews = layer.hotspots, layer.reviews or {}
+    return {
+        "hotspot": _split_bands(spots),
+        "class": _split_classes(spots, layer.findings or {}, layer.classes),
+        "level": _split_levels(spots, reviews),
+        "waived": _split_waived(spots, reviews),
+    }
+
+
+def _format_categories(layer: MarkedLayer, listed: Members) -> Iterator[str]:
+    def tell(name: str, description: str, of_each: str) -> str:
+        below = [_format_category(each, of_each) for each in listed[name]]
+        return _format_category(name, description, below)
+
+    yield tell("hotspot", "Places over the threshold", "Score in percent, lower bound included")
+    yield tell("class", "Hotspots with the same geometry around what fails",
+               "Class, what is there, hotspots")  # fmt: skip
+    yield _format_category("class_representative", "The hotspot that represents each class")
+    yield tell("level", "How bad they are, less those that are waived", "Level, 1 is the worst")
+    yield tell("waived", "Hotspots that were accepted", "By waiver")
+    if layer.verdicts is not None:
+        yield from _list_simulation_categories(_list_simulated(layer))
+    yield _format_category("not_scanned", "Regions that have no verdict")
+
+
+def _format_items(layer: MarkedLayer, listed: Members, above: str, cell: str) -> Iterator[str]:
+    """Yield the items of a layer; `above` is the path of the category that its own are below."""
+    by_id = {spot.id: spot for spot in layer.hotspots}
+    first = [by_id[row.representative] for row in layer.classes if row.representative in by_id]
+    members: dict[str, Sequence[Hotspot]] = {}
+    for name, below in listed.items():
+        members |= {f"{name}.{each}": spots for each, spots in below.items()}
+        if name == "class":
+            members["class_representative"] = first
+    size = {row.id: row.hotspots for row in layer.classes}
+    for path, spots in members.items():
+        for spot in spots:
+            review = (layer.reviews or {}).get(spot.id)
+            values = _format_values(layer, spot, review, size)
+            yield _format_item(above + path, cell, values, bool(review and review.waiver))
+    for path, each in _list_simulated(layer).items():
+        yield from (_format_item(above + path, cell, values) for values in each)
+    for box in layer.not_scanned:
+        yield _format_item(f"{above}not_scanned", cell, [_format_box(box, layer.dbu_nm)])
 
 
 def compress_lyrdb(pieces: Iterable[str]) -> bytes:
@@ -120,26 +154,25 @@ def _format_head(count: int, cell: str, layout: str) -> Iterator[str]:
     yield f"<top-cell>{cell}</top-cell>\n<tags>{tags}</tags>\n<categories>\n"
 
 
-def _list_simulated(
-    hotspots: Sequence[Hotspot], verdicts: Mapping[int, Verdict], dbu_nm: float, core_dbu: int
-) -> dict[str, list[list[str]]]:
+def _list_simulated(layer: MarkedLayer) -> dict[str, list[list[str]]]:
     """Return the values of the items of each category of simulation, worst first."""
     found: dict[str, list[list[str]]] = {}
+    verdicts = layer.verdicts or {}
 
     def severity(spot: Hotspot) -> float:
         worst = verdicts[spot.id].worst
         return -1.0 if worst is None else worst.severity
 
-    simulated = [spot for spot in hotspots if spot.id in verdicts]
+    simulated = [spot for spot in layer.hotspots if spot.id in verdicts]
     for spot in sorted(simulated, key=lambda spot: (-severity(spot), spot.id)):
         worst = verdicts[spot.id].worst
         if worst is None:
             text = f"text: {_quote(f'H{spot.id} prints')}"
-            box = _format_box(spot.core(core_dbu), dbu_nm)
+            box = _format_box(spot.core(layer.core_dbu), layer.dbu_nm)
             found.setdefault("not_confirmed", []).append([f"[#rank] float: {spot.id}", text, box])
         else:
             found.setdefault(f"confirmed.{worst.kind}", []).append(
-                _format_defect(spot, worst, dbu_nm)
+                _format_defect(spot, worst, layer.dbu_nm)
             )
     return found
 
@@ -252,13 +285,9 @@ def _quote(text: str) -> str:
 
 
 def _format_values(
-    spot: Hotspot,
-    finding: Finding | None,
-    review: Review | None,
-    size: Mapping[int, int],
-    dbu_nm: float,
-    core_dbu: int,
+    layer: MarkedLayer, spot: Hotspot, review: Review | None, size: Mapping[int, int]
 ) -> list[str]:
+    finding = (layer.findings or {}).get(spot.id)
     text = f"H{spot.id} score {spot.score:.3f} rule {spot.rule} pattern {spot.pattern_key}"
     values = [
         f"[#score] float: {spot.score:.6f}",
@@ -272,14 +301,15 @@ def _format_values(
             f"[#hotspots] float: {size[finding.class_id]}",
         ]
         if finding.moved_dbu is not None:
-            values.append(f"[#moved] float: {finding.moved_dbu * dbu_nm:g}")
+            values.append(f"[#moved] float: {finding.moved_dbu * layer.dbu_nm:g}")
         text += f" class C{finding.class_id} {finding.cell_kind} {finding.cell}"
     if review is not None and review.level is not None:
         values.append(f"[#level] float: {review.level}")
         text += f" level {review.level} by {review.level_by}"
     if review is not None and review.waiver:
         text += f" waived by {review.waiver}: {review.reason}"
-    return [*values, f"text: {_quote(text)}", _format_box(spot.core(core_dbu), dbu_nm)]
+    box = _format_box(spot.core(layer.core_dbu), layer.dbu_nm)
+    return [*values, f"text: {_quote(text)}", box]
 
 
 def _format_box(box: Box, dbu_nm: float) -> str:

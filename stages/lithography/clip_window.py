@@ -182,13 +182,9 @@ def simulate_clip(
     """Simulate a clip at every corner of the process, from what `read_window` returned."""
     if not len(target):
         return ClipPrint(np.empty((0, 5)), np.full(len(KINDS), LEAST, np.float32), None)
-    mask = target
-    if opc != "none":
-        corrected = correct_field_by_curves if opc == "curvy" else correct_field
-        mask = corrected(target, window, dbu_nm, process)
-        mask = clip_to_field(mask, (0, 0), window.side_dbu)
+    mask = _make_mask(target, window, dbu_nm, process, opc)
     field = make_lattice_field(window, process, dbu_nm)
-    exposures = expose([make_disjoint(mask)], field, dbu_nm, process, device=device)
+    exposures = expose([mask], field, dbu_nm, process, device=device)
     # A place on the border of a turned core may be a dbu past it.
     low, high = window.guard_dbu, window.guard_dbu + window.core_dbu
     core = Box(low, low, high, high).grow(1)
@@ -204,6 +200,39 @@ def simulate_clip(
     corner = int(samples[find_first(samples), 3])
     (coef,) = (each.coef[0] for each in exposures if corner in each.corners)
     return ClipPrint(samples, margin, _sample_image(coef))
+
+
+def _make_mask(
+    target: Int64s, window: Lattice, dbu_nm: float, process: Process, opc: str
+) -> Int64s:
+    """Return the mask of a target, as disjoint rectangles."""
+    if opc == "none":
+        return make_disjoint(target)
+    corrected = correct_field_by_curves if opc == "curvy" else correct_field
+    mask = corrected(target, window, dbu_nm, process)
+    return make_disjoint(clip_to_field(mask, (0, 0), window.side_dbu))
+
+
+def draw_clip(
+    target: Int64s, window: Lattice, dbu_nm: float, process: Process, opc: str, corner: int
+) -> list[Polygon]:
+    """Return the contours of a clip at one corner of the process, from the window's corner.
+
+    Parameters
+    ----------
+    target : (r, 4) int64
+        Disjoint rectangles, from the corner of the window.
+    corner
+        Index into `Process.corners`.
+    """
+    if not len(target):
+        return []
+    target = clip_to_field(target, (0, 0), window.side_dbu)
+    mask = _make_mask(target, window, dbu_nm, process, opc)
+    field = make_lattice_field(window, process, dbu_nm)
+    (exposure,) = expose([mask], field, dbu_nm, process, [process.corners[corner]])
+    image = _sample_image(exposure.coef[0])
+    return trace_print(image, corner, window, dbu_nm, process)[1]
 
 
 def find_first(samples: Floats) -> int:

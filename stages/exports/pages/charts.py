@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from stages.contracts import Box, Hotspot
 from stages.exports.pages.formats import round_down
@@ -20,8 +21,8 @@ _SIDE = 1000.0
 _DOTS = 500
 _LARGE = 10
 """Dots drawn large: the first cards."""
-_REGIONS = 1000
-_CELLS = 60
+_REGIONS = 500
+_CELLS, _SHADES = 60, 8
 _BINS = 20
 
 
@@ -40,13 +41,13 @@ def draw_histogram(data: ReportData) -> list[dict[str, float]]:
 
 
 def draw_map(data: ReportData) -> dict[str, Any]:
-    """Return the drawing of the whole extent, its longer side 1000 units."""
-    extent = data.extent
+    """Return the drawing of the extent, or of the requested region, its longer side 1000 units."""
+    extent = _choose_shown(data)
     scale = _SIDE / max(extent.width, extent.height, 1)
     return {
         "width": extent.width * scale,
         "height": extent.height * scale,
-        "extent": _place_box(extent, extent, scale),
+        "shown": extent,
         "roi": data.roi and _place_box(data.roi.intersect(extent) or extent, extent, scale),
         "dots": [
             {
@@ -59,7 +60,7 @@ def draw_map(data: ReportData) -> dict[str, Any]:
             for index, spot in enumerate(data.ordered[:_DOTS])
         ],
         "large": min(_LARGE, data.shown),
-        "density": _shade_cells(data, scale) if len(data.hotspots) > _DOTS else [],
+        "density": _shade_cells(data, extent, scale) if len(data.hotspots) > _DOTS else [],
         "not_scanned": [
             _place_box(region.box, extent, scale, least=6.0)
             for region in data.not_scanned[:_REGIONS]
@@ -67,6 +68,13 @@ def draw_map(data: ReportData) -> dict[str, Any]:
         "ticks_x": _place_ticks(extent.x_min, extent.width, data.dbu_nm),
         "ticks_y": _place_ticks(extent.y_min, extent.height, data.dbu_nm),
     }
+
+
+def _choose_shown(data: ReportData) -> Box:
+    if data.roi is None:
+        return data.extent
+    around = data.roi.grow(max(data.roi.width, data.roi.height) // 20)
+    return around.intersect(data.extent) or data.extent
 
 
 def _name_result(spot: Hotspot, data: ReportData) -> str:
@@ -90,17 +98,27 @@ def _place_box(box: Box, extent: Box, scale: float, least: float = 0.0) -> dict[
     }
 
 
-def _shade_cells(data: ReportData, scale: float) -> list[dict[str, float]]:
-    """Return the cells of a coarse grid that hold hotspots, shaded by the logarithm of how many."""
+def _shade_cells(data: ReportData, extent: Box, scale: float) -> list[tuple[float, Markup]]:
+    """Return the cells of a coarse grid that hold hotspots: a shade and the path of its cells.
+
+    Shades go by the logarithm of how many hotspots a cell holds.
+    """
     pitch = _SIDE / _CELLS
-    x = np.array([spot.x_dbu - data.extent.x_min for spot in data.hotspots]) * scale // pitch
-    y = np.array([data.extent.y_max - spot.y_dbu for spot in data.hotspots]) * scale // pitch
+    x = np.array([spot.x_dbu - extent.x_min for spot in data.hotspots]) * scale // pitch
+    y = np.array([extent.y_max - spot.y_dbu for spot in data.hotspots]) * scale // pitch
     cells, counts = np.unique(np.stack([x, y]), axis=1, return_counts=True)
-    shade = np.log1p(counts) / np.log1p(counts.max())
+    shade = np.ceil(_SHADES * np.log1p(counts) / np.log1p(counts.max()))
     return [
-        {"x": cx * pitch, "y": cy * pitch, "side": pitch, "shade": round(0.08 + 0.5 * s, 3)}
-        for cx, cy, s in zip(*cells, shade, strict=True)
-    ]
+        (
+            round(0.08 + 0.5 * step / _SHADES, 3),
+            Markup("").join(
+                f"M{cx * pitch:.4g} {cy * pitch:.4g}h{pitch:.4g}v{pitch:.4g}h-{pitch:.4g}z"
+                for cx, cy in cells[:, shade == step].T
+            ),
+        )
+        for step in range(1, _SHADES + 1)
+        if (shade == step).any()
+    ]  # fmt: skip
 
 
 def _place_ticks(start_dbu: int, length_dbu: int, dbu_nm: float) -> list[dict[str, Any]]:

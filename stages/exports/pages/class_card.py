@@ -6,14 +6,13 @@ out      `ClassCard`; the paths of its picture
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import shapely
 from shapely.geometry.base import BaseGeometry
 
 from stages.contracts import Box, Hotspot
-from stages.exports.pages.pictures import draw_polygons
+from stages.exports.pages.pictures import draw_within
 from stages.findings import ClassReview, Finding, HotspotClass
 
 SIDE = 100.0
@@ -48,14 +47,9 @@ class ClassCard:
     @property
     def paths(self) -> list[str]:
         """The path of the representative, by layer."""
-        return [draw_polygons(_list_polygons(each), self.window, SIDE) for each in self.drawn]
+        return [draw_within([each], self.window, SIDE) for each in self.drawn]
 
     @property
     def spread_paths(self) -> list[str]:
         """The path of the spread of edges, by layer."""
-        return [draw_polygons(_list_polygons(each), self.window, SIDE) for each in self.spread]
-
-
-def _list_polygons(geometry: BaseGeometry) -> Iterable[shapely.Polygon]:
-    parts = shapely.get_parts(geometry)
-    return [part for part in parts if isinstance(part, shapely.Polygon) and not part.is_empty]
+        return [draw_within([each], self.window, SIDE) for each in self.spread]

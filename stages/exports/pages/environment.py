@@ -1,13 +1,14 @@
-"""How the templates of the pages are read and filled in.
+"""How the templates of the pages are read and filled in, and how their size is kept.
 
 in       plain values, some of which are names from files
 out      HTML
-promise  text is escaped twice: for HTML, and so that it cannot reorder or hide what is shown
+promise  text is escaped twice: for HTML, and so that it cannot reorder or hide what is shown; a
+         name is cut at `LONGEST` characters, and a list ends where its share of the page does
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,44 @@ from markupsafe import Markup
 
 from stages.text import escape_text
 
+LONGEST = 400
+"""Characters of one text; file formats allow names of 65,000, and a library any number."""
+
 
 def make_environment(filters: dict[str, Callable[..., Any]]) -> Environment:
     """Return the environment of the templates, with further filters."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
         undefined=StrictUndefined,
         finalize=_make_printable,
     )
-    environment.filters |= filters
+    environment.filters |= {"fit": fit_items, "count": lambda value: f"{value:,}"} | filters
     return environment
+
+
+def fit_items(items: Iterable[Any], draw: Callable[[Any], str], most_bytes: int) -> list[str]:
+    """Return the first items as a macro draws them, up to a number of bytes together.
+
+    Examples
+    --------
+    >>> fit_items(["a", "b", "c"], "<i>{}</i>".format, 20)
+    ['<i>a</i>', '<i>b</i>']
+    """
+    drawn: list[str] = []
+    for item in items:
+        text = draw(item)
+        most_bytes -= len(text.encode())
+        if most_bytes < 0:
+            break
+        drawn.append(text)
+    return drawn
 
 
 def _make_printable(value: Any) -> Any:
     """Return a value that a template shows; what a macro made is HTML already."""
-    is_text = isinstance(value, str) and not isinstance(value, Markup)
-    return escape_text(value, keep="\n") if is_text else value
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return escape_text(value if len(value) <= LONGEST else f"{value[:LONGEST]}…", keep="\n")

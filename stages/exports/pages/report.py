@@ -4,7 +4,8 @@ in       `ReportData`, plain values that the run gathered
 out      the page, as text
 unit     a whole scan
 promise  the page needs no network and no script; an incomplete scan never looks complete; a
-         capped list says so; a rate that was measured elsewhere is never given as this layout's
+         capped list says so; a rate that was measured elsewhere is never given as this layout's;
+         however much there is, it has at most `MOST_BYTES`
 """
 
 from __future__ import annotations
@@ -27,14 +28,16 @@ from stages.exports.pages.formats import (
 )
 from stages.exports.pages.kinds import count_kinds
 from stages.exports.pages.pictures import (
-    draw_polygons,
+    draw_within,
     encode_png,
     locate_evidence,
     name_colour,
     to_picture,
 )
-from stages.exports.pages.report_data import ReportData
+from stages.exports.pages.report_data import MANY, ReportData
 
+MOST_BYTES = 2_000_000
+"""Every list of the templates has its share of this (``fit``), every text and drawing a limit."""
 _REGIONS = 12
 _DARKEST = 0.3
 """Opacity of the strongest evidence: the shapes and the defect under it stay visible."""
@@ -48,15 +51,13 @@ def render_report(data: ReportData) -> str:
     Everything it needs is inside: style, drawings as SVG, clips as PNG. Lengths are in um.
     """
     environment = make_environment({
-        "count": lambda value: f"{value:,}",
         "percent": format_percent,
         "um": lambda value_dbu: format_um(value_dbu, data.dbu_nm),
         "seconds": format_seconds,
     })  # fmt: skip
-    cards = [_make_card(spot, data) for spot in data.ordered[: data.shown]]
     return environment.get_template("report.html").render(
         data=data,
-        cards=cards,
+        cards=(_make_card(spot, data) for spot in data.ordered[: data.shown]),
         kinds=() if data.verdicts is None else count_kinds(data.hotspots, data.verdicts),
         sampled_by_rule=any(spot.rule != "grid" for spot in data.hotspots),
         colours=[name_colour(index) for index in range(len(data.layers))],
@@ -66,6 +67,7 @@ def render_report(data: ReportData) -> str:
         area=format_area(data.area_covered_um2),
         klayout=f"klayout -e {shlex.quote(data.layout)} -m hotspots.lyrdb.gz",
         overlay=_draw_overlay(data.raster),
+        many=MANY,
     )
 
 
@@ -124,7 +126,7 @@ def _draw_print(spot: Hotspot, data: ReportData) -> dict[str, Any]:
         # Sorts by severity, then hotspots that were not simulated, then those that print.
         "severity_rank": 2 if verdict and not worst else -worst.severity if worst else 1,
         "asked": data.to_simulate is None or spot.id in data.to_simulate,
-        "contour": draw_polygons(data.contours.get(spot.id, ()), window, side),
+        "contour": draw_within(data.contours.get(spot.id, ()), window, side),
         "defect_at": at if inside else None,
         "defect_beyond": _point_towards(at, side) if at and not inside else None,
     }

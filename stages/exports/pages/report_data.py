@@ -9,7 +9,11 @@ from shapely import Polygon
 
 from stages.contracts import Box, Bytes, Float32s, Hotspot, RasterSpec, Verdict
 from stages.exports.pages.class_card import ClassCard
+from stages.exports.pages.fix_card import FixSummary
 from stages.findings import CellCount, Finding, Review
+
+MANY = 20
+"""Classes whose share of the hotspots is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,38 @@ class WaiverRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedSpot:
+    """A hotspot that is new, or one of the earlier scan that is fixed."""
+
+    name: str
+    """Its id, in its own scan."""
+    x_um: float
+    y_um: float
+    level: int | None
+    waived: bool
+    class_id: int
+    cell: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSummary:
+    """What changed since an earlier scan."""
+
+    before: str
+    """Name of its run directory."""
+    refused: str = ""
+    """Why the two are not compared; empty where they are."""
+    complete: bool = True
+    """Whether both scans are."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Hotspots that are ``new``, ``fixed``, ``moved`` and the ``same``; of the new ones those that
+    are ``waived``; of the others those that are ``worse``."""
+    new: Sequence[ChangedSpot] = ()
+    """By level, then rank."""
+    fixed: Sequence[ChangedSpot] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ReportData:
     """The content of the page."""
 
@@ -173,6 +209,14 @@ class ReportData:
     """The cells at fault with most hotspots."""
     cell_count: int = 0
     """How many cells, pairs of cells and wirings are at fault."""
+    in_largest: int = 0
+    """Hotspots in the `MANY` largest classes."""
+    fixes: FixSummary | None = None
+    """None where none were searched."""
+    changes: ChangeSummary | None = None
+    """None where there is no earlier scan."""
+    unasked: Sequence[str] = ()
+    """Layers of the file that were not scanned."""
 
     @property
     def ordered(self) -> tuple[Hotspot, ...]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from stages.contracts import Box, Defect, Int64s, Prints
 from stages.exports.pages.environment import make_environment
-from stages.exports.pages.pictures import draw_polygons, draw_rects, to_picture
+from stages.exports.pages.pictures import draw_rects, draw_within, to_picture
 
 _SIDE = 240.0
 _MAP = 900.0
@@ -77,8 +77,8 @@ def _draw_scene(scene: Scene) -> dict[str, Any]:
         "defect": scene.defect,
         "target": draw_rects(scene.target, window, _SIDE),
         "mask": mask,
-        "band": draw_polygons(scene.prints.band, window, _SIDE),
-        "contour": draw_polygons(at_worst, window, _SIDE),
+        "band": draw_within(scene.prints.band, window, _SIDE),
+        "contour": draw_within(at_worst, window, _SIDE),
         "at": to_picture(scene.defect.x_dbu, scene.defect.y_dbu, window, _SIDE),
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,10 +26,14 @@ from pipeline.evaluate.model import (
     evaluate_model,
 )
 from stages.detector import checkpoint
+from stages.detector.committee import Committee, Rules
+from stages.detector.model import Detector
+from stages.detector.thresholds import OperatingPoint
 from stages.errors import ModelMismatchError
 from stages.lithography.measure.margins import MARGINAL
 from stages.lithography.measure.sections import KINDS
 from stages.scores import Scores
+from tests.support.detectors import SMALL
 from tests.support.small_scan import SmallScan
 
 CLIP = st.tuples(st.integers(1, 9).map(lambda tenth: tenth / 10), st.booleans(), st.booleans())
@@ -207,3 +212,26 @@ def test_test_clips_count_and_training_clips_are_seen(
         protocol=protocol,
     ))  # fmt: skip
     assert known["hotspots_unseen"] == 0
+
+
+def test_one_look_is_a_single_pass_of_the_first_of_several(labelled: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    spec = load_dataset(labelled).spec
+    members = [Detector(SMALL).eval() for _ in range(2)]
+    rules = Rules(2, ensemble_from=-50.0)
+    point = OperatingPoint(0.5, 0.9, 1, 0.1, 10, 20)
+    four = checkpoint.Checkpoint(
+        Committee(members, rules).state_dict(), SMALL, spec, ("met1",), "krf130", point, {},
+        rules=rules,
+    )  # fmt: skip
+    first = replace(four, weights=members[0].state_dict(), rules=None)
+    for name, model in (("four", four), ("first", first)):
+        checkpoint.save(tmp_path / f"{name}.pt", model)
+
+    def area(name: str, **chosen: Any) -> float:
+        made = evaluate_model(
+            EvaluateRequest(model=str(tmp_path / f"{name}.pt"), datasets=(labelled,), **chosen)
+        )
+        return float(made["pr_auc"])
+
+    assert area("four", one_look=True) == area("first") != area("four")

@@ -9,11 +9,14 @@ from pathlib import Path
 import gdstk
 import numpy as np
 import pytest
+import shapely
 
 from pipeline.config import FixConfig, Resources
 from pipeline.fix.apply import write_fixed_layout
 from pipeline.layout.ingest import read_layout
+from pipeline.report.fix_cards import gather_fixes
 from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, TABLE, FixRow, read_rows
+from pipeline.report.run_view import open_view
 from pipeline.scan.request import ScanResult
 from pipeline.scan.scan import resume
 from pipeline.simulate.tiles import read_target
@@ -21,6 +24,7 @@ from stages.contracts import Box, Layer
 from stages.fixes.moves import UNCHANGED
 from stages.fixes.search import BREAKS
 from stages.lithography.measure.defects import find_defects
+from stages.lithography.measure.prints import simulate_prints
 from stages.lithography.process import load_process
 from tests.support.small_scan import Hotscan, SmallScan
 
@@ -69,6 +73,32 @@ def test_a_cell_is_changed_once_if_all_its_placements_print(rows: list[FixRow]) 
     assert [(row.scope, row.placements) for row in free] == [(IN_CELL, 2)] * 2
     assert free[0].in_cell == free[1].in_cell != UNCHANGED
     assert free[0].change != free[1].change
+
+
+def test_the_report_draws_the_change_and_what_prints_after_it(fixed: ScanResult) -> None:
+    view = open_view(fixed.run)
+    summary = gather_fixes(view)
+    assert summary is not None
+    assert summary.failing == summary.fixed + sum(row.hotspots for row in summary.not_fixed)
+    assert summary.cells == 1
+    assert summary.cards
+    for card in summary.cards:
+        (before,), (after,) = card.before.drawn, card.after.drawn
+        taken, added = map(shapely.union_all, (card.before.changed, card.after.changed))
+        assert after.equals(before.difference(taken).union(added))
+        assert not after.equals(before)
+        # Within half a nm of what the full simulation prints of these shapes.
+        frame = shapely.box(*card.window.as_tuple())
+        around = card.window.grow(2_000)
+        rects = view.fixes[card.hotspot].change.apply_to(
+            read_target(view.layout.packed[0], around, 1.0, KRF)
+        )
+        (corner,) = (each for each in KRF.corners if each.name == card.defect.corner)
+        (full,) = simulate_prints(rects, card.window, 1.0, KRF, [corner]).by_corner.values()
+        drawn, whole = (shapely.union_all(each) & frame for each in (card.after.printed, full))
+        assert whole.area > 0
+        assert (drawn ^ whole).area < 0.5 * whole.length
+    assert f"<b>C{summary.cards[0].class_id}</b>" in (fixed.run.report / "index.html").read_text()
 
 
 def test_a_cell_without_room_somewhere_is_changed_where_there_is(rows: list[FixRow]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import klayout.rdb as rdb
 import pytest
 
 import hotscan as api
@@ -90,6 +91,24 @@ def test_one_table_and_one_report_hold_all_layers(together: Path) -> None:
         assert os.path.samefile(shared, together / "layers" / "68_20" / "layout" / "0.point.npy")
 
 
+def test_klayout_shows_all_layers_from_one_file(together: Path) -> None:
+    database = rdb.ReportDatabase("")
+    database.load(str(together / "report" / "hotspots.lyrdb.gz"))
+    every = {category.name(): category for category in database.each_category()}
+    assert list(every) == ["li1_67_20", "met1_68_20", "met2_69_20"]
+    assert every["met1_68_20"].description == "Layer 68/20 (met1)"
+    for layer, category in zip(LAYERS, every.values(), strict=True):
+        alone = rdb.ReportDatabase("")
+        part = together / "layers" / layer.replace("/", "_")
+        alone.load(str(part / "report" / "hotspots.lyrdb.gz"))
+        for name in ("hotspot", "class", "class_representative", "level", "not_scanned"):
+            inside = database.category_by_path(f"{category.name()}.{name}")
+            assert inside.num_items() == alone.category_by_path(name).num_items()
+        assert database.category_by_path(f"{category.name()}.hotspot").num_items() == len(
+            rows(part)
+        )
+
+
 def test_a_stopped_scan_goes_on(
     together: Path,
     request_of: Callable[..., ScanRequest],
@@ -115,7 +134,7 @@ def test_a_stopped_scan_goes_on(
         run(request_of(out, "67/20", "68/20"))
     result = resume_any(out, Resources(workers=0), lambda event: None)
     assert result.complete
-    for name in ("hotspots.csv", "hotspots.parquet", "index.html"):
+    for name in ("hotspots.csv", "hotspots.parquet", "hotspots.lyrdb.gz", "index.html"):
         assert (out / "report" / name).read_bytes() == (together / "report" / name).read_bytes()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,12 @@ import zarr
 
 from pipeline.datasets.store import load_dataset
 from pipeline.engine.checksums import seal_folder
-from pipeline.train import network_jobs
+from pipeline.train import distil, network_jobs
 from pipeline.train.committee_plan import COMMITTEE, PARTS, SCORED_PARTS
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
-from pipeline.train.prefilter_fit import PREFILTER_LOSS
-from pipeline.train.training_set import Patterns, split_patterns
+from pipeline.train.prefilter_fit import NEAR, PREFILTER_LOSS
+from pipeline.train.training_set import Patterns, merge_datasets, split_patterns
 from stages.detector import checkpoint
 from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError
 from stages.lithography.measure.margins import MARGINAL, find_worst_margin
@@ -202,6 +203,107 @@ def test_every_detector_is_trained_by_name(detector: str, labelled: Path, tmp_pa
     if detector == "exact":  # it knows what it learnt, and in parts it knew nothing
         assert np.array_equal(scored >= model.threshold, dataset.counts()[0] > 0)
         assert model.operating_point.recall == 0
+
+
+@pytest.fixture(scope="module")
+def teacher(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows little and flags a fifth of the pictures, to be learnt from."""
+    out = tmp_path_factory.mktemp("teacher") / "teacher.pt"
+    train(labelled, out, epochs=1)
+    model = checkpoint.load(out)
+    scores = score_rasters(load_dataset(labelled).raster, build_scorer(model)).score
+    point = replace(model.operating_point, threshold=float(np.quantile(scores, 0.8)))
+    checkpoint.save(out, replace(model, operating_point=point))
+    return out
+
+
+def test_a_model_is_distilled_from_few_hotspots(
+    labelled: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped or not, into one network that looks once, measured on what its double never saw."""
+    monkeypatch.setattr(distil, "COPIES", 1)
+    taught = {
+        "training": QUICK | {"epochs": 1}, "false_alarm_rate": 0.1, "distil": str(teacher),
+    }  # fmt: skip
+    said: list[str] = []
+    whole = train_model(ask(labelled, tmp_path / "one.pt", **taught), log=said.append)
+    assert [line.split("  ")[0] for line in said] == [distil.DOUBLE.name, distil.DISTILLED.name]
+    one = checkpoint.load(tmp_path / "one.pt")
+    assert one.rules is not None
+    assert (one.rules.members, one.rules.ensemble_from) == (1, math.inf)
+    assert one.provenance["distilled_from"] == checkpoint.load(teacher).digest
+    judged = one.operating_point.clips / len(load_dataset(labelled))
+    assert judged == pytest.approx(SCORED_PARTS / PARTS, rel=0.2)
+    assert one.operating_point.false_alarm_rate <= 0.1
+
+    def stop(text: str) -> None:
+        if text.startswith(f"{distil.DISTILLED.name}  "):
+            raise KeyboardInterrupt
+
+    out = tmp_path / "stopped.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train_model(ask(labelled, out, **taught), log=stop)
+    other, model = tmp_path / "other.pt", checkpoint.load(teacher)
+    checkpoint.save(other, replace(model, provenance={}))
+    with pytest.raises(RunMismatchError, match="left by a training with other data or settings"):
+        train_model(ask(labelled, out, **(taught | {"distil": str(other)})))
+    assert train_model(ask(labelled, out, **taught))["digest"] == whole["digest"]
+
+
+def test_many_hotspots_are_distilled_with_their_margins(
+    labelled: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distil, "COPIES", 1)
+    made = train_model(
+        ask(labelled, tmp_path / "one.pt", validation=(labelled,), distil=str(teacher))
+    )
+    model, dataset = checkpoint.load(tmp_path / "one.pt"), load_dataset(labelled)
+    assert made["digest"] == model.digest
+    assert model.detector().kinds == dataset.kinds
+    assert model.operating_point.recall >= 0.99
+
+
+def test_a_lesson_is_what_the_teacher_says_of_pictures_near_hotspots(
+    labelled: Path, teacher: Path
+) -> None:
+    model = checkpoint.load(teacher)
+    asked = distil.Teacher(build_scorer(model, prefiltered=False), model.threshold, seed=3)
+    patterns = merge_datasets([load_dataset(labelled)])
+    patterns = patterns.select(np.arange(len(patterns)) < 60)
+    lesson = distil.write_lesson(patterns, asked)
+    scores = score_rasters(lesson.rasters, asked.scorer).score
+    old, known = len(patterns), patterns.hotspots > 0
+    near = (scores[:old] >= NEAR * model.threshold) | known
+    assert len(lesson.labels) == old + distil.COPIES * near.sum()
+    np.testing.assert_array_equal(lesson.rasters[:old], patterns.raster)
+    flagged = scores >= model.threshold
+    np.testing.assert_array_equal(lesson.labels[old:], flagged[old:])
+    np.testing.assert_array_equal(lesson.labels[:old], flagged[:old] | known)
+    assert lesson.soft_targets is not None
+    np.testing.assert_array_equal(lesson.soft_targets >= 0.5, flagged)
+    assert lesson.margins is not None
+    np.testing.assert_array_equal(
+        lesson.margins[old:], asked.scorer.predict_margins(lesson.rasters[old:])
+    )
+    doubled = distil.join_lessons([lesson, lesson])
+    assert doubled.soft_targets is not None
+    np.testing.assert_array_equal(doubled.soft_targets, np.tile(lesson.soft_targets, 2))
+
+
+def test_what_cannot_teach_or_be_taught_is_refused(
+    labelled: Path, teacher: Path, tmp_path: Path
+) -> None:
+    taught = {"distil": str(teacher)}
+    with pytest.raises(UsageError, match=r"detector .exact. cannot be taught; .*--detector atten"):
+        train_model(ask(labelled, tmp_path / "m.pt", detector="exact", **taught))
+    model = checkpoint.load(teacher)
+    point = replace(model.operating_point, threshold=0.0)
+    checkpoint.save(tmp_path / "all.pt", replace(model, operating_point=point))
+    with pytest.raises(UsageError, match=r"flags all \d+ pictures at its threshold 0"):
+        train_model(ask(labelled, tmp_path / "m.pt", distil=str(tmp_path / "all.pt")))
+    other = copy_of(labelled, tmp_path / "other", process="arfi45")
+    with pytest.raises(ModelMismatchError, match=r"has process krf130 but the datasets have arfi"):
+        train_model(ask(labelled, tmp_path / "m.pt", datasets=(other,), **taught))
 
 
 def copy_of(labelled: Path, out: Path, **attributes: object) -> Path:

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,11 +9,13 @@ from stages.detector.attention import (
     ATTENTION,
     AttentionBranch,
     ChannelAttention,
+    FeatureDifference,
     ScaleSpace,
     SelfAttention,
     SpatialAttention,
     SqueezeExcitation,
     extremal,
+    place_attention,
 )
 from stages.detector.model import Detector, DetectorConfig
 
@@ -110,6 +113,37 @@ def test_scale_space_by_its_formula():
     z = attention.smooth(brute_force_extremal(difference) * difference)
     expected = x / (1 + torch.exp(-torch.clamp(z, min=0)))
     torch.testing.assert_close(attention(x, before), expected)
+
+
+def test_feature_difference_by_its_formula_and_without_parameters():
+    attention, x = FeatureDifference(4), features(4)
+    assert list(attention.parameters()) == []
+    for before in (features(4), features(6)):
+        compared = before if before.shape == x.shape else before.sum(1, keepdim=True) / 6
+        d = (x - compared).abs()
+        mask = 1 / (1 + torch.exp(-torch.where(d < 1, d * d / 2, d - 0.5)))
+        torch.testing.assert_close(attention(x, before), x * mask)
+
+
+@pytest.mark.parametrize(
+    ("name", "fine", "coarse", "placed"),
+    [
+        ("scale_space_pooling", 2, 2, ["none", "scale_space", "none", "none"]),
+        ("attention_branch_once", 1, 2, ["none", "attention_branch", "none"]),
+        ("attention_branch_once", 1, 0, ["attention_branch"]),
+        ("squeeze_excitation", 1, 1, ["squeeze_excitation", "squeeze_excitation"]),
+    ],
+)
+def test_attention_follows_the_blocks_that_it_is_meant_for(name, fine, coarse, placed):
+    assert place_attention(name, fine, coarse) == placed
+
+
+def test_one_branch_has_one_verdict_and_weighs_what_the_last_block_sees():
+    torch.manual_seed(0)
+    detector = Detector(replace(BRANCHED, attention="attention_branch_once"))
+    branches = [each for each in detector.modules() if isinstance(each, AttentionBranch)]
+    assert branches == [detector.coarse[-2].attention]
+    assert len(detector(torch.rand(4, 1, 32, 32)).branch_logits) == 1
 
 
 def test_self_attention_starts_as_nothing_and_learns_its_share_first():

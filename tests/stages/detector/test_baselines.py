@@ -8,7 +8,7 @@ import torch
 from scipy.fft import dctn
 
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
+from stages.detector import checkpoint, training
 from stages.detector.baselines.binary import BinaryConvolution, signs
 from stages.detector.baselines.dct import DctConfig, DctNetwork, cosines
 from stages.detector.baselines.density import fit_trees
@@ -198,7 +198,7 @@ def test_weights_of_pseudo_labels_fall_with_the_distance():
     distance = []
     for row, mine in zip(embedding, cluster, strict=True):
         alike = [other for other, its in zip(embedding, cluster, strict=True) if its == mine]
-        distance.append(np.linalg.norm(row - sum(alike) / len(alike)))
+        distance.append(np.mean([((row - other) ** 2).sum() for other in alike]))
     weight = weigh_clips(embedding)
     assert weight.dtype == np.float32
     assert (np.diff(weight[np.argsort(distance)]) < 0).all()
@@ -211,7 +211,7 @@ def test_clips_that_are_all_alike_weigh_one():
 
 def test_multitask_gives_the_same_weights_when_resumed():
     kind = find_kind("multitask")
-    config = TrainingConfig(**(kind.training | {"epochs": 2, "steps": 2, "batch": 8}))
+    config = TrainingConfig(**(kind.training | {"epochs": 3, "steps": 2, "batch": 8}))
     files = []
 
     def keep(report, state):
@@ -225,11 +225,34 @@ def test_multitask_gives_the_same_weights_when_resumed():
         return trained.history, trained.detector.state_dict()
 
     history, weights = run(on_epoch=keep)
-    assert len(files) == 4  # on the labelled share, then on all
+    assert len(files) == 3  # on the labelled share, then twice on all
     for file in files:
         resumed_history, resumed = run(torch.load(io.BytesIO(file), weights_only=True))
         assert resumed_history == history
         assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+
+
+def test_multitask_renews_labels_and_weights_before_every_epoch_but_the_first(monkeypatch):
+    clips, seen = two_bars(60, 1), []
+
+    def train_one_epoch(network, optimiser, given, *others):
+        seen.append(given)
+        return original(network, optimiser, given, *others)
+
+    original = training.train_one_epoch
+    monkeypatch.setattr(training, "train_one_epoch", train_one_epoch)
+    kind = find_kind("multitask")
+    config = TrainingConfig(**(kind.training | {"epochs": 3, "steps": 4, "batch": 8}))
+    fit(FitRequest("multitask", kind.shape(RASTER), config), clips, None)
+    first, second, third = seen
+    labelled = first.weights == 1
+    assert 0.3 < labelled.mean() < 0.7
+    assert set(first.weights) == {0, 1}
+    for later in (second, third):
+        np.testing.assert_array_equal(later.labels[labelled], clips.labels[labelled])
+        assert (later.weights[labelled] == 1).all()
+        assert (later.weights > 0).all()
+    assert not np.array_equal(second.weights, third.weights)
 
 
 def test_exact_library_finds_its_pictures_and_no_others():

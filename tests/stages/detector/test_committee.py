@@ -182,3 +182,13 @@ def test_making_a_committee_ready_leaves_it_as_it_is(members):
     after = committee.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_a_clip_is_like_is_for_the_first_member_to_say(members):
+    committee, x = Committee(members, Rules(3)).eval(), pictures(70)
+    scorer, known = NetworkScorer(committee, RASTER), x[::-1].copy()
+    found = scorer.resemblance_map(x, known, 8)
+    alone = NetworkScorer(members[0], RASTER).resemblance_map(x, known, 8)
+    assert found.shape == (70, 8, 8)
+    np.testing.assert_array_equal(found, alone)
+    assert np.abs(found - scorer.resemblance_map(x, x, 8)).max() > 0

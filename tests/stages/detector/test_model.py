@@ -3,8 +3,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.attention import ATTENTION, SelfAttention
-from stages.detector.model import Detector, DetectorConfig, distance_from_centre, largest_around
+from stages.detector.attention import NAMES, SelfAttention
+from stages.detector.model import (
+    DISTINCT,
+    Detector,
+    DetectorConfig,
+    distance_from_centre,
+    largest_around,
+)
 from stages.detector.network import Convolution
 from stages.errors import ConfigError
 
@@ -47,7 +53,7 @@ def test_one_network_takes_clips_of_any_size(layers, height, width):
         (64, {}),
         (128, {}),
         (64, {"inception": False}),
-        *((64, {"attention": name}) for name in ATTENTION if name != "channel_spatial"),
+        *((64, {"attention": name}) for name in NAMES if name != "channel_spatial"),
     ],
 )
 def test_folded_network_gives_the_same_answers(size, chosen):
@@ -65,7 +71,7 @@ def test_folded_network_gives_the_same_answers(size, chosen):
 
 
 @pytest.mark.parametrize("inception", [True, False])
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", NAMES)
 def test_every_weight_learns(attention, inception):
     torch.manual_seed(0)
     detector = Detector(DetectorConfig(attention=attention, inception=inception))
@@ -164,3 +170,34 @@ def test_distance_from_centre_is_symmetric_and_scales_with_the_clip():
 def test_the_largest_around_is_that_of_the_pool(size):
     x = torch.randn(2, 5, *size).contiguous(memory_format=torch.channels_last)
     assert torch.equal(largest_around(x), F.max_pool2d(x, 3, 1, 1))
+
+
+def test_resemblance_by_its_formula_in_the_closest_orientation():
+    """The weight of a channel is one over how far its mean is from that of the known clip."""
+    detector = used_detector()
+    x = blocks(3, 1, 64, 64)
+    known = torch.stack([x[2].transpose(1, 2), x[0].flip(1), blocks(1, 1, 64, 64)[0]])
+    with torch.inference_mode():
+        found = detector.resemblance_map(x, known)
+        features = detector.features(x)
+        for n in range(3):
+            means = []
+            for picture in (known[n], known[n].transpose(1, 2)):
+                for axes in ((), (1,), (2,), (1, 2)):
+                    turned = detector.features(picture.flip(axes)[None])[0]
+                    means.append(turned.mean((1, 2)))
+            apart = [(mean - features[n].mean((1, 2))).abs() for mean in means]
+            nearest = min(apart, key=lambda each: float(each.square().sum()))
+            weight = 1 / (nearest + DISTINCT)
+            expected = (features[n] * (weight / weight.sum())[:, None, None]).sum(0)
+            torch.testing.assert_close(found[n], expected, atol=1e-4, rtol=1e-3)
+    assert found.shape == (3, 8, 8)
+    assert (found >= 0).all()
+
+
+def test_a_clip_is_like_itself_in_all_channels_alike():
+    detector = used_detector()
+    x = blocks(2, 1, 64, 64)
+    with torch.inference_mode():
+        found = detector.resemblance_map(x, x.flip(2))
+        torch.testing.assert_close(found, detector.features(x).mean(1), atol=1e-3, rtol=1e-2)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from stages.detector.attention import ATTENTION
+from stages.detector.attention import NAMES
 from stages.detector.model import Detector
 from stages.detector.thresholds import choose_threshold, pr_auc
 from stages.detector.training import (
@@ -107,7 +107,7 @@ def test_without_validation_the_last_epoch_is_returned():
 
 
 @pytest.mark.parametrize("inception", [True, False])
-@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("attention", NAMES)
 def test_every_shape_of_the_network_can_be_trained(attention, inception):
     shape = replace(SMALL, attention=attention, inception=inception)
     config = TrainingConfig(epochs=1, steps=2, batch=8)
@@ -134,10 +134,12 @@ def test_clips_weigh_as_they_are_given():
     same_loss, same_weight = run(np.ones(40))
     assert loss == same_loss
     assert torch.equal(weight, same_weight)
-    hot_loss, hot_weight = run(2.0 * clips.labels)
+    hot_loss, hot_weight = run(np.where(clips.labels, 2.0, 1e-6))
     assert 0 < hot_loss != loss
     assert not torch.equal(weight, hot_weight)
-    assert run(np.zeros(40))[0] == 0
+    assert run(np.full(40, 1e-30))[0] == pytest.approx(0)
+    with pytest.raises(UsageError, match="7 of 7 clips are hotspots"):
+        run(clips.labels)
 
 
 def test_same_seed_same_weights_also_when_resumed():
@@ -166,18 +168,23 @@ def test_same_seed_same_weights_also_when_resumed():
 
 def test_batches_are_half_hot_and_the_rest_leans_to_high_scores():
     labels = np.arange(1000) < 20
+    clips = LabelledClips(np.zeros((1000, 1, 1, 1), np.uint8), labels)
     last_score = torch.full((1000,), 0.001)
     last_score[100:110] = 0.9
     config = TrainingConfig(steps=50, batch=40, hard=0.5)
-    drawn = draw_batches(labels, last_score, 3, config)
+    drawn = draw_batches(clips, last_score, 3, config)
     assert drawn.shape == (50, 40)
     assert (labels[drawn].sum(1) == 20).all()
     cold = drawn[~labels[drawn]]
     hard = ((cold >= 100) & (cold < 110)).mean()
     expected = 0.5 * 10 / 980 + 0.5 * 9 / (9 + 0.97)
     assert hard == pytest.approx(expected, abs=0.06)
-    assert np.array_equal(drawn, draw_batches(labels, last_score, 3, config))
-    assert not np.array_equal(drawn, draw_batches(labels, last_score, 4, config))
+    assert np.array_equal(drawn, draw_batches(clips, last_score, 3, config))
+    assert not np.array_equal(drawn, draw_batches(clips, last_score, 4, config))
+    weights = (np.arange(1000) % 2).astype(np.float32)
+    half = draw_batches(replace(clips, weights=weights), last_score, 3, config)
+    assert (labels[half].sum(1) == 20).all()
+    assert (half % 2 == 1).all()
 
 
 @pytest.mark.parametrize(("turns", "count"), [(True, 8), (False, 4)])

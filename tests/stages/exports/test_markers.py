@@ -17,7 +17,7 @@ from shapely import Polygon
 from pipeline.engine.run_directory import write_library
 from stages.contracts import Box, Defect, Hotspot, Layer, Shapes, Verdict
 from stages.errors import ConfigError, LayoutError
-from stages.exports.lyrdb import compress_lyrdb, format_lyrdb
+from stages.exports.lyrdb import MarkedLayer, compress_lyrdb, format_lyrdb
 from stages.exports.markers import (
     CONTOUR,
     DEFECT,
@@ -181,12 +181,12 @@ WAIVED = REVIEWS | {1: Review(1, "score", "w-1", "it's <seen>")}
 
 def load_rdb(tmp_path, spots=SPOTS, dbu_nm=1.0, not_scanned=NOT_SCANNED, verdicts=None, **more):
     path = tmp_path / "hotspots.lyrdb.gz"
-    text = format_lyrdb(
-        spots, top=TOP, dbu_nm=dbu_nm, core_dbu=CORE_DBU, layout="a <b> & c.gds",
-        not_scanned=not_scanned, verdicts=verdicts,
-        findings=FINDINGS if spots is SPOTS else None, classes=CLASSES if spots is SPOTS else (),
-        **more,
+    layer = MarkedLayer(
+        hotspots=spots, dbu_nm=dbu_nm, core_dbu=CORE_DBU, not_scanned=not_scanned,
+        verdicts=verdicts, findings=FINDINGS if spots is SPOTS else None,
+        classes=CLASSES if spots is SPOTS else (), **more,
     )  # fmt: skip
+    text = format_lyrdb({"": layer}, top=TOP, layout="a <b> & c.gds")
     path.write_bytes(compress_lyrdb(text))
     database = krdb.ReportDatabase("loaded")
     database.load(str(path))

@@ -15,14 +15,18 @@ import shapely
 
 from stages.contracts import Box, Defect, Hotspot, RasterSpec, Verdict
 from stages.exports.pages.class_card import ClassCard
+from stages.exports.pages.fix_card import FixCard, FixPicture, FixSummary, NotFixed
 from stages.exports.pages.pictures import locate_evidence
-from stages.exports.pages.report import render_report
+from stages.exports.pages.report import MOST_BYTES, render_report
 from stages.exports.pages.report_data import (
+    ChangedSpot,
+    ChangeSummary,
     KnownHotspot,
     MeasuredRecall,
     ModelCard,
     NotScanned,
     ReportData,
+    WaiverRow,
 )
 from stages.findings import CellCount, ClassReview
 from tests.support.found import make_class, make_finding
@@ -146,7 +150,7 @@ def test_needs_nothing_from_outside():
     html = render_report(data)
     for _, attrs in Page(html).tags:
         for name in ("src", "href", "data", "action", "srcset", "poster"):
-            assert attrs.get(name, "data:").startswith("data:")
+            assert attrs.get(name, "data:").startswith(("data:", "#"))
     assert not re.search(r"@import|url\((?!#)|https?://|fetch\(|import\(", html)
 
 
@@ -213,7 +217,7 @@ class TestNoHotspots:
     def test_recall_that_was_not_measured_is_not_invented(self):
         model = replace(DATA.model, recall=None, false_alarm_rate=None)
         text = Page(render_report(replace(DATA, hotspots=(), model=model))).text
-        assert "Recall on this layout is not measured" in text
+        assert "of the hotspots of this layout it lists not measured on this layout" in text
         assert "recall at this threshold was not measured elsewhere either" in text
         assert "measured not at this threshold" in text
 
@@ -224,8 +228,8 @@ class TestHonesty:
     @pytest.mark.parametrize("hotspots", [DATA.hotspots, ()], ids=["found", "none"])
     def test_a_rate_comes_with_the_clips_it_was_measured_on(self, hotspots):
         text = Page(render_report(replace(DATA, hotspots=hotspots))).text
-        assert "Recall on this layout is not measured" in text
-        assert "not measured recall on this layout" in text  # among the figures
+        assert "not measured on this layout" in text.partition("Complete")[0]
+        assert "hotscan audit RUN --clips 3%" in text
         assert "recall of 96.1 % was measured on 1,234 unseen clips, not on this layout" in text
         for rate in ("96.1 %", "3.1 %"):
             assert text.count(rate) > 0
@@ -239,13 +243,16 @@ class TestAudit:
 
     def test_the_page_leads_with_it(self):
         text = Page(render_report(replace(DATA, measured=self.SAID))).text
-        recall = "Recall on this layout: 97.9 % (96.1 % to 99.0 %)"
-        assert recall in text.partition("The whole extent")[0]
+        assert "97.9 % 96.1 % to 99.0 % at 95 % confidence" in text.partition("Complete")[0]
         assert "from 1,200 clips drawn at random and simulated" in text
         assert "missed about 21 of its hotspots (10 to 41)" in text
-        assert "97.9 % recall on this layout" in text  # among the figures
-        assert "not measured recall" not in text
-        assert "Recall on this layout is not measured" not in text
+        assert "not measured on this layout" not in text
+
+    def test_a_wide_interval_is_told_before_the_estimate(self):
+        wide = replace(self.SAID, recall=1.0, recall_low=0.065, recall_high=1.0)
+        text = Page(render_report(replace(DATA, measured=wide))).text
+        assert "6.5 % to 100 % at 95 % confidence; best estimate 100 %" in text
+        assert "hotscan audit RUN --clips 4800" in text
 
     def test_no_hotspot_is_no_recall_but_a_bound(self):
         none = replace(self.SAID, recall=None, recall_low=None, recall_high=None, missed=0.0)
@@ -264,7 +271,7 @@ class TestHotspots:
         spots = tuple(make_spot(n) for n in range(1, 101))
         data = replace(DATA, hotspots=spots, shown=5, findings={}, class_count=34)
         page = Page(render_report(data))
-        assert "capped: showing 5 of 100" in page.text
+        assert "capped: 5 of 100, by score" in page.text
         assert [int(c["data-rank"]) for c in page.with_class("card") if "data-rank" in c] == [
             1,
             2,
@@ -300,7 +307,10 @@ class TestHotspots:
     def test_region_of_interest(self):
         page = Page(render_report(replace(DATA, roi=Box(0, 0, 50_000, 25_000))))
         (rect,) = [attrs for _, attrs in page.tags if attrs.get("stroke-dasharray")]
-        assert [float(rect[key]) for key in ("x", "y", "width", "height")] == [0, 750, 500, 250]
+        # The map is the region and a twentieth around it: 52.5 by 27.5 um.
+        got = [float(rect[key]) for key in ("x", "y", "width", "height")]
+        assert got == [pytest.approx(v, abs=0.01) for v in (0, 47.62, 952.38, 476.19)]
+        assert "52.500 × 27.500 µm around the region of interest, of 100.000 ×" in page.text
         assert "whole region of interest was scanned" in page.text
 
 
@@ -326,7 +336,7 @@ CONFIRMED = replace(
 class TestSimulated:
     def test_the_banner_counts_what_fails_and_what_prints(self) -> None:
         whole = replace(CONFIRMED, to_simulate=frozenset(range(1, 6)))
-        said = "7 hotspots; 4 fail in simulation, 1 prints, 2 not simulated"
+        said = "7 hotspots in 2 classes 4 fail in simulation, 1 prints, 2 not simulated."
         assert f"Complete: {said} " in Page(render_report(whole)).text
         text = Page(render_report(CONFIRMED)).text  # the sixth should have been simulated
         assert "1 hotspot not simulated." in text
@@ -335,8 +345,8 @@ class TestSimulated:
     def test_the_table_by_kind(self) -> None:
         text = Page(render_report(CONFIRMED)).text
         rows = "pinch 3 0.80 0.30 line end 1 0.50 0.50 prints 1 – – not simulated 2 – –"
-        assert f"Kind Hotspots Worst severity Median severity {rows} Scores" in text
-        assert "Worst severity" not in Page(render_report(DATA)).text
+        assert f"Kind Hotspots Worst Median {rows} Scores" in text
+        assert "Median" not in Page(render_report(DATA)).text
 
     def test_dots_have_three_colours_and_the_first_cards_are_large(self) -> None:
         page = Page(render_report(replace(CONFIRMED, shown=2)))
@@ -394,9 +404,7 @@ def test_classes_come_first_with_their_hotspots_and_cells() -> None:
     page = Page(render_report(DATA))
     assert page.text.index("C1 5 hotspots, 71.4 %") < page.text.index("C2 2 hotspots, 28.6 %")
     assert page.text.index("C2 2 hotspots") < page.text.index("Hotspots all 7")
-    assert (
-        "space 140 nm worst level 2 score worst 0.99, typical 0.50 edges within 3.5 nm" in page.text
-    )
+    assert "space 140 nm worst level 2 score ≤ 0.99, typical 0.50 edges within 3.5 nm" in page.text
     assert "2 in wiring of <top>" in page.text
     assert "H6 0.999 5.000,90.000 block(1,2,r0)/<inv>(3,4,m90)" in page.text
     assert "<inv> 7 5 40" in page.text  # hotspots, in placements, of
@@ -502,3 +510,151 @@ def test_the_most_likely_place_is_in_the_core() -> None:
     adds[5, 2], adds[5, 3] = 1, 2  # rows upward
     x, y = locate_evidence(adds, 64, 32) or (0, 0)
     assert (x, y) == pytest.approx(((-12 + 4 * -4) / 5, 12))
+
+
+def test_sections_come_in_order_and_every_link_has_its_place() -> None:
+    page = Page(render_report(replace(MENDED, changes=CHANGES, waivers=[WAIVER], measured=RECALL)))
+    links = [attrs["href"][1:] for tag, attrs in page.tags if tag == "a"]
+    places = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+    assert set(links) <= set(places)
+    named = [name for name in places if name in links[1:]]
+    assert named == [
+        "recall", "levels", "classes", "cells", "map", "fixes", "waived", "changes", "gaps",
+        "hotspots", "made", "words",
+    ]  # fmt: skip
+
+
+def test_drawings_have_a_name_and_tables_have_heads() -> None:
+    page = Page(render_report(replace(MENDED, changes=CHANGES)))
+    for tag, attrs in page.tags:
+        if tag == "svg":
+            assert attrs.get("aria-hidden") or (attrs["role"] == "img" and attrs["aria-label"])
+        if tag == "th":
+            assert attrs["scope"] in ("row", "col")
+        if tag == "input":
+            assert attrs["id"]
+
+
+def square(side: int) -> shapely.Polygon:
+    return shapely.box(5_000 - side, 90_000 - side, 5_000 + side, 90_000 + side)
+
+
+FIX = FixCard(
+    class_id=2, hotspot=2, defect=Defect("pinch", 5_000, 90_050, "<dark>", 0.28),
+    moves=["move the left edge 5 nm left over 340 nm"], cell="<inv>", placements=1204, fixed=3,
+    failing=4, window=Box(4_900, 89_900, 5_100, 90_100),
+    before=FixPicture([square(50)], [shapely.box(4_950, 89_950, 4_960, 90_050)], [square(40)]),
+    after=FixPicture([square(55)], [], [square(45)]),
+)  # fmt: skip
+MENDED = replace(
+    CONFIRMED, levels={1: 3, 2: 0, 3: 1},
+    fixes=FixSummary(3, 7, 1, 1, [FIX], [NotFixed("no move within reach <prints>", 4, 2)]),
+)  # fmt: skip
+CHANGES = ChangeSummary(
+    "last <week>", counts={"new": 1, "fixed": 1, "moved": 3, "same": 2, "worse": 1, "waived": 0},
+    new=[ChangedSpot("H7", 1.5, 2.5, 1, False, 2, "<inv>")],
+    fixed=[ChangedSpot("H9", 3.5, 4.5, None, False, 4, "nor")],
+)  # fmt: skip
+WAIVER = WaiverRow("W1", "in force", 1, "<seen>", "me", "2026-01-01", "")
+RECALL = MeasuredRecall(1200, 0.979, 0.961, 0.99, 21.4, 10, 41)
+
+
+class TestFixes:
+    def test_before_and_after_are_drawn_with_what_is_to_be_done(self) -> None:
+        page = Page(render_report(MENDED))
+        for words in (
+            "3 of 7 failing hotspots mended", "C2 H2, pinch 0.28 at <dark> 3 of 4 mended",
+            "move the left edge 5 nm left over 340 nm",
+            "Changed once in cell <inv> , for all its 1,204 placements", "200 nm wide",
+            "Not mended all 1, most hotspots first Why Hotspots In classes no move",
+            "no move within reach <prints> 4 2",
+        ):  # fmt: skip
+            assert words in page.text, words
+        drawn = [a["d"] for t, a in page.tags if t == "path" and a.get("class") == "drawn"]
+        # 50 and 55 around the middle of a window of 200 that is drawn 100 wide, y downward.
+        assert drawn == ["M75 75L75 25L25 25L25 75Z", "M77.5 77.5L77.5 22.5L22.5 22.5L22.5 77.5Z"]
+        (taken,) = [a["d"] for t, a in page.tags if a.get("class") == "removed" and t == "path"]
+        assert taken == "M30 75L30 25L25 25L25 75Z"
+        (ring,) = page.with_class("defect")
+        assert (float(ring["cx"]), float(ring["cy"])) == (50, 25)
+
+    def test_there_is_no_section_where_none_were_searched(self) -> None:
+        assert not [a for _, a in Page(render_report(CONFIRMED)).tags if a.get("id") == "fixes"]
+
+
+class TestChanges:
+    def test_counts_and_lists(self) -> None:
+        text = Page(render_report(replace(DATA, changes=CHANGES))).text
+        assert "Changes since last <week>" in text
+        assert "1 new 1 fixed 3 moved 2 same" in text
+        assert "1 of those that were there fail worse than before" in text
+        assert "H7 1.5 2.5 1 C2 <inv>" in text
+        assert "H9 3.5 4.5 – C4 nor" in text
+        assert "incomplete" not in text
+
+    def test_an_incomplete_scan_on_either_side_is_said(self) -> None:
+        said = "One of the two scans is incomplete"
+        for data in (
+            replace(DATA, changes=replace(CHANGES, complete=False)),
+            replace(PARTIAL, changes=CHANGES),
+        ):
+            assert said in Page(render_report(data)).text
+
+    def test_why_there_is_no_comparison(self) -> None:
+        refused = ChangeSummary("old", "old is not there any more")
+        text = Page(render_report(replace(DATA, changes=refused))).text
+        assert "Not compared: old is not there any more." in text
+        assert "moved" not in text.partition("Not compared")[2].partition("Not scanned")[0]
+
+
+def test_layers_that_were_not_asked_for_and_warnings_are_told() -> None:
+    told = replace(DATA, unasked=["67/20 (li1)", "70/20"], warnings=("<odd>",))
+    text = Page(render_report(told)).text
+    assert "2 other layers of the file were not looked at: 67/20 (li1) 70/20" in text
+    assert "The reader of the file had 1 warning" in text
+    text = Page(render_report(DATA)).text
+    assert "The file has no other layers" in text
+    assert "read without a warning" in text
+
+
+def test_a_page_has_a_limit_whatever_there_is_to_show() -> None:
+    """Names as long as a format allows, pictures of noise, and of each list far too much."""
+    name, many = "&\x1b" * 30_000, 800
+    noise = np.random.default_rng(0)
+    spots = tuple(make_spot(n, 19 * n, 17 * n) for n in range(1, 2_001))
+    corner = noise.integers(-428, 428, (many, 2))
+    crumbs = shapely.box(*corner.T, *(corner + 3).T)
+    picture = noise.integers(0, 256, (2, 200, 200), dtype=np.uint8)
+    page = render_report(overfill(name, many, spots, shapely.MultiPolygon(list(crumbs)), picture))
+    assert 1_000_000 < len(page.encode()) <= MOST_BYTES
+    text = Page(page).text
+    assert text.count("capped:") == 10
+    assert "C1 5 hotspots" in text
+    assert "2,000 hotspots" in text
+
+
+def overfill(name, many, spots, crumbs, picture) -> ReportData:
+    finding, shown = replace(FINDINGS[1], cell=name, cell_path=name), spots[:12]
+    card = replace(
+        make_card(1, range(1, 6)), drawn=[crumbs] * 2, spread=[crumbs] * 2, fix=name,
+        listed=[(spots[0], finding)] * 20, cells=[(("cell", name), 3)] * 3,
+    )  # fmt: skip
+    shapes = FixPicture([crumbs], [crumbs], [crumbs])
+    fix = replace(FIX, before=shapes, after=shapes, cell=name, moves=[name] * 3)
+    changed = [ChangedSpot(name, 1.5, 2.5, 1, True, 2, name)] * many
+    return replace(
+        DATA, layout=name, top=name, layers=(name, name), finished=name, sampling=name,
+        hotspots=spots, shown=12, warnings=(name,) * many, unasked=(name,) * many,
+        pictures={spot.id: picture for spot in shown}, config=f"{name}\n" * many,
+        contours={spot.id: list(crumbs.geoms) for spot in shown},
+        known={spot.id: KnownHotspot(picture, 0.5) for spot in shown},
+        evidence={spot.id: np.eye(16, dtype=np.float32) for spot in shown},
+        findings={spot.id: finding for spot in spots}, classes=[card] * 30, class_count=9_999,
+        cells=[CellCount("between", name, 9, 9, 9, 0)] * 200, cell_count=9_999,
+        not_scanned=[NotScanned(Box(n, n, n + 9, n + 9), name) for n in range(many)],
+        waivers=[replace(WAIVER, reason=name, by=name, id=name)] * many, levels={1: 9, 2: 9, 3: 9},
+        fixes=FixSummary(9, 9, 900, 9, [fix] * 12, [NotFixed(name, 1, 1)] * many),
+        changes=replace(CHANGES, before=name, counts={**CHANGES.counts, "new": many, "fixed": many},
+                        new=changed, fixed=changed),
+        model=ModelCard(name, name, name, 0.9, 0.1, name),
+    )  # fmt: skip

@@ -1,0 +1,141 @@
+"""Make the open benchmark: draw or fetch its layouts, and label them by simulation after OPC.
+
+python -m benchmarks.open_benchmark [--out DIR] [--set SET ...] [--workers N] [--seconds S]
+                                    [--small] [--write]
+python -m benchmarks.open_benchmark --check SET/REGION [--out DIR]
+
+Prints what each set holds and what it took. A stopped run goes on; after `--seconds` no region is
+begun. ``--check`` builds a region again beside the first, and ends with 1 where a label differs
+that is not marginal. What the regions should hold is in expected.csv, beside this file (``--write``
+writes it). Train on it with ``hotscan train DIR/via?/train-??``, and measure with ``hotscan
+evaluate MODEL DIR/via?/test-??``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.machine import machine
+from benchmarks.open_benchmark.labels import (
+    Counts,
+    compare,
+    label_region,
+    read_expected,
+    read_record,
+    write_expected,
+)
+from benchmarks.open_benchmark.regions import SETS, Region, list_regions
+from pipeline.cli.progress import Progress
+from pipeline.config import Resources
+from pipeline.datasets.store import load_dataset
+
+LEAST_HOTSPOTS, MOST_SHARE = 1000, 0.01
+"""What the clips to test on of each set must hold."""
+
+
+def main() -> None:
+    """Label what is not labelled, and print the table; or check a region."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("build/open_benchmark"))
+    parser.add_argument("--set", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    parser.add_argument("--small", action="store_true", help="tiny sets that try the program")
+    parser.add_argument("--write", action="store_true", help="write expected.csv")
+    parser.add_argument("--check", metavar="SET/REGION")
+    asked = parser.parse_args()
+    regions = list_regions(small=asked.small)
+    expected = {} if asked.small or asked.write else read_expected()
+    resources = Resources(workers=asked.workers)
+    print(machine())
+    if asked.check:
+        named = [region for region in regions if region.name == asked.check]
+        if not named:
+            parser.error(f"no region {asked.check}; they are named as {regions[-1].name}")
+        if not check(named[0], asked.out, expected.get(asked.check), resources):
+            sys.exit(1)
+        return
+    chosen = [region for region in regions if region.set in asked.set]
+    label(sorted(chosen, key=lambda region: region.number), asked.out, expected, resources,
+          time.monotonic() + asked.seconds)  # fmt: skip
+    if asked.write:
+        write_expected(asked.out, regions)
+    print("\n".join(make_table(asked.out, regions)))
+
+
+def label(
+    regions: Iterable[Region], out: Path, expected: dict[str, Counts], resources: Resources,
+    until: float,
+) -> None:  # fmt: skip
+    """Label the regions that are not labelled, until a time."""
+    with Progress() as progress:
+        for region in regions:
+            if time.monotonic() > until:
+                return
+            known = expected.get(region.name)
+            label_region(region, out, known.layout if known else None, resources, progress)
+
+
+def make_table(out: Path, regions: Iterable[Region]) -> list[str]:
+    """Return what the sets hold, as far as they are done."""
+    lines = [
+        "| set | split | regions | clips | hotspots | share | surely | marginal | processor, s |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    parts: dict[tuple[str, str], list[Region]] = {}
+    for region in regions:
+        parts.setdefault((region.set, region.split), []).append(region)
+        if region.set != "metal":
+            parts.setdefault(("vias merged", region.split), []).append(region)
+    for (name, split), asked in parts.items():
+        found = [record for record in (read_record(out, region) for region in asked) if record]
+        clips, hotspots, surely, marginal = (
+            sum(getattr(counts, column) for counts, _ in found)
+            for column in ("clips", "hotspots", "surely", "marginal")
+        )
+        done = f"{len(found)}" if len(found) == len(asked) else f"{len(found)} of {len(asked)}"
+        share = hotspots / max(clips, 1)
+        short = " (short)" if split == "test" and hotspots < LEAST_HOTSPOTS else ""
+        many = " (over)" if split == "test" and share > MOST_SHARE else ""
+        lines.append(
+            f"| {name} | {split} | {done} | {clips:,} | {hotspots:,}{short} | {share:.2%}{many} "
+            f"| {surely:,} | {marginal:,} | {sum(seconds for _, seconds in found):,.0f} |"
+        )
+    return lines
+
+
+def check(region: Region, out: Path, expected: Counts | None, resources: Resources) -> bool:
+    """Build a region again, print how it differs, and return whether only marginal labels do."""
+    again = out / "check"
+    built = (out / region.name).exists()
+    if not built and not expected:
+        sys.exit(f"{region.name} is neither in {out} nor in expected.csv: build it first")
+    shutil.rmtree(again, ignore_errors=True)
+    with Progress() as progress:
+        label_region(region, again, expected.layout if expected else None, resources, progress)
+    record = read_record(again, region)
+    assert record is not None
+    counts, same = record[0], True
+    print(f"built: {counts}")
+    if expected:
+        print(f"expected: {expected}")
+        same = counts.clips == expected.clips
+        same &= abs(counts.hotspots - expected.hotspots) <= expected.marginal
+    if built:
+        first, rebuilt = load_dataset(out / region.name), load_dataset(again / region.name)
+        same &= len(first) == len(rebuilt)
+        if same:
+            difference = compare(first, rebuilt)
+            print(difference)
+            same = difference.pictures == difference.sure == 0
+    print("the same but for marginal labels" if same else "NOT the same")
+    return same
+
+
+if __name__ == "__main__":
+    main()

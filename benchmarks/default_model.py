@@ -27,11 +27,15 @@ from benchmarks.machine import machine
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import LabelRequest, label_layout
+from pipeline.datasets.store import load_dataset
 from pipeline.evaluate.model import EvaluateRequest, evaluate_model
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
+from pipeline.train.training_set import merge_datasets
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
+from stages.detector.familiarity import LOOKED_AT, measure_unfamiliar, spread
+from stages.detector.training import likeness
 
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 STRIDE_NM = 640.0
@@ -176,12 +180,20 @@ def train(work: Path, name: str, parts: list[str], left_out: str, epochs: int) -
 def measure(
     work: Path, models: tuple[str, ...], sets: tuple[str, ...]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the figures of each model on some sets, without its prefilter."""
+    """Yield the figures of each model on some sets, without its prefilter.
+
+    With the share of the pictures that are unlike its training: does that tell where recall is low?
+    """
+    paths = tuple(work / name for name in sets)
+    pictures = merge_datasets([load_dataset(path) for path in paths]).raster
     for model in models:
-        request = EvaluateRequest(
-            model=model, datasets=tuple(work / name for name in sets), prefiltered=False
-        )
-        yield Path(model).stem, evaluate_model(request)
+        figures = evaluate_model(EvaluateRequest(model=model, datasets=paths, prefiltered=False))
+        trained = checkpoint.load(checkpoint.find(model))
+        share = None
+        if trained.familiar is not None:
+            looked_at = pictures[spread(len(pictures), LOOKED_AT)]
+            share = measure_unfamiliar(trained.familiar, likeness(trained.detector(), looked_at))
+        yield Path(model).stem, {"unfamiliar_share": share, **figures}
 
 
 def print_figures(where: str, name: str, figures: dict[str, Any]) -> None:

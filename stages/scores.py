@@ -21,6 +21,7 @@ import torch
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.detector.committee import Committee
+from stages.detector.familiarity import Float16s
 from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import Prefilter
 from stages.detector.user_model import ScanModel
@@ -29,8 +30,6 @@ from stages.threads import limit_threads
 
 BATCH = 64
 """Pictures scored at once; at 64 x 64 pixels their features fit a core's cache."""
-
-Float16s = npt.NDArray[np.float16]
 
 
 @dataclass(frozen=True, slots=True)

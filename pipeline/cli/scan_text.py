@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.text import MOST_NAMES, clock_text, columns, counted, failures, share_text
+from stages.detector.familiarity import MANY
 
 
 def result_text(
@@ -28,6 +29,11 @@ def result_text(
         f"scanned    {metrics['area_covered_um2']:,.0f} um2, "
         f"{share_text(metrics['coverage_fraction'])} of the requested area, in {clock_text(spent)}",
     ]
+    if metrics.get("unfamiliar_share", 0) >= MANY:
+        lines.append(
+            f"unfamiliar {metrics['unfamiliar_share']:.0%} of the patterns are unlike what the "
+            "model was trained on: it may miss many hotspots here"
+        )
     if "hotspots_confirmed" in metrics:
         line = (
             f"simulated  {counted(metrics['hotspots_confirmed'], 'hotspot')} fail, "

@@ -96,6 +96,7 @@ class PrintModel:
 
     prefilter = None
     examples = None
+    familiar = None
 
     @property
     def operating_point(self) -> OperatingPoint:

@@ -41,6 +41,9 @@ from stages.contracts import (
     PackedLayout,
     Shapes,
 )
+from stages.detector.familiarity import LOOKED_AT, measure_unfamiliar, spread
+from stages.detector.training import likeness
+from stages.detector.user_model import ScanModel
 from stages.errors import IncompleteError
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
@@ -199,6 +202,18 @@ def predict_margins(run: Run, job: Job, spots: tuple[Hotspot, ...]) -> tuple[Hot
         )
         for spot, at in zip(spots, row.tolist(), strict=True)
     )  # fmt: skip
+
+
+def measure_unfamiliar_share(run: Run, model: ScanModel, patterns: int) -> float | None:
+    """Return the share of a scan's pictures that are unlike what its model was trained on.
+
+    Of pictures spread evenly over the layout; None where the model does not know.
+    """
+    if model.familiar is None:
+        return None
+    (pictures,) = read_pattern_rows(run, spread(patterns, LOOKED_AT), "raster")
+    share = measure_unfamiliar(model.familiar, likeness(model.detector(), pictures))
+    return round(share, 3)
 
 
 def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:

@@ -98,6 +98,7 @@ def gather_metrics(
         "patterns_taken_over": int(totals["scores"].counts.get("taken_over", 0)),
         "hot_clips": int(totals["hotspots"].counts.get("hot_clips", 0)),
         **_count_simulated(view, int(totals["confirm"].counts.get("windows", 0))),
+        **({} if view.unfamiliar is None else {"unfamiliar_share": view.unfamiliar}),
         **_describe_audit(view.audited),
         **_count_fixed(view, totals),
         **_describe_certified(view.certified),

@@ -41,6 +41,7 @@ from pipeline.simulate import confirm
 from pipeline.simulate.tiles import read_target
 from stages.clips import RULES
 from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
+from stages.detector.familiarity import EXPECTED, MANY
 from stages.detector.network import Network
 from stages.detector.user_model import ScanModel, UserModel
 from stages.errors import ConfigError, IncompleteError, RunMismatchError
@@ -88,6 +89,8 @@ class RunView:
     """What certifying says of recall; None where it was not asked for, or is unfinished."""
     waivers: tuple[Waiver, ...] = ()
     """Hotspots that were accepted, here or elsewhere."""
+    unfamiliar: float | None = None
+    """Share of the patterns that are unlike what the model was trained on; None: not known."""
     today: date = field(default_factory=lambda: datetime.now(UTC).date())
     """The day on which waivers are in force or over."""
     chosen: frozenset[int] | None = None
@@ -188,17 +191,29 @@ class RunView:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Warnings of the reader, and of layers other than those the model was trained on."""
+        """Warnings of the reader, and of what the model was not trained on: layers, patterns."""
         shown = self.config.layout.layer_names.show
         trained = tuple(self.model.provenance.get("trained_on_layers", ()))
-        if not trained or trained == self.config.layout.channels:
-            return self.layout.warnings
-        return (
-            *self.layout.warnings,
-            f"model {self.config.scores.model} was trained on {', '.join(trained)} "
-            f"({', '.join(self.model.layers)} of {self.model.process}); "
-            f"{', '.join(map(shown, self.config.layout.channels))} is scored as if it were that",
-        )
+        warnings = list(self.layout.warnings)
+        if trained and trained != self.config.layout.channels:
+            warnings.append(
+                f"model {self.config.scores.model} was trained on {', '.join(trained)} "
+                f"({', '.join(self.model.layers)} of {self.model.process}); "
+                f"{', '.join(map(shown, self.config.layout.channels))} is scored as if it were that"
+            )
+        if self.unfamiliar is not None and self.unfamiliar >= MANY:
+            warnings.append(
+                f"{self.unfamiliar:.0%} of the patterns are unlike those that model "
+                f"{self.config.scores.model} was trained on (of its own kind {EXPECTED:.0%} are): "
+                "it may miss many hotspots here; measure how many with hotscan audit, or let "
+                "--certify train it on this layout"
+            )
+        return tuple(warnings)
+
+
+def read_unfamiliar(ledger: Ledger) -> float | None:
+    """Return the share of the patterns that the model does not know; None: not measured."""
+    return ledger.totals("hotspots").counts.get("unfamiliar_share")
 
 
 def open_view(run: Run, module: UserModel | None = None, waivers: Path | None = None) -> RunView:
@@ -242,10 +257,10 @@ def open_view(run: Run, module: UserModel | None = None, waivers: Path | None = 
     with Ledger(run.ledger, read_only=True) as ledger:
         simulated = read_confirmed(job, config, process, ledger)
         audited, fixes = read_audit(run, config, ledger), read_fixes(run, config, ledger)
-        certified = read_certified(run, config, ledger)
+        certified, unfamiliar = read_certified(run, config, ledger), read_unfamiliar(ledger)
     return RunView(
         run, job, config, scanned, model, hotspots, record, simulated, audited, fixes,
-        certified, load_waivers(config, waivers),
+        certified, load_waivers(config, waivers), unfamiliar,
     )  # fmt: skip
 
 

@@ -51,7 +51,13 @@ from pipeline.passes.scan_settings import (
     ScanSettings,
 )
 from pipeline.passes.shard import Shard
-from pipeline.passes.units import clip_tile, measure_scoring, predict_margins, score_shard
+from pipeline.passes.units import (
+    clip_tile,
+    measure_scoring,
+    measure_unfamiliar_share,
+    predict_margins,
+    score_shard,
+)
 from pipeline.report import run_view
 from pipeline.report.classify import group_hotspots, make_rules
 from pipeline.report.export import write_report
@@ -132,6 +138,7 @@ class ScanStages:
             read_audit(self.run, self.config, self.session.ledger),
             certified=read_certified(self.run, self.config, self.session.ledger),
             waivers=run_view.load_waivers(self.config),
+            unfamiliar=run_view.read_unfamiliar(self.session.ledger),
         )  # fmt: skip
         if self.config.fix.enabled:
             fix.run_stages(self.session, view, request.layout)
@@ -238,7 +245,9 @@ class ScanStages:
             chosen = confirm.select_to_simulate(spots, self.config.confirm.confident)
             confirm.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
+            unfamiliar = measure_unfamiliar_share(self.run, self.model, len(scores))
             counts = {
+                **({} if unfamiliar is None else {"unfamiliar_share": unfamiliar}),
                 "hotspots": len(spots),
                 "hotspots_unique": len({spot.pattern for spot in spots}),
                 "hot_clips": len(over),

@@ -44,6 +44,7 @@ from stages.contracts import Bytes, Float32s, RasterSpec
 from stages.detector import checkpoint
 from stages.detector.active_learning import choose
 from stages.detector.catalogue import find_kind
+from stages.detector.familiarity import KEPT, LOOKED_AT, spread, summarize
 from stages.detector.network import Network, Shape
 from stages.detector.prefilter import Prefilter
 from stages.detector.thresholds import (
@@ -155,6 +156,8 @@ def train_model(
             fitted, prefilter = _add_prefilter(plan, fitted, training, point.threshold, log)
     model = _assemble(request, data, plan, fitted, point, prefilter,
                       _choose_examples(fitted.networks[0], patterns))  # fmt: skip
+    if not few:  # else no pictures were held out of all networks
+        model = add_familiar(model, training, checked)
     checkpoint.save(request.out, model)
     sync(request.out, request.out.parent)  # before the states that it came from are removed
     draw_curves(fitted.history, request.out.with_suffix(".png"))
@@ -309,6 +312,18 @@ def _assemble(
         examples=examples,
         prefilter=prefilter,
     )
+
+
+def add_familiar(
+    model: checkpoint.Checkpoint, training: Patterns, held_out: Patterns
+) -> checkpoint.Checkpoint:
+    """Return a model that knows what it was trained on."""
+    network = model.detector()
+    known, apart = (
+        likeness(network, part.raster[spread(len(part), count)])
+        for part, count in ((training, KEPT), (held_out, LOOKED_AT))
+    )
+    return replace(model, familiar=summarize(known, apart))
 
 
 def _choose_point(

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from stages.contracts import RasterSpec
 from stages.detector.archive import read_archive
 from stages.detector.catalogue import find_kind
 from stages.detector.committee import Committee, Rules
+from stages.detector.familiarity import Familiar
 from stages.detector.network import Network, Shape
 from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
 from stages.detector.thresholds import OperatingPoint
@@ -30,6 +32,8 @@ from stages.errors import UsageError
 KIND = "hotscan detector"
 VERSION = 3
 CONTENT = {"kind", "version", "about", "weights"}
+OPTIONAL = {"examples": "examples of hotspots", "familiar": "vectors of training pictures"}
+"""Tensors that a file may have, and what each is called in its digest."""
 PREFILTER = "prefilter."
 """Prefix of the names of the prefilter's weights."""
 _KINDS = {"process": str, "opc": str, "process_settings": dict, "provenance": dict, "layers": list}
@@ -73,6 +77,8 @@ class Checkpoint:
     """(k, layers, h, w) uint8, canonical pictures of training hotspots."""
     prefilter: Prefilter | None = None
     """A smaller network that rejects confident negatives; None when there is none."""
+    familiar: Familiar | None = None
+    """What it was trained on, as vectors of pictures; None where that was not kept."""
 
     def __post_init__(self) -> None:
         if not self.raster.layers == self.config.layers == len(self.layers):
@@ -145,7 +151,7 @@ def load(path: Path) -> Checkpoint:
         )
     try:
         digest = content.pop("digest", None)
-        if set(content) - {"examples"} != CONTENT or _digest(content) != digest:
+        if set(content) - OPTIONAL.keys() != CONTENT or _digest(content) != digest:
             raise ValueError("its digest is not that of its content")
         require_finite(content["weights"], str(path))
         model = _describe(json.loads(content["about"]), content)
@@ -181,6 +187,9 @@ def _describe(about: dict[str, Any], content: dict[str, Any]) -> Checkpoint:
         rules=Rules(**about["rules"]) if about.get("rules") else None,
         examples=content.get("examples"),
         prefilter=_take_prefilter(about.get("prefilter"), content["weights"]),
+        familiar=Familiar(content["familiar"].numpy(), float(about["familiar_limit"]))
+        if "familiar" in content
+        else None,
     )
 
 
@@ -202,6 +211,15 @@ def _check(model: Checkpoint) -> None:
     examples = model.examples
     if examples is not None and (examples.dtype, examples.shape[1:]) != (torch.uint8, picture):
         raise ValueError(f"its examples are {examples.dtype} of {tuple(examples.shape)}")
+    familiar = model.familiar
+    if familiar is not None and not (
+        familiar.vectors.dtype == np.float16
+        and familiar.vectors.ndim == 2
+        and len(familiar.vectors)
+        and np.isfinite(familiar.vectors).all()
+        and 0 <= familiar.limit <= 2
+    ):
+        raise ValueError(f"its vectors are {tuple(familiar.vectors.shape)}, or not finite")
     with torch.device("meta"):  # nothing is allocated for what the settings ask
         networks = [(model.build(), model.weights)]
         if model.prefilter is not None:
@@ -275,6 +293,8 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         "process_settings": checkpoint.process_settings,
         "opc": checkpoint.opc,
     }
+    if checkpoint.familiar is not None:
+        about["familiar_limit"] = checkpoint.familiar.limit
     if checkpoint.others:
         about["others"] = [_describe_shape(config) for config in checkpoint.others]
     tensors = dict(checkpoint.weights)
@@ -287,7 +307,11 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         "kind": KIND, "version": VERSION, "about": json.dumps(about, sort_keys=True),
         "weights": weights,
     }  # fmt: skip
-    return content if checkpoint.examples is None else content | {"examples": checkpoint.examples}
+    if checkpoint.examples is not None:
+        content["examples"] = checkpoint.examples
+    if checkpoint.familiar is not None:
+        content["familiar"] = torch.from_numpy(checkpoint.familiar.vectors)
+    return content
 
 
 def _describe_shape(config: Shape) -> dict[str, Any]:
@@ -301,8 +325,7 @@ def _describe_shape(config: Shape) -> dict[str, Any]:
 def _digest(content: dict[str, Any]) -> str:
     sha = hashlib.sha256(f"{content['kind']} {content['version']} {content['about']}".encode())
     tensors = dict(content["weights"])
-    if "examples" in content:
-        tensors["examples of hotspots"] = content["examples"]
+    tensors |= {called: content[name] for name, called in OPTIONAL.items() if name in content}
     for name, value in sorted(tensors.items()):
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         sha.update(value.numpy().tobytes())

@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.contracts import RasterSpec
+from stages.detector.familiarity import Familiar
 from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import Prefilter
 from stages.detector.thresholds import OperatingPoint
@@ -70,6 +71,10 @@ class ScanModel(Protocol):
     @property
     def prefilter(self) -> Prefilter | None:
         """A smaller network that rejects confident negatives."""
+
+    @property
+    def familiar(self) -> Familiar | None:
+        """What it was trained on; None where that was not kept."""
 
     @property
     def examples(self) -> Tensor | None:
@@ -159,6 +164,7 @@ class UserModel:
 
     prefilter = None
     examples = None
+    familiar = None
 
     @property
     def provenance(self) -> dict[str, Any]:

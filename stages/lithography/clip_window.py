@@ -182,11 +182,7 @@ def simulate_clip(
     """Simulate a clip at every corner of the process, from what `read_window` returned."""
     if not len(target):
         return ClipPrint(np.empty((0, 5)), np.full(len(KINDS), LEAST, np.float32), None)
-    mask = target
-    if opc != "none":
-        corrected = correct_field_by_curves if opc == "curvy" else correct_field
-        mask = corrected(target, window, dbu_nm, process)
-        mask = clip_to_field(mask, (0, 0), window.side_dbu)
+    mask = correct_window(target, window, dbu_nm, process, opc)
     field = make_lattice_field(window, process, dbu_nm)
     exposures = expose([make_disjoint(mask)], field, dbu_nm, process, device=device)
     # A place on the border of a turned core may be a dbu past it.
@@ -204,6 +200,16 @@ def simulate_clip(
     corner = int(samples[find_first(samples), 3])
     (coef,) = (each.coef[0] for each in exposures if corner in each.corners)
     return ClipPrint(samples, margin, _sample_image(coef))
+
+
+def correct_window(
+    target: Int64s, window: Lattice, dbu_nm: float, process: Process, opc: str
+) -> Int64s:
+    """Return the mask of a window, (m, 4) or (m, 5), corrected as asked."""
+    if opc == "none":
+        return target
+    corrected = correct_field_by_curves if opc == "curvy" else correct_field
+    return clip_to_field(corrected(target, window, dbu_nm, process), (0, 0), window.side_dbu)
 
 
 def find_first(samples: Floats) -> int:

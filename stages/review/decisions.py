@@ -109,7 +109,8 @@ def parse_file(text: str) -> tuple[str, list[Decision], str]:
     IncompleteError
         When a line is not what was written, or not in its place.
     """
-    whole, decisions = text[: text.rfind("\n") + 1].splitlines(), []
+    *whole, _ = text.split("\n")  # not splitlines: comments may have other breaks in them
+    decisions: list[Decision] = []
     digest = ""
     head: dict[str, Any] = {"hotspots": ""}
     for number, line in enumerate(whole, 1):

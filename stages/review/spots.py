@@ -8,6 +8,7 @@ promise  a box is answered in time that grows with the hotspots in it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,6 +66,7 @@ class Filter:
     class_id: int | None = None
     kind: str = ""
     cell: str = ""
+    """A name; ``*`` stands for anything."""
 
     def __post_init__(self) -> None:
         for noun, given, known in (
@@ -94,7 +96,9 @@ def select(table: SpotTable, state: Bytes, asked: Filter) -> Bools:
         (asked.kind, table.kinds, table.kind), (asked.cell, table.cells, table.cell),
     ):  # fmt: skip
         if name:
-            chosen &= column == (names.index(name) if name in names else -1)
+            pattern = re.compile(re.escape(name).replace(r"\*", ".*"))
+            fits = [pattern.fullmatch(each) is not None for each in names]
+            chosen &= np.array(fits, bool)[column]
     return chosen
 
 

@@ -29,7 +29,7 @@ def decide(what: str, *ids: int, text: str = "") -> Decision:
 
 
 DECISIONS = [
-    decide("accepted", 1, 2, 3, 9), decide("comment", 2, text='so "it" is\nné'), decide("fix", 2),
+    decide("accepted", 1, 2, 3, 9), decide("comment", 2, text='so "it" is\nn\u2028\x85é'), decide("fix", 2),
 ]  # fmt: skip
 
 

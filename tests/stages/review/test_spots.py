@@ -22,7 +22,7 @@ def table() -> SpotTable:
         class_id=random.integers(1, 30, COUNT),
         kind=random.integers(0, 2, COUNT).astype(np.int32),
         cell=random.integers(0, 3, COUNT).astype(np.int32),
-        kinds=["pinch", "bridge"], cells=["a", "b", "c"],
+        kinds=["pinch", "bridge"], cells=["a", "b", "c[0]_x"],
     )  # fmt: skip
 
 
@@ -41,8 +41,9 @@ def test_the_worst_come_first(table: SpotTable) -> None:
         (Filter(levels=frozenset({1, 0})), lambda t, s, i: t.level[i] in (0, 1)),
         (Filter(states=frozenset({"fix", "open"})), lambda t, s, i: s[i] in (0, 2)),
         (Filter(class_id=7, kind="bridge"), lambda t, s, i: t.class_id[i] == 7 and t.kind[i] == 1),
-        (Filter(cell="c"), lambda t, s, i: t.cell[i] == 2),
+        (Filter(cell="c[0]_x"), lambda t, s, i: t.cell[i] == 2),
         (Filter(cell="no such"), lambda t, s, i: False),
+        (Filter(cell="c[*]*"), lambda t, s, i: t.cell[i] == 2),
     ],
 )
 def test_a_filter_passes_what_it_says(table: SpotTable, asked: Filter, passes: object) -> None:

@@ -125,6 +125,7 @@ export class ChipMap extends EventTarget {
     if (this.contours) this.#paintContours();
     this.#paintMarks(tiles);
     if (this.spot) this.#paintSpot();
+    this.canvas.dataset.view = [view.x, view.y, view.scale].join();
     this.dispatchEvent(new Event("drawn"));
   }
 

@@ -29,8 +29,10 @@ def decide(what: str, *ids: int, text: str = "") -> Decision:
 
 
 DECISIONS = [
-    decide("accepted", 1, 2, 3, 9), decide("comment", 2, text='so "it" is\nn\u2028\x85é'), decide("fix", 2),
-]  # fmt: skip
+    decide("accepted", 1, 2, 3, 9),
+    decide("comment", 2, text='so "it" is\nn\u2028\x85é'),
+    decide("fix", 2),
+]
 
 
 def write(decisions: list[Decision]) -> list[str]:

@@ -13,7 +13,7 @@ SOURCES = sorted([*CHECKOUT.glob("stages/**/*.py"), *CHECKOUT.glob("pipeline/**/
 
 ROOMS = (
     "config", "engine", "layout", "passes", "simulate", "calibrate", "audit", "report", "fix",
-    "scan", "datasets", "train", "evaluate", "cli",
+    "review", "scan", "datasets", "train", "evaluate", "cli",
 )  # fmt: skip
 """The rooms of `pipeline`, ground floor first: a room imports from itself or from below."""
 

@@ -2,8 +2,8 @@
 
 Run as ``python -m docs.tools.make_screenshots [FOLDER]``. FOLDER is one in which the tutorial ran;
 without it, the tutorial is run first. Its scan is audited and fixed, and the report opened in
-Chromium without a window: report.png, report_dark.png and fixes.png. neck_before.png and
-neck_after.png are drawn from what ``hotscan simulate`` wrote.
+Chromium without a window: report.png, report_dark.png and fixes.png; so is the review: review.png.
+neck_before.png and neck_after.png are drawn from what ``hotscan simulate`` wrote.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from threading import Thread
 
 import gdstk
 from matplotlib.axes import Axes
@@ -22,6 +23,7 @@ from matplotlib.patches import Polygon as Patch
 from PIL import Image
 
 from docs.tools.run_tutorial import run_tutorial
+from pipeline.review.serve import ReviewRequest, open_review
 from stages.lithography.process import load_process
 
 IMAGES = Path(__file__).parents[1] / "img"
@@ -40,18 +42,59 @@ FLAGS = (
 
 def photograph(page: Path, image: Path, height_px: int, *flags: str) -> None:
     """Write a picture of the upper part of a page, in 128 colours."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        sys.exit("chromium is not on the PATH; install it, for example: apt-get install chromium")
     with tempfile.TemporaryDirectory() as scratch:
         shot = Path(scratch) / "shot.png"
         subprocess.run(
-            [chromium, *FLAGS, *flags, f"--user-data-dir={scratch}/profile",
+            [find_chromium(), *FLAGS, *flags, f"--user-data-dir={scratch}/profile",
              f"--screenshot={shot}", f"--window-size={WIDTH_PX},{height_px}",
              page.resolve().as_uri()],
             check=True, capture_output=True,
         )  # fmt: skip
-        Image.open(shot).convert("RGB").quantize(128).save(image, optimize=True)
+        _reduce(shot, image)
+
+
+def photograph_review(run: Path, image: Path) -> None:
+    """Write a picture of the review of a run, its worst hotspot with contours, in 128 colours."""
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as scratch:
+        own = shutil.copytree(run, Path(scratch) / "run")  # nobody reviews that of the tutorial
+        request = ReviewRequest(run=own, waivers=Path(scratch) / "waivers.toml", by="A. Name")
+        shot = Path(scratch) / "shot.png"
+        with open_review(request) as served, sync_playwright() as browsers:
+            thread = Thread(target=served.serve)
+            thread.start()
+            browser = browsers.chromium.launch(
+                executable_path=find_chromium(), args=["--no-sandbox"]
+            )
+            page = browser.new_page(viewport={"width": WIDTH_PX, "height": 780})
+            page.goto(served.address)
+            page.wait_for_selector("#facts dd")
+            page.keyboard.press("o")
+            page.wait_for_selector("#contours[aria-pressed=true]")
+            page.wait_for_selector("#map[data-state=ready]")
+            page.keyboard.press("-")
+            page.wait_for_selector("#map[data-state=ready]")
+            page.wait_for_selector("#say:empty", state="attached")
+            page.screenshot(path=shot)
+            browser.close()
+            served.server.should_exit = True
+            thread.join()
+        _reduce(shot, image)
+
+
+def _reduce(shot: Path, image: Path) -> None:
+    """Write a picture in 128 colours, the rare ones too."""
+    colours = Image.open(shot).convert("RGB")
+    colours.quantize(128, Image.Quantize.MAXCOVERAGE).save(image, optimize=True)
+
+
+def find_chromium() -> str:
+    """Return the path of the browser."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        sys.exit("chromium is not on the PATH; install it, for example: apt-get install chromium")
+    return chromium
 
 
 def photograph_section(page: Path, section: str, image: Path, height_px: int) -> None:
@@ -109,6 +152,7 @@ def main() -> None:
         if not folder.exists():
             run_tutorial(folder)
         photograph_report(folder / "run")
+        photograph_review(folder / "run", IMAGES / "review.png")
         draw_neck(folder, "before", "before: it pinches")
         draw_neck(folder, "after", "after: it prints")
 

@@ -55,7 +55,7 @@ for command in (
     scan_commands.scan, scan_commands.audit, scan_commands.fix, scan_commands.resume,
     scan_commands.merge,
     scan_commands.plan, scan_commands.status, scan_commands.export, scan_commands.report,
-    review_commands.waive, review_commands.diff,
+    review_commands.review, review_commands.waive, review_commands.diff,
     layout_commands.info, layout_commands.validate, label, select, layout_commands.simulate,
     calibrate_commands.gauges, calibrate_commands.calibrate, train, evaluate, compare,
     warm,

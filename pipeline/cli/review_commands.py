@@ -1,4 +1,4 @@
-"""The commands of reviewing: waive, diff."""
+"""The commands of reviewing: review, waive, diff."""
 
 from __future__ import annotations
 
@@ -12,10 +12,63 @@ from pipeline.cli.command import takes
 from pipeline.cli.options import AsJson, FailOn, RunFolder, Waivers
 from pipeline.cli.scan_commands import Format
 from pipeline.cli.terminal import show
+from pipeline.report import WAIVERS
 from stages.text import escape_values
 
-WAIVERS = "waivers.toml"
-"""The file of waivers, unless another is given."""
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewOptions:
+    """Options of ``hotscan review``."""
+
+    run: RunFolder
+    by: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who reviews; the user's name by default.")
+    ] = None
+    waivers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="File of waivers, created when absent; that of the scan, or waivers.toml, by "
+            "default.",
+        ),
+    ] = None
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on this machine; 0 for a free one.")
+    ] = 0
+
+
+@takes(ReviewOptions)
+def review(options: ReviewOptions) -> None:
+    """Show a scan in the browser, and keep what you decide.
+
+    Prints an address that only works on this machine, until it is interrupted. Decisions are kept
+    in review.jsonl in the run directory, waivers in their file.
+    """
+    from getpass import getuser
+
+    from pipeline.review.serve import ReviewRequest, serve_review
+
+    _refuse_several_layers(options.run)
+    request = ReviewRequest(
+        run=options.run, waivers=options.waivers, by=options.by or getuser(), port=options.port
+    )
+
+    def announce(address: str, hotspots: int) -> None:
+        typer.echo(f"{hotspots:,} hotspots of {escape_values(options.run)}; open\n{address}")
+        typer.echo("end with Ctrl-C")
+
+    serve_review(request, announce)
+    typer.echo(f"what was decided is in {escape_values(options.run / 'review.jsonl')}")
+
+
+def _refuse_several_layers(run: Path) -> None:
+    """Refuse a run of several layers, naming those of one."""
+    from pipeline.scan.layers import is_of_layers, list_begun
+    from stages.errors import UsageError
+
+    if is_of_layers(run):
+        scans = ", ".join(map(str, list_begun(run).values()))
+        raise UsageError(f"{run} is a scan of several layers; review one of them: {scans}")
 
 
 @dataclass(frozen=True, kw_only=True)

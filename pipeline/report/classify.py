@@ -174,12 +174,15 @@ def _is_possible(row: Finding, hotspots: int) -> bool:
     )  # fmt: skip
 
 
-def read_classes(run: Run, hotspots: int) -> tuple[HotspotClass, ...]:
-    """Return the classes, those of most hotspots first; parameters and errors as `read_findings`.
+def read_classes(run: Run, named: Mapping[int, Finding]) -> tuple[HotspotClass, ...]:
+    """Return the classes, those of most hotspots first; errors as of `read_findings`.
 
-    Those that the findings name are all there.
+    Parameters
+    ----------
+    named
+        What `read_findings` returned: the classes that it names are all there.
     """
-    rows, named = _read(run.path / CLASSES, HotspotClass), read_findings(run, hotspots)
+    rows = _read(run.path / CLASSES, HotspotClass)
     with explain_damage(run.path / CLASSES):
         sizes = Counter(row.class_id for row in named.values())
         if [(row.id, row.hotspots) for row in rows] != sorted(sizes.items()):

@@ -8,10 +8,13 @@ promise  nothing is stored: the keys are those of the packed layout and of the v
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config import ClassesConfig
 from pipeline.engine.stored import read_table
@@ -20,7 +23,7 @@ from pipeline.report.classify import make_rules
 from pipeline.simulate.confirm import CLIPS, HOT_CLIPS
 from stages.classes.classify import Rules, Spots
 from stages.classes.failures import find_failing_places, sign_geometry
-from stages.contracts import Int64s
+from stages.contracts import Hotspot, Int64s
 from stages.findings import Failures
 from stages.review.waivers import Basis
 
@@ -32,9 +35,16 @@ Item = tuple[int, int, int, str, float, bool]
 the worst defect, or best clip, of the hotspot."""
 
 
-def find_failures(view: RunView) -> Failures:
-    """Return where the hotspots fail; those that print in simulation have no rows."""
-    items = sorted(_list_defects(view) + _list_clips(view))
+def find_failures(view: RunView, only: Collection[int] | None = None) -> Failures:
+    """Return where the hotspots fail; those that print in simulation have no rows.
+
+    Parameters
+    ----------
+    only
+        Ids of the hotspots that are asked for; all by default.
+    """
+    asked = [spot for spot in view.hotspots if only is None or spot.id in only]
+    items = sorted(_list_defects(view, asked) + _list_clips(view, asked))
     owner = np.array([item[0] for item in items], np.int64)
     spots = Spots(
         np.array([item[1] for item in items], np.int64),
@@ -74,29 +84,28 @@ def _make_rules(view: RunView) -> Rules:
     return replace(rules, tolerance=replace(rules.tolerance, move=0))
 
 
-def _list_defects(view: RunView) -> list[Item]:
+def _list_defects(view: RunView, asked: Iterable[Hotspot]) -> list[Item]:
     """Return the defects of the hotspots that fail in simulation."""
     found = {} if view.simulated is None else view.simulated.defects
     return [
         (
-            spot, defect.x_dbu, defect.y_dbu, defect.kind, defect.severity,
-            defect.severity == max(each.severity for each in defects),
+            spot.id, defect.x_dbu, defect.y_dbu, defect.kind, defect.severity,
+            defect.severity == max(each.severity for each in found[spot.id]),
         )
-        for spot, defects in found.items()
-        for defect in defects
+        for spot in asked
+        for defect in found.get(spot.id, ())
     ]  # fmt: skip
 
 
-def _list_clips(view: RunView) -> list[Item]:
+def _list_clips(view: RunView, asked: Iterable[Hotspot]) -> list[Item]:
     """Return the clips over the threshold of the hotspots that have no verdict."""
     # A hotspot that was not to be simulated has no clips in the list: its best one stands for it.
     best = {
-        spot.id: (spot.x_dbu, spot.y_dbu)
-        for spot in view.hotspots
-        if spot.id not in (view.verdicts or {})
+        spot.id: (spot.x_dbu, spot.y_dbu) for spot in asked if spot.id not in (view.verdicts or {})
     }
     table = read_table(view.run.path / HOT_CLIPS, CLIPS)
+    table = table.filter(pc.is_in(table["hotspot"], pa.array(best, pa.int64())))
     rows = zip(*(table[name].to_pylist() for name in ("hotspot", "x_dbu", "y_dbu")), strict=True)
-    places = {(spot, x, y) for spot, x, y in rows if spot in best}
+    places = set(rows)
     places |= {(spot, x, y) for spot, (x, y) in best.items()}
     return [(spot, x, y, "", 0.0, best[spot] == (x, y)) for spot, x, y in places]

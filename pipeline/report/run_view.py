@@ -109,7 +109,7 @@ class RunView:
     @cached_property
     def classes(self) -> tuple[HotspotClass, ...]:
         """The classes of the hotspots, those of most hotspots first."""
-        return read_classes(self.run, len(self.hotspots))
+        return read_classes(self.run, self.findings)
 
     @cached_property
     def reviews(self) -> Mapping[int, Review]:

@@ -18,6 +18,7 @@ from pipeline.report.run_view import RunView, open_view
 from pipeline.report.waiver_file import add_waiver
 from stages.detector.user_model import UserModel
 from stages.errors import UsageError
+from stages.findings import Failures
 from stages.review.waivers import Grounds, Waiver, apply_waivers, make_waiver
 
 
@@ -76,17 +77,44 @@ def waive_hotspots(request: WaiveRequest) -> WaiveResult:
     view = open_view(Run(request.run), request.model)
     asked = _choose(view, request)
     failing = sorted(spot for spot in asked if view.reviews[spot].level is not None)
-    if not failing:
-        raise UsageError("nothing to waive: all of these hotspots print in simulation")
-    failures, basis = find_failures(view), make_basis(view)
-    waiver = make_waiver(
-        failures.select(failing), basis, request.grounds, _describe(view, request, failing)
-    )
-    covered = apply_waivers([waiver], failures, basis, request.grounds.given).by
+    failures = find_failures(view)
+    named = [f"class C{number}" for number in request.classes]
+    named += [f"H{number}" for number in request.hotspots]
+    waiver = describe_waiver(view, failures, failing, request.grounds, named)
+    covered = apply_waivers([waiver], failures, make_basis(view), request.grounds.given).by
     add_waiver(request.file, waiver)
     return WaiveResult(
         waiver, len(failing), len(asked) - len(failing), len(covered.keys() - set(failing))
     )
+
+
+def describe_waiver(
+    view: RunView,
+    failures: Failures,
+    failing: Sequence[int],
+    grounds: Grounds,
+    named: Sequence[str],
+) -> Waiver:
+    """Return the waiver of hotspots of a run.
+
+    Parameters
+    ----------
+    failures
+        Of these hotspots at least.
+    failing
+        Their ids.
+    named
+        What they are, in words.
+
+    Raises
+    ------
+    UsageError
+        When there are none, or the grounds are refused.
+    """
+    if not failing:
+        raise UsageError("nothing to waive: all of these hotspots print in simulation")
+    what = _describe(view, named, failing)
+    return make_waiver(failures.select(failing), make_basis(view), grounds, what)
 
 
 def _choose(view: RunView, request: WaiveRequest) -> set[int]:
@@ -104,10 +132,8 @@ def _choose(view: RunView, request: WaiveRequest) -> set[int]:
     return members | set(request.hotspots)
 
 
-def _describe(view: RunView, request: WaiveRequest, failing: Sequence[int]) -> str:
+def _describe(view: RunView, named: Sequence[str], failing: Sequence[int]) -> str:
     """Return what is waived, in words."""
-    named = [f"class C{number}" for number in request.classes]
-    named += [f"H{number}" for number in request.hotspots]
     cells = sorted({view.findings[spot].cell or "no cell" for spot in failing})
     shown = ", ".join(cells[:3]) + (f" and {len(cells) - 3} more" if len(cells) > 3 else "")
     kinds = sorted({worst.kind if (worst := view.worst(view.hotspots[spot - 1])) else

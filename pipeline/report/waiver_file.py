@@ -1,4 +1,4 @@
-"""Files of waivers: read, and added to.
+"""Files of waivers: read, added to, and taken from.
 
 in       the path of a file
 out      its waivers, checked
@@ -8,6 +8,7 @@ promise  a file that cannot be read whole is refused by name, never taken for an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.engine.run_directory import write_whole
@@ -53,9 +54,17 @@ def add_waiver(path: Path, waiver: Waiver) -> None:
         As `read_waivers`, and when the file cannot be written.
     """
     before = read_waivers(path) if path.exists() else ()
-    kept = [each for each in before if each.id != waiver.id]
+    _write(path, [*(each for each in before if each.id != waiver.id), waiver])
+
+
+def remove_waiver(path: Path, waiver: str) -> None:
+    """Take a waiver out of a file, by its id; errors as of `add_waiver`."""
+    _write(path, [each for each in read_waivers(path) if each.id != waiver])
+
+
+def _write(path: Path, waivers: Sequence[Waiver]) -> None:
     try:
-        write_whole(path, format_waivers([*kept, waiver]).encode())
+        write_whole(path, format_waivers(waivers).encode())
     except OSError as error:
         raise UsageError(
             f"waivers {path} cannot be written ({error.strerror}); choose another --waivers"

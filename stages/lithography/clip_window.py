@@ -182,7 +182,7 @@ def simulate_clip(
     """Simulate a clip at every corner of the process, from what `read_window` returned."""
     if not len(target):
         return ClipPrint(np.empty((0, 5)), np.full(len(KINDS), LEAST, np.float32), None)
-    mask = _make_mask(target, window, dbu_nm, process, opc)
+    mask = correct_window(target, window, dbu_nm, process, opc)
     field = make_lattice_field(window, process, dbu_nm)
     exposures = expose([mask], field, dbu_nm, process, device=device)
     # A place on the border of a turned core may be a dbu past it.
@@ -202,10 +202,10 @@ def simulate_clip(
     return ClipPrint(samples, margin, _sample_image(coef))
 
 
-def _make_mask(
+def correct_window(
     target: Int64s, window: Lattice, dbu_nm: float, process: Process, opc: str
 ) -> Int64s:
-    """Return the mask of a target, as disjoint rectangles."""
+    """Return the mask of a window, corrected as asked, as disjoint rectangles, (m, 4) or (m, 5)."""
     if opc == "none":
         return make_disjoint(target)
     corrected = correct_field_by_curves if opc == "curvy" else correct_field
@@ -228,7 +228,7 @@ def draw_clip(
     if not len(target):
         return []
     target = clip_to_field(target, (0, 0), window.side_dbu)
-    mask = _make_mask(target, window, dbu_nm, process, opc)
+    mask = correct_window(target, window, dbu_nm, process, opc)
     field = make_lattice_field(window, process, dbu_nm)
     (exposure,) = expose([mask], field, dbu_nm, process, [process.corners[corner]])
     image = _sample_image(exposure.coef[0])

@@ -128,14 +128,38 @@ def encode_png(raster: Bytes) -> Markup:
         colour = mixed / np.maximum(alpha_over, 1e-9)
         alpha = alpha_over
     rgba = np.concatenate([colour, alpha * 255], axis=2).round().astype(np.uint8)  # (h, w, 4)
-    rows = np.insert(rgba.reshape(height, width * 4), 0, 0, axis=1)  # filter type 0 on each row
-    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))
-    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+    png = _format_png(rgba.reshape(height, width * 4), width, colour_type=6, effort=9)
+    return Markup("data:image/png;base64," + base64.b64encode(png).decode())
+
+
+def encode_coverage(covered: Bytes, layer: int) -> bytes:
+    """Return a picture of one layer, (row, column) with rows upward, as PNG in its colour.
+
+    The picture is as opaque as each pixel is covered; made quickly rather than small.
+    """
+    palette = np.tile(np.array(_LAYER_COLOURS[layer % len(_LAYER_COLOURS)], np.uint8), 256)
+    extra = ((b"PLTE", palette.tobytes()), (b"tRNS", bytes(range(256))))
+    return _format_png(covered[::-1], covered.shape[1], colour_type=3, effort=1, extra=extra)
+
+
+def _format_png(
+    rows: Bytes,
+    width: int,
+    *,
+    colour_type: int,
+    effort: int,
+    extra: Iterable[tuple[bytes, bytes]] = (),
+) -> bytes:
+    """Return a PNG file of 8 bits from its rows of bytes, (height, bytes)."""
+    header = struct.pack(">IIBBBBB", width, len(rows), 8, colour_type, 0, 0, 0)
+    content = np.insert(rows, 0, 0, axis=1).tobytes()  # filter type 0 on each row
+    chunks = (
+        (b"IHDR", header), *extra, (b"IDAT", zlib.compress(content, effort)), (b"IEND", b"")
+    )  # fmt: skip
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in chunks
     )
-    return Markup("data:image/png;base64," + base64.b64encode(png).decode())
 
 
 def _shrink(raster: Bytes) -> Bytes:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
+import socket
+import sys
 from pathlib import Path
 
 import klayout.rdb as rdb
@@ -173,3 +176,48 @@ def test_runs_that_cannot_be_compared(
     ended = hotscan("diff", reference.path, other)
     assert ended.code == 2
     assert f"{other} is simulated and {reference.path} is not; scan that again with" in ended.err
+
+
+def test_a_review_says_its_address_and_where_decisions_are(
+    run: Path, hotscan: Hotscan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def serve(self: object, sockets: object) -> None:
+        raise KeyboardInterrupt  # as Ctrl-C
+
+    monkeypatch.setattr("uvicorn.Server.serve", serve)
+    first, second = (hotscan("review", run, "--waivers", tmp_path / "w.toml") for _ in range(2))
+    assert (first.code, second.code) == (0, 0)
+    addresses = [
+        re.search(r"^http://127\.0\.0\.1:\d+/([\w-]{32})/$", ended.out, re.MULTILINE)
+        for ended in (first, second)
+    ]
+    assert None not in addresses
+    assert len({found[1] for found in addresses if found}) == 2  # never the same token
+    assert f"what was decided is in {run / 'review.jsonl'}" in first.out
+
+
+def test_a_review_without_its_extra_says_how_to_install_it(
+    run: Path, hotscan: Hotscan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    ended = hotscan("review", run)
+    assert ended.code == 2
+    assert "pip install 'hotscan[review]'" in ended.err
+
+
+def test_a_port_in_use_is_told(run: Path, hotscan: Hotscan) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended = hotscan("review", run, "--port", port)
+    assert ended.code == 2
+    assert f"port {port} cannot be used" in ended.err
+
+
+def test_a_review_is_of_one_layer(
+    run: Path, hotscan: Hotscan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.scan.layers.is_of_layers", lambda path: True)
+    monkeypatch.setattr("pipeline.scan.layers.list_begun", lambda path: {"68/20": path / "68_20"})
+    ended = hotscan("review", run)
+    assert ended.code == 2
+    assert f"is a scan of several layers; review one of them: {run / '68_20'}" in ended.err

@@ -286,3 +286,20 @@ def test_workers_keep_the_memory_that_the_network_takes_again(two_workers: DaskE
     assert outcome.counts["MALLOC_TRIM_THRESHOLD_"] == 256 * 2**20
     assert outcome.counts["MALLOC_MMAP_THRESHOLD_"] == 32 * 2**20
     assert outcome.counts["OMP_NUM_THREADS"] == 1
+
+
+def test_workers_that_are_slow_to_end_do_not_undo_what_was_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def task(unit: str) -> UnitOutcome:
+        return UnitOutcome("stage", unit, Status.DONE)
+
+    def close(cluster: LocalCluster, timeout: float | None = None) -> None:
+        ended(cluster)
+        raise TimeoutError
+
+    ended = LocalCluster.close
+    monkeypatch.setattr(LocalCluster, "close", close)
+    with DaskExecutor(Resources(workers=1)) as executor:
+        outcomes = list(executor.run(task, ["a"], stage="stage"))
+    assert [one.status for one in outcomes] == [Status.DONE]

@@ -37,6 +37,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bits": {"soft_margin": 0.0, "margin_weight": 0.0},
     "margins": {},
     "margins at 0.1": {"soft_margin": 0.1},
+    "margins, triplets by margin": {"metric": "batch_mean", "alike": "margin"},
 }
 """Training settings of each."""
 MEAN_FORMS = {

@@ -229,8 +229,13 @@ def _find_known(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Known
     mine, theirs = (likeness(view.detector, rasters) for rasters in (shown, examples.numpy()))
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)
+    alike = NetworkScorer(view.detector, view.job.spec).resemblance_map(
+        examples.numpy()[nearest], shown, view.job.symmetries
+    )
     return {
-        number: KnownHotspot(examples[at].numpy(), float(apart[row, at]))
+        number: KnownHotspot(
+            examples[at].numpy(), float(apart[row, at]), None if alike is None else alike[row]
+        )
         for row, (number, at) in enumerate(zip(pictures, nearest.tolist(), strict=True))
     }
 

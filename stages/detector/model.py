@@ -25,8 +25,8 @@ from stages.errors import ConfigError
 SCALE = 8
 """Pixels per place of the final feature map."""
 
-DISTINCT = 1e-3
-"""Difference of mean features that is as good as none."""
+DISTINCT = 0.01
+"""Difference of a channel's means, in the mean over all channels, that is as good as none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,8 @@ class Detector(Network):
         )  # (orientations, n, c)
         self._take_branch_logits()
         closest = apart.square().sum(2).argmin(0)  # (n,)
-        weight = 1 / (apart[closest, torch.arange(len(x), device=x.device)] + DISTINCT)
+        least = DISTINCT * means.mean(1, keepdim=True).clamp_min(1e-9)
+        weight = 1 / (apart[closest, torch.arange(len(x), device=x.device)] + least)
         weight = weight / weight.sum(1, keepdim=True)
         return torch.einsum("nchw,nc->nhw", features, weight)
 

@@ -34,7 +34,7 @@ from stages.exports.pages.pictures import (
     name_colour,
     to_picture,
 )
-from stages.exports.pages.report_data import MANY, ReportData
+from stages.exports.pages.report_data import MANY, KnownHotspot, ReportData
 
 MOST_BYTES = 2_000_000
 """Every list of the templates has its share of this (``fit``), every text and drawing a limit."""
@@ -81,10 +81,20 @@ def _make_card(spot: Hotspot, data: ReportData) -> dict[str, Any]:
         # What KLayout's "Goto Position" (Ctrl+G) takes: x, y and the side of the window, in um.
         "goto": f"{x},{y},{data.raster.clip_nm / 1000:g}",
         "evidence": _shade_evidence(data.evidence.get(spot.id), data.raster.clip_px),
-        "known": known and {"picture": encode_png(known.picture), "distance": known.distance},
+        "known": known and _describe_known(known),
         "likely": _locate_defect(spot, data),
         **_draw_print(spot, data),
     }
+
+
+def _describe_known(known: KnownHotspot) -> dict[str, Any]:
+    """Return a known hotspot on a card, shaded where it is like the one of the scan."""
+    more = None if known.alike is None else known.alike - known.alike.min()
+    side = known.picture.shape[1]
+    return {
+        "picture": encode_png(known.picture), "distance": known.distance, "side": side,
+        "alike": _shade_evidence(more, side),
+    }  # fmt: skip
 
 
 def _locate_defect(spot: Hotspot, data: ReportData) -> dict[str, Any] | None:

@@ -81,6 +81,8 @@ class KnownHotspot:
     """(layer, row, column), rows upward, turned as patterns are."""
     distance: float
     """Between its features and those of the hotspot of the scan: 0 if equal, at most 2."""
+    alike: Float32s | None = None
+    """(rows, columns) how much each place of it is like the hotspot of the scan, 0 or more."""
 
 
 @dataclass(frozen=True, slots=True)

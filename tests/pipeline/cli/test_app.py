@@ -24,7 +24,7 @@ from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.report.export import FORMATS
 from pipeline.report.run_view import read_hotspots
-from stages.detector import training
+from stages.detector import checkpoint, training
 from tests.support.small_scan import CHECKOUT, DENSE, TINY, Hotscan
 
 
@@ -253,14 +253,20 @@ def test_train_and_evaluate(
     quick = partial(training.TrainingConfig, steps=2, batch=8)
     monkeypatch.setattr(training, "TrainingConfig", quick)
     model = tmp_path / "m.pt"
-    ended = hotscan("train", labelled, "-o", model, "--validation", labelled, "--epochs", 1)
+    chosen = ("--metric", "batch_mean", "--alike", "margin")
+    given = ("--validation", labelled, "--epochs", 1, *chosen)
+    ended = hotscan("train", labelled, "-o", model, *given)
     assert ended.code == 0, ended.err
     assert ended.err.startswith("epoch 1/1  loss ")
     assert re.search(r"^digest +[0-9a-f]{64}$", ended.out, re.MULTILINE)
     measured = hotscan("evaluate", model, labelled, "--json")
     assert measured.code == 0
     assert json.loads(measured.out)["recall"] >= 0.99
-    assert "recall" in hotscan("evaluate", model, labelled).out
+    settings = checkpoint.load(model).provenance["training"]
+    assert (settings["metric"], settings["alike"]) == ("batch_mean", "margin")
+    assert "recall" in hotscan("evaluate", model, labelled, "--one-look").out
+    ended = hotscan("train", labelled, "-o", tmp_path / "one.pt", "--distil", "nobody")
+    assert (ended.code, "model 'nobody' is neither a file" in ended.err) == (2, True)
 
 
 def test_a_log_is_written_where_it_is_asked_for(scan: Hotscan, tmp_path: Path) -> None:

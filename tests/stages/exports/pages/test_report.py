@@ -16,7 +16,7 @@ import shapely
 from stages.contracts import Box, Defect, Hotspot, RasterSpec, Verdict
 from stages.exports.pages.class_card import ClassCard
 from stages.exports.pages.fix_card import FixCard, FixPicture, FixSummary, NotFixed
-from stages.exports.pages.pictures import locate_evidence
+from stages.exports.pages.pictures import encode_png, locate_evidence
 from stages.exports.pages.report import MOST_BYTES, render_report
 from stages.exports.pages.report_data import (
     ChangedSpot,
@@ -476,12 +476,23 @@ def test_position_keeps_the_digits_of_a_fine_database_unit():
 
 def test_the_nearest_known_hotspot_is_shown_with_its_distance():
     known = KnownHotspot(np.full((2, 64, 64), 255, np.uint8), 0.123)
-    page = Page(render_report(replace(DATA, known={1: known})))
+    text = render_report(replace(DATA, known={1: known}))
+    page = Page(text)
     (shown,) = page.with_class("known")
-    assert shown["src"].startswith("data:image/png;base64,")
+    assert shown["viewbox"] == "0 0 64 64"
+    assert text.count(encode_png(known.picture)) == 1
     assert "nearest known 0.12" in page.text
-    assert "distance between the embeddings: 0 identical, 2 opposite" in page.text
+    assert "distance between the features of the two: 0 identical, 2 opposite" in page.text
+    assert not page.with_class("evidence")
     assert not Page(render_report(DATA)).with_class("known")
+
+
+def test_the_nearest_known_hotspot_is_shaded_where_it_is_like_the_one_found():
+    alike = np.array([[0.5, 0.6], [2.5, 1.5]], np.float32)  # rows upward
+    known = KnownHotspot(np.zeros((2, 64, 64), np.uint8), 0.1, alike)
+    shaded = Page(render_report(replace(DATA, known={1: known}))).with_class("evidence")
+    places = [tuple(float(one[k]) for k in ("x", "y", "fill-opacity")) for one in shaded]
+    assert places == [(0, 0, 0.3), (32, 0, 0.15)]
 
 
 def test_the_evidence_for_a_hotspot_is_shaded():

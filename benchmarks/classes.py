@@ -14,7 +14,7 @@ import argparse
 import itertools
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -141,29 +141,35 @@ def _fill(rects: Int64s, xs: Int64s, ys: Int64s) -> Bools:
     return filled
 
 
-def print_spread(view: RunView, named: Sequence[tuple[str, Classes]]) -> None:
-    """Print how far the simulated margins of the members of a class spread."""
+def print_spread(view: RunView, grouped: Mapping[str, Int64s]) -> None:
+    """Print how far the simulated margins of the members of a class spread, and of ten classes.
+
+    Parameters
+    ----------
+    grouped
+        The class of each hotspot, from 0, by how they were grouped; the last are those of the scan.
+    """
     verdicts = view.verdicts or {}
     found = [verdicts.get(spot.id) for spot in view.hotspots]
     margin = np.array([np.nan if each is None else each.margin for each in found], np.float64)
     known = ~np.isnan(margin)
     print(f"\n{known.sum():,} simulated, {(margin[known] > 0).mean():.1%} fail; margins spread by "
           f"{margin[known].std():.3f} (standard deviation)\n")  # fmt: skip
-    print("| window, nm | classes | spread within a class | fail in classes that fail and print |")
-    print("|--:|--:|--:|--:|")
-    for window, classes in named:
-        number, values = classes.number[known], margin[known]
+    print("| grouped by | classes | spread within a class | in classes that fail and print |")
+    print("|---|--:|--:|--:|")
+    for way, numbers in grouped.items():
+        number, values = numbers[known], margin[known]
         count = np.bincount(number)
         mean = np.bincount(number, values) / np.maximum(count, 1)
         within = np.sqrt(((values - mean[number]) ** 2).sum() / (len(values) - (count > 0).sum()))
         fails = np.bincount(number, values > 0) / np.maximum(count, 1)
         mixed = ((fails > 0) & (fails < 1))[number]
-        print(f"| {window} | {(count > 0).sum()} | {within:.3f} | {mixed.mean():.1%} |")
+        print(f"| {way} | {(count > 0).sum()} | {within:.3f} | {mixed.mean():.1%} |")
     print("\n| class | hotspots | fail | margin: least | 5 % | median | 95 % | most |")
     print("|--:|--:|--:|--:|--:|--:|--:|--:|")
-    classes = named[0][1]
-    for each in range(min(10, int(classes.number.max()) + 1)):
-        values = margin[known & (classes.number == each)]
+    numbers = [*grouped.values()][-1]
+    for each in range(min(10, int(numbers.max()) + 1)):
+        values = margin[known & (numbers == each)]
         if len(values):
             ends = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))
             told = " | ".join(f"{end:.3f}" for end in ends)
@@ -251,7 +257,9 @@ def main() -> None:
     spent = time.process_time() - started
     print(f"\n{len(spots):,} hotspots; naming their cells took {spent:.1f} CPU s; {machine()}")
     if view.verdicts:
-        print_spread(view, named)
+        grouped = {f"the tightest place, {nm} nm": each.number for nm, each in named}
+        ids = [view.findings[spot.id].class_id for spot in view.hotspots]
+        print_spread(view, grouped | {"the worst defect, as the scan does": np.array(ids) - 1})
     if given.generated:
         print_generated(given.generated, rules)
 

@@ -624,10 +624,10 @@ def test_layers_that_were_not_asked_for_and_warnings_are_told() -> None:
     told = replace(DATA, unasked=["67/20 (li1)", "70/20"], warnings=("<odd>",))
     text = Page(render_report(told)).text
     assert "2 other layers of the file were not looked at: 67/20 (li1) 70/20" in text
-    assert "The reader of the file had 1 warning" in text
+    assert "1 warning, of the reader or about the model, is at the top" in text
     text = Page(render_report(DATA)).text
     assert "The file has no other layers" in text
-    assert "read without a warning" in text
+    assert "There is no warning" in text
 
 
 def test_a_page_has_a_limit_whatever_there_is_to_show() -> None:

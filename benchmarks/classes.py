@@ -2,9 +2,10 @@
 
 python -m benchmarks.classes RUN [--generated N]
 
-Every hotspot is compared with its representative by pictures with a pixel per half dbu, equal pairs
-once. Of a run with ``--confirm``, also how far the simulated margins of a class spread. N hotspots
-of known kinds, their edges moved within the tolerance, are generated and grouped as well.
+Every hotspot is compared with its representative on the grid of all their edges, equal pairs once:
+by another way than the one that grouped them. Of a run with ``--confirm``, also how far the
+simulated margins of a class spread. N hotspots of known kinds, their edges moved within the
+tolerance, are generated and grouped as well.
 """
 
 from __future__ import annotations
@@ -13,14 +14,13 @@ import argparse
 import itertools
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter
 
 from benchmarks.machine import machine
 from pipeline.engine.run_directory import Run
@@ -46,7 +46,7 @@ PITCH, OFF, MOVED = 8000, 300, 0.1
 """Distance between generated hotspots and how far they lie from the middle of their clips, in dbu,
 and the share of edges that are moved by 5 dbu."""
 
-Picture = list[npt.NDArray[np.bool_]]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,8 @@ def check_members(layers: Sequence[PackedLayer], classes: Classes, tolerance: To
         distance = int(classes.distance[at])
         key = _join(one), _join(other), distance
         if key not in known:
-            pictures = _draw(one, tolerance), _draw(other, tolerance)
             known[key] = distance <= tolerance.edge and all(
-                is_within(p, q, distance, tolerance) for p, q in zip(*pictures, strict=True)
+                is_within(p, q, distance, tolerance) for p, q in zip(one, other, strict=True)
             )
         wrong += not known[key]
     return Checked(wrong, len(known))
@@ -102,52 +101,75 @@ def _join(parts: Sequence[Int64s]) -> bytes:
     return b"|".join(rects.tobytes() for rects in parts)
 
 
-def _draw(parts: Sequence[Int64s], tolerance: Tolerance) -> Picture:
-    side = tolerance.half + tolerance.edge
-    found = []
-    for rects in parts:
-        picture = np.zeros((2 * side, 2 * side), bool)
-        for x0, y0, x1, y1 in np.clip(rects + side, 0, 2 * side).tolist():
-            picture[y0:y1, x0:x1] = True
-        found.append(picture)
-    return found
-
-
-def is_within(
-    p: npt.NDArray[np.bool_], q: npt.NDArray[np.bool_], distance: int, tolerance: Tolerance
-) -> bool:
-    """Return whether each picture, and what it leaves free, lies in the other one grown."""
-    inner = slice(tolerance.edge, tolerance.edge + 2 * tolerance.half)
+def is_within(p: Int64s, q: Int64s, distance: int, tolerance: Tolerance) -> bool:
+    """Return whether each region, and what it leaves free, lies in the other one grown."""
+    inner, side = tolerance.half, tolerance.half + tolerance.edge
     return all(
-        bool((maximum_filter(b, 2 * distance + 1)[inner, inner] >= a[inner, inner]).all())
-        for one, other in ((p, q), (~p, ~q))
+        _is_covered(a, b + np.array([-distance, -distance, distance, distance]), inner)
+        for one, other in ((p, q), (_invert(p, side), _invert(q, side)))
         for a, b in ((one, other), (other, one))
     )
 
 
-def print_spread(view: RunView, named: Sequence[tuple[str, Classes]]) -> None:
-    """Print how far the simulated margins of the members of a class spread."""
+def _is_covered(a: Int64s, b: Int64s, half: int) -> bool:
+    """Return whether the rectangles of `b` cover those of `a` within a window."""
+    xs, ys = _list_cuts(np.concatenate((a, b)), half)
+    return not (_fill(a, xs, ys) & ~_fill(b, xs, ys)).any()
+
+
+def _invert(rects: Int64s, half: int) -> Int64s:
+    """Return the rectangles of a window that are free."""
+    xs, ys = _list_cuts(rects, half)
+    row, column = np.nonzero(~_fill(rects, xs, ys))
+    return np.stack((xs[column], ys[row], xs[column + 1], ys[row + 1]), axis=1)
+
+
+def _list_cuts(rects: Int64s, half: int) -> tuple[Int64s, Int64s]:
+    """Return the coordinates of all edges in a window, and its own."""
+    x, y = (
+        np.unique(np.clip(np.concatenate((rects[:, axis::2].ravel(), [-half, half])), -half, half))
+        for axis in (0, 1)
+    )
+    return x, y
+
+
+def _fill(rects: Int64s, xs: Int64s, ys: Int64s) -> Bools:
+    """Return which cells of a grid rectangles cover, (rows, columns)."""
+    across = (rects[:, :1] <= xs[:-1]) & (rects[:, 2:3] >= xs[1:])
+    along = (rects[:, 1:2] <= ys[:-1]) & (rects[:, 3:] >= ys[1:])
+    filled: Bools = along.T.astype(np.int64) @ across.astype(np.int64) > 0
+    return filled
+
+
+def print_spread(view: RunView, grouped: Mapping[str, Int64s]) -> None:
+    """Print how far the simulated margins of the members of a class spread, and of ten classes.
+
+    Parameters
+    ----------
+    grouped
+        The class of each hotspot, from 0, by how they were grouped; the last are those of the scan.
+    """
     verdicts = view.verdicts or {}
     found = [verdicts.get(spot.id) for spot in view.hotspots]
     margin = np.array([np.nan if each is None else each.margin for each in found], np.float64)
     known = ~np.isnan(margin)
     print(f"\n{known.sum():,} simulated, {(margin[known] > 0).mean():.1%} fail; margins spread by "
           f"{margin[known].std():.3f} (standard deviation)\n")  # fmt: skip
-    print("| window, nm | classes | spread within a class | fail in classes that fail and print |")
-    print("|--:|--:|--:|--:|")
-    for window, classes in named:
-        number, values = classes.number[known], margin[known]
+    print("| grouped by | classes | spread within a class | in classes that fail and print |")
+    print("|---|--:|--:|--:|")
+    for way, numbers in grouped.items():
+        number, values = numbers[known], margin[known]
         count = np.bincount(number)
         mean = np.bincount(number, values) / np.maximum(count, 1)
         within = np.sqrt(((values - mean[number]) ** 2).sum() / (len(values) - (count > 0).sum()))
         fails = np.bincount(number, values > 0) / np.maximum(count, 1)
         mixed = ((fails > 0) & (fails < 1))[number]
-        print(f"| {window} | {(count > 0).sum()} | {within:.3f} | {mixed.mean():.1%} |")
+        print(f"| {way} | {(count > 0).sum()} | {within:.3f} | {mixed.mean():.1%} |")
     print("\n| class | hotspots | fail | margin: least | 5 % | median | 95 % | most |")
     print("|--:|--:|--:|--:|--:|--:|--:|--:|")
-    classes = named[0][1]
-    for each in range(min(10, int(classes.number.max()) + 1)):
-        values = margin[known & (classes.number == each)]
+    numbers = [*grouped.values()][-1]
+    for each in range(min(10, int(numbers.max()) + 1)):
+        values = margin[known & (numbers == each)]
         if len(values):
             ends = np.quantile(values, (0, 0.05, 0.5, 0.95, 1))
             told = " | ".join(f"{end:.3f}" for end in ends)
@@ -235,7 +257,9 @@ def main() -> None:
     spent = time.process_time() - started
     print(f"\n{len(spots):,} hotspots; naming their cells took {spent:.1f} CPU s; {machine()}")
     if view.verdicts:
-        print_spread(view, named)
+        grouped = {f"the tightest place, {nm} nm": each.number for nm, each in named}
+        ids = [view.findings[spot.id].class_id for spot in view.hotspots]
+        print_spread(view, grouped | {"the worst defect, as the scan does": np.array(ids) - 1})
     if given.generated:
         print_generated(given.generated, rules)
 

@@ -158,14 +158,15 @@ def _list_waivers(view: RunView) -> list[WaiverRow]:
 
 def _find_changes(view: RunView) -> ChangeSummary | None:
     """Compare with the scan that this one is `--since`; None where there is none."""
-    # Of a merged scan the parts are no scans of their own.
     runs = [Run(path) for path in ScanSettings.of(view.record).since]
-    runs = [run for run in runs if run.hotspots.exists() or not has_record(run)]
-    if not runs:
+    if len(runs) == 1 and not has_record(runs[0]):
+        name = runs[0].path.name
+        return ChangeSummary(name, f"{name} is not there any more")
+    # The parts that a scan was merged from are no scans of their own: they have no hotspots.
+    scans = [run for run in runs if run.hotspots.exists()]
+    if not scans:
         return None
-    run = runs[-1]
-    if not has_record(run):
-        return ChangeSummary(run.path.name, f"{run.path.name} is not there any more")
+    run = scans[-1]
     try:
         earlier = open_view(run, view.model if isinstance(view.model, UserModel) else None)
         earlier = replace(earlier, waivers=view.waivers, today=view.today)

@@ -72,6 +72,7 @@ def test_changes_since_an_earlier_scan(view: RunView, tmp_path: Path) -> None:
     part.mkdir()
     shutil.copy(view.run.path / "run.json", part)
     assert gather_changes(with_earlier(view, part)) is None
+    assert gather_changes(with_earlier(view, part, tmp_path / "deleted")) is None
     found = gather_changes(with_earlier(view, part, view.run.path))
     assert found is not None
     assert (found.before, found.refused, found.complete) == (view.run.path.name, "", True)

@@ -187,6 +187,8 @@ class TestIncomplete:
         text = Page(render_report(PARTIAL)).text
         assert "1 region without a verdict" in text
         assert "17 clips without a score" in text
+        html = render_report(PARTIAL)
+        assert "listed below</a>. 17 clips without a score. 7 hotspots found in the rest" in html
         assert "10.000 30.000 20.000 50.000 tile 3 <failed>" in text
         assert "99.99 %" in text  # not rounded up to 100
 
@@ -622,10 +624,10 @@ def test_layers_that_were_not_asked_for_and_warnings_are_told() -> None:
     told = replace(DATA, unasked=["67/20 (li1)", "70/20"], warnings=("<odd>",))
     text = Page(render_report(told)).text
     assert "2 other layers of the file were not looked at: 67/20 (li1) 70/20" in text
-    assert "The reader of the file had 1 warning" in text
+    assert "1 warning, of the reader or about the model, is at the top" in text
     text = Page(render_report(DATA)).text
     assert "The file has no other layers" in text
-    assert "read without a warning" in text
+    assert "There is no warning" in text
 
 
 def test_a_page_has_a_limit_whatever_there_is_to_show() -> None:
@@ -642,6 +644,16 @@ def test_a_page_has_a_limit_whatever_there_is_to_show() -> None:
     assert text.count("capped:") == 10
     assert "C1 5 hotspots" in text
     assert "2,000 hotspots" in text
+
+
+@pytest.mark.slow
+def test_a_million_hotspots_make_no_larger_a_page() -> None:
+    spots = tuple(
+        make_spot(n, n * 7_919 % SIDE_DBU, n * 104_729 % SIDE_DBU) for n in range(1, 1_000_001)
+    )
+    page = render_report(replace(DATA, hotspots=spots))
+    assert len(page.encode()) < 400_000
+    assert "density of all 1,000,000" in Page(page).text
 
 
 def overfill(name, many, spots, crumbs, picture) -> ReportData:

@@ -87,6 +87,8 @@ class EvaluateSettings(TypedDict, total=False):
     """Score from which a clip is a hotspot; the model's by default."""
     prefilter: bool
     """Whether the model's prefilter is used; True by default."""
+    arithmetic: Literal["int8", "float32"] | None
+    """What scores are computed in; int8 by default where the model has it."""
     simulation_s: float
     """Seconds to simulate a clip; 10 by default, as in the papers."""
     one_look: bool
@@ -106,6 +108,7 @@ def evaluate(
         threshold=settings.get("threshold"), protocol=settings.get("protocol", "core"),
         simulation_s=settings.get("simulation_s", 10.0),
         prefiltered=settings.get("prefilter", True), one_look=settings.get("one_look", False),
+        arithmetic=settings.get("arithmetic"),
     ))  # fmt: skip
 
 

@@ -67,6 +67,8 @@ class ScanSettings(NameSettings, total=False):
     """Score from which a clip is a hotspot; the model's by default."""
     prefilter: bool | None
     """Whether a smaller network rejects confident negatives first; where it may, by default."""
+    arithmetic: Literal["int8", "float32"] | None
+    """What scores are computed in; int8 by default where the model has it."""
     confirm: bool
     """Whether the hotspots are simulated."""
     opc: Literal["none", "model", "curvy"] | None
@@ -110,6 +112,7 @@ def scan_config(given: ScanSettings, model: str | None) -> ScanConfig:
         "scores": {
             "model": model, "models": _models(given), "device": given.get("device"),
             "threshold": given.get("threshold"), "prefilter": given.get("prefilter"),
+            "arithmetic": given.get("arithmetic"),
         },
         "confirm": {"enabled": given.get("confirm"), "opc": given.get("opc")},
         "audit": {"size": given.get("audit")},

@@ -104,6 +104,10 @@ class ScoresConfig(Settings):
     """Patterns drawn and scored by one task; never changes the answer."""
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     """Where the model runs, cpu, cuda or cuda:N."""
+    arithmetic: Literal["int8", "float32"] | None = None
+    """What scores are computed in: int8 is several times as fast and the same on every machine,
+    float32 differs between processors in the last digits; int8 where the model has it and runs on
+    the CPU by default."""
 
 
 class ConfirmConfig(Settings):
@@ -278,7 +282,7 @@ STAGE_SETTINGS: dict[str, tuple[str, ...]] = {
     "clips": ("layout.roi_um", "clips", "raster"),
     "audit": (),
     "patterns": (),
-    "scores": ("scores.prefilter",),
+    "scores": ("scores.prefilter", "scores.arithmetic"),
     "features": (),
     "rounds": ("certify", "confirm.opc"),
     "certify": (),

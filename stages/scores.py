@@ -20,8 +20,10 @@ import torch
 
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
+from stages.detector.checkpoint import Checkpoint
 from stages.detector.committee import Committee
 from stages.detector.familiarity import Float16s
+from stages.detector.integer.scorer import IntegerScorer
 from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import Prefilter
 from stages.detector.user_model import ScanModel
@@ -174,6 +176,31 @@ def _inference() -> Iterator[None]:
         yield
 
 
+ModelScorer = NetworkScorer | IntegerScorer
+
+
+def choose_arithmetic(model: ScanModel, device: str, asked: str | None = None) -> str:
+    """Return what scores are computed in: ``int8`` where the model and the device allow it.
+
+    Raises
+    ------
+    ConfigError
+        ``int8`` was asked for and cannot be.
+    """
+    has = isinstance(model, Checkpoint) and model.integers is not None
+    if asked == "int8" and not has:
+        raise ConfigError(
+            "[scores] arithmetic is 'int8' but the model has no weights in integers; make them "
+            "with: hotscan models quantise, or leave it out"
+        )
+    if asked == "int8" and device != "cpu":
+        raise ConfigError(
+            f"[scores] arithmetic is 'int8', which is for the CPU, but device is {device!r}; give "
+            "--device cpu, or leave one of them out"
+        )
+    return asked or ("int8" if has and device == "cpu" else "float32")
+
+
 def check_device(device: str) -> None:
     """Refuse a device that this machine lacks.
 
@@ -192,12 +219,28 @@ def check_device(device: str) -> None:
 
 
 def build_scorer(
-    model: ScanModel, device: str = "cpu", *, prefiltered: bool = True, one_look: bool = False
-) -> NetworkScorer:
+    model: ScanModel,
+    device: str = "cpu",
+    *,
+    prefiltered: bool = True,
+    one_look: bool = False,
+    arithmetic: str = "float32",
+) -> ModelScorer:
     """Return the detector of a model on `device`, with its prefilter if it has one.
 
     With `one_look` every clip gets a single pass of one network, however many the model has.
+
+    Parameters
+    ----------
+    arithmetic
+        ``float32`` or ``int8``, see `choose_arithmetic`.
     """
+    if arithmetic == "int8":
+        assert isinstance(model, Checkpoint)  # no other model has integers
+        scorer = model.integer_scorer(prefiltered=prefiltered)
+        if one_look:
+            scorer.ensemble_from = math.inf
+        return scorer
     prefilter = model.prefilter if prefiltered else None
     detector = model.detector()
     if one_look and isinstance(detector, Committee):

@@ -17,6 +17,7 @@ from pipeline.cli.options import (
     LayoutFile,
     Mask,
     NameOptions,
+    NumberFormat,
     Opc,
     Prefilter,
     Process,
@@ -231,6 +232,7 @@ def evaluate(
     one_look: Annotated[
         bool, typer.Option("--one-look", help="One network, one pass, of a model of several.")
     ] = False,
+    arithmetic: NumberFormat = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a model on labelled clips.
@@ -243,7 +245,7 @@ def evaluate(
     figures = evaluate_model(EvaluateRequest(
         model=model, datasets=tuple(dataset), trained_on=tuple(trained_on or ()),
         threshold=threshold, protocol=protocol, simulation_s=simulation_s,
-        prefiltered=prefilter is not False, one_look=one_look,
+        prefiltered=prefilter is not False, one_look=one_look, arithmetic=arithmetic,
     ))  # fmt: skip
     show(figures, as_json, facts)
 
@@ -292,3 +294,20 @@ def export(
     from pipeline.train.export_model import ExportRequest, export_model
 
     typer.echo(facts(export_model(ExportRequest(model=model, onnx=onnx, pictures=pictures))))
+
+
+@models.command()
+def quantise(
+    model: Annotated[str, typer.Argument(help="Name of a shipped model, or a checkpoint.")],
+    dataset: Annotated[list[Path], typer.Argument(help="Labelled datasets to calibrate with.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Checkpoint to write.")],
+) -> None:
+    """Add weights in integers to a model.
+
+    Scans then score several times as fast, and alike on every machine. Training adds them itself.
+    """
+    from pipeline.cli.text import facts
+    from pipeline.train.quantise_model import QuantiseRequest, quantise_model
+
+    request = QuantiseRequest(model=model, datasets=tuple(dataset), out=out)
+    typer.echo(facts(quantise_model(request)))

@@ -126,6 +126,10 @@ Prefilter = Annotated[
         "--prefilter/--no-prefilter", help="Let a smaller network reject confident negatives first."
     ),
 ]
+NumberFormat = Annotated[
+    Literal["int8", "float32"] | None,
+    typer.Option(help="What scores are computed in; int8 by default where the model has it."),
+]
 FailOn = Annotated[
     str | None,
     typer.Option(

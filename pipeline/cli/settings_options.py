@@ -32,6 +32,7 @@ from pipeline.cli.options import (
     Mode,
     Model,
     NameOptions,
+    NumberFormat,
     Opc,
     Prefilter,
     Roi,
@@ -60,6 +61,7 @@ class SettingsOptions(NameOptions):
     device: Device = None
     threshold: Threshold = None
     prefilter: Prefilter = None
+    arithmetic: NumberFormat = None
     confirm: Confirm = None
     opc: Opc = None
     audit: AuditSize = None
@@ -118,6 +120,7 @@ class SettingsOptions(NameOptions):
             "scores": {
                 "model": started or self.model, "models": parse_models(self.layer_model),
                 "device": self.device, "threshold": self.threshold, "prefilter": self.prefilter,
+                "arithmetic": self.arithmetic,
             },
             "confirm": {"enabled": self.confirm, "opc": self.opc},
             "audit": {"size": self.audit},

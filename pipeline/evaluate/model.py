@@ -23,7 +23,7 @@ from stages.detector import checkpoint
 from stages.detector.thresholds import pr_auc
 from stages.errors import ModelMismatchError
 from stages.lithography.measure.margins import find_worst_margin, name_kinds, split_by_margin
-from stages.scores import build_scorer, score_rasters
+from stages.scores import build_scorer, choose_arithmetic, score_rasters
 
 RATES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """False-alarm rates that recall is given at."""
@@ -62,6 +62,8 @@ class EvaluateRequest:
     """Whether the model's prefilter is used, where it has one that is valid for the threshold."""
     one_look: bool = False
     """Whether every clip gets a single pass of one network, where the model has several."""
+    arithmetic: str | None = None
+    """What scores are computed in; ``int8`` by default where the model has it."""
 
 
 def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
@@ -75,7 +77,10 @@ def evaluate_model(request: EvaluateRequest) -> dict[str, Any]:
     model = checkpoint.load(checkpoint.find(request.model))
     limit = model.threshold if request.threshold is None else request.threshold
     prefiltered = request.prefiltered and model.may_prefilter(limit)
-    scorer = build_scorer(model, prefiltered=prefiltered, one_look=request.one_look)
+    arithmetic = choose_arithmetic(model, "cpu", request.arithmetic)
+    scorer = build_scorer(
+        model, prefiltered=prefiltered, one_look=request.one_look, arithmetic=arithmetic
+    )
     loaded = [load_dataset(path) for path in request.datasets]
     known = [load_dataset(path) for path in request.trained_on]
     divided = [dataset for dataset in loaded if dataset.split is not None]

@@ -21,6 +21,7 @@ from stages.detector.user_model import ScanModel
 from stages.errors import ConfigError, LayoutError, ModelMismatchError, UsageError
 from stages.layout.layer_names import CHANNELS
 from stages.lithography.process import Process, load_process, process_of
+from stages.scores import choose_arithmetic
 from stages.tiles import Tile, cut_tiles
 
 OPC = ("none", "model", "curvy")
@@ -103,6 +104,8 @@ class Job(CutSettings):
     device: str
     prefiltered: bool
     """Whether to use the model's prefilter, if it has one."""
+    arithmetic: str
+    """What scores are computed in, ``int8`` or ``float32``."""
     shard_patterns: int
 
 
@@ -170,6 +173,7 @@ def resolve_config(config: ScanConfig, model: ScanModel, process: Process) -> Sc
             **config.scores.model_dump(mode="json"),
             "threshold": threshold,
             "prefilter": _uses_prefilter(config, model, threshold),
+            "arithmetic": choose_arithmetic(model, config.scores.device, config.scores.arithmetic),
         },
     }
     if config.report.waivers:  # to be found again from another folder
@@ -279,6 +283,7 @@ def make_job(
         model=model_file,
         device=config.scores.device,
         prefiltered=bool(config.scores.prefilter),
+        arithmetic=config.scores.arithmetic or "float32",
         shard_patterns=config.scores.shard_patterns,
     )
 

@@ -51,7 +51,7 @@ from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
 from stages.rows import PART, Rows, make_hotspot
-from stages.scores import NetworkScorer, build_scorer, score_rasters
+from stages.scores import ModelScorer, build_scorer, score_rasters
 from stages.tiles import Tile
 
 CLIPS_PER_DRAW = 1024
@@ -77,14 +77,16 @@ def _open_packing(run: Path, packed_ns: int) -> PackedLayout:
 
 
 @lru_cache(maxsize=1)
-def _load_scorer(model: ModelFile, device: str, prefiltered: bool) -> NetworkScorer:
-    return build_scorer(load_model(model), device, prefiltered=prefiltered)
+def _load_scorer(model: ModelFile, device: str, prefiltered: bool, arithmetic: str) -> ModelScorer:
+    return build_scorer(load_model(model), device, prefiltered=prefiltered, arithmetic=arithmetic)
 
 
 @lru_cache(maxsize=1)
-def measure_scoring(model: ModelFile, device: str, prefiltered: bool) -> Arithmetic:
+def measure_scoring(
+    model: ModelFile, device: str, prefiltered: bool, arithmetic: str
+) -> Arithmetic:
     """Return what computes scores in this process."""
-    return _load_scorer(model, device, prefiltered).measure_arithmetic()
+    return _load_scorer(model, device, prefiltered, arithmetic).measure_arithmetic()
 
 
 def clip_tile(tile: Tile, *, job: CutSettings) -> UnitOutcome:
@@ -189,7 +191,7 @@ def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tupl
 
 def predict_margins(run: Run, job: Job, spots: Rows[Hotspot]) -> Rows[Hotspot]:
     """Return hotspots with kind and margin of the worst place, which the model must predict."""
-    scorer = _load_scorer(job.model, job.device, job.prefiltered)
+    scorer = _load_scorer(job.model, job.device, job.prefiltered, job.arithmetic)
     patterns, row = np.unique(spots.get_column("pattern"), return_inverse=True)
     margins = []
     for first in range(0, max(len(patterns), 1), PART):
@@ -227,8 +229,8 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
             f"{run.path}: patterns of shard {shard} are not drawn as they were when they were "
             f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"
         )
-    scorer = _load_scorer(job.model, job.device, job.prefiltered)
-    arithmetic = measure_scoring(job.model, job.device, job.prefiltered)
+    scorer = _load_scorer(job.model, job.device, job.prefiltered, job.arithmetic)
+    arithmetic = measure_scoring(job.model, job.device, job.prefiltered, job.arithmetic)
     alike = [earlier for earlier in job.reused if earlier.arithmetic == arithmetic]
     known, score, embedding = reuse_scores(alike, keys, scorer.embedding)
     new = score_rasters(pictures[~known], scorer)

@@ -38,7 +38,7 @@ from stages.audit.looks import Aim, estimate_price
 from stages.contracts import Bytes, Clips, Int64s
 from stages.lithography.process import Process
 from stages.patterns import canonicalize, find_distinct
-from stages.scores import NetworkScorer, build_scorer, score_rasters
+from stages.scores import ModelScorer, build_scorer, score_rasters
 from stages.tiles import Tile
 
 T = TypeVar("T")
@@ -100,7 +100,9 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
             run.path, config, layout, model, store_model(run, config.scores.model, model), process
         )
         sample = _sample_tiles(job)
-        scorer = build_scorer(model, job.device, prefiltered=job.prefiltered)
+        scorer = build_scorer(
+            model, job.device, prefiltered=job.prefiltered, arithmetic=job.arithmetic
+        )
         seconds = {
             "seconds_start": START_S,
             "seconds_layout": layout_s,
@@ -156,7 +158,7 @@ def _sample_tiles(job: Job) -> _Sample:
     return _Sample(job, tiles, clips, found.first, all_clips, all_patterns, spent_s / len(tiles))
 
 
-def _seconds_per_pattern(sample: _Sample, scorer: NetworkScorer) -> float:
+def _seconds_per_pattern(sample: _Sample, scorer: ModelScorer) -> float:
     if not len(sample.first):
         return 0.0
     some = sample.first[:CLIPS_PER_DRAW]
@@ -167,7 +169,7 @@ def _seconds_per_pattern(sample: _Sample, scorer: NetworkScorer) -> float:
 
 
 def _forecast_confirm(
-    sample: _Sample, config: ScanConfig, process: Process, scorer: NetworkScorer
+    sample: _Sample, config: ScanConfig, process: Process, scorer: ModelScorer
 ) -> tuple[dict[str, int], float]:
     """Return how many clips and windows would be simulated, and the seconds that a window takes.
 

@@ -205,7 +205,7 @@ class ScanStages:
         Scores of an earlier run that are of another are not reused.
         """
         alike = Agreement(
-            partial(measure_scoring, job.model, job.device, job.prefiltered),
+            partial(measure_scoring, job.model, job.device, job.prefiltered, job.arithmetic),
             dependents=AFTER_SCORES,
             preferred=tuple(run.arithmetic for run in job.reused if run.arithmetic is not None),
         )

@@ -35,7 +35,7 @@ from stages.detector.committee import Rules
 from stages.detector.perturb import perturb
 from stages.detector.training import LabelledClips, score
 from stages.errors import UsageError
-from stages.scores import NetworkScorer, build_scorer, score_rasters
+from stages.scores import ModelScorer, build_scorer, score_rasters
 
 COPIES = 16
 """New pictures near each pattern that the teacher takes for a hotspot, or nearly."""
@@ -51,7 +51,7 @@ DISTILLED = NetworkRow("distilled", 1000, centre=True, rim=True)
 class Teacher:
     """What is asked about pictures."""
 
-    scorer: NetworkScorer
+    scorer: ModelScorer
     threshold: float
     """Score from which it flags a clip."""
     seed: int

@@ -33,6 +33,7 @@ from pipeline.train.distil import distil_few, distil_many
 from pipeline.train.network_jobs import ONE_CORE, Log, Machine, Source
 from pipeline.train.plot import draw_curves
 from pipeline.train.prefilter_fit import fit_prefilter
+from pipeline.train.quantise_model import choose_pictures
 from pipeline.train.resume_state import compute_identity, discard_state
 from pipeline.train.training_set import (
     Patterns,
@@ -45,6 +46,7 @@ from stages.detector import checkpoint
 from stages.detector.active_learning import choose
 from stages.detector.catalogue import find_kind
 from stages.detector.familiarity import KEPT, LOOKED_AT, spread, summarize
+from stages.detector.integer.quantise import can_be_quantised, quantise
 from stages.detector.network import Network, Shape
 from stages.detector.prefilter import Prefilter
 from stages.detector.thresholds import (
@@ -59,7 +61,7 @@ from stages.detector.thresholds import (
 from stages.detector.training import LabelledClips, likeness
 from stages.errors import ModelMismatchError, UsageError
 from stages.lithography.process import Process, load_process, process_of
-from stages.scores import NetworkScorer, score_rasters
+from stages.scores import NetworkScorer, build_scorer, score_rasters
 
 FEW_HOTSPOTS = 2000
 """With fewer distinct hotspots none is reserved for validation: see `fit_committee`."""
@@ -151,18 +153,23 @@ def train_model(
             else split_patterns(patterns)
         )
         fitted = (distil_many if plan.teacher else fit_single)(plan, training, checked, log)
-        point = _choose_point(fitted, partial(_by_recall, plan.settings_of(plan.kind).recall))
+        by_recall = partial(_by_recall, plan.settings_of(plan.kind).recall)
+        point = _choose_point(fitted, by_recall)
         if plan.kind.together:
             fitted, prefilter = _add_prefilter(plan, fitted, training, point.threshold, log)
     model = _assemble(request, data, plan, fitted, point, prefilter,
                       _choose_examples(fitted.networks[0], patterns))  # fmt: skip
     if not few:  # else no pictures were held out of all networks
         model = add_familiar(model, training, checked)
+    if can_be_quantised(model):
+        model = quantise(model, choose_pictures(patterns))
+    if model.integers is not None and not few:
+        model = replace(model, operating_point=_choose_point_in_integers(model, fitted, by_recall))
     checkpoint.save(request.out, model)
     sync(request.out, request.out.parent)  # before the states that it came from are removed
     draw_curves(fitted.history, request.out.with_suffix(".png"))
     discard_state(plan.folder)
-    return {"model": str(request.out), "digest": model.digest, **asdict(point)}
+    return {"model": str(request.out), "digest": model.digest, **asdict(model.operating_point)}
 
 
 def _load(request: TrainRequest) -> _TrainingData:
@@ -336,6 +343,17 @@ def _choose_point(
     point = measure_threshold(scores, labels, choose_limit(scores, labels))
     confident = choose_confident_threshold(scores, labels, CONFIDENT_PRECISION)
     return replace(point, confident=None if confident is None else max(confident, point.threshold))
+
+
+def _choose_point_in_integers(
+    model: checkpoint.Checkpoint,
+    fitted: FittedDetector,
+    choose_limit: Callable[[Float32s, Bools], float],
+) -> OperatingPoint:
+    """Return the operating point of the scores that a scan computes."""
+    scorer = build_scorer(model, prefiltered=False, arithmetic="int8")
+    scores = score_rasters(fitted.held_out.raster, scorer).score
+    return _choose_point(replace(fitted, scores=scores), choose_limit)
 
 
 # Both are rounded, so that the last digit of a score, which depends on the order of a sum, decides

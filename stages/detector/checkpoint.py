@@ -23,6 +23,8 @@ from stages.detector.archive import read_archive
 from stages.detector.catalogue import find_kind
 from stages.detector.committee import Committee, Rules
 from stages.detector.familiarity import Familiar
+from stages.detector.integer.scorer import IntegerScorer
+from stages.detector.model import DetectorConfig
 from stages.detector.network import Network, Shape
 from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
 from stages.detector.thresholds import OperatingPoint
@@ -36,6 +38,8 @@ OPTIONAL = {"examples": "examples of hotspots", "familiar": "vectors of training
 """Tensors that a file may have, and what each is called in its digest."""
 PREFILTER = "prefilter."
 """Prefix of the names of the prefilter's weights."""
+INTEGERS = "integers."
+"""Prefix of the names of the weights in integers."""
 _KINDS = {"process": str, "opc": str, "process_settings": dict, "provenance": dict, "layers": list}
 """Types of the settings that are taken as they are."""
 MOST_PX = 4096
@@ -79,6 +83,8 @@ class Checkpoint:
     """A smaller network that rejects confident negatives; None when there is none."""
     familiar: Familiar | None = None
     """What it was trained on, as vectors of pictures; None where that was not kept."""
+    integers: dict[str, Tensor] | None = None
+    """The weights in integers of all members and the prefilter; None where they are not made."""
 
     def __post_init__(self) -> None:
         if not self.raster.layers == self.config.layers == len(self.layers):
@@ -101,18 +107,35 @@ class Checkpoint:
         """SHA-256 of the content, 64 hexadecimal digits."""
         return _digest(_content(self))
 
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Configs of all members."""
+        members = self.rules.members if self.rules else 1
+        return (self.config, *(self.others or (self.config,) * (members - 1)))
+
     def build(self) -> Network:
         """Return the network, not yet with these weights."""
-        make, rules = find_kind(self.name).network, self.rules
-        others = self.others or (self.config,) * ((rules.members if rules else 1) - 1)
-        members = [make(config) for config in (self.config, *others)]
-        return Committee(members, rules) if rules else members[0]
+        members = [find_kind(self.name).network(config) for config in self.shapes]
+        return Committee(members, self.rules) if self.rules else members[0]
 
     def detector(self) -> Network:
         """Return the network with these weights; for scoring, see `Network.for_inference`."""
         detector = self.build()
         detector.load_state_dict(self.weights)
         return detector.eval()
+
+    def integer_scorer(self, *, prefiltered: bool = True) -> IntegerScorer:
+        """Return what scores in integers; only where there are `integers`.
+
+        Raises
+        ------
+        ValueError
+            They are not those of its networks.
+        """
+        return IntegerScorer(
+            self.integers or {}, cast(tuple[DetectorConfig, ...], self.shapes),
+            self.rules or Rules(), self.raster, self.prefilter if prefiltered else None,
+        )  # fmt: skip
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -186,6 +209,7 @@ def _describe(about: dict[str, Any], content: dict[str, Any]) -> Checkpoint:
         name=name,
         rules=Rules(**about["rules"]) if about.get("rules") else None,
         examples=content.get("examples"),
+        integers=_take(INTEGERS, content["weights"]) or None,
         prefilter=_take_prefilter(about.get("prefilter"), content["weights"]),
         familiar=Familiar(content["familiar"].numpy(), float(about["familiar_limit"]))
         if "familiar" in content
@@ -208,6 +232,8 @@ def _check(model: Checkpoint) -> None:
         raise ValueError(f"its threshold is {model.threshold}, not from 0 to 1")
     if model.rules and not 0 < model.rules.members <= len(model.weights):
         raise ValueError(f"it has {model.rules.members} members but {len(model.weights)} weights")
+    if model.integers is not None:
+        model.integer_scorer()
     examples = model.examples
     if examples is not None and (examples.dtype, examples.shape[1:]) != (torch.uint8, picture):
         raise ValueError(f"its examples are {examples.dtype} of {tuple(examples.shape)}")
@@ -239,9 +265,14 @@ def _take_prefilter(about: dict[str, Any] | None, weights: dict[str, Tensor]) ->
     """Take the prefilter and its weights out of the content of a file."""
     if about is None:
         return None
-    names = [name for name in weights if name.startswith(PREFILTER)]
-    own = {name.removeprefix(PREFILTER): weights.pop(name) for name in names}
+    own = _take(PREFILTER, weights)
     return Prefilter(**(about | {"config": PrefilterConfig(**about["config"]), "weights": own}))
+
+
+def _take(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take the weights whose names begin so, by the rest of their names."""
+    names = [name for name in weights if name.startswith(prefix)]
+    return {name.removeprefix(prefix): weights.pop(name) for name in names}
 
 
 def _read(path: Path) -> Any:
@@ -302,6 +333,8 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         about["prefilter"] = checkpoint.prefilter.about()
         own = checkpoint.prefilter.weights
         tensors |= {PREFILTER + name: value for name, value in own.items()}
+    for name, value in (checkpoint.integers or {}).items():
+        tensors[INTEGERS + name] = value
     weights = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     content: dict[str, Any] = {
         "kind": KIND, "version": VERSION, "about": json.dumps(about, sort_keys=True),

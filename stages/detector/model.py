@@ -227,16 +227,16 @@ def pool_separately(x: Tensor, *sides_px: int) -> Tensor:
 
 def crop_squares(x: Tensor, *sides_px: int) -> list[Tensor]:
     """Return features (n, c, h, w), and those of the places that each square overlaps."""
-    inner = [[_inner(places, side) for places in x.shape[2:]] for side in sides_px]
+    inner = [[inner_places(places, side) for places in x.shape[2:]] for side in sides_px]
     return [x, *(x[:, :, rows, columns] for rows, columns in inner)]
 
 
-def _inner(places: int, side_px: int) -> slice:
+def inner_places(places: int, side_px: int) -> slice:
     """Return the places of a row of features that a centred square overlaps.
 
     Examples
     --------
-    >>> _inner(8, 32), _inner(11, 40), _inner(8, 30)
+    >>> inner_places(8, 32), inner_places(11, 40), inner_places(8, 30)
     (slice(2, 6, None), slice(3, 8, None), slice(2, 6, None))
     """
     margin = max(places * SCALE - side_px, 0) // (2 * SCALE)

@@ -22,7 +22,7 @@ from pipeline.train.training_set import Patterns, merge_datasets, split_patterns
 from stages.detector import checkpoint
 from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError
 from stages.lithography.measure.margins import MARGINAL, find_worst_margin
-from stages.scores import build_scorer, score_rasters
+from stages.scores import build_scorer, choose_arithmetic, score_rasters
 
 QUICK = {"epochs": 2, "steps": 2, "batch": 8}
 
@@ -99,6 +99,7 @@ def test_a_prefilter_loses_no_more_than_it_may(labelled: Path, tmp_path: Path) -
     assert prefilter.lost <= PREFILTER_LOSS
     assert 0 < prefilter.passed <= 1
     dataset = load_dataset(labelled)  # the training was validated on it, too
+    assert choose_arithmetic(model, "cpu") == "int8"
     alone = score_rasters(dataset.raster, build_scorer(model, prefiltered=False)).score
     behind = score_rasters(dataset.raster, build_scorer(model)).score
     sent_away = behind == 0

@@ -1,0 +1,1 @@
+"""Networks in integers: the same scores on every machine, and several times as fast."""

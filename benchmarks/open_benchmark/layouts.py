@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import urllib.request
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import numpy as np
 from benchmarks.open_benchmark.regions import MET1, Metal, Region
 from pipeline.engine.run_directory import write_library
 from pipeline.layout.ingest import read_layout
-from sample_layouts.vias import DENSITIES, VIA, place_vias
+from sample_layouts.vias import VIA, draw_vias
 from stages.contracts import Box, Int64s
 from stages.exports.markers import Drawing, build_drawing
 from stages.geometry.union import merge
@@ -37,9 +36,7 @@ def draw_region(region: Region, downloads: Path) -> Int64s:
     source = region.source
     if isinstance(source, Metal):
         return shrink(source, downloads)
-    seed = random.Random(f"{source.layer} {source.seed}")
-    placed = place_vias(DENSITIES[source.layer], round(source.side_um * 1000), seed)
-    corners = np.array(list(placed), np.int64)
+    corners = np.array(list(draw_vias(source.layer, source.side_um, source.seed)), np.int64)
     return merge(np.rint(np.hstack([corners, corners + VIA]) / DBU_NM).astype(np.int64))
 
 

@@ -49,9 +49,9 @@ class Density:
 
 DENSITIES = {
     "via1": Density(singles=7.5, pairs=1.2, rows=0.10, blocks=0.02, groups=0.14),
-    "via2": Density(singles=2.6, pairs=0.7, rows=0.06, blocks=0.02, groups=0.19),
-    "via3": Density(singles=1.0, pairs=0.3, rows=0.04, blocks=0.01, groups=0.19),
-    "via4": Density(singles=0.2, pairs=0.1, rows=0.02, blocks=0.01, groups=0.155),
+    "via2": Density(singles=2.6, pairs=0.7, rows=0.06, blocks=0.02, groups=0.18),
+    "via3": Density(singles=1.0, pairs=0.3, rows=0.04, blocks=0.01, groups=0.165),
+    "via4": Density(singles=0.2, pairs=0.1, rows=0.02, blocks=0.01, groups=0.14),
 }
 
 
@@ -118,14 +118,15 @@ def draw_group(rng: random.Random, at: Point) -> list[Point]:
     return vias
 
 
-def place_vias(density: Density, side_nm: int, rng: random.Random) -> Placed:
+def draw_vias(layer: str, side_um: float, seed: int) -> Placed:
     """Return the vias of a square: groups first, since they need the room, singles last."""
+    rng, side_nm = random.Random(f"{layer} {seed}"), round(side_um * 1000)
     squares = math.ceil(side_nm / (AREA_UM * 1000))
     share = [rng.uniform(*VARIES) for _ in range(squares * squares)]
     placed = Placed()
     for kind in ("groups", "blocks", "rows", "pairs", "singles"):
         # As many tries as the densest square needs; the others refuse some.
-        per_um2: float = getattr(density, kind)
+        per_um2: float = getattr(DENSITIES[layer], kind)
         for _ in range(round(per_um2 * VARIES[1] * (side_nm / 1000) ** 2)):
             x, y = rng.randrange(side_nm), rng.randrange(side_nm)
             square = y * squares // side_nm * squares + x * squares // side_nm
@@ -137,8 +138,8 @@ def place_vias(density: Density, side_nm: int, rng: random.Random) -> Placed:
     return placed
 
 
-def write_vias(path: Path, *, layer: str, side_um: float, seed: int) -> None:
-    """Write a square of a via layer as GDSII of 1 nm, its lower left corner at the origin.
+def write_vias(path: Path, *, layer: str, side_um: float, seed: int) -> list[Point]:
+    """Write a square of a via layer as GDSII of 1 nm; return the lower left corners of its vias.
 
     Parameters
     ----------
@@ -147,23 +148,26 @@ def write_vias(path: Path, *, layer: str, side_um: float, seed: int) -> None:
     seed
         The same seed draws the same vias, in the same order.
     """
-    placed = place_vias(DENSITIES[layer], round(side_um * 1000), random.Random(f"{layer} {seed}"))
+    placed = list(draw_vias(layer, side_um, seed))
     library = new_library()
     cell = library.new_cell(layer)
     for x, y in placed:
         rect(cell, LAYERS[layer], (x, y, x + VIA, y + VIA))
     save(library, path)
+    return placed
 
 
 def main() -> None:
-    """Write a via layer."""
+    """Write a via layer, and say how dense it is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("path", type=Path)
     parser.add_argument("--layer", choices=DENSITIES, default="via1")
     parser.add_argument("--side-um", type=float, default=72.0)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    write_vias(asked.path, layer=asked.layer, side_um=asked.side_um, seed=asked.seed)
+    vias = write_vias(asked.path, layer=asked.layer, side_um=asked.side_um, seed=asked.seed)
+    off = sum(x % PITCH > 0 or y % PITCH > 0 for x, y in vias)
+    print(f"{len(vias) / asked.side_um**2:.2f} vias per um2, {off / len(vias):.0%} off the tracks")
 
 
 if __name__ == "__main__":

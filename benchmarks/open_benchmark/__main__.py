@@ -6,9 +6,8 @@ python -m benchmarks.open_benchmark --check SET/REGION [--out DIR]
 
 Prints what each set holds and what it took. A stopped run goes on; after `--seconds` no region is
 begun. ``--check`` builds a region again beside the first, and ends with 1 where a label differs
-that is not marginal. What the regions should hold is in expected.csv, beside this file (``--write``
-writes it). Train on it with ``hotscan train DIR/via?/train-??``, and measure with ``hotscan
-evaluate MODEL DIR/via?/test-??``.
+that is not marginal. expected.csv, beside this file, has the digests of all layouts, and what the
+regions hold that were labelled; ``--write`` writes the rows of the asked sets.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from benchmarks.open_benchmark.labels import (
     Counts,
     compare,
     label_region,
+    read_digests,
     read_expected,
     read_record,
     write_expected,
@@ -50,26 +50,31 @@ def main() -> None:
     parser.add_argument("--check", metavar="SET/REGION")
     asked = parser.parse_args()
     regions = list_regions(small=asked.small)
-    expected = {} if asked.small or asked.write else read_expected()
+    if asked.small and asked.write:
+        parser.error("expected.csv is of the full size; leave out --small or --write")
+    expected, digests = read_expected(), read_digests()
+    if asked.small or asked.write:
+        expected, digests = {}, {}
     resources = Resources(workers=asked.workers)
     print(machine())
     if asked.check:
         named = [region for region in regions if region.name == asked.check]
         if not named:
             parser.error(f"no region {asked.check}; they are named as {regions[-1].name}")
-        if not check(named[0], asked.out, expected.get(asked.check), resources):
+        name = named[0].name
+        if not check(named[0], asked.out, digests.get(name), expected.get(name), resources):
             sys.exit(1)
         return
     chosen = [region for region in regions if region.set in asked.set]
-    label(sorted(chosen, key=lambda region: region.number), asked.out, expected, resources,
+    label(sorted(chosen, key=lambda region: region.number), asked.out, digests, resources,
           time.monotonic() + asked.seconds)  # fmt: skip
     if asked.write:
-        write_expected(asked.out, regions)
+        write_expected(asked.out, chosen)
     print("\n".join(make_table(asked.out, regions)))
 
 
 def label(
-    regions: Iterable[Region], out: Path, expected: dict[str, Counts], resources: Resources,
+    regions: Iterable[Region], out: Path, digests: dict[str, str], resources: Resources,
     until: float,
 ) -> None:  # fmt: skip
     """Label the regions that are not labelled, until a time."""
@@ -77,8 +82,7 @@ def label(
         for region in regions:
             if time.monotonic() > until:
                 return
-            known = expected.get(region.name)
-            label_region(region, out, known.layout if known else None, resources, progress)
+            label_region(region, out, digests.get(region.name), resources, progress)
 
 
 def make_table(out: Path, regions: Iterable[Region]) -> list[str]:
@@ -109,7 +113,9 @@ def make_table(out: Path, regions: Iterable[Region]) -> list[str]:
     return lines
 
 
-def check(region: Region, out: Path, expected: Counts | None, resources: Resources) -> bool:
+def check(
+    region: Region, out: Path, digest: str | None, expected: Counts | None, resources: Resources
+) -> bool:
     """Build a region again, print how it differs, and return whether only marginal labels do."""
     again = out / "check"
     built = (out / region.name).exists()
@@ -117,7 +123,7 @@ def check(region: Region, out: Path, expected: Counts | None, resources: Resourc
         sys.exit(f"{region.name} is neither in {out} nor in expected.csv: build it first")
     shutil.rmtree(again, ignore_errors=True)
     with Progress() as progress:
-        label_region(region, again, expected.layout if expected else None, resources, progress)
+        label_region(region, again, digest, resources, progress)
     record = read_record(again, region)
     assert record is not None
     counts, same = record[0], True

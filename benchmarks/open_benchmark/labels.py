@@ -124,22 +124,38 @@ def read_record(out: Path, region: Region) -> tuple[Counts, float] | None:
 
 
 def read_expected() -> dict[str, Counts]:
-    """Return what each region was when the benchmark was made, by name."""
+    """Return what each region held when the benchmark was made, by name, where it was labelled."""
+    return {
+        name: Counts(row["layout"], *(int(row[number]) for number in NUMBERS))
+        for name, row in _read_rows().items()
+        if row["clips"]
+    }
+
+
+def read_digests() -> dict[str, str]:
+    """Return the digest of each layout that the benchmark was made of, by name of the region."""
+    return {name: row["layout"] for name, row in _read_rows().items()}
+
+
+def _read_rows() -> dict[str, dict[str, str]]:
     with EXPECTED.open(newline="") as file:
-        return {
-            row["region"]: Counts(row["layout"], *(int(row[name]) for name in NUMBERS))
-            for row in csv.DictReader(file)
-        }
+        return {row["region"]: row for row in csv.DictReader(file)}
 
 
 def write_expected(out: Path, regions: Sequence[Region]) -> None:
-    """Write down what the regions that are done hold."""
+    """Write down the layouts of some regions, and what those hold that are labelled."""
+    rows = _read_rows()
+    for region in regions:
+        if found := read_record(out, region):
+            numbers = asdict(found[0])
+        else:
+            rects = draw_region(region, out / "downloads")
+            numbers = {"layout": compute_digest(rects), **dict.fromkeys(NUMBERS, "")}
+        rows[region.name] = {"region": region.name, **numbers}
     with EXPECTED.open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["region", "layout", *NUMBERS])
-        for region in regions:
-            if found := read_record(out, region):
-                table.writerow([region.name, *asdict(found[0]).values()])
+        table = csv.DictWriter(file, ["region", "layout", *NUMBERS], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows[name] for name in sorted(rows))
 
 
 def compare(one: Dataset, other: Dataset) -> Difference:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import urllib.request
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ import numpy as np
 from benchmarks.open_benchmark.regions import MET1, Metal, Region
 from pipeline.engine.run_directory import write_library
 from pipeline.layout.ingest import read_layout
-from sample_layouts.vias import DENSITIES, VIA, place_vias
-from stages.contracts import Box, Int64s
+from sample_layouts.vias import VIA, draw_vias
+from stages.contracts import Box, Int64s, PackedLayout
 from stages.exports.markers import Drawing, build_drawing
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
@@ -37,15 +37,13 @@ def draw_region(region: Region, downloads: Path) -> Int64s:
     source = region.source
     if isinstance(source, Metal):
         return shrink(source, downloads)
-    seed = random.Random(f"{source.layer} {source.seed}")
-    placed = place_vias(DENSITIES[source.layer], round(source.side_um * 1000), seed)
-    corners = np.array(list(placed), np.int64)
+    corners = np.array(list(draw_vias(source.layer, source.side_um, source.seed)), np.int64)
     return merge(np.rint(np.hstack([corners, corners + VIA]) / DBU_NM).astype(np.int64))
 
 
 def shrink(source: Metal, downloads: Path) -> Int64s:
     """Return the metal of a layout as small as the benchmark has it, (n, 4) in dbu."""
-    layout = read_layout(find_layout(source, downloads), [MET1], source.cell)
+    layout = _read_metal(find_layout(source, downloads), source.cell)
     window = layout.extent
     if source.box_um:
         window = Box(*(round(value * 1000 / layout.dbu_nm) for value in source.box_um))
@@ -53,6 +51,11 @@ def shrink(source: Metal, downloads: Path) -> Int64s:
     rects = query(layout.packed[0], window).rects
     rects = np.clip(rects, *corners[[[0, 1, 0, 1], [2, 3, 2, 3]]]) - np.tile(corners[:2], 2)
     return merge(np.rint(rects * (SHRINK * layout.dbu_nm / DBU_NM)).astype(np.int64))
+
+
+@lru_cache(maxsize=2)  # the chip has many regions, between which those of others are drawn
+def _read_metal(path: Path, cell: str | None) -> PackedLayout:
+    return read_layout(path, [MET1], cell)
 
 
 def find_layout(source: Metal, downloads: Path) -> Path:

@@ -75,7 +75,7 @@ MET1 = Layer(68, 20)
 SETS = ("metal", *DENSITIES)
 """The merged vias are the four together."""
 SIDE_UM = 72.0
-PARTS = {"train": 5, "test": 10}
+PARTS = {"train": 5, "test": 12}
 """Squares of each density."""
 TEST_SEED = 1000
 """The first square to test on; those to train on begin with seed 0."""

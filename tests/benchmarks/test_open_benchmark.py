@@ -41,7 +41,7 @@ def test_no_layout_is_both_trained_and_tested_on() -> None:
         for split in sources
     }
     assert not metal["train"] & metal["test"]
-    assert set(labels.read_expected()) <= {region.name for region in regions}
+    assert set(labels.read_digests()) <= {region.name for region in regions}
 
 
 def test_a_region_is_built_again_the_same(benchmark: Benchmark, built: Path) -> None:
@@ -67,15 +67,19 @@ def test_what_is_labelled_stays(
     benchmark: Benchmark, built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A second run draws and simulates nothing that is there, and begins nothing after its time."""
-    monkeypatch.setattr(labels, "draw_region", None)
+    monkeypatch.setattr(labels, "draw_region", None)  # nothing may be drawn
     monkeypatch.setattr(labels, "EXPECTED", tmp_path / "expected.csv")
-    asked = ("--small", "--out", built, "--set", "via2", "--seconds", 0, "--write")
+    (tmp_path / "expected.csv").write_text(
+        "region,layout,clips,hotspots,surely,marginal\nolder,0,,,,\n"
+    )
+    asked = ("--out", built, "--set", "via2", "--seconds", 0, "--write")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(open_benchmark, "list_regions", lambda small: [SMALL["via2/test-00"]])
         rows = benchmark(open_benchmark, *asked).splitlines()
     counts = labels.count_clips(load_dataset(built / "via2/test-00"), "")
     start = f"| via2 | test | 1 | {counts.clips:,} | {counts.hotspots:,} (short) | "
     assert any(row.startswith(start) for row in rows)
+    assert labels.read_digests()["older"] == "0"
     (written,) = labels.read_expected().values()
     assert replace(written, layout="") == counts
     assert written.layout == layouts.compute_digest(

@@ -138,7 +138,7 @@ def list_classes(session: ReviewSession, asked: Filter, offset: int, limit: int)
         "rows": [
             {"id": row.id, "hotspots": int(found[row.id]), "open": int(still[row.id]),
              "kind": row.kind, "cell": row.cell, "cells": row.cells,
-             "level": session.view.class_reviews[row.id].level or 0}
+             "level": session.class_levels[row.id - 1]}
             for row in rows
         ],
     }  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,54 @@ _KEEP = {"Cache-Control": "private, max-age=86400, immutable"}
 """Of tiles: their address has the token of this process, and the layout does not change."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """What each path is answered with."""
+
+    session: ReviewSession
+    tiles: TileDrawer
+    by: str
+
+    def describe_run(self, request: Request) -> Any:
+        return answers.describe_run(self.session, self.by)
+
+    def draw_tile(self, request: Request) -> Response:
+        layer, *tile = _read_numbers(request, "layer", "scale", "column", "row")
+        if not 0 <= layer < len(self.session.view.config.layout.channels):
+            raise UsageError(f"layer {layer} is not in the picture")
+        content = self.tiles.draw(layer, *tile)
+        return Response(content, media_type="image/png", headers=_KEEP)
+
+    def list_marks(self, request: Request) -> Any:
+        scale, column, row = _read_numbers(request, "scale", "column", "row")
+        return answers.list_marks(self.session, _filter(request), (scale, column, row))
+
+    def describe_spot(self, request: Request) -> Any:
+        (hotspot,) = _read_numbers(request, "id")
+        return answers.describe_spot(self.session, _filter(request), hotspot)
+
+    def draw_contours(self, request: Request) -> Any:
+        (hotspot,) = _read_numbers(request, "id")
+        self.session.find_spot(hotspot)
+        x, y = self.session.table.place_dbu[hotspot - 1].tolist()
+        return simulate_contours(self.session.view, (x, y))
+
+    def list_spots(self, request: Request) -> Any:
+        return answers.list_spots(self.session, _filter(request), *_read_page(request))
+
+    def list_classes(self, request: Request) -> Any:
+        return answers.list_classes(self.session, _filter(request), *_read_page(request))
+
+    def step(self, request: Request) -> Any:
+        return answers.step_through(self.session, _filter(request), *_read_step(request))
+
+    def step_to_class(self, request: Request) -> Any:
+        return answers.step_to_class(self.session, _filter(request), *_read_step(request))
+
+    def decide(self, request: Request) -> Any:
+        return answers.decide(self.session, answers.parse_object(request.state.body))
+
+
 def make_app(session: ReviewSession, token: str, hosts: Iterable[str], by: str) -> ASGIApp:
     """Return the application.
 
@@ -47,6 +96,7 @@ def make_app(session: ReviewSession, token: str, hosts: Iterable[str], by: str) 
     """
     tiles, lock = TileDrawer(session.view.layout), asyncio.Lock()
     tiles.warm()
+    known = _Answers(session, tiles, by)
 
     def serve(path: str, answer: Callable[[Request], Any], method: str = "GET") -> Route:
         async def answer_alone(request: Request) -> Response:
@@ -58,55 +108,17 @@ def make_app(session: ReviewSession, token: str, hosts: Iterable[str], by: str) 
 
         return Route(path, answer_alone, methods=[method])
 
-    def draw_tile(request: Request) -> Response:
-        layer, *tile = _read_numbers(request, "layer", "scale", "column", "row")
-        if not 0 <= layer < len(session.view.config.layout.channels):
-            raise UsageError(f"layer {layer} is not in the picture")
-        content = tiles.draw(layer, *tile)
-        return Response(content, media_type="image/png", headers=_KEEP)
-
-    def list_marks(request: Request) -> Any:
-        scale, column, row = _read_numbers(request, "scale", "column", "row")
-        return answers.list_marks(session, _filter(request), (scale, column, row))
-
-    def describe_spot(request: Request) -> Any:
-        (hotspot,) = _read_numbers(request, "id")
-        return answers.describe_spot(session, _filter(request), hotspot)
-
-    def draw_contours(request: Request) -> Any:
-        (hotspot,) = _read_numbers(request, "id")
-        session.find_spot(hotspot)
-        x, y = session.table.place_dbu[hotspot - 1].tolist()
-        return simulate_contours(session.view, (x, y))
-
-    def step(stepping: Callable[..., Any]) -> Callable[[Request], Any]:
-        def go(request: Request) -> Any:
-            start, by_how_many = (_read_query(request, name) for name in ("from", "by"))
-            return stepping(session, _filter(request), start, by_how_many)
-
-        return go
-
-    def page(listing: Callable[..., Any]) -> Callable[[Request], Any]:
-        def list_page(request: Request) -> Any:
-            offset, limit = (_read_query(request, name) for name in ("offset", "limit"))
-            return listing(session, _filter(request), offset, limit)
-
-        return list_page
-
-    def decide(request: Request) -> Any:
-        return answers.decide(session, answers.parse_object(request.state.body))
-
     routes = [
-        serve("/api/run", lambda request: answers.describe_run(session, by)),
-        serve("/api/marks/{scale}/{column}/{row}", list_marks),
-        serve("/api/spots", page(answers.list_spots)),
-        serve("/api/classes", page(answers.list_classes)),
-        serve("/api/spots/{id}", describe_spot),
-        serve("/api/contours/{id}", draw_contours),
-        serve("/api/step", step(answers.step_through)),
-        serve("/api/step-class", step(answers.step_to_class)),
-        serve("/tiles/{layer}/{scale}/{column}/{row}.png", draw_tile),
-        serve("/api/decide", decide, "POST"),
+        serve("/api/run", known.describe_run),
+        serve("/api/marks/{scale}/{column}/{row}", known.list_marks),
+        serve("/api/spots", known.list_spots),
+        serve("/api/classes", known.list_classes),
+        serve("/api/spots/{id}", known.describe_spot),
+        serve("/api/contours/{id}", known.draw_contours),
+        serve("/api/step", known.step),
+        serve("/api/step-class", known.step_to_class),
+        serve("/tiles/{layer}/{scale}/{column}/{row}.png", known.draw_tile),
+        serve("/api/decide", known.decide, "POST"),
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
     inner = Starlette(routes=[Mount(f"/{token}", routes=routes)])
@@ -131,5 +143,13 @@ def _read_numbers(request: Request, *names: str) -> list[int]:
     return [answers.parse_number(request.path_params[name]) for name in names]
 
 
-def _read_query(request: Request, name: str) -> int:
-    return answers.parse_number(request.query_params.get(name, "0"))
+def _read_page(request: Request) -> list[int]:
+    return _read_query(request, "offset", "limit")
+
+
+def _read_step(request: Request) -> list[int]:
+    return _read_query(request, "from", "by")
+
+
+def _read_query(request: Request, *names: str) -> list[int]:
+    return [answers.parse_number(request.query_params.get(name, "0")) for name in names]

@@ -7,6 +7,7 @@ out      the address, with its token; nothing else listens
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import socket
 from collections.abc import Callable, Iterator
@@ -83,7 +84,7 @@ def open_review(request: ReviewRequest) -> Iterator[Served]:
     except ModuleNotFoundError as error:
         raise UsageError(f"{MISSING} ({error})") from error
     with _listen(request.port) as listener:
-        session = ReviewSession(request.run, request.waivers)
+        session = _open_session(request)
         try:
             port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
             hosts = [f"{name}:{port}" for name in (HOST, "localhost")]
@@ -96,6 +97,18 @@ def open_review(request: ReviewRequest) -> Iterator[Served]:
             yield Served(address, len(session.table), uvicorn.Server(config), listener)
         finally:
             session.close()
+            gc.unfreeze()
+
+
+def _open_session(request: ReviewRequest) -> ReviewSession:
+    # A million hotspots are objects that stay: to look for garbage among them takes as long as to
+    # read them, and would stop the page for a second now and then.
+    gc.disable()
+    try:
+        return ReviewSession(request.run, request.waivers)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _listen(port: int) -> socket.socket:

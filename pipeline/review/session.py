@@ -86,6 +86,10 @@ class ReviewSession:
         # Matching takes a while for each hotspot: waivers given here are known without.
         self.view = replace(view, waivers=tuple(w for w in view.waivers if w.id not in given))
         self.table = make_table(self.view)
+        self.class_levels = [
+            self.view.class_reviews[row.id].level or 0 for row in self.view.classes
+        ]
+        """Worst level of each class that is not waived by waivers from elsewhere."""
         self.index = index_places(self.table.place_dbu)
         self.rank = np.argsort(self.table.order)
         """(n,) place of each row in the order of the table."""

@@ -243,6 +243,6 @@ setUpHelp(run);
 setColour("level");
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => setColour(map.colourBy));
 const asked = /^#H(\d+)$/.exec(location.hash)?.[1];
-if (asked) await open(asked);
-else show(await firstOf({ ...readFilter(), states: "open" }), { announce: false });
-await lists.load(0);
+const first = asked ? open(asked)
+  : inTurn(async () => show(await firstOf({ ...readFilter(), states: "open" }), { announce: false }))();
+await Promise.all([first, reload()]);

@@ -231,7 +231,7 @@ def main() -> None:
     named = print_classes(view, spots, rules)
     place = named[0][1].place // 2
     started = time.process_time()
-    find_owners(view.layout, np.concatenate((place - 213, place + 213), axis=1))
+    list(find_owners(view.layout, np.concatenate((place - 213, place + 213), axis=1)))
     spent = time.process_time() - started
     print(f"\n{len(spots):,} hotspots; naming their cells took {spent:.1f} CPU s; {machine()}")
     if view.verdicts:

@@ -32,7 +32,7 @@ from stages.detector.catalogue import FitRequest, find_kind, fit
 from stages.detector.committee import Committee, Rules
 from stages.detector.thresholds import pr_auc
 from stages.detector.training import TrainingConfig, score
-from stages.patterns import locate_keys
+from stages.patterns import KeyIndex
 from stages.scores import NetworkScorer, score_rasters
 
 RATES = (0.001, 0.002, 0.005)
@@ -101,7 +101,7 @@ def training_clips(paths: list[Path]) -> tuple[Patterns, npt.NDArray[np.bool_], 
     patterns = merge_datasets(datasets)
     keys = np.unique(np.concatenate([one.key for one in datasets]), axis=0)  # as `merge_datasets`
     cores = [one.subset("train", "core").key for one in datasets]
-    core = locate_keys(keys, np.unique(np.concatenate(cores), axis=0)) >= 0
+    core = KeyIndex(np.unique(np.concatenate(cores), axis=0)).locate(keys) >= 0
     return patterns, core, datasets[0].spec
 
 

@@ -1,6 +1,6 @@
 """How a scan grows: with area, with repetition, with workers, with layers; and what plan foresees.
 
-python -m benchmarks.scale [area|repeat|workers|layers|sram|plan|drawing ...] [--workers N]
+python -m benchmarks.scale [area|copies|ten|repeat|workers|layers|sram|plan|drawing ...] [--workers N]
 
 Each part prints a table. Memory is what a process holds for itself (RssAnon of Linux), so without
 the memory-mapped layout, sampled ten times a second; of the workers the largest is told. "All"
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import gdstk
+import klayout.db as kdb
 import numpy as np
 import psutil
 import torch
@@ -52,6 +53,8 @@ AREA = Box(0, 0, 2_900_000, 3_500_000)
 TILE_DBU = 102_400
 TILES = slice(300, 800, 30)
 """Tiles of `AREA` that are drawn by themselves."""
+STEP_DBU, OFFSET_DBU = 1280, 127
+"""Step of the grid of clips, and how much further into it each copy lies than the one before."""
 ARRAYS = ((10, 10), (40, 25), (100, 100), (400, 250))
 """Columns and rows."""
 PLANNED = (
@@ -153,6 +156,48 @@ def area(workers: int) -> None:
             f"| {row['driver_mb']:.0f} | {row['together_mb']:,.0f} |"
         )
     print(f"\nThe line: {start:.1f} s and {slope:.1f} s per mm2.")
+
+
+def copies(workers: int, counts: Sequence[int] = (1, 3)) -> None:
+    """Scan met1 of layouts that place the whole chip so many times."""
+    print("| copies | mm2 | clips | patterns | hotspots | s |", end=" ")
+    print(" | ".join(STAGES), "| worker MB | driver MB | all MB |\n|" + "--:|" * (9 + len(STAGES)))
+    with tempfile.TemporaryDirectory() as folder:
+        layout = Path(folder, "copies.gds")
+        for count in counts:
+            write_copies(layout, count)
+            row = scanned(layout, "--layer", "68/20", workers=workers)
+            stages = " | ".join(f"{row[f'seconds_{stage}']:.1f}" for stage in STAGES)
+            print(
+                f"| {count} | {row['area_um2'] / 1e6:.2f} | {row['clips']:,} "
+                f"| {row['patterns']:,} | {row['hotspots']:,} | {row['wall_s']:.1f} | {stages} "
+                f"| {row['worker_mb']:.0f} | {row['driver_mb']:.0f} | {row['together_mb']:,.0f} |",
+                flush=True,
+            )
+
+
+def ten(workers: int) -> None:
+    """Scan met1 of 100 mm2: ten copies of the chip."""
+    copies(workers, (10,))
+
+
+def write_copies(path: Path, count: int) -> None:
+    """Write a layout that places the chip, each copy at another offset within a step of the grid.
+
+    So the copies have other pictures, but at the rare places where a part of one lies as another.
+    """
+    layout = kdb.Layout()
+    layout.read(str(CHIP))
+    chip, top = layout.top_cell(), layout.create_cell("COPIES")
+    box = chip.bbox()
+    for number in range(count):
+        column, row = number % 5, number // 5
+        x, y = (
+            at * (side // STEP_DBU + 2) * STEP_DBU + number * OFFSET_DBU
+            for at, side in ((column, box.width()), (row, box.height()))
+        )
+        top.insert(kdb.CellInstArray(chip.cell_index(), kdb.Trans(x, y)))
+    layout.write(str(path))
 
 
 def repeat(workers: int) -> None:
@@ -312,7 +357,7 @@ def cut(run: Path, side_px: int, *, shared: bool) -> CutSettings:
 
 
 PARTS: dict[str, Callable[[int], None]] = {
-    "area": area, "repeat": repeat, "workers": speedup, "layers": layers, "sram": sram,
+    "area": area, "copies": copies, "ten": ten, "repeat": repeat, "workers": speedup, "layers": layers, "sram": sram,
     "plan": plan, "drawing": drawing,
 }  # fmt: skip
 

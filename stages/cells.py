@@ -13,27 +13,32 @@ own and it places others, it is its wiring.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from stages.contracts import Int64s, PackedLayout, to_um
 from stages.findings import BETWEEN, CELL, NOTHING, ROUTING, CellCount, Owner
 from stages.geometry.owners import Chain, Frames, Node, count_placements, find_frames
+from stages.rows import PART
 
 TURN_NAMES = ("r0", "r90", "r180", "r270", "m0", "m45", "m90", "m135")
 """The turns of `PackedLayer.inst_turn`, as KLayout names them."""
 
 
-def find_owners(layout: PackedLayout, windows: Int64s) -> list[Owner]:
-    """Return the owner of the shapes in each of the (n, 4) windows, in dbu."""
-    chains: list[set[Chain]] = [set() for _ in range(len(windows))]
+def find_owners(layout: PackedLayout, windows: Int64s) -> Iterator[Owner]:
+    """Yield the owner of the shapes in each of the (n, 4) windows, in dbu."""
     parents = [_list_parents(layout, number) for number in range(len(layout.packed))]
-    for packed, names in zip(layout.packed, layout.cells, strict=True):
-        _collect_chains(find_frames(packed, windows), names, chains)
     parental = frozenset().union(*parents)
-    return [_name_owner(each, parental, layout.dbu_nm) for each in chains]
+    for first in range(0, len(windows), PART):
+        part = windows[first : first + PART]
+        chains: list[set[Chain]] = [set() for _ in range(len(part))]
+        for packed, names in zip(layout.packed, layout.cells, strict=True):
+            _collect_chains(find_frames(packed, part), names, chains)
+        for each in chains:
+            yield _name_owner(each, parental, layout.dbu_nm)
 
 
 def _list_parents(layout: PackedLayout, layer: int) -> frozenset[str]:
@@ -80,16 +85,21 @@ def _format_node(node: Node, dbu_nm: float) -> str:
 def count_cells(layout: PackedLayout, owners: Iterable[Owner]) -> list[CellCount]:
     """Return each cell once, by hotspots, with the placements that have any."""
     placed: Mapping[str, int] = _count_placed(layout)
-    found: dict[tuple[str, str], list[int]] = defaultdict(list)
-    paths: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for at, owner in enumerate(owners):
-        found[owner.kind, owner.cell].append(at)
-        paths[owner.kind, owner.cell].add(owner.path)
-    rows = [
-        CellCount(kind, cell, len(at), len(paths[kind, cell]), placed.get(cell, 0), at[0])
-        for (kind, cell), at in found.items()
-    ]
-    return sorted(rows, key=lambda row: (-row.hotspots, row.first))
+    number: dict[tuple[str, str], int] = {}
+    rows, paths = array("q"), bytearray()  # of each owner: its cell, and a digest of its path
+    for owner in owners:
+        rows.append(number.setdefault((owner.kind, owner.cell), len(number)))
+        paths += hashlib.blake2b(owner.path.encode(), digest_size=16).digest()
+    row, path = np.array(rows, np.int64), np.frombuffer(bytes(paths), np.int64).reshape(-1, 2)
+    affected = np.unique(np.column_stack((row, path)), axis=0)[:, 0]
+    hotspots, affected = np.bincount(row), np.bincount(affected)
+    first = np.unique(row, return_index=True)[1]
+    found = [
+        CellCount(kind, cell, *map(int, (hotspots[at], affected[at])), placed.get(cell, 0),
+                  int(first[at]))
+        for (kind, cell), at in number.items()
+    ]  # fmt: skip
+    return sorted(found, key=lambda row: (-row.hotspots, row.first))
 
 
 def _count_placed(layout: PackedLayout) -> dict[str, int]:

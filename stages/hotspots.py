@@ -1,7 +1,7 @@
 """Hotspots: clips over the threshold, merged where their cores touch, by falling score.
 
 in       clips, the pattern of each clip, the score of each pattern
-out      `Hotspot` tuples
+out      `Hotspot` rows
 unit     a whole scan; time grows as n log n with the clips over the threshold
 promise  the result does not depend on the order of the clips, hence not on tiles or workers
 """
@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from stages.contracts import Box, Bytes, Clips, Float32s, Hotspot, Int64s, Verdict
+from stages.contracts import Bytes, Clips, Float32s, Hotspot, Int64s, Verdict
 from stages.errors import ConfigError
+from stages.rows import HOTSPOT_COLUMNS, Rows, make_hotspot
 
 
 def find_hotspots(
@@ -28,7 +30,7 @@ def find_hotspots(
     core_dbu: int,
     threshold: float,
     confident: float | None = None,
-) -> tuple[Hotspot, ...]:
+) -> Rows[Hotspot]:
     """Merge the clips over threshold into ranked hotspots.
 
     Clips whose cores overlap, or touch at an edge or a corner, are one hotspot. It is shown by its
@@ -56,7 +58,7 @@ def find_hotspots(
 
     Returns
     -------
-    tuple of Hotspot
+    Rows of Hotspot
         By falling score, then rising y, then rising x.
 
     Raises
@@ -68,10 +70,8 @@ def find_hotspots(
         raise ConfigError(f"core_dbu is {core_dbu}; it must be an even number over 0")
     if np.isnan(threshold):
         raise ConfigError("threshold is not a number; give one from 0 to 1")
-    score = scores.astype(np.float64)[pattern]  # (n,)
+    score = scores[pattern].astype(np.float64)  # (n,)
     over = np.flatnonzero(score >= threshold)
-    if not len(over):
-        return ()
     x, y, score = clips.x_dbu[over], clips.y_dbu[over], score[over]
     pattern, rule, keys = pattern[over], clips.rule[over], keys[over]
 
@@ -82,28 +82,37 @@ def find_hotspots(
     best = order[start]
     count = np.diff(start, append=len(order))
     boxes = _bound_cores(x[order], y[order], start, core_dbu // 2)
-    group_of: dict[int, int] = {}
     rank = np.lexsort((x[best], y[best], -score[best]))
-    return tuple(
-        Hotspot(
-            id=number,
-            x_dbu=int(x[clip]),
-            y_dbu=int(y[clip]),
-            score=float(score[clip]),
-            rule=rules[rule[clip]],
-            clips=int(count[at]),
-            pattern=int(pattern[clip]),
-            pattern_key=keys[clip].tobytes().hex(),
-            group=group_of.setdefault(int(pattern[clip]), len(group_of) + 1),
-            box=Box(*boxes[at].tolist()),
-            answer="hot" if confident is not None and score[clip] >= confident else "review",
-        )
-        for number, (at, clip) in enumerate(zip(rank, best[rank], strict=True), 1)
-    )
+    best = best[rank]
+    sure = np.zeros(len(best), bool) if confident is None else score[best] >= confident
+    columns = (
+        np.arange(1, len(best) + 1), x[best], y[best], score[best],
+        pa.array(rules).take(pa.array(rule[best])), count[rank], pattern[best],
+        _format_keys(keys[best]), _number_groups(pattern[best]), *boxes[rank].T,
+        pa.array(["review", "hot"]).take(pa.array(sure.astype(np.int8))),
+    )  # fmt: skip
+    return Rows(pa.table(list(columns), list(HOTSPOT_COLUMNS)), make_hotspot)
+
+
+def _format_keys(keys: Bytes) -> pa.Array:
+    """Return (n, 16) keys as text, hexadecimal."""
+    digits = np.ascontiguousarray(keys).tobytes().hex().encode()
+    ends = np.arange(len(keys) + 1, dtype=np.int32) * 2 * keys.shape[1]
+    return pa.StringArray.from_buffers(len(keys), pa.py_buffer(ends), pa.py_buffer(digits))
+
+
+def _number_groups(pattern: Int64s) -> Int64s:
+    """Return the number of each pattern, in order of first appearance from 1."""
+    _, first, which = np.unique(pattern, return_index=True, return_inverse=True)
+    number = np.empty(len(first), np.int64)
+    number[np.argsort(first)] = np.arange(1, len(first) + 1)
+    return number[which]
 
 
 def _bound_cores(x_dbu: Int64s, y_dbu: Int64s, start: Int64s, half_dbu: int) -> Int64s:
     """Return the box of the cores of each hotspot, (places, 4), whose clips begin at `start`."""
+    if not len(start):
+        return np.empty((0, 4), np.int64)
     return np.stack(
         [
             np.minimum.reduceat(x_dbu, start) - half_dbu,
@@ -144,10 +153,15 @@ def assign_hotspots(
         The clips over the threshold that `find_hotspots` merged into `hotspots`.
     """
     label = merge_touching(x_dbu, y_dbu, core_dbu)
-    place = {(spot.x_dbu, spot.y_dbu): spot.id for spot in hotspots}
+    known = np.fromiter(
+        (value for spot in hotspots for value in (spot.id, spot.x_dbu, spot.y_dbu)), np.int64
+    ).reshape(-1, 3)
+    every = np.concatenate((known[:, 1:], np.stack((x_dbu, y_dbu), axis=1)))
+    _, place = np.unique(every, axis=0, return_inverse=True)
+    shown_by = np.zeros(len(every), np.int64)
+    shown_by[place[: len(known)]] = known[:, 0]
     ids = np.zeros(label.max() + 1, np.int64)
-    for at, clip in enumerate(zip(x_dbu.tolist(), y_dbu.tolist(), strict=True)):
-        ids[label[at]] = place.get(clip, ids[label[at]])
+    np.maximum.at(ids, label, shown_by[place[len(known) :]])
     return ids[label]
 
 
@@ -163,6 +177,8 @@ def merge_touching(x_dbu: Int64s, y_dbu: Int64s, core_dbu: int) -> Int64s:
     >>> merge_touching(np.array([0, 10, 25]), np.array([0, 10, 0]), 10).tolist()
     [0, 0, 1]
     """
+    if not len(x_dbu):
+        return x_dbu
     column, row = x_dbu // core_dbu, y_dbu // core_dbu
     column -= column.min() - 1
     row -= row.min()

@@ -78,23 +78,34 @@ def tally(keys: Bytes, count: Int64s, x_dbu: Int64s, y_dbu: Int64s) -> Tally:
     return Tally(keys[found.first], total, x_dbu[found.first], y_dbu[found.first])
 
 
-def locate_keys(keys: Bytes, among: Bytes) -> Int64s:
-    """Return the index of each of (n, 16) `keys` `among` distinct others, -1 if it is absent.
+class KeyIndex:
+    """Finds keys among distinct others, sorted once: many parts of a scan are looked up in it.
 
     Examples
     --------
     >>> some = np.eye(4, KEY_BYTES, dtype=np.uint8)
-    >>> locate_keys(some[[2, 0, 2, 3]], some[[0, 2]]).tolist()
+    >>> KeyIndex(some[[0, 2]]).locate(some[[2, 0, 2, 3]]).tolist()
     [1, 0, 1, -1]
     """
-    halves = np.concatenate((among, keys)).view(np.uint64)  # (m + n, 2)
-    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: one of `among` leads its equals
-    new = np.ones(len(order), bool)
-    new[1:] = (halves[order[1:]] != halves[order[:-1]]).any(axis=1)
-    leader = order[np.flatnonzero(new)][np.cumsum(new) - 1]
-    place = np.empty(len(order), np.int64)
-    place[order] = np.where(leader < len(among), leader, -1)
-    return place[len(among) :]
+
+    def __init__(self, among: Bytes) -> None:
+        halves = np.ascontiguousarray(among).view(np.uint64)  # (m, 2)
+        self._order = np.lexsort((halves[:, 1], halves[:, 0]))
+        self._first, self._second = halves[self._order].T.copy()
+
+    def locate(self, keys: Bytes) -> Int64s:
+        """Return the index of each of (n, 16) `keys`, -1 if it is absent."""
+        first, second = np.ascontiguousarray(keys).view(np.uint64).T
+        found, left = np.full(len(keys), -1), np.arange(len(keys))
+        place = np.searchsorted(self._first, first)
+        while len(left):  # once, but for keys of which one half is alike
+            left = left[place[left] < len(self._first)]
+            left = left[self._first[place[left]] == first[left]]
+            same = self._second[place[left]] == second[left]
+            found[left[same]] = self._order[place[left[same]]]
+            left = left[~same]
+            place[left] += 1
+        return found
 
 
 def find_distinct(keys: Bytes, x_dbu: Int64s, y_dbu: Int64s) -> Distinct:

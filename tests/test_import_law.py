@@ -22,7 +22,7 @@ FLOORS = {"stages.lithography": ("process", "optics", "correction", "measure", "
 
 FOUNDATION = (
     "stages.arithmetic", "stages.compiled", "stages.contracts", "stages.errors", "stages.findings",
-    "stages.settings", "stages.text", "stages.threads", "stages.geometry",
+    "stages.rows", "stages.settings", "stages.text", "stages.threads", "stages.geometry",
 )  # fmt: skip
 """What every stage may import."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from pipeline.engine.checksums import sync
 from stages.errors import IncompleteError, UsageError
+from stages.rows import cut_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,8 @@ def _is_unfinished(name: str) -> bool:
 
 # A fixed date: the bytes of a layout depend on its content alone.
 _OASIS_END_BYTES = 256
-_ENDLIB = b"\0\x04\x04\0"
+_ROWS_OF_GROUP = 1 << 14
+_STRNAME, _ENDSTR, _ENDLIB = 6, b"\0\x04\x07\0", b"\0\x04\x04\0"
 _NO_DATE = datetime(2000, 1, 1)
 
 
@@ -188,7 +190,8 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file."""
-    write_whole(path, format_table(table))
+    with _unfinished(path) as unfinished:
+        pq.write_table(table, unfinished, compression="zstd")
 
 
 def format_table(table: pa.Table) -> bytes:
@@ -197,6 +200,23 @@ def format_table(table: pa.Table) -> bytes:
     pq.write_table(table, sink, compression="zstd")
     content: bytes = sink.getvalue().to_pybytes()
     return content
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Write a Parquet file of rows, of which few are in memory at once."""
+    with (
+        _unfinished(path) as unfinished,
+        pq.ParquetWriter(unfinished, schema, compression="zstd") as sink,
+    ):
+        for group in cut_parts(rows, _ROWS_OF_GROUP):
+            parts = [pa.RecordBatch.from_pylist(part, schema) for part in cut_parts(group)]
+            sink.write_table(pa.Table.from_batches(parts).combine_chunks())
+
+
+def write_pieces(path: Path, pieces: Iterable[str]) -> None:
+    """Write a text, as `write_whole` does, of which one piece is in memory at once."""
+    with _unfinished(path) as unfinished, unfinished.open("w", newline="") as sink:
+        sink.writelines(pieces)
 
 
 def write_array(path: Path, values: npt.NDArray[Any]) -> None:
@@ -221,6 +241,35 @@ def write_library(path: Path, library: Any, *, oasis: bool = False) -> None:
             library.write_gds(str(unfinished), timestamp=_NO_DATE)
         if not _ends_well(unfinished, oasis=oasis):
             raise OSError(errno.EIO, "was not written to its end; is the disk full?", str(path))
+
+
+def write_cell(path: Path, parts: Iterable[Any]) -> None:
+    """Write libraries that have parts of one cell as one GDSII file with the whole of it.
+
+    Raises
+    ------
+    OSError
+        As `write_library`.
+    """
+    with _unfinished(path) as unfinished, unfinished.open("wb") as sink:
+        piece = unfinished.with_name(f"{unfinished.name}.part.tmp")
+        try:
+            for part in parts:
+                write_library(piece, part)
+                content = piece.read_bytes()
+                begin = _find_elements(content) if sink.tell() else 0
+                sink.write(content[begin : -len(_ENDSTR + _ENDLIB)])
+        finally:
+            piece.unlink(missing_ok=True)
+        sink.write(_ENDSTR + _ENDLIB)
+
+
+def _find_elements(content: bytes) -> int:
+    """Return where the elements of the first structure of a GDSII file begin."""
+    at = 0
+    while content[at + 2] != _STRNAME:
+        at += int.from_bytes(content[at : at + 2])
+    return at + int.from_bytes(content[at : at + 2])
 
 
 def _ends_well(path: Path, *, oasis: bool) -> bool:

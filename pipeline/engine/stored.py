@@ -8,9 +8,11 @@ promise  whatever is wrong with the file becomes an error that names it
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Container, Iterator, Mapping
+import os
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,9 @@ from stages.errors import HotscanError, IncompleteError
 
 ANY = -1
 """A length that an array may have as it likes, in `open_arrays`."""
+
+ROWS_IN_MEMORY = 1 << 16
+"""Rows of a table that are held in memory; longer ones are mapped from disk."""
 
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EACCES, errno.EPERM, errno.EMFILE)
 """What is wrong with the disk or the process, and not with a file."""
@@ -53,7 +58,7 @@ def explain_damage(
 
 
 def read_table(path: Path, schema: pa.Schema, may_be_empty: Container[str] = ()) -> pa.Table:
-    """Read a table that `write_table` wrote.
+    """Read a table that `write_table`, or `write_rows`, wrote.
 
     Parameters
     ----------
@@ -65,17 +70,37 @@ def read_table(path: Path, schema: pa.Schema, may_be_empty: Container[str] = ())
     IncompleteError
         When it is missing or damaged, has other columns than `schema`, or has empty cells.
     """
-    with explain_damage(path):
-        # Opened here, as Arrow takes no name that is not UTF-8.
-        with path.open("rb") as content, pq.ParquetFile(content) as file:
-            table = file.read()
-        if not table.schema.equals(schema):
-            raise ValueError(f"its columns are {', '.join(table.schema.names)}, or of other types")
-        columns = zip(table.schema.names, table.columns, strict=True)
-        if any(column.null_count and name not in may_be_empty for name, column in columns):
-            raise ValueError("it has empty cells")
-        table.validate(full=True)
-    return table
+    # Opened here, as Arrow takes no name that is not UTF-8.
+    with explain_damage(path), path.open("rb") as content, pq.ParquetFile(content) as file:
+        if not file.schema_arrow.equals(schema):
+            names = ", ".join(file.schema_arrow.names)
+            raise ValueError(f"its columns are {names}, or of other types")
+        parts = _check_parts(file, may_be_empty)
+        if file.metadata.num_rows <= ROWS_IN_MEMORY:
+            return pa.Table.from_batches(parts, schema).combine_chunks()
+        return _map_parts(parts, schema, path)
+
+
+def _check_parts(file: pq.ParquetFile, may_be_empty: Container[str]) -> Iterator[pa.RecordBatch]:
+    """Yield a table by parts, each checked."""
+    for part in file.iter_batches(ROWS_IN_MEMORY):
+        for name, column in zip(part.schema.names, part.columns, strict=True):
+            if column.null_count and name not in may_be_empty:
+                raise ValueError("it has empty cells")
+        part.validate(full=True)
+        yield part
+
+
+def _map_parts(parts: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> pa.Table:
+    """Return a table that is mapped from a nameless file, beside `path` where that can be."""
+    beside = path.parent if os.access(path.parent, os.W_OK) else None
+    with NamedTemporaryFile(dir=beside, prefix=f".{path.name}.", suffix=".tmp") as scratch:
+        with pa.ipc.new_file(scratch, schema) as sink:
+            for part in parts:
+                sink.write(part)
+        scratch.flush()
+        pa.default_memory_pool().release_unused()
+        return pa.ipc.open_file(pa.memory_map(scratch.name)).read_all()
 
 
 def open_arrays(path: Path, shapes: Shapes, *, mode: str = "r") -> dict[str, zarr.Array[Any]]:

@@ -24,7 +24,7 @@ from pipeline.engine.stored import ANY, explain_damage, open_arrays, read_array,
 from stages.clips import RULES
 from stages.contracts import Bytes, Clips, Float32s, Int64s, RasterSpec
 from stages.errors import IncompleteError
-from stages.patterns import KEY_BYTES, Tally, locate_keys
+from stages.patterns import KEY_BYTES, KeyIndex, Tally
 
 CHUNK_PATTERNS = 256
 """Pictures per chunk; with one, every clip would be a file."""
@@ -106,9 +106,10 @@ def read_pattern_clips(
     """
     numbers = np.flatnonzero(chosen)
     (wanted,) = read_pattern_rows(run, numbers, "key")
+    index = KeyIndex(wanted)
     found = [(Clips.concatenate([]), numbers[:0], wanted[:0])]
     for clips, keys in read_clips_in_parts(run, tiles) if len(numbers) else ():
-        place = locate_keys(keys, wanted)
+        place = index.locate(keys)
         among = place >= 0
         found.append((clips.select(among), numbers[place[among]], keys[among]))
     parts, pattern, key = zip(*found, strict=True)
@@ -180,6 +181,12 @@ def count_shards(shard_patterns: int, patterns: int) -> int:
     """Return the number of shards."""
     chunk = min(CHUNK_PATTERNS, shard_patterns)
     return -(-patterns // (-(-shard_patterns // chunk) * chunk))
+
+
+def count_patterns(run: Run) -> int:
+    """Return the number of patterns of a run."""
+    with _open_columns(run, ["count"]) as (column,):
+        return int(column.shape[0])
 
 
 def read_patterns(run: Run, *names: str) -> tuple[npt.NDArray[Any], ...]:

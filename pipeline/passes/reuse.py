@@ -30,7 +30,7 @@ from stages.errors import RunMismatchError
 from stages.geometry.union import merge
 from stages.geometry.window_query import query, split_polygons
 from stages.geometry.windows import cut_to_windows
-from stages.patterns import locate_keys
+from stages.patterns import KeyIndex
 
 FREE = ("[layout] roi_um", "[layout] strict", "layout")
 """Inputs in which a reused run may differ; unchanged tiles and pictures are found one by one."""
@@ -143,7 +143,7 @@ def reuse_scores(
     for run in runs:
         known, scores = _read_scores(run)
         wanted = np.flatnonzero(np.isnan(score))
-        place = locate_keys(keys[wanted], known)
+        place = known.locate(keys[wanted])
         wanted, place = wanted[place >= 0], place[place >= 0]
         if len(wanted):
             score[wanted] = scores[place]
@@ -166,9 +166,9 @@ def _read_finished_tiles(run: ReusableRun) -> Mapping[str, UnitOutcome]:
 
 
 @lru_cache(maxsize=64)
-def _read_scores(run: ReusableRun) -> tuple[Bytes, Float32s]:
+def _read_scores(run: ReusableRun) -> tuple[KeyIndex, Float32s]:
     """Return the keys of a run's patterns, and their scores."""
     if not run.has_scores or not Run(run.path).patterns.exists():
-        return np.empty((0, 16), np.uint8), np.empty(0, np.float32)
+        return KeyIndex(np.empty((0, 16), np.uint8)), np.empty(0, np.float32)
     keys, scores = read_patterns(Run(run.path), "key", "score")
-    return keys, scores
+    return KeyIndex(keys), scores

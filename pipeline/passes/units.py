@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
@@ -50,6 +50,7 @@ from stages.geometry.window_query import query
 from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
+from stages.rows import PART, Rows, make_hotspot
 from stages.scores import NetworkScorer, build_scorer, score_rasters
 from stages.tiles import Tile
 
@@ -186,22 +187,20 @@ def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tupl
             yield members, Box(x.min(), y.min(), x.max(), y.max()).grow(clip_dbu)
 
 
-def predict_margins(run: Run, job: Job, spots: tuple[Hotspot, ...]) -> tuple[Hotspot, ...]:
+def predict_margins(run: Run, job: Job, spots: Rows[Hotspot]) -> Rows[Hotspot]:
     """Return hotspots with kind and margin of the worst place, which the model must predict."""
     scorer = _load_scorer(job.model, job.device, job.prefiltered)
-    patterns, row = np.unique(
-        np.array([spot.pattern for spot in spots], np.int64), return_inverse=True
-    )
-    (pictures,) = read_pattern_rows(run, patterns, "raster")
-    margin = scorer.predict_margins(pictures)
+    patterns, row = np.unique(spots.get_column("pattern"), return_inverse=True)
+    margins = []
+    for first in range(0, max(len(patterns), 1), PART):
+        (pictures,) = read_pattern_rows(run, patterns[first : first + PART], "raster")
+        margins.append(scorer.predict_margins(pictures))
+    margin = np.concatenate(margins)
     worst, kind = find_worst_margin(margin), name_kinds(margin, scorer.kinds)
-    return tuple(
-        replace(
-            spot, predicted_kind=scorer.kinds[kind[at]],
-            predicted_margin=round(float(worst[at]), 3),
-        )
-        for spot, at in zip(spots, row.tolist(), strict=True)
-    )  # fmt: skip
+    kinds = pa.array(scorer.kinds, pa.string()).take(pa.array(kind[row]))
+    rounded = pa.array([round(value, 3) for value in worst[row].tolist()], pa.float64())
+    table = spots.table.append_column("predicted_kind", kinds)
+    return Rows(table.append_column("predicted_margin", rounded), make_hotspot)
 
 
 def measure_unfamiliar_share(run: Run, model: ScanModel, patterns: int) -> float | None:

@@ -8,7 +8,7 @@ unit     a class
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import shapely
@@ -21,7 +21,7 @@ from stages.cells import count_cells
 from stages.classes.classify import read_window
 from stages.classes.cover import Tolerance
 from stages.classes.patterns import turn_rects
-from stages.contracts import Box, Hotspot
+from stages.contracts import Box
 from stages.exports.pages.class_card import ClassCard
 from stages.findings import CellCount, Finding, HotspotClass, Owner
 from stages.geometry.symmetry import invert_symmetry
@@ -38,26 +38,29 @@ def gather_class_cards(view: RunView, process: Process) -> tuple[ClassCard, ...]
     """Return the cards of the largest classes."""
     tolerance = make_rules(view.config.classes, process, view.job, view.layout.dbu_nm).tolerance
     shown = view.classes[: view.config.report.top]
-    members: dict[int, list[Hotspot]] = {row.id: [] for row in shown}
+    members: dict[int, list[int]] = {row.id: [] for row in shown}
     for spot in view.order:
-        members.get(view.findings[spot.id].class_id, []).append(spot)
+        members.get(view.findings[spot.id].class_id, []).append(spot.id)
     return tuple(_make_card(view, row, members[row.id], tolerance) for row in shown)
 
 
 def gather_cells(view: RunView) -> list[CellCount]:
     """Return the cells at fault, those of most hotspots first."""
-    findings = [view.findings[spot.id] for spot in view.hotspots]
-    owners = [Owner(row.cell_kind, row.cell, row.cell_path) for row in findings]
+    owners = (Owner(row.cell_kind, row.cell, row.cell_path) for row in view.findings.rows)
     return count_cells(view.layout, owners)
 
 
 def _make_card(
-    view: RunView, row: HotspotClass, spots: Sequence[Hotspot], tolerance: Tolerance
+    view: RunView, row: HotspotClass, spots: Sequence[int], tolerance: Tolerance
 ) -> ClassCard:
-    findings = [view.findings[spot.id] for spot in spots]
-    first = view.findings[row.representative]
-    cells, fixes = Counter((each.cell_kind, each.cell) for each in findings), view.fixes or {}
-    outlines = [_draw_as(view, each, first, tolerance) for each in _choose_drawn(findings, first)]
+    first, fixes = view.findings[row.representative], view.fixes or {}
+    cells: Counter[tuple[str, str]] = Counter()
+    by_pattern: dict[int, Finding] = {}
+    for each in map(view.findings.__getitem__, spots):
+        cells[each.cell_kind, each.cell] += 1
+        by_pattern.setdefault(each.surroundings, each)
+    drawn = _choose_drawn(by_pattern, first)
+    outlines = [_draw_as(view, each, first, tolerance) for each in drawn]
     layers = list(zip(*outlines, strict=True))  # by layer, then pattern
     half = tolerance.half
     return ClassCard(
@@ -73,8 +76,10 @@ def _make_card(
         measured_nm=first.measured_dbu * view.layout.dbu_nm,
         moved_nm=None if row.moved_dbu is None else row.moved_dbu * view.layout.dbu_nm,
         cells=sorted(cells.items(), key=lambda item: (-item[1], item[0]))[:_MOST_CELLS],
-        listed=[(spot, view.findings[spot.id]) for spot in spots[:_MOST_LISTED]],
-        fix=_describe_fix([fixes[spot.id] for spot in spots if spot.id in fixes]),
+        listed=[
+            (view.hotspots[number - 1], view.findings[number]) for number in spots[:_MOST_LISTED]
+        ],
+        fix=_describe_fix([fixes[number] for number in spots if number in fixes]),
     )
 
 
@@ -87,12 +92,11 @@ def _describe_fix(rows: Sequence[FixRow]) -> str:
     return f"{moves} ({len(fixed):,} of {len(rows):,} mended)"
 
 
-def _choose_drawn(findings: Sequence[Finding], first: Finding) -> list[Finding]:
+def _choose_drawn(by_pattern: Mapping[int, Finding], first: Finding) -> list[Finding]:
     """Return the representative, and one hotspot of each pattern, the furthest moved first."""
-    by_pattern = {row.surroundings: row for row in reversed(findings)}
-    by_pattern.pop(first.surroundings, None)
     away = sorted(
-        by_pattern.values(), key=lambda row: (-(row.moved_dbu or row.differs or 0), row.id)
+        (row for row in by_pattern.values() if row.surroundings != first.surroundings),
+        key=lambda row: (-(row.moved_dbu or row.differs or 0), row.id),
     )
     return [first, *away[:_MOST_OUTLINES]]
 

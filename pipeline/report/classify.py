@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TypeVar, get_type_hints
+from typing import get_type_hints
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.config import ClassesConfig
-from pipeline.engine.run_directory import Run, write_table
+from pipeline.engine.run_directory import Run, write_rows
 from pipeline.engine.session import Session, Written
 from pipeline.engine.stored import explain_damage, read_table
 from pipeline.passes.arrays import FARTHEST_DBU
@@ -34,14 +34,13 @@ from stages.contracts import Hotspot, Int64s, PackedLayout, Verdict
 from stages.errors import ConfigError, IncompleteError
 from stages.findings import Finding, HotspotClass
 from stages.lithography.process import Process
+from stages.rows import ById, Row, Rows
 
 RESOLUTION = 0.6
 """Least radius of a class, in wavelengths over the numerical aperture: further away, geometry
 hardly changes what fails."""
 
 FINDINGS, CLASSES = "findings.parquet", "classes.parquet"
-
-Row = TypeVar("Row", Finding, HotspotClass)
 
 _TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string()}
 
@@ -82,7 +81,7 @@ def group_hotspots(
     job: Job,
     layout: PackedLayout,
     rules: Rules,
-    hotspots: Sequence[Hotspot],
+    hotspots: Rows[Hotspot],
     simulated: Confirmed | None,
 ) -> None:
     """Write both tables, unless they are those of these hotspots and verdicts."""
@@ -103,31 +102,40 @@ def _write_tables(
     job: Job,
     layout: PackedLayout,
     rules: Rules,
-    hotspots: Sequence[Hotspot],
+    hotspots: Rows[Hotspot],
     verdicts: Mapping[int, Verdict] | None,
 ) -> int:
     """Group the hotspots and write the tables; return how many classes there are."""
-    worst = [verdict.worst if (verdict := (verdicts or {}).get(s.id)) else None for s in hotspots]
-    places = [defect or spot for defect, spot in zip(worst, hotspots, strict=True)]
-    spots = Spots(
-        np.array([place.x_dbu for place in places], np.int64),
-        np.array([place.y_dbu for place in places], np.int64),
-        np.array([defect is not None for defect in worst], bool),
-    )
+    spots = _place_hotspots(hotspots, verdicts or {})
     channels = job.spec.layers
     scanned = replace(layout, packed=layout.packed[:channels], cells=layout.cells[:channels])
     classes = classify(scanned.packed, spots, rules)
     half = rules.tolerance.half
     low, high = (classes.place - half) // 2, -((-classes.place - half) // 2)
     owners = find_owners(scanned, np.concatenate((low, high), axis=1))
-    findings = list_findings(hotspots, classes, owners, rules.tolerance)
-    rows = list_classes(hotspots, findings, classes, verdicts)
-    write_table(job.run / FINDINGS, _build_table(Finding, findings))
-    write_table(job.run / CLASSES, _build_table(HotspotClass, rows))
-    return len(rows)
+    rows = list_findings(hotspots, classes, owners, rules.tolerance)
+    write_rows(job.run / FINDINGS, map(asdict, rows), _make_schema(Finding))
+    findings = Rows(_read_table(job.run / FINDINGS, Finding), _make_finding)
+    found = list_classes(hotspots.get_column("score"), findings, classes, verdicts)
+    write_rows(job.run / CLASSES, map(asdict, found), _make_schema(HotspotClass))
+    return len(found)
 
 
-def _make_schema(row: type[Row]) -> pa.Schema:
+def _place_hotspots(hotspots: Rows[Hotspot], verdicts: Mapping[int, Verdict]) -> Spots:
+    """Return the centre of each hotspot, or the place of its worst defect."""
+    x_dbu, y_dbu = (hotspots.get_column(name).copy() for name in ("x_dbu", "y_dbu"))
+    fails = np.zeros(len(hotspots), bool)
+    for number, verdict in verdicts.items():
+        if worst := verdict.worst:
+            x_dbu[number - 1], y_dbu[number - 1], fails[number - 1] = worst.x_dbu, worst.y_dbu, True
+    return Spots(x_dbu, y_dbu, fails)
+
+
+def _make_finding(row: Row) -> Finding:
+    return Finding(**row)
+
+
+def _make_schema(row: type[Finding | HotspotClass]) -> pa.Schema:
     kinds = get_type_hints(row)
     return pa.schema([(each.name, _find_type(kinds[each.name])) for each in fields(row)])
 
@@ -137,11 +145,7 @@ def _find_type(kind: object) -> pa.DataType:
     return next(column for plain, column in _TYPES.items() if kind in (plain, plain | None))
 
 
-def _build_table(row: type[Row], rows: Sequence[Row]) -> pa.Table:
-    return pa.Table.from_pylist([asdict(each) for each in rows], schema=_make_schema(row))
-
-
-def read_findings(run: Run, hotspots: int) -> Mapping[int, Finding]:
+def read_findings(run: Run, hotspots: int) -> ById[Finding]:
     """Return the class and cell of each hotspot, by its id.
 
     Parameters
@@ -154,14 +158,14 @@ def read_findings(run: Run, hotspots: int) -> Mapping[int, Finding]:
     IncompleteError
         When the run has none yet, or they are damaged.
     """
-    rows = _read(run.path / FINDINGS, Finding)
+    rows = Rows(_read_table(run.path / FINDINGS, Finding), _make_finding)
     with explain_damage(run.path / FINDINGS):
         for number, row in enumerate(rows, 1):
             if row.id != number or not _is_possible(row, hotspots):
                 raise ValueError(f"row {number} is no finding of this run: {row}")
         if len(rows) != hotspots:
             raise ValueError(f"it has {len(rows)} rows for {hotspots} hotspots")
-    return {row.id: row for row in rows}
+    return ById(rows)
 
 
 def _is_possible(row: Finding, hotspots: int) -> bool:
@@ -174,7 +178,7 @@ def _is_possible(row: Finding, hotspots: int) -> bool:
     )  # fmt: skip
 
 
-def read_classes(run: Run, named: Mapping[int, Finding]) -> tuple[HotspotClass, ...]:
+def read_classes(run: Run, named: ById[Finding]) -> tuple[HotspotClass, ...]:
     """Return the classes, those of most hotspots first; errors as of `read_findings`.
 
     Parameters
@@ -182,15 +186,15 @@ def read_classes(run: Run, named: Mapping[int, Finding]) -> tuple[HotspotClass, 
     named
         What `read_findings` returned: the classes that it names are all there.
     """
-    rows = _read(run.path / CLASSES, HotspotClass)
+    rows = tuple(HotspotClass(**row) for row in read_class_table(run).to_pylist())
     with explain_damage(run.path / CLASSES):
-        sizes = Counter(row.class_id for row in named.values())
+        sizes = Counter(named.rows.get_column("class_id").tolist())
         if [(row.id, row.hotspots) for row in rows] != sorted(sizes.items()):
             raise ValueError(f"its classes are not those of {FINDINGS}")
         for row in rows:
             if row.representative not in named or named[row.representative].class_id != row.id:
                 raise ValueError(f"class {row.id} is represented by a hotspot of another class")
-    return tuple(rows)
+    return rows
 
 
 def read_class_table(run: Run) -> pa.Table:
@@ -198,11 +202,7 @@ def read_class_table(run: Run) -> pa.Table:
     return _read_table(run.path / CLASSES, HotspotClass)
 
 
-def _read(path: Path, row: type[Row]) -> list[Row]:
-    return [row(**values) for values in _read_table(path, row).to_pylist()]
-
-
-def _read_table(path: Path, row: type[Row]) -> pa.Table:
+def _read_table(path: Path, row: type[Finding | HotspotClass]) -> pa.Table:
     if not path.exists():
         run = path.parent
         raise IncompleteError(

@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engine.run_directory import write_library, write_table, write_whole
+from pipeline.engine.run_directory import (
+    write_cell,
+    write_library,
+    write_pieces,
+    write_table,
+    write_whole,
+)
 from pipeline.engine.run_record import State
 from pipeline.report.fix_table import FixRow
 from pipeline.report.page_data import gather_page_data
@@ -41,6 +47,7 @@ from stages.exports.tables import (
     hotspots_to_table,
 )
 from stages.geometry.window_query import query
+from stages.rows import PART
 from stages.text import escape_text
 
 CLASSES = "classes.csv"
@@ -80,7 +87,7 @@ def _write_fixes(view: RunView, rows: Sequence[FixRow]) -> tuple[str, ...]:
         {name: getattr(row, name) for name in columns} | {"cell": escape_text(row.cell)}
         for row in rows
     ]
-    write_whole(view.run.report / FIXES, format_rows(dict.fromkeys(columns), values).encode())
+    write_pieces(view.run.report / FIXES, format_rows(dict.fromkeys(columns), values))
     drawings = [
         Drawing(Layer(_choose_marker_layer(view), datatype), np.array(rects, np.int64))
         for datatype, rects in (
@@ -123,7 +130,7 @@ def export_hotspots(view: RunView, form: str, path: Path, regions: list[Box]) ->
 def _write(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
     table = view.shown, view.layout.dbu_nm, view.verdicts, view.findings, view.reviews
     if form == "csv":
-        write_whole(path, format_csv(*table).encode())
+        write_pieces(path, format_csv(*table))
     elif form == "json":
         write_whole(path, format_json(*table).encode())
     elif form == "parquet":
@@ -133,25 +140,28 @@ def _write(view: RunView, form: str, path: Path, regions: list[Box]) -> None:
         text = format_lyrdb(marked, top=view.layout.top, layout=layout)
         write_whole(path, compress_lyrdb(text))
     elif form == "calibre":
-        write_whole(path, "".join(_format_calibre(view, regions)).encode())
+        write_pieces(path, _format_calibre(view, regions))
     elif form == "junit":
         write_whole(path, _format_junit(view, regions).encode())
     elif form == "clips":
         _write_clips(view, path)
+    elif form == "gds":
+        write_cell(path, _build_markers(view, regions, PART))
     else:
-        write_library(path, _build_markers(view, regions), oasis=form == "oas")
+        (markers,) = _build_markers(view, regions, max(len(view.shown), 1))
+        write_library(path, markers, oasis=True)
 
 
 def _choose_marker_layer(view: RunView) -> int:
     return find_free_layer(view.layout.file_layers, view.config.markers.layer)
 
 
-def _build_markers(view: RunView, regions: list[Box]) -> Any:
+def _build_markers(view: RunView, regions: list[Box], part: int) -> Iterator[Any]:
     return build_markers(
         view.shown, top=view.layout.top, dbu_nm=view.layout.dbu_nm,
         core_dbu=view.job.core_dbu, layer=_choose_marker_layer(view),
         not_scanned=regions[:MOST_REGIONS], verdicts=view.verdicts, printed=view.printed,
-        findings=view.findings, classes=view.shown_classes, reviews=view.reviews,
+        findings=view.findings, classes=view.shown_classes, reviews=view.reviews, part=part,
     )  # fmt: skip
 
 

@@ -142,7 +142,8 @@ def _make_table(each: LayerResult, view: RunView) -> pa.Table:
 
 def _make_lines(each: LayerResult, view: RunView) -> Iterable[dict[str, str]]:
     """Yield the rows of a layer's table, as text."""
-    text = format_csv(view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings, view.reviews)
+    table = view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings, view.reviews
+    text = "".join(format_csv(*table))
     added = dict(zip(ADDED, (each.layer, _name(each, view)), strict=True))
     for row in csv.DictReader(io.StringIO(text)):
         yield added | row

@@ -18,7 +18,7 @@ from shapely import Polygon
 from pipeline.config import ScanConfig
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State, has_record
-from pipeline.passes.arrays import read_patterns
+from pipeline.passes.arrays import read_pattern_rows
 from pipeline.passes.job import load_model_process
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.passes.units import draw_places
@@ -57,7 +57,6 @@ def gather_page_data(
 ) -> ReportData:
     """Return the content of the report page."""
     config, layout, record = view.config, view.layout, view.record
-    (count,) = read_patterns(view.run, "count")
     order = interleave_kinds(view.order, view.verdicts) if view.verdicts else view.order
     shown = order[: config.report.top]
     pictures = _draw_clips(view, shown)
@@ -78,7 +77,7 @@ def gather_page_data(
         pictures=pictures,
         evidence=_map_evidence(view, pictures),
         known=_find_known(view, pictures),
-        occurrences={spot.pattern: int(count[spot.pattern]) for spot in view.hotspots},
+        occurrences=_count_occurrences(view, shown),
         clips=metrics["clips"],
         patterns=metrics["patterns"],
         clips_not_scored=len([region for region in regions if "not scored" in region.why]),
@@ -196,13 +195,20 @@ def _list_unasked(view: RunView) -> list[str]:
     return [show(str(layer)) for layer in view.layout.file_layers if str(layer) not in scanned]
 
 
-def _draw_clips(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Bytes]:
+def _count_occurrences(view: RunView, shown: Sequence[Hotspot]) -> dict[int, int]:
+    """Return how many clips of the scan have the pattern of each hotspot, by pattern."""
+    patterns: Int64s = np.array([spot.pattern for spot in shown], np.int64)
+    (count,) = read_pattern_rows(view.run, patterns, "count")
+    return dict(zip(patterns.tolist(), count.tolist(), strict=True))
+
+
+def _draw_clips(view: RunView, shown: Sequence[Hotspot]) -> dict[int, Bytes]:
     places: Int64s = np.array([(s.x_dbu, s.y_dbu) for s in shown], np.int64).reshape(-1, 2)
     drawn = draw_places(places[:, 0], places[:, 1], view.job)
     return {spot.id: picture for spot, picture in zip(shown, drawn, strict=True)}
 
 
-def _draw_contours(view: RunView, shown: tuple[Hotspot, ...]) -> dict[int, Sequence[Polygon]]:
+def _draw_contours(view: RunView, shown: Sequence[Hotspot]) -> dict[int, Sequence[Polygon]]:
     """Return what prints in the clips of the shown hotspots that fail in simulation, by id."""
     return {
         spot.id: view.draw_print(spot, (spot.x_dbu, spot.y_dbu)).contours

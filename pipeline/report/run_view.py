@@ -8,7 +8,7 @@ promise  a run is only read, and only with the model that it was scanned with
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -29,7 +29,7 @@ from pipeline.engine.run_record import RunRecord, has_record, read_record
 from pipeline.engine.session import require_intact
 from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import open_packed
-from pipeline.passes.arrays import FARTHEST_DBU, read_patterns
+from pipeline.passes.arrays import FARTHEST_DBU, count_patterns
 from pipeline.passes.job import Job, load_model_process, make_job
 from pipeline.passes.model_file import find_model, locate_model
 from pipeline.passes.scan_settings import ScanSettings
@@ -54,6 +54,7 @@ from stages.lithography.measure.sections import KINDS
 from stages.lithography.process import Process
 from stages.review.levels import review_classes, review_hotspots
 from stages.review.waivers import Waived, Waiver, apply_waivers
+from stages.rows import ById, Rows
 from stages.settings import describe_validation_error
 
 _KEY = re.compile("[0-9a-f]{32}")
@@ -77,7 +78,7 @@ class RunView:
     config: ScanConfig
     layout: PackedLayout
     model: ScanModel
-    hotspots: tuple[Hotspot, ...]
+    hotspots: Sequence[Hotspot]
     record: RunRecord
     simulated: confirm.Confirmed | None = None
     """Verdicts by simulation; None when simulation was not asked for."""
@@ -102,7 +103,7 @@ class RunView:
         return self.model.detector()
 
     @cached_property
-    def findings(self) -> Mapping[int, Finding]:
+    def findings(self) -> ById[Finding]:
         """Class of each hotspot and the cell at fault, by id."""
         return read_findings(self.run, len(self.hotspots))
 
@@ -130,7 +131,7 @@ class RunView:
         return review_classes(self.findings, self.reviews)
 
     @cached_property
-    def shown(self) -> tuple[Hotspot, ...]:
+    def shown(self) -> Sequence[Hotspot]:
         """The hotspots that exports list, by rank."""
         if self.chosen is None:
             return self.hotspots
@@ -148,7 +149,7 @@ class RunView:
         return None if self.simulated is None else self.simulated.verdicts
 
     @cached_property
-    def order(self) -> tuple[Hotspot, ...]:
+    def order(self) -> Sequence[Hotspot]:
         """Those shown, worst in simulation first; by rank without simulation."""
         return sort_worst_first(self.shown, self.verdicts) if self.verdicts else self.shown
 
@@ -270,7 +271,7 @@ def load_waivers(config: ScanConfig, other: Path | None = None) -> tuple[Waiver,
     return read_waivers(path) if path else ()
 
 
-def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
+def read_hotspots(run: Run) -> Rows[Hotspot]:
     """Return the hotspots of a run.
 
     Raises
@@ -285,9 +286,9 @@ def read_hotspots(run: Run) -> tuple[Hotspot, ...]:
         raise IncompleteError(f"{run.path} has no hotspots yet; {finish}")
     with explain_damage(run.hotspots):
         hotspots = table_to_hotspots(read_hotspot_table(run))
-        (count,) = read_patterns(run, "count")
+        patterns = count_patterns(run)
         for number, spot in enumerate(hotspots, 1):
-            if spot.id != number or not _is_possible(spot, len(count)):
+            if spot.id != number or not _is_possible(spot, patterns):
                 raise ValueError(f"row {number} is no hotspot of this run: {spot}")
     return hotspots
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from pipeline.audit.audit import Audit, read_audit
 from pipeline.audit.certify import (
     Certification,
@@ -73,6 +75,7 @@ from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
+from stages.rows import Rows
 
 AFTER_SCORES = (
     "features", "rounds", "certify", "hotspots", "confirm", "frame", "draw", "estimate", "classes",
@@ -216,7 +219,7 @@ class ScanStages:
                 if run.has_scores and run.arithmetic != now:
                     self.session.listen(ScoresNotReused(str(run.path), run.arithmetic, now))
 
-    def find_hotspots(self, job: Job, layout: PackedLayout) -> tuple[Hotspot, ...]:
+    def find_hotspots(self, job: Job, layout: PackedLayout) -> Rows[Hotspot]:
         """Merge and rank the clips over threshold, or those that certifying found to fail."""
         threshold, ledger = self.config.scores.threshold, self.session.ledger
         assert threshold is not None  # resolve_config put the model's in
@@ -249,7 +252,7 @@ class ScanStages:
             counts = {
                 **({} if unfamiliar is None else {"unfamiliar_share": unfamiliar}),
                 "hotspots": len(spots),
-                "hotspots_unique": len({spot.pattern for spot in spots}),
+                "hotspots_unique": len(np.unique(spots.get_column("pattern"))),
                 "hot_clips": len(over),
                 **inputs,
             }

@@ -32,6 +32,7 @@ from stages.contracts import Box, Int64s, PackedLayer, Shapes
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
+from stages.rows import PART
 
 _SHORT = 2
 """A gap up to this many times half a window is short: its middle sees both ends."""
@@ -142,10 +143,27 @@ class _Chosen:
 
 def _choose_places(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> _Chosen:
     """Choose one place of each hotspot."""
+    every = [_list_signed(layers, spots, rules, range(0))]
+    for first in range(0, len(spots), PART):
+        part = range(first, min(first + PART, len(spots)))
+        every.append(_list_signed(layers, spots, rules, part))
+    owner, place, signature, turn = (np.concatenate(column) for column in zip(*every, strict=True))
+    rank = np.lexsort(
+        (place[:, 0], place[:, 1], signature[:, 1], signature[:, 0],
+         -_count_owners(owner, signature), owner)
+    )  # fmt: skip
+    best = rank[np.flatnonzero(np.diff(owner[rank], prepend=-1))]
+    return _Chosen(place[best, :2], place[best, 2:4], signature[best], turn[best])
+
+
+def _list_signed(
+    layers: Sequence[PackedLayer], spots: Spots, rules: Rules, part: range
+) -> tuple[Int64s, Int64s, UInt64s, Int64s]:
+    """Return the places of some hotspots: the owner of each, itself, its signature and symmetry."""
     reach, symmetries = rules.tolerance.reach, rules.tolerance.symmetries
     owners, places = [np.empty(0, np.int64)], [np.empty((0, 5), np.int64)]
     signatures, turns = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
-    for at in range(len(spots)):
+    for at in part:
         local = read_around(layers, spots, rules, at)
         found = _find_places(local, bool(spots.fails[at]), rules)
         signature, symmetry = sign_places(local, found, reach, symmetries)
@@ -153,14 +171,7 @@ def _choose_places(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) ->
         places.append(found + np.array([2 * spots.x_dbu[at], 2 * spots.y_dbu[at], 0, 0, 0]))
         signatures.append(signature)
         turns.append(symmetry)
-    owner, place = np.concatenate(owners), np.concatenate(places)
-    signature, turn = np.concatenate(signatures), np.concatenate(turns)
-    rank = np.lexsort(
-        (place[:, 0], place[:, 1], signature[:, 1], signature[:, 0],
-         -_count_owners(owner, signature), owner)
-    )  # fmt: skip
-    best = rank[np.flatnonzero(np.diff(owner[rank], prepend=-1))]
-    return _Chosen(place[best, :2], place[best, 2:4], signature[best], turn[best])
+    return tuple(map(np.concatenate, (owners, places, signatures, turns)))
 
 
 def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from xml.sax.saxutils import escape
 
+import numpy as np
+
 from stages.contracts import Box, Defect, Hotspot, Verdict, to_um
 from stages.findings import Finding, HotspotClass, Review
 from stages.text import escape_text
@@ -25,6 +27,8 @@ SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
 
 # KLayout's marker browser shows no more of one category.
 _CATEGORY_ITEMS = 1000
+Rows = Sequence[int]
+"""Where hotspots are among those of their layer."""
 _TAGS = ("score", "rank", "group", "clips", "hotspots", "severity", "class", "moved", "level")
 
 
@@ -82,11 +86,8 @@ def format_lyrdb(layers: Mapping[str, MarkedLayer], *, top: str, layout: str) ->
     yield "</items>\n</report-database>\n"
 
 
-Members = dict[str, dict[str, Sequence[Hotspot]]]
-"""The sub-categories of a category, and their hotspots."""
-
-
-def _list_members(layer: MarkedLayer) -> Members:
+def _list_members(layer: MarkedLayer) -> dict[str, dict[str, Rows]]:
+    """Return the sub-categories of each category, and the hotspots in them."""
     spots, reviews = layer.hotspots, layer.reviews or {}
     return {
         "hotspot": _split_bands(spots),
@@ -96,7 +97,9 @@ def _list_members(layer: MarkedLayer) -> Members:
     }
 
 
-def _format_categories(layer: MarkedLayer, listed: Members) -> Iterator[str]:
+def _format_categories(
+    layer: MarkedLayer, listed: Mapping[str, Mapping[str, Rows]]
+) -> Iterator[str]:
     def tell(name: str, description: str, of_each: str) -> str:
         below = [_format_category(each, of_each) for each in listed[name]]
         return _format_category(name, description, below)
@@ -112,18 +115,19 @@ def _format_categories(layer: MarkedLayer, listed: Members) -> Iterator[str]:
     yield _format_category("not_scanned", "Regions that have no verdict")
 
 
-def _format_items(layer: MarkedLayer, listed: Members, above: str, cell: str) -> Iterator[str]:
+def _format_items(
+    layer: MarkedLayer, listed: Mapping[str, Mapping[str, Rows]], above: str, cell: str
+) -> Iterator[str]:
     """Yield the items of a layer; `above` is the path of the category that its own are below."""
-    by_id = {spot.id: spot for spot in layer.hotspots}
-    first = [by_id[row.representative] for row in layer.classes if row.representative in by_id]
-    members: dict[str, Sequence[Hotspot]] = {}
+    members: dict[str, Rows] = {}
     for name, below in listed.items():
-        members |= {f"{name}.{each}": spots for each, spots in below.items()}
+        members |= {f"{name}.{each}": rows for each, rows in below.items()}
         if name == "class":
-            members["class_representative"] = first
+            first = [row.representative for row in layer.classes]
+            members["class_representative"] = _find_rows(layer.hotspots, first)
     size = {row.id: row.hotspots for row in layer.classes}
-    for path, spots in members.items():
-        for spot in spots:
+    for path, rows in members.items():
+        for spot in map(layer.hotspots.__getitem__, rows):
             review = (layer.reviews or {}).get(spot.id)
             values = _format_values(layer, spot, review, size)
             yield _format_item(above + path, cell, values, bool(review and review.waiver))
@@ -198,60 +202,72 @@ def _list_simulation_categories(simulated: Mapping[str, object]) -> list[str]:
     ]
 
 
-def _split_bands(hotspots: Sequence[Hotspot]) -> dict[str, Sequence[Hotspot]]:
+def _find_rows(hotspots: Sequence[Hotspot], ids: Sequence[int]) -> Rows:
+    """Return where the hotspots of some ids are, of those that are there."""
+    row_of = dict.fromkeys(ids, -1)
+    for row, spot in enumerate(hotspots):
+        if spot.id in row_of:
+            row_of[spot.id] = row
+    return [row_of[number] for number in ids if row_of[number] >= 0]
+
+
+def _split_bands(hotspots: Sequence[Hotspot]) -> dict[str, Rows]:
     """Return the sub-categories of ``hotspot`` and their members, worst first."""
-    bands: dict[str, Sequence[Hotspot]] = {}
+    bands: dict[str, Rows] = {}
+    scores = np.array([spot.score for spot in hotspots])
     for high, low in pairwise((1.0, *SEVERITIES)):
         top = float("inf") if high == 1.0 else high
-        members = [spot for spot in hotspots if low <= spot.score < top]
-        bands |= _split_by_rank(f"score_{low * 100:.0f}_to_{high * 100:.0f}", members)
+        members = np.flatnonzero((low <= scores) & (scores < top)).tolist()
+        bands |= _split_by_rank(f"score_{low * 100:.0f}_to_{high * 100:.0f}", hotspots, members)
     return bands
 
 
 def _split_levels(
     hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]
-) -> dict[str, Sequence[Hotspot]]:
+) -> dict[str, Rows]:
     """Return the sub-categories of ``level`` and their members, by rank."""
-    found: dict[str, Sequence[Hotspot]] = {}
-    members = [spot for spot in hotspots if reviews and reviews[spot.id].is_open]
-    for level in (1, 2, 3):
-        of_level = [spot for spot in members if reviews[spot.id].level == level]
-        found |= _split_by_rank(f"level{level}", of_level)
+    of_level: dict[int, list[int]] = {1: [], 2: [], 3: []}
+    for row, spot in enumerate(hotspots if reviews else ()):
+        if (review := reviews[spot.id]).is_open and review.level is not None:
+            of_level[review.level].append(row)
+    found: dict[str, Rows] = {}
+    for level, members in of_level.items():
+        found |= _split_by_rank(f"level{level}", hotspots, members)
     return found
 
 
 def _split_waived(
     hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]
-) -> dict[str, Sequence[Hotspot]]:
+) -> dict[str, Rows]:
     """Return the sub-categories of ``waived``, one per waiver, and their members, by rank."""
-    members: dict[str, list[Hotspot]] = {}
-    for spot in hotspots:
-        for name in reviews[spot.id].waiver.split() if reviews else ():
-            members.setdefault(re.sub(r"[^\w]", "_", name), []).append(spot)
-    found: dict[str, Sequence[Hotspot]] = {}
+    members: dict[str, list[int]] = {}
+    for row, spot in enumerate(hotspots if reviews else ()):
+        for name in reviews[spot.id].waiver.split():
+            members.setdefault(re.sub(r"[^\w]", "_", name), []).append(row)
+    found: dict[str, Rows] = {}
     for name in sorted(members):
-        found |= _split_by_rank(name, members[name])
+        found |= _split_by_rank(name, hotspots, members[name])
     return found
 
 
-def _split_by_rank(name: str, members: Sequence[Hotspot]) -> dict[str, Sequence[Hotspot]]:
+def _split_by_rank(name: str, hotspots: Sequence[Hotspot], members: Rows) -> dict[str, Rows]:
     """Return a category, cut into parts where the browser would not list all of it."""
     found = {}
     for start in range(0, len(members), _CATEGORY_ITEMS):
         part = members[start : start + _CATEGORY_ITEMS]
-        ranks = f"_from_H{part[0].id}_to_H{part[-1].id}"
+        ranks = f"_from_H{hotspots[part[0]].id}_to_H{hotspots[part[-1]].id}"
         found[name + (ranks if len(members) > _CATEGORY_ITEMS else "")] = part
     return found
 
 
 def _split_classes(
     hotspots: Sequence[Hotspot], findings: Mapping[int, Finding], classes: Sequence[HotspotClass]
-) -> dict[str, Sequence[Hotspot]]:
+) -> dict[str, Rows]:
     """Return the sub-categories of ``class`` and their members, worst first."""
-    members: dict[int, list[Hotspot]] = {row.id: [] for row in classes}
-    for spot in hotspots if classes else ():
-        members[findings[spot.id].class_id].append(spot)
-    found: dict[str, Sequence[Hotspot]] = {}
+    members: dict[int, list[int]] = {row.id: [] for row in classes}
+    for at, spot in enumerate(hotspots if classes else ()):
+        members[findings[spot.id].class_id].append(at)
+    found: dict[str, Rows] = {}
     for row in classes:
         name = f"C{row.id}_{row.kind}_x{row.hotspots}"
         listed = members[row.id]

@@ -1,7 +1,7 @@
 """Markers: the hotspots as layouts.
 
 in       hotspots, their verdicts by simulation, their classes, the regions that were not scanned
-out      gdstk libraries: one with a marker for each hotspot, one per clip, one of any drawing
+out      gdstk libraries: some with a marker for each hotspot, one per clip, one of any drawing
 unit     a whole scan
 promise  equal input gives equal files; the box of a marker is centred on its clip to the dbu
 
@@ -21,6 +21,7 @@ from shapely import Polygon
 from stages.contracts import Box, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, to_um
 from stages.errors import ConfigError, LayoutError
 from stages.findings import Finding, HotspotClass, Review
+from stages.rows import PART
 from stages.text import escape_text
 
 CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET, CLASS = range(7)
@@ -100,10 +101,11 @@ def build_markers(
     findings: Mapping[int, Finding] | None = None,
     classes: Iterable[HotspotClass] = (),
     reviews: Mapping[int, Review] | None = None,
-) -> Any:
-    """Return the markers as a ``gdstk.Library``.
+    part: int = PART,
+) -> Iterator[Any]:
+    """Yield the markers as ``gdstk.Library`` of one cell, so many hotspots at a time.
 
-    It has the layout's top-cell name and database unit and nothing but the markers. On `layer`,
+    Each has the layout's top-cell name and database unit and nothing but the markers. On `layer`,
     datatype 0 holds a box and a label ("H12 0.973") for each hotspot, centred on its clip;
     datatype 1 the box of its merged cores where it has more than one clip; datatype 2 the regions
     that were not scanned. For hotspots that were simulated and fail, datatype 3 holds a box of
@@ -112,31 +114,50 @@ def build_markers(
     grouped, their labels name the class ("H12 0.973 C3"), their boxes hold it and the cell at fault
     as properties, and datatype 6 has a box of 200 nm and a label ("C3 x214") at the place of each
     class's representative. With `reviews`, the labels go on with the level and whether it is waived
-    ("L1 waived"); level and waiver are properties as well.
+    ("L1 waived"); level and waiver are properties as well. What is not of a hotspot is in the last.
 
     Raises
     ------
     LayoutError
         When a coordinate does not fit the 32 bits that GDSII and OASIS readers hold.
     """
-    library, cell = _make_library(top, dbu_nm)
-    for spot in hotspots:
-        finding, review = (findings or {}).get(spot.id), (reviews or {}).get(spot.id)
-        _mark_hotspot(cell, spot, finding, review, dbu_nm, core_dbu, layer)
-    for box in not_scanned:
-        cell.add(_make_rectangle(box, dbu_nm, layer, NOT_SCANNED))
-    for spot in hotspots:
-        worst = verdicts[spot.id].worst if verdicts and spot.id in verdicts else None
-        if worst is not None:
-            text = f"H{spot.id} {worst.kind} {worst.severity:.2f}"
-            _mark_place(cell, text, worst.x_dbu, worst.y_dbu, dbu_nm, Layer(layer, DEFECT))
+    for first in range(0, max(len(hotspots), 1), part):
+        library, cell = _make_library(top, dbu_nm)
+        is_last = first + part >= len(hotspots)
+        spots = hotspots[first : first + part]
+        for spot in spots:
+            finding, review = (findings or {}).get(spot.id), (reviews or {}).get(spot.id)
+            _mark_hotspot(cell, spot, finding, review, dbu_nm, core_dbu, layer)
+        for box in not_scanned if is_last else ():
+            cell.add(_make_rectangle(box, dbu_nm, layer, NOT_SCANNED))
+        for spot in spots:
+            _mark_defect(cell, spot, verdicts or {}, dbu_nm, layer)
+        if is_last:
+            _mark_classes(cell, classes, findings or {}, dbu_nm, layer)
+            for area in printed:
+                _add_printed(cell, area, dbu_nm, layer)
+        yield library
+
+
+def _mark_defect(
+    cell: Any, spot: Hotspot, verdicts: Mapping[int, Verdict], dbu_nm: float, layer: int
+) -> None:
+    """Add the worst defect of a hotspot, if it has one."""
+    worst = verdicts[spot.id].worst if spot.id in verdicts else None
+    if worst is not None:
+        text = f"H{spot.id} {worst.kind} {worst.severity:.2f}"
+        _mark_place(cell, text, worst.x_dbu, worst.y_dbu, dbu_nm, Layer(layer, DEFECT))
+
+
+def _mark_classes(
+    cell: Any, classes: Iterable[HotspotClass], findings: Mapping[int, Finding], dbu_nm: float,
+    layer: int,
+) -> None:  # fmt: skip
+    """Add the place of the representative of each class."""
     for row in classes:
-        first = (findings or {})[row.representative]
+        first = findings[row.representative]
         x, y = round(first.place_x_dbu), round(first.place_y_dbu)
         _mark_place(cell, f"C{row.id} x{row.hotspots}", x, y, dbu_nm, Layer(layer, CLASS))
-    for area in printed:
-        _add_printed(cell, area, dbu_nm, layer)
-    return library
 
 
 def _mark_hotspot(

@@ -17,9 +17,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.contracts import Box, Hotspot, Verdict, to_um
+from stages.contracts import Hotspot, Verdict, to_um
 from stages.errors import LayoutError
 from stages.findings import ClassReview, Finding, HotspotClass, Review
+from stages.rows import HOTSPOT_COLUMNS, Row, Rows, cut_parts, make_hotspot
 from stages.text import escape_text
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
@@ -110,10 +111,8 @@ Reviews = Mapping[int, Review] | None
 Verdicts = Mapping[int, Verdict] | None
 """Id of a hotspot to its verdict by simulation; None when simulation was not asked for."""
 
-_PART = 4096
-"""Hotspots held as row objects at once; these take ten times the memory of columns."""
-
 _DBU_COLUMNS = ("x_dbu", "y_dbu", *(f"{side}_dbu" for side in _SIDES))
+_IN_UM = tuple(name for name in COLUMNS if name.endswith("_um"))
 
 
 _PLACES = tuple((name, pa.int64()) for name in _DBU_COLUMNS)
@@ -131,32 +130,44 @@ def hotspots_to_table(
     reviews: Reviews = None,
 ) -> Any:
     """Return a ``pyarrow.Table`` of all columns, and the same coordinates as integers in dbu."""
-    parts = [
-        _build_part(hotspots[first : first + _PART], dbu_nm, verdicts, findings, reviews)
-        for first in range(0, max(len(hotspots), 1), _PART)
-    ]
-    return pa.concat_tables(parts).combine_chunks()
+    if not isinstance(hotspots, Rows):
+        rows = [_split(spot) for spot in hotspots]
+        stored = pa.Table.from_pylist(rows, schema=_choose_schema(hotspots))
+        hotspots = Rows(stored, make_hotspot)
+    stored = hotspots.table
+    kinds = list_columns(hotspots, verdicts, findings, reviews)
+    columns = {name: stored[name] for name in kinds if name in stored.column_names}
+    for name in _IN_UM:
+        places = stored[name.replace("_um", "_dbu")].to_numpy().tolist()
+        columns[name] = pa.array([to_um(place, dbu_nm) for place in places], pa.float64())
+    if left := {name: kind for name, kind in kinds.items() if name not in columns}:
+        cells = _make_rows(hotspots, dbu_nm, verdicts, findings, reviews)
+        parts = [
+            pa.table([pa.array([row[name] for row in part], kind) for name, kind in left.items()],
+                     list(left))
+            for part in cut_parts(cells)
+        ] or [pa.schema(left.items()).empty_table()]  # fmt: skip
+        more = pa.concat_tables(parts).combine_chunks()
+        columns |= {name: more[name] for name in left}
+    names = [*kinds, *_DBU_COLUMNS]
+    table = pa.table([columns[name] if name in columns else stored[name] for name in names], names)
+    return table.combine_chunks()  # what is in one piece is written to equal bytes
 
 
-def _build_part(
-    hotspots: Sequence[Hotspot],
-    dbu_nm: float,
-    verdicts: Verdicts,
-    findings: Findings,
-    reviews: Reviews,
-) -> Any:
-    rows = list(_make_rows(hotspots, dbu_nm, verdicts, findings, reviews))
-    columns = {
-        name: pa.array([row[name] for row in rows], kind)
-        for name, kind in list_columns(hotspots, verdicts, findings, reviews).items()
-    }
-    places = [(spot.x_dbu, spot.y_dbu, *spot.box.as_tuple()) for spot in hotspots]
-    for at, name in enumerate(_DBU_COLUMNS):
-        columns[name] = pa.array([place[at] for place in places], pa.int64())
-    return pa.table(columns)
+def _choose_schema(hotspots: Sequence[Hotspot]) -> pa.Schema:
+    names = (*HOTSPOT_COLUMNS, *PREDICTED_COLUMNS) if _is_predicted(hotspots) else HOTSPOT_COLUMNS
+    return pa.schema([PREDICTED_HOTSPOTS.field(name) for name in names])
 
 
-def table_to_hotspots(table: Any) -> tuple[Hotspot, ...]:
+def _split(spot: Hotspot) -> Row:
+    """Return the row of a hotspot, for `make_hotspot`."""
+    values = {name: getattr(spot, name) for name in (*COLUMNS, *PREDICTED_COLUMNS) if
+              not name.endswith("_um")}  # fmt: skip
+    places = (spot.x_dbu, spot.y_dbu, *spot.box.as_tuple())
+    return values | dict(zip(_DBU_COLUMNS, places, strict=True))
+
+
+def table_to_hotspots(table: Any) -> Rows[Hotspot]:
     """Return the hotspots of a table that `hotspots_to_table` made.
 
     Raises
@@ -164,22 +175,14 @@ def table_to_hotspots(table: Any) -> tuple[Hotspot, ...]:
     LayoutError
         When a column is missing.
     """
-    plain: tuple[str, ...] = (
-        "id", "score", "answer", "rule", "clips", "pattern", "pattern_key", "group", "x_dbu",
-        "y_dbu",
-    )  # fmt: skip
-    missing = {*plain, *_DBU_COLUMNS} - set(table.column_names)
+    missing = set(HOTSPOT_COLUMNS) - set(table.column_names)
     if missing:
         raise LayoutError(
             f"the table of hotspots has no column {', '.join(sorted(missing))}; "
             "another version of hotscan wrote it: scan into a new run directory"
         )
-    plain += tuple(name for name in PREDICTED_COLUMNS if name in table.column_names)
-    return tuple(
-        Hotspot(**{name: row[name] for name in plain}, box=Box(*(row[n] for n in _DBU_COLUMNS[2:])))
-        for part in table.to_batches(_PART)
-        for row in part.to_pylist()
-    )
+    names = (*HOTSPOT_COLUMNS, *(name for name in PREDICTED_COLUMNS if name in table.column_names))
+    return Rows(table.select(list(names)), make_hotspot)
 
 
 def add_findings(table: Any, findings: Mapping[int, Finding], dbu_nm: float) -> Any:
@@ -215,8 +218,8 @@ def format_csv(
     verdicts: Verdicts = None,
     findings: Findings = None,
     reviews: Reviews = None,
-) -> str:
-    """Return a table with a header; scores to six digits."""
+) -> Iterator[str]:
+    """Yield a table with a header, piece by piece; scores to six digits."""
     rows = _make_rows(hotspots, dbu_nm, verdicts, findings, reviews)
     return format_rows(
         list_columns(hotspots, verdicts, findings, reviews),
@@ -229,7 +232,7 @@ def format_classes(
 ) -> str:
     """Return the table of classes as CSV."""
     rows = (_format_class(row, dbu_nm, reviews[row.id]) for row in classes)
-    return format_rows(CLASS_COLUMNS, rows)
+    return "".join(format_rows(CLASS_COLUMNS, rows))
 
 
 def _format_class(row: HotspotClass, dbu_nm: float, review: ClassReview) -> dict[str, Any]:
@@ -246,13 +249,17 @@ def _format_class(row: HotspotClass, dbu_nm: float, review: ClassReview) -> dict
     return {name: values[name] for name in CLASS_COLUMNS}
 
 
-def format_rows(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return rows as CSV, with the names of their columns."""
+def format_rows(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield rows as CSV, with the names of their columns, piece by piece."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    for part in cut_parts(rows):
+        writer.writerows(part)
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue()
 
 
 def format_json(

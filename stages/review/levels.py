@@ -9,12 +9,13 @@ promise  what simulation says outweighs any score, and the review says which of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from stages.contracts import Defect, Hotspot, Verdict
 from stages.findings import MARGIN, SCORE, SIMULATION, ClassReview, Finding, Review
 from stages.lithography.limits import Levels
 from stages.review.waivers import Waiver
+from stages.rows import Shared
 
 LEVELS = (1, 2, 3)
 
@@ -24,17 +25,24 @@ def review_hotspots(
     verdicts: Mapping[int, Verdict] | None,
     levels: Levels,
     waived: Mapping[int, Sequence[Waiver]] | None = None,
-) -> dict[int, Review]:
-    """Return the review of each hotspot, by its id."""
-    found = {}
+) -> Mapping[int, Review]:
+    """Return the review of each hotspot, by its id; ids rise."""
+    return Shared(_list_reviews(hotspots, verdicts, levels, waived))
+
+
+def _list_reviews(
+    hotspots: Iterable[Hotspot],
+    verdicts: Mapping[int, Verdict] | None,
+    levels: Levels,
+    waived: Mapping[int, Sequence[Waiver]] | None,
+) -> Iterator[tuple[int, Review]]:
     for spot in hotspots:
         level, by = _judge(spot, (verdicts or {}).get(spot.id), levels)
         waivers = (waived or {}).get(spot.id, ())
-        found[spot.id] = Review(
+        yield spot.id, Review(
             level, by, " ".join(each.id for each in waivers),
             "; ".join(each.reason for each in waivers),
         )  # fmt: skip
-    return found
 
 
 def _judge(spot: Hotspot, verdict: Verdict | None, levels: Levels) -> tuple[int | None, str]:

@@ -73,14 +73,14 @@ def test_owners_are_those_of_the_flat_layout(packed: PackedLayout, source: Path)
     (top,) = gdstk.read_gds(source).top_level()
     shapes = list_shapes(top, MATRICES[0], 0, 0, ())
     windows = draw_windows(400)
-    owners = find_owners(packed, windows)
+    owners = list(find_owners(packed, windows))
     assert owners == [name_flat(shapes, window) for window in windows.tolist()]
     assert {owner.kind for owner in owners} == {CELL, BETWEEN, ROUTING, NOTHING}
 
 
 def test_a_cell_is_told_once_with_its_placements(packed: PackedLayout) -> None:
     """The blocks place ``pair`` 7 times each, and so ``leaf`` 7 + 6 times; the top has 2 blocks."""
-    owners = find_owners(packed, draw_windows(400))
+    owners = list(find_owners(packed, draw_windows(400)))
     rows = count_cells(packed, owners)
     by_cell = {(row.kind, row.cell): row for row in rows}
     leaf = by_cell[CELL, "leaf"]
@@ -95,4 +95,4 @@ def test_two_layers_are_one_answer(packed: PackedLayout) -> None:
     """A second layer with the same shapes changes nothing."""
     windows = draw_windows(60)
     twice = replace(packed, packed=packed.packed * 2, cells=packed.cells * 2)
-    assert find_owners(twice, windows) == find_owners(packed, windows)
+    assert list(find_owners(twice, windows)) == list(find_owners(packed, windows))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.geometry.symmetry import SYMMETRIES
-from stages.patterns import canonicalize, compute_keys, find_distinct, locate_keys
+from stages.patterns import KeyIndex, canonicalize, compute_keys, find_distinct
 
 ALLOWED = (8, 4, 1)
 
@@ -73,9 +73,9 @@ def test_keys_are_located_among_others() -> None:
     wanted = rng.integers(0, 50, 200)
     strange = rng.integers(0, 256, (9, 16)).astype(np.uint8)
     keys = np.concatenate((known[wanted], strange))
-    assert locate_keys(keys, known).tolist() == [*wanted, *[-1] * 9]
-    assert locate_keys(keys, known[:0]).tolist() == [-1] * 209
-    assert locate_keys(keys[:0], known).tolist() == []
+    assert KeyIndex(known).locate(keys).tolist() == [*wanted, *[-1] * 9]
+    assert KeyIndex(known[:0]).locate(keys).tolist() == [-1] * 209
+    assert KeyIndex(known).locate(keys[:0]).tolist() == []
 
 
 class TestDistinct:

@@ -152,7 +152,7 @@ class ReportData:
     sampling: str
     """How clips were chosen, in words."""
     threshold: float
-    hotspots: tuple[Hotspot, ...]
+    hotspots: Sequence[Hotspot]
     """By rank."""
     pictures: Mapping[int, Bytes]
     """Id of a hotspot to the raster of its clip as placed, (layer, row, column), rows upward."""
@@ -181,7 +181,7 @@ class ReportData:
     """Verdict by simulation of each hotspot, by id; None when simulation was not asked for."""
     to_simulate: Set[int] | None = None
     """Ids of the hotspots that were to be simulated; all when `verdicts` are and this is not."""
-    order: tuple[Hotspot, ...] | None = None
+    order: Sequence[Hotspot] | None = None
     """The hotspots in the order of their cards; by rank by default."""
     contours: Mapping[int, Sequence[Polygon]] = field(default_factory=dict)
     """Id of a shown hotspot to its printed contours at the corner of its worst defect, in dbu."""
@@ -221,7 +221,7 @@ class ReportData:
     """Layers of the file that were not scanned."""
 
     @property
-    def ordered(self) -> tuple[Hotspot, ...]:
+    def ordered(self) -> Sequence[Hotspot]:
         """The hotspots in the order of their cards."""
         return self.hotspots if self.order is None else self.order
 

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from pipeline.engine.run_directory import write_table
+from pipeline.engine import run_directory, stored
+from pipeline.engine.run_directory import write_rows, write_table
 from pipeline.engine.stored import ANY, explain_damage, open_arrays, read_array, read_table
 from stages.errors import IncompleteError, UsageError
 
@@ -26,6 +27,31 @@ Damage = Callable[[Path], Any]
 def test_a_table_comes_back(tmp_path: Path) -> None:
     write_table(tmp_path / "a.parquet", TABLE)
     assert read_table(tmp_path / "a.parquet", SCHEMA).equals(TABLE)
+
+
+def test_a_long_table_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rows = tmp_path / "a.parquet", [{"x": x, "name": f"n{x}"} for x in range(23)]
+    write_rows(path, iter(rows), SCHEMA)
+    small = read_table(path, SCHEMA)
+    monkeypatch.setattr(stored, "ROWS_IN_MEMORY", 10)
+    mapped = read_table(path, SCHEMA)
+    assert small.to_pylist() == mapped.to_pylist() == rows
+    assert [batch.num_rows for batch in mapped.to_batches()] == [10, 10, 3]
+    assert [each.name for each in tmp_path.iterdir()] == ["a.parquet"]
+    write_rows(path, [*rows, {"x": None, "name": ""}], SCHEMA)
+    with pytest.raises(IncompleteError, match=r"a\.parquet cannot be read.*empty cells"):
+        read_table(path, SCHEMA)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 20])
+def test_rows_are_written_in_groups(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_directory, "_ROWS_OF_GROUP", 7)
+    rows = [{"x": x, "name": None if x % 2 else "a"} for x in range(count)]
+    write_rows(tmp_path / "a.parquet", rows, SCHEMA)
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == rows
+    assert pq.read_schema(tmp_path / "a.parquet") == SCHEMA
 
 
 BAD_TABLES: dict[str, Damage] = {

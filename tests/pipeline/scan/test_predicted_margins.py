@@ -44,7 +44,7 @@ def test_a_model_with_margins_names_kind_and_margin_of_each_hotspot(
     assert table["predicted_kind"].to_pylist() == [KINDS[k] for k in kind]
     spots = open_view(run).hotspots
     assert spots[0].predicted_kind == KINDS[kind[0]]
-    assert "predicted_kind,predicted_margin" in format_csv(spots, 1.0).splitlines()[0]
+    assert "predicted_kind,predicted_margin" in "".join(format_csv(spots, 1.0)).splitlines()[0]
     assert (
         "margin " + f"{table['predicted_margin'][0].as_py():.2f}"
         in (run.report / "index.html").read_text()

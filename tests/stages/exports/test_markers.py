@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from shapely import Polygon
 
-from pipeline.engine.run_directory import write_library
+from pipeline.engine.run_directory import write_cell, write_library
 from stages.contracts import Box, Defect, Hotspot, Layer, Shapes, Verdict
 from stages.errors import ConfigError, LayoutError
 from stages.exports.lyrdb import MarkedLayer, compress_lyrdb, format_lyrdb
@@ -63,9 +63,21 @@ SPOTS = (
 
 def write(path, spots=SPOTS, dbu_nm=1.0, **changes):
     options = {"top": TOP, "core_dbu": CORE_DBU, "layer": LAYER, "not_scanned": NOT_SCANNED}
-    library = build_markers(spots, dbu_nm=dbu_nm, **(options | changes))
-    write_library(path, library, oasis=path.suffix == ".oas")
+    if path.suffix == ".gds":
+        write_cell(path, build_markers(spots, dbu_nm=dbu_nm, part=2, **(options | changes)))
+    else:
+        (library,) = build_markers(spots, dbu_nm=dbu_nm, **(options | changes))
+        write_library(path, library, oasis=True)
     return path
+
+
+def test_markers_in_one_part_are_those_of_a_library(tmp_path):
+    options = {"top": TOP, "dbu_nm": 1.0, "core_dbu": CORE_DBU, "layer": LAYER}
+    (library,) = build_markers(SPOTS, **options)
+    write_library(tmp_path / "whole.gds", library)
+    write_cell(tmp_path / "parts.gds", build_markers(SPOTS, **options))
+    assert (tmp_path / "parts.gds").read_bytes() == (tmp_path / "whole.gds").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.gds", "whole.gds"]
 
 
 def load(path):
@@ -317,7 +329,7 @@ class TestReportDatabase:
 
 class TestTables:
     def test_csv(self):
-        rows = list(csv.DictReader(io.StringIO(format_csv(SPOTS, 0.25))))
+        rows = list(csv.DictReader(io.StringIO("".join(format_csv(SPOTS, 0.25)))))
         assert list(rows[0]) == list(COLUMNS)
         assert [(float(row["x_um"]), float(row["y_um"])) for row in rows] == [
             (spot.x_dbu * 0.25 / 1000, spot.y_dbu * 0.25 / 1000) for spot in SPOTS

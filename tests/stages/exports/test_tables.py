@@ -33,7 +33,7 @@ VERDICTS = {
 
 
 def test_the_three_answers_are_told_apart() -> None:
-    rows = list(csv.DictReader(io.StringIO(format_csv(SPOTS, 0.5, VERDICTS))))
+    rows = list(csv.DictReader(io.StringIO("".join(format_csv(SPOTS, 0.5, VERDICTS)))))
     assert list(rows[0]) == [*COLUMNS, *VERDICT_COLUMNS]
     told = [{name: row[name] for name in VERDICT_COLUMNS} for row in rows]
     assert told[0] == {
@@ -54,12 +54,12 @@ def test_every_form_says_the_same() -> None:
 
 
 def test_without_simulation_there_are_no_such_columns() -> None:
-    assert next(csv.reader(io.StringIO(format_csv(SPOTS, 1.0)))) == list(COLUMNS)
+    assert next(csv.reader(io.StringIO("".join(format_csv(SPOTS, 1.0))))) == list(COLUMNS)
     assert not set(VERDICT_COLUMNS) & set(hotspots_to_table(SPOTS, 1.0).column_names)
 
 
 def test_classes_and_cells_are_in_every_form() -> None:
-    rows = list(csv.DictReader(io.StringIO(format_csv(SPOTS, 0.5, VERDICTS, FINDINGS))))
+    rows = list(csv.DictReader(io.StringIO("".join(format_csv(SPOTS, 0.5, VERDICTS, FINDINGS)))))
     assert list(rows[0]) == [*COLUMNS, *FINDING_COLUMNS, *VERDICT_COLUMNS]
     assert {name: rows[2][name] for name in FINDING_COLUMNS} == {
         "class": "2", "place_x_um": "0.50025", "place_y_um": "-1.0", "feature": "space",
@@ -89,7 +89,9 @@ def test_levels_are_in_every_form() -> None:
     """What prints has none: an empty cell, not a 0."""
     waived = Review(3, "score", "w-1 w-2", "seen; \x1b")
     reviews = {1: Review(1, "simulation"), 2: Review(None, "simulation"), 3: waived}
-    rows = list(csv.DictReader(io.StringIO(format_csv(SPOTS, 0.5, VERDICTS, FINDINGS, reviews))))
+    rows = list(
+        csv.DictReader(io.StringIO("".join(format_csv(SPOTS, 0.5, VERDICTS, FINDINGS, reviews))))
+    )
     assert list(rows[0]) == [*COLUMNS, *FINDING_COLUMNS, *REVIEW_COLUMNS, *VERDICT_COLUMNS]
     assert [(row["level"], row["level_by"]) for row in rows] == [
         ("1", "simulation"), ("", "simulation"), ("3", "score"),

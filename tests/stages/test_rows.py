@@ -1,0 +1,69 @@
+"""Rows kept as columns, against the values that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from stages.contracts import Box, Hotspot
+from stages.findings import Review
+from stages.rows import PART, ById, Row, Rows, Shared, make_hotspot
+
+COUNT = PART + 10
+
+
+def make(row: Row) -> tuple[int, str | None]:
+    return row["x"], row["name"]
+
+
+@pytest.fixture
+def rows() -> Rows[tuple[int, str | None]]:
+    """Rows in three pieces, as tables that are mapped have."""
+    names = [None if x % 7 == 0 else f"n{x}" for x in range(COUNT)]
+    table = pa.table({"x": np.arange(COUNT), "name": names})
+    cuts = [table.slice(0, 5), table.slice(5, PART), table.slice(PART + 5)]
+    return Rows(pa.concat_tables(cuts), make)
+
+
+def test_rows_are_a_sequence_of_the_values(rows: Rows[tuple[int, str | None]]) -> None:
+    values = [(x, None if x % 7 == 0 else f"n{x}") for x in range(COUNT)]
+    assert list(rows) == values
+    assert [rows[at] for at in (0, 4, 5, PART + 4, PART + 5, -1)] == [
+        values[at] for at in (0, 4, 5, PART + 4, PART + 5, -1)
+    ]
+    assert rows == values
+    assert rows != [*values[:-1], (0, "other")]
+    assert rows[3:9] == values[3:9]
+    assert rows[3:3] == []
+    assert rows.select(np.array([8, 2, 8])) == [values[8], values[2], values[8]]
+    assert rows.get_column("x").tolist() == list(range(COUNT))
+    with pytest.raises(IndexError):
+        rows[COUNT]
+
+
+def test_a_row_is_found_by_its_id(rows: Rows[tuple[int, str | None]]) -> None:
+    by_id = ById(rows)
+    assert (by_id[1], by_id[COUNT]) == (rows[0], rows[-1])
+    assert list(by_id) == list(range(1, COUNT + 1))
+    assert 0 not in by_id
+    assert COUNT + 1 not in by_id
+
+
+def test_equal_values_are_kept_once() -> None:
+    reviews = {number: Review(number % 3, "score") for number in (2, 3, 5, 8, 9)}
+    shared = Shared(reviews.items())
+    assert dict(shared) == reviews
+    assert shared[2] is shared[5]
+    assert shared.get(4) is shared.get(10) is None
+
+
+def test_a_hotspot_is_made_of_its_row() -> None:
+    row = {
+        "id": 1, "x_dbu": 5, "y_dbu": 6, "score": 0.5, "rule": "grid", "clips": 2, "pattern": 3,
+        "pattern_key": "ab", "group": 1, "x_min_dbu": 0, "y_min_dbu": 1, "x_max_dbu": 10,
+        "y_max_dbu": 11, "answer": "hot",
+    }  # fmt: skip
+    assert make_hotspot(row) == Hotspot(
+        1, 5, 6, 0.5, "grid", 2, 3, "ab", 1, Box(0, 1, 10, 11), "hot"
+    )

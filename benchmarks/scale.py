@@ -1,6 +1,6 @@
 """How a scan grows: with area, with repetition, with workers, with layers; and what plan foresees.
 
-python -m benchmarks.scale [area|copies|ten|repeat|workers|layers|sram|plan|drawing ...] [--workers N]
+python -m benchmarks.scale [PART ...] [--workers N], parts as `PARTS` names them
 
 Each part prints a table. Memory is what a process holds for itself (RssAnon of Linux), so without
 the memory-mapped layout, sampled ten times a second; of the workers the largest is told. "All"
@@ -357,8 +357,8 @@ def cut(run: Path, side_px: int, *, shared: bool) -> CutSettings:
 
 
 PARTS: dict[str, Callable[[int], None]] = {
-    "area": area, "copies": copies, "ten": ten, "repeat": repeat, "workers": speedup, "layers": layers, "sram": sram,
-    "plan": plan, "drawing": drawing,
+    "area": area, "copies": copies, "ten": ten, "repeat": repeat, "workers": speedup,
+    "layers": layers, "sram": sram, "plan": plan, "drawing": drawing,
 }  # fmt: skip
 
 

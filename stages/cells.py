@@ -91,14 +91,15 @@ def count_cells(layout: PackedLayout, owners: Iterable[Owner]) -> list[CellCount
         rows.append(number.setdefault((owner.kind, owner.cell), len(number)))
         paths += hashlib.blake2b(owner.path.encode(), digest_size=16).digest()
     row, path = np.array(rows, np.int64), np.frombuffer(bytes(paths), np.int64).reshape(-1, 2)
-    affected = np.unique(np.column_stack((row, path)), axis=0)[:, 0]
-    hotspots, affected = np.bincount(row), np.bincount(affected)
-    first = np.unique(row, return_index=True)[1]
+    apart = np.unique(np.column_stack((row, path)), axis=0)[:, 0]
+    counts = zip(
+        np.bincount(row).tolist(), np.bincount(apart).tolist(),
+        np.unique(row, return_index=True)[1].tolist(), strict=True,
+    )  # fmt: skip
     found = [
-        CellCount(kind, cell, *map(int, (hotspots[at], affected[at])), placed.get(cell, 0),
-                  int(first[at]))
-        for (kind, cell), at in number.items()
-    ]  # fmt: skip
+        CellCount(kind, cell, hotspots, affected, placed.get(cell, 0), first)
+        for (kind, cell), (hotspots, affected, first) in zip(number, counts, strict=True)
+    ]
     return sorted(found, key=lambda row: (-row.hotspots, row.first))
 
 

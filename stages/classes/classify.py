@@ -171,7 +171,10 @@ def _list_signed(
         places.append(found + np.array([2 * spots.x_dbu[at], 2 * spots.y_dbu[at], 0, 0, 0]))
         signatures.append(signature)
         turns.append(symmetry)
-    return tuple(map(np.concatenate, (owners, places, signatures, turns)))
+    return (
+        np.concatenate(owners), np.concatenate(places), np.concatenate(signatures),
+        np.concatenate(turns),
+    )  # fmt: skip
 
 
 def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.compiled import kernel
+from stages.compiled import gil_free_kernel, kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import copy_rows, reserve_row
 from stages.geometry.union import sweep
 
 
-@kernel
+@gil_free_kernel
 def decompose(points: Int64s, starts: Int64s) -> tuple[Int64s, Int64s, Int64s]:
     """Cut the rectilinear polygons into rectangles, and list the others.
 

@@ -16,7 +16,7 @@ import numpy as np
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.layout.flatten import Flattener, flatten_odd_references
 from stages.layout.gdsii.elements import REFERENCE, Elements
-from stages.layout.gdsii.pack import convert_references, find_placed_cells, pack_elements
+from stages.layout.gdsii.pack import convert_references, find_placed_cells, pack_layers
 from stages.layout.info import (
     CONTEXT_CELL,
     EVERY_TOP,
@@ -58,12 +58,13 @@ def assemble(
     elements, top = _choose_top(elements, layers, cell)
     order = order_children_first(top, find_placed_cells(elements), elements.names.__getitem__)
     quarters = flatten_odd_references(elements, frozenset(order))
-    order = order_children_first(top, find_placed_cells(quarters), elements.names.__getitem__)
-    built = [pack_elements(quarters, order, read.index(layer), limits) for layer in layers]
+    if quarters is not elements:
+        order = order_children_first(top, find_placed_cells(quarters), elements.names.__getitem__)
+    built = pack_layers(quarters, order, [read.index(layer) for layer in layers], limits)
     return PackedLayout(
         elements.names[top], round_dbu(elements.dbu_nm), tuple(layers),
-        tuple(builder.build() for builder in built), tuple(warnings), elements.layers,
-        tuple(tuple(builder.names) for builder in built),
+        tuple(layer for layer, _ in built), tuple(warnings), elements.layers,
+        tuple(names for _, names in built),
     )  # fmt: skip
 
 

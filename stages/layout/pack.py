@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.compiled import kernel
-from stages.contracts import Int32s, Int64s, PackedLayer
+from stages.compiled import gil_free_kernel, kernel
+from stages.contracts import Floats, Int32s, Int64s, PackedLayer
 from stages.errors import LayoutError
+from stages.geometry.growing import copy_rows
 from stages.geometry.window_query import turn_box
 from stages.layout.limits import MOST_SHAPES_ANYWHERE, advise_raising
-from stages.layout.spatial_index import compute_node_boxes, sort_spatially
+from stages.layout.spatial_index import compute_node_boxes, count_nodes, sort_spatially
 
 INT32_MAX = 2**31 - 1
 
@@ -64,110 +66,257 @@ def place_copies(child: npt.ArrayLike, turn: npt.ArrayLike, places: Int64s) -> I
     return rows
 
 
-class LayerBuilder:
-    """Collects the cells of one layer, children before parents.
+@dataclass(frozen=True, slots=True, eq=False)
+class CellContents:
+    """What cells hold on one layer: of each kind the rows of all cells, cell by cell."""
+
+    rects: Int64s
+    """(r, 4)"""
+    rect_start: Int64s
+    """(cells + 1,) cell `i` has ``rects[rect_start[i]:rect_start[i + 1]]``; so of the others."""
+    polygons: Sequence[Int64s]
+    """Corners of each shape that is not rectilinear, (m, 2)."""
+    polygon_start: Int64s
+    placements: Int64s
+    """(p, 10) columns `PLACEMENT`."""
+    placement_start: Int64s
+    placed_cell: Int64s
+    """(p,) the first column, by itself: every layer goes through it."""
+
+
+def build_layer(
+    contents: CellContents, order: Sequence[int], names: Sequence[str],
+    most_per_dbu2: float = math.inf,
+) -> tuple[PackedLayer, tuple[str, ...]]:  # fmt: skip
+    """Return the cells of a layer as flat arrays, and their names; none without a shape.
 
     Parameters
     ----------
+    order
+        Numbers of cells, each after all its children; the last is the top, which is never left out.
+    names
+        Of all cells.
     most_per_dbu2
         Most shapes per square dbu in a placement of over `MOST_SHAPES_ANYWHERE`.
-    """
 
-    def __init__(self, most_per_dbu2: float = math.inf) -> None:
-        self.most_per_dbu2 = most_per_dbu2
-        self.shapes: list[float] = []  # under each cell, arrays flattened
-        self.cell_box = np.empty((1024, 4), np.int64)
-        self.names: list[str] = []
-        self.item_box: list[Int32s] = []
-        self.item_ref: list[Int32s] = []
-        self.node_box: list[Int32s] = []
+    Raises
+    ------
+    LayoutError
+        A coordinate passes 32 bits, or a placement is too dense.
+    """
+    boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in contents.polygons]
+    cells, number = _choose_cells(
+        np.array(order, np.int64), contents.rect_start, contents.polygon_start,
+        contents.placed_cell, contents.placement_start,
+    )  # fmt: skip
+    item_start, item_box, item_ref, node_start, node_box, placed, cell_box, fault = _build_cells(
+        cells, number, contents.rects, contents.rect_start,
+        np.array(boxes, np.int64).reshape(-1, 4), contents.polygon_start, contents.placements,
+        contents.placed_cell, contents.placement_start, most_per_dbu2,
+    )  # fmt: skip
+    kept = cells.tolist()
+    if fault[0]:
+        _refuse(names[kept[int(fault[1])]], fault[2:].tolist(), most_per_dbu2)
+    ranges = [range(*contents.polygon_start[cell : cell + 2]) for cell in kept]
+    polygons = [contents.polygons[at] for each in ranges for at in each]
+    points = np.concatenate([np.empty((0, 2), np.int64), *polygons])
+    packed = PackedLayer(
+        item_start=item_start, item_box=item_box, item_ref=item_ref,
+        node_start=node_start, node_box=node_box,
+        point=points.astype(np.int32), point_start=compute_starts(polygons),
+        inst_cell=placed[:, 0].copy(), inst_turn=placed[:, 1].astype(np.uint8),
+        inst_place=placed[:, 2:].copy(), cell_box=cell_box,
+    )  # fmt: skip
+    return packed, tuple(names[cell] for cell in kept)
+
+
+class LayerBuilder:
+    """Collects the cells of one layer, children before parents."""
+
+    def __init__(self) -> None:
+        self.rects: list[Int64s] = []
         self.polygons: list[Int64s] = []
-        self.placements: list[Int32s] = []
-        self.placed = 0
+        self.polygon_start = [0]
+        self.placements: list[Int64s] = []
+        self.names: list[str] = []
 
     def add_cell(self, name: str, rects: Int64s, polygons: list[Int64s], placements: Int64s) -> int:
-        """Add a cell and return its number; `placements` have the columns `PLACEMENT`.
-
-        Raises
-        ------
-        LayoutError
-            A coordinate passes 32 bits, or a placement is too dense.
-        """
-        polygon_boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in polygons]
-        slanted = np.array(polygon_boxes, np.int64).reshape(-1, 4)
-        placed = compute_placed_boxes(self.cell_box, placements)
-        below = self._count_placed_shapes(name, placements, placed)
-        boxes = np.concatenate((rects, slanted, placed))
-        refs = np.concatenate(
-            [
-                np.full(len(rects), -1),
-                -2 - len(self.polygons) - np.arange(len(polygons)),
-                self.placed + np.arange(len(placements)),
-            ]
-        )
-        order = sort_spatially(boxes)
-        boxes = boxes[order]
-        _check_reach(name, max(_find_reach(boxes), _find_reach(placements[:, 2:4])))
-        self.item_box.append(boxes.astype(np.int32))
-        self.item_ref.append(refs[order].astype(np.int32))
-        self.node_box.append(compute_node_boxes(boxes).astype(np.int32))
+        """Add a cell and return its number; `placements` have the columns `PLACEMENT`."""
+        self.rects.append(rects)
         self.polygons.extend(polygons)
-        self.placements.append(placements.astype(np.int32))
-        self.placed += len(placements)
-        number = len(self.names)
+        self.polygon_start.append(len(self.polygons))
+        self.placements.append(placements)
         self.names.append(name)
-        self.shapes.append(len(rects) + len(polygons) + below)
-        if number == len(self.cell_box):
-            self.cell_box = np.concatenate((self.cell_box, np.empty_like(self.cell_box)))
-        self.cell_box[number] = 0
-        if len(boxes):
-            boxes[:, :2].min(0, out=self.cell_box[number, :2])
-            boxes[:, 2:].max(0, out=self.cell_box[number, 2:])
-        return number
-
-    def _count_placed_shapes(self, name: str, placements: Int64s, boxes: Int64s) -> float:
-        """Return the number of shapes under placements; refuse placements that are too dense."""
-        if not len(placements):
-            return 0.0
-        shapes = np.array(self.shapes)[placements[:, 0]] * placements[:, 4:6].prod(axis=1)
-        sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1).astype(float)
-        dense = shapes > self.most_per_dbu2 * sides.prod(axis=1)
-        if (bad := dense & (shapes > MOST_SHAPES_ANYWHERE)).any():
-            first = int(bad.argmax())
-            width, height = sides[first].astype(int).tolist()
-            most = self.most_per_dbu2 * width * height
-            raise LayoutError(
-                f"cell {name!r} places {shapes[first]:.4g} shapes within {width} x {height} dbu; "
-                f"the limit is {most:.4g} there: an array of overlapping copies, or the limit is "
-                f"too low: {advise_raising('shapes_per_um2')}"
-            )
-        return float(shapes.sum())
+        return len(self.names) - 1
 
     def build(self) -> PackedLayer:
-        """Return all cells as flat arrays."""
-        points = np.concatenate([np.empty((0, 2), np.int64), *self.polygons])
+        """Return all cells as flat arrays; errors as `build_layer`."""
         placements = np.concatenate(self.placements)
-        return PackedLayer(
-            item_start=compute_starts(self.item_box),
-            item_box=np.concatenate(self.item_box),
-            item_ref=np.concatenate(self.item_ref),
-            node_start=compute_starts(self.node_box),
-            node_box=np.concatenate(self.node_box),
-            point=points.astype(np.int32),
-            point_start=compute_starts(self.polygons),
-            inst_cell=placements[:, 0].copy(),
-            inst_turn=placements[:, 1].astype(np.uint8),
-            inst_place=placements[:, 2:].copy(),
-            cell_box=self.cell_box[: len(self.names)].copy(),
-        )
+        contents = CellContents(
+            np.concatenate(self.rects), compute_starts(self.rects), self.polygons,
+            np.array(self.polygon_start), placements, compute_starts(self.placements),
+            placements[:, 0].copy(),
+        )  # fmt: skip
+        return build_layer(contents, range(len(self.names)), self.names)[0]
 
 
-def _check_reach(name: str, reach_dbu: int) -> None:
-    if reach_dbu > INT32_MAX:
+def _refuse(name: str, fault: Sequence[float], most_per_dbu2: float) -> NoReturn:
+    """Raise the error of a fault that `_build_cells` found in a cell."""
+    shapes, width, height, reach_dbu = fault
+    if not shapes:
         raise LayoutError(
-            f"cell {name!r} reaches to {reach_dbu} dbu; coordinates must stay "
+            f"cell {name!r} reaches to {reach_dbu:.0f} dbu; coordinates must stay "
             f"within {INT32_MAX} (32-bit numbers): use a coarser database unit"
         )
+    most = most_per_dbu2 * width * height
+    raise LayoutError(
+        f"cell {name!r} places {shapes:.4g} shapes within {width:.0f} x {height:.0f} dbu; "
+        f"the limit is {most:.4g} there: an array of overlapping copies, or the limit is "
+        f"too low: {advise_raising('shapes_per_um2')}"
+    )
+
+
+@gil_free_kernel
+def _choose_cells(
+    order: Int64s, rect_start: Int64s, polygon_start: Int64s, placed_cell: Int64s,
+    placement_start: Int64s,
+) -> tuple[Int64s, Int64s]:  # fmt: skip
+    """Return the cells of `order` with a shape in or under them, and the top; and their numbers.
+
+    The number of a cell that is left out is -1.
+    """
+    kept, used = np.empty(len(order), np.int64), 0
+    number = np.full(len(rect_start) - 1, -1, np.int64)
+    for at in range(len(order)):
+        cell = order[at]
+        holds = at == len(order) - 1 or rect_start[cell] < rect_start[cell + 1]
+        holds |= polygon_start[cell] < polygon_start[cell + 1]
+        row = placement_start[cell]
+        while not holds and row < placement_start[cell + 1]:
+            holds |= number[placed_cell[row]] >= 0
+            row += 1
+        if holds:
+            kept[used], number[cell] = cell, used
+            used += 1
+    return kept[:used].copy(), number
+
+
+@gil_free_kernel
+def _build_cells(
+    cells: Int64s, number: Int64s, rects: Int64s, rect_start: Int64s, slanted: Int64s,
+    slanted_start: Int64s, placements: Int64s, placed_cell: Int64s, placement_start: Int64s,
+    most_per_dbu2: float,
+) -> tuple[Int64s, Int32s, Int32s, Int64s, Int32s, Int32s, Int64s, Floats]:  # fmt: skip
+    """Return the arrays of `PackedLayer` but points, placements by column, and the first fault.
+
+    A fault is whether there is one, the cell, and the shapes, width and height of a placement that
+    is too dense, or the reach of the cell.
+    """
+    item_start, node_start, placed_start = _count_rows(
+        cells, number, rect_start, slanted_start, placed_cell, placement_start
+    )
+    item_box, item_ref = np.empty((item_start[-1], 4), np.int32), np.empty(item_start[-1], np.int32)
+    node_box = np.empty((node_start[-1], 4), np.int32)
+    cell_box = np.zeros((len(cells), 4), np.int64)
+    inst = np.empty((placed_start[-1], placements.shape[1]), np.int32)
+    shapes, fault, polygon = np.zeros(len(cells)), np.zeros(6), 0
+    for k in range(len(cells)):
+        cell = cells[k]
+        own, others = rect_start[cell + 1] - rect_start[cell], slanted_start[cell]
+        more = slanted_start[cell + 1] - others
+        inside = _select_placed(
+            placements, placed_cell, placement_start[cell], placement_start[cell + 1], number,
+            placed_start[k + 1] - placed_start[k],
+        )  # fmt: skip
+        boxes = np.empty((own + more + len(inside), 4), np.int64)
+        copy_rows(boxes, 0, rects, rect_start[cell], own)
+        copy_rows(boxes, own, slanted, others, more)
+        around = compute_placed_boxes(cell_box, inside)
+        copy_rows(boxes, own + more, around, 0, len(inside))
+        shapes[k] = own + more + _count_placed(inside, around, shapes, most_per_dbu2, fault)
+        reach = max(_find_reach(boxes), _find_reach(inside[:, 2:4]))
+        if not fault[0] and reach > INT32_MAX:
+            fault[0], fault[5] = 1, reach
+        if fault[0]:
+            fault[1] = k
+            break
+        order = sort_spatially(boxes)
+        ordered = np.empty_like(boxes)
+        for i in range(len(order)):
+            row = order[i]
+            copy_rows(ordered, i, boxes, row, 1)
+            item_ref[item_start[k] + i] = (
+                -1 if row < own else -2 - polygon - (row - own) if row < own + more
+                else placed_start[k] + row - own - more
+            )  # fmt: skip
+        polygon += more
+        copy_rows(item_box, item_start[k], ordered, 0, len(ordered))
+        nodes = compute_node_boxes(ordered)
+        copy_rows(node_box, node_start[k], nodes, 0, len(nodes))
+        copy_rows(inst, placed_start[k], inside, 0, len(inside))
+        _bound(ordered, cell_box[k])
+    return item_start, item_box, item_ref, node_start, node_box, inst, cell_box, fault
+
+
+@kernel
+def _count_rows(
+    cells: Int64s, number: Int64s, rect_start: Int64s, slanted_start: Int64s, placed_cell: Int64s,
+    placement_start: Int64s,
+) -> tuple[Int64s, Int64s, Int64s]:  # fmt: skip
+    """Return the offsets of the items, the nodes and the placements of each cell that is kept."""
+    item_start, node_start = np.zeros(len(cells) + 1, np.int64), np.zeros(len(cells) + 1, np.int64)
+    placed_start = np.zeros(len(cells) + 1, np.int64)
+    for k in range(len(cells)):
+        cell, placed = cells[k], 0
+        for row in range(placement_start[cell], placement_start[cell + 1]):
+            placed += number[placed_cell[row]] >= 0
+        items = placed + rect_start[cell + 1] - rect_start[cell]
+        items += slanted_start[cell + 1] - slanted_start[cell]
+        item_start[k + 1] = item_start[k] + items
+        placed_start[k + 1] = placed_start[k] + placed
+        node_start[k + 1] = node_start[k] + count_nodes(items)
+    return item_start, node_start, placed_start
+
+
+@kernel
+def _count_placed(
+    inside: Int64s, around: Int64s, shapes: Floats, most_per_dbu2: float, fault: Floats
+) -> float:
+    """Return the number of shapes under placements; note the first that is too dense."""
+    total = 0.0
+    for row in range(len(inside)):
+        below = shapes[inside[row, 0]] * inside[row, 4] * inside[row, 5]
+        width = float(max(around[row, 2] - around[row, 0], 1))
+        height = float(max(around[row, 3] - around[row, 1], 1))
+        dense = below > MOST_SHAPES_ANYWHERE and below > most_per_dbu2 * (width * height)
+        if dense and not fault[0]:
+            fault[0], fault[2], fault[3], fault[4] = 1, below, width, height
+        total += below
+    return total
+
+
+@kernel
+def _select_placed(
+    placements: Int64s, placed_cell: Int64s, first: int, last: int, number: Int64s, count: int
+) -> Int64s:
+    """Return the placements of cells that are kept, by their new numbers."""
+    inside, used = np.empty((count, placements.shape[1]), np.int64), 0
+    for row in range(first, last):
+        if number[placed_cell[row]] >= 0:
+            copy_rows(inside, used, placements, row, 1)
+            inside[used, 0] = number[placed_cell[row]]
+            used += 1
+    return inside
+
+
+@kernel
+def _bound(boxes: Int64s, box: Int64s) -> None:
+    """Write the box around `boxes` into `box`; leave it if there are none."""
+    for row in range(len(boxes)):
+        for side in range(2):
+            low, high = boxes[row, side], boxes[row, side + 2]
+            box[side] = low if row == 0 else min(box[side], low)
+            box[side + 2] = high if row == 0 else max(box[side + 2], high)
 
 
 @kernel

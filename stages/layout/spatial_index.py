@@ -39,13 +39,19 @@ def sort_spatially(boxes: Int64s) -> Int64s:
 
 
 @kernel
-def compute_node_boxes(boxes: Int64s) -> Int64s:
-    """Return the node boxes over sorted item boxes, level by level, lowest first."""
-    count, level = 0, len(boxes)
+def count_nodes(items: int) -> int:
+    """Return the number of nodes over so many items."""
+    count, level = 0, items
     while level > FANOUT:
         level = (level + FANOUT - 1) // FANOUT
         count += level
-    nodes, used = np.empty((count, 4), np.int64), 0
+    return count
+
+
+@kernel
+def compute_node_boxes(boxes: Int64s) -> Int64s:
+    """Return the node boxes over sorted item boxes, level by level, lowest first."""
+    nodes, used = np.empty((count_nodes(len(boxes)), 4), np.int64), 0
     below = boxes
     while len(below) > FANOUT:
         begin = used

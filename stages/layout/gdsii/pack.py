@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from stages.contracts import Int64s
+from stages.compiled import gil_free_kernel
+from stages.contracts import Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
+from stages.geometry.growing import copy_rows
 from stages.layout.gdsii.elements import REFERENCE, Elements
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
-from stages.layout.pack import LayerBuilder, place_copies
+from stages.layout.pack import CellContents, build_layer, place_copies
 
 OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn"))
 PLACE, COUNT = slice(3, 5), slice(5, 7)
@@ -31,10 +35,11 @@ def find_placed_cells(elements: Elements) -> dict[int, list[int]]:
     return placed
 
 
-def pack_elements(
-    elements: Elements, order: Sequence[int], layer: int, limits: ReadLimits = DEFAULT_LIMITS
-) -> LayerBuilder:
-    """Collect one layer of the structures of `order`; those without a shape on it are left out.
+def pack_layers(
+    elements: Elements, order: Sequence[int], layers: Sequence[int],
+    limits: ReadLimits = DEFAULT_LIMITS,
+) -> list[tuple[PackedLayer, tuple[str, ...]]]:  # fmt: skip
+    """Return layers of the structures of `order`, packed, and the names of those with a shape.
 
     Parameters
     ----------
@@ -42,53 +47,65 @@ def pack_elements(
         Those of a file, without odd turns.
     order
         Numbers of structures, each after all its children; the last is the top.
-    layer
-        Index among the layers that were read.
+    layers
+        Indices among the layers that were read.
 
     Raises
     ------
     LayoutError
         Coordinates pass 32 bits, or shapes are too dense.
     """
-    points, starts, owner = _select_layer(elements, layer)
+    placements, placed_by = convert_references(elements.reference)
+    placed = (
+        placements, _find_ranges(placed_by, len(elements.names)), placements[:, 0].copy()
+    )  # fmt: skip
+    most_per_dbu2 = limits.shapes_per_um2 * (elements.dbu_nm / 1000) ** 2
+
+    def pack(layer: int) -> tuple[PackedLayer, tuple[str, ...]]:
+        contents = _collect_contents(elements, layer, placed)
+        return build_layer(contents, order, elements.names, most_per_dbu2)
+
+    first = list(map(pack, layers[:1]))  # numba must not compile in two threads at once
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return first + list(pool.map(pack, layers[1:]))
+
+
+def _collect_contents(
+    elements: Elements, layer: int, placed: tuple[Int64s, Int64s, Int64s]
+) -> CellContents:
+    """Return what the structures hold on a layer, with the placements, the last fields."""
+    cells = len(elements.names)
+    chosen = np.flatnonzero(elements.shape[:, 1] == layer)
+    points, starts = _gather_shapes(elements.point, elements.point_start, chosen)
+    owner = elements.shape[chosen, 0]
     rects, drawn_by, others = decompose(points, starts)
     by_cell = np.argsort(owner[drawn_by], kind="stable")
-    rects, rect_starts = rects[by_cell], _find_ranges(owner[drawn_by][by_cell], len(elements.names))
-    polygons: dict[int, list[Int64s]] = {}
-    for other in others.tolist():
-        corners = points[starts[other] : starts[other + 1]]
-        if len(corners) > 2:  # two corners enclose nothing
-            polygons.setdefault(int(owner[other]), []).append(corners)
-    placements, placed_by_cell = convert_references(elements.reference)
-    placed_starts = _find_ranges(placed_by_cell, len(elements.names))
-    builder = LayerBuilder(limits.shapes_per_um2 * (elements.dbu_nm / 1000) ** 2)
-    numbers = np.full(len(elements.names), -1)
-    for cell in order:
-        placed = placements[slice(*placed_starts[cell : cell + 2])]
-        child = numbers[placed[:, 0]]
-        placed = placed[child >= 0]  # others have nothing on this layer
-        placed[:, 0] = child[child >= 0]
-        own = rects[slice(*rect_starts[cell : cell + 2])]
-        slanted = polygons.get(cell, [])
-        if len(own) or slanted or len(placed) or cell == order[-1]:
-            numbers[cell] = builder.add_cell(elements.names[cell], own, slanted, placed)
-    return builder
+    others = others[np.diff(starts)[others] > 2]  # two corners enclose nothing
+    others = others[np.argsort(owner[others], kind="stable")]
+    return CellContents(
+        rects[by_cell], _find_ranges(owner[drawn_by][by_cell], cells),
+        [points[starts[other] : starts[other + 1]] for other in others.tolist()],
+        _find_ranges(owner[others], cells), *placed,
+    )  # fmt: skip
+
+
+@gil_free_kernel
+def _gather_shapes(points: Int64s, starts: Int64s, chosen: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the corners of chosen shapes, and the offset of each."""
+    found_start = np.zeros(len(chosen) + 1, np.int64)
+    for at in range(len(chosen)):
+        corners = starts[chosen[at] + 1] - starts[chosen[at]]
+        found_start[at + 1] = found_start[at] + corners
+    found = np.empty((found_start[-1], 2), np.int64)
+    for at in range(len(chosen)):
+        count = found_start[at + 1] - found_start[at]
+        copy_rows(found, found_start[at], points, starts[chosen[at]], count)
+    return found, found_start
 
 
 def _find_ranges(owner: Int64s, cells: int) -> Int64s:
     """Return the offset of each cell's rows, and their number; `owner` is sorted."""
     return np.searchsorted(owner, np.arange(cells + 1))
-
-
-def _select_layer(elements: Elements, layer: int) -> tuple[Int64s, Int64s, Int64s]:
-    """Return the corners of the shapes on a layer, the offset of each, and its structure."""
-    points, starts = elements.point, elements.point_start
-    owner, on = elements.shape[:, 0], elements.shape[:, 1] == layer
-    if not on.all():
-        corners = np.diff(starts)
-        points = points[np.repeat(on, corners)]
-        starts, owner = np.append(0, np.cumsum(corners[on])), owner[on]
-    return points, starts, owner
 
 
 def convert_references(references: Int64s) -> tuple[Int64s, Int64s]:

@@ -222,9 +222,7 @@ def _split_bands(hotspots: Sequence[Hotspot]) -> dict[str, Rows]:
     return bands
 
 
-def _split_levels(
-    hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]
-) -> dict[str, Rows]:
+def _split_levels(hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]) -> dict[str, Rows]:
     """Return the sub-categories of ``level`` and their members, by rank."""
     of_level: dict[int, list[int]] = {1: [], 2: [], 3: []}
     for row, spot in enumerate(hotspots if reviews else ()):
@@ -236,9 +234,7 @@ def _split_levels(
     return found
 
 
-def _split_waived(
-    hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]
-) -> dict[str, Rows]:
+def _split_waived(hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]) -> dict[str, Rows]:
     """Return the sub-categories of ``waived``, one per waiver, and their members, by rank."""
     members: dict[str, list[int]] = {}
     for row, spot in enumerate(hotspots if reviews else ()):

@@ -26,7 +26,7 @@ from pipeline.report.run_view import RunView, open_view
 from pipeline.report.waive import describe_waiver, parse_grounds
 from pipeline.report.waiver_file import add_waiver, remove_waiver
 from pipeline.review.decision_file import DecisionFile
-from stages.contracts import Bytes, Hotspot, Int32s, Int64s
+from stages.contracts import Bytes, Hotspot, Int32s, Int64s, Verdict
 from stages.errors import UsageError
 from stages.findings import Bools
 from stages.review.decisions import (
@@ -231,26 +231,30 @@ def find_waiver_file(run: Run) -> Path:
 
 def make_table(view: RunView) -> SpotTable:
     """Return the hotspots of a run as columns."""
-    spots, findings, verdicts = view.hotspots, view.findings, view.verdicts or {}
-    worst = [verdict.worst if (verdict := verdicts.get(spot.id)) else None for spot in spots]
-    severity = [
-        defect.severity if defect else 0.0 if spot.id in verdicts
-        else spot.score if spot.predicted_margin is None else spot.predicted_margin
-        for spot, defect in zip(spots, worst, strict=True)
-    ]  # fmt: skip
-    kinds, kind = _number([
-        defect.kind if defect else spot.predicted_kind or findings[spot.id].feature
-        for spot, defect in zip(spots, worst, strict=True)
-    ])  # fmt: skip
-    cells, cell = _number([findings[spot.id].cell for spot in spots])
-    places = [(findings[spot.id].place_x_dbu, findings[spot.id].place_y_dbu) for spot in spots]
+    findings, features = view.findings.rows, view.findings.rows.table["feature"].to_pylist()
+    found = [
+        _grade(spot, (view.verdicts or {}).get(spot.id), feature)
+        for spot, feature in zip(view.hotspots, features, strict=True)
+    ]
+    kinds, kind = _number([kind for _, kind in found])
+    cells, cell = _number(findings.table["cell"].to_pylist())
+    places = [findings.get_column(f"place_{axis}_dbu") for axis in "xy"]
     return SpotTable(
-        place_dbu=np.floor(np.array(places).reshape(-1, 2)).astype(np.int64),
-        level=np.array([view.reviews[spot.id].level or 0 for spot in spots], np.uint8),
-        severity=np.array(severity, np.float64),
-        class_id=np.array([findings[spot.id].class_id for spot in spots], np.int64),
+        place_dbu=np.floor(np.stack(places, axis=1)).astype(np.int64),
+        level=np.array([row.level or 0 for row in view.reviews.values()], np.uint8),
+        severity=np.array([severity for severity, _ in found], np.float64),
+        class_id=findings.get_column("class_id").copy(),
         kind=kind, cell=cell, kinds=kinds, cells=cells,
     )  # fmt: skip
+
+
+def _grade(spot: Hotspot, verdict: Verdict | None, feature: str) -> tuple[float, str]:
+    """Return how bad a hotspot is, and of what kind: by simulation, else as the model has it."""
+    worst = verdict.worst if verdict else None
+    if worst:
+        return worst.severity, worst.kind
+    predicted = spot.score if spot.predicted_margin is None else spot.predicted_margin
+    return 0.0 if verdict else predicted, spot.predicted_kind or feature
 
 
 def _number(names: Sequence[str]) -> tuple[list[str], Int32s]:

@@ -45,7 +45,7 @@ from stages.contracts import Bytes, Float32s, Int64s, Layer
 from stages.detector import checkpoint
 from stages.geometry.coverage import FULL
 from stages.patterns import canonicalize
-from stages.scores import NetworkScorer, build_scorer, score_rasters
+from stages.scores import ModelScorer, NetworkScorer, build_scorer, score_rasters
 
 SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "dense.gds.gz"
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "report")
@@ -154,10 +154,10 @@ def judge(centres: Int64s, *, job: Job, prefiltered: bool) -> int:
     return len(score_rasters(pictures, _scorer(job.model.path, prefiltered)))
 
 
-_SCORERS: dict[tuple[Path, bool], NetworkScorer] = {}
+_SCORERS: dict[tuple[Path, bool], ModelScorer] = {}
 
 
-def _scorer(model: Path, prefiltered: bool) -> NetworkScorer:
+def _scorer(model: Path, prefiltered: bool) -> ModelScorer:
     if (model, prefiltered) not in _SCORERS:
         _SCORERS[model, prefiltered] = build_scorer(checkpoint.load(model), prefiltered=prefiltered)
     return _SCORERS[model, prefiltered]

@@ -50,6 +50,7 @@ core_nm = 1280
 model = "models/mine.pt"
 threshold = 0.25
 shard_patterns = 128
+arithmetic = "float32"
 prefilter = false
 device = "cuda:1"
 models = {met2 = "other.pt"}

@@ -46,7 +46,8 @@ def test_a_checkpoint_describes_itself(labelled: Path, tmp_path: Path) -> None:
     assert (model.raster, model.process) == (dataset.spec, "krf130")
     assert model.provenance["trained_on_layers"] == ["68/20"]
     point = model.operating_point
-    scored = score_rasters(dataset.raster, build_scorer(checkpoint.load(tmp_path / "m.pt"))).score
+    scorer = build_scorer(model, prefiltered=False, arithmetic="int8")  # as a scan, by default
+    scored = score_rasters(dataset.raster, scorer).score
     assert dataset.margin is not None
     sure = np.abs(find_worst_margin(dataset.margin)) > MARGINAL
     flagged, label = (scored[dataset.pattern] >= point.threshold)[sure], dataset.label[sure]
@@ -199,7 +200,8 @@ def test_every_detector_is_trained_by_name(detector: str, labelled: Path, tmp_pa
     model = checkpoint.load(tmp_path / "m.pt")
     assert (model.name, model.digest) == (detector, made["digest"])
     dataset = load_dataset(labelled)
-    scored = score_rasters(dataset.raster, build_scorer(checkpoint.load(tmp_path / "m.pt"))).score
+    scorer = build_scorer(model, prefiltered=False, arithmetic="int8")  # as a scan, by default
+    scored = score_rasters(dataset.raster, scorer).score
     assert len(np.unique(scored)) > 1
     if detector == "exact":  # it knows what it learnt, and in parts it knew nothing
         assert np.array_equal(scored >= model.threshold, dataset.counts()[0] > 0)

@@ -77,8 +77,10 @@ def read_table(path: Path, schema: pa.Schema, may_be_empty: Container[str] = ())
             raise ValueError(f"its columns are {names}, or of other types")
         parts = _check_parts(file, may_be_empty)
         if file.metadata.num_rows <= ROWS_IN_MEMORY:
-            return pa.Table.from_batches(parts, schema).combine_chunks()
-        return _map_parts(parts, schema, path)
+            table = pa.Table.from_batches(parts, schema).combine_chunks()
+        else:
+            table = _map_parts(parts, schema, path)
+        return table.replace_schema_metadata(file.schema_arrow.metadata)
 
 
 def _check_parts(file: pq.ParquetFile, may_be_empty: Container[str]) -> Iterator[pa.RecordBatch]:

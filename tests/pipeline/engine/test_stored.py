@@ -155,3 +155,15 @@ def test_what_the_machine_lacks_is_no_damage(tmp_path: Path) -> None:
     another = explain_damage(tmp_path, UsageError, fault="holds nothing", advice="give another")
     with pytest.raises(UsageError, match=r"holds nothing \(KeyError: 'x'\); give another"), another:
         raise KeyError("x")
+
+
+@pytest.mark.parametrize("rows", [3, stored.ROWS_IN_MEMORY + 1])
+def test_what_a_table_says_of_itself_is_read_with_it(rows: int, tmp_path: Path) -> None:
+    schema = pa.schema([("x", pa.int64())])
+    write_table(
+        tmp_path / "t.parquet",
+        pa.table([range(rows)], schema=schema.with_metadata({"about": "all of it"})),
+    )
+    table = read_table(tmp_path / "t.parquet", schema)
+    assert table.schema.metadata == {b"about": b"all of it"}
+    assert table["x"].to_pylist() == list(range(rows))

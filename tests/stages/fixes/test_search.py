@@ -10,7 +10,16 @@ import pytest
 from stages.contracts import Box, Defect, Int64s
 from stages.fixes.moves import UNCHANGED, Change, to_change
 from stages.fixes.rules import DesignRules, find_broken
-from stages.fixes.search import BREAKS, CLEAN, STUBBORN, Bench, find_fix, make_bench, verify
+from stages.fixes.search import (
+    BREAKS,
+    CLEAN,
+    STUBBORN,
+    TOO_LARGE,
+    Bench,
+    find_fix,
+    make_bench,
+    verify,
+)
 from stages.geometry.union import merge
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.process import load_process
@@ -66,4 +75,17 @@ def test_a_fix_that_breaks_a_rule_is_none(bench: Bench) -> None:
 def test_where_there_is_no_hotspot_nothing_may_get_worse(bench: Bench) -> None:
     target = merge(LINE_END)
     assert verify(target, UNCHANGED, NO_VIAS, bench) == STUBBORN
-    assert verify(target, UNCHANGED, NO_VIAS, bench, mends=False) == ""
+    assert verify(target, UNCHANGED, NO_VIAS, bench, None) == ""
+
+
+def test_all_of_a_hotspot_must_print(bench: Bench) -> None:
+    """Two line ends, of which a fix of the one leaves the other."""
+    other = LINE_END.copy()
+    other[:, [1, 3]] += 900
+    two = merge(np.concatenate([LINE_END, other]))
+    fix = find_fix(two, NO_VIAS, bench)
+    assert fix.reason == ""
+    change = to_change(fix.moves)
+    assert verify(two, change, NO_VIAS, bench) == ""
+    assert verify(two, change, NO_VIAS, bench, Box(-200, -200, 200, 1100)) == STUBBORN
+    assert verify(two, change, NO_VIAS, bench, Box(-200, -200, 200, 4000)) == TOO_LARGE

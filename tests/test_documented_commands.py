@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.cli.app import app
+from pipeline.engine import replica
 from tests.support.documented import code_blocks, commands, shown
 
 HOTSCAN = shown("hotscan")
@@ -36,7 +37,11 @@ def parse(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("page", "words"), HOTSCAN, ids=name_of)
-def test_a_documented_command_is_parsed(page: str, words: list[str]) -> None:
+def test_a_documented_command_is_parsed(
+    page: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOTSCAN_REPLICAS", str(tmp_path))
+    monkeypatch.setattr(replica.Mirror, "pull", lambda mirror: None)  # no store is asked
     parse(words)
 
 

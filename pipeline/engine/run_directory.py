@@ -190,8 +190,9 @@ def _unfinished(path: Path) -> Iterator[Path]:
 
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file."""
-    with _unfinished(path) as unfinished:
-        pq.write_table(table, unfinished, compression="zstd")
+    # Opened here and below, as Arrow takes no name that is not UTF-8.
+    with _unfinished(path) as unfinished, unfinished.open("wb") as content:
+        pq.write_table(table, content, compression="zstd")
 
 
 def format_table(table: pa.Table) -> bytes:
@@ -206,7 +207,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema)
     """Write a Parquet file of rows, of which few are in memory at once."""
     with (
         _unfinished(path) as unfinished,
-        pq.ParquetWriter(unfinished, schema, compression="zstd") as sink,
+        unfinished.open("wb") as content,
+        pq.ParquetWriter(content, schema, compression="zstd") as sink,
     ):
         for group in cut_parts(rows, _ROWS_OF_GROUP):
             parts = [pa.RecordBatch.from_pylist(part, schema) for part in cut_parts(group)]

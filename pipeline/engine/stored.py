@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from stages.errors import HotscanError, IncompleteError
+from stages.text import escape_text
 
 ANY = -1
 """A length that an array may have as it likes, in `open_arrays`."""
@@ -95,8 +96,10 @@ def _check_parts(file: pq.ParquetFile, may_be_empty: Container[str]) -> Iterator
 
 def _map_parts(parts: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> pa.Table:
     """Return a table that is mapped from a nameless file, beside `path` where that can be."""
-    beside = path.parent if os.access(path.parent, os.W_OK) else None
-    with NamedTemporaryFile(dir=beside, prefix=f".{path.name}.", suffix=".tmp") as scratch:
+    # Arrow takes no name that is not UTF-8.
+    named = escape_text(str(path.parent)) == str(path.parent)
+    beside = path.parent if named and os.access(path.parent, os.W_OK) else None
+    with NamedTemporaryFile(dir=beside, prefix=".table.", suffix=".tmp") as scratch:
         with pa.ipc.new_file(scratch, schema) as sink:
             for part in parts:
                 sink.write(part)

@@ -10,7 +10,7 @@ promise  run, resumed or repeated it says the same; every fix that is kept was s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from pipeline.config import FixConfig
 from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import list_files
 from pipeline.engine.session import Session, Written
-from pipeline.engine.stored import read_table
 from pipeline.fix.search import FOLDER, VIAS, FixJob, Ground, Group, Member, fix_class, open_ground
 from pipeline.layout import ingest
 from pipeline.report.fix_table import (
@@ -34,9 +33,8 @@ from pipeline.report.fix_table import (
     write_rows,
 )
 from pipeline.report.run_view import RunView
-from pipeline.simulate.confirm import CLIPS, HOT_CLIPS
 from pipeline.simulate.tiles import measure
-from stages.contracts import Box, Int64s, Layer
+from stages.contracts import Layer
 from stages.fixes.members import Alignment
 from stages.fixes.moves import Change, join_changes
 
@@ -60,7 +58,6 @@ def list_groups(view: RunView) -> list[Group]:
     The first of a group is the class's representative, or else its worst.
     """
     members: dict[int, list[int]] = {}
-    failing = _read_failing_clips(view)
     for spot in view.order:
         if view.worst(spot):
             members.setdefault(view.findings[spot.id].class_id, []).append(spot.id)
@@ -68,9 +65,7 @@ def list_groups(view: RunView) -> list[Group]:
     for each in view.classes:
         if spots := members.get(each.id):
             ordered = _put_first(each.representative, spots)
-            found.append(
-                Group(each.id, tuple(_describe(view, spot, failing[spot]) for spot in ordered))
-            )
+            found.append(Group(each.id, tuple(_describe(view, spot) for spot in ordered)))
     return found
 
 
@@ -79,41 +74,9 @@ def _put_first(wanted: int, spots: Sequence[int]) -> list[int]:
     return [first, *sorted(spot for spot in spots if spot != first)]
 
 
-def _describe(view: RunView, spot: int, clips: Int64s) -> Member:
+def _describe(view: RunView, spot: int) -> Member:
     finding = view.findings[spot]
-    place = finding.place_x_dbu, finding.place_y_dbu
-    box = join_cores_around(place, clips, view.job.core_dbu)
-    return Member(spot, *place, Alignment.of(finding), box)
-
-
-def _read_failing_clips(view: RunView) -> dict[int, Int64s]:
-    """Return the centres of the clips that fail, (n, 2), by hotspot."""
-    if view.simulated is None:
-        return {}
-    table = read_table(view.run.path / HOT_CLIPS, CLIPS)
-    centres = np.column_stack([table[name].to_numpy() for name in ("x_dbu", "y_dbu")])
-    return {spot: centres[rows] for spot, rows in view.simulated.failing.items() if rows}
-
-
-def join_cores_around(place: tuple[float, float], clips: Int64s, core_dbu: int) -> Box:
-    """Return what the cores cover that touch one another up to the one nearest to a place.
-
-    A hotspot may fail at several places apart; this is where it fails worst, to its end.
-
-    Parameters
-    ----------
-    clips : (n, 2) int64
-        Centres of the clips.
-    """
-    nearest = int(np.abs(clips - np.array(place)).max(axis=1).argmin())
-    joined, found = np.zeros(len(clips), bool), np.zeros(len(clips), bool)
-    found[nearest] = True
-    while (found > joined).any():
-        at = int(np.flatnonzero(found > joined)[0])
-        joined[at] = True
-        found |= np.abs(clips - clips[at]).max(axis=1) <= core_dbu
-    low, high = clips[joined].min(axis=0), clips[joined].max(axis=0)
-    return Box(*low.tolist(), *high.tolist()).grow(core_dbu // 2)
+    return Member(spot, finding.place_x_dbu, finding.place_y_dbu, Alignment.of(finding))
 
 
 def run_stages(session: Session, view: RunView, source: Path) -> None:
@@ -132,8 +95,7 @@ def run_stages(session: Session, view: RunView, source: Path) -> None:
 
     def put_together() -> Written:
         files = [view.run.path / FOLDER / f"{name}.parquet" for name in names]
-        members = {member.id: member for group in groups for member in group.members}
-        rows = _drop_failing(job, [row for file in files for row in read_rows(file)], members)
+        rows = _drop_failing(job, [row for file in files for row in read_rows(file)])
         write_rows(view.run.path / TABLE, rows)
         counts = {"made_of": made_of, "fixed": sum(row.scope != NOT_FIXED for row in rows)}
         return Written((TABLE,), counts)
@@ -151,16 +113,14 @@ def _pack_vias(view: RunView, source: Path, rules: FixConfig) -> Written:
     return Written(list_files(view.run.path, VIAS))
 
 
-def _drop_failing(
-    job: FixJob, rows: Sequence[FixRow], members: Mapping[int, Member]
-) -> list[FixRow]:
+def _drop_failing(job: FixJob, rows: Sequence[FixRow]) -> list[FixRow]:
     """Return the rows without the fixes that do not print beside others.
 
     Of two that fail beside each other the one of the smaller class, or of the later hotspot, is
     dropped; what is left is tried again.
     """
     kept = list(rows)
-    while failing := _find_failing(job, kept, members):
+    while failing := _find_failing(job, kept):
         dropped = {_name_source(kept[at]) for at in failing}
         kept = [
             FixRow(row.hotspot, row.class_id, row.origin, TOGETHER)
@@ -176,7 +136,7 @@ def _name_source(row: FixRow) -> tuple[object, ...]:
     return (row.cell, row.in_cell) if row.scope == IN_CELL else (row.hotspot,)
 
 
-def _find_failing(job: FixJob, rows: Sequence[FixRow], members: Mapping[int, Member]) -> list[int]:
+def _find_failing(job: FixJob, rows: Sequence[FixRow]) -> list[int]:
     """Return which fixes to drop: those that fail beside others, last of their neighbours."""
     ground = open_ground(job)
     changes = list_changes(ground, rows)
@@ -189,10 +149,10 @@ def _find_failing(job: FixJob, rows: Sequence[FixRow], members: Mapping[int, Mem
         x, y = rows[at].origin
         near = tree.query_ball_point((x, y), ground.bench.reach, p=np.inf)
         joined = join_changes(changes[each] for each in sorted(near))
-        if joined == rows[at].change:
+        own = rows[at].change
+        if joined == own:
             continue
-        own = members[rows[at].hotspot].place_box((x, y))
-        if ground.verify(ground.read((x, y)), joined.shift(-x, -y), own):
+        if ground.verify(ground.read((x, y)), joined.shift(-x, -y), mends=True):
             failing.append(at)
     reach = 2 * ground.bench.reach
     places = np.array([rows[at].origin for at in failing]).reshape(-1, 2)

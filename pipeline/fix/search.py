@@ -3,8 +3,8 @@
 in       the hotspots of a class, the packed layout, the process
 out      ``fix/NNNNN-DIGEST.parquet``, a row per hotspot, see `FixRow`
 unit     a class
-promise  the fix of a hotspot depends on its class, on the layout around it and on the cores that
-         fail; the shapes of a cell are changed only if every placement of the cell still prints
+promise  the fix of a hotspot depends on its class and on the layout around it; the shapes of a cell
+         are changed only if every placement of the cell still prints
 """
 
 from __future__ import annotations
@@ -59,13 +59,6 @@ class Member:
     """The place that fails, whole or half."""
     y_dbu: float
     lies: Alignment
-    box: Box
-    """What the failing cores around that place cover."""
-
-    def place_box(self, origin: tuple[int, int]) -> Box:
-        """Return the cores from a place."""
-        (x, y), box = origin, self.box
-        return Box(box.x_min - x, box.y_min - y, box.x_max - x, box.y_max - y)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +106,11 @@ def _search(group: Group, ground: Ground) -> tuple[list[EdgeMove], Member | None
     reasons, seen = [], set()
     for member in group.members:
         origin = ground.snap(member.x_dbu, member.y_dbu)
-        (target, vias), own = ground.read(origin), member.place_box(origin)
-        if (target.tobytes(), own) in seen:
+        target, vias = ground.read(origin)
+        if target.tobytes() in seen:
             continue
-        seen.add((target.tobytes(), own))
-        fix = find_fix(target, vias, ground.bench, own)
+        seen.add(target.tobytes())
+        fix = find_fix(target, vias, ground.bench)
         if fix.moves:
             x, y = origin[0] - member.x_dbu, origin[1] - member.y_dbu
             return [move.shift(x, y) for move in fix.moves], member, ""
@@ -143,7 +136,7 @@ def _fix_member(
     fitted = fit_moves(around[0], carried, job.tolerance_dbu + 1, ground.bench.step)
     if not fitted:
         return FixRow(member.id, group.class_id, origin, OTHER_EDGES)
-    if reason := ground.verify(around, to_change(fitted), member.place_box(origin)):
+    if reason := ground.verify(around, to_change(fitted), mends=True):
         return FixRow(member.id, group.class_id, origin, reason)
     owners = find_cell_changes(ground.packed, fitted, origin)
     words = "; ".join(each.describe(ground.bench.dbu_nm) for each in fitted)
@@ -187,12 +180,12 @@ class Ground:
         target, *vias = (np.clip(rects, low, high) - np.array([x, y, x, y]) for rects in found)
         return target, np.concatenate([np.empty((0, 4), np.int64), *vias])
 
-    def verify(self, around: tuple[Int64s, Int64s], change: Change, own: Box | None = None) -> str:
+    def verify(self, around: tuple[Int64s, Int64s], change: Change, *, mends: bool) -> str:
         """Return what `stages.fixes.search.verify` says there, once of equal geometry."""
         target, vias = around
-        key = (target.tobytes(), vias.tobytes(), change, own)
+        key = (target.tobytes(), vias.tobytes(), change, mends)
         if key not in self._known:
-            self._known[key] = verify(target, change, vias, self.bench, own)
+            self._known[key] = verify(target, change, vias, self.bench, mends=mends)
         return self._known[key]
 
     def prints_everywhere(self, wanted: CellChange) -> bool:
@@ -206,7 +199,7 @@ class Ground:
 
     def _prints_at(self, change: Change) -> bool:
         x, y = self.snap(*change.middle)
-        return not self.verify(self.read((x, y)), change.shift(-x, -y))
+        return not self.verify(self.read((x, y)), change.shift(-x, -y), mends=False)
 
     def count_placements(self, cell: int) -> int:
         """Return how often a cell is placed."""

@@ -3,10 +3,10 @@
 in       the target around a hotspot, vias, the process, design rules
 out      `Fix`: the moves, or why none was found
 unit     one hotspot
-promise  a fix depends on the geometry within `Bench.far` around the place and on where the hotspot
-         fails. All of that prints at every corner of the process with the limits of failure drawn
-         `SAFETY` tighter; a fix makes nothing fail that did not, keeps the rules, and neither joins
-         nor cuts a net
+promise  a fix depends on the geometry within `Bench.far` around the place alone. All that fails
+         there as one with the place prints at every corner of the process with the limits of
+         failure drawn `SAFETY` tighter; a fix makes nothing fail that did not, keeps the rules, and
+         neither joins nor cuts a net
 
 Single moves of the nearest edges are tried first, by growing distance, then pairs of those that
 help most. Small fields around the place are simulated until one prints; that one is then simulated
@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from stages.contracts import Box, Floats, Int64s
+from stages.contracts import Floats, Int64s
 from stages.fixes.moves import Change, EdgeMove, list_stretches, to_change
 from stages.fixes.rules import DesignRules, find_broken
 from stages.lithography.clip_window import compute_reach_nm, make_window, simulate_clip
@@ -47,10 +47,8 @@ KEPT, BEAM, TRIED, TOGETHER = 10, 4, 12, 3
 """At each distance: stretches that are moved further, sets of moves that are extended, sets of one
 move more that are simulated, and most moves in a set."""
 OWN = 0.75
-"""What fails within this of the place is the hotspot's, in wavelength / NA; so is what fails in the
-cores of its clips."""
-PLACE = Box(0, 0, 0, 0)
-"""A hotspot that fails at the place alone."""
+"""What fails within this of the place is the hotspot's, and what fails within this of that, and so
+on, in wavelength / NA: a slit fails from its one end to the other."""
 
 Moves = tuple[EdgeMove, ...]
 Bools = npt.NDArray[np.bool_]
@@ -76,11 +74,6 @@ class Bench:
     def reach(self) -> int:
         """How far around the place the geometry must be complete."""
         return -(-self.far.side_dbu // 2)
-
-    def sees(self, own: Box) -> bool:
-        """Return whether all of a region, from the place, is judged where a fix is verified."""
-        half = self.far.core_dbu // 2
-        return max(map(abs, own.as_tuple())) <= half
 
     def to_dbu(self, resolutions: float) -> int:
         """Return a length that is given in wavelength / NA."""
@@ -135,23 +128,19 @@ class Fix:
 CLEAN = "prints within the tighter limits as drawn"
 STUBBORN = "no move within reach prints"
 ELSEWHERE = "what prints makes something else fail"
-TOO_LARGE = "it fails over more than a fix is searched and simulated for"
+PARTLY = "what prints leaves the rest of the hotspot failing"
 BREAKS = "what prints breaks a rule: "
 
 
-def find_fix(target: Int64s, vias: Int64s, bench: Bench, own: Box = PLACE) -> Fix:
+def find_fix(target: Int64s, vias: Int64s, bench: Bench) -> Fix:
     """Search for the smallest move that mends the hotspot at the origin.
 
     Parameters
     ----------
     target, vias : (n, 4) int64
         Disjoint rectangles, in dbu from the place; the target is complete up to `Bench.reach`.
-    own
-        Where the hotspot fails, from the place: nothing may be left that fails there.
     """
-    search = _Search(target, vias, bench, own)
-    if not bench.sees(own):
-        return Fix((), TOO_LARGE)
+    search = _Search(target, vias, bench)
     if not search.measure(()):
         return Fix((), CLEAN, search.simulations)
     stretches = list_stretches(target, bench.to_dbu(NEAR), bench.to_dbu(WHOLE))
@@ -173,30 +162,28 @@ def find_fix(target: Int64s, vias: Int64s, bench: Bench, own: Box = PLACE) -> Fi
 
 
 def verify(
-    target: Int64s, change: Change, vias: Int64s, bench: Bench, own: Box | None = PLACE
+    target: Int64s, change: Change, vias: Int64s, bench: Bench, *, mends: bool = True
 ) -> str:
     """Return why a change does not mend the hotspot at the origin; empty where it does.
 
     Parameters
     ----------
-    own
-        Where the hotspot fails, see `find_fix`. None where there is none: then it is enough that
-        nothing fails more than before.
+    mends
+        Whether there is a hotspot: elsewhere it is enough that nothing fails more than before.
     """
-    if own is not None and not bench.sees(own):
-        return TOO_LARGE
-    search = _Search(target, vias, bench, own)
-    return "" if search.accepts(change) else search.reason
+    search = _Search(target, vias, bench)
+    return "" if search.accepts(change, mends=mends) else search.reason
 
 
 class _Search:
     """The simulations of one hotspot, each done once."""
 
-    def __init__(self, target: Int64s, vias: Int64s, bench: Bench, own: Box | None) -> None:
-        self.target, self.vias, self.bench, self.own = target, vias, bench, own
+    def __init__(self, target: Int64s, vias: Int64s, bench: Bench) -> None:
+        self.target, self.vias, self.bench = target, vias, bench
         self.simulations, self.reason = 0, STUBBORN
         self._near = 3 * bench.far.pitch_dbu
         self.before = self._simulate(target, bench.near)
+        self._own = self.before[self._find_joined(self.before)]
         self._badness: dict[Moves, float] = {}
         self._far: Floats | None = None
 
@@ -220,18 +207,22 @@ class _Search:
 
     def _measure_change(self, change: Change) -> float:
         found = self._simulate(change.apply_to(self.target), self.bench.near)
-        counts = self._is_own(found) | ~_has_match(found, self.before, self._near)
+        counts = self._is_own(found, self._own) | ~_has_match(found, self.before, self._near)
         return float((found[counts, 4] + SAFETY).sum())
 
-    def _is_own(self, samples: Floats) -> Bools:
-        """Return which samples are of the hotspot at the place, (n,)."""
-        if self.own is None:
-            return np.zeros(len(samples), bool)
-        x, y = samples[:, 1], samples[:, 2]
-        own: Bools = np.maximum(np.abs(x), np.abs(y)) <= self.bench.to_dbu(OWN)
-        box = self.own
-        own |= (x >= box.x_min) & (x <= box.x_max) & (y >= box.y_min) & (y <= box.y_max)
-        return own
+    def _is_own(self, samples: Floats, own: Floats) -> Bools:
+        """Return which samples are of the hotspot, (n,): at the place, or where it failed."""
+        own_place: Bools = _is_near(samples, own, self._near)
+        own_place |= np.abs(samples[:, 1:3]).max(axis=1, initial=0) <= self.bench.to_dbu(OWN)
+        return own_place
+
+    def _find_joined(self, samples: Floats) -> Bools:
+        """Return which failing samples are of the hotspot at the place, (n,), to its end."""
+        reach = self.bench.to_dbu(OWN)
+        joined: Bools = np.abs(samples[:, 1:3]).max(axis=1, initial=0) <= reach
+        while (more := _is_near(samples, samples[joined], reach) & ~joined).any():
+            joined |= more
+        return joined
 
     def extend(self, sets: Sequence[Moves], singles: Sequence[EdgeMove]) -> list[Moves]:
         """Return sets of one move more that promise most and break no rule."""
@@ -251,7 +242,7 @@ class _Search:
         after = change.apply_to(self.target)
         return find_broken(self.target, after, self.vias, self.bench.rules)
 
-    def accepts(self, change: Change) -> bool:
+    def accepts(self, change: Change, *, mends: bool = True) -> bool:
         """Return whether a change keeps the rules and prints, as far as it has an effect."""
         if broken := self._find_broken(change):
             self.reason = BREAKS + broken
@@ -259,8 +250,11 @@ class _Search:
         if self._far is None:
             self._far = self._simulate(self.target, self.bench.far)
         after = self._simulate(change.apply_to(self.target), self.bench.far)
-        if self._is_own(after).any():
+        own = self._far[self._find_joined(self._far)]
+        if mends and self._is_own(after, own[:0]).any():
             self.reason = STUBBORN
+        elif mends and self._is_own(after, own).any():
+            self.reason = PARTLY
         elif not _has_match(after, self._far, self._near).all():
             self.reason = ELSEWHERE
         else:
@@ -278,6 +272,13 @@ class _Search:
                 break
             moves = shorter
         return moves
+
+
+def _is_near(samples: Floats, others: Floats, reach: int) -> Bools:
+    """Return which samples have one of the others within reach, (n,)."""
+    apart = np.abs(samples[:, None, 1:3] - others[None, :, 1:3]).max(axis=2)
+    near: Bools = (apart <= reach).any(axis=1)
+    return near
 
 
 def _has_match(samples: Floats, before: Floats, near: int) -> Bools:

@@ -13,7 +13,6 @@ import shapely
 
 from pipeline.config import FixConfig, Resources
 from pipeline.fix.apply import write_fixed_layout
-from pipeline.fix.fix import join_cores_around
 from pipeline.layout.ingest import read_layout
 from pipeline.report.fix_cards import gather_fixes
 from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, TABLE, FixRow, read_rows
@@ -46,8 +45,8 @@ def write_layout(file: Path) -> None:
         gdstk.Reference(free, (5, 5)),
         gdstk.Reference(free, (20, 10), np.pi / 2, x_reflection=True),
         gdstk.Reference(crowded, (5, 15)), gdstk.Reference(crowded, (5, 25)),
-        gdstk.rectangle((4, 25.37), (6, 27), layer=68, datatype=20),
-        gdstk.rectangle((4, 23), (6, 24.63), layer=68, datatype=20),
+        gdstk.rectangle((4, 25.37), (12, 27), layer=68, datatype=20),
+        gdstk.rectangle((4, 23), (12, 24.63), layer=68, datatype=20),
     )  # fmt: skip
     library.write_gds(file)
 
@@ -158,9 +157,3 @@ def test_only_what_was_simulated_is_fixed(
     ended = hotscan(*asked, "--workers", 0, "--fix")
     assert ended.code == 2
     assert "--confirm" in ended.err
-
-
-def test_a_hotspot_is_where_it_fails_worst_up_to_its_end() -> None:
-    clips = np.array([[0, 0], [100, 0], [200, 100], [0, 300], [500, 0]])
-    assert join_cores_around((90.0, 20.0), clips, 100) == Box(-50, -50, 250, 150)
-    assert join_cores_around((0.0, 260.0), clips, 100) == Box(-50, 250, 50, 350)

@@ -13,8 +13,8 @@ from stages.fixes.rules import DesignRules, find_broken
 from stages.fixes.search import (
     BREAKS,
     CLEAN,
+    PARTLY,
     STUBBORN,
-    TOO_LARGE,
     Bench,
     find_fix,
     make_bench,
@@ -75,17 +75,13 @@ def test_a_fix_that_breaks_a_rule_is_none(bench: Bench) -> None:
 def test_where_there_is_no_hotspot_nothing_may_get_worse(bench: Bench) -> None:
     target = merge(LINE_END)
     assert verify(target, UNCHANGED, NO_VIAS, bench) == STUBBORN
-    assert verify(target, UNCHANGED, NO_VIAS, bench, None) == ""
+    assert verify(target, UNCHANGED, NO_VIAS, bench, mends=False) == ""
 
 
-def test_all_of_a_hotspot_must_print(bench: Bench) -> None:
-    """Two line ends, of which a fix of the one leaves the other."""
-    other = LINE_END.copy()
-    other[:, [1, 3]] += 900
-    two = merge(np.concatenate([LINE_END, other]))
-    fix = find_fix(two, NO_VIAS, bench)
-    assert fix.reason == ""
-    change = to_change(fix.moves)
-    assert verify(two, change, NO_VIAS, bench) == ""
-    assert verify(two, change, NO_VIAS, bench, Box(-200, -200, 200, 1100)) == STUBBORN
-    assert verify(two, change, NO_VIAS, bench, Box(-200, -200, 200, 4000)) == TOO_LARGE
+def test_all_of_a_slit_must_print(bench: Bench) -> None:
+    """Widened at one place, it fails further along."""
+    slit = merge(np.array([[-9000, 55, 9000, 2000], [-9000, -2000, 9000, -55]]))
+    assert {defect.kind for defect in find_near(slit)} == {"space"}
+    part = Change(((-300, 55, 300, 150), (-300, -150, 300, -55)), ())
+    assert find_near(part.apply_to(slit), reach=100) == ()
+    assert verify(slit, part, NO_VIAS, bench) == PARTLY

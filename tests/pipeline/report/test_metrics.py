@@ -59,7 +59,8 @@ def test_every_field_is_documented_and_every_documented_field_is_written(view: R
     fixed = view.config.model_copy(update={"fix": FixConfig(enabled=True)})
     simulated = replace(
         view, simulated=Confirmed({}, 0, 0), audited=Audited(estimate_recall([]), 0, 0),
-        certified=certified, config=fixed, record=replace(view.record, seconds=spent),
+        certified=certified, config=fixed, unfamiliar=0.01,
+        record=replace(view.record, seconds=spent),
     )  # fmt: skip
     assert gather(view).keys() < gather(simulated).keys() == documented
 

@@ -200,7 +200,8 @@ def test_every_detector_is_trained_by_name(detector: str, labelled: Path, tmp_pa
     model = checkpoint.load(tmp_path / "m.pt")
     assert (model.name, model.digest) == (detector, made["digest"])
     dataset = load_dataset(labelled)
-    scorer = build_scorer(model, prefiltered=False, arithmetic="int8")  # as a scan, by default
+    arithmetic = choose_arithmetic(model, "cpu")  # as a scan, by default
+    scorer = build_scorer(model, prefiltered=False, arithmetic=arithmetic)
     scored = score_rasters(dataset.raster, scorer).score
     assert len(np.unique(scored)) > 1
     if detector == "exact":  # it knows what it learnt, and in parts it knew nothing

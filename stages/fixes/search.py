@@ -19,9 +19,11 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial import cKDTree
 
 from stages.contracts import Floats, Int64s
 from stages.fixes.moves import Change, EdgeMove, list_stretches, to_change
@@ -183,9 +185,8 @@ class _Search:
         self.simulations, self.reason = 0, STUBBORN
         self._near = 3 * bench.far.pitch_dbu
         self.before = self._simulate(target, bench.near)
-        self._own = self.before[self._find_joined(self.before)]
+        self._own = self._find_own(self.before)
         self._badness: dict[Moves, float] = {}
-        self._far: Floats | None = None
 
     def _simulate(self, rects: Int64s, window: Lattice) -> Floats:
         """Return the failing samples, (n, 5), of the middle of a window, from the place."""
@@ -207,22 +208,27 @@ class _Search:
 
     def _measure_change(self, change: Change) -> float:
         found = self._simulate(change.apply_to(self.target), self.bench.near)
-        counts = self._is_own(found, self._own) | ~_has_match(found, self.before, self._near)
+        own = self._is_at_place(found) | _is_near(found, self._own, self._near)
+        counts = own | ~_has_match(found, self.before, self._near)
         return float((found[counts, 4] + SAFETY).sum())
 
-    def _is_own(self, samples: Floats, own: Floats) -> Bools:
-        """Return which samples are of the hotspot, (n,): at the place, or where it failed."""
-        own_place: Bools = _is_near(samples, own, self._near)
-        own_place |= np.abs(samples[:, 1:3]).max(axis=1, initial=0) <= self.bench.to_dbu(OWN)
-        return own_place
+    @cached_property
+    def _far(self) -> tuple[Floats, Floats]:
+        """What fails before as far as a change has an effect, and what of it is the hotspot's."""
+        samples = self._simulate(self.target, self.bench.far)
+        return samples, self._find_own(samples)
 
-    def _find_joined(self, samples: Floats) -> Bools:
-        """Return which failing samples are of the hotspot at the place, (n,), to its end."""
-        reach = self.bench.to_dbu(OWN)
-        joined: Bools = np.abs(samples[:, 1:3]).max(axis=1, initial=0) <= reach
+    def _is_at_place(self, samples: Floats) -> Bools:
+        at_place: Bools = np.abs(samples[:, 1:3]).max(axis=1, initial=0) <= self.bench.to_dbu(OWN)
+        return at_place
+
+    def _find_own(self, samples: Floats) -> Floats:
+        """Return the failing samples that are of the hotspot at the place, to its end."""
+        reach, joined = self.bench.to_dbu(OWN), self._is_at_place(samples)
         while (more := _is_near(samples, samples[joined], reach) & ~joined).any():
             joined |= more
-        return joined
+        own: Floats = samples[joined]
+        return own
 
     def extend(self, sets: Sequence[Moves], singles: Sequence[EdgeMove]) -> list[Moves]:
         """Return sets of one move more that promise most and break no rule."""
@@ -247,15 +253,13 @@ class _Search:
         if broken := self._find_broken(change):
             self.reason = BREAKS + broken
             return False
-        if self._far is None:
-            self._far = self._simulate(self.target, self.bench.far)
+        before, own = self._far
         after = self._simulate(change.apply_to(self.target), self.bench.far)
-        own = self._far[self._find_joined(self._far)]
-        if mends and self._is_own(after, own[:0]).any():
+        if mends and self._is_at_place(after).any():
             self.reason = STUBBORN
-        elif mends and self._is_own(after, own).any():
+        elif mends and _is_near(after, own, self._near).any():
             self.reason = PARTLY
-        elif not _has_match(after, self._far, self._near).all():
+        elif not _has_match(after, before, self._near).all():
             self.reason = ELSEWHERE
         else:
             return True
@@ -276,8 +280,8 @@ class _Search:
 
 def _is_near(samples: Floats, others: Floats, reach: int) -> Bools:
     """Return which samples have one of the others within reach, (n,)."""
-    apart = np.abs(samples[:, None, 1:3] - others[None, :, 1:3]).max(axis=2)
-    near: Bools = (apart <= reach).any(axis=1)
+    apart, _ = cKDTree(others[:, 1:3]).query(samples[:, 1:3], p=np.inf)
+    near: Bools = apart <= reach
     return near
 
 

@@ -14,7 +14,8 @@ import os
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from moto.server import ThreadedMotoServer
@@ -38,16 +39,8 @@ def main() -> None:
     parser.add_argument("--roi", type=lambda text: [float(v) for v in text.split(",")])
     asked = parser.parse_args()
     print(machine())
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    os.environ |= {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ALLOW_HTTP": "true",
-        "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
-    }  # fmt: skip
-    make = urllib.request.Request(f"http://{host}:{port}/bucket", method="PUT")
-    urllib.request.urlopen(make).close()
-    with tempfile.TemporaryDirectory() as folder:
+    with serve_bucket() as environment, tempfile.TemporaryDirectory() as folder:
+        os.environ |= environment
         os.environ["HOTSCAN_REPLICAS"] = f"{folder}/driver"
         layout = {"layers": [asked.layer], "roi_um": asked.roi}
 
@@ -65,12 +58,30 @@ def main() -> None:
         same = (Path(folder) / "run/hotspots.parquet").read_bytes() == (
             locate_run(ADDRESS) / "hotspots.parquet"
         ).read_bytes()
-    server.stop()
     print("\n| | s | requests | MB up | MB down |\n|---|--:|--:|--:|--:|")
     for name, seconds, took in rows:
         up, down = took.bytes_up / 1e6, took.bytes_down / 1e6
         print(f"| {name} | {seconds:.1f} | {took.requests:,} | {up:.1f} | {down:.1f} |")
     print(f"\nhotspots.parquet is {'the same' if same else 'NOT the same'}")
+
+
+@contextmanager
+def serve_bucket() -> Iterator[dict[str, str]]:
+    """Serve an empty bucket on this machine; give the environment in which it is found."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        # What an earlier server of this process kept is still there.
+        for method, path in (("POST", "moto-api/reset"), ("PUT", "bucket")):
+            urllib.request.urlopen(urllib.request.Request(f"{url}/{path}", method=method)).close()
+        yield {
+            "AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
+        }  # fmt: skip
+    finally:
+        server.stop()
 
 
 def _time(work: Callable[[], object]) -> tuple[float, Traffic]:

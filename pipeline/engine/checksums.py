@@ -67,14 +67,25 @@ def digest_files(folder: Path, files: Iterable[str]) -> str:
     """
     whole = hashlib.blake2b(digest_size=16)
     for name in files:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ValueError(f"{name!r} is not inside {folder}")
+        require_inside(folder, name)
         each = hashlib.blake2b(name.encode(), digest_size=32)
         with (folder / name).open("rb") as file:
             while piece := file.read(_PIECE):
                 each.update(piece)
         whole.update(each.digest())
     return whole.hexdigest()
+
+
+def require_inside(folder: Path, name: str) -> None:
+    """Refuse a name that leads out of a folder.
+
+    Raises
+    ------
+    ValueError
+        The message names both.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{name!r} is not inside {folder}")
 
 
 def is_intact(folder: Path, files: Iterable[str], digest: str) -> bool:

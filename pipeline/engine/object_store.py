@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from pipeline.engine.checksums import require_inside
 from pipeline.engine.run_directory import write_whole
 from stages.errors import HotscanError, IncompleteError, UsageError
 
@@ -37,6 +39,14 @@ class Traffic:
     requests: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+    _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def count(self, up: int = 0, down: int = 0) -> None:
+        """Count a request and its bytes; several threads do."""
+        with self._lock:
+            self.requests += 1
+            self.bytes_up += up
+            self.bytes_down += down
 
 
 def is_address(text: str) -> bool:
@@ -65,8 +75,20 @@ class Store:
         )
 
     def fetch(self, folder: Path, names: Sequence[str]) -> None:
-        """Copy files of the store to a folder; each appears whole."""
-        self._for_each(names, lambda name: write_whole(folder / name, self.get_bytes(name)))
+        """Copy files of the store to a folder; each appears whole.
+
+        Raises
+        ------
+        IncompleteError
+            A name leads out of the folder: whoever may write the store may name anything.
+        """
+
+        def fetch_file(name: str) -> None:
+            with self._explain(name):
+                require_inside(folder, name)
+            write_whole(folder / name, self.get_bytes(name))
+
+        self._for_each(names, fetch_file)
 
     def put_bytes(self, name: str, content: bytes, mode: Any = None) -> str:
         """Write one object; return the tag of its content.
@@ -86,8 +108,7 @@ class Store:
         with self._explain(name):
             options = {} if mode is None else {"mode": mode}
             result = obstore.put(self._open(), name, content, **options)
-        self.traffic.requests += 1
-        self.traffic.bytes_up += len(content)
+        self.traffic.count(up=len(content))
         return str(result["e_tag"])
 
     def get_bytes(self, name: str) -> bytes:
@@ -100,10 +121,12 @@ class Store:
         """
         import obstore
 
-        self.traffic.requests += 1
-        with self._explain(name):
-            content = obstore.get(self._open(), name).bytes().to_bytes()
-        self.traffic.bytes_down += len(content)
+        content = b""
+        try:
+            with self._explain(name):
+                content = obstore.get(self._open(), name).bytes().to_bytes()
+        finally:
+            self.traffic.count(down=len(content))
         return content
 
     def list_tags(self) -> dict[str, str]:
@@ -113,7 +136,7 @@ class Store:
         found: dict[str, str] = {}
         with self._explain(""):
             for page in obstore.list(self._open()):
-                self.traffic.requests += 1
+                self.traffic.count()
                 found |= {one["path"]: str(one["e_tag"]) for one in page}
         return found
 
@@ -122,7 +145,7 @@ class Store:
         import obstore
 
         def remove(name: str) -> None:
-            self.traffic.requests += 1
+            self.traffic.count()
             with self._explain(name):
                 obstore.delete(self._open(), name)
 
@@ -153,7 +176,7 @@ class Store:
 
     @contextmanager
     def _explain(self, name: str) -> Iterator[None]:
-        """Say which address a store refused; a missing object is told apart."""
+        """Say which address a store refused; a missing object has an error of its own."""
         try:
             yield
         except HotscanError:

@@ -127,16 +127,13 @@ class Mirror:
         here = [name for name in list_files(self.folder, "") if not _is_private(name)]
         by_workers = [name for name in here if name in self._by_workers and name in there]
         same = {name for name in here if name in tags and self._is_same(name, tags[name], there)}
-        put = self.store.put(
-            self.folder, [name for name in here if name not in same.union(by_workers)]
-        )
-        put[_LEDGER] = self.store.put_bytes(_LEDGER, ledger)
+        rest = [name for name in here if name not in same.union(by_workers)]
+        put = self.store.put(self.folder, rest)
+        self.store.put_bytes(_LEDGER, ledger)
         self.store.delete(there.keys() - {*here, _LEDGER})
-        self._write_tags({
-            **{name: tags[name] for name in same},
-            **{name: self._stamp(name, there[name]) for name in by_workers},
-            **{name: self._stamp(name, tag) for name, tag in put.items() if name != _LEDGER},
-        })  # fmt: skip
+        now = {name: there[name] for name in by_workers} | put
+        stamped = {name: self._stamp(name, tag) for name, tag in now.items()}
+        self._write_tags({name: tags[name] for name in same} | stamped)
         self._by_workers.clear()
 
     def receive(self, outcome: UnitOutcome) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
+from distributed import Client
 from obstore.store import from_url
 
+from benchmarks.object_store import serve_bucket
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.replica import LEASE_S, Mirror, Replica, locate_run, open_store
@@ -29,29 +29,15 @@ TIMED = ("run.json", "run.copy.json", "ledger.sqlite", "report/metrics.json", "r
 """What differs from run to run: it says when, or how long."""
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    yield f"http://{host}:{port}"
-    moto.stop()
-
-
 @pytest.fixture
-def store(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An empty bucket; the folders of this machine are in the test's own."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": server, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
-        "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "HOTSCAN_REPLICAS": str(tmp_path / "driver"),
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
     open_store.cache_clear()
-    for path in ("/moto-api/reset", "/bucket"):
-        method = "POST" if "reset" in path else "PUT"
-        urllib.request.urlopen(urllib.request.Request(server + path, method=method))
-    yield ADDRESS
+    with serve_bucket() as environment:
+        environment["HOTSCAN_REPLICAS"] = str(tmp_path / "driver")
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield ADDRESS
     open_store.cache_clear()
 
 
@@ -143,6 +129,8 @@ def test_workers_without_a_shared_disk_are_killed_and_the_driver_resumes_elsewhe
     cluster = Cluster(tmp_path)  # its two workers inherit the folder "first"
     cluster.add_worker(environment={"HOTSCAN_REPLICAS": str(tmp_path / "second")})
     try:
+        with Client(cluster.address) as client:
+            client.wait_for_workers(3, timeout=60)
         move(monkeypatch, tmp_path / "driver")
         here = replica_of(store)
         driver = victim.start_at(store, tmp_path, "--scheduler-address", cluster.address)
@@ -172,3 +160,11 @@ def test_since_needs_a_disk_that_workers_share(
 ) -> None:
     with pytest.raises(UsageError, match="is in an object store, whose workers cannot see"):
         small_scan(locate_run(store), since=[reference.path])
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/tmp/out.txt", "clips/../../out.txt"])
+def test_no_name_in_the_store_leads_out_of_the_folder(name: str, store: str) -> None:
+    folder = replica_of(store)
+    with pytest.raises(IncompleteError, match="is not inside"):
+        open_store(store).fetch(folder, [name])
+    assert not list(folder.parent.glob("out.txt"))

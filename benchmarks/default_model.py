@@ -3,9 +3,10 @@
 python -m benchmarks.default_model [--work DIR] [--left-out NAME ...] [--epochs N]
                                    [--share SHARE] [--ship]
 
-Four kinds of layout (`GROUPS`) are simulated in full. For each, a model is trained on the other
-three and measured on it, beside the shipped one; then one is trained on all, but for a strip of the
-chip that only measures. Thresholds are set on a validation set of another layout than the one
+Four kinds of layout (`GROUPS`) are simulated in full, and one of generated fields of every kind
+(`sample_layouts.varied`), which is always trained on. For each of the four, a model is trained on
+the others and measured on it, beside the shipped one; then one is trained on all, but for a strip
+of the chip that only measures. Thresholds are set on a validation set of another layout than the one
 measured. Prints what docs/models/krf130-met1.md states. Everything is kept in the work folder: a
 stopped run goes on.
 """
@@ -32,6 +33,8 @@ from pipeline.evaluate.model import EvaluateRequest, evaluate_model
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
 from pipeline.train.training_set import merge_datasets
+from sample_layouts.make import SEED
+from sample_layouts.varied import write_varied
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.familiarity import LOOKED_AT, measure_unfamiliar, spread
@@ -67,10 +70,12 @@ class Region:
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 TILES = "layouts/tt05_tiles_shelfpacked.oas"
 BIT_CELLS = "layouts/sky130_bd_sram_cells.gds"
+VARIED = "varied.gds"
 REGIONS = {
     "bit-cells": Region(BIT_CELLS),
     "dense": Region("dense.gds.gz"),
     "block": Region("block.gds.gz"),
+    "varied": Region(VARIED),
     "macro": Region("layouts/mpw1_sram_32x256.gds.gz"),
     "chip-validation": Region(CHIP, (750.0, 0.0, 850.0, 1000.0), None),
     "tiles-validation": Region(TILES, (2000.0, 0.0, 2400.0, 250.0), None),
@@ -85,6 +90,7 @@ GROUPS = {
     "chip": ("chip",),
 }
 """What is left out together; a memory is made of the foundry's cells."""
+ALWAYS = ("varied",)
 VALIDATION = {"chip": "tiles-validation"}
 """Sets the threshold where the group is left out; of all others it is the chip's strip."""
 TRAINING: dict[str, Any] = {"recall": 0.99, "seed": 0}
@@ -108,12 +114,12 @@ def main() -> None:
     if asked.label_only:
         return
     for group in asked.left_out:
-        parts = [part for other in GROUPS if other != group for part in GROUPS[other]]
+        parts = [*ALWAYS, *(part for other in GROUPS if other != group for part in GROUPS[other])]
         model = train(asked.work, f"without-{group}", parts, group, asked.epochs)
         for name, figures in measure(asked.work, (str(model), SHIPPED), GROUPS[group]):
             print_figures(f"{group} left out", name, figures)
     if asked.ship:
-        parts = [part for group in GROUPS for part in GROUPS[group]]
+        parts = [*ALWAYS, *(part for group in GROUPS for part in GROUPS[group])]
         model = train(asked.work, "new", parts, "", asked.epochs)
         for name, figures in measure(asked.work, (str(model), SHIPPED), ("chip-test",)):
             print_figures("test strip of the chip", name, figures)
@@ -129,6 +135,9 @@ def label(work: Path, name: str, region: Region, workers: int) -> None:
     layout = data / region.layout if "/" in region.layout else SAMPLES / region.layout
     if region.layout == BIT_CELLS:
         layout = array_cells(layout, work / "bit-cells.gds")
+    if region.layout == VARIED:
+        layout = work / VARIED
+        write_varied(layout, seed=SEED)
     started = time.monotonic()
     with Progress() as progress:
         counts = label_layout(LabelRequest(

@@ -70,12 +70,13 @@ class Region:
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 TILES = "layouts/tt05_tiles_shelfpacked.oas"
 BIT_CELLS = "layouts/sky130_bd_sram_cells.gds"
-VARIED = "varied.gds"
+VARIED = "varied.gds", "varied-validation.gds"
 REGIONS = {
     "bit-cells": Region(BIT_CELLS),
     "dense": Region("dense.gds.gz"),
     "block": Region("block.gds.gz"),
-    "varied": Region(VARIED),
+    "varied": Region(VARIED[0]),
+    "varied-validation": Region(VARIED[1]),
     "macro": Region("layouts/mpw1_sram_32x256.gds.gz"),
     "chip-validation": Region(CHIP, (750.0, 0.0, 850.0, 1000.0), None),
     "tiles-validation": Region(TILES, (2000.0, 0.0, 2400.0, 250.0), None),
@@ -93,6 +94,8 @@ GROUPS = {
 ALWAYS = ("varied",)
 VALIDATION = {"chip": "tiles-validation"}
 """Sets the threshold where the group is left out; of all others it is the chip's strip."""
+EVERY_KIND = "varied-validation"
+"""Sets every threshold with it: other fields than those that are trained on."""
 TRAINING: dict[str, Any] = {"recall": 0.99, "seed": 0}
 
 
@@ -135,9 +138,10 @@ def label(work: Path, name: str, region: Region, workers: int) -> None:
     layout = data / region.layout if "/" in region.layout else SAMPLES / region.layout
     if region.layout == BIT_CELLS:
         layout = array_cells(layout, work / "bit-cells.gds")
-    if region.layout == VARIED:
-        layout = work / VARIED
-        write_varied(layout, seed=SEED)
+    if region.layout in VARIED:
+        layout = work / region.layout
+        number = VARIED.index(region.layout)
+        write_varied(layout, size_um=(400.0, 150.0)[number], seed=SEED + number)
     started = time.monotonic()
     with Progress() as progress:
         counts = label_layout(LabelRequest(
@@ -179,7 +183,7 @@ def train(work: Path, name: str, parts: list[str], left_out: str, epochs: int) -
         started = time.monotonic()
         train_model(TrainRequest(
             datasets=tuple(work / part for part in parts), out=model,
-            validation=(work / VALIDATION.get(left_out, "chip-validation"),),
+            validation=(work / VALIDATION.get(left_out, "chip-validation"), work / EVERY_KIND),
             shape={"core_px": 0}, training=TRAINING | {"epochs": epochs},
         ), Machine(threads=THREADS), print)  # fmt: skip
         print(f"{name} trained in {time.monotonic() - started:.0f} s", flush=True)

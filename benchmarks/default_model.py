@@ -6,9 +6,9 @@ python -m benchmarks.default_model [--work DIR] [--left-out NAME ...] [--epochs 
 Four kinds of layout (`GROUPS`) are simulated in full, and one of generated fields of every kind
 (`sample_layouts.varied`), which is always trained on. For each of the four, a model is trained on
 the others and measured on it, beside the shipped one; then one is trained on all, but for a strip
-of the chip that only measures. Thresholds are set on a validation set of another layout than the one
-measured. Prints what docs/models/krf130-met1.md states. Everything is kept in the work folder: a
-stopped run goes on.
+of the chip that only measures. Thresholds are set on a validation set of another layout than the
+one measured. Prints what docs/models/krf130-met1.md states. Everything is kept in the work folder:
+a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def label(work: Path, name: str, region: Region, workers: int) -> None:
     if region.layout in VARIED:
         layout = work / region.layout
         number = VARIED.index(region.layout)
-        write_varied(layout, size_um=(400.0, 150.0)[number], seed=SEED + number)
+        write_varied(layout, size_um=(280.0, 120.0)[number], seed=SEED + number)
     started = time.monotonic()
     with Progress() as progress:
         counts = label_layout(LabelRequest(
@@ -185,6 +185,7 @@ def train(work: Path, name: str, parts: list[str], left_out: str, epochs: int) -
             datasets=tuple(work / part for part in parts), out=model,
             validation=(work / VALIDATION.get(left_out, "chip-validation"), work / EVERY_KIND),
             shape={"core_px": 0}, training=TRAINING | {"epochs": epochs},
+            prefilter=not left_out,
         ), Machine(threads=THREADS), print)  # fmt: skip
         print(f"{name} trained in {time.monotonic() - started:.0f} s", flush=True)
     return model

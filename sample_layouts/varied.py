@@ -11,20 +11,22 @@ from sample_layouts.draw import MET1, Rect, new_library, rect, save
 
 FIELD, MOAT = 12_000, 400
 """Side of a field and the space between two, in nm."""
+WIDE, CLEAR, LEAST_UM2 = 140, 150, 0.08
+"""Least width and space of most shapes, in nm, and the least area: what a process would allow."""
 GRID = 10
 """All edges of a field lie on it, so that half of a dimension is on the 5 nm grid."""
 
 
 def pick(rng: random.Random, low: int, high: int) -> int:
     """Return a dimension in nm; small ones are likelier, since they are where printing fails."""
-    return low + int((high - low) * rng.random() ** 2) // GRID * GRID
+    return low + int((high - low) * rng.random() ** 1.3) // GRID * GRID
 
 
 def cut_lines(rng: random.Random) -> list[Rect]:
     """Return parallel lines, cut here and there, the cuts side by side or not."""
-    width, space = pick(rng, 130, 320), pick(rng, 130, 450)
-    shortest, longest = pick(rng, 200, 1_500), pick(rng, 1_500, 9_000)
-    cut, spread = pick(rng, 130, 400), rng.choice((0, 0, 60, 200))
+    width, space = pick(rng, WIDE, 340), pick(rng, CLEAR, 450)
+    shortest, longest = pick(rng, 400, 1_500), pick(rng, 1_500, 9_000)
+    cut, spread = pick(rng, 170, 450), rng.choice((0, 0, 60, 200))
     aligned = rng.random() < 0.4
     marks = walk(rng, shortest, longest, cut, spread)
     shapes = []
@@ -74,18 +76,22 @@ def fill_cell(rng: random.Random, width: int, height: int) -> list[Rect]:
 
     One either reaches the cell's edge, where it joins its mirror image, or keeps half the space.
     """
-    space = pick(rng, 130, 240)
+    space = pick(rng, CLEAR, 280)
     half = -(-space // 2 // GRID) * GRID
     kept: list[Rect] = []
     for _ in range(rng.randint(6, 40)):
-        long, wide = pick(rng, 140, max(width, height)), pick(rng, 130, 420)
+        wide = pick(rng, WIDE, 420)
+        long = pick(rng, max(wide, int(LEAST_UM2 * 1e6) // wide), max(width, height, 600))
         w, h = (long, wide) if rng.random() < 0.5 else (wide, long)
         x_0, y_0 = rng.randrange(-w, width, GRID), rng.randrange(-h, height, GRID)
         (x_0, x_1), (y_0, y_1) = snap(x_0, x_0 + w, width, half), snap(y_0, y_0 + h, height, half)
         # At an edge only half of a rectangle is drawn; the rest is its image.
-        if x_1 - x_0 < 70 or y_1 - y_0 < 70 or max(x_1 - x_0, y_1 - y_0) < 130:
-            continue
-        if all(is_apart((x_0, y_0, x_1, y_1), other, space) for other in kept):
+        w, h = (
+            (high - low) * (2 if low == 0 or high == size else 1)
+            for low, high, size in ((x_0, x_1, width), (y_0, y_1, height))
+        )
+        large = min(w, h) >= WIDE and w * h >= LEAST_UM2 * 1e6
+        if large and all(is_apart((x_0, y_0, x_1, y_1), other, space) for other in kept):
             kept.append((x_0, y_0, x_1, y_1))
     return kept
 
@@ -105,14 +111,15 @@ def is_apart(one: Rect, other: Rect, space: int) -> bool:
     gap_x = max(one[0], other[0]) - min(one[2], other[2])
     gap_y = max(one[1], other[1]) - min(one[3], other[3])
     if gap_x < 0 and gap_y < 0:
-        return min(-gap_x, -gap_y) >= 130
+        return min(-gap_x, -gap_y) >= WIDE
     return max(gap_x, gap_y) >= space
 
 
 def islands(rng: random.Random) -> list[Rect]:
     """Return short pieces on a grid, some joined to their neighbour."""
-    width, height = pick(rng, 140, 900), pick(rng, 130, 420)
-    step_x, step_y = width + pick(rng, 130, 500), height + pick(rng, 130, 500)
+    height = pick(rng, WIDE, 420)
+    width = pick(rng, max(height, int(LEAST_UM2 * 1e6) // height), 1_200)
+    step_x, step_y = width + pick(rng, CLEAR, 500), height + pick(rng, CLEAR, 500)
     stagger = rng.choice((0, 0, step_x // 2 // GRID * GRID))
     jitter, kept, joined = rng.choice((0, 0, 20, 60)), rng.uniform(0.5, 1), rng.uniform(0, 0.3)
     shapes = []
@@ -123,7 +130,7 @@ def islands(rng: random.Random) -> list[Rect]:
             left = x + rng.randrange(0, jitter + GRID, GRID)
             shapes.append((left, y, left + width, y + height))
             if rng.random() < joined and x + step_x < FIELD - width:
-                low = y + rng.randrange(0, max(height - 130, GRID), GRID)
+                low = y + rng.randrange(0, max(height - WIDE, GRID), GRID)
                 shapes.append((left, low, x + step_x + width, low + min(height, 140)))
             if rng.random() < joined / 2 and y + step_y < FIELD - height:
                 shapes.append((left, y, left + min(width, 140), y + step_y + height))
@@ -132,8 +139,8 @@ def islands(rng: random.Random) -> list[Rect]:
 
 def nets(rng: random.Random) -> list[Rect]:
     """Return wires that turn on a grid of tracks, with pads at their ends."""
-    width = pick(rng, 130, 220)
-    pitch = width + pick(rng, 130, 320)
+    width = pick(rng, WIDE, 240)
+    pitch = width + pick(rng, CLEAR, 340)
     pad, jump = width + rng.choice((0, 40, 90, 150)), rng.uniform(0.05, 0.4)
     count = FIELD // pitch
     free = set(itertools.product(range(count), range(count)))
@@ -144,7 +151,7 @@ def nets(rng: random.Random) -> list[Rect]:
         path = [start]
         free.discard(start)
         step = rng.choice(((1, 0), (0, 1)))
-        for _ in range(rng.randint(1, 16)):
+        for _ in range(rng.randint(2, 16)):
             if rng.random() < jump:
                 step = rng.choice(((step[1], step[0]), (-step[1], -step[0])))
             following = path[-1][0] + step[0], path[-1][1] + step[1]
@@ -186,17 +193,17 @@ def plates(rng: random.Random) -> list[Rect]:
         while y < FIELD - 200:
             high = pick(rng, 300, 6_000)
             shapes.append((x, y, min(x + wide, FIELD), min(y + high, FIELD)))
-            y += high + pick(rng, 130, 400)
+            y += high + pick(rng, CLEAR, 400)
         x += wide
         for _ in range(rng.randint(0, 4)):
-            x += pick(rng, 130, 320)
-            width = pick(rng, 130, 260)
-            for low, high in walk(rng, 300, 6_000, pick(rng, 130, 300), 100):
+            x += pick(rng, CLEAR + 60, 400)
+            width = pick(rng, WIDE, 280)
+            for low, high in walk(rng, 600, 6_000, pick(rng, 170, 400), 100):
                 shapes.append((x, low, x + width, high))
                 foot = rng.choice((0, 0, 60, 120))
                 shapes.append((x - foot, low, x + width, min(low + 160, high)))
             x += width
-        x += pick(rng, 130, 320)
+        x += pick(rng, CLEAR + 60, 400)
     return shapes
 
 
@@ -205,7 +212,7 @@ FIELDS: tuple[Callable[[random.Random], list[Rect]], ...] = (
 )  # fmt: skip
 
 
-def write_varied(path: Path, *, size_um: float = 400.0, seed: int) -> None:
+def write_varied(path: Path, *, size_um: float = 280.0, seed: int) -> None:
     """Write fields of metal of many kinds side by side in a top cell ``varied``.
 
     Parameters
@@ -228,5 +235,3 @@ def write_varied(path: Path, *, size_um: float = 400.0, seed: int) -> None:
             box = (y_0, x_0, y_1, x_1) if turned else (x_0, y_0, x_1, y_1)
             rect(top, MET1, (x + box[0], y + box[1], x + box[2], y + box[3]))
     save(lib, Path(path))
-
-

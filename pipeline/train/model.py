@@ -100,6 +100,8 @@ class TrainRequest:
     """Of marked datasets, train on the cores (``core``), or on their neighbours too."""
     false_alarm_rate: float = 0.0015
     """On held-out clips; sets the threshold where hotspots are few."""
+    prefilter: bool = True
+    """Whether to fit one; a model that is only to be measured does without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def train_model(
         fitted = (distil_many if plan.teacher else fit_single)(plan, training, checked, log)
         by_recall = partial(_by_recall, plan.settings_of(plan.kind).recall)
         point = _choose_point(fitted, by_recall)
-        if plan.kind.together:
+        if plan.kind.together and request.prefilter:
             fitted, prefilter = _add_prefilter(plan, fitted, training, point.threshold, log)
     model = _assemble(request, data, plan, fitted, point, prefilter,
                       _choose_examples(fitted.networks[0], patterns))  # fmt: skip

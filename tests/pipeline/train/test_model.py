@@ -93,7 +93,12 @@ def test_another_division_into_training_and_validation_is_not_resumed(
 
 
 def test_a_prefilter_loses_no_more_than_it_may(labelled: Path, tmp_path: Path) -> None:
-    train(labelled, tmp_path / "m.pt", epochs=4, steps=40)
+    """And a model that is only to be measured does without: it is otherwise the same."""
+    long = {"epochs": 4, "steps": 40}
+    train(labelled, tmp_path / "m.pt", **long)
+    asked = ask(labelled, tmp_path / "measured.pt", validation=(labelled,), training=QUICK | long)
+    train_model(replace(asked, prefilter=False))
+    assert checkpoint.load(tmp_path / "measured.pt").prefilter is None
     model = checkpoint.load(tmp_path / "m.pt")
     prefilter = model.prefilter
     assert prefilter is not None

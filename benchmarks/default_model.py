@@ -141,7 +141,7 @@ def label(work: Path, name: str, region: Region, workers: int) -> None:
     if region.layout in VARIED:
         layout = work / region.layout
         number = VARIED.index(region.layout)
-        write_varied(layout, size_um=(280.0, 120.0)[number], seed=SEED + number)
+        write_varied(layout, size_um=(360.0, 120.0)[number], seed=SEED + number)
     started = time.monotonic()
     with Progress() as progress:
         counts = label_layout(LabelRequest(

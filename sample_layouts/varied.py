@@ -13,6 +13,8 @@ FIELD, MOAT = 12_000, 400
 """Side of a field and the space between two, in nm."""
 WIDE, CLEAR, LEAST_UM2 = 140, 150, 0.08
 """Least width and space of most shapes, in nm, and the least area: what a process would allow."""
+BIASES = (0,) * 10 + (-20, -10, 10, 20, 30)
+"""How far all edges of a field are moved outwards, in nm: a third of the fields break the rules."""
 GRID = 10
 """All edges of a field lie on it, so that half of a dimension is on the 5 nm grid."""
 
@@ -212,7 +214,7 @@ FIELDS: tuple[Callable[[random.Random], list[Rect]], ...] = (
 )  # fmt: skip
 
 
-def write_varied(path: Path, *, size_um: float = 280.0, seed: int) -> None:
+def write_varied(path: Path, *, size_um: float = 360.0, seed: int) -> None:
     """Write fields of metal of many kinds side by side in a top cell ``varied``.
 
     Parameters
@@ -230,8 +232,9 @@ def write_varied(path: Path, *, size_um: float = 280.0, seed: int) -> None:
     for number in range(count * count):
         row, column = divmod(number, count)
         x, y = column * (FIELD + MOAT), row * (FIELD + MOAT)
-        turned = rng.random() < 0.5
+        turned, out = rng.random() < 0.5, rng.choice(BIASES)
         for x_0, y_0, x_1, y_1 in FIELDS[number % len(FIELDS)](rng):
             box = (y_0, x_0, y_1, x_1) if turned else (x_0, y_0, x_1, y_1)
+            box = box[0] - out, box[1] - out, box[2] + out, box[3] + out
             rect(top, MET1, (x + box[0], y + box[1], x + box[2], y + box[3]))
     save(lib, Path(path))

@@ -7,10 +7,10 @@ promise  every worker scores with the model that the scan started with
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.engine.replica import Replica
 from pipeline.engine.run_directory import Run, write_whole
 from pipeline.passes.print_model import (
     PROCESS,
@@ -21,8 +21,9 @@ from pipeline.passes.print_model import (
 )
 from stages.detector import checkpoint
 from stages.detector.user_model import ScanModel, UserModel, pack_model, unpack_model
-from stages.errors import RunMismatchError, UsageError
+from stages.errors import HotscanError, RunMismatchError, UsageError
 
+CHECKPOINT, PRINT_MODEL = "model.pt", "model.json"
 USER_MODULE = "a module of the user"
 """Name of the model in the config if it was given as a module."""
 
@@ -38,7 +39,7 @@ class ModelFile:
     """Digest of the file of a user's module; empty for a checkpoint."""
 
 
-def find_model(name: str, given: UserModel | None = None) -> ScanModel:
+def find_model(name: str, given: ScanModel | None = None) -> ScanModel:
     """Return the model of a config.
 
     Raises
@@ -60,27 +61,51 @@ def find_model(name: str, given: UserModel | None = None) -> ScanModel:
     return checkpoint.load(checkpoint.find(name))
 
 
-def locate_model(run: Run, name: str, model: ScanModel) -> ModelFile:
+def recall_model(run: Run, name: str, digest: str, given: UserModel | None = None) -> ScanModel:
+    """Return the model that a run was scanned with: its own copy, or the one of that name.
+
+    A shipped model may be another one by now, and a file may be gone.
+
+    Raises
+    ------
+    UsageError
+        As `find_model`.
+    RunMismatchError
+        When neither is the model of that digest.
+    """
+    for own in (CHECKPOINT, PRINT_MODEL) if given is None else ():
+        with suppress(HotscanError, OSError):
+            return load_model(ModelFile(run.path / own, digest))
+    model = find_model(name, given)
+    if model.digest != digest:
+        raise RunMismatchError(
+            f"{run.path} was scanned with a model of digest {digest}, but its own copy of that "
+            f"is not there or is damaged, and {name} is now {model.digest}; scan "
+            "into a new run directory"
+        )
+    return model
+
+
+def locate_model(run: Run, model: ScanModel) -> ModelFile:
     """Return the file of a scan's model."""
+    name = CHECKPOINT
     if isinstance(model, UserModel):
-        return ModelFile(run.path / "user_module.pkl", model.digest)
+        name = "user_module.pkl"
     if isinstance(model, PrintModel):
-        return ModelFile(run.path / "model.json", model.digest)
-    return ModelFile(checkpoint.find(name), model.digest)
+        name = PRINT_MODEL
+    return ModelFile(run.path / name, model.digest)
 
 
-def store_model(run: Run, name: str, model: ScanModel) -> ModelFile:
-    """Return the file of a scan's model; a user's module is written to it for the workers."""
-    file = locate_model(run, name, model)
+def store_model(run: Run, model: ScanModel) -> ModelFile:
+    """Write the model of a scan into its run: for the workers, and for whoever opens it later."""
+    file = locate_model(run, model)
     if isinstance(model, PrintModel):
         write_print_model(file.path, model)
-    elif isinstance(run.path, Replica) and not isinstance(model, UserModel):
-        # Its workers share no disk with this machine.
-        stored = run.path / f"model{file.path.suffix}"
-        write_whole(stored, file.path.read_bytes())
-        return replace(file, path=stored)
-    if not isinstance(model, UserModel):
         return file
+    if isinstance(model, checkpoint.Checkpoint):
+        write_whole(file.path, checkpoint.pack(model))
+        return file
+    assert isinstance(model, UserModel)  # there is no other kind
     content, sha256 = pack_model(model)
     write_whole(file.path, content)
     return replace(file, packed_sha256=sha256)

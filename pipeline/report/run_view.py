@@ -31,7 +31,7 @@ from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import open_packed
 from pipeline.passes.arrays import FARTHEST_DBU, count_patterns
 from pipeline.passes.job import Job, load_model_process, make_job
-from pipeline.passes.model_file import find_model, locate_model
+from pipeline.passes.model_file import locate_model, recall_model
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.report.classify import read_classes, read_findings
 from pipeline.report.failures import find_failures, make_basis
@@ -44,7 +44,7 @@ from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
 from stages.detector.familiarity import EXPECTED, MANY
 from stages.detector.network import Network
 from stages.detector.user_model import ScanModel, UserModel
-from stages.errors import ConfigError, IncompleteError, RunMismatchError
+from stages.errors import ConfigError, IncompleteError
 from stages.exports.markers import PrintedArea
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, table_to_hotspots
 from stages.findings import ClassReview, Finding, HotspotClass, Review
@@ -232,7 +232,7 @@ def open_view(run: Run, module: UserModel | None = None, waivers: Path | None = 
     IncompleteError
         When the run has no hotspots yet, or is damaged on disk.
     RunMismatchError
-        When the model is not the one that the run was scanned with.
+        When the model that the run was scanned with is gone.
     UsageError
         When the waivers cannot be read.
     """
@@ -242,19 +242,12 @@ def open_view(run: Run, module: UserModel | None = None, waivers: Path | None = 
         require_intact(run, ledger, *READ)
     hotspots = read_hotspots(run)
     config = settings.config
-    model = find_model(config.scores.model, module)
-    if model.digest != settings.model_digest:
-        raise RunMismatchError(
-            f"{run.path} was scanned with a model of digest {settings.model_digest}, but "
-            f"{config.scores.model} is now {model.digest}; scan into a new run directory"
-        )
+    model = recall_model(run, config.scores.model, settings.model_digest, module)
     layout = open_packed(run.layout)
     channels = model.raster.layers
     scanned = replace(layout, layers=layout.layers[:channels], packed=layout.packed[:channels])
     process = load_model_process(model)
-    job = make_job(
-        run.path, config, scanned, model, locate_model(run, config.scores.model, model), process
-    )
+    job = make_job(run.path, config, scanned, model, locate_model(run, model), process)
     with Ledger(run.ledger, read_only=True) as ledger:
         simulated = read_confirmed(job, config, process, ledger)
         audited, fixes = read_audit(run, config, ledger), read_fixes(run, config, ledger)

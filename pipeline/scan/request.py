@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.config import ScanConfig
 from pipeline.engine.run_directory import Run
 from pipeline.passes.shard import Shard
-from stages.detector.user_model import UserModel
+from stages.detector.user_model import ScanModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +30,8 @@ class ScanRequest:
     """Runs of the same settings: results for what did not change are reused from them."""
     shard: Shard | None = None
     """Do only this part of the tiles, up to the scores; `merge` puts the parts together."""
-    model: UserModel | None = None
-    """A module to score with, in place of the model that the config names."""
+    model: ScanModel | None = None
+    """What to score with, in place of the model that the config names."""
     packed: Path | None = None
     """The layout with more layers, packed already, in place of reading it again."""
     keep_model: Path | None = None

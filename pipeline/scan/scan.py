@@ -30,7 +30,7 @@ from pipeline.passes.job import (
     parse_layers,
     resolve_config,
 )
-from pipeline.passes.model_file import USER_MODULE, find_model, store_model
+from pipeline.passes.model_file import USER_MODULE, find_model, recall_model, store_model
 from pipeline.passes.scan_settings import (
     ScanSettings,
     change_reader,
@@ -79,7 +79,7 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
         run, wanted, collect_inputs, resources, listen,
         recomputed=RECOMPUTED, imports=["pipeline.passes.preload"],
     ) as session:  # fmt: skip
-        file = store_model(run, config.scores.model, model)
+        file = store_model(run, model)
         result = ScanStages(session, settings, model, file, process).run_stages(request)
     if request.keep_model is not None and "certified" in result.metrics:
         keep_model(run, request.keep_model)
@@ -88,7 +88,7 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
 
 def _name_model(request: ScanRequest) -> ScanConfig:
     """Return the config, with a name for a module that was given."""
-    if request.model is None:
+    if not isinstance(request.model, UserModel):
         return request.config
     scores = request.config.scores.model_copy(update={"model": USER_MODULE})
     return request.config.model_copy(update={"scores": scores})
@@ -118,13 +118,14 @@ def resume(
     """
     record = read_record(Run(path))
     settings = ScanSettings.of(record)
+    recalled = recall_model(Run(path), settings.config.scores.model, settings.model_digest, model)
     config = settings.config.model_copy(update={
         "audit": audit or settings.config.audit, "fix": fixing or settings.config.fix,
     })  # fmt: skip
     still_there = tuple(run for run in settings.since if has_record(Run(run)))
     request = ScanRequest(
         layout=Path(record.layout.path), out=path, config=change_reader(config, reader),
-        since=still_there, shard=settings.shard, model=model,
+        since=still_there, shard=settings.shard, model=recalled,
     )  # fmt: skip
     return scan(request, resources, listen)
 
@@ -146,9 +147,11 @@ def merge(
     first, *others = (read_record(Run(part)) for part in parts)
     for part, record in zip(parts[1:], others, strict=True):
         require_same_inputs(parts[0], first, part, record)
-    record = first
+    settings = ScanSettings.of(first)
+    name, digest = settings.config.scores.model, settings.model_digest
     request = ScanRequest(
-        layout=Path(record.layout.path), out=out, since=tuple(parts),
-        config=change_reader(ScanSettings.of(record).config, reader),
+        layout=Path(first.layout.path), out=out, since=tuple(parts),
+        config=change_reader(settings.config, reader),
+        model=recall_model(Run(parts[0]), name, digest),
     )  # fmt: skip
     return scan(request, resources, listen)

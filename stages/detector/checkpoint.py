@@ -138,15 +138,21 @@ class Checkpoint:
         )  # fmt: skip
 
 
-def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint`; a reader never sees half a file."""
+def pack(checkpoint: Checkpoint) -> bytes:
+    """Return the content of a file of `checkpoint`."""
     content = _content(checkpoint)
-    # torch does not say that a disk is full by an OSError.
     packed = io.BytesIO()
     torch.save(content | {"digest": _digest(content)}, packed)
+    return packed.getvalue()
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint`; a reader never sees half a file."""
+    # torch does not say that a disk is full by an OSError.
+    packed = pack(checkpoint)
     unfinished = path.with_name(path.name + ".part")
     try:
-        unfinished.write_bytes(packed.getvalue())
+        unfinished.write_bytes(packed)
         os.replace(unfinished, path)
     except OSError:
         unfinished.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.config import Resources
 from pipeline.engine.run_directory import Run
 from pipeline.passes.model_file import (
     USER_MODULE,
@@ -20,6 +21,8 @@ from pipeline.passes.model_file import (
     locate_model,
     store_model,
 )
+from pipeline.report.run_view import open_view
+from pipeline.scan.scan import resume
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.user_model import UserModel
@@ -46,9 +49,9 @@ def own() -> UserModel:
 
 
 def test_a_module_is_stored_for_the_workers(own: UserModel, tmp_path: Path) -> None:
-    file = store_model(Run(tmp_path), USER_MODULE, own)
+    file = store_model(Run(tmp_path), own)
     assert load_model(file).digest == own.digest == file.digest
-    assert file.path == locate_model(Run(tmp_path), USER_MODULE, own).path
+    assert file.path == locate_model(Run(tmp_path), own).path
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -59,7 +62,7 @@ def test_a_module_that_was_planted_is_not_unpickled(
     planted, ran = tmp_path / "user_module.pkl", tmp_path / "ran"
     if when == "before":
         planted.write_bytes(pickle.dumps(Harmful(ran)))
-    file = store_model(Run(tmp_path), USER_MODULE, own)
+    file = store_model(Run(tmp_path), own)
     if when == "before":
         assert load_model(file).digest == own.digest
     else:
@@ -68,7 +71,7 @@ def test_a_module_that_was_planted_is_not_unpickled(
             load_model(file)
         # Nor by a reader, which knows of no digest: it takes the file for a checkpoint.
         with pytest.raises(UsageError, match="cannot be read as a checkpoint"):
-            load_model(locate_model(Run(tmp_path), USER_MODULE, own))
+            load_model(locate_model(Run(tmp_path), own))
     assert not ran.exists()
 
 
@@ -84,6 +87,26 @@ def test_another_checkpoint_at_the_same_path_is_refused(
     checkpoint.save(tmp_path / "a.pt", replace(model, weights=other))
     with pytest.raises(RunMismatchError, match=f"the scan began with {model.digest}"):
         load_model(file)
+
+
+def test_a_run_outlives_the_model_it_was_named_by(small_scan: SmallScan, tmp_path: Path) -> None:
+    """A shipped model is another one after an update; what was scanned before still opens."""
+    named = tmp_path / "named.pt"
+    model = checkpoint.load(small_scan.model)
+    checkpoint.save(named, model)
+    out = tmp_path / "run"
+    replace(small_scan, model=named, roi_um=(40.0, 40.0, 60.0, 60.0))(out)
+    first = next(iter(model.weights))
+    other = model.weights | {first: torch.zeros_like(model.weights[first])}
+    checkpoint.save(named, replace(model, weights=other))
+    assert open_view(Run(out)).model.digest == model.digest
+    before = (out / "hotspots.parquet").read_bytes()
+    (out / "hotspots.parquet").unlink()
+    resume(out, Resources(workers=0), lambda event: None)
+    assert (out / "hotspots.parquet").read_bytes() == before
+    (out / "model.pt").write_bytes(b"damaged")
+    with pytest.raises(RunMismatchError, match=r"own copy .* damaged, and .*named\.pt is now"):
+        open_view(Run(out))
 
 
 def test_a_module_is_asked_for_again(own: UserModel) -> None:

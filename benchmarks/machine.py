@@ -5,9 +5,19 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import resource
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+import psutil
+
+LOOK_S = 0.2
+"""What a process used after it was last looked at, before it ended, is not counted."""
 
 
 def machine() -> str:
@@ -26,7 +36,42 @@ def machine() -> str:
     )
 
 
-def read_processor_s() -> float:
-    """Return the time that this process and its workers, once they ended, spent on processors."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, who))
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a piece of work took."""
+
+    wall_s: float
+    processor_s: float
+    """Of this process and all that it started, looked at every `LOOK_S`."""
+
+
+def time_work(work: Callable[[], Any]) -> tuple[Any, Spent]:
+    """Return what some work returns, and what it took.
+
+    A worker's time counts too, though it is no child of ours: what starts the workers, is.
+    """
+    own, used = psutil.Process(), dict[tuple[int, float], float]()
+
+    def look() -> None:
+        for each in (own, *own.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = each.cpu_times()
+                used[each.pid, each.create_time()] = times.user + times.system
+
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(LOOK_S):
+            look()
+
+    look()
+    before, wall = sum(used.values()), time.monotonic()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        done = work()
+    finally:
+        ended.set()
+        watcher.join()
+    look()
+    return done, Spent(time.monotonic() - wall, sum(used.values()) - before)

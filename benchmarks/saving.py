@@ -16,8 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.arfi45_model import METAL, shrink
-from benchmarks.machine import machine, read_processor_s
+from benchmarks.machine import Spent, machine, time_work
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources, load_config
 from pipeline.engine.run_directory import Run
@@ -78,14 +77,6 @@ CASES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What a command took."""
-
-    wall_s: float
-    processor_s: float
-
-
 def main() -> None:
     """Simulate, scan and confirm each case, and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -114,7 +105,7 @@ def _measure(name: str, case: Case, area_mm2: float, work: Path, resources: Reso
         "scores": {"model": case.model}, "confirm": {"enabled": True, "opc": case.opc},
     }  # fmt: skip
     with Progress() as progress:
-        full, full_took = _time(lambda: simulate_region(request, resources, progress))
+        full, full_took = time_work(lambda: simulate_region(request, resources, progress))
 
         def scan_into(out: str, **changed: dict[str, Any]) -> Mapping[str, Any]:
             tables = {table: values | changed.get(table, {}) for table, values in settings.items()}
@@ -125,7 +116,7 @@ def _measure(name: str, case: Case, area_mm2: float, work: Path, resources: Reso
         scan_into("scores", confirm={"enabled": False})
         margin = _read_margins(work)
         threshold = _choose_threshold(work / "scores", margin)
-        metrics, scan_took = _time(lambda: scan_into("scan", scores={"threshold": threshold}))
+        metrics, scan_took = time_work(lambda: scan_into("scan", scores={"threshold": threshold}))
     _print(name, full, full_took, dict(metrics), scan_took, margin, work / "scan", resources)
 
 
@@ -138,12 +129,6 @@ def _make_strip(case: Case, area_mm2: float, work: Path) -> tuple[Path, tuple[fl
         return chip, on_chip
     shrink(chip, work / "strip.gds", on_chip, case.scale)
     return work / "strip.gds", None
-
-
-def _time(work: Callable[[], Any]) -> tuple[Any, Spent]:
-    wall, processor = time.monotonic(), read_processor_s()
-    done = work()
-    return done, Spent(time.monotonic() - wall, read_processor_s() - processor)
 
 
 def _read_clips(path: Path) -> tuple[Clips, Floats, int]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import csv
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import read_processor_s
+from benchmarks.machine import time_work
 from benchmarks.open_benchmark.layouts import compute_digest, draw_region, write_layout
 from benchmarks.open_benchmark.regions import Region
 from pipeline.config import Resources
@@ -92,16 +91,18 @@ def label_region(
         )
     if not layout.exists():
         write_layout(layout, region, rects)
-    started, processor = time.monotonic(), read_processor_s()
-    if not dataset.exists():
-        label_layout(LabelRequest(
-            layout=layout, out=dataset, process=region.process, layers=(str(region.layer),),
-            opc="model", spec=region.spec,
-        ), resources, listen)  # fmt: skip
-    spent = {"wall_s": time.monotonic() - started, "processor_s": read_processor_s() - processor}
+
+    def label() -> None:
+        if not dataset.exists():
+            label_layout(LabelRequest(
+                layout=layout, out=dataset, process=region.process, layers=(str(region.layer),),
+                opc="model", spec=region.spec,
+            ), resources, listen)  # fmt: skip
+
+    _, spent = time_work(label)
     counts = asdict(count_clips(load_dataset(dataset), digest))
     part = record.with_suffix(".part")
-    part.write_text(json.dumps({"counts": counts, "spent": spent}))
+    part.write_text(json.dumps({"counts": counts, "spent": asdict(spent)}))
     part.rename(record)
 
 

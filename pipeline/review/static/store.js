@@ -3,7 +3,7 @@
 export class Store {
   constructor(most, fetchPiece) {
     Object.assign(this, { most, fetchPiece, pieces: new Map(), waiting: new Map() });
-    this.failed = new Map();
+    Object.assign(this, { failed: new Map(), wanted: new Set(), done: () => {} });
   }
 
   get(name) {
@@ -21,24 +21,25 @@ export class Store {
 
   // Fetch a piece ahead of time, unless it is there.
   async load(name) {
-    if (!this.has(name) && !this.waiting.has(name)) await this.#fetch(name, () => {});
+    if (!this.has(name) && !this.waiting.has(name)) await this.#fetch(name);
   }
 
-  // Fetch what is not there, and no longer what is not asked for.
+  // Fetch what is not there, and no longer what is not asked for. What was asked for ahead of time
+  // may be under way: whoever asked first, `done` is told.
   want(names, done) {
-    const wanted = new Set(names);
+    Object.assign(this, { wanted: new Set(names), done });
     for (const [name, control] of this.waiting) {
-      if (!wanted.has(name)) {
+      if (!this.wanted.has(name)) {
         control.abort();
         this.waiting.delete(name);
       }
     }
-    for (const name of wanted) {
-      if (!this.has(name) && !this.waiting.has(name)) this.#fetch(name, done);
+    for (const name of this.wanted) {
+      if (!this.has(name) && !this.waiting.has(name)) this.#fetch(name);
     }
   }
 
-  async #fetch(name, done) {
+  async #fetch(name) {
     const control = new AbortController();
     this.waiting.set(name, control);
     try {
@@ -50,6 +51,6 @@ export class Store {
       this.failed.set(name, error);
     }
     if (this.waiting.get(name) === control) this.waiting.delete(name);
-    done(name);
+    if (this.wanted.has(name)) this.done(name);
   }
 }

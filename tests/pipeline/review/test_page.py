@@ -174,6 +174,35 @@ def test_keys_move_the_map(page: Page) -> None:
     expect(page.locator("#help")).to_be_hidden()
 
 
+HOLD = """
+const real = window.fetch;
+window.held = [];
+window.fetch = (...asked) => document.querySelector("#map")?.dataset.state === "ready"
+  ? new Promise((go) => window.held.push(() => go(real(...asked)))) : real(...asked);
+"""
+"""Keeps back what the page asks for while its map is drawn."""
+
+
+def test_a_view_is_drawn_of_what_was_on_its_way(open_page: OpenPage, address: str) -> None:
+    """What is fetched ahead of time, while nobody moves, is wanted before it is there."""
+    page = open_page(address)
+    page.add_init_script(HOLD)
+    page.goto("about:blank")
+    load(page, address)
+    while not page.evaluate("window.held.length"):
+        page.wait_for_timeout(20)
+    for _ in range(3):  # the next view may be drawn of the same tiles
+        page.keyboard.press("+")
+        page.wait_for_timeout(200)
+        if page.get_attribute("#map", "data-state") == "busy":
+            break
+    page.wait_for_timeout(1000)  # by then the rest of that view is there
+    assert page.get_attribute("#map", "data-state") == "busy"
+    page.evaluate("window.held.forEach((go) => go())")
+    page.wait_for_selector(READY)
+    page.context.close()
+
+
 def test_the_pointer_moves_the_map_and_chooses(page: Page) -> None:
     box = page.locator("#map").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

@@ -33,7 +33,7 @@ from pipeline.passes.job import (
 )
 from pipeline.passes.model_file import find_model, store_model
 from pipeline.passes.units import CLIPS_PER_DRAW, clip_tile, draw_places
-from pipeline.simulate import confirm
+from pipeline.simulate import confirm, hot_clips
 from stages.audit.looks import Aim, estimate_price
 from stages.contracts import Bytes, Clips, Int64s
 from stages.lithography.process import Process
@@ -191,7 +191,7 @@ def _forecast_confirm(
     if not hot.any():
         return {"clips_to_simulate": 0, "windows": 0}, 0.0
     run = Run(job.run)
-    confirm.write_clips_to_simulate(run, x[hot], y[hot], np.arange(int(hot.sum())))
+    hot_clips.write_clips_to_simulate(run, x[hot], y[hot], np.arange(int(hot.sum())))
     opc = config.confirm.opc or "none"
     work = confirm.make_confirmation(run, job.core_dbu, process, opc, TIMED_WINDOWS)
     confirm.confirm_batch(work.batches[-1], job=work)  # kernels are built here, not in the time

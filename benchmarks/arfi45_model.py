@@ -6,7 +6,7 @@ No open chip of this generation has metal to train on, so met1 of a sky130 chip 
 Apache-2.0), whose least width and space are 140 nm, is shrunk to 45 nm, and its mask is corrected
 (OPC) before it is printed: as drawn, a third of the clips would fail. Training, validation and
 test are three strips of it that do not touch, each simulated in full. Everything is kept in the
-work folder: a stopped run goes on.
+work folder: a stopped run resumes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A scan on a disk that is too small: it says so, and goes on where it was when there is room."""
+"""A scan on a disk that is too small: it says so, and resumes where it was when there is room."""
 
 from __future__ import annotations
 

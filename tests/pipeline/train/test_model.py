@@ -121,7 +121,7 @@ def test_the_seed_matters(labelled: Path, tmp_path: Path) -> None:
 def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     labelled: Path, tmp_path: Path
 ) -> None:
-    """And a training that is stopped in any of its networks goes on to the same digest."""
+    """And a training that is stopped in any of its networks resumes to the same digest."""
     said: list[str] = []
     settings = {"training": QUICK | {"epochs": 1}, "false_alarm_rate": 0.1}
     whole = train_model(ask(labelled, tmp_path / "m.pt", **settings), log=said.append)

@@ -90,7 +90,7 @@ def _require_core_and_threshold(core_dbu: int, threshold: float) -> None:
 
 
 def _merge_clips(
-    clips: tuple[Int64s, Int64s, Floats], origin: tuple[Int64s, Int64s], core_dbu: int
+    clips: tuple[Int64s, Int64s, Floats], origin: tuple[Bytes, Int64s], core_dbu: int
 ) -> tuple[Int64s, Int64s, Int64s]:
     """Return the clip that shows each hotspot, how many clips it has, and the box of their cores.
 

@@ -7,7 +7,7 @@ Apache-2.0), whose least width and space are 140 nm, is shrunk to 45 nm, and its
 (OPC) before it is printed: as drawn, a third of the clips would fail. Training, validation and
 test are three strips of it that do not touch, each simulated in full. So little of them fails that
 generated fields of every kind (`sample_layouts.varied`), shrunk a little less, are trained on too.
-Everything is kept in the work folder: a stopped run goes on.
+Everything is kept in the work folder: a stopped run resumes.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ python -m benchmarks.audit [--work DIR] [--audits N] [--share SHARE] [--workers 
 Labels each area by full simulation and scans it with the default model, once; then draws and
 estimates with the functions of `hotscan audit`, and looks the verdicts up. Prints how often the
 true recall lies in the interval of 95 %, how wide the interval is, and how wide it would be with
-the best allocation to the same strata, which needs the truth. A stopped run goes on.
+the best allocation to the same strata, which needs the truth. A stopped run resumes.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ python -m benchmarks.certify [--work DIR] [--seeds N] [--recall R] [--within W] 
 Labels each area by full simulation, once; then runs the loop of `hotscan scan --certify` with the
 functions it uses, and looks the verdicts up. Each area is certified from the shipped model and from
 none. Prints, over the seeds, how often the true recall is at least what was certified, the lowest,
-and the share of the clips that was simulated. A stopped run goes on.
+and the share of the clips that was simulated. A stopped run resumes.
 
 The policy was chosen on `block` and `shuttle_west`.
 """

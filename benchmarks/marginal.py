@@ -38,7 +38,7 @@ PLACES_UM = ((1500.0, 500.0), (900.0, 2000.0), (2400.0, 1200.0))
 STEP = 16
 """Shifts are whole multiples of this, in dbu, and so are cores: it is the side of the cells."""
 NEAR = 0.2
-"""Cores whose margin is at most this far from the limit are also told apart."""
+"""Cores whose margin is at most this far from the limit are also counted separately."""
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ python -m benchmarks.margins_against_bits [--data DIR] [--work DIR] [--train NAM
 The data are the labelled layouts that `benchmarks.default_model` leaves in its work folder. Each
 variant (`VARIANTS`) is trained with several seeds on the same clips, for as many steps, and takes
 the last epoch: nothing is chosen on any clip. It is measured on layouts that it was not trained on,
-in a single pass. Weights and figures are kept in the work folder: a stopped run goes on; ``--most``
+in a single pass. Weights and figures are kept in the work folder: a stopped run resumes; ``--most``
 ends it after so many trainings. ``--write`` puts the table into docs/explanation/results.md.
 """
 

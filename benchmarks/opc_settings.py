@@ -9,7 +9,7 @@ own: along all edges, up to an eighth of wavelength / NA from the corners of sha
 when the mean square of its errors, over corners, is over that of the drawn one. Prints for each
 setting how many masks are worse, mean and 99th percentile of the worst corner's error and of that
 at nominal, and seconds of one core a clip. With ``--keep`` each clip's errors are kept, and a run
-that was stopped goes on.
+that was stopped resumes.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 python -m benchmarks.results [--work DIR] [--only PART] [--measured] [--write]
 
 Every row is trained here, on the training windows alone. What is measured is kept in the work
-folder, figure by figure: a stopped run goes on; ``--measured`` leaves out what is not measured yet.
+folder, figure by figure: a stopped run resumes; ``--measured`` leaves out what is not measured yet.
 ``--write`` puts the tables into docs/explanation/results.md.
 """
 
@@ -63,7 +63,7 @@ class Row:
     one_look: bool = False
     """Whether one of several networks judges, in a single pass."""
     distilled: bool = False
-    """Whether one network learnt from the several ones."""
+    """Whether one network was fit to the scores of the several ones."""
 
     @property
     def model(self) -> str:
@@ -97,8 +97,8 @@ ABLATION: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "loss that bears wrong labels": ({}, {"prediction": "improved_cross_entropy"}),
     "biased learning, 0.3": ({}, {"bias": 0.3}),
     "no hard negatives": ({}, {"hard": 0.0}),
-    "core not pooled apart": ({"core_px": 0}, {}),
-    "middle of the core pooled apart": (few_shape(COARSE), {}),
+    "core not pooled separately": ({"core_px": 0}, {}),
+    "middle of the core pooled separately": (few_shape(COARSE), {}),
     "rims seen": ({}, {"rim_px": 0}),
 }
 
@@ -176,7 +176,7 @@ def rows(work: Work) -> str:
 
 
 def looks(work: Work) -> str:
-    """Return the rows of our detector alone: several networks, one look, distilled."""
+    """Return the rows of our detector alone: several networks, single pass, distilled."""
     ours = [name for name in ROWS if ROWS[name].detector == "attention"]
     return write_rows(work, [(name, (number,)) for number in DESIGNS for name in ours])
 

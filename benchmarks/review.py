@@ -41,7 +41,7 @@ from pipeline.engine.run_directory import Run, write_table
 from pipeline.engine.session import Written, record_written
 from pipeline.passes.arrays import read_patterns
 from pipeline.report.classify import CLASSES, FINDINGS
-from pipeline.simulate.confirm import HOT_CLIPS, write_clips_to_simulate
+from pipeline.simulate.hot_clips import HOT_CLIPS, write_clips_to_simulate
 from sample_layouts.make import write_samples
 from stages.contracts import Box, Hotspot
 from stages.exports.tables import hotspots_to_table

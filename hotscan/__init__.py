@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from hotscan.layouts import Layout, info, read_layout, validate
     from hotscan.optics import AerialImage, aerial_image
     from hotscan.reviews import Diff, diff
-    from hotscan.runs import Run, merge, open, plan, scan
+    from hotscan.runs import Run
+    from hotscan.scans import merge, open, plan, scan
     from hotscan.simulations import Simulation, simulate
     from stages.errors import (
         ConfigError,
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "hotscan.runs": ("Run", "merge", "open", "plan", "scan"),
+    "hotscan.scans": ("merge", "open", "plan", "scan"),
+    "hotscan.runs": ("Run",),
     "hotscan.calibrations": ("Calibration", "calibrate", "gauges"),
     "hotscan.reviews": ("Diff", "diff"),
     "hotscan.simulations": ("Simulation", "simulate"),

@@ -15,7 +15,7 @@ import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from stages.contracts import Bytes, Clips, Float32s, Hotspot, Int64s, Verdict
+from stages.contracts import Bytes, Clips, Float32s, Floats, Hotspot, Int64s, Verdict
 from stages.errors import ConfigError
 from stages.rows import HOTSPOT_COLUMNS, Rows, make_hotspot
 
@@ -66,32 +66,55 @@ def find_hotspots(
     ConfigError
         When `core_dbu` is not an even number over 0, or `threshold` is not a number.
     """
-    if core_dbu < 2 or core_dbu % 2:
-        raise ConfigError(f"core_dbu is {core_dbu}; it must be an even number over 0")
-    if np.isnan(threshold):
-        raise ConfigError("threshold is not a number; give one from 0 to 1")
+    _require_core_and_threshold(core_dbu, threshold)
     score = scores[pattern].astype(np.float64)  # (n,)
     over = np.flatnonzero(score >= threshold)
     x, y, score = clips.x_dbu[over], clips.y_dbu[over], score[over]
     pattern, rule, keys = pattern[over], clips.rule[over], keys[over]
-
-    place = merge_touching(x, y, core_dbu)
-    # Two rules may propose one centre: the last two keys make the choice independent of order.
-    order = np.lexsort((pattern, rule, x, y, -score, place))
-    start = np.flatnonzero(np.diff(place[order], prepend=-1))
-    best = order[start]
-    count = np.diff(start, append=len(order))
-    boxes = _bound_cores(x[order], y[order], start, core_dbu // 2)
-    rank = np.lexsort((x[best], y[best], -score[best]))
-    best = best[rank]
-    sure = np.zeros(len(best), bool) if confident is None else score[best] >= confident
+    best, count, boxes = _merge_clips((x, y, score), (rule, pattern), core_dbu)
+    is_hot = np.zeros(len(best), bool) if confident is None else score[best] >= confident
     columns = (
         np.arange(1, len(best) + 1), x[best], y[best], score[best],
-        pa.array(rules).take(pa.array(rule[best])), count[rank], pattern[best],
-        _format_keys(keys[best]), _number_groups(pattern[best]), *boxes[rank].T,
-        pa.array(["review", "hot"]).take(pa.array(sure.astype(np.int8))),
+        pa.array(rules).take(pa.array(rule[best])), count, pattern[best],
+        _format_keys(keys[best]), _number_groups(pattern[best]), *boxes.T,
+        pa.array(["review", "hot"]).take(pa.array(is_hot.astype(np.int8))),
     )  # fmt: skip
     return Rows(pa.table(list(columns), list(HOTSPOT_COLUMNS)), make_hotspot)
+
+
+def _require_core_and_threshold(core_dbu: int, threshold: float) -> None:
+    if core_dbu < 2 or core_dbu % 2:
+        raise ConfigError(f"core_dbu is {core_dbu}; it must be an even number over 0")
+    if np.isnan(threshold):
+        raise ConfigError("threshold is not a number; give one from 0 to 1")
+
+
+def _merge_clips(
+    clips: tuple[Int64s, Int64s, Floats], origin: tuple[Bytes, Int64s], core_dbu: int
+) -> tuple[Int64s, Int64s, Int64s]:
+    """Return the clip that shows each hotspot, how many clips it has, and the box of their cores.
+
+    Parameters
+    ----------
+    clips
+        x and y of the centres in dbu and the scores, (n,) each.
+    origin
+        Rule and pattern, (n,) each. Two rules may propose one centre: these make the choice
+        independent of the order.
+
+    Returns
+    -------
+    best, count, boxes
+        (p,), (p,) and (p, 4), by falling score of `best`, then rising y, then rising x.
+    """
+    (x, y, score), (rule, pattern) = clips, origin
+    place = merge_touching(x, y, core_dbu)
+    order = np.lexsort((pattern, rule, x, y, -score, place))
+    start = np.flatnonzero(np.diff(place[order], prepend=-1))
+    best, count = order[start], np.diff(start, append=len(order))
+    boxes = _bound_cores(x[order], y[order], start, core_dbu // 2)
+    rank = np.lexsort((x[best], y[best], -score[best]))
+    return best[rank], count[rank], boxes[rank]
 
 
 def _format_keys(keys: Bytes) -> pa.Array:

@@ -11,6 +11,10 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests.support.kernels import compile_once
+
+compile_once()
+
 # Compiled kernels are built at their first call: a deadline would time the compiler.
 settings.register_profile("compiled", deadline=None)
 settings.load_profile("compiled")

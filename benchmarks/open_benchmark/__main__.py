@@ -4,7 +4,7 @@ python -m benchmarks.open_benchmark [--out DIR] [--set SET ...] [--workers N] [-
                                     [--small] [--write]
 python -m benchmarks.open_benchmark --check SET/REGION [--out DIR]
 
-Prints what each set holds and what it took of a processor. A stopped run goes on; after `--seconds`
+Prints what each set holds and what it took of a processor. A stopped run resumes; after `--seconds`
 no region is begun. ``--check`` builds a region again beside the first, and ends with 1 where a
 label differs that is not marginal. expected.csv, beside this file, has the digests of layouts, and
 what the regions hold that were labelled; ``--write`` writes the rows of the asked sets.

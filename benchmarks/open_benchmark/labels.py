@@ -2,7 +2,7 @@
 
 in       regions
 out      a dataset and a record of each, and what a rebuilt one has otherwise
-promise  a stopped run goes on; a rebuilt region equals the first but for marginal labels
+promise  a stopped run resumes; a rebuilt region equals the first but for marginal labels
 """
 
 from __future__ import annotations

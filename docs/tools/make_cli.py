@@ -8,9 +8,10 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import subprocess
-import sys
+from contextlib import redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 from typer import Typer
 
@@ -80,15 +81,12 @@ def list_names(prefix: str, group: Typer) -> list[str]:
 
 def help_of(command: str) -> str:
     """Return what ``hotscan COMMAND --help`` prints on a terminal of 80 columns."""
-    environment = os.environ | {"COLUMNS": "80", "TERMINAL_WIDTH": "80", "NO_COLOR": "1"}
-    environment |= {"TERM": "dumb", "PYTHONUTF8": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli.app", *command.split(), "--help"],
-        cwd=PAGE.parents[2], env=environment, capture_output=True, text=True, check=True,
-        encoding="utf-8",
-    )  # fmt: skip
-    text = done.stdout.replace("python -m pipeline.cli.app", "hotscan")
-    return re.sub(r" +$", "", text, flags=re.MULTILINE).strip("\n")
+    from pipeline.cli.app import app
+
+    printed = StringIO()
+    with patch.dict(os.environ, COLUMNS="80"), redirect_stdout(printed), suppress(SystemExit):
+        app([*command.split(), "--help"], prog_name="hotscan")
+    return re.sub(r" +$", "", printed.getvalue(), flags=re.MULTILINE).strip("\n")
 
 
 def page() -> str:

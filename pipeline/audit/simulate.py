@@ -23,7 +23,7 @@ import numpy as np
 from pipeline.engine.ledger import Ledger, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.engine.stored import read_table
-from pipeline.simulate import confirm
+from pipeline.simulate import confirm, hot_clips
 from stages.contracts import Int64s, Verdict
 from stages.errors import IncompleteError
 from stages.lithography.process import Process
@@ -103,12 +103,12 @@ def _name_list(name: str) -> str:
 def _write_round(run: Path, name: str, places: Sequence[Place]) -> None:
     x, y = np.array(places, np.int64).T
     owner = np.arange(len(places))
-    confirm.write_clips_to_simulate(Run(run), x, y, owner, _name_list(name))
+    hot_clips.write_clips_to_simulate(Run(run), x, y, owner, _name_list(name))
 
 
 def _read_places(run: Path, name: str) -> list[Place]:
     """Return the clips of a round, by their number in it."""
-    table = read_table(run / _name_list(name), confirm.CLIPS)
+    table = read_table(run / _name_list(name), hot_clips.CLIPS)
     rows = sorted(zip(*(table[c].to_pylist() for c in ("hotspot", "x_dbu", "y_dbu")), strict=True))
     return [(x, y) for _, x, y in rows]
 

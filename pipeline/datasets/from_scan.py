@@ -26,7 +26,7 @@ from pipeline.engine.session import Session, Written, open_session
 from pipeline.passes.arrays import read_pattern_rows, read_patterns
 from pipeline.passes.job import DrawSettings, load_model_process, require_opc
 from pipeline.report.run_view import RunView, open_view
-from pipeline.simulate import confirm
+from pipeline.simulate import confirm, hot_clips
 from stages.contracts import Bytes, Float32s, Int64s
 from stages.detector.active_learning import choose, preselect
 from stages.detector.training import likeness
@@ -107,8 +107,8 @@ def _simulate(
 
     def copy_layout() -> Written:
         shutil.copytree(view.run.layout, session.run.layout, dirs_exist_ok=True)
-        confirm.write_clips_to_simulate(session.run, *places, np.arange(len(places[0])))
-        return Written((*list_files(session.run.path, "layout"), confirm.HOT_CLIPS))
+        hot_clips.write_clips_to_simulate(session.run, *places, np.arange(len(places[0])))
+        return Written((*list_files(session.run.path, "layout"), hot_clips.HOT_CLIPS))
 
     session.run_once("layout", copy_layout)
     job = confirm.make_confirmation(

@@ -124,6 +124,14 @@ def _collect_keys(datasets: Iterable[Dataset]) -> set[bytes]:
     return {key.tobytes() for dataset in datasets for key in dataset.key}
 
 
+def _find_limit(negatives: Float32s, rate: float) -> float:
+    """Return the score above which there is at most this share of the negatives."""
+    if not len(negatives):
+        return -math.inf
+    allowed = math.floor(rate * len(negatives) + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    return float(np.sort(negatives)[::-1][min(allowed, len(negatives) - 1)])
+
+
 def compute_figures(
     scores: Float32s,
     labels: Bools,
@@ -133,10 +141,9 @@ def compute_figures(
 ) -> dict[str, Any]:
     """Return the figures of scored and labelled clips.
 
-    Recall counts what surely fails and false alarms what surely passes; figures that end in
-    ``_with_marginal`` count every clip by its label. Each share that is estimated from few hotspots
-    comes with the limits of its 95 % confidence interval, as ``_low`` and ``_high``, at a fixed
-    threshold.
+    Recall and false alarms leave out marginal clips; figures that end in ``_with_marginal`` count
+    every clip by its label. Each share that is estimated from few hotspots comes with the limits of
+    its 95 % confidence interval, as ``_low`` and ``_high``, at a fixed threshold.
 
     Parameters
     ----------
@@ -154,13 +161,13 @@ def compute_figures(
     hotspots, negatives = int(fails.sum()), int(passes.sum())
     found, false_alarms = int((flagged & fails).sum()), int((flagged & passes).sum())
     flagged_share = int(flagged.sum()) / max(len(labels), 1)
-    sure = fails | passes
+    clear = fails | passes
     figures: dict[str, Any] = {
         "clips": len(labels),
         "hotspots": hotspots,
         "non_hotspots": negatives,
-        "marginal": int((~sure).sum()),
-        "marginal_share": float((~sure).mean()) if len(sure) else 0.0,
+        "marginal": int((~clear).sum()),
+        "marginal_share": float((~clear).mean()) if len(clear) else 0.0,
         "hotspot_share": int(labels.sum()) / max(len(labels), 1),
         "threshold": threshold,
         **estimate_share("recall", found, hotspots),
@@ -171,14 +178,10 @@ def compute_figures(
         "precision": found / max(found + false_alarms, 1),
         "flagged_share": flagged_share,
         "simulated_share": flagged_share,
-        "pr_auc": pr_auc(scores[sure], fails[sure]) if hotspots else None,
+        "pr_auc": pr_auc(scores[clear], fails[clear]) if hotspots else None,
     }
     for rate in RATES:
-        # Scores above `limit` give at most this false-alarm rate.
-        others = np.sort(scores[passes])[::-1]
-        allowed = math.floor(rate * negatives + 1e-9)  # 0.29 * 100 is 28.999999999999996
-        limit = others[min(allowed, negatives - 1)] if negatives else -math.inf
-        above = int((scores[fails] > limit).sum())
+        above = int((scores[fails] > _find_limit(scores[passes], rate)).sum())
         figures |= estimate_share(f"recall_at_{rate:g}", above, hotspots)
     if unseen is not None:
         fresh = fails & unseen

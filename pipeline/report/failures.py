@@ -20,7 +20,7 @@ from pipeline.config import ClassesConfig
 from pipeline.engine.stored import read_table
 from pipeline.passes.job import load_model_process
 from pipeline.report.classify import make_rules
-from pipeline.simulate.confirm import CLIPS, HOT_CLIPS
+from pipeline.simulate.hot_clips import CLIPS, HOT_CLIPS
 from stages.classes.classify import Rules, Spots
 from stages.classes.failures import find_failing_places, sign_geometry
 from stages.contracts import Hotspot, Int64s

@@ -37,7 +37,7 @@ from pipeline.report.classify import read_classes, read_findings
 from pipeline.report.failures import find_failures, make_basis
 from pipeline.report.fix_table import FixRow, read_fixes
 from pipeline.report.waiver_file import read_waivers
-from pipeline.simulate import confirm
+from pipeline.simulate import confirm, hot_clips
 from pipeline.simulate.tiles import read_target
 from stages.clips import RULES
 from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
@@ -188,7 +188,7 @@ class RunView:
     @property
     def to_simulate(self) -> list[int]:
         """Ids of the hotspots to simulate, where simulation is asked for."""
-        return confirm.select_to_simulate(self.hotspots, self.config.confirm.confident)
+        return hot_clips.select_to_simulate(self.hotspots, self.config.confirm.confident)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -33,9 +33,9 @@ from pipeline.passes.job import (
 )
 from pipeline.passes.model_file import find_model, store_model
 from pipeline.passes.units import CLIPS_PER_DRAW, clip_tile, draw_places
-from pipeline.simulate import confirm
+from pipeline.simulate import confirm, hot_clips
 from stages.audit.looks import Aim, estimate_price
-from stages.contracts import Bytes, Clips, Int64s
+from stages.contracts import Bytes, Clips, Int64s, PackedLayout
 from stages.lithography.process import Process
 from stages.patterns import canonicalize, find_distinct
 from stages.scores import ModelScorer, build_scorer, score_rasters
@@ -120,9 +120,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         if config.audit.size is not None:
             simulated["clips_to_audit"], clip_s = _forecast_audit(sample, config, process)
             seconds["seconds_audit"] = clip_s * simulated["clips_to_audit"] / workers
-        packed_bytes = sum(layer.nbytes for layer in layout.packed)
-    pixels = job.spec.layers * job.spec.clip_px**2
-    disk = packed_bytes + sample.all_clips * 20 + sample.all_patterns * pixels * PACKED_SHARE
+        disk_bytes = _forecast_disk(layout, sample)
     return {
         "layers": ", ".join(map(config.layout.layer_names.show, config.layout.channels)),
         "area_um2": job.area.area * (layout.dbu_nm / 1000) ** 2,
@@ -135,8 +133,16 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         **{name: round(value, 1) for name, value in seconds.items()},
         "seconds": round(sum(seconds.values()), 1),
         "worker_mb": round(own_mb()),  # this process did what a worker does
-        "disk_mb": round(disk / 1e6, 1),
+        "disk_mb": round(disk_bytes / 1e6, 1),
     }
+
+
+def _forecast_disk(layout: PackedLayout, sample: _Sample) -> float:
+    """Return the bytes that a scan writes."""
+    spec = sample.job.spec
+    packed_bytes = sum(layer.nbytes for layer in layout.packed)
+    pixels = spec.layers * spec.clip_px**2
+    return packed_bytes + sample.all_clips * 20 + sample.all_patterns * pixels * PACKED_SHARE
 
 
 def _sample_tiles(job: Job) -> _Sample:
@@ -189,7 +195,7 @@ def _forecast_confirm(
     if not hot.any():
         return {"clips_to_simulate": 0, "windows": 0}, 0.0
     run = Run(job.run)
-    confirm.write_clips_to_simulate(run, x[hot], y[hot], np.arange(int(hot.sum())))
+    hot_clips.write_clips_to_simulate(run, x[hot], y[hot], np.arange(int(hot.sum())))
     opc = config.confirm.opc or "none"
     work = confirm.make_confirmation(run, job.core_dbu, process, opc, TIMED_WINDOWS)
     confirm.confirm_batch(work.batches[-1], job=work)  # kernels are built here, not in the time

@@ -67,7 +67,7 @@ from pipeline.report.fix_table import read_fixes
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView
 from pipeline.scan.request import ScanRequest, ScanResult
-from pipeline.simulate import confirm
+from pipeline.simulate import confirm, hot_clips
 from stages.clips import RULES
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector.user_model import ScanModel
@@ -245,8 +245,8 @@ class ScanStages:
             )  # fmt: skip
             if self.model.detector().kinds:
                 spots = predict_margins(self.run, job, spots)
-            chosen = confirm.select_to_simulate(spots, self.config.confirm.confident)
-            confirm.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
+            chosen = hot_clips.select_to_simulate(spots, self.config.confirm.confident)
+            hot_clips.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
             unfamiliar = measure_unfamiliar_share(self.run, self.model, len(scores))
             counts = {
@@ -256,7 +256,7 @@ class ScanStages:
                 "hot_clips": len(over),
                 **inputs,
             }
-            return Written((self.run.name_of(self.run.hotspots), confirm.HOT_CLIPS), counts)
+            return Written((self.run.name_of(self.run.hotspots), hot_clips.HOT_CLIPS), counts)
 
         # Shards that failed before may have succeeded since: then there may be more hotspots.
         for name, now in inputs.items():

@@ -30,12 +30,12 @@ from pipeline.engine.stored import explain_damage, read_table
 from pipeline.layout.ingest import compute_sha256
 from pipeline.passes.units import open_layout, stamp_packing
 from pipeline.simulate import clip_margins
+from pipeline.simulate.hot_clips import CLIPS, HOT_CLIPS
 from pipeline.simulate.tiles import measure
 from pipeline.simulate.windows import WINDOWS, find_windows
-from stages.contracts import Box, Clips, Defect, Float32s, Floats, Hotspot, Int64s, Verdict
+from stages.contracts import Box, Defect, Float32s, Floats, Int64s, Verdict
 from stages.errors import IncompleteError
 from stages.geometry.window_query import query
-from stages.hotspots import assign_hotspots
 from stages.lithography.clip_window import (
     find_first,
     make_window,
@@ -49,8 +49,6 @@ from stages.lithography.measure.sections import KINDS
 from stages.lithography.optics.fields import Lattice
 from stages.lithography.process import Process
 
-HOT_CLIPS = "hot_clips.parquet"
-CLIPS = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
 _SAMPLES = pa.schema(
     [
         ("window", pa.int64()), ("kind", pa.int8()), ("x_dbu", pa.int64()), ("y_dbu", pa.int64()),
@@ -101,30 +99,6 @@ class Confirmed:
     """All defects of each hotspot that fails."""
     failing: dict[int, list[int]] = field(default_factory=dict)
     """Rows, among the clips to simulate, of a hotspot's clips that fail; none if it prints."""
-
-
-def select_to_simulate(hotspots: Sequence[Hotspot], confident: bool) -> list[int]:
-    """Return the ids of the hotspots to simulate: all, or only those for review."""
-    return [spot.id for spot in hotspots if confident or spot.answer == "review"]
-
-
-def write_hot_clips(
-    run: Run, hotspots: Sequence[Hotspot], asked: Sequence[int], clips: Clips, core_dbu: int
-) -> None:
-    """Write the clips over the threshold of the hotspots to simulate, with their ids."""
-    x, y = clips.x_dbu, clips.y_dbu
-    owner = assign_hotspots(hotspots, x, y, core_dbu) if len(clips) else x
-    kept = np.isin(owner, asked)
-    write_clips_to_simulate(run, x[kept], y[kept], owner[kept])
-
-
-def write_clips_to_simulate(
-    run: Run, x_dbu: Int64s, y_dbu: Int64s, owner: Int64s, clips: str = HOT_CLIPS
-) -> None:
-    """Write the clips to simulate, (n,), with the id of the owner of each."""
-    order = np.lexsort((x_dbu, y_dbu))
-    table = pa.table([x_dbu[order], y_dbu[order], owner[order]], schema=CLIPS)
-    write_table(run.path / clips, table)
 
 
 def make_confirmation(

@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.run_directory import (
+    Run,
     open_run_directory,
     write_library,
     write_table,
@@ -134,26 +136,13 @@ def simulate_region(
     })  # fmt: skip
     ingest.require_layout(request.layout)
     run = open_run_directory(request.out)
-    layers = [Layer.parse(name) for name in (request.layer, request.mask) if name]
     wanted = _make_record(request, process)
     with open_session(
         run, wanted, _collect_inputs, resources, listen, recomputed=("image_array", "image")
     ) as session:
-
-        def pack() -> Written:
-            ingest.pack_into(
-                request.layout, run.layout, layers, request.cell,
-                limits=request.limits,
-            )  # fmt: skip
-            return Written(list_files(run.path, "layout"))
-
-        session.run_once("layout", pack)
+        session.run_once("layout", partial(_pack, request, run))
         layout = open_layout(run.path)
-        job = Simulation(
-            run.path, compute_scan_area(config, layout),
-            round(TILE_UM * 1000 / layout.dbu_nm), process, request.opc,
-            max(1, round(request.core_nm / layout.dbu_nm)), request.mask is not None,
-        )  # fmt: skip
+        job = _make_job(request, run, process, compute_scan_area(config, layout), layout.dbu_nm)
         forms = tuple(form for form in FORMS if form in request.image)
         if forms:
             require_drawable(job.area, layout.dbu_nm)
@@ -174,6 +163,23 @@ def simulate_region(
         session.run_once("report", write, always=True)
         session.end(State.COMPLETE if metrics["complete"] else State.INCOMPLETE)
     return metrics
+
+
+def _pack(request: SimulateRequest, run: Run) -> Written:
+    """Read the target, and the mask if it is drawn, into the run directory."""
+    layers = [Layer.parse(name) for name in (request.layer, request.mask) if name]
+    ingest.pack_into(request.layout, run.layout, layers, request.cell, limits=request.limits)
+    return Written(list_files(run.path, "layout"))
+
+
+def _make_job(
+    request: SimulateRequest, run: Run, process: Process, area: Box, dbu_nm: float
+) -> Simulation:
+    """Return what the tiles of an area are simulated with."""
+    return Simulation(
+        run.path, area, round(TILE_UM * 1000 / dbu_nm), process, request.opc,
+        max(1, round(request.core_nm / dbu_nm)), request.mask is not None,
+    )  # fmt: skip
 
 
 def _make_record(request: SimulateRequest, process: Process) -> RunRecord:

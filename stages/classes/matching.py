@@ -165,6 +165,30 @@ def _find_move(p: Int64s, q: Int64s, most: int) -> int:
 
 
 @kernel
+def _find_moves(
+    p: Int64s,
+    p_start: Int64s,
+    p_first: int,
+    q: Int64s,
+    q_start: Int64s,
+    q_first: int,
+    parts: int,
+    half: int,
+    most: int,
+) -> tuple[int, int]:
+    """Return the moves in x and y of Q that bring its edges nearest to those of P."""
+    x = _find_move(
+        _list_sides(p, p_start, p_first, parts, 0, half),
+        _list_sides(q, q_start, q_first, parts, 0, half), most,
+    )  # fmt: skip
+    y = _find_move(
+        _list_sides(p, p_start, p_first, parts, 1, half),
+        _list_sides(q, q_start, q_first, parts, 1, half), most,
+    )  # fmt: skip
+    return x, y
+
+
+@kernel
 def match_patterns(
     turned: Int64s,
     turned_start: Int64s,
@@ -211,31 +235,44 @@ def match_patterns(
             for moved in range(2 if most_move > 0 else 1):
                 x = y = 0
                 if moved:
-                    x = _find_move(
-                        _list_sides(turned, turned_start, p_first, parts, 0, half),
-                        _list_sides(rects, start, q_first, parts, 0, half), most_move,
-                    )  # fmt: skip
-                    y = _find_move(
-                        _list_sides(turned, turned_start, p_first, parts, 1, half),
-                        _list_sides(rects, start, q_first, parts, 1, half), most_move,
-                    )  # fmt: skip
+                    x, y = _find_moves(
+                        turned, turned_start, p_first, rects, start, q_first, parts, half, most_move
+                    )
                     if x == 0 and y == 0:
                         continue
                 best = found[k, 0]
                 most = limit if best == NO_MATCH else best - 1
-                if by_area:
-                    value = _measure_difference(
-                        turned, turned_start, p_first, rects, start, q_first, parts, half, x, y
-                    )
-                    value = value if value <= most else NO_MATCH
-                else:
-                    value = _search_distance(
-                        turned, turned_start, p_first, rects, start, q_first, parts, half, most,
-                        x, y,
-                    )  # fmt: skip
+                value = _compare(
+                    turned, turned_start, p_first, rects, start, q_first, parts, half, most, x, y,
+                    by_area,
+                )  # fmt: skip
                 if value != NO_MATCH:
                     found[k, 0], found[k, 1], found[k, 2], found[k, 3] = value, turn, x, y
     return found
+
+
+@kernel
+def _compare(
+    p: Int64s,
+    p_start: Int64s,
+    p_first: int,
+    q: Int64s,
+    q_start: Int64s,
+    q_first: int,
+    parts: int,
+    half: int,
+    most: int,
+    x: int,
+    y: int,
+    by_area: bool,
+) -> int:
+    """Return the distance or area of P and Q, moved by x, y; `NO_MATCH` if it is over `most`."""
+    if not by_area:
+        return int(
+            _search_distance(p, p_start, p_first, q, q_start, q_first, parts, half, most, x, y)
+        )
+    area = _measure_difference(p, p_start, p_first, q, q_start, q_first, parts, half, x, y)
+    return int(area if area <= most else NO_MATCH)
 
 
 @kernel

@@ -113,7 +113,7 @@ def build_markers(
     datatype 4 the contours at that defect's corner and datatype 5 the target. Where hotspots are
     grouped, their labels name the class ("H12 0.973 C3"), their boxes hold it and the cell at fault
     as properties, and datatype 6 has a box of 200 nm and a label ("C3 x214") at the place of each
-    class's representative. With `reviews`, the labels go on with the level and whether it is waived
+    class's representative. With `reviews`, the labels end with the level and whether it is waived
     ("L1 waived"); level and waiver are properties as well. What is not of a hotspot is in the last.
 
     Raises

@@ -15,10 +15,10 @@ import torch
 
 from benchmarks.results import COARSE
 from pipeline.datasets.from_marker_layers import MarkedRequest, import_marked
-from tests.pipeline.conftest import labelled, small_scan
+from tests.pipeline.conftest import labelled, samples_read_once, small_scan
 from tests.support.marked import COLD_UM, HOT_UM, MARKING, drawn, marks, write
 
-__all__ = ["labelled", "small_scan"]
+__all__ = ["labelled", "samples_read_once", "small_scan"]
 
 Benchmark = Callable[..., str]
 """Runs the `main` of a benchmark with arguments, and returns what it prints."""

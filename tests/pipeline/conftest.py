@@ -11,8 +11,14 @@ from pipeline.cli import app as cli
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import LabelRequest, label_layout
 from pipeline.engine.run_directory import Run
+from tests.support.readings import read_samples_once
 from tests.support.shared import make_once
 from tests.support.small_scan import DENSE, LABELLED_UM, Ended, Hotscan, SmallScan, write_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def samples_read_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    read_samples_once(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

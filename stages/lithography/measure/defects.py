@@ -9,7 +9,7 @@ promise  defects and margins depend on the layout and the process alone, not on 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,12 +117,7 @@ def check_window(
     found: list[Defect] = []
     margins: list[CellMargins] = []
     for place in lattice.list_places(window):
-        # One field at a time, with its rectangles in canonical form: the same sums in another
-        # order would differ in their last digits.
-        local = merge(clip_to_field(target, place, lattice.side_dbu))
-        shown = (
-            local if mask is None else make_disjoint(clip_to_field(mask, place, lattice.side_dbu))
-        )
+        local, shown = _draw_field(target, mask, place, lattice.side_dbu)
         if len(local) or len(shown):
             exposures = expose([shown], field, dbu_nm, process)
             edges = find_edges_near(slanted, place, lattice.side_dbu)
@@ -133,16 +128,31 @@ def check_window(
             cell = (rows[:, 1:3] - lattice.guard_dbu) // side
             rows[:, 1:3] += place
             found += make_defects(rows[find_worst(rows, cell, near)], process)
+    return Checked(_list_inside(window, found), merge_cells(margins))
+
+
+def _draw_field(
+    target: Int64s, mask: Int64s | None, place: Place, side_dbu: int
+) -> tuple[Int64s, Int64s]:
+    """Return target and mask of a field, its rectangles in canonical form.
+
+    The same sums in another order would differ in their last digits.
+    """
+    local = merge(clip_to_field(target, place, side_dbu))
+    if mask is None:
+        return local, local
+    return local, make_disjoint(clip_to_field(mask, place, side_dbu))
+
+
+def _list_inside(window: Box, found: Iterable[Defect]) -> tuple[Defect, ...]:
+    """Return the defects whose place lies in a window, the lowest first."""
     inside = (
         defect
         for defect in found
         if window.x_min <= defect.x_dbu < window.x_max
         and window.y_min <= defect.y_dbu < window.y_max
     )
-    return Checked(
-        tuple(sorted(inside, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind))),
-        merge_cells(margins),
-    )
+    return tuple(sorted(inside, key=lambda defect: (defect.y_dbu, defect.x_dbu, defect.kind)))
 
 
 def find_edges_near(edges: Int64s, place: Place, side_dbu: int) -> Int64s:

@@ -31,7 +31,7 @@ from stages.lithography.measure.sections import (
 _BEND = 0.25
 """How far a straight edge may leave its tangent, of the way along it."""
 _NEAR = 0.25
-"""How far from an edge its two sides are told apart, in pitches: past the steps it is drawn in."""
+"""How far from an edge its two sides can be distinguished, in pitches: past its drawn steps."""
 
 Place = tuple[float, float]
 

@@ -24,7 +24,9 @@ from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.report.export import FORMATS
 from pipeline.report.run_view import read_hotspots
-from stages.detector import checkpoint, training
+from pipeline.train import committee_plan
+from stages.detector import checkpoint
+from stages.detector.training import TrainingConfig
 from tests.support.small_scan import CHECKOUT, DENSE, TINY, Hotscan
 
 
@@ -250,8 +252,8 @@ def test_help_needs_nothing_but_the_program() -> None:
 def test_train_and_evaluate(
     labelled: Path, hotscan: Hotscan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = partial(training.TrainingConfig, steps=2, batch=8)
-    monkeypatch.setattr(training, "TrainingConfig", quick)
+    quick = partial(TrainingConfig, steps=2, batch=8)
+    monkeypatch.setattr(committee_plan, "TrainingConfig", quick)
     model = tmp_path / "m.pt"
     chosen = ("--metric", "batch_mean", "--alike", "margin")
     given = ("--validation", labelled, "--epochs", 1, *chosen)

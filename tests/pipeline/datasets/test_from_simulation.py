@@ -1,4 +1,4 @@
-"""Labels come from simulation, and a stopped labelling goes on to the same dataset."""
+"""Labels come from simulation, and a stopped labelling resumes to the same dataset."""
 
 from __future__ import annotations
 

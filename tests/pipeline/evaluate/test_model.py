@@ -161,7 +161,7 @@ def test_the_interval_ends_where_a_share_would_be_too_far(sample: tuple[int, int
 
 
 def divided(labelled: Path, out: Path) -> Path:
-    """Return a copy whose clips are for training or test, cores or neighbours, by chance."""
+    """Return a copy whose clips are for training or test, cores or neighbours, at random."""
     source = zarr.open_group(labelled, mode="r")
     copy = zarr.create_group(out, attributes=dict(source.attrs))
     rng = np.random.default_rng(5)

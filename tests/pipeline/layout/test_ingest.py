@@ -1,4 +1,4 @@
-"""Reading layouts that nobody vouches for."""
+"""Reading untrusted layout files."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
     assert np.array_equal(*read_patterns(run, "embedding"), embedding)
 
 
-def test_patterns_found_anew_replace_the_old(tmp_path: Path) -> None:
+def test_patterns_found_again_replace_the_old(tmp_path: Path) -> None:
     run = Run(tmp_path)
     merge_datasets(600, 256, run)
     merge_datasets(10, 256, run)

@@ -207,7 +207,7 @@ def test_a_damaged_record_or_report_is_written_again(
     assert (run / "report" / "hotspots.csv").read_bytes() == table
 
 
-def test_the_last_shard_is_written_anew_wherever_it_was_cut(scanned: Path, tmp_path: Path) -> None:
+def test_the_last_shard_is_written_again_wherever_it_was_cut(scanned: Path, tmp_path: Path) -> None:
     """It has fewer rows than there is room for: Zarr would read the rest from what is there."""
     for share in (0.1, 0.5, 0.9):
         run = tmp_path / f"{share}"

@@ -1,4 +1,4 @@
-"""A scan on a disk that is too small: it says so, and goes on where it was when there is room."""
+"""A scan on a disk that is too small: it says so, and resumes where it was when there is room."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ from pathlib import Path
 import pytest
 
 from pipeline.engine.ledger import Ledger, Status, UnitOutcome
+from pipeline.layout import ingest
 from stages.errors import IncompleteError
+from tests.support import readings
 from tests.support.small_scan import Hotscan
 
 Resize = Callable[[int], None]
+
+
+@pytest.fixture(autouse=True)
+def samples_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full for the reader, too."""
+    monkeypatch.setattr(ingest, "_read", readings.read)
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def rows(out: Path) -> int:
 
 def wait_for_rows(out: Path, count: int, process: subprocess.Popen[bytes]) -> None:
     while rows(out) < count and process.poll() is None:
-        time.sleep(0.005)
+        time.sleep(0.01)
 
 
 def assert_nothing_ran_twice(run: Run) -> None:

@@ -23,7 +23,7 @@ from pipeline.layout import ingest
 from pipeline.report.run_view import open_view
 from pipeline.scan.request import ScanResult
 from pipeline.scan.scan import resume
-from pipeline.simulate import confirm
+from pipeline.simulate import confirm, hot_clips
 from stages.contracts import Layer, Verdict
 from stages.detector import checkpoint
 from stages.exports.markers import Drawing, build_drawing
@@ -84,14 +84,14 @@ def simulate_clips(
     """Simulate some of the clips of a run alone; return verdict and contours by place."""
     (folder / "confirm").mkdir(parents=True)
     (folder / "layout").symlink_to(run / "layout")
-    hot = pq.read_table(run / confirm.HOT_CLIPS).take(list(chosen))
+    hot = pq.read_table(run / hot_clips.HOT_CLIPS).take(list(chosen))
     x, y = (hot[name].to_numpy() for name in ("x_dbu", "y_dbu"))
-    confirm.write_clips_to_simulate(Run(folder), x, y, np.arange(len(x)))
+    hot_clips.write_clips_to_simulate(Run(folder), x, y, np.arange(len(x)))
     job = confirm.make_confirmation(Run(folder), 1280, KRF, "none", batch)
     for number in reversed(job.batches):
         confirm.confirm_batch(number, job=job)
     done = confirm.read_confirmed(job, [confirm.name_batch(number) for number in job.batches])
-    rows = pq.read_table(folder / confirm.HOT_CLIPS).to_pylist()
+    rows = pq.read_table(folder / hot_clips.HOT_CLIPS).to_pylist()
     drawn = {spot: confirm.draw_print(job, mine, (0, 0)) for spot, mine in done.failing.items()}
     return {
         (row["x_dbu"], row["y_dbu"]): (
@@ -105,7 +105,7 @@ def simulate_clips(
 def test_a_verdict_does_not_depend_on_the_other_clips(
     reference: ScanResult, tmp_path: Path
 ) -> None:
-    clips = pq.read_table(reference.run.path / confirm.HOT_CLIPS).num_rows
+    clips = pq.read_table(reference.run.path / hot_clips.HOT_CLIPS).num_rows
     chosen = np.random.default_rng(3).permutation(clips)[:30].tolist()
     together = simulate_clips(reference.run.path, tmp_path / "all", chosen, 5)
     assert 2 < sum(contours is not None for _, contours in together.values()) < 30
@@ -138,7 +138,7 @@ def pack(folder: Path, shapes: list[Polygon], clips: list[tuple[int, int]]) -> A
     ingest.pack_into(folder / "drawn.gds", folder / "layout", [Layer(68, 20)], None)
     (folder / "confirm").mkdir()
     x, y = np.array(clips).T
-    confirm.write_clips_to_simulate(Run(folder), x, y, np.arange(len(clips)))
+    hot_clips.write_clips_to_simulate(Run(folder), x, y, np.arange(len(clips)))
     return confirm.make_confirmation(Run(folder), 1280, KRF, "none", 10)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.small_runs import SmallRuns, make_small_runs
 from tests.support.small_scan import DENSE, Hotscan, SmallScan
 
 ROI = "94,94,106,106"  # four tiles meet at 100,100
@@ -21,30 +22,33 @@ ROI = "94,94,106,106"  # four tiles meet at 100,100
 class Command:
     """What is killed: how it is called, where it works, and what it must come to."""
 
-    arguments: Callable[[Path, SmallScan], list[str]]
+    arguments: Callable[[Path, SmallRuns], list[str]]
     work: Callable[[Path], Path]
     stage: str
     answers: Callable[[Path], list[Path]]
 
 
-def _confirm(out: Path, scan: SmallScan) -> list[str]:
+def _confirm(out: Path, quick: SmallRuns) -> list[str]:
     settings = out.with_suffix(".toml")
     settings.write_text("[confirm]\nbatch_windows = 16\n[scores]\nthreshold = 0.0\n")
     roi = ",".join(str(v) for v in (60, 60, 74, 74))
     return [
-        "scan", str(DENSE), "--layer", "68/20", "--roi", roi, "--model", str(scan.model),
+        "scan", str(DENSE), "--layer", "68/20", "--roi", roi, "--model", str(quick.model),
         "--confirm", "--config", str(settings),
     ]  # fmt: skip
 
 
 COMMANDS = {
     "label": Command(
-        lambda out, scan: ["label", str(DENSE), "--layer", "68/20", "--roi", ROI],
+        lambda out, quick: [
+            "label", str(DENSE), "--layer", "68/20", "--roi", ROI, "--process", str(quick.process)
+        ],
         lambda out: out.with_name("out.work"), "defects", lambda out: sorted(out.rglob("*")),
     ),
     "simulate": Command(
-        lambda out, scan: [
-            "simulate", str(DENSE), "--layer", "68/20", "--roi", ROI, "--opc", "model"
+        lambda out, quick: [
+            "simulate", str(DENSE), "--layer", "68/20", "--roi", ROI, "--opc", "model",
+            "--process", str(quick.process),
         ],
         lambda out: out, "mask",
         lambda out: [out / "defects.csv", out / "defects.parquet", out / "simulation.gds"],
@@ -67,12 +71,18 @@ def rows(ledger: Path, stage: str) -> int:
         return 0
 
 
+@pytest.fixture(scope="module")
+def quick(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> SmallRuns:
+    """A process of one corner: nothing depends on their number here."""
+    return make_small_runs(tmp_path_factory.mktemp("quick"), small_scan.model)
+
+
 @pytest.mark.parametrize(
     "name",  # `label` is `simulate` with a dataset at its end
     [pytest.param(name, marks=pytest.mark.slow if name == "label" else ()) for name in COMMANDS],
 )
 def test_killed_simulation_goes_on_to_the_same_bytes(
-    name: str, small_scan: SmallScan, hotscan: Hotscan, tmp_path: Path
+    name: str, quick: SmallRuns, hotscan: Hotscan, tmp_path: Path
 ) -> None:
     """Only what is killed is a process of its own, with a worker of its own."""
     command = COMMANDS[name]
@@ -80,7 +90,7 @@ def test_killed_simulation_goes_on_to_the_same_bytes(
     def line(folder: str, workers: str) -> list[str]:
         out = tmp_path / folder / "out"
         out.parent.mkdir(exist_ok=True)
-        arguments = command.arguments(out, small_scan)
+        arguments = command.arguments(out, quick)
         return [*arguments, "--out", str(out), "--workers", workers, "--quiet"]
 
     assert hotscan(*line("whole", "0")).code == 0
@@ -90,7 +100,7 @@ def test_killed_simulation_goes_on_to_the_same_bytes(
     out = tmp_path / "killed" / "out"
     ledger = command.work(out) / "ledger.sqlite"
     while rows(ledger, command.stage) < 2 and process.poll() is None:
-        time.sleep(0.005)
+        time.sleep(0.01)
     process.kill()
     assert process.wait() == -9, "the command ended before it was killed"
     finished = rows(ledger, command.stage)

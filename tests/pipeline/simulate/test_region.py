@@ -1,4 +1,4 @@
-"""``hotscan simulate``: what it writes, that it goes on, and that a gap never looks clean."""
+"""``hotscan simulate``: what it writes, that it resumes, and that a gap never looks clean."""
 
 from __future__ import annotations
 

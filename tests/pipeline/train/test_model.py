@@ -15,7 +15,7 @@ from pipeline.datasets.store import load_dataset
 from pipeline.engine.checksums import seal_folder
 from pipeline.train import distil, network_jobs
 from pipeline.train.committee_plan import COMMITTEE, PARTS, SCORED_PARTS
-from pipeline.train.model import TrainRequest, train_model
+from pipeline.train.model import train_model
 from pipeline.train.network_jobs import Machine
 from pipeline.train.prefilter_fit import NEAR, PREFILTER_LOSS
 from pipeline.train.training_set import Patterns, merge_datasets, split_patterns
@@ -23,26 +23,29 @@ from stages.detector import checkpoint
 from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError
 from stages.lithography.measure.margins import MARGINAL, find_worst_margin
 from stages.scores import build_scorer, choose_arithmetic, score_rasters
-
-QUICK = {"epochs": 2, "steps": 2, "batch": 8}
-
-
-def train(labelled: Path, out: Path, **changed: object) -> dict[str, object]:
-    return train_model(ask(labelled, out, validation=(labelled,), training=QUICK | changed))
+from tests.support.trainings import ONE, Whole, ask, train, train_once
 
 
-def ask(labelled: Path, out: Path, **changed: Any) -> TrainRequest:
-    """A quick training."""
-    return TrainRequest(**{"datasets": (labelled,), "out": out, "training": QUICK, **changed})
+@pytest.fixture(scope="session")
+def single(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """One network, validated."""
+    return train_once(tmp_path_factory, "single", labelled, validation=(labelled,))
 
 
-def test_a_checkpoint_describes_itself(labelled: Path, tmp_path: Path) -> None:
+FEW = {"false_alarm_rate": 0.1}
+
+
+@pytest.fixture(scope="session")
+def few(labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Four networks, of few hotspots."""
+    return train_once(tmp_path_factory, "few", labelled, **FEW)
+
+
+def test_a_checkpoint_describes_itself(single: Whole, labelled: Path) -> None:
     """Its operating point is what counting on the validation clips gives."""
-    said: list[str] = []
-    made = train_model(ask(labelled, tmp_path / "m.pt", validation=(labelled,)), log=said.append)
-    assert [line.split("  ")[0] for line in said] == ["epoch 1/2", "epoch 2/2"]
-    model, dataset = checkpoint.load(tmp_path / "m.pt"), load_dataset(labelled)
-    assert made["digest"] == model.digest
+    assert [line.split("  ")[0] for line in single.said] == ["epoch 1/2", "epoch 2/2"]
+    model, dataset = checkpoint.load(single.checkpoint), load_dataset(labelled)
+    assert single.digest == model.digest
     assert (model.raster, model.process) == (dataset.spec, "krf130")
     assert model.provenance["trained_on_layers"] == ["68/20"]
     point = model.operating_point
@@ -56,12 +59,12 @@ def test_a_checkpoint_describes_itself(labelled: Path, tmp_path: Path) -> None:
     assert point.recall == pytest.approx((flagged & label).sum() / label.sum())
     assert point.false_alarms == (flagged & ~label).sum()
     assert point.recall >= 0.99
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.png", "m.pt"]
+    assert sorted(path.name for path in single.checkpoint.parent.iterdir()) == ["m.png", "m.pt"]
 
 
-def test_a_stopped_training_goes_on_to_the_same_digest(labelled: Path, tmp_path: Path) -> None:
-    whole = train(labelled, tmp_path / "whole.pt")
-
+def test_a_stopped_training_resumes_to_the_same_digest(
+    single: Whole, labelled: Path, tmp_path: Path
+) -> None:
     def stop(text: str) -> None:
         if text.startswith("epoch 2/"):
             raise KeyboardInterrupt
@@ -72,7 +75,7 @@ def test_a_stopped_training_goes_on_to_the_same_digest(labelled: Path, tmp_path:
     assert not out.exists()
     with pytest.raises(RunMismatchError, match=r"stopped\.pt\.training was left by a training"):
         train(labelled, out, seed=1)
-    assert train(labelled, out)["digest"] == whole["digest"]
+    assert train(labelled, out)["digest"] == single.digest
 
 
 def test_another_division_into_training_and_validation_is_not_resumed(
@@ -126,9 +129,9 @@ def test_the_seed_matters(labelled: Path, tmp_path: Path) -> None:
 def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     labelled: Path, tmp_path: Path
 ) -> None:
-    """And a training that is stopped in any of its networks goes on to the same digest."""
+    """And a training that is stopped in any of its networks resumes to the same digest."""
     said: list[str] = []
-    settings = {"training": QUICK | {"epochs": 1}, "false_alarm_rate": 0.1}
+    settings = {"training": ONE, "false_alarm_rate": 0.1}
     whole = train_model(ask(labelled, tmp_path / "m.pt", **settings), log=said.append)
     networks = [row.name for row in COMMITTEE]
     assert [line.split("  ")[0] for line in said] == networks
@@ -155,11 +158,8 @@ def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     ]  # fmt: skip
 
 
-def test_side_by_side_the_same_is_learnt(labelled: Path, tmp_path: Path) -> None:
+def test_in_parallel_the_same_is_fit(few: Whole, labelled: Path, tmp_path: Path) -> None:
     """In other processes, after a stop too, and whoever was stopped: all that is said is heard."""
-    settings = {"false_alarm_rate": 0.1}
-    alone: list[str] = []
-    whole = train_model(ask(labelled, tmp_path / "m.pt", **settings), log=alone.append)
 
     def stop(text: str) -> None:
         if text.startswith("all but part 2"):
@@ -167,18 +167,17 @@ def test_side_by_side_the_same_is_learnt(labelled: Path, tmp_path: Path) -> None
 
     out = tmp_path / "beside.pt"
     with pytest.raises(KeyboardInterrupt):
-        train_model(ask(labelled, out, **settings), log=stop)
+        train_model(ask(labelled, out, **FEW), log=stop)
     said: list[str] = []
-    made = train_model(ask(labelled, out, **settings), Machine(workers=2), said.append)
-    assert made["digest"] == whole["digest"]
-    assert sorted(said) == sorted(line for line in alone if not line.startswith("all but part 1"))
+    made = train_model(ask(labelled, out, **FEW), Machine(workers=2), said.append)
+    assert made["digest"] == few.digest
+    assert sorted(said) == sorted(line for line in few.said if "all but part 1" not in line)
     assert not out.with_name("beside.pt.training").exists()
 
 
-def test_what_fails_beside_is_said_and_the_rest_is_kept(
-    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_fails_in_another_process_is_said_and_the_rest_is_kept(
+    few: Whole, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {"false_alarm_rate": 0.1}
     out = tmp_path / "m.pt"
     state, read = tmp_path / "m.pt.training" / "all_but_part_2", network_jobs.read_state
 
@@ -191,16 +190,15 @@ def test_what_fails_beside_is_said_and_the_rest_is_kept(
     with monkeypatch.context() as patch:
         patch.setattr(network_jobs, "read_state", read_and_block)
         with pytest.raises(IncompleteError, match=r"'all but part 2' failed: .*--workers 1"):
-            train_model(ask(labelled, out, **settings), Machine(workers=2))
+            train_model(ask(labelled, out, **FEW), Machine(workers=2))
     assert not out.exists()
     state.rmdir()
-    whole = train_model(ask(labelled, tmp_path / "whole.pt", **settings))
-    assert train_model(ask(labelled, out, **settings))["digest"] == whole["digest"]
+    assert train_model(ask(labelled, out, **FEW))["digest"] == few.digest
 
 
 @pytest.mark.parametrize("detector", ["exact", "fuzzy", "dct", "binary", "multitask", "density"])
 def test_every_detector_is_trained_by_name(detector: str, labelled: Path, tmp_path: Path) -> None:
-    request = ask(labelled, tmp_path / "m.pt", detector=detector, training=QUICK | {"epochs": 1})
+    request = ask(labelled, tmp_path / "m.pt", detector=detector, training=ONE)
     made = train_model(request)
     model = checkpoint.load(tmp_path / "m.pt")
     assert (model.name, model.digest) == (detector, made["digest"])
@@ -232,7 +230,7 @@ def test_a_model_is_distilled_from_few_hotspots(
     """Stopped or not, into one network that looks once, measured on what its double never saw."""
     monkeypatch.setattr(distil, "COPIES", 1)
     taught = {
-        "training": QUICK | {"epochs": 1}, "false_alarm_rate": 0.1, "distil": str(teacher),
+        "training": ONE, "false_alarm_rate": 0.1, "distil": str(teacher),
     }  # fmt: skip
     said: list[str] = []
     whole = train_model(ask(labelled, tmp_path / "one.pt", **taught), log=said.append)
@@ -368,7 +366,7 @@ def test_only_training_clips_are_learnt_from(labelled: Path, tmp_path: Path) -> 
         seal_folder(both)
         seal_folder(alone)
         digests = {
-            train_model(ask(path, tmp_path / "m.pt", protocol=protocol))["digest"]
+            train_model(ask(path, tmp_path / "m.pt", protocol=protocol, training=ONE))["digest"]
             for path in (both, alone)
         }
         assert len(digests) == 1

@@ -12,7 +12,7 @@ from stages.detector import checkpoint
 from stages.lithography.process import load_process
 
 LEAST_HOTSPOTS = {"arfi45": 500}
-"""Measured on, where not on 1,000: correcting masks makes labels of this one dear."""
+"""Measured on, where not on 1,000: correcting masks makes labels of this one expensive."""
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "models"
 

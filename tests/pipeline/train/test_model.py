@@ -23,7 +23,7 @@ from stages.detector import checkpoint
 from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError
 from stages.lithography.measure.margins import MARGINAL, find_worst_margin
 from stages.scores import build_scorer, choose_arithmetic, score_rasters
-from tests.support.trainings import ONE, Whole, ask, train, train_once
+from tests.support.trainings import ONE, QUICK, Whole, ask, train, train_once
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,9 @@ VALIDATION = {"chip": "tiles-validation"}
 """Sets the threshold where the group is left out; of all others it is the chip's strip."""
 EVERY_KIND = "varied-validation"
 """Sets every threshold with it: other fields than those that are trained on."""
-TRAINING: dict[str, Any] = {"recall": 0.99, "seed": 0}
+TRAINING: dict[str, Any] = {"recall": 0.994, "seed": 0}
+"""Where 99 % of what surely fails is found, so is 94 % of all that fails on the chip's validation
+strip, what fails by a hair among it; at 99.4 % it is 99 %, at 0.16 % false alarms."""
 
 
 def main() -> None:
@@ -124,10 +126,11 @@ def main() -> None:
     if asked.ship:
         parts = [*ALWAYS, *(part for group in GROUPS for part in GROUPS[group])]
         model = train(asked.work, "new", parts, "", asked.epochs)
-        for name, figures in measure(asked.work, (str(model), SHIPPED), ("chip-test",)):
-            print_figures("test strip of the chip", name, figures)
-            if name == model.stem:
-                checkpoint.save(checkpoint.WEIGHTS / f"{SHIPPED}.pt", measured(model, figures))
+        figures = dict(measure(asked.work, (str(model), SHIPPED), ("chip-test",)))
+        for name, found in figures.items():
+            print_figures("test strip of the chip", name, found)
+        made = measured(model, figures[model.stem])
+        checkpoint.save(checkpoint.WEIGHTS / f"{SHIPPED}.pt", made)
 
 
 def label(work: Path, name: str, region: Region, workers: int) -> None:

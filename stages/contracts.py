@@ -7,13 +7,12 @@ otherwise; boxes are half-open, ``[x_min, x_max) x [y_min, y_max)``. Pictures ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-from shapely import Polygon
 
 from stages.errors import ConfigError, LayoutError
 
@@ -395,13 +394,3 @@ class Verdict:
     def confirmed(self) -> bool:
         """Whether anything fails."""
         return self.worst is not None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prints:
-    """The print of a window, as polygons in dbu."""
-
-    by_corner: Mapping[str, Sequence[Polygon]]
-    """Name of each corner of the process window to the contours there."""
-    band: Sequence[Polygon]
-    """The process variation band: what prints at some corners and not at others."""

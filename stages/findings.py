@@ -1,4 +1,4 @@
-"""What stages say of classes of hotspots, and of the cells at fault.
+"""What stages say of classes of hotspots, of the cells at fault, and of what prints.
 
 Values like those of `stages.contracts`: frozen and slotted, lengths in dbu unless the name says
 otherwise, whole or half.
@@ -6,11 +6,12 @@ otherwise, whole or half.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from shapely import Polygon
 
 from stages.contracts import Floats, Int64s
 
@@ -182,3 +183,13 @@ class Failures:
             if at == len(ids) or ids[at] != ids[start]:
                 yield ids[start], range(start, at)
                 start = at
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prints:
+    """The print of a window, as polygons in dbu."""
+
+    by_corner: Mapping[str, Sequence[Polygon]]
+    """Name of each corner of the process window to the contours there."""
+    band: Sequence[Polygon]
+    """The process variation band: what prints at some corners and not at others."""

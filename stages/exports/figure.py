@@ -28,7 +28,8 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 from shapely import Polygon
 from shapely.geometry.polygon import orient
 
-from stages.contracts import Box, Defect, Float32s, Floats, Int64s, Prints
+from stages.contracts import Box, Defect, Float32s, Floats, Int64s
+from stages.findings import Prints
 
 Form = Literal["png", "svg"]
 Extent = tuple[float, float, float, float]

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from stages.contracts import Box, Defect, Int64s, Prints
+from stages.contracts import Box, Defect, Int64s
 from stages.exports.pages.environment import make_environment
 from stages.exports.pages.pictures import draw_rects, draw_within, to_picture
+from stages.findings import Prints
 
 _SIDE = 240.0
 _MAP = 900.0

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stages.contracts import Box, Float32s, Int64s, Prints
+from stages.contracts import Box, Float32s, Int64s
+from stages.findings import Prints
 from stages.lithography.measure.contours import Images, find_band, trace_contours
 from stages.lithography.optics.exposure import count_spline_px, expose
 from stages.lithography.optics.fields import (

@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from shapely import box
 
-from stages.contracts import Box, Defect, Prints
+from stages.contracts import Box, Defect
 from stages.exports import figure
 from stages.exports.figure import SimulatedWindow, draw_light, draw_window
+from stages.findings import Prints
 
 HOLE = box(1000, 1000, 1900, 1900).difference(box(1300, 1300, 1600, 1600))
 

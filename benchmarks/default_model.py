@@ -70,13 +70,14 @@ class Region:
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 TILES = "layouts/tt05_tiles_shelfpacked.oas"
 BIT_CELLS = "layouts/sky130_bd_sram_cells.gds"
-VARIED = "varied.gds", "varied-validation.gds"
+FIELDS_UM = {"varied.gds": 360.0, "varied-validation.gds": 120.0}
+"""Side of the generated fields, each from a seed of its own."""
 REGIONS = {
     "bit-cells": Region(BIT_CELLS),
     "dense": Region("dense.gds.gz"),
     "block": Region("block.gds.gz"),
-    "varied": Region(VARIED[0]),
-    "varied-validation": Region(VARIED[1]),
+    "varied": Region("varied.gds"),
+    "varied-validation": Region("varied-validation.gds"),
     "macro": Region("layouts/mpw1_sram_32x256.gds.gz"),
     "chip-validation": Region(CHIP, (750.0, 0.0, 850.0, 1000.0), None),
     "tiles-validation": Region(TILES, (2000.0, 0.0, 2400.0, 250.0), None),
@@ -141,10 +142,9 @@ def label(work: Path, name: str, region: Region, workers: int) -> None:
     layout = data / region.layout if "/" in region.layout else SAMPLES / region.layout
     if region.layout == BIT_CELLS:
         layout = array_cells(layout, work / "bit-cells.gds")
-    if region.layout in VARIED:
-        layout = work / region.layout
-        number = VARIED.index(region.layout)
-        write_varied(layout, size_um=(360.0, 120.0)[number], seed=SEED + number)
+    if region.layout in FIELDS_UM:
+        layout, number = work / region.layout, list(FIELDS_UM).index(region.layout)
+        write_varied(layout, size_um=FIELDS_UM[region.layout], seed=SEED + number)
     started = time.monotonic()
     with Progress() as progress:
         counts = label_layout(LabelRequest(

@@ -16,7 +16,7 @@ WIDE, CLEAR, LEAST_UM2 = 140, 150, 0.08
 BIASES = (0,) * 10 + (-20, -10, 10, 20, 30)
 """How far all edges of a field are moved outwards, in nm: a third of the fields break the rules."""
 GRID = 10
-"""All edges of a field lie on it, so that half of a dimension is on the 5 nm grid."""
+"""Step of the dimensions, in nm, but of those that follow from an area."""
 
 
 def pick(rng: random.Random, low: int, high: int) -> int:

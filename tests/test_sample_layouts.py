@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import importlib
 import importlib.util
+import itertools
 import random
 import struct
 from collections import Counter
@@ -18,6 +19,7 @@ import pytest
 
 import hotscan
 from sample_layouts.rings import PITCH_UM, RADIUS_UM, WIDTH_UM, write_rings
+from sample_layouts.varied import CLEAR, FIELD, MOAT, fill_cell, is_apart, write_varied
 from sample_layouts.vias import DENSITIES, LAYERS, PITCH, SPACE, VIA, write_vias
 from stages.contracts import Box, Int64s
 from stages.geometry.union import merge
@@ -348,3 +350,33 @@ def test_via_layers_go_from_dense_to_sparse(vias: dict[str, Int64s]) -> None:
     counts = [len(corners) for corners in vias.values()]
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > 5 * counts[-1]
+
+
+def test_fields_of_every_kind_are_drawn_from_a_seed(tmp_path: Path) -> None:
+    """Each lies in a square of its own."""
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        write_varied(tmp_path / f"{name}.gds", size_um=40, seed=seed)
+    a, b, c = ((tmp_path / f"{name}.gds").read_bytes() for name in "abc")
+    assert a == b != c
+    corners = np.concatenate(
+        [polygon.points for polygon in only_top(gdstk.read_gds(tmp_path / "a.gds")).polygons]
+    )
+    in_nm = np.rint(corners * 1000)
+    places = np.unique((in_nm + MOAT / 2) // (FIELD + MOAT), axis=0)
+    assert len(places) == 9
+    assert np.abs((in_nm + MOAT / 2) % (FIELD + MOAT) - MOAT / 2 - FIELD / 2).max() < (
+        FIELD / 2 + MOAT / 2
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_small_cell_keeps_its_space_to_its_mirror_images(seed: int) -> None:
+    rng = random.Random(seed)
+    cell = fill_cell(rng, 1500, 1100)
+    assert cell
+    ends = [(low, high, size) for x_0, y_0, x_1, y_1 in cell
+            for low, high, size in ((x_0, x_1, 1500), (y_0, y_1, 1100))]  # fmt: skip
+    assert all(low == 0 or 2 * low >= CLEAR for low, _, _ in ends)
+    assert all(high == size or 2 * (size - high) >= CLEAR for _, high, size in ends)
+    for one, other in itertools.combinations(cell, 2):
+        assert is_apart(one, other, CLEAR)

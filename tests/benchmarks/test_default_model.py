@@ -23,11 +23,14 @@ def test_labels_training_and_figures(
     monkeypatch.setattr(default_model, "REGIONS", {
         "dense": Region(DENSE, (45.0, 45.0, 56.0, 56.0)),
         "block": Region(DENSE, (60.0, 60.0, 68.0, 68.0)),
+        "varied": Region("varied.gds"),
+        "varied-validation": Region("varied-validation.gds"),
         "chip-validation": Region(DENSE, (60.0, 45.0, 74.0, 59.0), None),
         "chip-test": Region(DENSE, (70.0, 45.0, 76.0, 51.0), None),
     })  # fmt: skip
     monkeypatch.setattr(default_model, "GROUPS", {"dense": ("dense",), "block": ("block",)})
     monkeypatch.setattr(default_model, "VALIDATION", {})
+    monkeypatch.setattr(default_model, "FIELDS_UM", dict.fromkeys(default_model.FIELDS_UM, 12.5))
     monkeypatch.setattr(default_model, "TRAINING", {"steps": 1, "batch": 4})
     shutil.copy(checkpoint.WEIGHTS / "krf130-met1.pt", tmp_path)
     monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path)

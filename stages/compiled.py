@@ -1,18 +1,18 @@
-"""Compiled kernels, and their cache: a folder per module and version of all that it imports.
+"""Kernels, and where they are kept: a folder per module and version of all that it imports.
 
-in: a function over numbers and arrays · out: the same, compiled · unit: the function
+in: a function over numbers and arrays · out: a `Kernel` · unit: the function
 promise: no kernel of other code is loaded; the same code compiles once per machine, in whichever
 checkout; a changed module compiles its kernels and its importers' again, no others; where the
 user's cache cannot be written, the kernels that are in it are loaded, or a temporary folder serves
 
 numba by itself asks only whether the file of a kernel has changed, not the files of the kernels it
-calls, and keeps them by the path of the checkout.
+calls, and keeps them by the path of the checkout. It is imported when the first kernel is compiled
+or loaded: it takes half a second, and small files are read without it.
 """
 
 from __future__ import annotations
 
 import atexit
-import fcntl
 import hashlib
 import os
 import platform
@@ -22,14 +22,10 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from contextvars import ContextVar
+from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from typing import Any
-
-import llvmlite
-import numba
-from numba.core import caching
-from numba.core.registry import CPUDispatcher
 
 SOURCES = Path(__file__).resolve().parent
 KEPT_VERSIONS = 8
@@ -98,6 +94,9 @@ def _root() -> Path:
 
 def _roots() -> Iterator[Path]:
     """Yield where kernels may be kept, the best place first, the last one of this process."""
+    import llvmlite
+    import numba
+
     compiler = f"{numba.__version__}-{llvmlite.__version__}-{platform.python_version()}"
     asked = numba.config.CACHE_DIR
     yield (Path(asked) / "hotscan" if asked else user_cache() / "numba") / compiler
@@ -139,83 +138,78 @@ def _prune(versions: Iterable[Path]) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-class _Locator(caching._CacheLocator):  # type: ignore[misc]
-    """Tells numba where a kernel is kept."""
+class Kernel:
+    """A function that numba compiles at its first call, or loads as it was compiled before.
 
-    def __init__(self, function: Any, file: Path) -> None:
-        self._py_file = str(file)  # numba names it in warnings
-        self._folder = kernel_folder(file)
-        self._line = function.__code__.co_firstlineno
+    Kernels that it calls become part of it.
+    """
 
-    @classmethod
-    def from_function(cls, py_func: Any, py_file: str) -> _Locator:
-        return cls(py_func, Path(py_file).resolve())
+    def __init__(self, function: Callable[..., Any], *, nogil: bool) -> None:
+        update_wrapper(self, function)
+        self.py_func, self._nogil = function, nogil
 
-    def get_cache_path(self) -> str:
-        return str(self._folder)
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the compiled function, or inside of `interpreting` the one that it is made of."""
+        return (self.py_func if _interpreting.get() else self.dispatcher)(*arguments)
 
-    def get_source_stamp(self) -> str:
-        return ""  # the folder is named by the code
+    def __reduce__(self) -> str:
+        return self.py_func.__qualname__  # the one of that name in its module
 
-    def get_disambiguator(self) -> str:
-        return str(self._line)
+    @cached_property
+    def dispatcher(self) -> Any:
+        """The function as Python calls it."""
+        from stages.compiler import compile_for_python
 
+        return compile_for_python(self.py_func, nogil=self._nogil)
 
-class _Place(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    _locator_classes = (_Locator,)
+    @cached_property
+    def _part(self) -> Any:
+        """The function as other kernels call it."""
+        from stages.compiler import compile_for_kernels
 
+        return compile_for_kernels(self.py_func)
 
-class _Cache(caching.FunctionCache):  # type: ignore[misc]
-    """The cache of one kernel; what cannot be read or written is done without."""
-
-    _impl_class = _Place
-
-    def _load_overload(self, sig: Any, target_context: Any) -> Any:
-        try:
-            return super()._load_overload(sig, target_context)
-        except Exception:  # whatever a damaged pickle comes to
-            with suppress(OSError):
-                os.unlink(self._cache_file._index_path)
-            return None
-
-    def _save_overload(self, sig: Any, data: Any) -> None:
-        # One process at a time: two that add a signature each may give both files one name.
-        with suppress(OSError), _lock(Path(self.cache_path)):
-            super()._save_overload(sig, data)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    @property
+    def _numba_type_(self) -> Any:  # numba asks what a kernel calls by this name
+        return self._part._numba_type_
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function with numba at its first call, or load it as compiled before."""
-    return _compile(function, nogil=False)
+    return Kernel(function, nogil=False)
 
 
 def gil_free_kernel(function: Callable[..., Any]) -> Any:
     """Compile a function as `kernel` does; while it runs, other threads may."""
-    return _compile(function, nogil=True)
+    return Kernel(function, nogil=True)
 
 
-class _Kernel(CPUDispatcher):  # type: ignore[misc]
-    """A function that is compiled once for each set of types of its arguments.
+_interpreting = ContextVar("interpreting", default=False)
+_MOST_ROWS = 10_000
 
-    numba compiles it again for each constant that another kernel calls it with.
+
+@contextmanager
+def interpreting(is_short: bool) -> Iterator[None]:
+    """Run kernels as plain Python, if the work is so short that it ends before numba is loaded.
+
+    Only for kernels whose arithmetic is the same in Python: of whole numbers, and of floats without
+    sums by numpy and without functions of several arguments.
     """
-
-    def get_call_template(self, args: Any, kws: Any) -> Any:
-        plain = {name: numba.types.unliteral(kind) for name, kind in kws.items()}
-        return super().get_call_template(tuple(map(numba.types.unliteral, args)), plain)
+    with _set(is_short):
+        yield
 
 
-def _compile(function: Callable[..., Any], *, nogil: bool) -> Any:
-    options = {"nopython": True, "nogil": nogil, "no_cfunc_wrapper": True}  # C calls none of them
-    compiled = _Kernel(function, targetoptions=options)
-    if not numba.config.DISABLE_JIT:
-        compiled._cache = _Cache(function)
-    return compiled
+@contextmanager
+def interpreting_up_to(rows: int) -> Iterator[None]:
+    """Leave `interpreting` if the arrays have so many rows that this would take seconds."""
+    with _set(_interpreting.get() and rows <= _MOST_ROWS):
+        yield
+
+
+@contextmanager
+def _set(is_interpreting: bool) -> Iterator[None]:
+    token = _interpreting.set(is_interpreting)
+    try:
+        yield
+    finally:
+        _interpreting.reset(token)

@@ -27,6 +27,7 @@ FOUNDATION = (
 """What every stage may import."""
 
 NEIGHBOURS = {
+    "stages/compiled.py": ("stages.compiler",),
     "stages/scores.py": ("stages.detector",),
     "stages/fixes/search.py": ("stages.lithography",),
     "stages/exports/fixed_layout.py": ("stages.fixes", "stages.layout"),
@@ -41,7 +42,7 @@ TORCH = (
 GDSTK = ("stages/exports/fixed_layout.py", "stages/exports/markers.py")
 
 WRITERS = {
-    "stages/compiled.py", "stages/detector/checkpoint.py",
+    "stages/compiled.py", "stages/compiler.py", "stages/detector/checkpoint.py",
     "stages/lithography/optics/kernel_cache.py",
 }  # fmt: skip
 """Stages that touch files, as the docstring of `stages` says; all others only compute."""

@@ -38,12 +38,14 @@ from pipeline.layout.reader_process import (
     Limits,
     copy_layers,
     is_packed_file,
+    is_short,
     open_packed,
     read_source_digest,
     run_reader,
     start_reader,
 )
 from pipeline.layout.unpack import GDSII_MAGIC, GZIP_MAGIC, require_magic, unpack
+from stages.compiled import interpreting
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
 from stages.layout.gdsii.stream_check import StreamCheck, load_kernels
@@ -268,11 +270,12 @@ def _read(
     """Check the file and run the reader; return the folder of its output, and the warnings."""
     require_layout(path)
     oasis, packs = _is_oasis(path), "layers" in request and "boxes" not in request
-    preload = ("oasis" if oasis else "gdsii") * packs
+    preload = ("oasis" if oasis else "gdsii") * (packs and not is_short(path))
     with start_reader(scratch / "reader.log", preload) as reader:
         file, notes = _check(path, scratch, limits)
+        short = is_short(file) and not oasis
         try:
-            run_reader(reader, file, scratch / "out", request, limits)
+            run_reader(reader, file, scratch / "out", request | {"short": short}, limits)
         except HotscanError as error:
             also = f" (the file has faults: {'; '.join(notes)})" if notes else ""
             raise type(error)(f"{path}: {error}{also}") from None
@@ -293,7 +296,8 @@ def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, 
         else:
             require_magic(head)
         if head.startswith(GDSII_MAGIC):
-            notes += check.report(np.memmap(file, np.uint8, "r")).warnings
+            with interpreting(is_short(file)):
+                notes += check.report(np.memmap(file, np.uint8, "r")).warnings
     except LayoutError as error:
         unpacked = " (unpacked)" if file == scratch / "unpacked" else ""
         raise LayoutError(f"{path}{unpacked}: {error}; export or fetch it again") from None
@@ -326,7 +330,7 @@ def _unpack_and_check(
     checked = 0
     # One thread, closed before returning: numba must not compile in two threads at once.
     with ThreadPoolExecutor(1) as checker:
-        if not _is_oasis(path):
+        if not (is_short(path) or _is_oasis(path)):
             checker.submit(load_kernels)
 
         def check_written(written: int) -> bool:

@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 
 from stages import errors
+from stages.compiled import interpreting
 from stages.contracts import Layer, PackedLayer, PackedLayout
 from stages.errors import HotscanError, LayoutError
 from stages.layout.limits import ReadLimits, advise_raising
@@ -39,6 +40,8 @@ if TYPE_CHECKING:  # it would cost the child its start
 BOXES_FILE = "boxes.npz"
 INFO_FILE = "info.pickle"
 LAYOUT_FILE = "layout.json"
+SHORT_BYTES = 1 << 15
+"""A GDSII file up to this size is read without compiled kernels, before these would be loaded."""
 _ERROR_FILE = "error.json"
 _CHILD = [sys.executable, "-P", "-m", "pipeline.layout.reader_process"]
 _ARRAYS = tuple(field.name for field in fields(PackedLayer))
@@ -61,6 +64,11 @@ class Limits(ReadLimits):
             unpacked_bytes=round(reader.unpacked_gb * 1e9), extent_mm=reader.extent_mm,
             shapes_per_um2=reader.shapes_per_um2,
         )  # fmt: skip
+
+
+def is_short(file: Path) -> bool:
+    """Return whether a file, if it is GDSII, is read without compiled kernels."""
+    return file.stat().st_size <= SHORT_BYTES
 
 
 @contextmanager
@@ -111,7 +119,7 @@ def run_reader(
         Used only once.
     request
         ``layers`` and ``cell`` to pack a layout, with ``boxes`` for the boxes of its shapes only;
-        empty to describe it.
+        otherwise describe it. ``short``: without compiled kernels.
 
     Raises
     ------
@@ -256,15 +264,16 @@ def _serve(preload: str) -> None:
     file, out = Path(request["file"]), Path(request["out"])
     limits = ReadLimits(**request["limits"])
     try:
-        if "layers" in request:
+        with interpreting(request["short"]):
+            if "layers" not in request:
+                (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file, limits)))
+                return
             layers = [Layer.parse(text) for text in request["layers"]]
             if "boxes" in request:
                 boxes = read_shape_boxes(file, layers, request["cell"], limits)
                 np.savez(out / BOXES_FILE, *boxes)
             else:
                 _save(out, pack_layout(file, layers, request["cell"], limits))
-        else:
-            (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file, limits)))
     except HotscanError as error:
         (out / _ERROR_FILE).write_text(json.dumps([type(error).__name__, str(error)]))
 

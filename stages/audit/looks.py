@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import poisson
+import scipy
 
 from stages.audit.estimate import Sampled, bound_missed
 from stages.contracts import Floats, Int64s
@@ -166,7 +166,7 @@ def _would_certify(
     drawn: Int64s, sizes: Int64s, chances: Floats, known: int, aim: Aim, look: int
 ) -> bool:
     expected = drawn * chances
-    hits = min(int(poisson.ppf(PASSES, expected.sum())), MOST_HITS)
+    hits = min(int(scipy.stats.poisson.ppf(PASSES, expected.sum())), MOST_HITS)
     # All hits in the stratum where most are expected.
     each = np.minimum(hits * (np.arange(len(drawn)) == np.argmax(expected)), drawn)
     strata = [

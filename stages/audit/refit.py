@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 from scipy.special import expit
 
 from stages.contracts import Float32s, Floats, Int64s
@@ -85,7 +85,9 @@ def fit_head(features: Float32s, clips: Int64s, failing: Int64s, knots: Floats) 
 
     bias = np.log((hot.sum() + 0.5) / (number.sum() - hot.sum() + 0.5))
     start = np.append(np.zeros(basis.shape[1]), bias)
-    found = minimize(measure, start, jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    found = scipy.optimize.minimize(
+        measure, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}
+    )
     return Head(knots, found.x[:-1], float(found.x[-1]))
 
 

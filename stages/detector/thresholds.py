@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from scipy.special import expit
 
 from stages.contracts import Float32s, Floats, Int64s
@@ -109,8 +110,6 @@ def fit_calibration(logits: Floats, hotspots: Int64s, clips: Int64s) -> tuple[fl
     J. Platt, "Probabilistic outputs for support vector machines", 1999: least cross entropy, with
     smoothed targets, so that it converges where the classes do not overlap.
     """
-    from scipy.optimize import minimize  # takes 0.3 s to import, and only training needs it
-
     negatives = clips - hotspots
     positive_target = (hotspots.sum() + 1) / (hotspots.sum() + 2)
     negative_target = 1 / (negatives.sum() + 2)
@@ -123,7 +122,7 @@ def fit_calibration(logits: Floats, hotspots: Int64s, clips: Int64s) -> tuple[fl
         error = (clips * p - wanted) / clips.sum()
         return float(loss), np.array([(error * logits).sum() * math.exp(line[0]), error.sum()])
 
-    found = minimize(cost, np.zeros(2), jac=True, method="BFGS").x
+    found = scipy.optimize.minimize(cost, np.zeros(2), jac=True, method="BFGS").x
     return float(math.exp(found[0])), float(found[1])
 
 

@@ -131,7 +131,7 @@ def _is_on_line(before: Floats, point: Floats, after: Floats) -> bool:
     """Return whether a point lies within half a dbu of the line between two others."""
     u_x, u_y = after[0] - before[0], after[1] - before[1]
     v_x, v_y = point[0] - before[0], point[1] - before[1]
-    length = math.hypot(u_x, u_y)
+    length = _measure(u_x, u_y)
     along = u_x * v_x + u_y * v_y
     return abs(u_x * v_y - u_y * v_x) < 0.5 * length and 0 <= along <= length * length
 
@@ -154,7 +154,7 @@ def _add_side(
         v, following = u, length
         if i < last:
             v_x, v_y = line[at + step, 0] - x, line[at + step, 1] - y
-            following = math.hypot(v_x, v_y)
+            following = _measure(v_x, v_y)
             v = v_x / following, v_y / following
         if i == 0 and round_ends:
             left = _offset_left(v, half) if last else (0.0, v[0] * half)
@@ -185,7 +185,7 @@ def _add_bend(
         gap_x, gap_y = after[0] - before[0], after[1] - before[1]
         ahead = (gap_x * v[1] - gap_y * v[0]) / cross
         back = (gap_y * u[0] - gap_x * u[1]) / cross
-    most_ahead, most_back = math.hypot(*before) + _SLACK, math.hypot(*after) + _SLACK
+    most_ahead, most_back = _measure(*before) + _SLACK, _measure(*after) + _SLACK
     if ahead < -lengths[0] - most_ahead or back < -lengths[1] - most_back:
         used = _add_off(x, y, before, u, 0.0, corners, used)
         used = _add(x, y, 0.0, 0.0, corners, used)
@@ -238,6 +238,12 @@ def _offset_left(u: Vector, half: float) -> Vector:
 def _add(x: float, y: float, dx: float, dy: float, corners: Int64s, used: int) -> int:
     corners[used, 0], corners[used, 1] = int(x + _round(dx)), int(y + _round(dy))
     return used + 1
+
+
+@kernel
+def _measure(x: float, y: float) -> float:
+    """Return the length of a vector; `math.hypot` differs in the last bit, compiled or not."""
+    return math.sqrt(x * x + y * y)
 
 
 @kernel

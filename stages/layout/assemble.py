@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from stages.compiled import interpreting_up_to
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.layout.flatten import Flattener, flatten_odd_references
 from stages.layout.gdsii.elements import REFERENCE, Elements
@@ -180,7 +181,8 @@ def _compute_cell_boxes(elements: Elements) -> Int64s:
                 done[cell] = True
                 inside = placed[placed_at[cell] : placed_at[cell + 1]]
                 inside = inside[low[inside[:, 0], 0] <= high[inside[:, 0], 0]]
-                boxes = compute_placed_boxes(np.concatenate((low, high), axis=1), inside)
+                with interpreting_up_to(len(placed)):
+                    boxes = compute_placed_boxes(np.concatenate((low, high), axis=1), inside)
                 widen(np.full(len(boxes), cell), boxes)
     boxes = np.concatenate((low, high), axis=1)
     boxes[low[:, 0] > high[:, 0]] = 0

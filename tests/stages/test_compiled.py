@@ -16,10 +16,9 @@ from pathlib import Path
 import numba
 import pytest
 from numba.core import caching
-from numba.core.dispatcher import Dispatcher
 
 import stages
-from stages import compiled
+from stages import compiled, compiler
 from stages.geometry.growing import reserve_row
 
 CALLER = """
@@ -39,7 +38,7 @@ def times(n):
 """
 RUN = """
 from stages.geometry.caller import treble
-print(treble(2), sum(treble.stats.cache_hits.values()))
+print(treble(2), sum(treble.dispatcher.stats.cache_hits.values()))
 """
 
 
@@ -48,7 +47,8 @@ def checkout(root: Path, factor: int) -> Path:
     package = root / "stages"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    shutil.copy(compiled.__file__, package)
+    for module in (compiled, compiler):
+        shutil.copy(module.__file__, package)
     package = package / "geometry"
     package.mkdir()
     (package / "caller.py").write_text(CALLER)
@@ -101,14 +101,14 @@ def test_one_process_at_a_time_saves(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def save(self: object, sig: object, data: object) -> None:
         with (
-            Path(reserve_row._cache.cache_path, "lock").open("w") as lock,
+            Path(reserve_row.dispatcher._cache.cache_path, "lock").open("w") as lock,
             pytest.raises(BlockingIOError),
         ):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         tried.append(sig)
 
     monkeypatch.setattr(caching.FunctionCache, "_save_overload", save)
-    reserve_row._cache.save_overload("a signature", "its kernel")
+    reserve_row.dispatcher._cache.save_overload("a signature", "its kernel")
     assert tried == ["a signature"]
 
 
@@ -120,12 +120,12 @@ def test_every_kernel_is_kept_in_the_folder_of_its_module() -> None:
         each
         for name in MODULES
         for each in vars(importlib.import_module(name)).values()
-        if isinstance(each, Dispatcher)
+        if isinstance(each, compiled.Kernel)
     }
     assert len(kernels) > 100
     for each in kernels:
         file = Path(each.py_func.__code__.co_filename)
-        assert Path(each._cache.cache_path) == compiled.kernel_folder(file), each
+        assert Path(each.dispatcher._cache.cache_path) == compiled.kernel_folder(file), each
 
 
 def test_the_sources_of_a_module_are_all_that_it_imports() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import numpy as np
 
-from stages.compiled import gil_free_kernel
+from stages.compiled import gil_free_kernel, interpreting_up_to
 from stages.contracts import Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
@@ -65,9 +66,13 @@ def pack_layers(
         contents = _collect_contents(elements, layer, placed)
         return build_layer(contents, order, elements.names, most_per_dbu2)
 
-    first = list(map(pack, layers[:1]))  # numba must not compile in two threads at once
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return first + list(pool.map(pack, layers[1:]))
+    with (
+        interpreting_up_to(len(placements) + len(elements.point)),
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+    ):
+        first = list(map(pack, layers[:1]))  # numba must not compile in two threads at once
+        rest = [pool.submit(copy_context().run, pack, layer) for layer in layers[1:]]
+        return first + [packed.result() for packed in rest]
 
 
 def _collect_contents(

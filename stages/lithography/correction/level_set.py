@@ -21,8 +21,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from scipy import fft
-from scipy.ndimage import binary_dilation
 
 from stages.contracts import Box, Floats, Int64s
 from stages.lithography.correction.fragments import Bools
@@ -131,7 +131,7 @@ def find_levels(
 
 def _follow(pixels: Floats, levels: Floats, ruled: Floats) -> Floats:
     """Return the pixels with those of the mask within the rules where the two differ."""
-    differ = binary_dilation((levels > 0) != (ruled > 0), iterations=_AROUND)
+    differ = scipy.ndimage.binary_dilation((levels > 0) != (ruled > 0), iterations=_AROUND)
     return np.where(differ, _FIRM * ruled, pixels)
 
 

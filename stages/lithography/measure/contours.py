@@ -17,8 +17,8 @@ from typing import Literal, cast
 
 import contourpy
 import numpy as np
+import scipy
 import shapely
-from scipy.ndimage import map_coordinates
 from shapely import Polygon
 
 from stages.contracts import Box, Float32s, Floats, Int64s
@@ -172,7 +172,7 @@ def _compute_height(
         if len(coef):
             local = (points[mine] - images.places[index]) * images.scale
             every = {
-                focus: map_coordinates(
+                focus: scipy.ndimage.map_coordinates(
                     coef[focus], (local[:, 1], local[:, 0]), order=3, prefilter=False,
                     mode="grid-wrap", output=np.float64,
                 )

@@ -14,8 +14,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import scipy
 import torch
-from scipy.interpolate import BSpline
 
 from stages.compiled import kernel
 from stages.contracts import Floats
@@ -40,7 +40,7 @@ def tabulate_steps(degree: int = DEGREE) -> Floats:
     Degree 0 are pixels from k to k + 1.
     """
     knots = np.arange(degree + 2) - (degree + 1) / 2
-    integral = BSpline.basis_element(knots).antiderivative()
+    integral = scipy.interpolate.BSpline.basis_element(knots).antiderivative()
     t = np.arange(_STEPS + 1)[:, None] / _STEPS
     place = t - np.arange(degree + 1) + degree // 2 - (0.5 if degree % 2 == 0 else 0)
     half = (degree + 1) / 2

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+import scipy
 
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.lithography.optics.exposure import Exposure, count_spline_px, expose
@@ -71,7 +71,7 @@ def sample_images(
 def _evaluate(exposure: Exposure, x: Floats, y: Floats) -> Float32s:
     """Return the splines of one field at the points of a grid, in steps of the spline."""
     points = np.meshgrid(y, x, indexing="ij")
-    values: Float32s = map_coordinates(
+    values: Float32s = scipy.ndimage.map_coordinates(
         exposure.coef[0], points, order=3, mode="grid-wrap", prefilter=False
     )
     return values

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -312,3 +313,16 @@ def test_every_error_ends_with_exit_2_or_3(tmp_path: Path) -> None:
 def test_digest_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 3_000_000)
     assert compute_sha256(tmp_path / "a") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+def test_a_short_file_is_read_without_the_compiler() -> None:
+    command = (
+        "import sys; from pathlib import Path; from pipeline.layout.describe import layout_info;"
+        "print(layout_info(Path(sys.argv[1]))['cells'], 'numba' in sys.modules)"
+    )
+    tiny = DOCS.parent / "sample_layouts" / "tiny.gds"
+    ended = subprocess.run(
+        [sys.executable, "-c", command, str(tiny)], capture_output=True, text=True, check=True,
+        env=os.environ | {"HOTSCAN_CACHE": "/dev/null"},
+    )  # fmt: skip
+    assert ended.stdout.endswith(" False\n"), ended

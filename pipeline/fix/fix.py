@@ -10,7 +10,7 @@ promise  run, resumed or repeated it says the same; every fix that is kept was s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from pipeline.config import FixConfig
 from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import list_files
 from pipeline.engine.session import Session, Written
-from pipeline.fix.search import FOLDER, VIAS, FixJob, Ground, Group, Member, fix_class, open_ground
+from pipeline.engine.stored import read_table
+from pipeline.fix.ground import FOLDER, VIAS, FixJob, Ground, open_ground
+from pipeline.fix.search import Group, Member, fix_class
 from pipeline.layout import ingest
 from pipeline.report.fix_table import (
     FLAT,
@@ -33,11 +35,14 @@ from pipeline.report.fix_table import (
     write_rows,
 )
 from pipeline.report.run_view import RunView
+from pipeline.simulate.hot_clips import CLIPS
 from pipeline.simulate.tiles import measure
-from stages.contracts import Layer
+from stages.contracts import Box, Int64s, Layer
 from stages.fixes.members import Alignment
 from stages.fixes.moves import Change, join_changes
 
+Cores = Mapping[int, tuple[Box, ...]]
+"""Those that each hotspot fails in."""
 STAGES = ("vias", "fix", "fixes")
 """In the order in which they run."""
 TOGETHER = "beside another fix it does not print"
@@ -57,7 +62,10 @@ def list_groups(view: RunView) -> list[Group]:
 
     The first of a group is the class's representative, or else its worst.
     """
-    members: dict[int, list[int]] = {}
+    assert view.simulated is not None
+    work, members = view.confirmation, dict[int, list[int]]()
+    clips = read_table(work.run / work.clips, CLIPS)
+    middles = [clips[axis].to_numpy() for axis in ("x_dbu", "y_dbu")]
     for spot in view.order:
         if view.worst(spot):
             members.setdefault(view.findings[spot.id].class_id, []).append(spot.id)
@@ -65,7 +73,7 @@ def list_groups(view: RunView) -> list[Group]:
     for each in view.classes:
         if spots := members.get(each.id):
             ordered = _put_first(each.representative, spots)
-            found.append(Group(each.id, tuple(_describe(view, spot) for spot in ordered)))
+            found.append(Group(each.id, tuple(_describe(view, spot, middles) for spot in ordered)))
     return found
 
 
@@ -74,9 +82,17 @@ def _put_first(wanted: int, spots: Sequence[int]) -> list[int]:
     return [first, *sorted(spot for spot in spots if spot != first)]
 
 
-def _describe(view: RunView, spot: int) -> Member:
-    finding = view.findings[spot]
-    return Member(spot, finding.place_x_dbu, finding.place_y_dbu, Alignment.of(finding))
+def _describe(view: RunView, spot: int, middles: Sequence[Int64s]) -> Member:
+    assert view.simulated is not None
+    finding, half = view.findings[spot], view.confirmation.core_dbu // 2
+    cores = tuple(
+        Box(x, y, x, y).grow(half)
+        for x, y in zip(
+            *(each[view.simulated.failing[spot]].tolist() for each in middles), strict=True
+        )
+    )
+    place = finding.place_x_dbu, finding.place_y_dbu
+    return Member(spot, *place, Alignment.of(finding), cores)
 
 
 def run_stages(session: Session, view: RunView, source: Path) -> None:
@@ -95,7 +111,8 @@ def run_stages(session: Session, view: RunView, source: Path) -> None:
 
     def put_together() -> Written:
         files = [view.run.path / FOLDER / f"{name}.parquet" for name in names]
-        rows = _drop_failing(job, [row for file in files for row in read_rows(file)])
+        cores = {member.id: member.cores for group in groups for member in group.members}
+        rows = _drop_failing(job, [row for file in files for row in read_rows(file)], cores)
         write_rows(view.run.path / TABLE, rows)
         counts = {"made_of": made_of, "fixed": sum(row.scope != NOT_FIXED for row in rows)}
         return Written((TABLE,), counts)
@@ -113,14 +130,14 @@ def _pack_vias(view: RunView, source: Path, rules: FixConfig) -> Written:
     return Written(list_files(view.run.path, VIAS))
 
 
-def _drop_failing(job: FixJob, rows: Sequence[FixRow]) -> list[FixRow]:
+def _drop_failing(job: FixJob, rows: Sequence[FixRow], cores: Cores) -> list[FixRow]:
     """Return the rows without the fixes that do not print beside others.
 
     Of two that fail beside each other the one of the smaller class, or of the later hotspot, is
     dropped; what is left is tried again.
     """
     kept = list(rows)
-    while failing := _find_failing(job, kept):
+    while failing := _find_failing(job, kept, cores):
         dropped = {_name_source(kept[at]) for at in failing}
         kept = [
             FixRow(row.hotspot, row.class_id, row.origin, TOGETHER)
@@ -136,23 +153,29 @@ def _name_source(row: FixRow) -> tuple[object, ...]:
     return (row.cell, row.in_cell) if row.scope == IN_CELL else (row.hotspot,)
 
 
-def _find_failing(job: FixJob, rows: Sequence[FixRow]) -> list[int]:
+def _find_failing(job: FixJob, rows: Sequence[FixRow], cores: Cores) -> list[int]:
     """Return which fixes to drop: those that fail beside others, last of their neighbours."""
     ground = open_ground(job)
     changes = list_changes(ground, rows)
     if not changes:
         return []
-    middles = np.array([change.middle for change in changes])
-    tree, fixed = cKDTree(middles), [at for at, row in enumerate(rows) if row.scope != NOT_FIXED]
+    of_rect = [(at, rect) for at, each in enumerate(changes) for rect in each.removed + each.added]
+    rects = np.array([rect for _, rect in of_rect])
+    tree = cKDTree((rects[:, :2] + rects[:, 2:]) / 2)
+    reach = ground.bench.reach + (rects[:, 2:] - rects[:, :2]).max() / 2
     failing = []
-    for at in fixed:
-        x, y = rows[at].origin
-        near = tree.query_ball_point((x, y), ground.bench.reach, p=np.inf)
-        joined = join_changes(changes[each] for each in sorted(near))
-        own = rows[at].change
-        if joined == own:
+    for at, row in enumerate(rows):
+        if row.scope == NOT_FIXED:
             continue
-        if ground.verify(ground.read((x, y)), joined.shift(-x, -y), mends=True):
+        own, mended = row.change, cores[row.hotspot]
+        windows = ground.list_windows(row.origin, own, mended)
+        near = {
+            of_rect[i][0] for some in tree.query_ball_point(windows, reach, p=np.inf) for i in some
+        }
+        beside = join_changes(changes[each] for each in near)
+        if join_changes((own, beside)) != own and ground.try_change(
+            row.origin, own, mended, beside
+        ) != ("", []):
             failing.append(at)
     reach = 2 * ground.bench.reach
     places = np.array([rows[at].origin for at in failing]).reshape(-1, 2)

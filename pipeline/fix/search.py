@@ -11,43 +11,29 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 
-import numpy as np
-
-from pipeline.config import FixConfig
 from pipeline.engine.checksums import seal
 from pipeline.engine.ledger import Status, UnitOutcome
-from pipeline.layout.ingest import open_packed
-from pipeline.passes.units import open_layout
+from pipeline.fix.ground import FOLDER, FixJob, Ground, Place, open_ground
 from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, FixRow, write_rows
-from pipeline.simulate.tiles import measure, read_target
-from stages.contracts import Box, Int64s, PackedLayer
-from stages.fixes.members import Alignment, CellChange, carry_move, find_cell_changes
-from stages.fixes.moves import Change, EdgeMove, fit_moves, to_change
-from stages.fixes.rules import DesignRules
-from stages.fixes.search import Bench, find_fix, make_bench, verify
-from stages.geometry.owners import list_placements
-from stages.lithography.process import Process
+from pipeline.simulate.tiles import measure
+from stages.contracts import Box
+from stages.fixes.members import Alignment, carry_move, find_cell_changes
+from stages.fixes.moves import Change, EdgeMove, fit_moves, join_changes, join_moves, to_change
+from stages.fixes.search import OWN
 
-FOLDER, VIAS = "fix", "fix/vias"
 SEARCHED = 3
-"""Hotspots of a class, of different surroundings, that are searched until one is mended."""
-OTHER_EDGES = "it has no edge where the class is moved"
-
-
-@dataclass(frozen=True, slots=True)
-class FixJob:
-    """The input of every class."""
-
-    run: Path
-    process: Process
-    opc: str
-    rules: FixConfig
-    tolerance_dbu: float
-    """How far the edges of two hotspots of a class may differ."""
+"""Searches in a class that may fail: what is like those is not searched again."""
+CARRIED = 8
+"""Most searches of a class whose moves are tried on its other hotspots."""
+PLACES = 8
+"""Most places of a hotspot that are mended."""
+OTHERS = "nothing mends it that is known of its class, which has places that nothing mends"
+BEYOND = "at another place of it: "
+MANY = f"it fails at more than {PLACES} places"
+Moves = tuple[EdgeMove, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +42,11 @@ class Member:
 
     id: int
     x_dbu: float
-    """The place that fails, whole or half."""
+    """The place that fails worst, whole or half."""
     y_dbu: float
     lies: Alignment
+    cores: tuple[Box, ...]
+    """Of its clips that fail: it is mended when nothing fails in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,140 +80,90 @@ def fix_class(group: Group, *, job: FixJob) -> UnitOutcome:
 
 
 def _fix_members(group: Group, job: FixJob, ground: Ground) -> list[FixRow]:
-    moves, source, reason = _search(group, ground)
-    if source is None:
-        return [
-            FixRow(each.id, group.class_id, ground.snap(each.x_dbu, each.y_dbu), reason)
-            for each in group.members
-        ]
-    return [_fix_member(each, moves, source, group, job, ground) for each in group.members]
-
-
-def _search(group: Group, ground: Ground) -> tuple[list[EdgeMove], Member | None, str]:
-    """Return moves from the place of a hotspot, and it; else why there are none for the first."""
-    reasons, seen = [], set()
+    """Return the row of each hotspot of a class."""
+    known = _Known(job.tolerance_dbu + 1, ground)
+    rows = []
     for member in group.members:
         origin = ground.snap(member.x_dbu, member.y_dbu)
-        target, vias = ground.read(origin)
-        if target.tobytes() in seen:
-            continue
-        seen.add(target.tobytes())
-        fix = find_fix(target, vias, ground.bench)
-        if fix.moves:
-            x, y = origin[0] - member.x_dbu, origin[1] - member.y_dbu
-            return [move.shift(x, y) for move in fix.moves], member, ""
-        reasons.append(fix.reason)
-        if len(seen) == SEARCHED:
-            break
-    return [], None, reasons[0]
-
-
-def _fix_member(
-    member: Member,
-    moves: list[EdgeMove],
-    source: Member,
-    group: Group,
-    job: FixJob,
-    ground: Ground,
-) -> FixRow:
-    """Try the moves of a class on one of its hotspots."""
-    origin = ground.snap(member.x_dbu, member.y_dbu)
-    dx, dy = member.x_dbu - origin[0], member.y_dbu - origin[1]
-    carried = [carry_move(each, source.lies, member.lies).shift(dx, dy) for each in moves]
-    around = ground.read(origin)
-    fitted = fit_moves(around[0], carried, job.tolerance_dbu + 1, ground.bench.step)
-    if not fitted:
-        return FixRow(member.id, group.class_id, origin, OTHER_EDGES)
-    if reason := ground.verify(around, to_change(fitted), mends=True):
-        return FixRow(member.id, group.class_id, origin, reason)
-    owners = find_cell_changes(ground.packed, fitted, origin)
-    words = "; ".join(each.describe(ground.bench.dbu_nm) for each in fitted)
-    change = to_change(fitted).shift(*origin)
-    if len(owners) == 1 and ground.prints_everywhere(owners[0][0]):
-        found = owners[0][0]
-        return FixRow(
-            member.id, group.class_id, origin, "", words, change, IN_CELL,
-            ground.names[found.cell], ground.count_placements(found.cell), found.change,
-        )  # fmt: skip
-    return FixRow(member.id, group.class_id, origin, "", words, change, FLAT)
+        moves, reason = _mend(member, known)
+        if reason:
+            rows.append(FixRow(member.id, group.class_id, origin, reason))
+        else:
+            rows.append(_describe(member.id, group.class_id, origin, moves, ground))
+    return rows
 
 
 @dataclass(slots=True, eq=False)
-class Ground:
-    """The layout that fixes are tried on, with what is known already."""
+class _Known:
+    """What is known of a class: the moves that mended places of some, and how many found none."""
 
-    packed: PackedLayer
-    names: tuple[str, ...]
-    """Of the cells of the packed layer."""
-    vias: tuple[PackedLayer, ...]
-    bench: Bench
-    _known: dict[tuple[object, ...], str] = field(default_factory=dict)
-    _everywhere: dict[CellChange, bool] = field(default_factory=dict)
-    _placements: dict[int, Int64s] = field(default_factory=dict)
+    tolerance_dbu: float
+    ground: Ground
+    mended: list[tuple[Member, Moves]] = field(default_factory=list)
+    """Moves count from the hotspot's worst place."""
+    failed: int = 0
 
-    def snap(self, x_dbu: float, y_dbu: float) -> tuple[int, int]:
-        """Return the place on the grid of the moves at or before a place."""
-        step = self.bench.step
-        return int(x_dbu // step * step), int(y_dbu // step * step)
+    def mend_place(self, member: Member, place: Place, given: Change) -> tuple[Moves, str]:
+        """Return moves, from the worst place, that mend a place, or why there are none."""
+        ground = self.ground
+        around = Box(*place, *place).grow(ground.bench.to_dbu(OWN))
+        x, y = origin = ground.snap(member.x_dbu, member.y_dbu)
+        for moves in self._carry_to(member, origin):
+            change = join_changes((given, to_change(moves).shift(x, y)))
+            if ground.try_change(place, change, [around]) == ("", []):
+                return moves, ""
+        if self.failed == SEARCHED:
+            return (), OTHERS
+        fix = ground.search(place, member.cores, given)
+        moves = tuple(move.shift(place[0] - x, place[1] - y) for move in fix.moves)
+        self.failed += not moves
+        if moves and len(self.mended) < CARRIED:
+            shift = x - member.x_dbu, y - member.y_dbu
+            self.mended.append((member, tuple(move.shift(*shift) for move in moves)))
+        return moves, fix.reason
 
-    def read(self, origin: tuple[int, int]) -> tuple[Int64s, Int64s]:
-        """Return the target and the vias around a place, from there."""
-        x, y = origin
-        window = Box(x, y, x, y).grow(self.bench.reach)
-        found = [
-            read_target(layer, window, self.bench.dbu_nm, self.bench.process)
-            for layer in (self.packed, *self.vias)
-        ]
-        low, high = np.array(window.as_tuple()[:2] * 2), np.array(window.as_tuple()[2:] * 2)
-        target, *vias = (np.clip(rects, low, high) - np.array([x, y, x, y]) for rects in found)
-        return target, np.concatenate([np.empty((0, 4), np.int64), *vias])
-
-    def verify(self, around: tuple[Int64s, Int64s], change: Change, *, mends: bool) -> str:
-        """Return what `stages.fixes.search.verify` says there, once of equal geometry."""
-        target, vias = around
-        key = (target.tobytes(), vias.tobytes(), change, mends)
-        if key not in self._known:
-            self._known[key] = verify(target, change, vias, self.bench, mends=mends)
-        return self._known[key]
-
-    def prints_everywhere(self, wanted: CellChange) -> bool:
-        """Return whether a cell may be changed: nothing fails more in any of its placements."""
-        if wanted not in self._everywhere:
-            self._everywhere[wanted] = all(
-                self._prints_at(wanted.change.place(*placed))
-                for placed in self.list_placements(wanted.cell).tolist()
-            )
-        return self._everywhere[wanted]
-
-    def _prints_at(self, change: Change) -> bool:
-        x, y = self.snap(*change.middle)
-        return not self.verify(self.read((x, y)), change.shift(-x, -y), mends=False)
-
-    def count_placements(self, cell: int) -> int:
-        """Return how often a cell is placed."""
-        return len(self.list_placements(cell))
-
-    def list_placements(self, cell: int) -> Int64s:
-        """Return where a cell is placed, see `stages.geometry.owners.list_placements`."""
-        if cell not in self._placements:
-            self._placements[cell] = list_placements(self.packed, cell)
-        return self._placements[cell]
+    def _carry_to(self, member: Member, origin: Place) -> Iterator[Moves]:
+        """Yield what mended others of the class as it lies at a hotspot, from its origin."""
+        dx, dy = member.x_dbu - origin[0], member.y_dbu - origin[1]
+        target, _ = self.ground.read(origin)
+        for source, moves in self.mended:
+            carried = [carry_move(each, source.lies, member.lies).shift(dx, dy) for each in moves]
+            if fitted := fit_moves(target, carried, self.tolerance_dbu, self.ground.bench.step):
+                yield fitted
 
 
-@lru_cache(maxsize=2)
-def open_ground(job: FixJob) -> Ground:
-    """Return the layout of a run, opened once per worker."""
-    layout, rules, process = open_layout(job.run), job.rules, job.process
-    vias = open_packed(job.run / VIAS).packed if rules.vias else ()
+def _mend(member: Member, known: _Known) -> tuple[Moves, str]:
+    """Return the moves that mend a hotspot, from its worst place, or why there are none.
 
-    def to_dbu(length_nm: float) -> int:
-        return round(length_nm / layout.dbu_nm)
+    Its places are mended one after the other, worst first, until nothing fails in its cores.
+    """
+    ground = known.ground
+    place = x, y = ground.snap(member.x_dbu, member.y_dbu)
+    moves: Moves = ()
+    for nth in range(PLACES):
+        given = to_change(moves).shift(x, y)
+        more, reason = known.mend_place(member, place, given)
+        if reason:
+            return (), BEYOND + reason if nth else reason
+        moves += more
+        reason, left = ground.try_change((x, y), to_change(moves).shift(x, y), member.cores)
+        if reason or not left:
+            return moves, reason
+        place = ground.snap(*left[0])
+    return (), MANY
 
-    least = DesignRules(
-        to_dbu(process.min_width_nm if rules.width_nm is None else rules.width_nm),
-        to_dbu(process.min_space_nm if rules.space_nm is None else rules.space_nm),
-        to_dbu(rules.enclosure_nm),
-    )
-    step = max(1, to_dbu(rules.grid_nm))
-    bench = make_bench(process, job.opc, layout.dbu_nm, least, step)
-    return Ground(layout.packed[0], layout.cells[0], tuple(vias), bench)
+
+def _describe(
+    hotspot: int, class_id: int, origin: tuple[int, int], moves: Moves, ground: Ground
+) -> FixRow:
+    """Return the row of a hotspot that moves mend; in its cell, if that may be changed."""
+    owners = find_cell_changes(ground.packed, moves, origin)
+    words = "; ".join(each.describe(ground.bench.dbu_nm) for each in join_moves(moves))
+    change = to_change(moves).shift(*origin)
+    if len(owners) == 1 and ground.prints_everywhere(owners[0][0]):
+        found = owners[0][0]
+        return FixRow(
+            hotspot, class_id, origin, "", words, change, IN_CELL,
+            ground.names[found.cell], ground.count_placements(found.cell), found.change,
+        )  # fmt: skip
+    return FixRow(hotspot, class_id, origin, "", words, change, FLAT)

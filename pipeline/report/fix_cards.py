@@ -72,21 +72,23 @@ def _make_card(view: RunView, rows: Sequence[FixRow]) -> FixCard:
     assert defect is not None  # what does not fail is not fixed
     window = _choose_window(view, row, defect)
     before, after = _draw_both(view, row, window)
+    shown = row.change.clip(window)
     printed = view.draw_print(spot, (defect.x_dbu, defect.y_dbu)).contours
     return FixCard(
         class_id=row.class_id, hotspot=row.hotspot, defect=defect, moves=row.moves.split("; "),
         cell=row.cell if row.scope == IN_CELL else "", placements=row.placements,
         fixed=len(fixed), failing=len(rows), window=window,
-        before=FixPicture(before, _to_boxes(row.change.removed), printed),
-        after=FixPicture(after, _to_boxes(row.change.added), _print_after(view, row, defect)),
+        before=FixPicture(before, _to_boxes(shown.removed), printed),
+        after=FixPicture(after, _to_boxes(shown.added), _print_after(view, row, window, defect)),
     )  # fmt: skip
 
 
 def _choose_window(view: RunView, row: FixRow, defect: Defect) -> Box:
-    """Return the square around the change and the defect."""
-    box, dbu_nm = row.change.box, view.layout.dbu_nm
-    low = min(box.x_min, defect.x_dbu), min(box.y_min, defect.y_dbu)
-    high = max(box.x_max, defect.x_dbu), max(box.y_max, defect.y_dbu)
+    """Return the square around the defect and what is changed within half a core of it."""
+    dbu_nm, x, y = view.layout.dbu_nm, defect.x_dbu, defect.y_dbu
+    near = row.change.clip(Box(x, y, x, y).grow(view.confirmation.core_dbu // 2))
+    corners = np.array([(x, y, x, y), *near.removed, *near.added])
+    low, high = corners[:, :2].min(axis=0).tolist(), corners[:, 2:].max(axis=0).tolist()
     side = max(high[0] - low[0], high[1] - low[1]) + 2 * _AROUND_NM / dbu_nm
     half = round(max(side, _LEAST_NM / dbu_nm) / 2)
     x, y = (low[0] + high[0]) // 2, (low[1] + high[1]) // 2
@@ -110,12 +112,12 @@ def _to_boxes(rects: Rects) -> list[shapely.Polygon]:
     return [shapely.box(*rect) for rect in rects]
 
 
-def _print_after(view: RunView, row: FixRow, defect: Defect) -> list[shapely.Polygon]:
-    """Return what would print around the change, simulated as clips are."""
+def _print_after(view: RunView, row: FixRow, shown: Box, defect: Defect) -> list[shapely.Polygon]:
+    """Return what would print in the middle of a picture and around, simulated as clips are."""
     job = view.confirmation
     dbu_nm = view.layout.dbu_nm
     lattice = make_window(job.process, dbu_nm, job.core_dbu, job.opc)
-    x, y = (at - lattice.side_dbu // 2 for at in row.change.middle)
+    x, y = (low + (shown.width - lattice.side_dbu) // 2 for low in shown.as_tuple()[:2])
     window = Box(x, y, x + lattice.side_dbu, y + lattice.side_dbu)
     target: Int64s = read_target(view.layout.packed[0], window, dbu_nm, job.process)
     changed = row.change.apply_to(target) - np.array([x, y, x, y])

@@ -68,7 +68,7 @@ class EdgeMove:
         )
 
 
-def list_stretches(rects: Int64s, near: int, whole: int) -> list[EdgeMove]:
+def list_stretches(rects: Int64s, near: int, whole: int, half: int) -> list[EdgeMove]:
     """Return the stretches of edges near the place that may be moved, nearest first.
 
     Parameters
@@ -77,9 +77,9 @@ def list_stretches(rects: Int64s, near: int, whole: int) -> list[EdgeMove]:
         The region.
     near
         Edges are moved that come as near as this to the place, in both coordinates; of longer ones
-        the part within this, and within half of it.
+        the part within this, within `half` of it, and within `whole`.
     whole
-        Edges that lie within this are also moved from end to end.
+        Edges that lie within this are moved from end to end.
     """
     found = set()
     for axis in (0, 1):
@@ -89,7 +89,7 @@ def list_stretches(rects: Int64s, near: int, whole: int) -> list[EdgeMove]:
             if -whole <= y_lo and y_hi <= whole:
                 found.add(EdgeMove(axis, side, x, y_lo, y_hi))
                 continue
-            for reach in (near, near // 2):
+            for reach in (whole, near, half):
                 low, high = max(y_lo, -reach), min(y_hi, reach)
                 if low < high:
                     found.add(EdgeMove(axis, side, x, low, high))
@@ -123,6 +123,15 @@ class Change:
         """The middle of its box."""
         box = self.box
         return (box.x_min + box.x_max) // 2, (box.y_min + box.y_max) // 2
+
+    def clip(self, box: Box) -> Change:
+        """Return what of it is within a box."""
+
+        def cut(rects: Int64s) -> Int64s:
+            inside = np.clip(rects, box.as_tuple()[:2] * 2, box.as_tuple()[2:] * 2)
+            return inside[(inside[:, :2] < inside[:, 2:]).all(axis=1)]
+
+        return self._map(cut)
 
     def shift(self, x: int, y: int) -> Change:
         """Return the same change further by x and y."""
@@ -158,6 +167,18 @@ UNCHANGED = Change((), ())
 def to_rows(rects: Int64s) -> Rects:
     """Return rectangles as sorted tuples."""
     return tuple(sorted((int(a), int(b), int(c), int(d)) for a, b, c, d in rects))
+
+
+def join_moves(moves: Iterable[EdgeMove]) -> tuple[EdgeMove, ...]:
+    """Return moves with those of one edge by one distance that touch as one, sorted."""
+    joined: list[EdgeMove] = []
+    for move in sorted(moves, key=lambda each: (each.axis, each.side, each.at, each.out, each.low)):
+        last = joined[-1] if joined else move
+        if replace(last, low=move.low, high=move.high) == move and move.low <= last.high:
+            joined[-1:] = [replace(last, high=max(last.high, move.high))]
+        else:
+            joined.append(move)
+    return tuple(sorted(joined))
 
 
 def to_change(moves: Iterable[EdgeMove]) -> Change:

@@ -1,16 +1,20 @@
-"""The search for the smallest move of drawn edges that mends a hotspot, by simulation.
+"""The search for the smallest moves of drawn edges that mend a hotspot, by simulation.
 
-in       the target around a hotspot, vias, the process, design rules
+in       the target around a place that fails, the cores of its hotspot, vias, the process, rules
 out      `Fix`: the moves, or why none was found
-unit     one hotspot
-promise  a fix depends on the geometry within `Bench.far` around the place alone. All that fails
-         there as one with the place prints at every corner of the process with the limits of
-         failure drawn `SAFETY` tighter; a fix makes nothing fail that did not, keeps the rules, and
-         neither joins nor cuts a net
+unit     one place of a hotspot
+promise  a fix depends on the geometry within `Bench.far` around the place and on the cores. After
+         it the place prints at every corner of the process with the limits of failure drawn
+         `SAFETY` tighter; it makes nothing fail that did not, keeps the rules, and neither joins
+         nor cuts a net
 
-Single moves of the nearest edges are tried first, by growing distance, then pairs of those that
-help most. Small fields around the place are simulated until one prints; that one is then simulated
-as far around as its light reaches.
+A hotspot is mended when nothing fails in the cores that it failed in (`find_failing`): that is what
+a scan of the changed layout would say of it. Its places are mended one after the other, each with
+what was done at the ones before; moves that mend all of them at once are taken first.
+
+Single moves of the nearest edges are tried first, by growing distance, then sets of those that help
+most. Small fields around the place are simulated until one prints; that one is then simulated as
+far around as its light reaches.
 """
 
 from __future__ import annotations
@@ -23,10 +27,9 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
 
 from stages.contracts import Floats, Int64s
-from stages.fixes.moves import Change, EdgeMove, list_stretches, to_change
+from stages.fixes.moves import UNCHANGED, Change, EdgeMove, join_changes, list_stretches, to_change
 from stages.fixes.rules import DesignRules, find_broken
 from stages.lithography.clip_window import compute_reach_nm, make_window, simulate_clip
 from stages.lithography.measure.defects import NO_EDGES
@@ -45,12 +48,13 @@ LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Distances that are tried, in steps of the grid."""
 _STILL_PRINTS = 0.8 * SAFETY
 """Severity by the tighter limits up to which a place prints by those of the process, with room."""
+_NEVER = -1.0
+"""Less than any severity."""
 KEPT, BEAM, TRIED, TOGETHER = 10, 4, 12, 3
 """At each distance: stretches that are moved further, sets of moves that are extended, sets of one
 move more that are simulated, and most moves in a set."""
 OWN = 0.75
-"""What fails within this of the place is the hotspot's, and what fails within this of that, and so
-on, in wavelength / NA: a slit fails from its one end to the other."""
+"""What fails within this of a place is mended with it, in wavelength / NA."""
 
 Moves = tuple[EdgeMove, ...]
 Bools = npt.NDArray[np.bool_]
@@ -76,6 +80,16 @@ class Bench:
     def reach(self) -> int:
         """How far around the place the geometry must be complete."""
         return -(-self.far.side_dbu // 2)
+
+    @property
+    def same_dbu(self) -> int:
+        """How far apart samples of one place may be before and after a change."""
+        return 3 * self.far.pitch_dbu
+
+    @property
+    def effect(self) -> int:
+        """How far from what is changed something else may print."""
+        return self.far.core_dbu // 2 - self.to_dbu(WHOLE + FURTHEST)
 
     def to_dbu(self, resolutions: float) -> int:
         """Return a length that is given in wavelength / NA."""
@@ -119,7 +133,7 @@ def _tighten(process: Process) -> Process:
 
 @dataclass(frozen=True, slots=True)
 class Fix:
-    """The moves that mend a hotspot, or why there are none."""
+    """The moves that mend a place, or why there are none."""
 
     moves: tuple[EdgeMove, ...]
     reason: str = ""
@@ -130,22 +144,86 @@ class Fix:
 CLEAN = "prints within the tighter limits as drawn"
 STUBBORN = "no move within reach prints"
 ELSEWHERE = "what prints makes something else fail"
-PARTLY = "what prints leaves the rest of the hotspot failing"
 BREAKS = "what prints breaks a rule: "
 
 
-def find_fix(target: Int64s, vias: Int64s, bench: Bench) -> Fix:
-    """Search for the smallest move that mends the hotspot at the origin.
+def simulate(rects: Int64s, bench: Bench, window: Lattice) -> Floats:
+    """Return the failing samples, (n, 5), of the middle of a window, in dbu from there.
+
+    Parameters
+    ----------
+    rects : (n, 4) int64
+        Disjoint rectangles, in dbu from the middle of the window.
+    window
+        `Bench.near` or `Bench.far`.
+    """
+    corner = -(window.core_dbu // 2) - window.guard_dbu
+    local = clip_to_field(rects, (corner, corner), window.side_dbu)
+    found = simulate_clip(local, NO_EDGES, window, bench.dbu_nm, bench.process, bench.opc)
+    found.samples[:, 1:3] += corner
+    return found.samples
+
+
+def find_failing(after: Floats, before: Floats, boxes: Int64s, same: int) -> Floats:
+    """Return the failing samples that a change must not leave, (m, 5).
+
+    In what is to be mended these are all that do not print by the process's own limits, with room;
+    elsewhere those that did not fail before, or failed less.
+
+    Parameters
+    ----------
+    after, before : (n, 5) float64
+        By the tighter limits, with and without the change; see `simulate`.
+    boxes : (k, 4) int64
+        What is to be mended, in the same coordinates.
+    same
+        A sample is that of before if it is of the same kind and as near as this, in dbu.
+    """
+    worst = _find_worst(after, before, same)
+    allowed = np.where(is_inside(after, boxes), _STILL_PRINTS, worst + SAFETY)
+    return _select_worse(after, worst, allowed)
+
+
+def _find_worst(after: Floats, before: Floats, same: int) -> Floats:
+    """Return how badly the place of each sample failed before, `_NEVER` if it did not, (n,)."""
+    worst = np.full(len(after), _NEVER)
+    for at, (kind, x, y, *_) in enumerate(after.tolist()):
+        alike = before[before[:, 0] == kind]
+        close = np.abs(alike[:, 1:3] - (x, y)).max(axis=1, initial=0) <= same
+        worst[at] = alike[close, 4].max(initial=_NEVER)
+    return worst
+
+
+def _select_worse(after: Floats, worst: Floats, allowed: Floats) -> Floats:
+    """Return the samples that are worse than they may be: `allowed` is of those that failed."""
+    allowed = np.where(worst > SAFETY, allowed, np.where(worst < 0, _NEVER, _STILL_PRINTS))
+    failing: Floats = after[after[:, 4] > allowed]
+    return failing
+
+
+def find_fix(
+    target: Int64s,
+    vias: Int64s,
+    cores: Int64s,
+    bench: Bench,
+    given: Change = UNCHANGED,
+) -> Fix:
+    """Search for the smallest move that mends the hotspot at the origin, or at least that place.
 
     Parameters
     ----------
     target, vias : (n, 4) int64
         Disjoint rectangles, in dbu from the place; the target is complete up to `Bench.reach`.
+    cores : (k, 4) int64
+        Those that the hotspot fails in.
+    given
+        What is changed already; the moves come on top, and are of edges of the target as well.
     """
-    search = _Search(target, vias, bench)
-    if not search.measure(()):
+    search = _Search(target, vias, cores, bench, given)
+    if not search.measure(())[_PLACE]:
         return Fix((), CLEAN, search.simulations)
-    stretches = list_stretches(target, bench.to_dbu(NEAR), bench.to_dbu(WHOLE))
+    near, whole = (bench.to_dbu(each) // bench.step * bench.step for each in (NEAR, WHOLE))
+    stretches = list_stretches(target, near, whole, near // 2 // bench.step * bench.step)
     for steps in LADDER:
         out = steps * bench.step
         if out > bench.to_dbu(FURTHEST):
@@ -154,81 +232,70 @@ def find_fix(target: Int64s, vias: Int64s, bench: Bench) -> Fix:
         singles.sort(key=lambda move: (search.measure((move,)), move))
         sets: list[Moves] = [(move,) for move in singles]
         for _ in range(TOGETHER):
-            for moves in sorted(sets, key=lambda each: (sum(m.area for m in each), each)):
-                if search.measure(moves) == 0 and search.accepts(to_change(moves)):
-                    return Fix(search.shorten(moves), simulations=search.simulations)
+            smallest = sorted(sets, key=lambda each: (sum(m.area for m in each), each))
+            for goal, moves in itertools.product((_ALL, _PLACE), smallest):
+                if search.accepts(moves, goal):
+                    return Fix(search.shorten(moves, goal), simulations=search.simulations)
             sets = search.extend(sets, singles[: 2 * KEPT])
         kept = {replace(move, out=0) for move in singles[:KEPT]}
         stretches = [edge for edge in stretches if edge in kept]
     return Fix((), search.reason, search.simulations)
 
 
-def verify(
-    target: Int64s, change: Change, vias: Int64s, bench: Bench, *, mends: bool = True
-) -> str:
-    """Return why a change does not mend the hotspot at the origin; empty where it does.
-
-    Parameters
-    ----------
-    mends
-        Whether there is a hotspot: elsewhere it is enough that nothing fails more than before.
-    """
-    search = _Search(target, vias, bench)
-    return "" if search.accepts(change, mends=mends) else search.reason
+_ALL, _PLACE = 0, 1
+"""What is to be mended: all of the hotspot that is in sight, or its place at the origin."""
 
 
 class _Search:
-    """The simulations of one hotspot, each done once."""
+    """The simulations around one place, each done once."""
 
-    def __init__(self, target: Int64s, vias: Int64s, bench: Bench) -> None:
+    def __init__(
+        self, target: Int64s, vias: Int64s, cores: Int64s, bench: Bench, given: Change
+    ) -> None:
         self.target, self.vias, self.bench = target, vias, bench
+        self._cores, self._place = cores, np.array([[-1, -1, 1, 1]]) * bench.to_dbu(OWN)
         self.simulations, self.reason = 0, STUBBORN
-        self._near = 3 * bench.far.pitch_dbu
-        self.before = self._simulate(target, bench.near)
-        self._own = self._find_own(self.before)
-        self._badness: dict[Moves, float] = {}
+        self._given, self._start = given, given.apply_to(target)
+        self._before = self._simulate(self._start, bench.near)
+        self._badness: dict[Moves, tuple[float, float]] = {}
+        self._far: dict[Moves, tuple[float, float]] = {}
 
     def _simulate(self, rects: Int64s, window: Lattice) -> Floats:
-        """Return the failing samples, (n, 5), of the middle of a window, from the place."""
         self.simulations += 1
-        corner = -(window.core_dbu // 2) - window.guard_dbu
-        local = clip_to_field(rects, (corner, corner), window.side_dbu)
-        bench = self.bench
-        samples = simulate_clip(
-            local, NO_EDGES, window, bench.dbu_nm, bench.process, bench.opc
-        ).samples
-        samples[:, 1:3] += corner
-        return samples
+        return simulate(rects, self.bench, window)
 
-    def measure(self, moves: Moves) -> float:
-        """Return how badly it prints after moves: at the place, and elsewhere what is new."""
+    def measure(self, moves: Moves) -> tuple[float, float]:
+        """Return how badly it prints after moves: by what is wanted of all, and of the place."""
         if moves not in self._badness:
-            self._badness[moves] = self._measure_change(to_change(moves))
+            after = self._simulate(self._apply(moves), self.bench.near)
+            self._badness[moves] = self._rate(after, self._before)
         return self._badness[moves]
 
-    def _measure_change(self, change: Change) -> float:
-        found = self._simulate(change.apply_to(self.target), self.bench.near)
-        own = self._is_at_place(found) | _is_near(found, self._own, self._near)
-        counts = own | ~_has_match(found, self.before, self._near)
-        return float((found[counts, 4] + SAFETY).sum())
+    def _measure_far(self, moves: Moves) -> tuple[float, float]:
+        """Return the same as far as the moves have an effect."""
+        if moves not in self._far:
+            after = self._simulate(self._apply(moves), self.bench.far)
+            self._far[moves] = self._rate(after, self._before_far)
+        return self._far[moves]
+
+    def _apply(self, moves: Moves) -> Int64s:
+        return join_changes((self._given, to_change(moves))).apply_to(self.target)
+
+    def _rate(self, after: Floats, before: Floats) -> tuple[float, float]:
+        worst = _find_worst(after, before, self.bench.same_dbu)
+        own, at_place = is_inside(after, self._cores), is_inside(after, self._place)
+        of_all = np.where(own | at_place, _NEVER, worst + SAFETY)
+        # What fails at another place of its own may get worse: it is mended later.
+        of_place = np.where(at_place, _NEVER, np.where(own, 1, worst + SAFETY))
+        every, place = (
+            _select_worse(after, worst, allowed)[:, 4] + SAFETY for allowed in (of_all, of_place)
+        )
+        return float(every.sum()), float(place.sum())
 
     @cached_property
-    def _far(self) -> tuple[Floats, Floats]:
-        """What fails before as far as a change has an effect, and what of it is the hotspot's."""
-        samples = self._simulate(self.target, self.bench.far)
-        return samples, self._find_own(samples)
-
-    def _is_at_place(self, samples: Floats) -> Bools:
-        at_place: Bools = np.abs(samples[:, 1:3]).max(axis=1, initial=0) <= self.bench.to_dbu(OWN)
-        return at_place
-
-    def _find_own(self, samples: Floats) -> Floats:
-        """Return the failing samples that are of the hotspot at the place, to its end."""
-        reach, joined = self.bench.to_dbu(OWN), self._is_at_place(samples)
-        while (more := _is_near(samples, samples[joined], reach) & ~joined).any():
-            joined |= more
-        own: Floats = samples[joined]
-        return own
+    def _before_far(self) -> Floats:
+        """What fails before as far as a change has an effect."""
+        return self._simulate(self._start, self.bench.far)
 
     def extend(self, sets: Sequence[Moves], singles: Sequence[EdgeMove]) -> list[Moves]:
         """Return sets of one move more that promise most and break no rule."""
@@ -239,59 +306,42 @@ class _Search:
             if all(replace(move, out=0) != replace(other, out=0) for other in moves)
         }
         order = sorted(
-            longer, key=lambda moves: (sum(self.measure((move,)) for move in moves), moves)
+            longer, key=lambda moves: (sum(self.measure((move,))[_ALL] for move in moves), moves)
         )
-        allowed = (moves for moves in order if not self._find_broken(to_change(moves)))
+        allowed = (moves for moves in order if not self._find_broken(moves))
         return list(itertools.islice(allowed, TRIED))
 
-    def _find_broken(self, change: Change) -> str:
-        after = change.apply_to(self.target)
-        return find_broken(self.target, after, self.vias, self.bench.rules)
+    def _find_broken(self, moves: Moves) -> str:
+        return find_broken(self.target, self._apply(moves), self.vias, self.bench.rules)
 
-    def accepts(self, change: Change, *, mends: bool = True) -> bool:
-        """Return whether a change keeps the rules and prints, as far as it has an effect."""
-        if broken := self._find_broken(change):
+    def accepts(self, moves: Moves, goal: int) -> bool:
+        """Return whether moves keep the rules and print, as far as they have an effect."""
+        if self.measure(moves)[goal]:
+            return False
+        if broken := self._find_broken(moves):
             self.reason = BREAKS + broken
             return False
-        before, own = self._far
-        after = self._simulate(change.apply_to(self.target), self.bench.far)
-        if mends and self._is_at_place(after).any():
-            self.reason = STUBBORN
-        elif mends and _is_near(after, own, self._near).any():
-            self.reason = PARTLY
-        elif not _has_match(after, before, self._near).all():
+        if self._measure_far(moves)[goal]:
             self.reason = ELSEWHERE
-        else:
-            return True
-        return False
+            return False
+        return True
 
-    def shorten(self, moves: Moves) -> Moves:
+    def shorten(self, moves: Moves, goal: int) -> Moves:
         """Return the moves at the least distance, in steps, that is accepted, too."""
         step = self.bench.step
         while min(abs(move.out) for move in moves) > step:
             shorter = tuple(
                 replace(move, out=move.out - step * (1 if move.out > 0 else -1)) for move in moves
             )
-            if self.measure(shorter) or not self.accepts(to_change(shorter)):
+            if not self.accepts(shorter, goal):
                 break
             moves = shorter
         return moves
 
 
-def _is_near(samples: Floats, others: Floats, reach: int) -> Bools:
-    """Return which samples have one of the others within reach, (n,)."""
-    apart, _ = cKDTree(others[:, 1:3]).query(samples[:, 1:3], p=np.inf)
-    near: Bools = apart <= reach
-    return near
-
-
-def _has_match(samples: Floats, before: Floats, near: int) -> Bools:
-    """Return which samples fail that failed before, near them and not less, (n,)."""
-    found = np.zeros(len(samples), bool)
-    for at, (kind, x, y, _, severity) in enumerate(samples.tolist()):
-        same = before[before[:, 0] == kind]
-        close = np.abs(same[:, 1:3] - (x, y)).max(axis=1, initial=0) <= near
-        worst = same[close, 4].max(initial=-1)
-        allowed = worst + SAFETY if worst > SAFETY else _STILL_PRINTS
-        found[at] = worst >= 0 and severity <= allowed
-    return found
+def is_inside(samples: Floats, boxes: Int64s) -> Bools:
+    """Return which samples are in one of the boxes, borders included, (n,)."""
+    x, y = samples[:, 1, None], samples[:, 2, None]
+    across = (boxes[:, 0] <= x) & (x <= boxes[:, 2])
+    along = (boxes[:, 1] <= y) & (y <= boxes[:, 3])
+    return np.asarray((across & along).any(axis=1))

@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from stages.contracts import Box
 from stages.fixes.moves import (
     Change,
     EdgeMove,
     fit_moves,
     join_changes,
+    join_moves,
     list_stretches,
     subtract_rect,
     to_change,
@@ -29,17 +31,20 @@ def draw(rects: np.ndarray, size: int = 60) -> np.ndarray:
 
 
 def test_each_edge_near_the_place_is_listed_once_however_the_shape_is_cut() -> None:
-    whole = list_stretches(BAR, near=50, whole=60)
+    whole = list_stretches(BAR, near=50, whole=60, half=25)
     cut = np.array([[-100, -10, 20, 10], [10, -10, 100, 3], [20, 3, 100, 10]])
-    assert whole == list_stretches(merge(cut), near=50, whole=60)
-    assert [(edge.axis, edge.side, edge.at) for edge in whole] == [
-        (1, -1, 10), (1, -1, 10), (1, 1, -10), (1, 1, -10)
+    assert whole == list_stretches(merge(cut), near=50, whole=60, half=25)
+    assert sorted((edge.axis, edge.side, edge.at) for edge in whole) == [
+        *3 * [(1, -1, 10)], *3 * [(1, 1, -10)]
     ]  # fmt: skip
-    assert sorted((edge.low, edge.high) for edge in whole) == 2 * [(-50, 50)] + 2 * [(-25, 25)]
+    reaches = [(-60, 60), (-50, 50), (-25, 25)]
+    assert {(edge.low, edge.high) for edge in whole} == set(reaches)
 
 
 def test_a_short_edge_moves_from_end_to_end() -> None:
-    ends = [edge for edge in list_stretches(np.array([[0, -10, 200, 10]]), 50, 60) if not edge.axis]
+    ends = [
+        edge for edge in list_stretches(np.array([[0, -10, 200, 10]]), 50, 60, 25) if not edge.axis
+    ]
     assert ends == [EdgeMove(0, 1, 0, -10, 10)]
 
 
@@ -49,6 +54,22 @@ def test_a_short_edge_moves_from_end_to_end() -> None:
 def test_a_move_out_adds_and_a_move_in_takes_away(out: int, grown: list[list[int]]) -> None:
     move = EdgeMove(0, 1, -100, -10, 10, out)
     assert to_change([move]).apply_to(BAR).tolist() == grown
+
+
+def test_moves_of_one_edge_that_touch_are_one() -> None:
+    upper = EdgeMove(1, -1, 10, 0, 340, -20)
+    beside, apart = replace(upper, low=300, high=500), replace(upper, low=501, high=600)
+    further, other = replace(upper, out=-25), replace(upper, at=11)
+    assert join_moves([beside, apart, upper]) == (replace(upper, high=500), apart)
+    assert join_moves([upper, further, other]) == tuple(sorted([upper, further, other]))
+    assert to_change(join_moves([upper, beside])).apply_to(BAR).tolist() == (
+        to_change([upper, beside]).apply_to(BAR).tolist()
+    )
+
+
+def test_what_of_a_change_is_within_a_box() -> None:
+    change = Change(((0, 0, 10, 10), (20, 0, 30, 10)), ((5, 5, 50, 50),))
+    assert change.clip(Box(0, 0, 20, 20)) == Change(((0, 0, 10, 10),), ((5, 5, 20, 20),))
 
 
 def test_a_move_in_words() -> None:

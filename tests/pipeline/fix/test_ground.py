@@ -1,0 +1,42 @@
+"""Fields in which a fix is tried: they hold all that it has an effect on."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.fix.ground import Ground
+from stages.contracts import Box, Layer
+from stages.fixes.moves import UNCHANGED, Change
+from stages.fixes.rules import DesignRules
+from stages.fixes.search import make_bench
+from stages.layout.builder import pack_layout
+from stages.lithography.process import load_process
+from tests.support.hierarchy import make_library
+
+MET1 = Layer(68, 20)
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    file = tmp_path_factory.mktemp("ground") / "library.gds"
+    make_library().write_gds(file)
+    layout = pack_layout(file, (MET1,), "top")
+    bench = make_bench(load_process("krf130"), "none", 1.0, DesignRules(140, 140), 5)
+    return Ground(layout.packed[0], layout.cells[0], (), bench)
+
+
+def test_what_is_near_the_place_is_simulated_with_it(ground: Ground) -> None:
+    core = Box(-1280, -640, 0, 640)
+    moved = Change((), ((-500, 70, 500, 90),))
+    assert ground.list_windows((0, 0), moved, [core]) == [(0, 0)]
+
+
+def test_what_is_further_has_a_field_of_its_own_that_holds_it(ground: Ground) -> None:
+    core, rect = Box(1280, -640, 2560, 640), (-3000, 0, -2900, 10)
+    windows = ground.list_windows((0, 0), Change((rect,), ()), [core])
+    assert windows == [(0, 0), (1920, 0), (-2950, 5)]
+    half, effect = ground.bench.far.core_dbu // 2, ground.bench.effect
+    assert Box(*windows[2], *windows[2]).grow(half).intersect(Box(*rect).grow(effect)) == (
+        Box(*rect).grow(effect)
+    )
+    assert ground.list_windows((0, 0), UNCHANGED, []) == [(0, 0)]

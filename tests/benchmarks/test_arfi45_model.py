@@ -31,7 +31,7 @@ def test_a_strip_is_shrunk(tmp_path: Path) -> None:
 def test_training_and_figures(
     benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, labelled: Path, tmp_path: Path
 ) -> None:
-    for name in arfi45_model.STRIPS_UM:
+    for name in (*arfi45_model.STRIPS_UM, *arfi45_model.FIELDS):
         (tmp_path / name).symlink_to(labelled)
         (tmp_path / f"{name}.gds").touch()  # shrunk and labelled before
     monkeypatch.setattr(arfi45_model, "TRAINING", {"epochs": 1, "steps": 1, "batch": 4})

@@ -208,7 +208,8 @@ def find_best_width(sizes: Int64s, hot: Int64s, start: Int64s, known: int) -> fl
 
 def _fit(sizes: Int64s, weight: Floats, clips: int) -> Int64s:
     """Return a number of clips for each stratum in proportion to size and weight."""
-    low, high = 0.0, clips / (sizes * weight)[sizes > 0].min()
+    wanted = sizes * weight
+    low, high = 0.0, clips / wanted[wanted > 0].min()
     for _ in range(60):
         scale = (low + high) / 2
         drawn = np.clip(scale * sizes * weight, np.minimum(sizes, 1), sizes).astype(np.int64)

@@ -45,7 +45,7 @@ from stages.contracts import Bytes, Float32s, Int64s, Layer
 from stages.detector import checkpoint
 from stages.geometry.coverage import FULL
 from stages.patterns import canonicalize
-from stages.scores import ModelScorer, NetworkScorer, build_scorer, score_rasters
+from stages.scores import ModelScorer, build_scorer, score_rasters
 
 SAMPLE = Path(__file__).parents[1] / "sample_layouts" / "dense.gds.gz"
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "report")
@@ -209,7 +209,7 @@ def check(peer: Peer, centres: Int64s, scores: Float32s, view: RunView) -> None:
     if worst > 0.51 / FULL:
         raise SystemExit(f"the pictures differ by {worst}: the comparison is void")
     rounded = np.rint(peer.pictures * FULL).astype(np.uint8)[:, None]
-    scorer = NetworkScorer(view.model.detector(), view.job.spec)
+    scorer = build_scorer(view.model, prefiltered=False, arithmetic=view.job.arithmetic)
     theirs = score_rasters(canonicalize(rounded, view.job.symmetries), scorer).score
     scored = scores > 0  # what the prefilter sent away has no score to compare
     worst = float(np.abs(theirs - scores)[scored].max())

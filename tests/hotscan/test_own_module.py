@@ -66,7 +66,7 @@ def test_resume_asks_for_the_module_again(run: hotscan.Run) -> None:
     with pytest.raises(hotscan.UsageError, match="a torch module of yours; give it again"):
         hotscan.open(run.path).resume(progress=False)
     assert hotscan.open(run.path, model=own()).resume(progress=False).complete
-    with pytest.raises(hotscan.RunMismatchError, match="model was"):
+    with pytest.raises(hotscan.RunMismatchError, match="scanned with a model of digest"):
         hotscan.open(run.path, model=own(gain=41.0)).resume(progress=False)
     assert "<svg" in hotscan.open(run.path, model=own()).picture(1)
 

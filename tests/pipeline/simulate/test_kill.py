@@ -1,4 +1,4 @@
-"""Killed while they simulate, `label`, `simulate` and `scan --confirm` go on to the same bytes."""
+"""Killed while they simulate, `label`, `simulate` and `scan` resume to the same bytes."""
 
 from __future__ import annotations
 
@@ -38,6 +38,15 @@ def _confirm(out: Path, quick: SmallRuns) -> list[str]:
     ]  # fmt: skip
 
 
+def _certify(out: Path, quick: SmallRuns) -> list[str]:
+    settings = out.with_suffix(".toml")
+    settings.write_text("[confirm]\nbatch_windows = 8\n")
+    return [
+        "scan", str(DENSE), "--layer", "68/20", "--roi", "60,60,74,74", "--model", str(quick.model),
+        "--certify", "0.9", "--within", "0.3", "--budget", "1.0", "--config", str(settings),
+    ]  # fmt: skip
+
+
 COMMANDS = {
     "label": Command(
         lambda out, quick: [
@@ -57,6 +66,10 @@ COMMANDS = {
         _confirm, lambda out: out, "confirm",
         lambda out: [out / "hotspots.parquet", out / "report" / "hotspots.csv",
                      *sorted((out / "confirm").iterdir())],
+    ),
+    "certify": Command(
+        _certify, lambda out: out, "audit",
+        lambda out: [out / "certify" / "clips.parquet", out / "hotspots.parquet"],
     ),
 }  # fmt: skip
 
@@ -78,8 +91,11 @@ def quick(small_scan: SmallScan, tmp_path_factory: pytest.TempPathFactory) -> Sm
 
 
 @pytest.mark.parametrize(
-    "name",  # `label` is `simulate` with a dataset at its end
-    [pytest.param(name, marks=pytest.mark.slow if name == "label" else ()) for name in COMMANDS],
+    "name",  # `label` is `simulate` with a dataset at its end; a loop is stopped quickly elsewhere
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("label", "certify") else ())
+        for name in COMMANDS
+    ],
 )
 def test_killed_simulation_goes_on_to_the_same_bytes(
     name: str, quick: SmallRuns, hotscan: Hotscan, tmp_path: Path

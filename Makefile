@@ -33,9 +33,9 @@ integrations: $(VENV)/.ready  ## LibreLane and gdsfactory, each in an environmen
 	build/gdsfactory/bin/python -m pytest tests/integrations/test_gdsfactory.py -rs
 
 faults: $(VENV)/.ready  ## damage every stored file, fill the disk, kill processes (an hour); the disk as root
-	$(BIN)/python -m benchmarks.faults
-	$(BIN)/python -m benchmarks.kills
-	$(BIN)/python -m benchmarks.full_disk
+	$(BIN)/python -m benchmarks.faults.damage
+	$(BIN)/python -m benchmarks.faults.kills
+	$(BIN)/python -m benchmarks.faults.full_disk
 
 check: $(VENV)/.ready  ## lint and types
 	$(BIN)/ruff check .
@@ -53,10 +53,10 @@ docs: $(VENV)/.docs  ## the site; fails on a broken link or anchor and on a miss
 	@echo "open site/index.html"
 
 bench: $(VENV)/.ready  ## benchmarks, run by hand
-	$(BIN)/python -m benchmarks.peer_klayout_torch
+	$(BIN)/python -m benchmarks.speed.peer_klayout_torch
 
 model: $(VENV)/.ready  ## label the training area, train and measure krf130-met1 (many hours)
-	$(BIN)/python -m benchmarks.default_model
+	$(BIN)/python -m benchmarks.detectors.default_model
 
 samples: $(VENV)/.ready  ## write the sample layouts again
 	$(BIN)/python sample_layouts/make.py

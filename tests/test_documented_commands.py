@@ -70,11 +70,11 @@ def test_commands_are_found_in_blocks() -> None:
         "$ hotscan info a.gds  # cells", "hotscan scan a.gds \\", "--out run > log",
         "import hotscan", "sbatch --wrap 'hotscan merge a b --out c'", "hotscan = 3",
         "hotscan merge part$i --out $OUT",
-        "python -m benchmarks.opc",
+        "python -m benchmarks.lithography.opc",
     ]  # fmt: skip
     assert [" ".join(words) for words in commands(block)] == [
         "hotscan info a.gds", "hotscan scan a.gds --out run", "hotscan merge a b --out c",
-        "hotscan merge part1 --out 1", "python -m benchmarks.opc",
+        "hotscan merge part1 --out 1", "python -m benchmarks.lithography.opc",
     ]  # fmt: skip
     assert len(HOTSCAN) > 10
     assert len(MODULES) > 5

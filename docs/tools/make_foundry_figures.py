@@ -1,7 +1,7 @@
 """Draw docs/img/foundry_masks.png: an SRAM cell's poly under three masks.
 
 Run as ``python -m docs.tools.make_foundry_figures LAYOUT`` from the checkout, where the layout is
-SkyWater's library of SRAM cells. The optics are the best of `benchmarks.foundry_masks`.
+SkyWater's library of SRAM cells. The optics are the best of `benchmarks.lithography.foundry_masks`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from benchmarks.foundry_masks import (
+from benchmarks.lithography.foundry_masks import (
     FAR_NM,
     Cell,
     Optics,

@@ -13,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from benchmarks.results import COARSE
+from benchmarks.detectors.results import COARSE
 from pipeline.datasets.from_marker_layers import MarkedRequest, import_marked
 from tests.pipeline.conftest import labelled, samples_read_once, small_scan
 from tests.support.marked import COLD_UM, HOT_UM, MARKING, drawn, marks, write

@@ -26,7 +26,7 @@ LEAST = -1.0
 """Margin where nothing is measured."""
 MARGINAL = 0.03
 """A margin up to this, either way, may be on the other side of the limit if the fields lie
-otherwise: ``python -m benchmarks.marginal`` measures by how much margins move then."""
+otherwise: ``python -m benchmarks.lithography.marginal`` measures by how much margins move then."""
 _GONE = {KINDS[kind] for kind in (BRIDGE, OPEN, MISSING, EXTRA)}
 
 Bools = npt.NDArray[np.bool_]

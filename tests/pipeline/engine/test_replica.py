@@ -13,7 +13,7 @@ import pytest
 from distributed import Client
 from obstore.store import from_url
 
-from benchmarks.object_store import serve_bucket
+from benchmarks.speed.object_store import serve_bucket
 from pipeline.config import Resources
 from pipeline.engine.ledger import Ledger
 from pipeline.engine.replica import LEASE_S, Mirror, Replica, locate_run, open_store

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.small_runs import SmallRuns, make_small_runs
+from benchmarks.faults.small_runs import SmallRuns, make_small_runs
 from tests.support.small_scan import DENSE, Hotscan, SmallScan
 
 ROI = "94,94,106,106"  # four tiles meet at 100,100

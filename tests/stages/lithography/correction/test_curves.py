@@ -13,7 +13,7 @@ import shapely
 import torch
 from shapely import Polygon
 
-from benchmarks.iccad13_masks import build_region
+from benchmarks.lithography.iccad13_masks import build_region
 from stages.contracts import Box, Floats, Int64s
 from stages.errors import ConfigError
 from stages.geometry.union import merge

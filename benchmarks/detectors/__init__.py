@@ -1,0 +1,1 @@
+"""Making the shipped models, and the tables of detectors."""

@@ -1,0 +1,1 @@
+"""Damage, kills, full disks and strange files: what is noticed, and what resumes."""

@@ -1,0 +1,1 @@
+"""What a scan finds, misses and saves; classes, fixes, waivers and the review."""

@@ -1,0 +1,1 @@
+"""How exact light, masks and processes are."""

@@ -1,0 +1,1 @@
+"""How fast hotscan starts, reads, images, scores and grows."""

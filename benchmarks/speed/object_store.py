@@ -1,0 +1,96 @@
+"""What a run in an object store costs: requests, bytes and time, beside the same in a folder.
+
+python -m benchmarks.speed.object_store [--layout FILE] [--layer L/D] [--roi X0,Y0,X1,Y1]
+
+Scans once into a folder and once into a store, both in this process, so that the traffic counted
+is all of it; then opens the run as another machine would. The store is a server on this machine
+that keeps objects in memory: the figures show the requests, not a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from moto.server import ThreadedMotoServer
+
+from benchmarks.machine import machine
+from pipeline.config import Resources, load_config
+from pipeline.engine.object_store import Traffic
+from pipeline.engine.replica import locate_run, open_store
+from pipeline.scan.request import ScanRequest, ScanResult
+from pipeline.scan.scan import scan
+
+ADDRESS = "s3://bucket/run"
+SAMPLE = Path(__file__).parents[2] / "sample_layouts" / "block.gds.gz"
+
+
+def main() -> None:
+    """Scan twice, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layout", type=Path, default=SAMPLE)
+    parser.add_argument("--layer", default="68/20")
+    parser.add_argument("--roi", type=lambda text: [float(v) for v in text.split(",")])
+    asked = parser.parse_args()
+    print(machine())
+    with serve_bucket() as environment, tempfile.TemporaryDirectory() as folder:
+        os.environ |= environment
+        os.environ["HOTSCAN_REPLICAS"] = f"{folder}/driver"
+        layout = {"layers": [asked.layer], "roi_um": asked.roi}
+
+        def scan_into(out: Path) -> ScanResult:
+            request = ScanRequest(
+                layout=asked.layout, out=out, config=load_config(None, {"layout": layout})
+            )
+            return scan(request, Resources(workers=0), lambda event: None)
+
+        scan_into(Path(folder) / "first")  # whatever is compiled once
+        rows = [("into a folder", *_time(lambda: scan_into(Path(folder) / "run")))]
+        rows.append(("into the store", *_time(lambda: scan_into(locate_run(ADDRESS)))))
+        os.environ["HOTSCAN_REPLICAS"] = f"{folder}/other"
+        rows.append(("opened elsewhere", *_time(lambda: locate_run(ADDRESS))))
+        same = (Path(folder) / "run/hotspots.parquet").read_bytes() == (
+            locate_run(ADDRESS) / "hotspots.parquet"
+        ).read_bytes()
+    print("\n| | s | requests | MB up | MB down |\n|---|--:|--:|--:|--:|")
+    for name, seconds, took in rows:
+        up, down = took.bytes_up / 1e6, took.bytes_down / 1e6
+        print(f"| {name} | {seconds:.1f} | {took.requests:,} | {up:.1f} | {down:.1f} |")
+    print(f"\nhotspots.parquet is {'the same' if same else 'NOT the same'}")
+
+
+@contextmanager
+def serve_bucket() -> Iterator[dict[str, str]]:
+    """Serve an empty bucket on this machine; give the environment in which it is found."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        # What an earlier server of this process kept is still there.
+        for method, path in (("POST", "moto-api/reset"), ("PUT", "bucket")):
+            urllib.request.urlopen(urllib.request.Request(f"{url}/{path}", method=method)).close()
+        yield {
+            "AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any",
+        }  # fmt: skip
+    finally:
+        server.stop()
+
+
+def _time(work: Callable[[], object]) -> tuple[float, Traffic]:
+    """Return the time that work takes, and its traffic."""
+    open_store.cache_clear()
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started, open_store(ADDRESS).traffic
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Full simulation beside scan and confirm: a corner of the crowded sample."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.findings import saving
+from tests.benchmarks.conftest import Benchmark
+from tests.support.small_scan import CHECKOUT
+from tests.support.tables import read_number, read_table
+
+
+def test_shares_follow_from_the_counts(
+    benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOTSCAN_DATA", str(CHECKOUT))
+    monkeypatch.setattr(saving, "CHIP", "sample_layouts/dense.gds.gz")
+    case = replace(saving.CASES["krf130"], place_um=(45.0, 45.0), width_um=11.0)
+    monkeypatch.setitem(saving.CASES, "krf130", case)
+    printed = benchmark(
+        saving, "--case", "krf130", "--area", 121e-6, "--work", tmp_path, "--workers", 0
+    )
+    found = {name: value for name, value, *_ in read_table(printed)}
+    clips, flagged = (read_number(found[name].split()[0]) for name in ("clips", "flagged"))
+    fails = read_number(found["surely fail, by full simulation"].split()[0])
+    assert 0 < fails < clips <= 81
+    assert fails * 0.99 <= flagged <= clips
+    assert 0 < read_number(found["windows simulated"]) <= 81
+    assert read_number(found["recall of the scan, before confirming"].rstrip("%")) >= 99
+    assert read_number(found["recall of what surely fails"].rstrip("%")) > 90
+    assert read_number(found["sure false alarms after confirming"]) == 0

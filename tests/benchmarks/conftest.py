@@ -31,7 +31,7 @@ def in_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(multiprocessing, "get_context", lambda kind: context)
     for name in ("peer_klayout_torch", "scale"):
         monkeypatch.setattr(
-            f"benchmarks.{name}.ProcessPoolExecutor", lambda *ignored: ThreadPoolExecutor(1)
+            f"benchmarks.speed.{name}.ProcessPoolExecutor", lambda *ignored: ThreadPoolExecutor(1)
         )
     threads = torch.get_num_threads()
     yield

@@ -140,6 +140,8 @@ class RunView:
     @cached_property
     def shown_classes(self) -> tuple[HotspotClass, ...]:
         """The classes of those."""
+        if self.chosen is None:
+            return self.classes
         ids = {self.findings[spot.id].class_id for spot in self.shown}
         return tuple(row for row in self.classes if row.id in ids)
 

@@ -326,11 +326,11 @@ def _make_rows(
     findings: Findings,
     reviews: Reviews,
 ) -> Iterator[dict[str, Any]]:
+    names = [*COLUMNS, *(PREDICTED_COLUMNS if _is_predicted(hotspots) else ())]
     for spot in hotspots:
         edges = zip(_SIDES, spot.box.as_tuple(), strict=True)
         values: dict[str, Any] = {f"{side}_um": to_um(edge, dbu_nm) for side, edge in edges}
         values["x_um"], values["y_um"] = to_um(spot.x_dbu, dbu_nm), to_um(spot.y_dbu, dbu_nm)
-        names = [*COLUMNS, *(PREDICTED_COLUMNS if _is_predicted(hotspots) else ())]
         row = {name: values[name] if name in values else getattr(spot, name) for name in names}
         if findings is not None:
             row |= _format_finding(findings[spot.id], dbu_nm)

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from stages import rows as rows_module
 from stages.contracts import Box, Hotspot
 from stages.findings import Review
 from stages.rows import PART, ById, Row, Rows, Shared, make_hotspot
@@ -17,9 +18,13 @@ def make(row: Row) -> tuple[int, str | None]:
     return row["x"], row["name"]
 
 
-@pytest.fixture
-def rows() -> Rows[tuple[int, str | None]]:
-    """Rows in three pieces, as tables that are mapped have."""
+@pytest.fixture(params=["few", "many"])
+def rows(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Rows[tuple[int, str | None]]:
+    """Rows in three pieces, as tables that are mapped have; of many, values are not kept."""
+    if request.param == "many":
+        monkeypatch.setattr(rows_module, "KEPT", 0)
     names = [None if x % 7 == 0 else f"n{x}" for x in range(COUNT)]
     table = pa.table({"x": np.arange(COUNT), "name": names})
     cuts = [table.slice(0, 5), table.slice(5, PART), table.slice(PART + 5)]
@@ -40,6 +45,16 @@ def test_rows_are_a_sequence_of_the_values(rows: Rows[tuple[int, str | None]]) -
     assert rows.get_column("x").tolist() == list(range(COUNT))
     with pytest.raises(IndexError):
         rows[COUNT]
+
+
+def test_values_are_those_of_python() -> None:
+    table = pa.table({
+        "whole": pa.array([3, None], pa.int64()), "real": pa.array([0.5, 2], pa.float32()),
+        "yes": [True, False], "key": pa.array([2**63, 1], pa.uint64()),
+    })  # fmt: skip
+    for values in ([Rows(table, dict)[at] for at in (0, 1)], list(Rows(table, dict))):
+        assert values == table.to_pylist()
+        assert [type(value) for value in values[0].values()] == [int, float, bool, int]
 
 
 def test_a_row_is_found_by_its_id(rows: Rows[tuple[int, str | None]]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.open_benchmark import __main__ as open_benchmark
-from benchmarks.open_benchmark import labels, layouts
+from benchmarks.open_benchmark import detectors, labels, layouts
 from benchmarks.open_benchmark.regions import SETS, Metal, Region, Vias, list_regions
 from pipeline.config import Resources
 from pipeline.datasets.store import Dataset, load_dataset
@@ -142,3 +143,19 @@ def test_vias_are_drawn_by_their_seed(tmp_path: Path) -> None:
         return layouts.compute_digest(layouts.draw_region(region, tmp_path))
 
     assert draw(1) == draw(1) != draw(2)
+
+
+def test_detectors_are_trained_tested_and_set_on_different_regions(tmp_path: Path) -> None:
+    regions = [region for region in list_regions() if region.set != "metal"]
+    for region in regions:
+        record = tmp_path / f"{region.name}.json"
+        record.parent.mkdir(exist_ok=True)
+        record.write_text(
+            json.dumps({"counts": asdict(labels.Counts(9, 1, 1, 0)), "spent": {"processor_s": 1.0}})
+        )
+    sets = detectors.find_sets(tmp_path)
+    named = [str(path.relative_to(tmp_path)) for part in sets.values() for path in part]
+    assert sorted(named) == sorted(region.name for region in regions)
+    assert {path.name for path in sets["validation"]} == {"train-04"}
+    assert {path.name.partition("-")[0] for path in sets["test"]} == {"test"}
+    assert len(sets["train"]) == 16

@@ -1,0 +1,118 @@
+"""Detectors on the open benchmark's vias, the four densities merged, as in Geng et al.
+
+python -m benchmarks.open_benchmark.detectors [--data DIR] [--work DIR] [--row NAME ...]
+                                              [--epochs N] [--measured] [--write]
+
+Each row is one network, or one model of another kind, trained on the training regions but the last
+of each density, which sets its threshold: the highest that finds 99 % there. All that learn by
+gradient descent take the same number of steps. Tested in a single pass on the regions to test on,
+whose seeds no training has. What is measured is kept in the work folder, row by row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.detectors.margins_against_bits import VARIANTS
+from benchmarks.detectors.results import NotMeasuredError, Work, put
+from benchmarks.machine import machine
+from benchmarks.open_benchmark.labels import read_record
+from benchmarks.open_benchmark.regions import list_regions
+from pipeline.evaluate.model import EvaluateRequest, evaluate_model
+from pipeline.train.model import TrainRequest, train_model
+from pipeline.train.network_jobs import Machine
+from stages.detector.catalogue import DETECTORS
+
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    # name: detector, training
+    "attention, margins": ("attention", {}),
+    "attention, bits": ("attention", VARIANTS["bits"]),
+    "attention, without metric loss": ("attention", {"metric": "none"}),
+    **{name: (name, {}) for name in DETECTORS if name not in ("attention", "prefilter")},
+}
+RECALL = 0.99
+FITTED = ("density", "exact", "fuzzy")
+"""Detectors that do not go through the clips in epochs."""
+THREADS = 1
+
+
+def main() -> None:
+    """Train and test what is not measured, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("build/open_benchmark"))
+    parser.add_argument("--work", type=Path, default=Path("build/open_detectors"))
+    parser.add_argument("--row", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--measured", action="store_true", help="measure nothing more")
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    asked.work.mkdir(parents=True, exist_ok=True)
+    work = Work(asked.data, asked.work, not asked.measured)
+    sets = find_sets(asked.data)
+    lines = [
+        "| detector | recall | false alarms | rate | recall at 1 % | at 2 % | at 5 % | recall with "
+        "the marginal | PR AUC | detection, s | training, s |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name in asked.row:
+        try:
+            measure_row = partial(measure, name, sets, asked.work / f"{name}.pt", asked.epochs)
+            lines.append(f"| {name} | {format_cells(work.kept(name, measure_row))} |")
+        except NotMeasuredError:
+            lines.append(f"| {name} | not measured yet" + " |" * 10)
+    counts = f"{len(sets['train'])} regions to train on, {len(sets['test'])} to test on"
+    text = "\n".join([*lines, "", f"{counts}; {asked.epochs} epochs. {machine()}"])
+    print(text)
+    if asked.write:
+        put("open", text)
+
+
+def find_sets(data: Path) -> dict[str, tuple[Path, ...]]:
+    """Return the labelled regions of vias to train on, to set thresholds with, and to test on."""
+    regions = [region for region in list_regions(small=False) if region.set != "metal"]
+    there = [region for region in regions if read_record(data, region)]
+    trained = [region for region in there if region.split == "train"]
+    last = {region.set: region for region in trained}.values()
+    parts = {
+        "train": [region for region in trained if region not in last],
+        "validation": list(last),
+        "test": [region for region in there if region.split == "test"],
+    }
+    return {part: tuple(data / each.name for each in found) for part, found in parts.items()}
+
+
+def measure(
+    name: str, sets: dict[str, tuple[Path, ...]], model: Path, epochs: int
+) -> dict[str, Any]:
+    """Train a detector and return what it does on the regions to test on."""
+    detector, training = ROWS[name]
+    length = {} if detector in FITTED else {"epochs": epochs}
+    started = time.monotonic()
+    train_model(TrainRequest(
+        datasets=sets["train"], out=model, validation=sets["validation"], detector=detector,
+        training={"recall": RECALL, "seed": 0} | length | training, prefilter=False,
+    ), Machine(threads=THREADS), partial(print, name, flush=True))  # fmt: skip
+    took = time.monotonic() - started
+    figures = evaluate_model(EvaluateRequest(
+        model=str(model), datasets=sets["test"], prefiltered=False, one_look=True
+    ))  # fmt: skip
+    return {"training_s": took, **figures}
+
+
+def format_cells(figures: dict[str, Any]) -> str:
+    """Return the columns of a row."""
+    at = [f"{figures[f'recall_at_{rate}']:.2%}" for rate in ("0.01", "0.02", "0.05")]
+    return " | ".join((
+        f"{figures['recall']:.2%}", f"{figures['false_alarms']:,}",
+        f"{figures['false_alarm_rate']:.2%}", *at, f"{figures['recall_with_marginal']:.2%}",
+        f"{figures['pr_auc']:.3f}", f"{figures['detection_s']:,.0f}",
+        f"{figures['training_s']:,.0f}",
+    ))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -92,8 +92,9 @@ def make_table(out: Path, regions: Iterable[Region]) -> list[str]:
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     parts: dict[tuple[str, str], list[Region]] = {}
-    for region in regions:
+    for region in (every := list(regions)):
         parts.setdefault((region.set, region.split), []).append(region)
+    for region in every:
         if region.set != "metal":
             parts.setdefault(("vias merged", region.split), []).append(region)
     for (name, split), asked in parts.items():

@@ -151,7 +151,9 @@ def test_detectors_are_trained_tested_and_set_on_different_regions(tmp_path: Pat
         record = tmp_path / f"{region.name}.json"
         record.parent.mkdir(exist_ok=True)
         record.write_text(
-            json.dumps({"counts": asdict(labels.Counts(9, 1, 1, 0)), "spent": {"processor_s": 1.0}})
+            json.dumps(
+                {"counts": asdict(labels.Counts("", 9, 1, 1, 0)), "spent": {"processor_s": 1.0}}
+            )
         )
     sets = detectors.find_sets(tmp_path)
     named = [str(path.relative_to(tmp_path)) for part in sets.values() for path in part]

@@ -172,9 +172,10 @@ def collect_plain(
         end = at + 16 + size
         if (
             data[at] or data[at + 1] != 4 or data[at + 2] != Record.BOUNDARY or data[at + 3]
-            or data[at + 4] or data[at + 5] != 6 or data[at + 6] != Record.LAYER or data[at + 7] != 2
-            or data[at + 10] or data[at + 11] != 6 or data[at + 12] != Record.DATATYPE
-            or data[at + 13] != 2 or data[at + 18] != Record.XY or data[at + 19] != 3
+            or data[at + 4] or data[at + 5] != 6 or data[at + 6] != Record.LAYER
+            or data[at + 7] != 2 or data[at + 10] or data[at + 11] != 6
+            or data[at + 12] != Record.DATATYPE or data[at + 13] != 2
+            or data[at + 18] != Record.XY or data[at + 19] != 3
             or size < 36 or size % 8 != 4 or end + 4 > len(data)
             or data[end] or data[end + 1] != 4 or data[end + 2] != Record.ENDEL or data[end + 3]
         ):  # fmt: skip

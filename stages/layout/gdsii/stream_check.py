@@ -20,7 +20,6 @@ from stages.layout.gdsii.grammar import (
     DATA_TYPE,
     MUST_HAVE,
     PLACES,
-    SMALL_LIBRARY,
     Record,
     State,
     list_record_names,
@@ -130,9 +129,13 @@ class StreamCheck:
 
     @property
     def is_over(self) -> bool:
-        """Whether ENDLIB, or a fault, has been seen."""
-        slots = self._walk[0]
-        return bool(slots[Slot.ENDED] or slots[Slot.FAULT])
+        """Whether ENDLIB has been seen."""
+        return bool(self._walk[0][Slot.ENDED])
+
+    @property
+    def has_fault(self) -> bool:
+        """Whether a fault has been seen."""
+        return bool(self._walk[0][Slot.FAULT])
 
     def advance(self, data: Bytes) -> None:
         """Check the next complete records of `data`, the part of the file unpacked so far."""
@@ -177,11 +180,6 @@ def _freeze(data: Bytes) -> Bytes:
     frozen = data.view(np.ndarray)
     frozen.flags.writeable = False
     return frozen
-
-
-def load_kernels() -> None:
-    """Load the kernels of `check_stream`, whose first call takes most of a second."""
-    check_stream(np.frombuffer(SMALL_LIBRARY, np.uint8))
 
 
 def _explain(data: Bytes, slots: Int64s, cells: Int64s) -> str:

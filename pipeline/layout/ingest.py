@@ -278,7 +278,8 @@ def _read(
     require_layout(path)
     packs = "layers" in request and "boxes" not in request
     preload = ("oasis" if _is_oasis(path) else "gdsii") * (packs and not is_short(path))
-    out, unpacked, notes = scratch / "out", "", ()
+    out, unpacked = scratch / "out", ""
+    notes: tuple[str, ...] = ()
     with start_reader(scratch / "reader.log", preload) as reader:
         try:
             file = path.resolve()  # the reader process has another /dev/stdin

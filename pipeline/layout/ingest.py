@@ -8,7 +8,7 @@ or an error that names the file and the fault; a directory of packed arrays appe
 at all
 
 A GDSII stream is checked by `stages.layout.gdsii.stream_check` while it is unpacked; OASIS is
-checked while it is read. All reading is done in a child process, with bounded time and memory.
+checked while it is read. Both is done in a child process, with bounded time and memory.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import shutil
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,19 +36,26 @@ from pipeline.layout.reader_process import (
     INFO_FILE,
     LAYOUT_FILE,
     Limits,
+    announce_bytes,
+    ask_reader,
+    await_reader,
     copy_layers,
     is_packed_file,
     is_short,
     open_packed,
+    read_notes,
     read_source_digest,
-    run_reader,
     start_reader,
 )
-from pipeline.layout.unpack import GDSII_MAGIC, GZIP_MAGIC, require_magic, unpack
-from stages.compiled import interpreting
+from pipeline.layout.unpack import (
+    GZIP_MAGIC,
+    FileRefused,
+    is_gdsii,
+    require_magic,
+    unpack,
+)
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.errors import ConfigError, HotscanError, LayoutError
-from stages.layout.gdsii.stream_check import StreamCheck, load_kernels
 from stages.layout.limits import advise_raising
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
 
@@ -267,43 +274,34 @@ def create_scratch(directory: Path) -> Iterator[Path]:
 def _read(
     path: Path, scratch: Path, request: dict[str, Any], limits: Limits
 ) -> tuple[Path, tuple[str, ...]]:
-    """Check the file and run the reader; return the folder of its output, and the warnings."""
+    """Check and read the file in a child; return the folder of its output, and the warnings."""
     require_layout(path)
-    oasis, packs = _is_oasis(path), "layers" in request and "boxes" not in request
-    preload = ("oasis" if oasis else "gdsii") * (packs and not is_short(path))
+    packs = "layers" in request and "boxes" not in request
+    preload = ("oasis" if _is_oasis(path) else "gdsii") * (packs and not is_short(path))
+    out, unpacked = scratch / "out", ""
+    notes: tuple[str, ...] = ()
     with start_reader(scratch / "reader.log", preload) as reader:
-        file, notes = _check(path, scratch, limits)
-        short = is_short(file) and not oasis
         try:
-            run_reader(reader, file, scratch / "out", request | {"short": short}, limits)
+            file = path.resolve()  # the reader process has another /dev/stdin
+            head = _read_head(file)
+            if head.startswith(GZIP_MAGIC):
+                # names in `scratch` are never too long
+                file, unpacked = scratch / "unpacked", " (unpacked)"
+            else:
+                require_magic(head)
+            ask_reader(reader, file, out, request, limits)
+            if unpacked:
+                notes = _unpack(path, file, limits, partial(announce_bytes, reader, out, limits))
+            await_reader(reader, out, limits)
+        except FileRefused as error:
+            raise LayoutError(f"{path}{unpacked}: {error}; export or fetch it again") from None
         except HotscanError as error:
+            notes += read_notes(out)
             also = f" (the file has faults: {'; '.join(notes)})" if notes else ""
             raise type(error)(f"{path}: {error}{also}") from None
-    return scratch / "out", notes
-
-
-def _check(path: Path, scratch: Path, limits: Limits) -> tuple[Path, tuple[str, ...]]:
-    """Return a checked, uncompressed file for the reader, and the warnings about it."""
-    # The reader process has another /dev/stdin; names in `scratch` are never too long.
-    file, check = path.resolve(), StreamCheck(extent_mm=limits.extent_mm)
-    notes: tuple[str, ...] = ()
-    try:
-        head = _read_head(file)
-        if head.startswith(GZIP_MAGIC):
-            file = scratch / "unpacked"
-            notes = _unpack_and_check(path, file, limits, check)
-            head = _read_head(file)
-        else:
-            require_magic(head)
-        if head.startswith(GDSII_MAGIC):
-            with interpreting(is_short(file)):
-                notes += check.report(np.memmap(file, np.uint8, "r")).warnings
-    except LayoutError as error:
-        unpacked = " (unpacked)" if file == scratch / "unpacked" else ""
-        raise LayoutError(f"{path}{unpacked}: {error}; export or fetch it again") from None
-    except OSError as error:
-        raise LayoutError(f"{path}: {error.strerror or error}") from error
-    return file, notes
+        except OSError as error:
+            raise LayoutError(f"{path}: {error.strerror or error}") from error
+    return out, (*notes, *read_notes(out))
 
 
 def _is_oasis(path: Path) -> bool:
@@ -323,27 +321,19 @@ def _read_head(path: Path) -> bytes:
         return file.read(len(OASIS_MAGIC))
 
 
-def _unpack_and_check(
-    path: Path, target: Path, limits: Limits, check: StreamCheck
+def _unpack(
+    path: Path, target: Path, limits: Limits, announce: Callable[[int], bool]
 ) -> tuple[str, ...]:
-    """Unpack a file, and check a GDSII stream meanwhile; return warnings."""
-    checked = 0
-    # One thread, closed before returning: numba must not compile in two threads at once.
-    with ThreadPoolExecutor(1) as checker:
-        if not (is_short(path) or _is_oasis(path)):
-            checker.submit(load_kernels)
+    """Unpack a file, and announce what is there of a GDSII stream meanwhile; return warnings."""
+    announced, is_over = 0, False
 
-        def check_written(written: int) -> bool:
-            nonlocal checked
-            if written - checked >= _CHECKED_BYTES:
-                checked = written
-                if _read_head(target).startswith(GDSII_MAGIC):
-                    checker.submit(check.advance, np.memmap(target, np.uint8, "r", shape=written))
-            if check.is_over:  # perhaps by a fault: raise it
-                check.report(np.memmap(target, np.uint8, "r", shape=written))
-            return check.is_over
+    def check_written(written: int) -> bool:
+        nonlocal announced, is_over
+        if written - announced >= _CHECKED_BYTES and is_gdsii(target):
+            announced, is_over = written, announce(written)
+        return is_over
 
-        return unpack(path, target, limits.unpacked_bytes, check_written)
+    return unpack(path, target, limits.unpacked_bytes, check_written)
 
 
 def _check_extent(path: Path, packed: PackedLayout, limits: Limits) -> None:

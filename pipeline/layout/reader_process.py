@@ -1,8 +1,9 @@
-"""The child process that reads a layout, so that a crash does not end the scan.
+"""The child process that checks and reads a layout, so that a crash does not end the scan.
 
-in: an uncompressed, checked file · out: the packed arrays, or the facts of ``hotscan info``, in a
-folder · unit: the file
-promise: it ends within its limits; any failure becomes an error with a message
+in: an uncompressed file, perhaps still growing · out: the packed arrays, or the facts of
+``hotscan info``, in a folder · unit: the file
+promise: it ends within its limits; any failure becomes an error with a message; nothing is read
+before it is checked
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,16 +27,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
+from pipeline.layout.unpack import FileRefused, is_gdsii
 from stages import errors
 from stages.compiled import interpreting
 from stages.contracts import Layer, PackedLayer, PackedLayout
 from stages.errors import HotscanError, LayoutError
+from stages.layout.gdsii.stream_check import StreamCheck
 from stages.layout.limits import ReadLimits, advise_raising
 from stages.layout.pack_check import check_packed
 from stages.text import escape_text
 
 if TYPE_CHECKING:  # it would cost the child its start
     from pipeline.config import ReaderConfig
+    from stages.layout.gdsii.index import StreamIndex
 
 BOXES_FILE = "boxes.npz"
 INFO_FILE = "info.pickle"
@@ -43,6 +47,9 @@ LAYOUT_FILE = "layout.json"
 SHORT_BYTES = 1 << 15
 """A GDSII file up to this size is read without compiled kernels, before these would be loaded."""
 _ERROR_FILE = "error.json"
+# Beside the folder of the output, which stays:
+_NOTES_FILE = "notes.json"  # there once the check has passed
+_END_FILE = "end"  # there once the end of a layout that still grows has been seen
 _CHILD = [sys.executable, "-P", "-m", "pipeline.layout.reader_process"]
 _ARRAYS = tuple(field.name for field in fields(PackedLayer))
 
@@ -107,33 +114,60 @@ class Reader:
     process: subprocess.Popen[bytes]
     log: Path
 
+    def tell(self, line: str) -> None:
+        """Send a line; if the child has ended, its exit code will tell more."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(f"{line}\n".encode())
+            self.process.stdin.flush()
 
-def run_reader(
+
+def ask_reader(
     reader: Reader, file: Path, out: Path, request: dict[str, Any], limits: Limits
 ) -> None:
-    """Make the child read `file` into the new folder `out`.
+    """Make the child check and read `file`, of which nothing may be there yet.
 
     Parameters
     ----------
     reader
         Used only once.
+    out
+        A new folder for what it finds.
     request
         ``layers`` and ``cell`` to pack a layout, with ``boxes`` for the boxes of its shapes only;
-        otherwise describe it. ``short``: without compiled kernels.
+        otherwise describe it.
+    """
+    out.mkdir()
+    asked = {field.name: getattr(limits, field.name) for field in fields(ReadLimits)}
+    reader.tell(json.dumps({**request, "file": str(file), "out": str(out), "limits": asked}))
+
+
+def announce_bytes(reader: Reader, out: Path, limits: Limits, written: int) -> bool:
+    """Let the child check what is there of a GDSII file; return whether it has seen its end.
+
+    Errors as `await_reader`.
+    """
+    reader.tell(str(written))
+    if reader.process.poll() is not None:
+        await_reader(reader, out, limits)
+    return (out.parent / _END_FILE).exists()
+
+
+def await_reader(reader: Reader, out: Path, limits: Limits) -> None:
+    """Tell the child that the file is complete, and wait for it.
 
     Raises
     ------
+    FileRefused
+        The file did not pass the check.
     LayoutError
         The reader was killed, by a signal or for a limit, or refused the file.
     ConfigError
         There is no such layer or cell.
     """
-    out.mkdir()
-    asked = {field.name: getattr(limits, field.name) for field in fields(ReadLimits)}
-    question = {**request, "file": str(file), "out": str(out), "limits": asked}
     assert reader.process.stdin is not None
-    with suppress(BrokenPipeError), reader.process.stdin as ask:  # its exit code tells more
-        ask.write(json.dumps(question).encode())
+    with suppress(BrokenPipeError):
+        reader.process.stdin.close()
     code = _watch(reader.process, limits)
     complaints = reader.log.read_text(errors="replace")
     if code < 0:
@@ -143,10 +177,16 @@ def run_reader(
         )
     if (out / _ERROR_FILE).exists():
         kind, text = json.loads((out / _ERROR_FILE).read_text())
-        raise getattr(errors, kind)(text)
+        raise (FileRefused if kind == FileRefused.__name__ else getattr(errors, kind))(text)
     if code:
         said = complaints[-2000:].strip() or f"it could not say why; is the disk of {out} full?"
         raise HotscanError(f"the reader failed: {said}")
+
+
+def read_notes(out: Path) -> tuple[str, ...]:
+    """Return the warnings of the check, if it has passed."""
+    file = out.parent / _NOTES_FILE
+    return tuple(json.loads(file.read_text())) if file.exists() else ()
 
 
 @contextmanager
@@ -252,30 +292,65 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
 
 def _serve(preload: str) -> None:
     # keep file readers out of the parent process
-    from stages.layout.builder import describe_layout, load_kernels, pack_layout, read_shape_boxes
+    from stages.layout.builder import load_kernels
 
     if preload:
-        load_kernels(oasis=preload == "oasis")  # while the file is unpacked and checked
-    question = sys.stdin.read()
+        load_kernels(oasis=preload == "oasis")  # while the file is unpacked
+    question = sys.stdin.readline()
     if not question:
         return  # the parent refused the file
     request = json.loads(question)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    file, out = Path(request["file"]), Path(request["out"])
-    limits = ReadLimits(**request["limits"])
     try:
-        with interpreting(request["short"]):
-            if "layers" not in request:
-                (out / INFO_FILE).write_bytes(pickle.dumps(describe_layout(file, limits)))
-                return
-            layers = [Layer.parse(text) for text in request["layers"]]
-            if "boxes" in request:
-                boxes = read_shape_boxes(file, layers, request["cell"], limits)
-                np.savez(out / BOXES_FILE, *boxes)
-            else:
-                _save(out, pack_layout(file, layers, request["cell"], limits))
+        _answer(request, map(int, sys.stdin))
     except HotscanError as error:
-        (out / _ERROR_FILE).write_text(json.dumps([type(error).__name__, str(error)]))
+        text = json.dumps([type(error).__name__, str(error)])
+        Path(request["out"], _ERROR_FILE).write_text(text)
+
+
+def _answer(request: dict[str, Any], growth: Iterable[int]) -> None:
+    """Check a file while it grows, to so many bytes, and do with it what is requested."""
+    from stages.layout.assemble import choose_layers
+    from stages.layout.builder import describe_layout, pack_layout, read_shape_boxes
+
+    file, out, cell = Path(request["file"]), Path(request["out"]), request.get("cell")
+    packs, limits = "layers" in request, ReadLimits(**request["limits"])
+    layers = [Layer.parse(text) for text in request.get("layers", ())]
+    wanted = choose_layers(layers, cell) if packs else None
+    check = _check_growth(file, out, StreamCheck(wanted, extent_mm=limits.extent_mm), growth)
+    gdsii = is_gdsii(file)
+    with interpreting(gdsii and is_short(file)):
+        index = _finish_check(file, out, check) if gdsii else None
+        if not packs:
+            info = describe_layout(file, limits, index)
+            (out / INFO_FILE).write_bytes(pickle.dumps(info))
+        elif "boxes" in request:
+            boxes = read_shape_boxes(file, layers, cell, limits, index)
+            np.savez(out / BOXES_FILE, *boxes)
+        else:
+            _save(out, pack_layout(file, layers, cell, limits, index))
+
+
+def _check_growth(file: Path, out: Path, check: StreamCheck, growth: Iterable[int]) -> StreamCheck:
+    """Check a GDSII file while it grows, until it is complete or has a fault."""
+    for written in growth:
+        if not check.is_over:
+            check.advance(np.memmap(file, np.uint8, "r", shape=written))
+        if check.has_fault:
+            break
+        if check.is_over:
+            (out.parent / _END_FILE).touch()
+    return check
+
+
+def _finish_check(file: Path, out: Path, check: StreamCheck) -> StreamIndex:
+    """Check the rest of a GDSII file; leave the warnings to the parent."""
+    try:
+        report = check.report(np.memmap(file, np.uint8, "r"))
+    except LayoutError as error:
+        raise FileRefused(str(error)) from None
+    (out.parent / _NOTES_FILE).write_text(json.dumps(report.warnings))
+    return report.index
 
 
 def _save(directory: Path, layout: PackedLayout) -> None:

@@ -22,16 +22,26 @@ MOST_AFTER_END = 64 << 20
 _CHUNK_BYTES = 1 << 20
 
 
+class FileRefused(LayoutError):
+    """The bytes of a file are not those of a layout; its name is to be put before the message."""
+
+
+def is_gdsii(file: Path) -> bool:
+    """Return whether a file, uncompressed, begins as GDSII."""
+    with file.open("rb") as opened:
+        return opened.read(len(GDSII_MAGIC)) == GDSII_MAGIC
+
+
 def require_magic(head: bytes) -> None:
     """Refuse a file that does not start with the magic bytes of a layout.
 
     Raises
     ------
-    LayoutError
+    FileRefused
         The message shows its first bytes.
     """
     if not head.startswith((GDSII_MAGIC, OASIS_MAGIC)):
-        raise LayoutError(
+        raise FileRefused(
             f"begins with {head[:8].hex(' ') or 'nothing'}; GDSII begins with "
             f"{GDSII_MAGIC.hex(' ')}, OASIS with {OASIS_MAGIC[:8].hex(' ')}, gzip with "
             f"{GZIP_MAGIC.hex(' ')}"
@@ -53,7 +63,7 @@ def unpack(
 
     Raises
     ------
-    LayoutError
+    FileRefused
         The gzip is damaged, holds no layout, or unpacks to more than the limit.
     """
     written = after_end = 0
@@ -72,9 +82,9 @@ def unpack(
                     written += len(chunk)
                     is_over = check_written(written)
                 if written > most_bytes or after_end > MOST_AFTER_END:
-                    raise LayoutError(_explain_limit(written, most_bytes, after_end))
+                    raise FileRefused(_explain_limit(written, most_bytes, after_end))
         except (EOFError, zlib.error) as error:
-            raise LayoutError(f"gzip is damaged after {written} bytes: {error}") from error
+            raise FileRefused(f"gzip is damaged after {written} bytes: {error}") from error
         if not written:
             require_magic(b"")
     return stream.warnings

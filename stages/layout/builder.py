@@ -7,7 +7,7 @@ promise  the same region as in the file; arrays and repetitions stay folded, so 
          placed shapes take the memory of the few that are drawn
 
 Both formats are read from their bytes without an object per element, in a quarter of the time. A
-GDSII stream must have passed `stages.layout.gdsii.stream_check`; OASIS is checked as it is read.
+GDSII stream is checked first, by `stages.layout.gdsii.stream_check`; OASIS as it is read.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from stages.contracts import Bytes, Int64s, Layer, PackedLayout
 from stages.layout.assemble import assemble, choose_layers, compute_shape_boxes, describe
 from stages.layout.gdsii.elements import read_elements
 from stages.layout.gdsii.grammar import SMALL_LIBRARY
+from stages.layout.gdsii.index import StreamIndex
+from stages.layout.gdsii.stream_check import check_stream
 from stages.layout.info import LayoutInfo
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
@@ -28,19 +30,22 @@ from stages.layout.oasis.pack import SMALL_LIBRARY as SMALL_OASIS
 from stages.layout.oasis.pack import describe_oasis, pack_oasis, read_oasis_boxes
 
 
-def describe_layout(path: Path, limits: ReadLimits = DEFAULT_LIMITS) -> LayoutInfo:
-    """Return cells, tops, layers with counts, extent and dbu of an uncompressed file."""
+def describe_layout(
+    path: Path, limits: ReadLimits = DEFAULT_LIMITS, index: StreamIndex | None = None
+) -> LayoutInfo:
+    """Return cells, tops, layers with counts, extent and dbu; `path`, `index` as `pack_layout`."""
     data = _map_bytes(path)
     if _is_oasis(data):
         return describe_oasis(data, limits)
-    elements = read_elements(data, None)
+    elements = read_elements(data, index or check_stream(data, None).index)
     counts = np.bincount(elements.shape[:, 1], minlength=len(elements.layers)).tolist()
     return describe(elements, dict(zip(elements.layers, counts, strict=True)), len(elements.names))
 
 
 def pack_layout(
-    path: Path, layers: Sequence[Layer], cell: str | None, limits: ReadLimits = DEFAULT_LIMITS
-) -> PackedLayout:
+    path: Path, layers: Sequence[Layer], cell: str | None, limits: ReadLimits = DEFAULT_LIMITS,
+    index: StreamIndex | None = None,
+) -> PackedLayout:  # fmt: skip
     """Read `layers` under one top cell of an uncompressed layout file.
 
     Parameters
@@ -53,6 +58,8 @@ def pack_layout(
         The top cell; None takes the only one, `EVERY_TOP` all.
     limits : ReadLimits
         Limits on the contents of the file.
+    index : StreamIndex or None
+        Of a GDSII file that was checked, with the shapes of `choose_layers`; None to check it.
 
     Raises
     ------
@@ -64,22 +71,24 @@ def pack_layout(
     data = _map_bytes(path)
     if _is_oasis(data):
         return pack_oasis(data, layers, cell, limits)
-    elements = read_elements(data, choose_layers(layers, cell), extent_mm=limits.extent_mm)
-    read = choose_layers(layers, cell) or elements.layers
+    chosen = choose_layers(layers, cell)
+    index = index or check_stream(data, chosen).index
+    elements = read_elements(data, index, extent_mm=limits.extent_mm)
+    read = chosen or elements.layers
     return assemble(elements, read, layers, cell, (), limits)
 
 
 def read_shape_boxes(
-    path: Path, layers: Sequence[Layer], cell: str | None, limits: ReadLimits = DEFAULT_LIMITS
-) -> list[Int64s]:
+    path: Path, layers: Sequence[Layer], cell: str | None, limits: ReadLimits = DEFAULT_LIMITS,
+    index: StreamIndex | None = None,
+) -> list[Int64s]:  # fmt: skip
     """Return the box of each shape of each layer, (n, 4) in dbu; arguments as `pack_layout`."""
     data = _map_bytes(path)
     if _is_oasis(data):
         return read_oasis_boxes(data, layers, cell, limits)
-    elements = read_elements(data, choose_layers(layers, cell))
-    return compute_shape_boxes(
-        elements, choose_layers(layers, cell) or elements.layers, layers, cell
-    )
+    chosen = choose_layers(layers, cell)
+    elements = read_elements(data, index or check_stream(data, chosen).index)
+    return compute_shape_boxes(elements, chosen or elements.layers, layers, cell)
 
 
 def load_kernels(*, oasis: bool = False) -> None:
@@ -88,7 +97,8 @@ def load_kernels(*, oasis: bool = False) -> None:
     if oasis:
         pack_oasis(np.frombuffer(SMALL_OASIS, np.uint8), layers, None)
     else:
-        elements = read_elements(np.frombuffer(SMALL_LIBRARY, np.uint8), layers)
+        data = np.frombuffer(SMALL_LIBRARY, np.uint8)
+        elements = read_elements(data, check_stream(data, layers).index)
         assemble(elements, layers, layers, None)
 
 

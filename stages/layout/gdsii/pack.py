@@ -60,10 +60,11 @@ def pack_layers(
     placed = (
         placements, _find_ranges(placed_by, len(elements.names)), placements[:, 0].copy()
     )  # fmt: skip
+    layer_of = elements.shape[:, 1].astype(np.int32)  # by itself: each layer goes through it
     most_per_dbu2 = limits.shapes_per_um2 * (elements.dbu_nm / 1000) ** 2
 
     def pack(layer: int) -> tuple[PackedLayer, tuple[str, ...]]:
-        contents = _collect_contents(elements, layer, placed)
+        contents = _collect_contents(elements, np.flatnonzero(layer_of == layer), placed)
         return build_layer(contents, order, elements.names, most_per_dbu2)
 
     with (
@@ -76,11 +77,10 @@ def pack_layers(
 
 
 def _collect_contents(
-    elements: Elements, layer: int, placed: tuple[Int64s, Int64s, Int64s]
+    elements: Elements, chosen: Int64s, placed: tuple[Int64s, Int64s, Int64s]
 ) -> CellContents:
-    """Return what the structures hold on a layer, with the placements, the last fields."""
+    """Return chosen shapes, those of a layer, by structure, with the placements."""
     cells = len(elements.names)
-    chosen = np.flatnonzero(elements.shape[:, 1] == layer)
     points, starts = _gather_shapes(elements.point, elements.point_start, chosen)
     owner = elements.shape[chosen, 0]
     rects, drawn_by, others = decompose(points, starts)

@@ -1,4 +1,4 @@
-"""Check an untrusted GDSII stream, so that its reader need not.
+"""Check an untrusted GDSII stream, so that its reader need not, and find its elements meanwhile.
 
 in: the bytes of an uncompressed GDSII file · out: a `StreamReport`, or `LayoutError`
 unit: the file · promise: in a stream that passes, the reader can rely on grammar, scale and
@@ -7,22 +7,30 @@ references; warnings name what has no area or is read in a way that may surprise
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from stages.contracts import Bytes, Int64s
+from stages.contracts import Bytes, Int64s, Layer
 from stages.errors import LayoutError
+from stages.layout.gdsii.collect import Tables, make_tables
 from stages.layout.gdsii.grammar import (
     DATA_BYTES,
     DATA_TYPE,
     MUST_HAVE,
     PLACES,
-    SMALL_LIBRARY,
     Record,
     State,
     list_record_names,
+)
+from stages.layout.gdsii.index import (
+    StreamIndex,
+    cut_tables,
+    encode_layers,
+    index_tables,
+    join_tables,
+    list_names,
 )
 from stages.layout.gdsii.names import number_names
 from stages.layout.gdsii.walk import Slot, Walk, start_walk, walk
@@ -65,6 +73,9 @@ _NOTES = (
     "scanned",
 )
 
+_FIRST_ROWS, _MOST_ROWS = 1 << 10, 1 << 22  # of the tables of a part of the walk
+_USUAL_BYTES = 64  # of an element
+
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
@@ -76,15 +87,21 @@ class StreamReport:
     """Number of structures."""
     warnings: tuple[str, ...]
     """Messages for the user about harmless faults."""
+    index: StreamIndex = field(repr=False, compare=False)
+    """Where its elements are."""
 
 
-def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
+def check_stream(
+    data: Bytes, layers: Sequence[Layer] | None = (), *, extent_mm: float = 100.0
+) -> StreamReport:
     """Check the records of a GDSII file, and the references between its structures.
 
     Parameters
     ----------
     data
         (n,) bytes of the uncompressed file.
+    layers
+        Each once: of shapes that are to be read; None for all.
     extent_mm
         A longer element is named in a warning.
 
@@ -98,46 +115,64 @@ def check_stream(data: Bytes, *, extent_mm: float = 100.0) -> StreamReport:
     GDSII has no checksum: a damaged coordinate, layer or name that is still plausible goes
     unnoticed.
     """
-    return StreamCheck(extent_mm=extent_mm).report(data)
+    return StreamCheck(layers, extent_mm=extent_mm).report(data)
 
 
 class StreamCheck:
     """An incremental `check_stream`, which can start while the file is still being unpacked."""
 
-    def __init__(self, *, extent_mm: float) -> None:
+    def __init__(self, layers: Sequence[Layer] | None = (), *, extent_mm: float) -> None:
         self._extent_mm = extent_mm
+        self._wanted = encode_layers(layers)
         self._walk: Walk = start_walk()
+        self._parts: list[Tables] = []
 
     @property
     def is_over(self) -> bool:
-        """Whether ENDLIB, or a fault, has been seen."""
-        slots = self._walk[0]
-        return bool(slots[Slot.ENDED] or slots[Slot.FAULT])
+        """Whether ENDLIB has been seen."""
+        return bool(self._walk[0][Slot.ENDED])
+
+    @property
+    def has_fault(self) -> bool:
+        """Whether a fault has been seen."""
+        return bool(self._walk[0][Slot.FAULT])
 
     def advance(self, data: Bytes) -> None:
         """Check the next complete records of `data`, the part of the file unpacked so far."""
-        self._walk = walk(_freeze(data), False, self._extent_mm, self._walk)
+        self._continue(_freeze(data), False)
 
     def report(self, data: Bytes) -> StreamReport:
         """Check the rest of `data`, now the whole file, and return the report."""
         frozen = _freeze(data)
-        slots, dbu_m, names, notes = walk(frozen, True, self._extent_mm, self._walk)
-        names = names[: slots[Slot.NAMES]]
+        self._continue(frozen, True)
+        tables = join_tables(self._parts)
+        slots, _, notes, dbu_m = self._walk
         if slots[Slot.FAULT]:
-            raise LayoutError(_explain(frozen, slots, names))
+            raise LayoutError(_explain(frozen, slots, tables[0]))
         warnings = [
             text.format(n=count) + f" (first at byte {first})"
             for (count, first), text in zip(notes.tolist(), _NOTES, strict=True)
             if count
         ]
-        placed = _collect_references(frozen, names)
+        names = list_names(frozen, tables)
+        number = number_names(frozen, names)
+        placed = _collect_references(frozen, names, number, tables)
         warnings += _find_control_characters(placed)
         warnings += drop_undefined(placed)
         check_depth(placed)
         end = int(slots[Slot.AT])
         if frozen[end:].any():
             warnings.append(f"ignored {len(frozen) - end} bytes after ENDLIB (first at byte {end})")
-        return StreamReport(dbu_m * 1e9, len(placed), tuple(warnings))
+        index = index_tables(tables, number, self._wanted, float(dbu_m[0]))
+        return StreamReport(index.dbu_m * 1e9, len(placed), tuple(warnings), index)
+
+    def _continue(self, data: Bytes, whole: bool) -> None:
+        is_full, most = True, min(_FIRST_ROWS + len(data) // _USUAL_BYTES, _MOST_ROWS)
+        while is_full:
+            tables = make_tables(most)
+            rows = walk(data, whole, self._extent_mm, self._wanted, self._walk, tables)
+            self._parts.append(cut_tables(tables, rows.tolist()))
+            is_full = rows.max() == most
 
 
 def _freeze(data: Bytes) -> Bytes:
@@ -147,12 +182,7 @@ def _freeze(data: Bytes) -> Bytes:
     return frozen
 
 
-def load_kernels() -> None:
-    """Load the kernels of `check_stream`, whose first call takes most of a second."""
-    check_stream(np.frombuffer(SMALL_LIBRARY, np.uint8))
-
-
-def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
+def _explain(data: Bytes, slots: Int64s, cells: Int64s) -> str:
     at, state = int(slots[Slot.AT]), int(slots[Slot.STATE])
     code = int(data[at + 2]) if at + 4 <= len(data) else 0
     size = int(DATA_BYTES[code])
@@ -166,28 +196,31 @@ def _explain(data: Bytes, slots: Int64s, names: Int64s) -> str:
         place=PLACES[state],
         missing=" or ".join(missing or ["STRING"]),
     )
-    cells = names[names[:, 2] < 0]
     if state < State.CELL or not len(cells):
         return f"byte {at}: {text}"
-    offset, length, _ = cells[-1].tolist()
+    offset, length = cells[-1].tolist()
     return f"byte {at} in structure {quote_name(data[offset : offset + length].tobytes())}: {text}"
 
 
-def _collect_references(data: Bytes, names: Int64s) -> dict[bytes, dict[bytes, int]]:
+def _collect_references(
+    data: Bytes, names: Int64s, number: Int64s, tables: Tables
+) -> dict[bytes, dict[bytes, int]]:
     """Return the structures that each structure places, with the byte of the first reference."""
-    number, owner = number_names(data, names[:, :2].copy()), np.cumsum(names[:, 2] < 0)
-    whose = np.stack((owner, number, names[:, 2] < 0), axis=1)
-    _, first = np.unique(whose @ (2 * len(names) + 2, 2, 1), return_index=True)
-    names = names[np.sort(first)]  # one per pair of structures
+    cells, references = len(tables[0]), tables[3]
+    owner = np.append(np.arange(cells), references[:, 0])
+    element = np.append(np.full(cells, -1), references[:, 5])
+    _, first = np.unique((owner * len(names) + number) * 2 + (element < 0), return_index=True)
+    first = first[np.argsort(names[first, 0])]  # one per pair of structures, as in the file
+    listed = np.column_stack((names[first], element[first]))
     view = data.data
     placed: dict[bytes, dict[bytes, int]] = {}
     defined_at: dict[bytes, int] = {}
     here: dict[bytes, int] = {}
-    for offset, length, element in names.tolist():
+    for offset, length, element_at in listed.tolist():
         name = bytes(view[offset : offset + length]).rstrip(b"\0")
         _check_name(name, offset - 4)
-        if element >= 0:
-            here[name] = element
+        if element_at >= 0:
+            here[name] = element_at
         elif name in placed:
             raise LayoutError(
                 f"byte {offset - 4}: structure {quote_name(name)} a second time (first at byte "

@@ -1,4 +1,8 @@
-"""Walk over the records of a GDSII stream, compiled: a chip of 238 MB takes about a second.
+"""Walk over the records of a GDSII stream, compiled: check each, and collect what elements say.
+
+in: the bytes of a stream, as far as it is there · out: the state of the walk, and `Tables`
+unit: the record · promise: no record is read before its check; a BOUNDARY in its common form is
+taken at once, by the same checks of its points
 
 The texts of faults and notes are in `stages.layout.gdsii.stream_check`.
 """
@@ -10,8 +14,15 @@ from enum import IntEnum
 import numpy as np
 
 from stages.compiled import gil_free_kernel, kernel
-from stages.contracts import Bytes, Int64s
-from stages.geometry.growing import copy_rows
+from stages.contracts import Bytes, Floats, Int64s
+from stages.layout.gdsii.collect import (
+    FIELDS,
+    KNOWN_SLOTS,
+    Tables,
+    collect_element,
+    collect_plain,
+    collect_record,
+)
 from stages.layout.gdsii.grammar import (
     DATA_BYTES,
     DATA_TYPE,
@@ -22,6 +33,16 @@ from stages.layout.gdsii.grammar import (
     TAIL,
     Record,
     State,
+)
+from stages.layout.gdsii.records import (
+    find_span,
+    is_off_grid,
+    is_on_line,
+    is_same_point,
+    read_i16,
+    read_i32,
+    read_real,
+    read_u16,
 )
 
 
@@ -42,43 +63,52 @@ class Note(IntEnum):
 class Slot(IntEnum):
     """State of a walk between records."""
 
-    AT, STATE, SEEN, START, VALUE, LIMIT, LAST, NAMES, COLROW, FAULT, ENDED = range(11)
-    POINTS, FIRST, END, JOINED = range(11, 15)
+    AT, STATE, SEEN, START, VALUE, LIMIT, LAST, COLROW, FAULT, ENDED = range(10)
+    POINTS, FIRST, END, JOINED = range(10, 14)
 
 
 SLOTS = len(Slot)
 NOTES = len(Note)
 
-
-Walk = tuple[Int64s, float, Int64s, Int64s]
-"""State of a walk: the slots; the database unit in m; the names as (offset, length, byte of the
-referring element, -1 for a structure's own); the count and first byte of each note."""
+Walk = tuple[Int64s, Int64s, Int64s, Floats]
+"""State of a walk: the slots; the fields of the element being read; the count and first byte of
+each note; the database unit in m. A walk changes them in place."""
 
 
 def start_walk() -> Walk:
     """Return the state before the first record."""
-    slots = np.zeros(SLOTS, np.int64)
-    return slots, 0.0, np.empty((1024, 3), np.int64), np.zeros((NOTES, 2), np.int64)
+    slots, item = np.zeros(SLOTS, np.int64), np.zeros(FIELDS, np.int64)
+    return slots, item, np.zeros((NOTES, 2), np.int64), np.zeros(1)
 
 
 @gil_free_kernel
-def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
-    """Continue through the records, up to ENDLIB or the first fault.
+def walk(
+    data: Bytes, whole: bool, extent_mm: float, wanted: Int64s, state: Walk, tables: Tables
+) -> Int64s:
+    """Continue through the records, up to ENDLIB, the first fault, or until a table is full.
 
     `data` starts at the start of the stream. Unless it is the `whole` stream, an incomplete last
-    record is no fault and is left for the next call.
+    record is no fault and is left for the next call. Shapes are collected on the layers `wanted`,
+    ``layer << 16 | datatype``. Returns the number of rows in each table.
     """
-    slots, dbu_m, names, notes = known
+    slots, item, notes, dbu_m = state
     at, fault, ended = slots[Slot.AT], slots[Slot.FAULT], slots[Slot.ENDED]
+    rows, known = np.zeros(len(tables), np.int64), np.full((KNOWN_SLOTS, 2), -1, np.int64)
     while fault == Fault.NONE and not ended:
-        if not whole and (at + 4 > len(data) or at + read_u16(data, at) > len(data)):
+        if max(rows[0], rows[1], rows[3], rows[5]) == len(tables[0]) or not (
+            whole or (at + 4 <= len(data) and at + read_u16(data, at) <= len(data))
+        ):
             break
+        if slots[Slot.STATE] == State.CELL:
+            end = collect_plain(data, at, slots[Slot.LIMIT], item, known, tables[1], rows)
+            if end > at:
+                at, slots[Slot.LAST] = end, Record.ENDEL
+                continue
         slots[Slot.AT] = at
         fault = _check_frame(data, slots)
         if fault != Fault.NONE:
             break
-        code, end = data[at + 2], at + read_u16(data, at)
-        state_before = slots[Slot.STATE]
+        code, end, state_before = data[at + 2], at + read_u16(data, at), slots[Slot.STATE]
         fault = _advance(code, slots)
         if fault != Fault.NONE:
             break
@@ -88,18 +118,17 @@ def walk(data: Bytes, whole: bool, extent_mm: float, known: Walk) -> Walk:
                 slots[Slot.STATE] = state_before
         elif code == Record.ENDEL:
             _check_shape(data, state_before - TAIL, slots, notes)
+            collect_element(data, slots[Slot.START], item, wanted, known, tables, rows)
         elif code == Record.UNITS:
-            fault, dbu_m = _read_units(data, extent_mm, slots)
-        elif code == Record.STRNAME or code == Record.SNAME:
-            owner = -1 if code == Record.STRNAME else slots[Slot.START]
-            names = _append_name(names, slots, Slot.NAMES, at + 4, end - at - 4, owner)
-        else:
+            fault = _read_units(data, extent_mm, slots, dbu_m)
+        elif code != Record.STRNAME and code != Record.SNAME:
             fault = _check_value(data, code, slots, notes)
+        collect_record(data, at, end, item, tables[0], rows)
         at, ended, slots[Slot.LAST] = end, code == Record.ENDLIB, code
     if fault == Fault.NONE:
         slots[Slot.AT] = at
     slots[Slot.FAULT], slots[Slot.ENDED] = fault, ended
-    return slots, dbu_m, names, notes
+    return rows
 
 
 @kernel
@@ -162,7 +191,7 @@ def _advance(code: int, slots: Int64s) -> int:
 def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64s) -> int:
     begin = slots[Slot.AT] + 4
     count = (end - begin) // 8
-    if max(_find_span(data, begin, end), _find_span(data, begin + 4, end)) > slots[Slot.LIMIT]:
+    if find_span(data, begin, end) > slots[Slot.LIMIT]:
         _count_note(notes, Note.LONG, slots[Slot.START])
     if state > State.BOX:
         slots[Slot.POINTS] += count
@@ -177,7 +206,7 @@ def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64
         return Fault.POINTS
     if state == State.SREF and count > 1:
         _count_note(notes, Note.MORE_POINTS, slots[Slot.START])
-    if state == State.AREF and _is_off_grid(data, slots[Slot.COLROW], begin):
+    if state == State.AREF and is_off_grid(data, slots[Slot.COLROW], begin):
         _count_note(notes, Note.OFF_GRID, slots[Slot.START])
     return Fault.NONE
 
@@ -197,7 +226,7 @@ def _check_shape(data: Bytes, state: int, slots: Int64s, notes: Int64s) -> None:
         corners = count - 1 if count > 1 and is_same_point(data, first, end - 8) else count
         if corners < 3:
             note = Note.CORNERS
-        elif corners == count and not _is_on_line(data, end - 16, end - 8, first):
+        elif corners == count and not is_on_line(data, end - 16, end - 8, first):
             note = Note.UNCLOSED
     if note >= 0:
         _count_note(notes, note, slots[Slot.START])
@@ -237,84 +266,14 @@ def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
 
 
 @kernel
-def _read_units(data: Bytes, extent_mm: float, slots: Int64s) -> tuple[int, float]:
-    user, dbu_m = read_real(data, slots[Slot.AT] + 4), read_real(data, slots[Slot.AT] + 12)
+def _read_units(data: Bytes, extent_mm: float, slots: Int64s, dbu_m: Floats) -> int:
+    user, dbu_m[0] = read_real(data, slots[Slot.AT] + 4), read_real(data, slots[Slot.AT] + 12)
     if slots[Slot.LIMIT]:
-        return Fault.UNITS_TWICE, 0.0
-    if not (user > 0 and dbu_m > 0):
-        return Fault.UNITS_ZERO, 0.0
-    slots[Slot.LIMIT] = int(max(1.0, min(extent_mm * 1e-3 / dbu_m, 2.0**40)))
-    return Fault.NONE, dbu_m
-
-
-@kernel
-def read_u16(data: Bytes, at: int) -> int:
-    """Read an unsigned big-endian integer of 2 bytes."""
-    return int(data[at]) * 256 + int(data[at + 1])
-
-
-@kernel
-def read_i16(data: Bytes, at: int) -> int:
-    """Read a signed big-endian integer of 2 bytes."""
-    value: int = read_u16(data, at)
-    return value - 65536 if value > 32767 else value
-
-
-@kernel
-def read_i32(data: Bytes, at: int) -> int:
-    """Read a signed big-endian integer of 4 bytes."""
-    return int(read_i16(data, at) * 65536 + read_u16(data, at + 2))
-
-
-@kernel
-def read_real(data: Bytes, at: int) -> float:
-    """Read a GDSII real: sign, exponent of 16 in excess of 64, mantissa of 56 bits below 1."""
-    mantissa = 0.0
-    for byte in range(at + 7, at, -1):
-        mantissa = (mantissa + data[byte]) / 256.0
-    sign = -1.0 if data[at] & 128 else 1.0
-    return sign * mantissa * 16.0 ** (np.int64(data[at] & 127) - 64)
-
-
-@kernel
-def is_same_point(data: Bytes, one: int, other: int) -> bool:
-    """Return whether two places hold the same x and y."""
-    same_x = read_i32(data, one) == read_i32(data, other)
-    return bool(same_x and read_i32(data, one + 4) == read_i32(data, other + 4))
-
-
-@kernel
-def _is_on_line(data: Bytes, before: int, last: int, first: int) -> bool:
-    """Return whether the last point lies in line with its neighbours, so does not matter."""
-    u_x, u_y = (
-        read_i32(data, last) - read_i32(data, before),
-        read_i32(data, last + 4) - read_i32(data, before + 4),
-    )
-    v_x, v_y = (
-        read_i32(data, first) - read_i32(data, last),
-        read_i32(data, first + 4) - read_i32(data, last + 4),
-    )
-    return bool(float(u_x) * v_y == float(u_y) * v_x)
-
-
-@kernel
-def _is_off_grid(data: Bytes, colrow: int, origin: int) -> bool:
-    for axis in range(2):
-        far, copies = origin + 8 * (axis + 1), max(read_i16(data, colrow + 2 * axis), 1)
-        for offset in (0, 4):
-            if (read_i32(data, far + offset) - read_i32(data, origin + offset)) % copies:
-                return True
-    return False
-
-
-@kernel
-def _find_span(data: Bytes, begin: int, end: int) -> int:
-    """Return the extent of every other coordinate."""
-    low, high = 2**31, -(2**31)
-    for at in range(begin, end, 8):
-        value = read_i32(data, at)
-        low, high = min(low, value), max(high, value)
-    return max(high - low, 0)
+        return Fault.UNITS_TWICE
+    if not (user > 0 and dbu_m[0] > 0):
+        return Fault.UNITS_ZERO
+    slots[Slot.LIMIT] = int(max(1.0, min(extent_mm * 1e-3 / dbu_m[0], 2.0**40)))
+    return Fault.NONE
 
 
 @kernel
@@ -322,16 +281,3 @@ def _count_note(notes: Int64s, note: int, at: int) -> None:
     if notes[note, 0] == 0:
         notes[note, 1] = at
     notes[note, 0] += 1
-
-
-@kernel
-def _append_name(table: Int64s, slots: Int64s, used: int, one: int, two: int, three: int) -> Int64s:
-    """Append a name, to a copy of twice the rows if the table is full."""
-    row = slots[used]
-    if row == len(table):
-        bigger = np.empty((2 * row, 3), np.int64)
-        copy_rows(bigger, 0, table, 0, row)
-        table = bigger
-    table[row, 0], table[row, 1], table[row, 2] = one, two, three
-    slots[used] = row + 1
-    return table

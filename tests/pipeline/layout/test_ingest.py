@@ -30,6 +30,7 @@ from pipeline.layout.ingest import (
     read_info,
     read_layout,
 )
+from pipeline.layout.unpack import GDSII_MAGIC
 from stages.contracts import Box, Layer, PackedLayer
 from stages.errors import ConfigError, HotscanError, LayoutError
 
@@ -304,7 +305,7 @@ def test_garbage_after_the_end_leaves_the_scan_intact(
 
 def test_every_error_ends_with_exit_2_or_3(tmp_path: Path) -> None:
     path = tmp_path / "a.gds"
-    path.write_bytes(ingest.GDSII_MAGIC)
+    path.write_bytes(GDSII_MAGIC)
     with pytest.raises(HotscanError) as caught:
         read_layout(path, [MET1])
     assert caught.value.exit_code == 3

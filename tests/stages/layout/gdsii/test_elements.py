@@ -21,8 +21,7 @@ EVERYWHERE = Box(-(2**31), -(2**31), 2**31, 2**31)
 
 def read_layers(path: Path, *layers: Layer) -> Elements:
     data = np.fromfile(path, np.uint8)
-    check_stream(data)
-    return read_elements(data, layers)
+    return read_elements(data, check_stream(data, layers).index)
 
 
 def chip(path: Path, cells: int) -> tuple[Path, np.random.Generator]:

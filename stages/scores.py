@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,15 @@ import torch
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee
 from stages.detector.familiarity import Float16s
 from stages.detector.integer.scorer import IntegerScorer
-from stages.detector.network import Network, Prediction
 from stages.detector.prefilter import Prefilter
-from stages.detector.user_model import ScanModel
+from stages.detector.scan_model import ScanModel
 from stages.errors import ConfigError, IncompleteError, ModelMismatchError
 from stages.threads import limit_threads
+
+if TYPE_CHECKING:
+    from stages.detector.network import Network, Prediction
 
 BATCH = 64
 """Pictures scored at once; at 64 x 64 pixels their features fit a core's cache."""
@@ -209,6 +210,8 @@ def check_device(device: str) -> None:
     ConfigError
         When torch cannot use it.
     """
+    if device == "cpu":
+        return
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:
@@ -241,6 +244,8 @@ def build_scorer(
         if one_look:
             scorer.ensemble_from = math.inf
         return scorer
+    from stages.detector.committee import Committee
+
     prefilter = model.prefilter if prefiltered else None
     detector = model.detector()
     if one_look and isinstance(detector, Committee):

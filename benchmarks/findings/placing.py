@@ -41,7 +41,7 @@ def main() -> None:
     ]
     raster, dbu_nm = view.job.spec, view.layout.dbu_nm
     scorer = NetworkScorer(view.detector, raster)
-    examples = None if view.model.examples is None else view.model.examples.numpy()
+    examples = view.model.examples
     centre: list[float] = []
     placed: list[float] = []
     alike: list[float] = []

@@ -42,8 +42,8 @@ from stages.contracts import (
     Shapes,
 )
 from stages.detector.familiarity import LOOKED_AT, measure_unfamiliar, spread
-from stages.detector.training import likeness
-from stages.detector.user_model import ScanModel
+from stages.detector.likeness import compute_likeness
+from stages.detector.scan_model import ScanModel
 from stages.errors import IncompleteError
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
@@ -213,7 +213,7 @@ def measure_unfamiliar_share(run: Run, model: ScanModel, patterns: int) -> float
     if model.familiar is None:
         return None
     (pictures,) = read_pattern_rows(run, spread(patterns, LOOKED_AT), "raster")
-    share = measure_unfamiliar(model.familiar, likeness(model.detector(), pictures))
+    share = measure_unfamiliar(model.familiar, compute_likeness(model, pictures))
     return round(share, 3)
 
 

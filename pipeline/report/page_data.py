@@ -27,8 +27,7 @@ from pipeline.report.compare import Comparison, compare_views
 from pipeline.report.fix_cards import gather_fixes
 from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement, open_view
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
-from stages.detector.training import likeness
-from stages.detector.user_model import UserModel
+from stages.detector.scan_model import USER_FILE
 from stages.errors import HotscanError
 from stages.exports.pages.kinds import interleave_kinds
 from stages.exports.pages.report_data import (
@@ -168,7 +167,8 @@ def _find_changes(view: RunView) -> ChangeSummary | None:
         return None
     run = scans[-1]
     try:
-        earlier = open_view(run, view.model if isinstance(view.model, UserModel) else None)
+        own = view.model if view.model.file_name == USER_FILE else None
+        earlier = open_view(run, own)
         earlier = replace(earlier, waivers=view.waivers, today=view.today)
         found = compare_views(earlier, view)
     except HotscanError as error:
@@ -232,16 +232,18 @@ def _find_known(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Known
     examples = view.model.examples
     if examples is None or not pictures:
         return {}
+    from stages.detector.training import likeness  # with torch
+
     shown = canonicalize(np.stack(list(pictures.values())), view.job.symmetries)
-    mine, theirs = (likeness(view.detector, rasters) for rasters in (shown, examples.numpy()))
+    mine, theirs = (likeness(view.detector, rasters) for rasters in (shown, examples))
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)
     alike = NetworkScorer(view.detector, view.job.spec).resemblance_map(
-        examples.numpy()[nearest], shown, view.job.symmetries
+        examples[nearest], shown, view.job.symmetries
     )
     return {
         number: KnownHotspot(
-            examples[at].numpy(), float(apart[row, at]), None if alike is None else alike[row]
+            examples[at], float(apart[row, at]), None if alike is None else alike[row]
         )
         for row, (number, at) in enumerate(zip(pictures, nearest.tolist(), strict=True))
     }

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,8 +43,7 @@ from pipeline.simulate.tiles import read_target
 from stages.clips import RULES
 from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
 from stages.detector.familiarity import EXPECTED, MANY
-from stages.detector.network import Network
-from stages.detector.user_model import ScanModel, UserModel
+from stages.detector.scan_model import ScanModel
 from stages.errors import ConfigError, IncompleteError
 from stages.exports.markers import PrintedArea
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, table_to_hotspots
@@ -56,6 +56,9 @@ from stages.review.levels import review_classes, review_hotspots
 from stages.review.waivers import Waived, Waiver, apply_waivers
 from stages.rows import ById, Rows
 from stages.settings import describe_validation_error
+
+if TYPE_CHECKING:
+    from stages.detector.network import Network
 
 _KEY = re.compile("[0-9a-f]{32}")
 
@@ -219,7 +222,7 @@ def read_unfamiliar(ledger: Ledger) -> float | None:
     return ledger.totals("hotspots").counts.get("unfamiliar_share")
 
 
-def open_view(run: Run, module: UserModel | None = None, waivers: Path | None = None) -> RunView:
+def open_view(run: Run, module: ScanModel | None = None, waivers: Path | None = None) -> RunView:
     """Open a run, with the hotspots, verdicts and settings of its last session.
 
     Parameters

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.detector.checkpoint import Checkpoint
 from stages.detector.familiarity import Float16s
 from stages.detector.integer.scorer import IntegerScorer
+from stages.detector.plain import PlainDetector, is_plain
 from stages.detector.prefilter import Prefilter
 from stages.detector.scan_model import ScanModel
 from stages.errors import ConfigError, IncompleteError, ModelMismatchError
@@ -146,6 +147,12 @@ class NetworkScorer:
             arrays.append(self.prefilter_batch(pictures))
         return measure_arithmetic(arrays, self._device)
 
+    def likeness(self, rasters: Bytes) -> Float32s:
+        """Return vectors of unit norm, (n, f): similar pictures are close."""
+        from stages.detector.training import likeness
+
+        return likeness(self._detector, rasters)
+
     def activation_map(self, rasters: Bytes) -> Float32s | None:
         """Return the contribution of each place to the log odds, (n, rows, columns).
 
@@ -178,6 +185,13 @@ def _inference() -> Iterator[None]:
 
 
 ModelScorer = NetworkScorer | IntegerScorer
+
+
+def build_explainer(model: ScanModel) -> PlainDetector | NetworkScorer:
+    """Return what compares pictures and maps evidence: by NumPy where it can, else by torch."""
+    if is_plain(model):
+        return PlainDetector(cast(Checkpoint, model))
+    return NetworkScorer(model.detector(), model.raster)
 
 
 def choose_arithmetic(model: ScanModel, device: str, asked: str | None = None) -> str:

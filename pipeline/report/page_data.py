@@ -45,7 +45,7 @@ from stages.exports.pages.report_data import (
 from stages.patterns import canonicalize
 from stages.review.changes import FIXED, NEW
 from stages.review.levels import count_levels
-from stages.scores import NetworkScorer
+from stages.scores import build_explainer
 
 _MOST_CELLS = 12
 """Cells at fault that the page lists."""
@@ -222,8 +222,7 @@ def _map_evidence(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Flo
     """Return what each place of the shown clips adds to their log odds, by id."""
     if not pictures:
         return {}
-    scorer = NetworkScorer(view.detector, view.job.spec)
-    found = scorer.activation_map(np.stack(list(pictures.values())))
+    found = build_explainer(view.model).activation_map(np.stack(list(pictures.values())))
     return {} if found is None else dict(zip(pictures, found, strict=True))
 
 
@@ -232,15 +231,12 @@ def _find_known(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Known
     examples = view.model.examples
     if examples is None or not pictures:
         return {}
-    from stages.detector.training import likeness  # with torch
-
+    explainer = build_explainer(view.model)
     shown = canonicalize(np.stack(list(pictures.values())), view.job.symmetries)
-    mine, theirs = (likeness(view.detector, rasters) for rasters in (shown, examples))
+    mine, theirs = (explainer.likeness(rasters) for rasters in (shown, examples))
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)
-    alike = NetworkScorer(view.detector, view.job.spec).resemblance_map(
-        examples[nearest], shown, view.job.symmetries
-    )
+    alike = explainer.resemblance_map(examples[nearest], shown, view.job.symmetries)
     return {
         number: KnownHotspot(
             examples[at], float(apart[row, at]), None if alike is None else alike[row]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -57,9 +56,6 @@ from stages.review.waivers import Waived, Waiver, apply_waivers
 from stages.rows import ById, Rows
 from stages.settings import describe_validation_error
 
-if TYPE_CHECKING:
-    from stages.detector.network import Network
-
 _KEY = re.compile("[0-9a-f]{32}")
 
 READ = (
@@ -99,11 +95,6 @@ class RunView:
     """The day on which waivers are in force or over."""
     chosen: frozenset[int] | None = None
     """Ids of the hotspots that exports list; all by default."""
-
-    @cached_property
-    def detector(self) -> Network:
-        """The model's network, loaded once."""
-        return self.model.detector()
 
     @cached_property
     def findings(self) -> ById[Finding]:

@@ -19,11 +19,8 @@ from torch import Tensor, nn
 
 from stages.detector.attention import ATTENTION, NAMES, AttentionBranch, place_attention
 from stages.detector.network import Convolution, Network, Prediction, turn
-from stages.detector.shapes import DetectorConfig, inner_places
+from stages.detector.shapes import DISTINCT, DetectorConfig, inner_places
 from stages.errors import ConfigError
-
-DISTINCT = 0.01
-"""Difference of a channel's means, in the mean over all channels, that is as good as none."""
 
 
 class Inception(nn.Module):

@@ -15,6 +15,9 @@ from typing import Any, Protocol
 SCALE = 8
 """Pixels per place of the final feature map."""
 
+DISTINCT = 0.01
+"""Difference of a channel's means, in the mean over all channels, that is as good as none."""
+
 
 class Shape(Protocol):
     """What the configs of all detectors have in common."""

@@ -92,7 +92,7 @@ class IntegerScorer:
         mean = np.zeros(len(rasters), np.float32)
         for member in self._members:
             odds = np.zeros(len(rasters), np.float32)
-            for turned in _turn(rasters, self._rules.symmetries):
+            for turned in turn_pictures(rasters, self._rules.symmetries):
                 odds += member(turned)[:, 0]
             mean += self._calibrate(odds / np.float32(self._rules.symmetries))
         return mean / np.float32(len(self._members))
@@ -123,7 +123,7 @@ def _to_probability(odds: Float32s) -> Float32s:
     return found
 
 
-def _turn(rasters: Bytes, symmetries: int) -> list[Bytes]:
+def turn_pictures(rasters: Bytes, symmetries: int) -> list[Bytes]:
     """Return pictures in each of 4 or 8 orientations, as `stages.detector.committee.turn`."""
     flips = ((), (2,), (3,), (2, 3))
     seen = (rasters, rasters.transpose(0, 1, 3, 2))[: symmetries // 4]

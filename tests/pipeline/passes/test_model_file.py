@@ -54,6 +54,15 @@ def test_a_module_is_stored_for_the_workers(own: UserModel, tmp_path: Path) -> N
     assert file.path == locate_model(Run(tmp_path), own).path
 
 
+def test_the_file_of_a_model_is_copied(small_scan: SmallScan, tmp_path: Path) -> None:
+    model, other = checkpoint.load(small_scan.model), tmp_path / "other.pt"
+    file = store_model(Run(tmp_path), model, str(small_scan.model))
+    assert file.path.read_bytes() == small_scan.model.read_bytes()
+    checkpoint.save(other, replace(model, provenance={"other": True}))
+    for name in (str(other), str(tmp_path / "gone.pt")):  # it is another model by now
+        assert load_model(store_model(Run(tmp_path), model, name)).digest == model.digest
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_module_that_was_planted_is_not_unpickled(
     when: str, own: UserModel, tmp_path: Path

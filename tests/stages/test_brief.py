@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from stages.classes.classify import Spots, classify
+from stages.classes.classify import Rules, Spots, classify
 from stages.compiled import Kernel, interpreting_brief
 from stages.contracts import Box, Int64s, Layer, PackedLayer
 from stages.geometry.owners import count_flat, find_frames
@@ -59,8 +60,8 @@ def find_frame_values(layer: PackedLayer, windows: Int64s) -> tuple[Any, ...]:
     return astuple(find_frames(layer, windows))
 
 
-def classify_values(layer: PackedLayer, spots: Spots) -> tuple[Any, ...]:
-    return astuple(classify([layer], spots, RULES))
+def classify_values(layer: PackedLayer, spots: Spots, rules: Rules) -> tuple[Any, ...]:
+    return astuple(classify([layer], spots, rules))
 
 
 def test_windows_outlines_and_unions_are_the_same() -> None:
@@ -81,10 +82,14 @@ def test_windows_outlines_and_unions_are_the_same() -> None:
         assert_alike(find_frame_values, layer, windows)
 
 
-def test_classes_are_the_same() -> None:
-    layer, spots, _ = make_layout(2)
-    few = Spots(spots.x_dbu[::4], spots.y_dbu[::4], spots.fails[::4])
-    assert_alike(classify_values, layer, few)
+@pytest.mark.parametrize("area_share", [None, 0.9])
+def test_classes_are_the_same(area_share: float | None) -> None:
+    rules = replace(RULES, tolerance=replace(RULES.tolerance, area_share=area_share))
+    for most in (2, 12):
+        layer, spots, _ = make_layout(most)
+        fails = np.arange(0, len(spots), 2) % 4 == 0
+        few = Spots(spots.x_dbu[::2], spots.y_dbu[::2], fails)
+        assert_alike(classify_values, layer, few, rules)
 
 
 def test_shapes_are_counted_with_arrays_written_out() -> None:

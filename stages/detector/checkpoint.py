@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from stages.contracts import Bytes, RasterSpec
 from stages.detector.archive import read_archive
+from stages.detector.checkpoint_check import check_model, check_networks, name_type
 from stages.detector.familiarity import Familiar
 from stages.detector.integer.scorer import IntegerScorer
 from stages.detector.prefilter import Prefilter, PrefilterConfig
@@ -46,10 +46,6 @@ INTEGERS = "integers."
 """Prefix of the names of the weights in integers."""
 _KINDS = {"process": str, "opc": str, "process_settings": dict, "provenance": dict, "layers": list}
 """Types of the settings that are taken as they are."""
-MOST_PX = 4096
-"""Largest side, in pixels, and number of layers of a picture."""
-MOST_NM = 1e6
-"""Largest side of a pixel."""
 FILE_NAME = "model.pt"
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -150,7 +146,7 @@ class Checkpoint:
             Its weights are not those of its network.
         """
         try:
-            _check_networks(self)
+            check_networks(self)
         except ValueError as error:
             raise UsageError(
                 f"the model is damaged: {error}; copy it, or train it, again"
@@ -227,7 +223,7 @@ def load(path: Path) -> Checkpoint:
             raise ValueError("its digest is not that of its content")
         require_finite(content["weights"], str(path))
         model = _describe(json.loads(content["about"]), content)
-        _check(model)
+        check_model(model)
     except UsageError:
         raise
     except Exception as error:  # settings of any type may come to anything
@@ -274,63 +270,6 @@ def _find_config(name: str) -> type[Any]:
 
     config: type[Any] = find_kind(name).config
     return config
-
-
-def _check(model: Checkpoint) -> None:
-    """Refuse sizes that cannot be, and weights that are not those of what scores with them.
-
-    Raises
-    ------
-    ValueError
-        The message names the size or weight.
-    """
-    picture = (model.raster.layers, model.raster.clip_px, model.raster.clip_px)
-    if not max(picture) <= MOST_PX or model.raster.pixel_nm > MOST_NM:
-        raise ValueError(f"its picture is {model.raster}; the limit is {MOST_PX} pixels")
-    if not 0 <= model.threshold <= 1:
-        raise ValueError(f"its threshold is {model.threshold}, not from 0 to 1")
-    if model.rules and not 0 < model.rules.members <= len(model.weights):
-        raise ValueError(f"it has {model.rules.members} members but {len(model.weights)} weights")
-    if model.integers is None:
-        _check_networks(model)
-    else:
-        model.integer_scorer()
-    examples = model.examples
-    if examples is not None and (examples.dtype, examples.shape[1:]) != (
-        np.dtype(np.uint8),
-        picture,
-    ):
-        raise ValueError(f"its examples are {examples.dtype} of {tuple(examples.shape)}")
-    familiar = model.familiar
-    if familiar is not None and not (
-        familiar.vectors.dtype == np.float16
-        and familiar.vectors.ndim == 2
-        and len(familiar.vectors)
-        and np.isfinite(familiar.vectors).all()
-        and 0 <= familiar.limit <= 2
-    ):
-        raise ValueError(f"its vectors are {tuple(familiar.vectors.shape)}, or not finite")
-
-
-def _check_networks(model: Checkpoint) -> None:
-    """Refuse weights that are not those of the networks; raises as `_check`."""
-    import torch
-
-    from stages.detector.prefilter_network import PrefilterNetwork
-
-    with torch.device("meta"):  # nothing is allocated for what the settings ask
-        networks = [(model.build(), model.weights)]
-        if model.prefilter is not None:
-            networks.append((PrefilterNetwork(model.prefilter.config), model.prefilter.weights))
-    for network, weights in networks:
-        expected: Mapping[str, Any] = network.state_dict()
-        for name in expected.keys() | weights.keys():
-            asked, found = (
-                (_name_type(each[name]), tuple(each[name].shape)) if name in each else None
-                for each in (expected, weights)
-            )
-            if asked != found:
-                raise ValueError(f"weight {name} is {found}, but its settings ask for {asked}")
 
 
 def _take_prefilter(about: dict[str, Any] | None, weights: Arrays) -> Prefilter | None:
@@ -431,11 +370,6 @@ def _digest(content: dict[str, Any]) -> str:
     tensors = dict(content["weights"])
     tensors |= {called: content[name] for name, called in OPTIONAL.items() if name in content}
     for name, value in sorted(tensors.items()):
-        sha.update(f"{name} {_name_type(value)} {tuple(value.shape)}".encode())
+        sha.update(f"{name} {name_type(value)} {tuple(value.shape)}".encode())
         sha.update(value.tobytes())
     return sha.hexdigest()
-
-
-def _name_type(value: Any) -> str:
-    """Return the type of an array or tensor as torch calls it, and digests have it."""
-    return f"torch.{str(value.dtype).removeprefix('torch.')}"

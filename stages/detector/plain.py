@@ -20,6 +20,7 @@ from stages.detector.checkpoint import Arrays, Checkpoint
 from stages.detector.integer.scorer import turn_pictures
 from stages.detector.scan_model import ScanModel
 from stages.detector.shapes import DISTINCT, DetectorConfig, inner_places
+from stages.errors import UsageError
 
 BATCH = 64
 """Pictures computed at once."""
@@ -30,7 +31,13 @@ ATTENTION = ("channel_spatial", "none")
 
 
 class PlainDetector:
-    """The detector of a model of which `is_plain` holds."""
+    """The detector of a model of which `is_plain` holds.
+
+    Raises
+    ------
+    UsageError
+        The weights are not those of its networks.
+    """
 
     def __init__(self, model: Checkpoint) -> None:
         firsts = [f"members.{at}." for at in range(model.rules.members)] if model.rules else [""]
@@ -39,6 +46,14 @@ class PlainDetector:
             _Network(cast(DetectorConfig, shape), _Layers(model.weights, first))
             for shape, first in zip(model.shapes, firsts, strict=True)
         ]
+        spec = model.raster
+        try:
+            self.activation_map(np.zeros((1, spec.layers, spec.clip_px, spec.clip_px), np.uint8))
+        except (KeyError, ValueError) as error:
+            raise UsageError(
+                f"the model is damaged: its weights are not those of its networks ({error}); copy "
+                "it, or train it, again"
+            ) from error
 
     def likeness(self, pictures: Bytes) -> Float32s:
         """Return vectors of unit norm, (n, f): similar pictures are close."""

@@ -15,6 +15,7 @@ from stages.detector.committee import Committee
 from stages.detector.model import Detector
 from stages.detector.plain import PlainDetector, is_plain
 from stages.detector.shapes import DetectorConfig, Rules
+from stages.errors import UsageError
 from stages.scores import NetworkScorer, build_explainer
 from tests.stages.detector.test_checkpoint import small_checkpoint
 
@@ -71,3 +72,15 @@ def test_other_detectors_are_left_to_torch() -> None:
     model = replace(small_checkpoint(), config=config, weights=Detector(config).get_arrays())
     assert not is_plain(model)
     assert isinstance(build_explainer(model), NetworkScorer)
+
+
+@pytest.mark.parametrize("change", ["gone", "shape"])
+def test_weights_of_another_network_are_refused(change: str) -> None:
+    model = MODELS["krf130-met1"]
+    name = "members.0.fine.0.three.conv.weight"
+    weights = model.weights | {name: model.weights[name][:, 1:]}
+    if change == "gone":
+        del weights[name]
+    for use in (build_explainer, Checkpoint.detector):
+        with pytest.raises(UsageError, match=r"is damaged: .*copy it, or train it, again"):
+            use(replace(model, weights=weights))

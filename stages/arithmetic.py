@@ -52,18 +52,22 @@ class Arithmetic:
         return cls(fingerprint, name)
 
 
-def measure_arithmetic(results: Iterable[npt.NDArray[Any]], device: str = "cpu") -> Arithmetic:
+def measure_arithmetic(
+    results: Iterable[npt.NDArray[Any]], device: str = "cpu", name: str = ""
+) -> Arithmetic:
     """Return the arithmetic of this process.
 
     Parameters
     ----------
     results
         All that a fixed computation gave here, on `device`.
+    name
+        What computed it; torch, if not given.
     """
     digest = hashlib.blake2b(digest_size=8)
     for result in results:
         digest.update(f"{result.dtype} {result.shape}".encode() + result.tobytes())
-    return Arithmetic(digest.hexdigest(), describe_arithmetic(device))
+    return Arithmetic(digest.hexdigest(), name or describe_arithmetic(device))
 
 
 def make_noise(shape: tuple[int, ...]) -> Bytes:

@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from enum import Enum
 from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,11 @@ def kernel_folder(file: Path) -> Path:
     return folder
 
 
+def has_kernels(file: Path) -> bool:
+    """Return whether kernels of the module `file`, as its code is now, are kept."""
+    return any(kernel_folder(file).glob("*.nbc"))
+
+
 @cache
 def _root() -> Path:
     """Return the folder of all kernels that this compiler made, where new ones can be kept."""
@@ -144,13 +150,21 @@ class Kernel:
     Kernels that it calls become part of it.
     """
 
-    def __init__(self, function: Callable[..., Any], *, nogil: bool) -> None:
+    def __init__(
+        self, function: Callable[..., Any], *, nogil: bool = False, is_brief: bool = False
+    ) -> None:
         update_wrapper(self, function)
-        self.py_func, self._nogil = function, nogil
+        self.py_func, self._nogil, self._is_brief = function, nogil, is_brief
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the compiled function, or inside of `interpreting` the one that it is made of."""
-        return (self.py_func if _interpreting.get() else self.dispatcher)(*arguments)
+        interpreted = _interpreted.get()
+        if interpreted == Interpreted.ALL:
+            return self.py_func(*arguments)
+        if interpreted == Interpreted.BRIEF and self._is_brief:
+            with interpreting(True):  # what it calls, too
+                return self.py_func(*arguments)
+        return self.dispatcher(*arguments)
 
     def __reduce__(self) -> str:
         return self.py_func.__qualname__  # the one of that name in its module
@@ -176,7 +190,7 @@ class Kernel:
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function with numba at its first call, or load it as compiled before."""
-    return Kernel(function, nogil=False)
+    return Kernel(function)
 
 
 def gil_free_kernel(function: Callable[..., Any]) -> Any:
@@ -184,7 +198,23 @@ def gil_free_kernel(function: Callable[..., Any]) -> Any:
     return Kernel(function, nogil=True)
 
 
-_interpreting = ContextVar("interpreting", default=False)
+def brief_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function as `kernel` does; inside of `interpreting_brief` it is plain Python.
+
+    For what is called by the part of a layout, or by the hotspot, not by the clip or the pixel.
+    """
+    return Kernel(function, is_brief=True)
+
+
+class Interpreted(Enum):
+    """The kernels that run as plain Python."""
+
+    NONE = 0
+    BRIEF = 1
+    ALL = 2
+
+
+_interpreted = ContextVar("interpreted", default=Interpreted.NONE)
 _MOST_ROWS = 10_000
 
 
@@ -195,21 +225,31 @@ def interpreting(is_short: bool) -> Iterator[None]:
     Only for kernels whose arithmetic is the same in Python: of whole numbers, and of floats without
     sums by numpy and without functions of several arguments.
     """
-    with _set(is_short):
+    with _set(Interpreted.ALL if is_short else Interpreted.NONE):
+        yield
+
+
+@contextmanager
+def interpreting_brief(is_small: bool) -> Iterator[None]:
+    """Run the kernels of `brief_kernel` as plain Python, if the layout is so small.
+
+    As `interpreting`; all others are compiled.
+    """
+    with _set(Interpreted.BRIEF if is_small else Interpreted.NONE):
         yield
 
 
 @contextmanager
 def interpreting_up_to(rows: int) -> Iterator[None]:
     """Leave `interpreting` if the arrays have so many rows that this would take seconds."""
-    with _set(_interpreting.get() and rows <= _MOST_ROWS):
+    with _set(_interpreted.get() if rows <= _MOST_ROWS else Interpreted.NONE):
         yield
 
 
 @contextmanager
-def _set(is_interpreting: bool) -> Iterator[None]:
-    token = _interpreting.set(is_interpreting)
+def _set(interpreted: Interpreted) -> Iterator[None]:
+    token = _interpreted.set(interpreted)
     try:
         yield
     finally:
-        _interpreting.reset(token)
+        _interpreted.reset(token)

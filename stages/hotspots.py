@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from stages.contracts import Bytes, Clips, Float32s, Floats, Hotspot, Int64s, Verdict
 from stages.errors import ConfigError
@@ -216,8 +215,12 @@ def merge_touching(x_dbu: Int64s, y_dbu: Int64s, core_dbu: int) -> Int64s:
         _link_corners(cells, cell, left, up, width - 1),
     ]
     first, second = np.concatenate(links, axis=1)
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(cells), len(cells)))
-    label: Int64s = connected_components(graph, directed=False)[1].astype(np.int64)
+    graph = scipy.sparse.coo_array(
+        (np.ones(len(first), bool), (first, second)), shape=(len(cells), len(cells))
+    )
+    label: Int64s = scipy.sparse.csgraph.connected_components(graph, directed=False)[1].astype(
+        np.int64
+    )
     return label[cell]
 
 

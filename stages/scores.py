@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,16 @@ import torch
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
 from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee
 from stages.detector.familiarity import Float16s
 from stages.detector.integer.scorer import IntegerScorer
-from stages.detector.network import Network, Prediction
+from stages.detector.plain import PlainDetector, is_plain
 from stages.detector.prefilter import Prefilter
-from stages.detector.user_model import ScanModel
+from stages.detector.scan_model import ScanModel
 from stages.errors import ConfigError, IncompleteError, ModelMismatchError
 from stages.threads import limit_threads
+
+if TYPE_CHECKING:
+    from stages.detector.network import Network, Prediction
 
 BATCH = 64
 """Pictures scored at once; at 64 x 64 pixels their features fit a core's cache."""
@@ -145,6 +147,12 @@ class NetworkScorer:
             arrays.append(self.prefilter_batch(pictures))
         return measure_arithmetic(arrays, self._device)
 
+    def likeness(self, rasters: Bytes) -> Float32s:
+        """Return vectors of unit norm, (n, f): similar pictures are close."""
+        from stages.detector.training import likeness
+
+        return likeness(self._detector, rasters)
+
     def activation_map(self, rasters: Bytes) -> Float32s | None:
         """Return the contribution of each place to the log odds, (n, rows, columns).
 
@@ -179,6 +187,13 @@ def _inference() -> Iterator[None]:
 ModelScorer = NetworkScorer | IntegerScorer
 
 
+def build_explainer(model: ScanModel) -> PlainDetector | NetworkScorer:
+    """Return what compares pictures and maps evidence: by NumPy where it can, else by torch."""
+    if is_plain(model):
+        return PlainDetector(cast(Checkpoint, model))
+    return NetworkScorer(model.detector(), model.raster)
+
+
 def choose_arithmetic(model: ScanModel, device: str, asked: str | None = None) -> str:
     """Return what scores are computed in: ``int8`` where the model and the device allow it.
 
@@ -209,6 +224,8 @@ def check_device(device: str) -> None:
     ConfigError
         When torch cannot use it.
     """
+    if device == "cpu":
+        return
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:
@@ -241,6 +258,8 @@ def build_scorer(
         if one_look:
             scorer.ensemble_from = math.inf
         return scorer
+    from stages.detector.committee import Committee
+
     prefilter = model.prefilter if prefiltered else None
     detector = model.detector()
     if one_look and isinstance(detector, Committee):

@@ -29,7 +29,8 @@ from pipeline.train.model import FEW_TRAINING
 from pipeline.train.training_set import Patterns, assign_parts, merge_datasets
 from stages.contracts import Floats, RasterSpec
 from stages.detector.catalogue import FitRequest, find_kind, fit
-from stages.detector.committee import Committee, Rules
+from stages.detector.committee import Committee
+from stages.detector.shapes import Rules
 from stages.detector.thresholds import pr_auc
 from stages.detector.training import TrainingConfig, score
 from stages.patterns import KeyIndex

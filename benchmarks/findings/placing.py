@@ -40,8 +40,8 @@ def main() -> None:
         if spot.clips == 1 and spot.id in verdicts and verdicts[spot.id].defects == 1
     ]
     raster, dbu_nm = view.job.spec, view.layout.dbu_nm
-    scorer = NetworkScorer(view.detector, raster)
-    examples = None if view.model.examples is None else view.model.examples.numpy()
+    scorer = NetworkScorer(view.model.detector(), raster)
+    examples = view.model.examples
     centre: list[float] = []
     placed: list[float] = []
     alike: list[float] = []
@@ -52,7 +52,8 @@ def main() -> None:
         maps = scorer.activation_map(rasters)
         if maps is None or examples is None:
             raise SystemExit("this detector does not tell where its verdicts come from")
-        near = find_nearest(view.detector, canonicalize(rasters, view.job.symmetries), examples)
+        shown = canonicalize(rasters, view.job.symmetries)
+        near = find_nearest(view.model.detector(), shown, examples)
         like = scorer.resemblance_map(rasters, examples[near], view.job.symmetries)
         assert like is not None  # a detector has both maps or none
         for (spot, defect), adds, same in zip(part, maps, like, strict=True):

@@ -23,10 +23,12 @@ from benchmarks.machine import machine
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.train.committee_plan import COMMITTEE
 from stages.contracts import RasterSpec
-from stages.detector.committee import Committee, Rules
-from stages.detector.model import Detector, DetectorConfig
+from stages.detector.committee import Committee
+from stages.detector.model import Detector
 from stages.detector.network import Network
-from stages.detector.prefilter import PrefilterConfig, PrefilterNetwork
+from stages.detector.prefilter import PrefilterConfig
+from stages.detector.prefilter_network import PrefilterNetwork
+from stages.detector.shapes import DetectorConfig, Rules
 from stages.scores import BATCH, NetworkScorer, score_rasters
 
 SIDES_PX = (64, 88, 128)

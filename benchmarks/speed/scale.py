@@ -40,7 +40,8 @@ from pipeline.passes.units import clip_tile
 from pipeline.scan.forecast import estimate
 from stages.contracts import Box, Layer, RasterSpec
 from stages.detector import checkpoint
-from stages.detector.model import Detector, DetectorConfig
+from stages.detector.model import Detector
+from stages.detector.shapes import DetectorConfig
 from stages.detector.thresholds import OperatingPoint
 
 DATA = Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / "layouts"
@@ -278,7 +279,7 @@ def layers(workers: int) -> None:
     detector = Detector(config).eval()
     point = OperatingPoint(1.0, 0.0, 0, 0.0, 0, 0)
     model = checkpoint.Checkpoint(
-        detector.state_dict(), config, RasterSpec(40.0, 64, 32, 3), ("li1", "met1", "met2"),
+        detector.get_arrays(), config, RasterSpec(40.0, 64, 32, 3), ("li1", "met1", "met2"),
         "krf130", point, {},
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import cKDTree
+import scipy
 
 from pipeline.audit import frame, simulate
 from pipeline.audit.draw import DRAW, Draw, count_clips, draw_clips, read_draw, write_draw
@@ -156,7 +156,9 @@ def find_covered(
     half = core_dbu // 2
     # Places are whole: a half-open core is all within (core - 1) / 2 of its middle place.
     middles = np.stack([x_dbu, y_dbu], axis=1) - half + (core_dbu - 1) / 2
-    apart, _ = cKDTree(middles).query(places, p=np.inf, distance_upper_bound=core_dbu / 2)
+    apart, _ = scipy.spatial.cKDTree(middles).query(
+        places, p=np.inf, distance_upper_bound=core_dbu / 2
+    )
     return np.asarray(np.isfinite(apart))
 
 

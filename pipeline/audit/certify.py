@@ -49,7 +49,7 @@ from stages.audit.certify import Frame, Progress, Round, choose_round, fit_progr
 from stages.audit.looks import Aim, estimate_price
 from stages.audit.refit import Head
 from stages.detector import checkpoint
-from stages.detector.user_model import UserModel
+from stages.detector.scan_model import USER_FILE
 from stages.errors import IncompleteError
 from stages.lithography.process import Process
 
@@ -177,7 +177,7 @@ class Certification:
     def _make_model(self, progress: Progress, frame: Frame, head: Head) -> PrintModel | None:
         """Return the model that was fitted; None where it builds on a user's own module."""
         began = load_model(self.job.model)
-        if isinstance(began, UserModel):
+        if began.file_name == USER_FILE:
             return None
         base, digest = self.config.scores.model, began.digest
         if isinstance(began, PrintModel):

@@ -18,9 +18,13 @@ from pipeline.cli import calibrate_commands, layout_commands, review_commands, s
 from pipeline.cli.cache_commands import warm
 from pipeline.cli.dataset_commands import dataset
 from pipeline.cli.detector_commands import compare, evaluate, label, models, select, train
+from pipeline.cli.lazy import import_lazily
 from pipeline.cli.terminal import print_only_printable
 from stages.errors import HotscanError
 from stages.text import escape_text
+
+GARBAGE = 20_000
+"""New objects after which garbage is looked for; Python's 700 cost an eighth of a small scan."""
 
 app = typer.Typer(
     name="hotscan",
@@ -72,6 +76,8 @@ def main() -> None:
 
 
 def _run() -> None:
+    gc.set_threshold(GARBAGE, 20, 20)
+    import_lazily("torch")  # takes longer than a small scan, whose network computes without it
     try:
         app()
     except HotscanError as error:

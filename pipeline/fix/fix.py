@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from pipeline.config import FixConfig
 from pipeline.engine.agreement import Agreement
@@ -161,7 +161,7 @@ def _find_failing(job: FixJob, rows: Sequence[FixRow], cores: Cores) -> list[int
         return []
     of_rect = [(at, rect) for at, each in enumerate(changes) for rect in each.removed + each.added]
     rects = np.array([rect for _, rect in of_rect])
-    tree = cKDTree((rects[:, :2] + rects[:, 2:]) / 2)
+    tree = scipy.spatial.cKDTree((rects[:, :2] + rects[:, 2:]) / 2)
     reach = ground.bench.reach + (rects[:, 2:] - rects[:, :2]).max() / 2
     failing = []
     for at, row in enumerate(rows):
@@ -179,7 +179,7 @@ def _find_failing(job: FixJob, rows: Sequence[FixRow], cores: Cores) -> list[int
             failing.append(at)
     reach = 2 * ground.bench.reach
     places = np.array([rows[at].origin for at in failing]).reshape(-1, 2)
-    pairs = cKDTree(places).query_pairs(reach, p=np.inf) if len(failing) else set()
+    pairs = scipy.spatial.cKDTree(places).query_pairs(reach, p=np.inf) if len(failing) else set()
     rank = [(rows[at].class_id, rows[at].hotspot) for at in failing]
     later = {max(pair, key=lambda i: rank[i]) for pair in pairs}
     alone = set(range(len(failing))) - {each for pair in pairs for each in pair}

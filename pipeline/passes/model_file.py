@@ -20,10 +20,9 @@ from pipeline.passes.print_model import (
     write_print_model,
 )
 from stages.detector import checkpoint
-from stages.detector.user_model import ScanModel, UserModel, pack_model, unpack_model
+from stages.detector.scan_model import ScanModel
 from stages.errors import HotscanError, RunMismatchError, UsageError
 
-CHECKPOINT, PRINT_MODEL = "model.pt", "model.json"
 USER_MODULE = "a module of the user"
 """Name of the model in the config if it was given as a module."""
 
@@ -61,7 +60,7 @@ def find_model(name: str, given: ScanModel | None = None) -> ScanModel:
     return checkpoint.load(checkpoint.find(name))
 
 
-def recall_model(run: Run, name: str, digest: str, given: UserModel | None = None) -> ScanModel:
+def recall_model(run: Run, name: str, digest: str, given: ScanModel | None = None) -> ScanModel:
     """Return the model that a run was scanned with: its own copy, or the one of that name.
 
     A shipped model may be another one by now, and a file may be gone.
@@ -73,7 +72,7 @@ def recall_model(run: Run, name: str, digest: str, given: UserModel | None = Non
     RunMismatchError
         When neither is the model of that digest.
     """
-    for own in (CHECKPOINT, PRINT_MODEL) if given is None else ():
+    for own in (checkpoint.FILE_NAME, PrintModel.file_name) if given is None else ():
         with suppress(HotscanError, OSError):
             return load_model(ModelFile(run.path / own, digest))
     model = find_model(name, given)
@@ -88,27 +87,36 @@ def recall_model(run: Run, name: str, digest: str, given: UserModel | None = Non
 
 def locate_model(run: Run, model: ScanModel) -> ModelFile:
     """Return the file of a scan's model."""
-    name = CHECKPOINT
-    if isinstance(model, UserModel):
-        name = "user_module.pkl"
-    if isinstance(model, PrintModel):
-        name = PRINT_MODEL
-    return ModelFile(run.path / name, model.digest)
+    return ModelFile(run.path / model.file_name, model.digest)
 
 
-def store_model(run: Run, model: ScanModel) -> ModelFile:
-    """Write the model of a scan into its run: for the workers, and for whoever opens it later."""
+def store_model(run: Run, model: ScanModel, name: str) -> ModelFile:
+    """Write the model of a scan into its run: for the workers, and for whoever opens it later.
+
+    A file that `name` leads to is copied if it holds the model.
+    """
     file = locate_model(run, model)
     if isinstance(model, PrintModel):
         write_print_model(file.path, model)
         return file
     if isinstance(model, checkpoint.Checkpoint):
-        write_whole(file.path, checkpoint.pack(model))
+        write_whole(file.path, _read_packed(name, model.digest) or checkpoint.pack(model))
         return file
+    from stages.detector.user_model import UserModel, pack_model  # with torch
+
     assert isinstance(model, UserModel)  # there is no other kind
     content, sha256 = pack_model(model)
     write_whole(file.path, content)
     return replace(file, packed_sha256=sha256)
+
+
+def _read_packed(name: str, digest: str) -> bytes | None:
+    """Return the content of the checkpoint of that name, if it has this digest."""
+    with suppress(HotscanError, OSError):
+        path = checkpoint.find(name)
+        content = path.read_bytes()
+        return content if checkpoint.load(path).digest == digest else None
+    return None
 
 
 def load_model(file: ModelFile) -> ScanModel:
@@ -121,6 +129,8 @@ def load_model(file: ModelFile) -> ScanModel:
     """
     model: ScanModel
     if file.packed_sha256:
+        from stages.detector.user_model import unpack_model
+
         model = unpack_model(file.path.read_bytes(), file.packed_sha256)
     elif file.path.suffix == ".json":
         model = read_print_model(file.path)

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 import pipeline.passes.units  # noqa: F401 - for its imports
+import stages.detector.catalogue  # noqa: F401 - for its imports, those of torch among them
 from stages.clips import place_grid_clips
 from stages.contracts import Box, PackedLayer
 from stages.geometry.signature import compute_signatures

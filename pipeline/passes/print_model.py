@@ -13,23 +13,23 @@ import math
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
 
 from pipeline.engine.run_directory import write_whole
 from pipeline.engine.stored import explain_damage
 from stages.audit.refit import Head
 from stages.contracts import Bytes, Float32s, RasterSpec
 from stages.detector import checkpoint
-from stages.detector.network import Network, Prediction
 from stages.detector.thresholds import OperatingPoint
-from stages.detector.user_model import ModuleShape
 from stages.errors import UsageError
 from stages.lithography.coarse_print import MARGINS, Optics, make_optics, measure_pictures
 from stages.lithography.process import Process, load_process, process_of
 from stages.scores import BATCH, Scorer, build_scorer, score_rasters
+
+if TYPE_CHECKING:
+    from pipeline.passes.print_network import PrintNetwork
 
 KIND = "hotscan print model"
 PROCESS = "process:"
@@ -97,6 +97,9 @@ class PrintModel:
     prefilter = None
     examples = None
     familiar = None
+    embedding = 1
+    kinds = ()
+    file_name = "model.json"
 
     @property
     def operating_point(self) -> OperatingPoint:
@@ -155,30 +158,11 @@ class PrintModel:
             scorer = build_scorer(base, device, prefiltered=False)
         return make_features(process_of(self.process_settings), self.raster, scorer)
 
-    def detector(self) -> Network:
+    def detector(self) -> PrintNetwork:
         """Return it as a network."""
+        from pipeline.passes.print_network import PrintNetwork  # with torch
+
         return PrintNetwork(self)
-
-
-class PrintNetwork(Network):
-    """A print model as a detector; it has no weights that torch knows of."""
-
-    def __init__(self, model: PrintModel) -> None:
-        super().__init__()
-        self.config = ModuleShape(model.raster.layers)
-        self._model = model
-        self._features = model.make_features()
-
-    def for_inference(self) -> Self:
-        """Return itself: there is nothing to fold."""
-        return self.eval()
-
-    def forward(self, x: torch.Tensor) -> Prediction:
-        """Predict for clips, (n, layers, h, w) area coverage in [0, 1]."""
-        pictures = x.mul(255).round().to(torch.uint8).cpu().numpy()
-        odds = self._model.head.compute_odds(self._features.measure(pictures))
-        logit = torch.from_numpy(odds).to(x)
-        return Prediction(logit, torch.ones_like(logit)[:, None])
 
 
 def make_process_model(name: str) -> PrintModel:

@@ -42,8 +42,7 @@ from stages.contracts import (
     Shapes,
 )
 from stages.detector.familiarity import LOOKED_AT, measure_unfamiliar, spread
-from stages.detector.training import likeness
-from stages.detector.user_model import ScanModel
+from stages.detector.scan_model import ScanModel
 from stages.errors import IncompleteError
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
@@ -51,7 +50,7 @@ from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
 from stages.rows import PART, Rows, make_hotspot
-from stages.scores import ModelScorer, build_scorer, score_rasters
+from stages.scores import ModelScorer, build_explainer, build_scorer, score_rasters
 from stages.tiles import Tile
 
 CLIPS_PER_DRAW = 1024
@@ -213,7 +212,7 @@ def measure_unfamiliar_share(run: Run, model: ScanModel, patterns: int) -> float
     if model.familiar is None:
         return None
     (pictures,) = read_pattern_rows(run, spread(patterns, LOOKED_AT), "raster")
-    share = measure_unfamiliar(model.familiar, likeness(model.detector(), pictures))
+    share = measure_unfamiliar(model.familiar, build_explainer(model).likeness(pictures))
     return round(share, 3)
 
 

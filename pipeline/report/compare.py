@@ -19,7 +19,7 @@ from pipeline.engine.run_record import State
 from pipeline.report.failures import find_failures, make_basis, sign_layout
 from pipeline.report.run_view import RunView, open_view
 from stages.contracts import to_um
-from stages.detector.user_model import UserModel
+from stages.detector.scan_model import ScanModel
 from stages.errors import UsageError
 from stages.findings import Failures
 from stages.review.changes import FIXED, MOVED, NEW, SAME, Changes, compare_failures
@@ -119,7 +119,7 @@ def compare_runs(
     first: Path,
     second: Path,
     waivers: Path | None = None,
-    models: tuple[UserModel | None, UserModel | None] = (None, None),
+    models: tuple[ScanModel | None, ScanModel | None] = (None, None),
 ) -> Comparison:
     """Compare two runs, of one layout before and after it was edited.
 

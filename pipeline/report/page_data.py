@@ -27,8 +27,7 @@ from pipeline.report.compare import Comparison, compare_views
 from pipeline.report.fix_cards import gather_fixes
 from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement, open_view
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
-from stages.detector.training import likeness
-from stages.detector.user_model import UserModel
+from stages.detector.scan_model import USER_FILE
 from stages.errors import HotscanError
 from stages.exports.pages.kinds import interleave_kinds
 from stages.exports.pages.report_data import (
@@ -46,7 +45,7 @@ from stages.exports.pages.report_data import (
 from stages.patterns import canonicalize
 from stages.review.changes import FIXED, NEW
 from stages.review.levels import count_levels
-from stages.scores import NetworkScorer
+from stages.scores import build_explainer
 
 _MOST_CELLS = 12
 """Cells at fault that the page lists."""
@@ -168,7 +167,8 @@ def _find_changes(view: RunView) -> ChangeSummary | None:
         return None
     run = scans[-1]
     try:
-        earlier = open_view(run, view.model if isinstance(view.model, UserModel) else None)
+        own = view.model if view.model.file_name == USER_FILE else None
+        earlier = open_view(run, own)
         earlier = replace(earlier, waivers=view.waivers, today=view.today)
         found = compare_views(earlier, view)
     except HotscanError as error:
@@ -222,8 +222,7 @@ def _map_evidence(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Flo
     """Return what each place of the shown clips adds to their log odds, by id."""
     if not pictures:
         return {}
-    scorer = NetworkScorer(view.detector, view.job.spec)
-    found = scorer.activation_map(np.stack(list(pictures.values())))
+    found = build_explainer(view.model).activation_map(np.stack(list(pictures.values())))
     return {} if found is None else dict(zip(pictures, found, strict=True))
 
 
@@ -232,16 +231,15 @@ def _find_known(view: RunView, pictures: Mapping[int, Bytes]) -> dict[int, Known
     examples = view.model.examples
     if examples is None or not pictures:
         return {}
+    explainer = build_explainer(view.model)
     shown = canonicalize(np.stack(list(pictures.values())), view.job.symmetries)
-    mine, theirs = (likeness(view.detector, rasters) for rasters in (shown, examples.numpy()))
+    mine, theirs = (explainer.likeness(rasters) for rasters in (shown, examples))
     apart = np.linalg.norm(mine[:, None] - theirs[None], axis=2)
     nearest = apart.argmin(1)
-    alike = NetworkScorer(view.detector, view.job.spec).resemblance_map(
-        examples.numpy()[nearest], shown, view.job.symmetries
-    )
+    alike = explainer.resemblance_map(examples[nearest], shown, view.job.symmetries)
     return {
         number: KnownHotspot(
-            examples[at].numpy(), float(apart[row, at]), None if alike is None else alike[row]
+            examples[at], float(apart[row, at]), None if alike is None else alike[row]
         )
         for row, (number, at) in enumerate(zip(pictures, nearest.tolist(), strict=True))
     }

@@ -42,8 +42,7 @@ from pipeline.simulate.tiles import read_target
 from stages.clips import RULES
 from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
 from stages.detector.familiarity import EXPECTED, MANY
-from stages.detector.network import Network
-from stages.detector.user_model import ScanModel, UserModel
+from stages.detector.scan_model import ScanModel
 from stages.errors import ConfigError, IncompleteError
 from stages.exports.markers import PrintedArea
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, table_to_hotspots
@@ -96,11 +95,6 @@ class RunView:
     """The day on which waivers are in force or over."""
     chosen: frozenset[int] | None = None
     """Ids of the hotspots that exports list; all by default."""
-
-    @cached_property
-    def detector(self) -> Network:
-        """The model's network, loaded once."""
-        return self.model.detector()
 
     @cached_property
     def findings(self) -> ById[Finding]:
@@ -219,7 +213,7 @@ def read_unfamiliar(ledger: Ledger) -> float | None:
     return ledger.totals("hotspots").counts.get("unfamiliar_share")
 
 
-def open_view(run: Run, module: UserModel | None = None, waivers: Path | None = None) -> RunView:
+def open_view(run: Run, module: ScanModel | None = None, waivers: Path | None = None) -> RunView:
     """Open a run, with the hotspots, verdicts and settings of its last session.
 
     Parameters

@@ -16,7 +16,7 @@ from pipeline.engine.run_directory import Run
 from pipeline.report.failures import find_failures, make_basis
 from pipeline.report.run_view import RunView, open_view
 from pipeline.report.waiver_file import add_waiver
-from stages.detector.user_model import UserModel
+from stages.detector.scan_model import ScanModel
 from stages.errors import UsageError
 from stages.findings import Failures
 from stages.review.waivers import Grounds, Waiver, apply_waivers, make_waiver
@@ -34,7 +34,7 @@ class WaiveRequest:
     """Ids of classes, whose hotspots are waived."""
     hotspots: Sequence[int] = ()
     """Ids of hotspots."""
-    model: UserModel | None = None
+    model: ScanModel | None = None
     """The user's module that the run was scanned with, if it was one."""
 
 

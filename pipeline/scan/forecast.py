@@ -96,7 +96,9 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
         layout_s, layout = _timed(partial(pack_layout, layout_path, run.layout, config))
-        job = make_job(run.path, config, layout, model, store_model(run, model), process)
+        job = make_job(
+            run.path, config, layout, model, store_model(run, model, config.scores.model), process
+        )
         sample = _sample_tiles(job)
         scorer = build_scorer(
             model, job.device, prefiltered=job.prefiltered, arithmetic=job.arithmetic

@@ -40,7 +40,7 @@ from pipeline.passes.scan_settings import (
 )
 from pipeline.scan.request import ScanRequest, ScanResult
 from pipeline.scan.stages import RECOMPUTED, ScanStages
-from stages.detector.user_model import UserModel
+from stages.detector.scan_model import USER_FILE, ScanModel
 from stages.errors import UsageError
 from stages.scores import check_device
 
@@ -79,7 +79,7 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
         run, wanted, collect_inputs, resources, listen,
         recomputed=RECOMPUTED, imports=["pipeline.passes.preload"],
     ) as session:  # fmt: skip
-        file = store_model(run, model)
+        file = store_model(run, model, config.scores.model)
         result = ScanStages(session, settings, model, file, process).run_stages(request)
     if request.keep_model is not None and "certified" in result.metrics:
         keep_model(run, request.keep_model)
@@ -88,7 +88,7 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
 
 def _name_model(request: ScanRequest) -> ScanConfig:
     """Return the config, with a name for a module that was given."""
-    if not isinstance(request.model, UserModel):
+    if request.model is None or request.model.file_name != USER_FILE:
         return request.config
     scores = request.config.scores.model_copy(update={"model": USER_MODULE})
     return request.config.model_copy(update={"scores": scores})
@@ -98,7 +98,7 @@ def resume(
     path: Path,
     resources: Resources,
     listen: Listener,
-    model: UserModel | None = None,
+    model: ScanModel | None = None,
     reader: Mapping[str, float | None] | None = None,
     audit: AuditConfig | None = None,
     fixing: FixConfig | None = None,

@@ -8,6 +8,7 @@ promise  a stage whose inputs did not change does not run again; an incomplete s
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from pipeline.config import ScanConfig
 from pipeline.engine.agreement import Agreement
 from pipeline.engine.checksums import list_files
 from pipeline.engine.events import ScoresNotReused
+from pipeline.engine.executors import SerialExecutor
 from pipeline.engine.ledger import Status
 from pipeline.engine.run_directory import Run, write_table
 from pipeline.engine.run_record import (
@@ -40,6 +42,7 @@ from pipeline.passes.arrays import (
     read_pattern_clips,
     read_patterns,
 )
+from pipeline.passes.aside import compile_scoring_aside
 from pipeline.passes.distinct_on_disk import tally_on_disk
 from pipeline.passes.job import (
     Job,
@@ -69,13 +72,20 @@ from pipeline.report.run_view import RunView
 from pipeline.scan.request import ScanRequest, ScanResult
 from pipeline.simulate import confirm, hot_clips
 from stages.clips import RULES
+from stages.compiled import interpreting_brief
 from stages.contracts import Hotspot, PackedLayout
-from stages.detector.user_model import ScanModel
+from stages.detector.scan_model import ScanModel
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
+from stages.geometry.owners import count_flat
 from stages.hotspots import find_hotspots
 from stages.lithography.process import Process
 from stages.rows import Rows
+
+SMALL_TILES = 16
+SMALL_BYTES = 1 << 18
+SMALL_SHAPES = 3000
+"""Rectangles and corners of polygons, arrays written out."""
 
 AFTER_SCORES = (
     "features", "rounds", "certify", "hotspots", "confirm", "frame", "draw", "estimate", "classes",
@@ -108,8 +118,32 @@ class ScanStages:
 
     def run_stages(self, request: ScanRequest) -> ScanResult:
         """Run every stage that is not finished."""
-        layout = self.pack_layout(request)
-        job = self.make_job(layout)
+        here = isinstance(self.session.executor, SerialExecutor)
+        is_compiled = here and self.config.scores.arithmetic == "int8"
+        with compile_scoring_aside(self.model_file, is_compiled) as wait:
+            layout = self.pack_layout(request)
+            job = self.make_job(layout)
+            with interpreting_brief(self._is_small(layout, job)):
+                return self._run_stages(request, layout, job, wait)
+
+    def _is_small(self, layout: PackedLayout, job: Job) -> bool:
+        """Return whether cutting and grouping take less time than loading what compiles them."""
+        config = self.config
+        asks_for_more = (
+            config.confirm.enabled or config.fix.enabled
+            or config.audit.size is not None or config.certify.recall is not None
+        )  # fmt: skip
+        if (
+            asks_for_more
+            or len(job.tiles) > SMALL_TILES
+            or sum(part.nbytes for part in layout.packed) > SMALL_BYTES
+        ):
+            return False
+        return sum(map(count_flat, layout.packed)) <= SMALL_SHAPES
+
+    def _run_stages(
+        self, request: ScanRequest, layout: PackedLayout, job: Job, wait: Callable[[], None]
+    ) -> ScanResult:
         shard = self.settings.shard
         # Refused here, before the long work.
         rules = make_rules(self.config.classes, self.process, job, layout.dbu_nm)
@@ -122,6 +156,7 @@ class ScanStages:
             reads=("layout",),
         )  # fmt: skip
         patterns = self.find_patterns(job)
+        wait()
         self.score_patterns(job, patterns)
         if shard:
             return self.end_shard(shard)
@@ -189,7 +224,7 @@ class ScanStages:
             with ingest.create_scratch(self.run.patterns) as scratch:
                 found = tally_on_disk(rows, clips, scratch)
                 create_patterns(
-                    self.run, job.spec, self.model.detector().config.embedding, job.shard_patterns,
+                    self.run, job.spec, self.model.embedding, job.shard_patterns,
                     len(found), found.read_strips(),
                 )  # fmt: skip
             return Written(list_pattern_files(self.run), {"patterns": len(found), "clips": clips})
@@ -243,7 +278,7 @@ class ScanStages:
                 over, pattern, rules=RULES, scores=scores, keys=keys, core_dbu=job.core_dbu,
                 threshold=limits[0], confident=limits[1],
             )  # fmt: skip
-            if self.model.detector().kinds:
+            if self.model.kinds:
                 spots = predict_margins(self.run, job, spots)
             chosen = hot_clips.select_to_simulate(spots, self.config.confirm.confident)
             hot_clips.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)

@@ -47,8 +47,9 @@ from stages.detector.active_learning import choose
 from stages.detector.catalogue import find_kind
 from stages.detector.familiarity import KEPT, LOOKED_AT, spread, summarize
 from stages.detector.integer.quantise import can_be_quantised, quantise
-from stages.detector.network import Network, Shape
+from stages.detector.network import Network
 from stages.detector.prefilter import Prefilter
+from stages.detector.shapes import Shape
 from stages.detector.thresholds import (
     Bools,
     OperatingPoint,
@@ -211,7 +212,9 @@ def _make_plan(
         shape=shape, centre_shape=centre_shape, usual=usual, requested=request.training,
         folder=request.out.with_name(request.out.name + ".training"), identity="",
         machine=machine, source=Source(request.datasets, request.protocol, PARTS),
-        start=start.weights if start else None, teacher=teacher,
+        start=None if start is None else
+        {name: torch.from_numpy(value) for name, value in start.weights.items()},
+        teacher=teacher,
     )  # fmt: skip
     settings = [
         request.detector, asdict(plan.settings_of(kind)), str(kind.shape(spec, **centre_shape)),
@@ -292,7 +295,7 @@ def _assemble(
     fitted: FittedDetector,
     point: OperatingPoint,
     prefilter: Prefilter | None,
-    examples: torch.Tensor,
+    examples: Bytes,
 ) -> checkpoint.Checkpoint:
     first_shape, *other_shapes = (network.config for network in fitted.networks)
     provenance = {
@@ -306,7 +309,7 @@ def _assemble(
     if plan.teacher:
         provenance["distilled_from"] = plan.teacher.digest
     return checkpoint.Checkpoint(
-        weights=fitted.committee().cpu().state_dict(),
+        weights=fitted.committee().get_arrays(),
         config=first_shape,
         others=tuple(other_shapes) if any(one != first_shape for one in other_shapes) else (),
         raster=data.first.spec,
@@ -368,10 +371,11 @@ def _by_recall(recall: float, scores: Float32s, labels: Bools) -> float:
     return round_share(choose_threshold(scores, labels, recall).threshold, math.floor)
 
 
-def _choose_examples(network: Network, patterns: Patterns) -> torch.Tensor:
+def _choose_examples(network: Network, patterns: Patterns) -> Bytes:
     """Return pictures of hotspots that differ most to a network, (at most `EXAMPLES`, ...)."""
     hotspots: Bytes = patterns.raster[patterns.hotspots > 0]
     features = likeness(network, hotspots)
     equally_uncertain = np.full(len(hotspots), 0.5, np.float32)
     chosen = choose(equally_uncertain, features, 0.5, min(EXAMPLES, len(hotspots)))
-    return torch.from_numpy(np.ascontiguousarray(hotspots[np.sort(chosen)]))
+    examples: Bytes = hotspots[np.sort(chosen)]
+    return examples

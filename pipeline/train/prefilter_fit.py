@@ -67,7 +67,7 @@ def fit_prefilter(
     )
     reject_below = round_share(min(cuts), math.floor)
     return Prefilter(
-        config=cast(PrefilterConfig, network.config), weights=network.cpu().state_dict(),
+        config=cast(PrefilterConfig, network.config), weights=network.get_arrays(),
         reject_below=reject_below,
         lost=float(
             checked.hotspots[flagged & (first < reject_below)].sum() / checked.hotspots.sum()

@@ -21,8 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import next_fast_len
-from scipy.special import gammaln
+import scipy
 
 from stages.contracts import Floats
 from stages.errors import ConfigError
@@ -157,7 +156,7 @@ def _place_hits(clips: int, drawn: int, rank: int) -> Places:
 
 
 def _log_choose(n: Floats, k: int) -> Floats:
-    chosen: Floats = gammaln(n + 1) - gammaln(n - k + 1)
+    chosen: Floats = scipy.special.gammaln(n + 1) - scipy.special.gammaln(n - k + 1)
     return chosen
 
 
@@ -196,7 +195,7 @@ def _convolve(parts: Sequence[Floats]) -> Floats:
     size = 1 + sum(len(part) - 1 for part in parts)
     product = np.ones(1, np.complex128)
     for part in parts:
-        product = product * np.fft.rfft(part, fast := next_fast_len(size, real=True))
+        product = product * np.fft.rfft(part, fast := scipy.fft.next_fast_len(size, real=True))
     whole = np.fft.irfft(product, fast)[:size] if parts else product.real
     return np.maximum(whole, 0.0)
 

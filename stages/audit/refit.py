@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
-from scipy.special import expit
 
 from stages.contracts import Float32s, Floats, Int64s
 
@@ -36,7 +35,7 @@ class Head:
 
     def compute_chance(self, features: Float32s) -> Floats:
         """Return the probability of each picture to fail, (n,)."""
-        chance: Floats = expit(self.compute_odds(features))
+        chance: Floats = scipy.special.expit(self.compute_odds(features))
         return chance
 
     def compute_odds(self, features: Float32s) -> Floats:
@@ -79,7 +78,7 @@ def fit_head(features: Float32s, clips: Int64s, failing: Int64s, knots: Floats) 
         loss = (number * np.logaddexp(0, odds) - hot * odds).sum() + STRENGTH / 2 * at[:-1] @ at[
             :-1
         ]
-        slope = number * expit(odds) - hot
+        slope = number * scipy.special.expit(odds) - hot
         gradient = np.einsum("nf,n->f", basis, slope) + STRENGTH * at[:-1]
         return float(loss), np.append(gradient, slope.sum())
 

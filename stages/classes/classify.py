@@ -28,6 +28,7 @@ from stages.classes.patterns import (
     turn_rects,
 )
 from stages.classes.places import choose_nearest, choose_tightest, list_places
+from stages.compiled import interpreting_up_to
 from stages.contracts import Box, Int64s, PackedLayer, Shapes
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
@@ -36,6 +37,8 @@ from stages.rows import PART
 
 _SHORT = 2
 """A gap up to this many times half a window is short: its middle sees both ends."""
+_RECTS = 200
+"""Rectangles around a hotspot, at a guess."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,6 +97,11 @@ def classify(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> Class
     layers
         The scanned layers, which are compared one by one.
     """
+    with interpreting_up_to(_RECTS * len(spots)):
+        return _classify(layers, spots, rules)
+
+
+def _classify(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> Classes:
     chosen = _choose_places(layers, spots, rules)
     if not len(spots):
         none = np.empty(0, np.int64)

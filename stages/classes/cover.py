@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from stages.classes.features import compute_depths, compute_shares
 from stages.classes.matching import NO_MATCH, match_patterns
@@ -96,7 +96,7 @@ def cover_patterns(
     else:
         features = compute_depths(patterns, tolerance.half, tolerance.edge)
         radius = 2 * tolerance.edge + tolerance.move
-    tree = cKDTree(features.astype(np.float64))
+    tree = scipy.spatial.cKDTree(features.astype(np.float64))
     allowed = SYMMETRIES[tolerance.symmetries]
     for first in np.lexsort((signature[:, 1], signature[:, 0], -count)).tolist():
         if cover.representative[first] >= 0:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.classes.patterns import Patterns
-from stages.compiled import kernel
+from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s
 
 _STEPS = 4
@@ -41,7 +41,7 @@ def compute_depths(patterns: Patterns, half: int, distance: int) -> Int64s:
     return depths
 
 
-@kernel
+@brief_kernel
 def _compute_depths(
     rects: Int64s, start: Int64s, patterns: int, layers: int, half: int, distance: int
 ) -> Int64s:
@@ -82,7 +82,7 @@ def compute_shares(patterns: Patterns, half: int) -> Int64s:
     return shares
 
 
-@kernel
+@brief_kernel
 def _compute_shares(rects: Int64s, start: Int64s, patterns: int, layers: int, half: int) -> Int64s:
     found = np.empty((patterns, layers * 7), np.int64)
     for n in range(patterns):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.compiled import kernel
+from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import copy_rows, reserve_row
 from stages.geometry.sorting import list_distinct
@@ -188,7 +188,7 @@ def _find_moves(
     return x, y
 
 
-@kernel
+@brief_kernel
 def match_patterns(
     turned: Int64s,
     turned_start: Int64s,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stages.compiled import kernel
+from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import reserve_row
 from stages.geometry.signature import sign_rect
@@ -86,7 +86,7 @@ def turn_rects(rects: Int64s, symmetry: int) -> Int64s:
     return np.ascontiguousarray(rects)
 
 
-@kernel
+@brief_kernel
 def find_spaces(runs: Int64s, half: int) -> Int64s:
     """Return what the disjoint `runs` leave free of the window, as disjoint rectangles."""
     n = len(runs)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.compiled import kernel
+from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import reserve_row
 from stages.geometry.sites import WIDTH, find_edge, find_rule_of_space, is_tip
@@ -86,7 +86,7 @@ def _find_in_x(rects: Int64s, limits: Int64s, half_core: int, short: int) -> Int
     return found
 
 
-@kernel
+@brief_kernel
 def _list_places(
     runs: Int64s,
     gaps: Int64s,

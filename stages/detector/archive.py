@@ -1,11 +1,11 @@
 """Read the file that `torch.save` wrote, of which nothing is trusted.
 
-in: a file · out: its content: dicts, plain values, tensors on the CPU · unit: a file
+in: a file · out: its content: dicts, plain values, tensors as arrays · unit: a file
 promise: nothing in it is executed; memory and time are bounded by the size of the file, whatever
 numbers, shapes and strides it claims
 
 `torch.load(weights_only=True)` executes nothing either, but it unpacks compressed entries without a
-limit, and gives tensors of 10**12 elements in few bytes, by strides of 0.
+limit, gives tensors of 10**12 elements in few bytes, by strides of 0, and needs torch.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 
 MOST_BYTES = 4 << 30
 """Largest file that is read; shipped models have 2 MB."""
 _CONTENT = "data.pkl"
 _TYPES = {
-    "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
-    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8,
-    "BoolStorage": torch.bool,
+    name: np.dtype(kind)
+    for name, kind in {
+        "FloatStorage": np.float32, "DoubleStorage": np.float64, "HalfStorage": np.float16,
+        "LongStorage": np.int64, "IntStorage": np.int32, "ShortStorage": np.int16,
+        "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_,
+    }.items()
 }  # fmt: skip
 
 
@@ -80,7 +84,7 @@ class _Reader(pickle._Unpickler):
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(io.BytesIO(archive.read(folder + _CONTENT)))
         self._archive, self._folder = archive, folder
-        self._storages: dict[str, Tensor] = {}
+        self._storages: dict[str, Array] = {}
         self._unused = 0  # bytes of storages that are in no tensor yet
 
     def find_class(self, module: str, name: str) -> Any:
@@ -93,23 +97,22 @@ class _Reader(pickle._Unpickler):
             return _TYPES[name]
         raise ValueError(f"it names {module}.{name}, which a checkpoint does not have")
 
-    def persistent_load(self, pid: Any) -> Tensor:
-        """Return a storage, as a tensor of one dimension."""
+    def persistent_load(self, pid: Any) -> Array:
+        """Return a storage, as an array of one dimension."""
         kind, dtype, key, _, count = pid
-        if kind != "storage" or not isinstance(dtype, torch.dtype):
+        if kind != "storage" or not isinstance(dtype, np.dtype):
             raise ValueError(f"an entry is {kind!r} of {dtype}, not a storage")
         if key not in self._storages:
             content = self._archive.read(f"{self._folder}data/{key}")
             if len(content) != count * dtype.itemsize:
                 raise ValueError(f"storage {key} has {len(content)} bytes, not {count} of {dtype}")
-            plain = torch.frombuffer(bytearray(content or b"\0" * 8), dtype=dtype)
-            self._storages[key] = plain[:count]
+            self._storages[key] = np.frombuffer(bytearray(content), dtype)
             self._unused += len(content)
         return self._storages[key]
 
     def _view(
-        self, storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
-    ) -> Tensor:
+        self, storage: Array, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+    ) -> Array:
         """Return a tensor of a storage; only what is contiguous in it."""
         count = math.prod(size)
         plain = tuple(math.prod(size[axis + 1 :]) for axis in range(len(size)))
@@ -120,7 +123,7 @@ class _Reader(pickle._Unpickler):
             for length, step, expected in zip(size, stride, plain, strict=True)
         ):
             raise ValueError(f"a tensor of shape {size} has strides {stride}, not {plain}")
-        self._unused -= count * storage.element_size()
+        self._unused -= count * storage.itemsize
         if self._unused < 0:
             raise ValueError("its tensors have more bytes than the file")
-        return storage[offset : offset + count].view(size)
+        return storage[offset : offset + count].reshape(size)

@@ -24,9 +24,11 @@ from stages.detector.baselines.matching import (
     build_library,
 )
 from stages.detector.baselines.multitask import MultiTaskConfig, MultiTaskNetwork, weigh_clips
-from stages.detector.model import Detector, DetectorConfig
-from stages.detector.network import Network, Shape
-from stages.detector.prefilter import PrefilterConfig, PrefilterNetwork
+from stages.detector.model import Detector
+from stages.detector.network import Network
+from stages.detector.prefilter import PrefilterConfig
+from stages.detector.prefilter_network import PrefilterNetwork
+from stages.detector.shapes import DetectorConfig, Shape
 from stages.detector.training import (
     EpochReport,
     LabelledClips,
@@ -183,12 +185,6 @@ class Kind:
                 "attention"
             )
         shape: Shape = self.config(**{key: known[key] for key in known.keys() & names.keys()})
-        return shape
-
-    def read_shape(self, values: dict[str, Any]) -> Shape:
-        """Return the config from JSON values, in which tuples have become lists."""
-        tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        shape: Shape = self.config(**(values | tuples))
         return shape
 
 

@@ -1,7 +1,9 @@
 """The checkpoint: a file with a trained detector and its description.
 
 In: a checkpoint. Out: one file. Unit: a model. Promise: the digest is of the content, so equal
-models have equal digests, and a file whose content does not have its digest is refused.
+models have equal digests, and a file whose content does not have its digest is refused. A model is
+read, and scores in integers, without torch, which takes longer to import than a small scan; what
+needs its networks imports it.
 """
 
 from __future__ import annotations
@@ -12,24 +14,26 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
-from stages.contracts import RasterSpec
+from stages.contracts import Bytes, RasterSpec
 from stages.detector.archive import read_archive
-from stages.detector.catalogue import find_kind
-from stages.detector.committee import Committee, Rules
+from stages.detector.checkpoint_check import check_model, check_networks, name_type
 from stages.detector.familiarity import Familiar
 from stages.detector.integer.scorer import IntegerScorer
-from stages.detector.model import DetectorConfig
-from stages.detector.network import Network, Shape
-from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
+from stages.detector.prefilter import Prefilter, PrefilterConfig
+from stages.detector.scan_model import require_finite
+from stages.detector.shapes import DetectorConfig, Rules, Shape, read_shape
 from stages.detector.thresholds import OperatingPoint
-from stages.detector.user_model import require_finite
 from stages.errors import UsageError
+
+if TYPE_CHECKING:
+    from stages.detector.network import Network
+
+Arrays = dict[str, npt.NDArray[Any]]
 
 KIND = "hotscan detector"
 VERSION = 3
@@ -42,10 +46,7 @@ INTEGERS = "integers."
 """Prefix of the names of the weights in integers."""
 _KINDS = {"process": str, "opc": str, "process_settings": dict, "provenance": dict, "layers": list}
 """Types of the settings that are taken as they are."""
-MOST_PX = 4096
-"""Largest side, in pixels, and number of layers of a picture."""
-MOST_NM = 1e6
-"""Largest side of a pixel."""
+FILE_NAME = "model.pt"
 WEIGHTS = Path(__file__).parent / "weights"
 
 
@@ -53,8 +54,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 class Checkpoint:
     """A trained detector and everything needed to score with it."""
 
-    weights: dict[str, Tensor]
-    """State dict of `Detector`, on the CPU."""
+    weights: Arrays
+    """Those of the detector's network."""
     config: Shape
     """Of the first member; of all, unless `others` is given."""
     raster: RasterSpec
@@ -77,13 +78,13 @@ class Checkpoint:
     """How several members are combined; None for a single network."""
     others: tuple[Shape, ...] = ()
     """Configs of all members but the first, where their shapes differ."""
-    examples: Tensor | None = None
+    examples: Bytes | None = None
     """(k, layers, h, w) uint8, canonical pictures of training hotspots."""
     prefilter: Prefilter | None = None
     """A smaller network that rejects confident negatives; None when there is none."""
     familiar: Familiar | None = None
     """What it was trained on, as vectors of pictures; None where that was not kept."""
-    integers: dict[str, Tensor] | None = None
+    integers: Arrays | None = None
     """The weights in integers of all members and the prefilter; None where they are not made."""
 
     def __post_init__(self) -> None:
@@ -92,6 +93,21 @@ class Checkpoint:
                 f"the picture has {self.raster.layers} layers, the detector {self.config.layers} "
                 f"and {len(self.layers)} are named; all three must agree"
             )
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file in a run directory."""
+        return FILE_NAME
+
+    @property
+    def embedding(self) -> int:
+        """Length of its embeddings."""
+        return self.config.embedding
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of defects whose margins it predicts."""
+        return self.config.kinds if isinstance(self.config, DetectorConfig) else ()
 
     @property
     def threshold(self) -> float:
@@ -115,14 +131,27 @@ class Checkpoint:
 
     def build(self) -> Network:
         """Return the network, not yet with these weights."""
+        from stages.detector.catalogue import find_kind
+        from stages.detector.committee import Committee
+
         members = [find_kind(self.name).network(config) for config in self.shapes]
         return Committee(members, self.rules) if self.rules else members[0]
 
     def detector(self) -> Network:
-        """Return the network with these weights; for scoring, see `Network.for_inference`."""
-        detector = self.build()
-        detector.load_state_dict(self.weights)
-        return detector.eval()
+        """Return the network with these weights; for scoring, see `Network.for_inference`.
+
+        Raises
+        ------
+        UsageError
+            Its weights are not those of its network.
+        """
+        try:
+            check_networks(self)
+        except ValueError as error:
+            raise UsageError(
+                f"the model is damaged: {error}; copy it, or train it, again"
+            ) from error
+        return self.build().load_arrays(self.weights)
 
     def integer_scorer(self, *, prefiltered: bool = True) -> IntegerScorer:
         """Return what scores in integers; only where there are `integers`.
@@ -140,10 +169,20 @@ class Checkpoint:
 
 def pack(checkpoint: Checkpoint) -> bytes:
     """Return the content of a file of `checkpoint`."""
-    content = _content(checkpoint)
-    packed = io.BytesIO()
-    torch.save(content | {"digest": _digest(content)}, packed)
+    import torch
+
+    content, packed = _content(checkpoint), io.BytesIO()
+    torch.save(_to_tensors(content | {"digest": _digest(content)}), packed)
     return packed.getvalue()
+
+
+def _to_tensors(value: Any) -> Any:
+    """Return a content with a tensor for each array."""
+    import torch
+
+    if isinstance(value, dict):
+        return {name: _to_tensors(each) for name, each in value.items()}
+    return torch.from_numpy(value).contiguous() if isinstance(value, np.ndarray) else value
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
@@ -184,7 +223,7 @@ def load(path: Path) -> Checkpoint:
             raise ValueError("its digest is not that of its content")
         require_finite(content["weights"], str(path))
         model = _describe(json.loads(content["about"]), content)
-        _check(model)
+        check_model(model)
     except UsageError:
         raise
     except Exception as error:  # settings of any type may come to anything
@@ -201,10 +240,11 @@ def _describe(about: dict[str, Any], content: dict[str, Any]) -> Checkpoint:
         if not isinstance(about[key], kind):
             raise ValueError(f"its {key} is {about[key]!r}")
     name = about.get("detector", "attention")
+    config = _find_config(name)
     return Checkpoint(
         weights=content["weights"],
-        config=find_kind(name).read_shape(about["config"]),
-        others=tuple(find_kind(name).read_shape(config) for config in about.get("others", ())),
+        config=read_shape(config, about["config"]),
+        others=tuple(read_shape(config, other) for other in about.get("others", ())),
         raster=RasterSpec(**about["raster"]),
         layers=tuple(about["layers"]),
         process=about["process"],
@@ -217,57 +257,22 @@ def _describe(about: dict[str, Any], content: dict[str, Any]) -> Checkpoint:
         examples=content.get("examples"),
         integers=_take(INTEGERS, content["weights"]) or None,
         prefilter=_take_prefilter(about.get("prefilter"), content["weights"]),
-        familiar=Familiar(content["familiar"].numpy(), float(about["familiar_limit"]))
+        familiar=Familiar(content["familiar"], float(about["familiar_limit"]))
         if "familiar" in content
         else None,
     )
 
 
-def _check(model: Checkpoint) -> None:
-    """Refuse sizes that cannot be, and weights that are not those of the network.
+def _find_config(name: str) -> type[Any]:
+    if name == "attention":
+        return DetectorConfig
+    from stages.detector.catalogue import find_kind
 
-    Raises
-    ------
-    ValueError
-        The message names the size or weight.
-    """
-    picture = (model.raster.layers, model.raster.clip_px, model.raster.clip_px)
-    if not max(picture) <= MOST_PX or model.raster.pixel_nm > MOST_NM:
-        raise ValueError(f"its picture is {model.raster}; the limit is {MOST_PX} pixels")
-    if not 0 <= model.threshold <= 1:
-        raise ValueError(f"its threshold is {model.threshold}, not from 0 to 1")
-    if model.rules and not 0 < model.rules.members <= len(model.weights):
-        raise ValueError(f"it has {model.rules.members} members but {len(model.weights)} weights")
-    if model.integers is not None:
-        model.integer_scorer()
-    examples = model.examples
-    if examples is not None and (examples.dtype, examples.shape[1:]) != (torch.uint8, picture):
-        raise ValueError(f"its examples are {examples.dtype} of {tuple(examples.shape)}")
-    familiar = model.familiar
-    if familiar is not None and not (
-        familiar.vectors.dtype == np.float16
-        and familiar.vectors.ndim == 2
-        and len(familiar.vectors)
-        and np.isfinite(familiar.vectors).all()
-        and 0 <= familiar.limit <= 2
-    ):
-        raise ValueError(f"its vectors are {tuple(familiar.vectors.shape)}, or not finite")
-    with torch.device("meta"):  # nothing is allocated for what the settings ask
-        networks = [(model.build(), model.weights)]
-        if model.prefilter is not None:
-            networks.append((PrefilterNetwork(model.prefilter.config), model.prefilter.weights))
-    for network, weights in networks:
-        expected = network.state_dict()
-        for name in expected.keys() | weights.keys():
-            asked, found = (
-                (each[name].dtype, tuple(each[name].shape)) if name in each else None
-                for each in (expected, weights)
-            )
-            if asked != found:
-                raise ValueError(f"weight {name} is {found}, but its settings ask for {asked}")
+    config: type[Any] = find_kind(name).config
+    return config
 
 
-def _take_prefilter(about: dict[str, Any] | None, weights: dict[str, Tensor]) -> Prefilter | None:
+def _take_prefilter(about: dict[str, Any] | None, weights: Arrays) -> Prefilter | None:
     """Take the prefilter and its weights out of the content of a file."""
     if about is None:
         return None
@@ -275,7 +280,7 @@ def _take_prefilter(about: dict[str, Any] | None, weights: dict[str, Tensor]) ->
     return Prefilter(**(about | {"config": PrefilterConfig(**about["config"]), "weights": own}))
 
 
-def _take(prefix: str, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def _take(prefix: str, weights: Arrays) -> Arrays:
     """Take the weights whose names begin so, by the rest of their names."""
     names = [name for name in weights if name.startswith(prefix)]
     return {name.removeprefix(prefix): weights.pop(name) for name in names}
@@ -341,15 +346,14 @@ def _content(checkpoint: Checkpoint) -> dict[str, Any]:
         tensors |= {PREFILTER + name: value for name, value in own.items()}
     for name, value in (checkpoint.integers or {}).items():
         tensors[INTEGERS + name] = value
-    weights = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     content: dict[str, Any] = {
         "kind": KIND, "version": VERSION, "about": json.dumps(about, sort_keys=True),
-        "weights": weights,
+        "weights": tensors,
     }  # fmt: skip
     if checkpoint.examples is not None:
         content["examples"] = checkpoint.examples
     if checkpoint.familiar is not None:
-        content["familiar"] = torch.from_numpy(checkpoint.familiar.vectors)
+        content["familiar"] = checkpoint.familiar.vectors
     return content
 
 
@@ -366,6 +370,6 @@ def _digest(content: dict[str, Any]) -> str:
     tensors = dict(content["weights"])
     tensors |= {called: content[name] for name, called in OPTIONAL.items() if name in content}
     for name, value in sorted(tensors.items()):
-        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        sha.update(value.numpy().tobytes())
+        sha.update(f"{name} {name_type(value)} {tuple(value.shape)}".encode())
+        sha.update(value.tobytes())
     return sha.hexdigest()

@@ -10,9 +10,7 @@ pass gives a confident negative; only the others are worth the cost of the ensem
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -20,20 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.detector.network import Network, Prediction, turn
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """How the members of a committee are combined."""
-
-    members: int = 1
-    symmetries: int = 8
-    """Equivalent orientations of a clip: 8, or 4 where x and y differ."""
-    ensemble_from: float = math.inf
-    """Log odds of a single pass, before calibration, from which the ensemble decides."""
-    scale: float = 1.0
-    shift: float = 0.0
-    """Calibrated log odds are ``scale * x + shift`` (J. Platt, 1999)."""
+from stages.detector.shapes import Rules
 
 
 class Committee(Network):

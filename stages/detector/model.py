@@ -12,7 +12,6 @@ preserved.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -20,40 +19,8 @@ from torch import Tensor, nn
 
 from stages.detector.attention import ATTENTION, NAMES, AttentionBranch, place_attention
 from stages.detector.network import Convolution, Network, Prediction, turn
+from stages.detector.shapes import DISTINCT, DetectorConfig, inner_places
 from stages.errors import ConfigError
-
-SCALE = 8
-"""Pixels per place of the final feature map."""
-
-DISTINCT = 0.01
-"""Difference of a channel's means, in the mean over all channels, that is as good as none."""
-
-
-@dataclass(frozen=True, slots=True)
-class DetectorConfig:
-    """The shape of a detector."""
-
-    layers: int = 1
-    """Channels of the picture."""
-    core_px: int = 0
-    """Side of the core, whose features are pooled separately; 0 pools the whole clip only."""
-    centres_px: tuple[int, ...] = ()
-    """Sides of squares in the middle of the core that are also pooled separately: for clips that
-    are centred on their hotspot."""
-    stem: int = 48
-    """Channels after the stem."""
-    fine: tuple[int, ...] = (48,)
-    """Channels of the inception blocks at 1/4 of the picture's resolution; multiples of 8."""
-    coarse: tuple[int, ...] = (64, 64)
-    """Channels of the inception blocks at 1/8 of the picture's resolution; multiples of 8."""
-    embedding: int = 64
-    """Length of the embedding."""
-    attention: str = "channel_spatial"
-    """One of `stages.detector.attention.NAMES`; it follows each block, or one."""
-    inception: bool = True
-    """Whether blocks have four branches, or one 3 x 3 convolution."""
-    kinds: tuple[str, ...] = ()
-    """Kinds of defects whose margins are predicted beside the verdict."""
 
 
 class Inception(nn.Module):
@@ -229,18 +196,6 @@ def crop_squares(x: Tensor, *sides_px: int) -> list[Tensor]:
     """Return features (n, c, h, w), and those of the places that each square overlaps."""
     inner = [[inner_places(places, side) for places in x.shape[2:]] for side in sides_px]
     return [x, *(x[:, :, rows, columns] for rows, columns in inner)]
-
-
-def inner_places(places: int, side_px: int) -> slice:
-    """Return the places of a row of features that a centred square overlaps.
-
-    Examples
-    --------
-    >>> inner_places(8, 32), inner_places(11, 40), inner_places(8, 30)
-    (slice(2, 6, None), slice(3, 8, None), slice(2, 6, None))
-    """
-    margin = max(places * SCALE - side_px, 0) // (2 * SCALE)
-    return slice(margin, places - margin)
 
 
 def distance_from_centre(x: Tensor) -> Tensor:

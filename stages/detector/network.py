@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Self
 
+import numpy.typing as npt
+import torch
 import torch.nn.functional as F
 from torch import Tensor, channels_last, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from stages.detector.shapes import Shape
 
 
 class Prediction(NamedTuple):
@@ -28,18 +32,6 @@ class Prediction(NamedTuple):
     """(n, kinds) of the worst place of each of `Network.kinds`; None where it predicts none."""
     branch_logits: tuple[Tensor, ...] = ()
     """(n,) each: log odds of auxiliary branches in training, which get the same loss."""
-
-
-class Shape(Protocol):
-    """What the configs of all detectors have in common."""
-
-    @property
-    def layers(self) -> int:
-        """Channels of the picture."""
-
-    @property
-    def embedding(self) -> int:
-        """Length of the embedding."""
 
 
 class Network(nn.Module):
@@ -71,6 +63,15 @@ class Network(nn.Module):
         """Return vectors of unit norm for comparing clips with each other, (n, f)."""
         prediction: Prediction = self(x)
         return prediction.embedding
+
+    def get_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the weights by name, as a checkpoint keeps them."""
+        return {name: value.detach().cpu().numpy() for name, value in self.state_dict().items()}
+
+    def load_arrays(self, weights: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Return itself with these weights, not in training."""
+        self.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+        return self.eval()
 
     def for_inference(self) -> Self:
         """Return a copy for inference: batch norm folded into the convolutions, channels last."""

@@ -161,7 +161,7 @@ def _sample_pictures(model: Checkpoint) -> Bytes:
     noise = rng.integers(0, 256, shape)
     made = np.where(np.arange(CHECKED)[:, None, None, None] < CHECKED - 8, blocks, noise)
     made[-1] = 0
-    examples = () if model.examples is None else (model.examples.numpy(),)
+    examples = () if model.examples is None else (model.examples,)
     return np.concatenate([*examples, made.astype(np.uint8)])
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import scipy
-from scipy.special import expit
 
 from stages.contracts import Float32s, Floats, Int64s
 from stages.errors import UsageError
@@ -117,7 +116,7 @@ def fit_calibration(logits: Floats, hotspots: Int64s, clips: Int64s) -> tuple[fl
 
     def cost(line: Floats) -> tuple[float, Floats]:
         z = math.exp(line[0]) * logits + line[1]
-        p = expit(z)
+        p = scipy.special.expit(z)
         loss = (clips * np.logaddexp(0, z) - wanted * z).sum() / clips.sum()
         error = (clips * p - wanted) / clips.sum()
         return float(loss), np.array([(error * logits).sum() * math.exp(line[0]), error.sum()])

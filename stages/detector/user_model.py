@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import ModuleType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import cloudpickle
 import torch
@@ -27,72 +27,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.contracts import RasterSpec
-from stages.detector.familiarity import Familiar
 from stages.detector.network import Network, Prediction
-from stages.detector.prefilter import Prefilter
+from stages.detector.scan_model import USER_FILE, require_finite
 from stages.detector.thresholds import OperatingPoint
 from stages.errors import ModelMismatchError, RunMismatchError, UsageError
 
 PLAIN = (bool, int, float, complex, str, bytes, tuple, list, type(None))
 """Attributes of these types count as settings of a module."""
-
-
-class ScanModel(Protocol):
-    """What a scan needs to know of a model: `Checkpoint` and `UserModel` have all of it."""
-
-    @property
-    def raster(self) -> RasterSpec:
-        """The picture that it takes."""
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Name of each channel of the picture."""
-
-    @property
-    def process(self) -> str:
-        """Name of the process that its labels came from."""
-
-    @property
-    def process_settings(self) -> dict[str, Any]:
-        """The process as plain values; empty for a shipped process of that name."""
-
-    @property
-    def opc(self) -> str:
-        """Whether its labels are those of corrected masks, ``none`` or ``model``."""
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """What it was trained on, for people."""
-
-    @property
-    def operating_point(self) -> OperatingPoint:
-        """The threshold and the figures measured with it."""
-
-    @property
-    def prefilter(self) -> Prefilter | None:
-        """A smaller network that rejects confident negatives."""
-
-    @property
-    def familiar(self) -> Familiar | None:
-        """What it was trained on; None where that was not kept."""
-
-    @property
-    def examples(self) -> Tensor | None:
-        """(k, layers, h, w) uint8 pictures of training hotspots."""
-
-    @property
-    def threshold(self) -> float:
-        """Score from which a clip is flagged."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of everything that its scores depend on, 64 hexadecimal digits."""
-
-    def may_prefilter(self, threshold: float) -> bool:
-        """Return whether the prefilter may be used with a threshold."""
-
-    def detector(self) -> Network:
-        """Return the network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +106,13 @@ class UserModel:
     prefilter = None
     examples = None
     familiar = None
+    kinds = ()
+    file_name = USER_FILE
+
+    @property
+    def embedding(self) -> int:
+        """Length of its embeddings."""
+        return self.shape.embedding
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -176,7 +124,10 @@ class UserModel:
             raise UsageError(f"threshold is {self.threshold}; give a probability from 0 to 1")
         if not self.layers:
             object.__setattr__(self, "layers", ("metal",) * self.raster.layers)
-        require_finite(self.module.state_dict(), type(self.module).__name__)
+        weights = self.module.state_dict().items()
+        floats = {key: value.detach().cpu().double().numpy() for key, value in weights
+                  if value.is_floating_point()}  # fmt: skip
+        require_finite(floats, type(self.module).__name__)
         _ = self.shape  # the module must accept such pictures
 
     @cached_property
@@ -294,19 +245,3 @@ def _by_value(module: nn.Module) -> Iterator[None]:
                 cloudpickle.register_pickle_by_value(own)
                 stack.callback(cloudpickle.unregister_pickle_by_value, own)
         yield
-
-
-def require_finite(weights: dict[str, Tensor], name: str) -> None:
-    """Refuse weights that are not numbers.
-
-    Raises
-    ------
-    UsageError
-        When a weight is infinite or NaN.
-    """
-    for key, value in weights.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise UsageError(
-                f"model {name!r} has a weight in {key} that is not finite; train it again, or use "
-                "another model"
-            )

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from stages.contracts import Int64s
 from stages.fixes.moves import subtract_rect
@@ -125,7 +124,9 @@ def _keeps_nets(before: Int64s, after: Int64s) -> bool:
 def _number_shapes(rects: Int64s) -> Int64s:
     """Return the number of the connected shape that each rectangle is of, (n,)."""
     touch = _touch(rects[:, None], rects[None], edges=True)
-    count: Int64s = connected_components(csr_array(touch), directed=False)[1]
+    count: Int64s = scipy.sparse.csgraph.connected_components(
+        scipy.sparse.csr_array(touch), directed=False
+    )[1]
     return count
 
 

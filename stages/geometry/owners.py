@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stages.compiled import kernel
+from stages.compiled import brief_kernel, kernel
 from stages.contracts import Box, Bytes, Int32s, Int64s, PackedLayer
 from stages.geometry.growing import reserve_row
 from stages.geometry.window_query import (
@@ -91,7 +91,7 @@ def find_frames(layer: PackedLayer, windows: Int64s) -> Frames:
     return Frames(window, cell, turn, x, y, parent, owns > 0)
 
 
-@kernel
+@brief_kernel
 def _walk(
     item_start: Int64s,
     item_box: Int32s,
@@ -199,6 +199,17 @@ def count_placements(layer: PackedLayer) -> Int64s:
         part = slice(bounds[cell], bounds[cell + 1])
         np.add.at(total, child[part], total[cell] * copies[part])
     return total
+
+
+def count_flat(layer: PackedLayer) -> int:
+    """Return the rectangles, and corners of polygons, below the top cell, arrays written out."""
+    cells = len(layer.item_start) - 1
+    owner = np.repeat(np.arange(cells), np.diff(layer.item_start))
+    size = np.zeros(len(layer.item_ref), np.int64)
+    size[layer.item_ref == -1] = 1
+    is_polygon = layer.item_ref < -1
+    size[is_polygon] = np.diff(layer.point_start)[-2 - layer.item_ref[is_polygon]]
+    return int((size * count_placements(layer)[owner]).sum())
 
 
 def list_placements(layer: PackedLayer, cell: int) -> Int64s:

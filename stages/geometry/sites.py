@@ -111,8 +111,8 @@ def find_rule_of_space(
 ) -> tuple[int, int]:
     """Return the rule of a space, by how many line ends face it, and the rule's limit."""
     a, low, b, _ = space
-    tips = is_tip(right, find_edge(right, a, low), limits[4])
-    tips += is_tip(left, find_edge(left, b, low), limits[4])
+    tips = int(is_tip(right, find_edge(right, a, low), limits[4]))  # NumPy adds no booleans
+    tips += int(is_tip(left, find_edge(left, b, low), limits[4]))
     if tips == 0:
         return SPACE, limits[0]
     return (LINE_END_TO_SIDE, limits[3]) if tips == 1 else (TIP_TO_TIP, limits[2])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.compiled import kernel
+from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import copy_rows, reserve_row
 from stages.geometry.sorting import list_distinct, sort_keys
@@ -233,7 +233,7 @@ def _sort_sides(sides: Int64s) -> tuple[Int64s, Int64s]:
     return order, list_distinct(ends)
 
 
-@kernel
+@brief_kernel
 def sweep(sides: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
     """Sweep upward over vertical sides, (n, 4): x, y_lo, y_hi, change of winding at x.
 

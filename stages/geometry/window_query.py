@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from stages.compiled import kernel
+from stages.compiled import brief_kernel, kernel
 from stages.contracts import Box, Int32s, Int64s, PackedLayer, Shapes
 from stages.errors import LayoutError
 from stages.geometry.growing import reserve_row
@@ -68,7 +68,7 @@ def require_sparse(placed: int, box: Box) -> None:
         )
 
 
-@kernel
+@brief_kernel
 def _place_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[Int64s, Int64s]:
     """Return the corners of (m, 4) polygon hits in the top cell, and the offset of each."""
     starts = np.zeros(len(hits) + 1, np.int64)
@@ -209,7 +209,7 @@ def push_array(
     return stack, depth
 
 
-@kernel
+@brief_kernel
 def _walk(
     item_start: Int64s,
     item_box: Int32s,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from stages.compiled import kernel
+from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import reserve_row
 
@@ -38,7 +38,7 @@ def find_touched_windows(
     return found
 
 
-@kernel
+@brief_kernel
 def bin_rects(rects: Int64s, pitch_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
     """Sort rectangles into square bins of `pitch_dbu`; each is in every bin that it overlaps.
 

@@ -8,9 +8,11 @@ from stages import scores
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee, Rules
-from stages.detector.model import Detector, DetectorConfig
-from stages.detector.prefilter import Prefilter, PrefilterConfig, PrefilterNetwork
+from stages.detector.committee import Committee
+from stages.detector.model import Detector
+from stages.detector.prefilter import Prefilter, PrefilterConfig
+from stages.detector.prefilter_network import PrefilterNetwork
+from stages.detector.shapes import DetectorConfig, Rules
 from stages.detector.thresholds import OperatingPoint
 from stages.errors import ConfigError, IncompleteError, ModelMismatchError
 from stages.scores import NetworkScorer, build_scorer, check_device, score_rasters
@@ -239,10 +241,10 @@ def test_pictures_of_another_shape_are_refused(scorer, shape):
 def test_a_scorer_is_made_of_a_checkpoint(tmp_path, network, scorer):
     torch.manual_seed(4)
     small = PrefilterNetwork(PrefilterConfig(core_px=32)).eval()
-    prefilter = Prefilter(small.config, small.state_dict(), 0.5, 0.0, 0.25)
+    prefilter = Prefilter(small.config, small.get_arrays(), 0.5, 0.0, 0.25)
     point = OperatingPoint(0.5, 0.99, 1, 0.01, 100, 200)
     model = Checkpoint(
-        network.state_dict(), network.config, RASTER, ("met1",), "krf130", point, {"seed": 3},
+        network.get_arrays(), network.config, RASTER, ("met1",), "krf130", point, {"seed": 3},
         prefilter=prefilter,
     )  # fmt: skip
     checkpoint.save(tmp_path / "model.pt", model)

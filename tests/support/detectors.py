@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.contracts import Floats
-from stages.detector.model import DetectorConfig
+from stages.detector.shapes import DetectorConfig
 from stages.detector.training import LabelledClips
 
 SMALL = DetectorConfig(stem=16, fine=(16,), coarse=(16,), embedding=8)

@@ -17,7 +17,8 @@ from pipeline.scan.request import ScanRequest, ScanResult
 from pipeline.scan.scan import scan
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
-from stages.detector.model import Detector, DetectorConfig
+from stages.detector.model import Detector
+from stages.detector.shapes import DetectorConfig
 from stages.detector.thresholds import OperatingPoint
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -83,10 +84,10 @@ def write_model(folder: Path) -> None:
     torch.manual_seed(1)
     config = DetectorConfig(stem=16, fine=(8,), coarse=(8, 8), embedding=8)  # quick
     model = checkpoint.Checkpoint(
-        weights=Detector(config).state_dict(), config=config, raster=RasterSpec(40.0, 64, 32),
+        weights=Detector(config).get_arrays(), config=config, raster=RasterSpec(40.0, 64, 32),
         layers=("met1",), process="krf130",
         operating_point=OperatingPoint(1.0, 0.0, 0, 0.0, 0, 0), provenance={},
-        examples=torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8),
+        examples=torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8).numpy(),
     )  # fmt: skip
     untried = folder / "untried.pt"
     checkpoint.save(untried, model)

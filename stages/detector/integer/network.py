@@ -19,8 +19,8 @@ import numpy.typing as npt
 from stages.contracts import Bytes, Float32s, RasterSpec
 from stages.detector.integer import kernels
 from stages.detector.integer.dot import CLIPS, OUTPUTS
-from stages.detector.model import DetectorConfig, inner_places
 from stages.detector.prefilter import PrefilterConfig
+from stages.detector.shapes import DetectorConfig, inner_places
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]

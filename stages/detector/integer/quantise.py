@@ -34,15 +34,10 @@ from stages.detector.integer.network import (
 from stages.detector.integer.observation import FIRST_BLOCK, Observed, observe
 from stages.detector.integer.rounding import round_weights
 from stages.detector.integer.scorer import PREFILTER
-from stages.detector.model import (
-    Detector,
-    DetectorConfig,
-    Inception,
-    distance_from_centre,
-    inner_places,
-)
+from stages.detector.model import Detector, Inception, distance_from_centre
 from stages.detector.network import Convolution, Network
-from stages.detector.prefilter import PrefilterNetwork
+from stages.detector.prefilter_network import PrefilterNetwork
+from stages.detector.shapes import DetectorConfig, inner_places
 from stages.errors import UsageError
 
 BYTE = 255
@@ -97,7 +92,7 @@ def quantise(model: Checkpoint, pictures: Bytes) -> Checkpoint:
     if model.prefilter is not None:
         networks[PREFILTER] = model.prefilter.network()
     integers = {
-        prefix + name: torch.from_numpy(value)
+        prefix + name: value
         for prefix, network in networks.items()
         for name, value in quantise_network(network, pictures).items()
     }

@@ -7,21 +7,17 @@ promise: the same bytes on every machine, with any number of threads, in any bat
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, RasterSpec
-from stages.detector.committee import Rules
 from stages.detector.integer.kernels import fill_sigmoid, normalise
-from stages.detector.integer.network import IntegerNetwork
-from stages.detector.model import DetectorConfig
+from stages.detector.integer.network import IntegerNetwork, Tensors
 from stages.detector.prefilter import Prefilter
+from stages.detector.shapes import DetectorConfig, Rules
 
 PREFILTER = "prefilter."
 """Prefix of the names of the prefilter's integer weights."""
@@ -29,7 +25,7 @@ NAME = "int8, the same on every machine"
 
 
 def build_networks(
-    integers: Mapping[str, Tensor], shapes: tuple[DetectorConfig, ...], raster: RasterSpec
+    integers: Tensors, shapes: tuple[DetectorConfig, ...], raster: RasterSpec
 ) -> list[IntegerNetwork]:
     """Return the members of a committee.
 
@@ -44,19 +40,15 @@ def build_networks(
     ]
 
 
-def build_prefilter(
-    integers: Mapping[str, Tensor], prefilter: Prefilter, raster: RasterSpec
-) -> IntegerNetwork:
+def build_prefilter(integers: Tensors, prefilter: Prefilter, raster: RasterSpec) -> IntegerNetwork:
     """Return the network of a prefilter; raises as `build_networks` does."""
     return IntegerNetwork(prefilter.config, raster, select_weights(integers, PREFILTER))
 
 
-def select_weights(
-    integers: Mapping[str, Tensor], prefix: str
-) -> dict[str, npt.NDArray[np.generic]]:
+def select_weights(integers: Tensors, prefix: str) -> Tensors:
     """Return the weights whose names begin so, by the rest of their names."""
     return {
-        name.removeprefix(prefix): value.numpy()
+        name.removeprefix(prefix): value
         for name, value in integers.items()
         if name.startswith(prefix)
     }
@@ -67,7 +59,7 @@ class IntegerScorer:
 
     def __init__(
         self,
-        integers: Mapping[str, Tensor],
+        integers: Tensors,
         shapes: tuple[DetectorConfig, ...],
         rules: Rules,
         raster: RasterSpec,
@@ -100,7 +92,7 @@ class IntegerScorer:
         mean = np.zeros(len(rasters), np.float32)
         for member in self._members:
             odds = np.zeros(len(rasters), np.float32)
-            for turned in _turn(rasters, self._rules.symmetries):
+            for turned in turn_pictures(rasters, self._rules.symmetries):
                 odds += member(turned)[:, 0]
             mean += self._calibrate(odds / np.float32(self._rules.symmetries))
         return mean / np.float32(len(self._members))
@@ -118,7 +110,7 @@ class IntegerScorer:
         arrays += self.score_batch(pictures)
         if self._prefilter is not None:
             arrays.append(self.prefilter_batch(pictures))
-        return replace(measure_arithmetic(arrays), name=NAME)
+        return measure_arithmetic(arrays, name=NAME)
 
     def _calibrate(self, odds: Float32s) -> Float32s:
         """Return the probability of log odds as a network gives them."""
@@ -131,7 +123,7 @@ def _to_probability(odds: Float32s) -> Float32s:
     return found
 
 
-def _turn(rasters: Bytes, symmetries: int) -> list[Bytes]:
+def turn_pictures(rasters: Bytes, symmetries: int) -> list[Bytes]:
     """Return pictures in each of 4 or 8 orientations, as `stages.detector.committee.turn`."""
     flips = ((), (2,), (3,), (2, 3))
     seen = (rasters, rasters.transpose(0, 1, 3, 2))[: symmetries // 4]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stages.compiled import kernel
+from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s, Shapes
 from stages.geometry.growing import copy_rows, reserve_row
 from stages.geometry.windows import Bins, bin_rects
@@ -66,7 +66,7 @@ def index_outlines(shapes: Shapes, left: Int64s, bottom: Int64s, size_dbu: int) 
     return Outlines(shapes.points, shapes.point_start, chunk_box, chunk_start, box, bins)
 
 
-@kernel
+@brief_kernel
 def _compute_chunk_boxes(point: Int64s, start: Int64s) -> tuple[Int64s, Int64s]:
     """Return the box of every `CHUNK` edges, and the offset of each polygon's boxes."""
     chunk_start = np.zeros(len(start), np.int64)
@@ -87,7 +87,7 @@ def _compute_chunk_boxes(point: Int64s, start: Int64s) -> tuple[Int64s, Int64s]:
     return boxes, chunk_start
 
 
-@kernel
+@brief_kernel
 def _compute_outline_boxes(chunk_box: Int64s, chunk_start: Int64s) -> Int64s:
     boxes = np.empty((len(chunk_start) - 1, 4), np.int64)
     for p in range(len(boxes)):

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 import shapely
-from scipy import fft
 from shapely import Polygon
 
 from stages.contracts import Box, Floats, Int64s
@@ -205,7 +205,7 @@ def _make_lattice(process: Process, dbu_nm: float) -> tuple[Lattice, int]:
     usual = make_lattice(process, dbu_nm)
     if process.kernels is None:
         step = max(1, round(process.wavelength_nm / process.na / (4 * FINER) / dbu_nm))
-        nodes = fft.prev_fast_len(usual.side_dbu // step, real=True)
+        nodes = scipy.fft.prev_fast_len(usual.side_dbu // step, real=True)
     else:
         most = FINER * make_field(process).pixels
         nodes = max(n for n in range(1, most + 1) if usual.side_dbu % n == 0)

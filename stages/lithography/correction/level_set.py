@@ -22,7 +22,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
-from scipy import fft
 
 from stages.contracts import Box, Floats, Int64s
 from stages.lithography.correction.fragments import Bools
@@ -161,7 +160,7 @@ def _make_blur(nodes: int, sigma_px: float) -> Floats:
 
 
 def _smooth(picture: Floats, blur: Floats) -> Floats:
-    smooth: Floats = fft.irfft2(fft.rfft2(picture) * blur, s=picture.shape)
+    smooth: Floats = scipy.fft.irfft2(scipy.fft.rfft2(picture) * blur, s=picture.shape)
     return smooth
 
 

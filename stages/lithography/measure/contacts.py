@@ -16,8 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from stages.compiled import kernel
 from stages.contracts import Float32s, Floats, Int64s
@@ -123,8 +122,10 @@ def find_shapes(target: Int64s) -> tuple[Floats, Floats]:
         lower.append(below[np.nonzero(touch)[0]])
         upper.append(above[np.nonzero(touch)[1]])
     pairs = np.concatenate(lower), np.concatenate(upper)
-    graph = coo_array((np.ones(len(pairs[0])), pairs), shape=(len(target), len(target)))
-    count, shape = connected_components(graph, directed=False)
+    graph = scipy.sparse.coo_array(
+        (np.ones(len(pairs[0])), pairs), shape=(len(target), len(target))
+    )
+    count, shape = scipy.sparse.csgraph.connected_components(graph, directed=False)
     boxes, drawn = np.empty((count, 4)), np.zeros((count, 3))
     for side, outermost in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
         boxes[:, side] = -np.inf if side > 1 else np.inf

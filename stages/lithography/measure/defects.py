@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+import scipy
 
 from stages.contracts import Box, Defect, Floats, Int64s
 from stages.geometry.union import find_runs_gaps_edges, merge, swap_xy
@@ -258,11 +256,13 @@ def find_worst(rows: Floats, cell: npt.NDArray[Any], near_dbu: int) -> Int64s:
         return np.empty(0, np.int64)
     order = np.lexsort((rows[:, 3], rows[:, 1], rows[:, 2], -rows[:, 4]))
     kind = rows[order, 0]
-    pairs = cKDTree(rows[order, 1:3]).query_pairs(near_dbu, output_type="ndarray")
+    pairs = scipy.spatial.cKDTree(rows[order, 1:3]).query_pairs(near_dbu, output_type="ndarray")
     a, b = pairs[:, 0], pairs[:, 1]
     same = (kind[a] == kind[b]) & (cell[order[a]] == cell[order[b]]).all(axis=1)
-    links = coo_array((np.ones(same.sum()), (a[same], b[same])), shape=(len(rows), len(rows)))
-    _, group = connected_components(links, directed=False)
+    links = scipy.sparse.coo_array(
+        (np.ones(same.sum()), (a[same], b[same])), shape=(len(rows), len(rows))
+    )
+    _, group = scipy.sparse.csgraph.connected_components(links, directed=False)
     _, worst = np.unique(group, return_index=True)
     found: Int64s = order[worst]
     return found
@@ -295,6 +295,8 @@ def label_clips(
     places = np.array([(defect.x_dbu, defect.y_dbu) for defect in defects], np.float64)
     # Places are whole, so a half-open box of them is all within (core - 1) / 2 of its middle one.
     middle = np.stack([x_dbu, y_dbu], axis=1) - core_dbu // 2 + (core_dbu - 1) / 2
-    distance, _ = cKDTree(places).query(middle, p=np.inf, distance_upper_bound=core_dbu / 2)
+    distance, _ = scipy.spatial.cKDTree(places).query(
+        middle, p=np.inf, distance_upper_bound=core_dbu / 2
+    )
     inside: npt.NDArray[np.bool_] = np.isfinite(distance)
     return inside

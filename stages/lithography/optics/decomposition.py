@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import eigh
+import scipy
 
 from stages.contracts import Float32s, Floats
 
@@ -123,11 +123,11 @@ def _find_strongest(rows: Rows, least: float, twins: int) -> tuple[Floats, Rows]
     flat = rows.reshape(len(rows), -1)
     if 2 * flat.shape[1] < len(flat):  # few frequencies: the TCC itself is the smaller matrix
         tcc = _drop_zeros(flat.conj().T @ flat)
-        values, waves = eigh(tcc, subset_by_value=(least, np.inf), driver="evr")
+        values, waves = scipy.linalg.eigh(tcc, subset_by_value=(least, np.inf), driver="evr")
         mixtures = flat @ (waves / np.sqrt(values))
     elif len(flat) > _MANY:
         gram = _drop_zeros(flat @ flat.conj().T)
-        values, mixtures = eigh(gram, subset_by_value=(least, np.inf), driver="evr")
+        values, mixtures = scipy.linalg.eigh(gram, subset_by_value=(least, np.inf), driver="evr")
     else:
         values, mixtures = np.linalg.eigh(_drop_zeros(flat @ flat.conj().T))
     return np.maximum(values[::-1], 0).astype(np.float64), mixtures[:, ::-1]

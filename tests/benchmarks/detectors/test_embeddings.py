@@ -22,7 +22,7 @@ from tests.support.tables import read_number, read_table
 def save_model(path: Path, spec: RasterSpec) -> Path:
     """Write a small network with random weights as a model."""
     torch.manual_seed(0)
-    weights, point = Detector(SMALL).state_dict(), OperatingPoint(0.5, 0.9, 1, 0.1, 10, 20)
+    weights, point = Detector(SMALL).get_arrays(), OperatingPoint(0.5, 0.9, 1, 0.1, 10, 20)
     checkpoint.save(
         path, checkpoint.Checkpoint(weights, SMALL, spec, ("met1",), "krf130", point, {})
     )

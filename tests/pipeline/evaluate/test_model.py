@@ -26,8 +26,9 @@ from pipeline.evaluate.model import (
     evaluate_model,
 )
 from stages.detector import checkpoint
-from stages.detector.committee import Committee, Rules
+from stages.detector.committee import Committee
 from stages.detector.model import Detector
+from stages.detector.shapes import Rules
 from stages.detector.thresholds import OperatingPoint
 from stages.errors import ModelMismatchError
 from stages.lithography.measure.margins import MARGINAL
@@ -221,10 +222,10 @@ def test_one_look_is_a_single_pass_of_the_first_of_several(labelled: Path, tmp_p
     rules = Rules(2, ensemble_from=-50.0)
     point = OperatingPoint(0.5, 0.9, 1, 0.1, 10, 20)
     four = checkpoint.Checkpoint(
-        Committee(members, rules).state_dict(), SMALL, spec, ("met1",), "krf130", point, {},
+        Committee(members, rules).get_arrays(), SMALL, spec, ("met1",), "krf130", point, {},
         rules=rules,
     )  # fmt: skip
-    first = replace(four, weights=members[0].state_dict(), rules=None)
+    first = replace(four, weights=members[0].get_arrays(), rules=None)
     for name, model in (("four", four), ("first", first)):
         checkpoint.save(tmp_path / f"{name}.pt", model)
 

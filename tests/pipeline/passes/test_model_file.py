@@ -7,8 +7,8 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from torch import Tensor, nn
 
 from pipeline.config import Resources
@@ -49,9 +49,18 @@ def own() -> UserModel:
 
 
 def test_a_module_is_stored_for_the_workers(own: UserModel, tmp_path: Path) -> None:
-    file = store_model(Run(tmp_path), own)
+    file = store_model(Run(tmp_path), own, USER_MODULE)
     assert load_model(file).digest == own.digest == file.digest
     assert file.path == locate_model(Run(tmp_path), own).path
+
+
+def test_the_file_of_a_model_is_copied(small_scan: SmallScan, tmp_path: Path) -> None:
+    model, other = checkpoint.load(small_scan.model), tmp_path / "other.pt"
+    file = store_model(Run(tmp_path), model, str(small_scan.model))
+    assert file.path.read_bytes() == small_scan.model.read_bytes()
+    checkpoint.save(other, replace(model, provenance={"other": True}))
+    for name in (str(other), str(tmp_path / "gone.pt")):  # it is another model by now
+        assert load_model(store_model(Run(tmp_path), model, name)).digest == model.digest
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -62,7 +71,7 @@ def test_a_module_that_was_planted_is_not_unpickled(
     planted, ran = tmp_path / "user_module.pkl", tmp_path / "ran"
     if when == "before":
         planted.write_bytes(pickle.dumps(Harmful(ran)))
-    file = store_model(Run(tmp_path), own)
+    file = store_model(Run(tmp_path), own, USER_MODULE)
     if when == "before":
         assert load_model(file).digest == own.digest
     else:
@@ -83,7 +92,7 @@ def test_another_checkpoint_at_the_same_path_is_refused(
     file = ModelFile(tmp_path / "a.pt", model.digest)
     assert load_model(file).digest == model.digest
     name = next(iter(model.weights))
-    other = model.weights | {name: torch.zeros_like(model.weights[name])}
+    other = model.weights | {name: np.zeros_like(model.weights[name])}
     checkpoint.save(tmp_path / "a.pt", replace(model, weights=other))
     with pytest.raises(RunMismatchError, match=f"the scan began with {model.digest}"):
         load_model(file)
@@ -97,7 +106,7 @@ def test_a_run_outlives_the_model_it_was_named_by(small_scan: SmallScan, tmp_pat
     out = tmp_path / "run"
     replace(small_scan, model=named, roi_um=(40.0, 40.0, 60.0, 60.0))(out)
     first = next(iter(model.weights))
-    other = model.weights | {first: torch.zeros_like(model.weights[first])}
+    other = model.weights | {first: np.zeros_like(model.weights[first])}
     checkpoint.save(named, replace(model, weights=other))
     assert open_view(Run(out)).model.digest == model.digest
     before = (out / "hotspots.parquet").read_bytes()

@@ -13,7 +13,8 @@ from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import read_pattern_rows
 from pipeline.report.run_view import open_view
 from stages.detector import checkpoint
-from stages.detector.model import Detector, DetectorConfig
+from stages.detector.model import Detector
+from stages.detector.shapes import DetectorConfig
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, format_csv
 from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.lithography.measure.sections import KINDS
@@ -28,7 +29,7 @@ def test_a_model_with_margins_names_kind_and_margin_of_each_hotspot(
     assert isinstance(old.config, DetectorConfig)
     config = replace(old.config, kinds=KINDS)
     torch.manual_seed(1)
-    weights = Detector(config).state_dict() | old.weights
+    weights = Detector(config).get_arrays() | old.weights
     model = replace(old, config=config, weights=weights)
     checkpoint.save(tmp_path / "headed.pt", model)
     run = replace(small_scan, model=tmp_path / "headed.pt")(tmp_path / "run").run

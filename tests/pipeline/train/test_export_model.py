@@ -29,7 +29,7 @@ def test_an_exported_file_scores_as_the_model(hotscan: Hotscan, tmp_path: Path) 
     pytest.importorskip("onnxscript")
     torch.manual_seed(6)
     model = checkpoint.Checkpoint(
-        weights=Detector(SMALL).state_dict(), config=SMALL, raster=RasterSpec(40.0, 64, 32),
+        weights=Detector(SMALL).get_arrays(), config=SMALL, raster=RasterSpec(40.0, 64, 32),
         layers=("met1",), process="krf130", provenance={},
         operating_point=OperatingPoint(0.25, 0.99, 7, 0.007, 100, 1100),
     )  # fmt: skip

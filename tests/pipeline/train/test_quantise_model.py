@@ -37,7 +37,7 @@ def dataset(monkeypatch: pytest.MonkeyPatch) -> Dataset:
 def write_model(path: Path) -> checkpoint.Checkpoint:
     torch.manual_seed(6)
     model = checkpoint.Checkpoint(
-        weights=Detector(SMALL).state_dict(), config=SMALL, raster=SPEC, layers=("met1",),
+        weights=Detector(SMALL).get_arrays(), config=SMALL, raster=SPEC, layers=("met1",),
         process="krf130", provenance={}, operating_point=OperatingPoint(0.2, 1, 0, 0, 1, 1),
     )  # fmt: skip
     checkpoint.save(path, model)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,8 +34,8 @@ def test_what_torch_saves_is_read(tmp_path: Path) -> None:
     assert content.keys() == CONTENT.keys()
     for name, value in CONTENT.items():
         if isinstance(value, torch.Tensor):
-            assert content[name].dtype == value.dtype
-            assert torch.equal(content[name], value)
+            assert content[name].dtype == value.numpy().dtype
+            assert np.array_equal(content[name], value.numpy())
         else:
             assert content[name] == value
 
@@ -142,7 +143,7 @@ def resave(path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None])
     about = json.loads(content["about"])
     change(about, content)
     content["about"] = json.dumps(about)
-    torch.save(content | {"digest": checkpoint._digest(content)}, path)
+    torch.save(checkpoint._to_tensors(content | {"digest": checkpoint._digest(content)}), path)
 
 
 ODD = [
@@ -156,9 +157,9 @@ ODD = [
     (lambda about, content: about.update(rules={"members": 10**9}), "1000000000 members"),
     (lambda about, content: about.update(detector="oracle"), "detector 'oracle' is unknown"),
     (lambda about, content: content["weights"].popitem(), "None"),
-    (lambda about, content: content["weights"].update(more=torch.zeros(1)), "weight more"),
-    (lambda about, content: content.update(examples=torch.zeros(1, 1, 8, 8)), "examples are"),
-    (lambda about, content: content["weights"].update({"verdict.bias": torch.tensor([torch.nan])}),
+    (lambda about, content: content["weights"].update(more=np.zeros(1)), "weight more"),
+    (lambda about, content: content.update(examples=np.zeros((1, 1, 8, 8))), "examples are"),
+    (lambda about, content: content["weights"].update({"verdict.bias": np.array([np.nan])}),
      "not finite"),
 ]  # fmt: skip
 

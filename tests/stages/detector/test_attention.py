@@ -17,7 +17,8 @@ from stages.detector.attention import (
     extremal,
     place_attention,
 )
-from stages.detector.model import Detector, DetectorConfig
+from stages.detector.model import Detector
+from stages.detector.shapes import DetectorConfig
 
 BRANCHED = DetectorConfig(
     stem=16, fine=(16,), coarse=(16, 24), embedding=8, attention="attention_branch"

@@ -16,7 +16,8 @@ from stages.detector.baselines.matching import ExactLibrary, FuzzyLibrary, build
 from stages.detector.baselines.multitask import weigh_clips
 from stages.detector.catalogue import DETECTORS, FitRequest, find_kind, fit
 from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee, Rules
+from stages.detector.committee import Committee
+from stages.detector.shapes import Rules
 from stages.detector.thresholds import OperatingPoint, pr_auc
 from stages.detector.training import TrainingConfig
 from stages.errors import UsageError
@@ -70,7 +71,7 @@ def saved_and_loaded(path, **given):
 def test_every_detector_outlives_its_file(tmp_path, name):
     detector = fit_small(name)
     saved, loaded = saved_and_loaded(
-        tmp_path / "a.pt", weights=detector.state_dict(), config=detector.config, name=name
+        tmp_path / "a.pt", weights=detector.get_arrays(), config=detector.config, name=name
     )
     assert (loaded.name, loaded.config, loaded.rules) == (name, detector.config, None)
     assert loaded.digest == saved.digest
@@ -88,7 +89,7 @@ def test_a_committee_outlives_its_file(tmp_path, name):
     rules = Rules(members=2, symmetries=4, ensemble_from=-0.5)
     committee = Committee([fit_small(name), fit_small(name, seed=1)], rules)
     saved, loaded = saved_and_loaded(
-        tmp_path / "a.pt", weights=committee.state_dict(), config=committee.config, name=name,
+        tmp_path / "a.pt", weights=committee.get_arrays(), config=committee.config, name=name,
         rules=rules,
     )  # fmt: skip
     assert loaded.rules == rules

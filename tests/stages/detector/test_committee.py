@@ -6,8 +6,9 @@ import torch
 
 from stages import scores
 from stages.contracts import RasterSpec
-from stages.detector.committee import Committee, Rules, pool_probabilities, turn
+from stages.detector.committee import Committee, pool_probabilities, turn
 from stages.detector.model import Detector
+from stages.detector.shapes import Rules
 from stages.scores import NetworkScorer, score_rasters
 from tests.support.detectors import SMALL, two_bars
 

@@ -4,14 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.detector.attention import NAMES, SelfAttention
-from stages.detector.model import (
-    DISTINCT,
-    Detector,
-    DetectorConfig,
-    distance_from_centre,
-    largest_around,
-)
+from stages.detector.model import DISTINCT, Detector, distance_from_centre, largest_around
 from stages.detector.network import Convolution
+from stages.detector.shapes import DetectorConfig
 from stages.errors import ConfigError
 
 

@@ -13,9 +13,10 @@ import torch
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint, onnx_model
 from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee, Rules
+from stages.detector.committee import Committee
 from stages.detector.model import Detector
 from stages.detector.onnx_model import export_onnx, run_onnx
+from stages.detector.shapes import Rules
 from stages.detector.thresholds import OperatingPoint
 from stages.errors import IncompleteError, UsageError
 from stages.scores import build_scorer, score_rasters
@@ -42,7 +43,7 @@ def small_committee() -> Checkpoint:
         cut = float(members[0](x).logit.median())
     rules = Rules(members=2, symmetries=4, ensemble_from=cut, scale=0.8, shift=-0.1)
     return Checkpoint(
-        weights=Committee(members, rules).state_dict(), config=HEADED,
+        weights=Committee(members, rules).get_arrays(), config=HEADED,
         raster=RasterSpec(40.0, 64, 32), layers=("met1",), process="krf130", rules=rules,
         operating_point=OperatingPoint(0.25, 0.99, 7, 0.007, 100, 1100), provenance={},
     )  # fmt: skip
@@ -70,7 +71,7 @@ def assert_same_scores(model: Checkpoint, content: bytes, rasters: np.ndarray, s
 def test_a_shipped_model_scores_real_clips_the_same(name: str) -> None:
     model = checkpoint.load(checkpoint.find(name))
     assert model.examples is not None
-    clips = model.examples.numpy()  # of the chip that it was trained on
+    clips = model.examples  # of the chip that it was trained on
     assert len(clips) > 20
     assert_same_scores(model, export_onnx(model), clips, 255)
 

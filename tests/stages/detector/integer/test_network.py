@@ -8,8 +8,10 @@ from stages.contracts import RasterSpec
 from stages.detector.integer import kernels
 from stages.detector.integer.network import IntegerNetwork
 from stages.detector.integer.quantise import quantise_network
-from stages.detector.model import Detector, DetectorConfig
-from stages.detector.prefilter import PrefilterConfig, PrefilterNetwork
+from stages.detector.model import Detector
+from stages.detector.prefilter import PrefilterConfig
+from stages.detector.prefilter_network import PrefilterNetwork
+from stages.detector.shapes import DetectorConfig
 
 SMALL = DetectorConfig(stem=8, fine=(16,), coarse=(24, 8), embedding=5)
 

@@ -8,10 +8,10 @@ import torch
 from stages.contracts import RasterSpec
 from stages.detector import checkpoint
 from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee, Rules
+from stages.detector.committee import Committee
 from stages.detector.integer.quantise import can_be_quantised, quantise
-from stages.detector.model import DetectorConfig
 from stages.detector.prefilter import Prefilter, PrefilterConfig
+from stages.detector.shapes import DetectorConfig, Rules
 from stages.detector.thresholds import OperatingPoint
 from stages.errors import ConfigError, UsageError
 from stages.scores import build_scorer, choose_arithmetic, score_rasters
@@ -33,11 +33,11 @@ def make_checkpoint() -> Checkpoint:
         reject_below = float(prefilter(x).logit.sigmoid().quantile(0.3))
         rules = replace(rules, ensemble_from=float(members[0](x).logit.quantile(0.7)))
     return Checkpoint(
-        weights=Committee(members, rules).state_dict(), config=SHAPES[0], others=SHAPES[1:],
+        weights=Committee(members, rules).get_arrays(), config=SHAPES[0], others=SHAPES[1:],
         raster=RasterSpec(40.0, 32, 16), layers=("met1",), process="krf130",
         operating_point=OperatingPoint(0.25, 0.99, 7, 0.007, 100, 1100), provenance={},
         rules=rules,
-        prefilter=Prefilter(prefilter.config, prefilter.state_dict(), reject_below, 0.0, 0.7),
+        prefilter=Prefilter(prefilter.config, prefilter.get_arrays(), reject_below, 0.0, 0.7),
     )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def test_integers_are_kept_in_the_file_and_in_the_digest(model):
     made = quantise(make_checkpoint(), PICTURES)
     assert model.digest == made.digest != make_checkpoint().digest
     assert model.integers.keys() == made.integers.keys()
-    assert all(torch.equal(model.integers[name], made.integers[name]) for name in made.integers)
+    assert all(np.array_equal(model.integers[name], made.integers[name]) for name in made.integers)
 
 
 def test_a_file_with_other_integers_is_refused(model, tmp_path):
@@ -111,7 +111,7 @@ def test_a_file_with_other_integers_is_refused(model, tmp_path):
 def test_a_network_without_integers_is_refused(attention, inception):
     shape = replace(SHAPES[0], attention=attention, inception=inception)
     model = replace(
-        make_checkpoint(), weights=make_network(shape).state_dict(), config=shape, others=(),
+        make_checkpoint(), weights=make_network(shape).get_arrays(), config=shape, others=(),
         rules=None,
     )  # fmt: skip
     assert not can_be_quantised(model)
@@ -133,7 +133,7 @@ def test_int8_is_chosen_where_the_model_and_the_device_have_it(model):
 def test_a_single_network_needs_no_committee():
     model = make_checkpoint()
     single = replace(
-        model, weights=make_network(SHAPES[0]).state_dict(), others=(), rules=None, prefilter=None
+        model, weights=make_network(SHAPES[0]).get_arrays(), others=(), rules=None, prefilter=None
     )
     scorer = build_scorer(quantise(single, PICTURES), arithmetic="int8")
     assert math.isinf(scorer.ensemble_from)

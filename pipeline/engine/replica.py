@@ -21,6 +21,8 @@ from pathlib import Path, PosixPath
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
+import psutil
+
 from pipeline.engine.checksums import digest_files, is_intact, list_files
 from pipeline.engine.ledger import UnitOutcome
 from pipeline.engine.object_store import Store, is_address
@@ -240,7 +242,7 @@ def _is_over(lease: Mapping[str, Any]) -> bool:
     """Return whether the driver of a lease is gone: silent for long, or dead on this machine."""
     if time.time() - float(lease["time"]) > LEASE_S:
         return True
-    return lease["host"] == socket.gethostname() and not Path(f"/proc/{lease['pid']}").exists()
+    return lease["host"] == socket.gethostname() and not psutil.pid_exists(lease["pid"])
 
 
 @cache

@@ -21,6 +21,7 @@ from pathlib import Path
 from pipeline.passes.model_file import ModelFile
 from stages.compiled import has_kernels
 from stages.detector.integer import kernels
+from stages.threads import count_processors
 
 _CHILD = [sys.executable, "-P", "-m", "pipeline.passes.aside"]
 
@@ -34,7 +35,7 @@ def compile_scoring_aside(model: ModelFile, is_compiled: bool) -> Iterator[Calla
     is_compiled
         Whether this process scores by kernels: no workers, and a network in integers.
     """
-    alone = len(os.sched_getaffinity(0)) < 2
+    alone = count_processors() < 2
     if alone or not is_compiled or has_kernels(Path(kernels.__file__)):
         yield lambda: None
         return

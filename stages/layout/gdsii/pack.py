@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -17,6 +16,7 @@ from stages.geometry.growing import copy_rows
 from stages.layout.gdsii.elements import REFERENCE, Elements
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.pack import CellContents, build_layer, place_copies
+from stages.threads import count_processors
 
 OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn"))
 PLACE, COUNT = slice(3, 5), slice(5, 7)
@@ -69,7 +69,7 @@ def pack_layers(
 
     with (
         interpreting_up_to(len(placements) + len(elements.point)),
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(count_processors()) as pool,
     ):
         first = list(map(pack, layers[:1]))  # numba must not compile in two threads at once
         rest = [pool.submit(copy_context().run, pack, layer) for layer in layers[1:]]

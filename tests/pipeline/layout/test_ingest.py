@@ -198,6 +198,19 @@ def test_error_of_the_reader_keeps_its_kind(tmp_path: Path) -> None:
         read_layout(path, [MET1], "NOPE")
 
 
+def test_a_file_is_checked_while_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = write_layout(tmp_path / "a.gds")
+    packed = squeeze(plain, "a.gds.gz")
+    damaged = tmp_path / "b.gds.gz"
+    damaged.write_bytes(gzip.compress(plain.read_bytes()[:-4] + b"\0\4\xee\0" + bytes(3 << 20)))
+    monkeypatch.setattr(ingest, "_CHECKED_BYTES", 1)
+    assert read_layout(packed, [MET1]).extent == BOX
+    with pytest.raises(LayoutError, match=r"b.gds.gz \(unpacked\): byte .*0xee does not exist"):
+        read_layout(damaged, [MET1])
+
+
 def test_width_is_not_inherited_by_the_next_path(tmp_path: Path) -> None:
     library = gdstk.Library(unit=1e-6, precision=1e-9)
     top = library.new_cell("TOP")

@@ -23,7 +23,7 @@ from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Floats, Int64s, PackedLayer
 from stages.fixes.members import CellChange
 from stages.fixes.moves import UNCHANGED, Change, join_changes
-from stages.fixes.rules import DesignRules, find_broken
+from stages.fixes.rules import DesignRules, Drawn, find_broken, inspect_drawn
 from stages.fixes.search import (
     BREAKS,
     ELSEWHERE,
@@ -33,9 +33,11 @@ from stages.fixes.search import (
     find_fix,
     is_inside,
     make_bench,
+    prints_near,
     simulate,
 )
 from stages.geometry.owners import list_placements
+from stages.geometry.union import merge
 from stages.lithography.process import Process
 
 FOLDER, VIAS = "fix", "fix/vias"
@@ -64,6 +66,7 @@ class Ground:
     vias: tuple[PackedLayer, ...]
     bench: Bench
     _prints: dict[bytes, Floats] = field(default_factory=dict)
+    _drawn: dict[bytes, Drawn] = field(default_factory=dict)
     _fixes: dict[tuple[object, ...], Fix] = field(default_factory=dict)
     _everywhere: dict[CellChange, bool] = field(default_factory=dict)
     _placements: dict[int, Int64s] = field(default_factory=dict)
@@ -83,7 +86,7 @@ class Ground:
         ]
         low, high = np.array(window.as_tuple()[:2] * 2), np.array(window.as_tuple()[2:] * 2)
         target, *vias = (np.clip(rects, low, high) - np.array([x, y, x, y]) for rects in found)
-        return target, np.concatenate([np.empty((0, 4), np.int64), *vias])
+        return merge(target), np.concatenate([np.empty((0, 4), np.int64), *vias])
 
     def search(self, place: Place, cores: Sequence[Box], given: Change) -> Fix:
         """Return what `stages.fixes.search.find_fix` finds at a place, once of equal geometry."""
@@ -91,7 +94,9 @@ class Ground:
         given, boxes = self._bring(given, place), _list_boxes(cores) - np.array(place * 2)
         key = (_digest(target), _digest(vias), given, boxes.tobytes())
         if key not in self._fixes:
-            self._fixes[key] = find_fix(target, vias, boxes, self.bench, given)
+            self._fixes[key] = find_fix(
+                target, vias, boxes, self.bench, given, self._simulate
+            )
         return self._fixes[key]
 
     def try_change(
@@ -124,7 +129,7 @@ class Ground:
         for x, y in self.list_windows(origin, change, cores):
             target, vias = self.read((x, y))
             after = self._bring(changed, (x, y)).apply_to(target)
-            if broken := find_broken(target, after, vias, self.bench.rules):
+            if broken := find_broken(self._inspect(target), after, vias, self.bench.rules):
                 return BREAKS + broken, []
             boxes = _list_boxes(cores) - np.array([x, y, x, y])
             prints = self._simulate(after), self._simulate(target)
@@ -157,11 +162,27 @@ class Ground:
     def _simulate(self, rects: Int64s) -> Floats:
         key = _digest(rects)
         if key not in self._prints:
-            self._prints[key] = simulate(rects, self.bench, self.bench.far)
+            self._prints[key] = simulate(rects, self.bench)
         return self._prints[key]
 
+    def _inspect(self, target: Int64s) -> Drawn:
+        key = _digest(target)
+        if key not in self._drawn:
+            self._drawn[key] = inspect_drawn(target, self.bench.rules)
+        return self._drawn[key]
+
+    def seems_to_print(self, place: Place, change: Change) -> bool:
+        """Return whether a change may mend a place: a test before the one of `try_change`."""
+        target, _ = self.read(place)
+        return prints_near(self._bring(change, place).apply_to(target), self.bench)
+
     def prints_everywhere(self, wanted: CellChange) -> bool:
-        """Return whether a cell may be changed: nothing fails more in any of its placements."""
+        """Return whether a cell may be changed: nothing fails more in any of its placements.
+
+        In one of them it was tried.
+        """
+        if self.count_placements(wanted.cell) == 1:
+            return True
         if wanted not in self._everywhere:
             self._everywhere[wanted] = all(
                 self._prints_at(wanted.change.place(*placed))

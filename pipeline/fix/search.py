@@ -110,7 +110,9 @@ class _Known:
         x, y = origin = ground.snap(member.x_dbu, member.y_dbu)
         for moves in self._carry_to(member, origin):
             change = join_changes((given, to_change(moves).shift(x, y)))
-            if ground.try_change(place, change, [around]) == ("", []):
+            if ground.seems_to_print(place, change) and (
+                ground.try_change(place, change, [around]) == ("", [])
+            ):
                 return moves, ""
         if self.failed == SEARCHED:
             return (), OTHERS

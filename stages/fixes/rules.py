@@ -21,6 +21,9 @@ from stages.contracts import Int64s
 from stages.fixes.moves import subtract_rect
 from stages.geometry.union import find_runs_gaps_edges, swap_xy
 
+Violations = tuple[Int64s, set[tuple[int, ...]]]
+"""The stretches that are too narrow, (v, 4), and the pairs of corners that are too near."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DesignRules:
@@ -36,27 +39,51 @@ WIDTH, SPACE, NET, VIA = "width", "space", "net", "via"
 """What a change may break."""
 
 
-def find_broken(before: Int64s, after: Int64s, vias: Int64s, rules: DesignRules) -> str:
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """What a change is compared with: a window before it."""
+
+    rects: Int64s
+    """(n, 4), disjoint."""
+    shapes: Int64s
+    """(n,) number of the connected shape that each is of."""
+    violations: tuple[Violations, ...]
+    """Of width and of space."""
+
+
+def inspect_drawn(rects: Int64s, rules: DesignRules) -> Drawn:
+    """Return a window before a change, with the rules that it breaks itself."""
+    violations = tuple(_list_violations(rects, *each) for each in _list_limits(rules))
+    return Drawn(rects, _number_shapes(rects), violations)
+
+
+def find_broken(before: Drawn, after: Int64s, vias: Int64s, rules: DesignRules) -> str:
     """Return the first rule that a change breaks; empty if it breaks none.
 
     Parameters
     ----------
-    before, after : (n, 4) int64
-        Disjoint rectangles of one window.
+    before
+        The window as it is drawn, see `inspect_drawn`.
+    after : (n, 4) int64
+        Its disjoint rectangles with the change.
     vias : (v, 4) int64
         Vias on the layer, in the same window; empty where they are not known.
     """
-    for name, limit in ((WIDTH, rules.width), (SPACE, rules.space)):
-        if _exceeds(_list_violations(after, name, limit), _list_violations(before, name, limit)):
+    for (name, limit), known in zip(_list_limits(rules), before.violations, strict=True):
+        if _exceeds(_list_violations(after, name, limit), known):
             return name
     if not _keeps_nets(before, after):
         return NET
     around = vias + np.array([-1, -1, 1, 1]) * rules.enclosure
-    return VIA if any(_uncovers(before, after, via) for via in around) else ""
+    return VIA if any(_uncovers(before.rects, after, via) for via in around) else ""
 
 
-def _list_violations(rects: Int64s, name: str, limit: int) -> tuple[Int64s, set[tuple[int, ...]]]:
-    """Return the stretches that are too narrow, (v, 4), and the pairs of corners too near."""
+def _list_limits(rules: DesignRules) -> tuple[tuple[str, int], ...]:
+    return (WIDTH, rules.width), (SPACE, rules.space)
+
+
+def _list_violations(rects: Int64s, name: str, limit: int) -> Violations:
+    """Return the stretches and pairs of corners that break a rule."""
     stretches, corners = [], set()
     for axis in (0, 1):
         runs, gaps, edges = find_runs_gaps_edges(swap_xy(rects) if axis else rects, limit)
@@ -92,9 +119,7 @@ def _find_near_corners(edges: Int64s, limit: int, *, convex: bool) -> set[tuple[
     return found
 
 
-def _exceeds(
-    after: tuple[Int64s, set[tuple[int, ...]]], before: tuple[Int64s, set[tuple[int, ...]]]
-) -> bool:
+def _exceeds(after: Violations, before: Violations) -> bool:
     """Return whether there are violations that were not there before."""
     if after[1] - before[1]:
         return True
@@ -107,10 +132,10 @@ def _exceeds(
     return False
 
 
-def _keeps_nets(before: Int64s, after: Int64s) -> bool:
+def _keeps_nets(before: Drawn, after: Int64s) -> bool:
     """Return whether the shapes of both correspond one to one."""
-    joined = _touch(before[:, None], after[None])
-    old, new = _number_shapes(before), _number_shapes(after)
+    joined = _touch(before.rects[:, None], after[None])
+    old, new = before.shapes, _number_shapes(after)
     i, j = np.nonzero(joined)
     pairs = set(zip(old[i].tolist(), new[j].tolist(), strict=True))
     shapes = set(old.tolist()), set(new.tolist())

@@ -66,7 +66,6 @@ class Ground:
     vias: tuple[PackedLayer, ...]
     bench: Bench
     _prints: dict[bytes, Floats] = field(default_factory=dict)
-    _drawn: dict[bytes, Drawn] = field(default_factory=dict)
     _fixes: dict[tuple[object, ...], Fix] = field(default_factory=dict)
     _everywhere: dict[CellChange, bool] = field(default_factory=dict)
     _placements: dict[int, Int64s] = field(default_factory=dict)
@@ -94,9 +93,7 @@ class Ground:
         given, boxes = self._bring(given, place), _list_boxes(cores) - np.array(place * 2)
         key = (_digest(target), _digest(vias), given, boxes.tobytes())
         if key not in self._fixes:
-            self._fixes[key] = find_fix(
-                target, vias, boxes, self.bench, given, self._simulate
-            )
+            self._fixes[key] = find_fix(target, vias, boxes, self.bench, given, self._simulate)
         return self._fixes[key]
 
     def try_change(
@@ -129,7 +126,8 @@ class Ground:
         for x, y in self.list_windows(origin, change, cores):
             target, vias = self.read((x, y))
             after = self._bring(changed, (x, y)).apply_to(target)
-            if broken := find_broken(self._inspect(target), after, vias, self.bench.rules):
+            drawn = _inspect(target.tobytes(), self.bench.rules)
+            if broken := find_broken(drawn, after, vias):
                 return BREAKS + broken, []
             boxes = _list_boxes(cores) - np.array([x, y, x, y])
             prints = self._simulate(after), self._simulate(target)
@@ -165,12 +163,6 @@ class Ground:
             self._prints[key] = simulate(rects, self.bench)
         return self._prints[key]
 
-    def _inspect(self, target: Int64s) -> Drawn:
-        key = _digest(target)
-        if key not in self._drawn:
-            self._drawn[key] = inspect_drawn(target, self.bench.rules)
-        return self._drawn[key]
-
     def seems_to_print(self, place: Place, change: Change) -> bool:
         """Return whether a change may mend a place: a test before the one of `try_change`."""
         target, _ = self.read(place)
@@ -202,6 +194,12 @@ class Ground:
         if cell not in self._placements:
             self._placements[cell] = list_placements(self.packed, cell)
         return self._placements[cell]
+
+
+@lru_cache(maxsize=64)
+def _inspect(rects: bytes, rules: DesignRules) -> Drawn:
+    """Return what `inspect_drawn` says: at one place many changes are tried."""
+    return inspect_drawn(np.frombuffer(rects, np.int64).reshape(-1, 4), rules)
 
 
 def _digest(rects: Int64s) -> bytes:

@@ -49,15 +49,16 @@ class Drawn:
     """(n,) number of the connected shape that each is of."""
     violations: tuple[Violations, ...]
     """Of width and of space."""
+    rules: DesignRules
 
 
 def inspect_drawn(rects: Int64s, rules: DesignRules) -> Drawn:
     """Return a window before a change, with the rules that it breaks itself."""
     violations = tuple(_list_violations(rects, *each) for each in _list_limits(rules))
-    return Drawn(rects, _number_shapes(rects), violations)
+    return Drawn(rects, _number_shapes(rects), violations, rules)
 
 
-def find_broken(before: Drawn, after: Int64s, vias: Int64s, rules: DesignRules) -> str:
+def find_broken(before: Drawn, after: Int64s, vias: Int64s) -> str:
     """Return the first rule that a change breaks; empty if it breaks none.
 
     Parameters
@@ -69,12 +70,12 @@ def find_broken(before: Drawn, after: Int64s, vias: Int64s, rules: DesignRules) 
     vias : (v, 4) int64
         Vias on the layer, in the same window; empty where they are not known.
     """
-    for (name, limit), known in zip(_list_limits(rules), before.violations, strict=True):
+    for (name, limit), known in zip(_list_limits(before.rules), before.violations, strict=True):
         if _exceeds(_list_violations(after, name, limit), known):
             return name
     if not _keeps_nets(before, after):
         return NET
-    around = vias + np.array([-1, -1, 1, 1]) * rules.enclosure
+    around = vias + np.array([-1, -1, 1, 1]) * before.rules.enclosure
     return VIA if any(_uncovers(before.rects, after, via) for via in around) else ""
 
 

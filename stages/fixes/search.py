@@ -371,7 +371,7 @@ class _Search:
         return list(itertools.islice(allowed, TRIED))
 
     def _find_broken(self, moves: Moves) -> str:
-        return find_broken(self._drawn, self._apply(moves), self.vias, self.bench.rules)
+        return find_broken(self._drawn, self._apply(moves), self.vias)
 
     def accepts(self, moves: Moves, goal: int) -> bool:
         """Return whether moves keep the rules and print, as far as they have an effect."""

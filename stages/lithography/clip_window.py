@@ -220,9 +220,7 @@ def find_clip_failures(
         Those of the process that are simulated; all by default.
     """
     masks = [correct_window(target, window, dbu_nm, process, opc) for target in targets]
-    exposures = expose(
-        masks, make_lattice_field(window, process, dbu_nm), dbu_nm, process, corners
-    )
+    exposures = expose(masks, make_lattice_field(window, process, dbu_nm), dbu_nm, process, corners)
     found = []
     for at, target in enumerate(targets):
         own = [replace(each, coef=each.coef[at : at + 1]) for each in exposures]

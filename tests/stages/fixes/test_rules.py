@@ -36,19 +36,20 @@ def add(*rows: tuple[int, int, int, int]) -> Int64s:
     ],
 )
 def test_what_a_change_breaks(after: Int64s, broken: str) -> None:
-    assert find_broken(inspect_drawn(PAIR, RULES), after, NO_VIAS, RULES) == broken
+    assert find_broken(inspect_drawn(PAIR, RULES), after, NO_VIAS) == broken
 
 
 def test_a_violation_that_was_there_is_no_reason() -> None:
     before = rects((0, 0, 100, 30), (0, 40, 100, 70))
     wider = rects((0, -5, 100, 30), (0, 40, 100, 70))
-    assert find_broken(inspect_drawn(before, RULES), wider, NO_VIAS, RULES) == ""
+    assert find_broken(inspect_drawn(before, RULES), wider, NO_VIAS) == ""
 
 
 def test_a_via_stays_covered_with_its_enclosure() -> None:
     via, shorter = np.array([[70, 10, 80, 20]]), rects((0, 0, 85, 30), (0, 60, 100, 90))
-    assert find_broken(inspect_drawn(PAIR, RULES), shorter, via, DesignRules(20, 20, enclosure=5)) == ""
-    assert find_broken(inspect_drawn(PAIR, RULES), shorter, via, DesignRules(20, 20, enclosure=6)) == VIA
+    for enclosure, broken in ((5, ""), (6, VIA)):
+        drawn = inspect_drawn(PAIR, DesignRules(20, 20, enclosure))
+        assert find_broken(drawn, shorter, via) == broken
 
 
 def test_the_same_violations_as_klayout() -> None:
@@ -68,7 +69,7 @@ def test_the_same_violations_as_klayout() -> None:
         region = merge(np.concatenate([low, low + random.integers(12, 60, (4, 2))], axis=1))
         if np.unique(region[:, [0, 2]]).size < 2:
             continue
-        found = find_broken(inspect_drawn(nothing, RULES), region, NO_VIAS, RULES)
+        found = find_broken(inspect_drawn(nothing, RULES), region, NO_VIAS)
         narrow, near = count(region)
         # With nothing before, the shapes are new nets: what is left when no rule is broken.
         assert found == (WIDTH if narrow else SPACE if near else NET), region.tolist()

@@ -41,14 +41,12 @@ def bench() -> Bench:
 
 def find_left(target: Int64s, change: Change, bench: Bench, cores: Int64s = CORE) -> int:
     """Return how many failing samples a change must not leave."""
-    before, after = (
-        simulate(rects, bench) for rects in (target, change.apply_to(target))
-    )
+    before, after = (simulate(rects, bench) for rects in (target, change.apply_to(target)))
     return len(find_failing(after, before, cores, bench.same_dbu))
 
 
 def find_new_broken(before: Int64s, after: Int64s, rules: DesignRules) -> str:
-    return find_broken(inspect_drawn(merge(before), rules), after, NO_VIAS, rules)
+    return find_broken(inspect_drawn(merge(before), rules), after, NO_VIAS)
 
 
 def find_near(target: Int64s, reach: int = 400) -> tuple[Defect, ...]:

@@ -126,7 +126,7 @@ class Ground:
         for x, y in self.list_windows(origin, change, cores):
             target, vias = self.read((x, y))
             after = self._bring(changed, (x, y)).apply_to(target)
-            drawn = _inspect(target.tobytes(), self.bench.rules)
+            drawn = _inspect(target.tobytes(), self.bench)
             if broken := find_broken(drawn, after, vias):
                 return BREAKS + broken, []
             boxes = _list_boxes(cores) - np.array([x, y, x, y])
@@ -197,9 +197,10 @@ class Ground:
 
 
 @lru_cache(maxsize=64)
-def _inspect(rects: bytes, rules: DesignRules) -> Drawn:
+def _inspect(rects: bytes, bench: Bench) -> Drawn:
     """Return what `inspect_drawn` says: at one place many changes are tried."""
-    return inspect_drawn(np.frombuffer(rects, np.int64).reshape(-1, 4), rules)
+    drawn = np.frombuffer(rects, np.int64).reshape(-1, 4)
+    return inspect_drawn(drawn, bench.rules, bench.reach)
 
 
 def _digest(rects: Int64s) -> bytes:

@@ -50,12 +50,14 @@ class Drawn:
     violations: tuple[Violations, ...]
     """Of width and of space."""
     rules: DesignRules
+    half: int
+    """Half the side of the window: what is cut there is not as narrow as it looks."""
 
 
-def inspect_drawn(rects: Int64s, rules: DesignRules) -> Drawn:
-    """Return a window before a change, with the rules that it breaks itself."""
-    violations = tuple(_list_violations(rects, *each) for each in _list_limits(rules))
-    return Drawn(rects, _number_shapes(rects), violations, rules)
+def inspect_drawn(rects: Int64s, rules: DesignRules, half: int) -> Drawn:
+    """Return a window before a change, from its middle, with the rules that it breaks itself."""
+    violations = tuple(_list_violations(rects, *each, half) for each in _list_limits(rules))
+    return Drawn(rects, _number_shapes(rects), violations, rules, half)
 
 
 def find_broken(before: Drawn, after: Int64s, vias: Int64s) -> str:
@@ -71,7 +73,7 @@ def find_broken(before: Drawn, after: Int64s, vias: Int64s) -> str:
         Vias on the layer, in the same window; empty where they are not known.
     """
     for (name, limit), known in zip(_list_limits(before.rules), before.violations, strict=True):
-        if _exceeds(_list_violations(after, name, limit), known):
+        if _exceeds(_list_violations(after, name, limit, before.half), known):
             return name
     if not _keeps_nets(before, after):
         return NET
@@ -83,20 +85,23 @@ def _list_limits(rules: DesignRules) -> tuple[tuple[str, int], ...]:
     return (WIDTH, rules.width), (SPACE, rules.space)
 
 
-def _list_violations(rects: Int64s, name: str, limit: int) -> Violations:
-    """Return the stretches and pairs of corners that break a rule."""
+def _list_violations(rects: Int64s, name: str, limit: int, half: int) -> Violations:
+    """Return the stretches and pairs of corners that break a rule, none cut by the window."""
     stretches, corners = [], set()
     for axis in (0, 1):
         runs, gaps, edges = find_runs_gaps_edges(swap_xy(rects) if axis else rects, limit)
         found = runs if name == WIDTH else gaps
         found = found[found[:, 2] - found[:, 0] < limit]
+        found = found[(found[:, 0] > -half) & (found[:, 2] < half)]
         stretches.append(swap_xy(found) if axis else found)
         if not axis:
-            corners = _find_near_corners(edges, limit, convex=name == SPACE)
+            corners = _find_near_corners(edges, limit, half, convex=name == SPACE)
     return np.concatenate(stretches), corners
 
 
-def _find_near_corners(edges: Int64s, limit: int, *, convex: bool) -> set[tuple[int, ...]]:
+def _find_near_corners(
+    edges: Int64s, limit: int, half: int, *, convex: bool
+) -> set[tuple[int, ...]]:
     """Return the pairs of corners that face each other diagonally and are less than `limit` apart.
 
     Convex corners face across a space, concave ones across a shape.
@@ -106,7 +111,7 @@ def _find_near_corners(edges: Int64s, limit: int, *, convex: bool) -> set[tuple[
              np.full(len(edges), 1 if end == 1 else -1), edges[:, end + 3])
             for end in (1, 2)]  # fmt: skip
     rows = np.concatenate([np.column_stack(end) for end in ends])
-    rows = rows[(rows[:, 4] == 1) == convex]
+    rows = rows[((rows[:, 4] == 1) == convex) & (np.abs(rows[:, :2]) < half).all(axis=1)]
     found: set[tuple[int, ...]] = set()
     for across in (1, -1):
         # From the one to the other it goes right, and up or down.

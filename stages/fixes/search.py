@@ -291,7 +291,7 @@ class _Search:
     ) -> None:
         self.target, self.vias, self.bench, self._simulate_far = target, vias, bench, simulate_far
         self._cores, self._given = cores, given
-        self._drawn = inspect_drawn(target, bench.rules)
+        self._drawn = inspect_drawn(target, bench.rules, bench.reach)
         self.simulations, self.reason = 1, STUBBORN
         self._badness: dict[Moves, tuple[float, float]] = {}
         self._far: dict[Moves, tuple[float, float]] = {}

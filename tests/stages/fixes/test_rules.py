@@ -10,6 +10,7 @@ from stages.fixes.rules import NET, SPACE, VIA, WIDTH, DesignRules, find_broken,
 from stages.geometry.union import merge
 
 RULES = DesignRules(width=20, space=20)
+HALF = 1000
 NO_VIAS = np.empty((0, 4), np.int64)
 PAIR = np.array([[0, 0, 100, 30], [0, 60, 100, 90]])
 
@@ -36,19 +37,30 @@ def add(*rows: tuple[int, int, int, int]) -> Int64s:
     ],
 )
 def test_what_a_change_breaks(after: Int64s, broken: str) -> None:
-    assert find_broken(inspect_drawn(PAIR, RULES), after, NO_VIAS) == broken
+    assert find_broken(inspect_drawn(PAIR, RULES, HALF), after, NO_VIAS) == broken
 
 
 def test_a_violation_that_was_there_is_no_reason() -> None:
     before = rects((0, 0, 100, 30), (0, 40, 100, 70))
     wider = rects((0, -5, 100, 30), (0, 40, 100, 70))
-    assert find_broken(inspect_drawn(before, RULES), wider, NO_VIAS) == ""
+    assert find_broken(inspect_drawn(before, RULES, HALF), wider, NO_VIAS) == ""
+
+
+def test_what_the_window_cuts_is_not_narrow() -> None:
+    """A step in an edge that goes on beyond the window, and one that does not."""
+    wire, (low, high) = (-100, 0, 100, 30), (85, 100)
+    for half, broken in ((100, ""), (101, WIDTH)):
+        for before, after in (
+            (rects(wire), rects(wire, (low, 30, high, 35))),
+            (rects(wire)[:, [1, 0, 3, 2]], rects((0, -100, 30, 100), (30, low, 35, high))),
+        ):
+            assert find_broken(inspect_drawn(before, RULES, half), after, NO_VIAS) == broken
 
 
 def test_a_via_stays_covered_with_its_enclosure() -> None:
     via, shorter = np.array([[70, 10, 80, 20]]), rects((0, 0, 85, 30), (0, 60, 100, 90))
     for enclosure, broken in ((5, ""), (6, VIA)):
-        drawn = inspect_drawn(PAIR, DesignRules(20, 20, enclosure))
+        drawn = inspect_drawn(PAIR, DesignRules(20, 20, enclosure), HALF)
         assert find_broken(drawn, shorter, via) == broken
 
 
@@ -69,7 +81,7 @@ def test_the_same_violations_as_klayout() -> None:
         region = merge(np.concatenate([low, low + random.integers(12, 60, (4, 2))], axis=1))
         if np.unique(region[:, [0, 2]]).size < 2:
             continue
-        found = find_broken(inspect_drawn(nothing, RULES), region, NO_VIAS)
+        found = find_broken(inspect_drawn(nothing, RULES, HALF), region, NO_VIAS)
         narrow, near = count(region)
         # With nothing before, the shapes are new nets: what is left when no rule is broken.
         assert found == (WIDTH if narrow else SPACE if near else NET), region.tolist()

@@ -46,7 +46,7 @@ def find_left(target: Int64s, change: Change, bench: Bench, cores: Int64s = CORE
 
 
 def find_new_broken(before: Int64s, after: Int64s, rules: DesignRules) -> str:
-    return find_broken(inspect_drawn(merge(before), rules), after, NO_VIAS)
+    return find_broken(inspect_drawn(merge(before), rules, 9000), after, NO_VIAS)
 
 
 def find_near(target: Int64s, reach: int = 400) -> tuple[Defect, ...]:

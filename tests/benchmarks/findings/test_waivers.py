@@ -9,7 +9,7 @@ from tests.benchmarks.conftest import Benchmark
 from tests.support.tables import read_table
 
 
-@pytest.mark.parametrize(("case", "edits"), [(2, 14), (4, 14)])
+@pytest.mark.parametrize(("case", "edits"), [(2, 10), (4, 10)])
 def test_edits_are_told_right(benchmark: Benchmark, case: int, edits: int) -> None:
     """Blocks moved by whole clips are waived as well; moved by any distance they are moved."""
     _, row = read_table(benchmark(waivers, "--edits", edits, "--case", case))

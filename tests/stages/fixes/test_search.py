@@ -16,12 +16,14 @@ from stages.fixes.search import (
     Bench,
     find_failing,
     find_fix,
+    is_inside,
     make_bench,
+    prints_near,
     simulate,
 )
 from stages.geometry.union import merge
 from stages.lithography.measure.defects import find_defects
-from stages.lithography.process import load_process
+from stages.lithography.process import Corner, load_process
 
 KRF = load_process("krf130")
 NO_VIAS = np.empty((0, 4), np.int64)
@@ -59,6 +61,7 @@ def test_a_line_end_is_mended(bench: Bench) -> None:
     assert fix.reason == ""
     after = to_change(fix.moves).apply_to(merge(LINE_END))
     assert find_near(after, reach=1500) == ()
+    assert [prints_near(each, bench) for each in (merge(LINE_END), after)] == [False, True]
     assert find_new_broken(LINE_END, after, bench.rules) == ""
     assert all(move.out % 5 == 0 and abs(move.out) <= 20 for move in fix.moves)
 
@@ -83,6 +86,19 @@ def test_a_fix_that_breaks_a_rule_is_none(bench: Bench) -> None:
     assert find_new_broken(BLOCKED, after, strict.rules) == ""
     widened = Change((), ((0, -130, 435, 130),)).apply_to(merge(BLOCKED))
     assert find_new_broken(BLOCKED, widened, strict.rules) == "space"
+
+
+def test_what_fails_in_focus_alone_is_mended(bench: Bench) -> None:
+    """Small fields are simulated out of focus, and at the corners that the place fails at."""
+    assert [corner.name for corner in bench.hardest] == ["over", "under"]
+    corners = Corner("sharp", 0.96, 0.0), Corner("blurred", 1.2, 120.0)
+    easy = replace(bench, process=replace(bench.process, corners=corners))
+    before = simulate(merge(LINE_END), easy)
+    assert {corners[int(row[3])].name for row in before if is_inside(row[None], CORE)} == {"sharp"}
+    fix = find_fix(merge(LINE_END), NO_VIAS, CORE, easy)
+    after = simulate(to_change(fix.moves).apply_to(merge(LINE_END)), easy)
+    assert fix.moves
+    assert not is_inside(after, CORE).any()
 
 
 def test_where_there_is_no_hotspot_nothing_may_get_worse(bench: Bench) -> None:

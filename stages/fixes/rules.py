@@ -119,7 +119,7 @@ def _find_near_corners(
         second = rows[(rows[:, 2] == 1) & (rows[:, 3] == across)]
         dx = second[None, :, 0] - first[:, None, 0]
         dy = (second[None, :, 1] - first[:, None, 1]) * across
-        near = (dx > 0) & (dy > 0) & (dx**2 + dy**2 < limit**2)
+        near = (dx >= 0) & (dy >= 0) & (dx**2 + dy**2 < limit**2)
         for i, j in np.argwhere(near).tolist():
             found.add((*first[i, :2].tolist(), *second[j, :2].tolist()))
     return found

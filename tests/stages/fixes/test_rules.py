@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -64,25 +66,31 @@ def test_a_via_stays_covered_with_its_enclosure() -> None:
         assert find_broken(drawn, shorter, via) == broken
 
 
-def test_the_same_violations_as_klayout() -> None:
+@pytest.mark.parametrize("grid", [1, 8])
+def test_the_same_violations_as_klayout(grid: int) -> None:
+    """On a grid many corners are in line."""
     kdb = pytest.importorskip("klayout.db")
 
-    def count(region: Int64s) -> tuple[int, int]:
+    def draw(region: Int64s) -> Any:
         shapes = kdb.Region()
         for row in region.tolist():
             shapes.insert(kdb.Box(*row))
-        shapes.merge()
-        return shapes.width_check(20).count(), shapes.space_check(20).count()
+        return shapes.merge()
+
+    def is_joined_at_a_corner(shapes: Any) -> bool:  # which is neither width nor space
+        return bool(shapes.merged(True, 0).count() != shapes.count())
 
     random, seen = np.random.default_rng(5), {"": 0, WIDTH: 0, SPACE: 0}
     nothing = np.empty((0, 4), np.int64)
     for _ in range(300):
         low = random.integers(0, 120, (4, 2))
         region = merge(np.concatenate([low, low + random.integers(12, 60, (4, 2))], axis=1))
-        if np.unique(region[:, [0, 2]]).size < 2:
+        region = merge(region // grid * grid)
+        shapes = draw(region)
+        if np.unique(region[:, [0, 2]]).size < 2 or is_joined_at_a_corner(shapes):
             continue
         found = find_broken(inspect_drawn(nothing, RULES, HALF), region, NO_VIAS)
-        narrow, near = count(region)
+        narrow, near = shapes.width_check(20).count(), shapes.space_check(20).count()
         # With nothing before, the shapes are new nets: what is left when no rule is broken.
         assert found == (WIDTH if narrow else SPACE if near else NET), region.tolist()
         seen["" if found == NET else found] += 1

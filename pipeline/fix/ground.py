@@ -35,6 +35,7 @@ from stages.fixes.search import (
     make_bench,
     prints_near,
     simulate,
+    simulate_core,
 )
 from stages.geometry.owners import list_placements
 from stages.geometry.union import merge
@@ -136,6 +137,24 @@ class Ground:
                 return ELSEWHERE, []
             left += [(-bad, round(b) + y, round(a) + x) for a, b, _, bad in failing[:, 1:].tolist()]
         return "", [(x, y) for _, y, x in sorted(left)]
+
+    def verify(
+        self, origin: Place, change: Change, cores: Sequence[Box], beside: Change = UNCHANGED
+    ) -> tuple[str, list[Place]]:
+        """Return what `try_change` does, and where a scan would still find that the cores fail."""
+        reason, left = self.try_change(origin, change, cores, beside)
+        if reason or left:
+            return reason, left
+        found: list[tuple[float, int, int]] = []
+        changed = join_changes((change, beside))
+        for core in cores:
+            x, y = (core.x_min + core.x_max) // 2, (core.y_min + core.y_max) // 2
+            after = self._bring(changed, (x, y)).apply_to(self.read((x, y))[0])
+            samples = simulate_core(after, self.bench, core.width)
+            found += [
+                (-bad, round(b) + y, round(a) + x) for a, b, _, bad in samples[:, 1:].tolist()
+            ]
+        return "", [(x, y) for _, y, x in sorted(found)]
 
     def list_windows(self, origin: Place, change: Change, cores: Sequence[Box]) -> list[Place]:
         """Return the middles of fields that hold the cores and all that a change has an effect on.

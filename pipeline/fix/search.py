@@ -148,7 +148,7 @@ def _mend(member: Member, known: _Known) -> tuple[Moves, str]:
         if reason:
             return (), BEYOND + reason if nth else reason
         moves += more
-        reason, left = ground.try_change((x, y), to_change(moves).shift(x, y), member.cores)
+        reason, left = ground.verify((x, y), to_change(moves).shift(x, y), member.cores)
         if reason or not left:
             return moves, reason
         place = ground.snap(*left[0])

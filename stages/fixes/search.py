@@ -28,10 +28,17 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from stages.contracts import Floats, Int64s
+from stages.contracts import Floats, Int64s, Shapes
 from stages.fixes.moves import UNCHANGED, Change, EdgeMove, join_changes, list_stretches, to_change
 from stages.fixes.rules import DesignRules, find_broken, inspect_drawn
-from stages.lithography.clip_window import compute_reach_nm, find_clip_failures, make_window
+from stages.geometry.signature import sign_windows
+from stages.lithography.clip_window import (
+    compute_reach_nm,
+    find_clip_failures,
+    make_window,
+    read_window,
+    turn_back,
+)
 from stages.lithography.optics.fields import Lattice, clip_to_field
 from stages.lithography.process import Corner, Process
 
@@ -45,8 +52,10 @@ BESIDE = 0.5
 """How far beyond what changes the small fields are judged, in wavelength / NA."""
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Distances that are tried, in steps of the grid."""
-_PRINTS = 0.8 * SAFETY
+_PRINTS = 0.6 * SAFETY
 """Severity by the tighter limits up to which a place prints by those of the process, with room."""
+_SAME = 0.01 * SAFETY
+"""Difference in severity that light from far away makes."""
 _NEVER = -1.0
 """Less than any severity."""
 KEPT, BEAM, TRIED, TOGETHER = 10, 4, 12, 3
@@ -67,6 +76,8 @@ class Bench:
 
     process: Process
     """With limits that are `SAFETY` tighter."""
+    scanned: Process
+    """With its own limits."""
     opc: str
     dbu_nm: float
     rules: DesignRules
@@ -127,7 +138,7 @@ def make_bench(
         make_window(process, dbu_nm, 2 * math.ceil(half_nm / dbu_nm), opc)
         for half_nm in (near_nm, far_nm)
     )
-    return Bench(_tighten(process), opc, dbu_nm, rules, step_dbu, near, far)
+    return Bench(_tighten(process), process, opc, dbu_nm, rules, step_dbu, near, far)
 
 
 def _tighten(process: Process) -> Process:
@@ -169,6 +180,26 @@ def simulate(rects: Int64s, bench: Bench) -> Floats:
         Disjoint rectangles, in dbu from the middle of the window.
     """
     return _simulate([rects], bench, bench.far, bench.process.corners)[0]
+
+
+def simulate_core(rects: Int64s, bench: Bench, core_dbu: int) -> Floats:
+    """Return the failing samples, (n, 5), of a core as a scan simulates its clip.
+
+    Parameters
+    ----------
+    rects : (n, 4) int64
+        Disjoint rectangles, in dbu from the middle of the core.
+    """
+    process, dbu_nm, none = bench.scanned, bench.dbu_nm, np.empty((0, 2), np.int64)
+    window = make_window(process, dbu_nm, core_dbu, bench.opc)
+    corner, side = -(core_dbu // 2) - window.guard_dbu, window.side_dbu
+    shapes = Shapes(clip_to_field(rects, (corner, corner), side), none, np.zeros(1, np.int64))
+    zero = np.zeros(1, np.int64)
+    symmetry = int(sign_windows([shapes], zero, zero, side, process.symmetries)[1][0])
+    target, _ = read_window(shapes, (0, 0), window, symmetry, process, dbu_nm)
+    (samples,) = find_clip_failures([target], window, dbu_nm, process, bench.opc)
+    samples[:, 1:3] = turn_back(samples[:, 1:3], symmetry, side) + corner
+    return samples
 
 
 def prints_near(rects: Int64s, bench: Bench) -> bool:
@@ -215,7 +246,7 @@ def _find_allowed(after: Floats, before: Floats, same: int) -> Floats:
     What failed may not fail more, what printed must print with room, or as well as it did.
     """
     worst = _find_worst(after, before, same)
-    return np.where(worst > SAFETY, worst + SAFETY, np.maximum(worst, _PRINTS))
+    return np.where(worst > SAFETY, worst + SAFETY, np.maximum(worst + _SAME, _PRINTS))
 
 
 def _find_worst(after: Floats, before: Floats, same: int) -> Floats:

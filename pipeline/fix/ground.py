@@ -21,21 +21,18 @@ from pipeline.layout.ingest import open_packed
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Floats, Int64s, PackedLayer
+from stages.fixes.bench import Bench, make_bench, simulate, simulate_core
 from stages.fixes.members import CellChange
 from stages.fixes.moves import UNCHANGED, Change, join_changes
 from stages.fixes.rules import DesignRules, Drawn, find_broken, inspect_drawn
 from stages.fixes.search import (
     BREAKS,
     ELSEWHERE,
-    Bench,
     Fix,
     find_failing,
     find_fix,
     is_inside,
-    make_bench,
     prints_near,
-    simulate,
-    simulate_core,
 )
 from stages.geometry.owners import list_placements
 from stages.geometry.union import merge

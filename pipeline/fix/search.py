@@ -20,9 +20,9 @@ from pipeline.fix.ground import FOLDER, FixJob, Ground, Place, open_ground
 from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, FixRow, write_rows
 from pipeline.simulate.tiles import measure
 from stages.contracts import Box
+from stages.fixes.bench import OWN
 from stages.fixes.members import Alignment, carry_move, find_cell_changes
 from stages.fixes.moves import Change, EdgeMove, fit_moves, join_changes, join_moves, to_change
-from stages.fixes.search import OWN
 
 SEARCHED = 3
 """Searches in a class that may fail: what is like those is not searched again."""

@@ -8,19 +8,10 @@ import numpy as np
 import pytest
 
 from stages.contracts import Box, Defect, Int64s
+from stages.fixes.bench import SAFETY, Bench, make_bench, simulate
 from stages.fixes.moves import UNCHANGED, Change, join_changes, to_change
 from stages.fixes.rules import DesignRules, find_broken, inspect_drawn
-from stages.fixes.search import (
-    CLEAN,
-    SAFETY,
-    Bench,
-    find_failing,
-    find_fix,
-    is_inside,
-    make_bench,
-    prints_near,
-    simulate,
-)
+from stages.fixes.search import CLEAN, find_failing, find_fix, is_inside, prints_near
 from stages.geometry.union import merge
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.process import Corner, load_process

@@ -29,7 +29,8 @@ FOUNDATION = (
 NEIGHBOURS = {
     "stages/compiled.py": ("stages.compiler",),
     "stages/scores.py": ("stages.detector",),
-    "stages/fixes/search.py": ("stages.lithography",),
+    "stages/fixes/bench.py": ("stages.lithography",),
+    "stages/fixes/search.py": ("stages.lithography.process",),
     "stages/exports/fixed_layout.py": ("stages.fixes", "stages.layout"),
     "stages/review/levels.py": ("stages.lithography.limits",),
 }

@@ -173,7 +173,7 @@ def _find_failing(job: FixJob, rows: Sequence[FixRow], cores: Cores) -> list[int
             of_rect[i][0] for some in tree.query_ball_point(windows, reach, p=np.inf) for i in some
         }
         beside = join_changes(changes[each] for each in near)
-        if join_changes((own, beside)) != own and ground.try_change(
+        if join_changes((own, beside)) != own and ground.verify(
             row.origin, own, mended, beside
         ) != ("", []):
             failing.append(at)

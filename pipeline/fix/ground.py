@@ -21,21 +21,21 @@ from pipeline.layout.ingest import open_packed
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Floats, Int64s, PackedLayer
+from stages.fixes.bench import Bench, make_bench, simulate, simulate_core
 from stages.fixes.members import CellChange
 from stages.fixes.moves import UNCHANGED, Change, join_changes
-from stages.fixes.rules import DesignRules, find_broken
+from stages.fixes.rules import DesignRules, Drawn, find_broken, inspect_drawn
 from stages.fixes.search import (
     BREAKS,
     ELSEWHERE,
-    Bench,
     Fix,
     find_failing,
     find_fix,
     is_inside,
-    make_bench,
-    simulate,
+    prints_near,
 )
 from stages.geometry.owners import list_placements
+from stages.geometry.union import merge
 from stages.lithography.process import Process
 
 FOLDER, VIAS = "fix", "fix/vias"
@@ -83,7 +83,7 @@ class Ground:
         ]
         low, high = np.array(window.as_tuple()[:2] * 2), np.array(window.as_tuple()[2:] * 2)
         target, *vias = (np.clip(rects, low, high) - np.array([x, y, x, y]) for rects in found)
-        return target, np.concatenate([np.empty((0, 4), np.int64), *vias])
+        return merge(target), np.concatenate([np.empty((0, 4), np.int64), *vias])
 
     def search(self, place: Place, cores: Sequence[Box], given: Change) -> Fix:
         """Return what `stages.fixes.search.find_fix` finds at a place, once of equal geometry."""
@@ -91,7 +91,7 @@ class Ground:
         given, boxes = self._bring(given, place), _list_boxes(cores) - np.array(place * 2)
         key = (_digest(target), _digest(vias), given, boxes.tobytes())
         if key not in self._fixes:
-            self._fixes[key] = find_fix(target, vias, boxes, self.bench, given)
+            self._fixes[key] = find_fix(target, vias, boxes, self.bench, given, self._simulate)
         return self._fixes[key]
 
     def try_change(
@@ -124,7 +124,8 @@ class Ground:
         for x, y in self.list_windows(origin, change, cores):
             target, vias = self.read((x, y))
             after = self._bring(changed, (x, y)).apply_to(target)
-            if broken := find_broken(target, after, vias, self.bench.rules):
+            drawn = _inspect(target.tobytes(), self.bench)
+            if broken := find_broken(drawn, after, vias):
                 return BREAKS + broken, []
             boxes = _list_boxes(cores) - np.array([x, y, x, y])
             prints = self._simulate(after), self._simulate(target)
@@ -133,6 +134,24 @@ class Ground:
                 return ELSEWHERE, []
             left += [(-bad, round(b) + y, round(a) + x) for a, b, _, bad in failing[:, 1:].tolist()]
         return "", [(x, y) for _, y, x in sorted(left)]
+
+    def verify(
+        self, origin: Place, change: Change, cores: Sequence[Box], beside: Change = UNCHANGED
+    ) -> tuple[str, list[Place]]:
+        """Return what `try_change` does, and where a scan would still find that the cores fail."""
+        reason, left = self.try_change(origin, change, cores, beside)
+        if reason or left:
+            return reason, left
+        found: list[tuple[float, int, int]] = []
+        changed = join_changes((change, beside))
+        for core in cores:
+            x, y = (core.x_min + core.x_max) // 2, (core.y_min + core.y_max) // 2
+            after = self._bring(changed, (x, y)).apply_to(self.read((x, y))[0])
+            samples = simulate_core(after, self.bench, core.width)
+            found += [
+                (-bad, round(b) + y, round(a) + x) for a, b, _, bad in samples[:, 1:].tolist()
+            ]
+        return "", [(x, y) for _, y, x in sorted(found)]
 
     def list_windows(self, origin: Place, change: Change, cores: Sequence[Box]) -> list[Place]:
         """Return the middles of fields that hold the cores and all that a change has an effect on.
@@ -157,11 +176,21 @@ class Ground:
     def _simulate(self, rects: Int64s) -> Floats:
         key = _digest(rects)
         if key not in self._prints:
-            self._prints[key] = simulate(rects, self.bench, self.bench.far)
+            self._prints[key] = simulate(rects, self.bench)
         return self._prints[key]
 
+    def seems_to_print(self, place: Place, change: Change) -> bool:
+        """Return whether a change may mend a place: a test before the one of `try_change`."""
+        target, _ = self.read(place)
+        return prints_near(self._bring(change, place).apply_to(target), self.bench)
+
     def prints_everywhere(self, wanted: CellChange) -> bool:
-        """Return whether a cell may be changed: nothing fails more in any of its placements."""
+        """Return whether a cell may be changed: nothing fails more in any of its placements.
+
+        In one of them it was tried.
+        """
+        if self.count_placements(wanted.cell) == 1:
+            return True
         if wanted not in self._everywhere:
             self._everywhere[wanted] = all(
                 self._prints_at(wanted.change.place(*placed))
@@ -181,6 +210,13 @@ class Ground:
         if cell not in self._placements:
             self._placements[cell] = list_placements(self.packed, cell)
         return self._placements[cell]
+
+
+@lru_cache(maxsize=64)
+def _inspect(rects: bytes, bench: Bench) -> Drawn:
+    """Return what `inspect_drawn` says: at one place many changes are tried."""
+    drawn = np.frombuffer(rects, np.int64).reshape(-1, 4)
+    return inspect_drawn(drawn, bench.rules, bench.reach)
 
 
 def _digest(rects: Int64s) -> bytes:

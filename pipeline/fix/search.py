@@ -20,9 +20,9 @@ from pipeline.fix.ground import FOLDER, FixJob, Ground, Place, open_ground
 from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, FixRow, write_rows
 from pipeline.simulate.tiles import measure
 from stages.contracts import Box
+from stages.fixes.bench import OWN
 from stages.fixes.members import Alignment, carry_move, find_cell_changes
 from stages.fixes.moves import Change, EdgeMove, fit_moves, join_changes, join_moves, to_change
-from stages.fixes.search import OWN
 
 SEARCHED = 3
 """Searches in a class that may fail: what is like those is not searched again."""
@@ -110,7 +110,9 @@ class _Known:
         x, y = origin = ground.snap(member.x_dbu, member.y_dbu)
         for moves in self._carry_to(member, origin):
             change = join_changes((given, to_change(moves).shift(x, y)))
-            if ground.try_change(place, change, [around]) == ("", []):
+            if ground.seems_to_print(place, change) and (
+                ground.try_change(place, change, [around]) == ("", [])
+            ):
                 return moves, ""
         if self.failed == SEARCHED:
             return (), OTHERS
@@ -146,7 +148,7 @@ def _mend(member: Member, known: _Known) -> tuple[Moves, str]:
         if reason:
             return (), BEYOND + reason if nth else reason
         moves += more
-        reason, left = ground.try_change((x, y), to_change(moves).shift(x, y), member.cores)
+        reason, left = ground.verify((x, y), to_change(moves).shift(x, y), member.cores)
         if reason or not left:
             return moves, reason
         place = ground.snap(*left[0])

@@ -10,13 +10,19 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.engine.run_directory import Run
 from pipeline.engine.run_record import State
-from pipeline.report.failures import find_failures, make_basis, sign_layout
+from pipeline.report.failures import (
+    find_failures,
+    find_moved_hotspots,
+    make_basis,
+    sign_layout,
+)
 from pipeline.report.run_view import RunView, open_view
 from stages.contracts import to_um
 from stages.detector.scan_model import ScanModel
@@ -146,7 +152,14 @@ def compare_views(before: RunView, after: RunView) -> Comparison:
     """Compare two runs that are open; errors as `compare_runs`."""
     _require_comparable(before, after)
     old, new = find_failures(before), find_failures(after)
-    return Comparison(before, after, compare_failures(old, new, _find_stood(before, old, new)))
+    stood = _find_stood(before, old, new)
+
+    def look_up(
+        gone: Collection[int], left: Collection[int], known: Mapping[int, int]
+    ) -> dict[int, list[int]]:
+        return find_moved_hotspots((before, old), (after, new), gone, left, known)
+
+    return Comparison(before, after, compare_failures(old, new, stood, look_up))
 
 
 def _find_stood(before: RunView, old: Failures, new: Failures) -> list[bool]:

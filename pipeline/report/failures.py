@@ -8,7 +8,7 @@ promise  nothing is stored: the keys are those of the packed layout and of the v
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from pipeline.report.classify import make_rules
 from pipeline.simulate.hot_clips import CLIPS, HOT_CLIPS
 from stages.classes.classify import Rules, Spots
 from stages.classes.failures import find_failing_places, sign_geometry
+from stages.classes.moved import Flagged, find_moved
 from stages.contracts import Hotspot, Int64s
 from stages.findings import Failures
 from stages.review.waivers import Basis
@@ -66,6 +67,45 @@ def sign_layout(view: RunView, places: Int64s) -> list[str]:
     different, row = np.unique(places, axis=0, return_inverse=True)
     keys = sign_geometry(layers, different, _make_rules(view))
     return [keys[at] for at in row.ravel().tolist()]
+
+
+def find_moved_hotspots(
+    first: tuple[RunView, Failures],
+    second: tuple[RunView, Failures],
+    gone: Collection[int],
+    left: Collection[int],
+    known: Mapping[int, int],
+) -> dict[int, list[int]]:
+    """Return which hotspots of a run were which of one before, see `find_moved`.
+
+    Parameters
+    ----------
+    gone
+        Ids in the first of those that do not fail any more.
+    left
+        Ids in the second that may be moved.
+    known
+        Other ids in the second to those of `gone` that they were.
+    """
+    before, after = _gather(*first, gone), _gather(*second, {*left, *known})
+    return find_moved(before, after, gone, left, known, _make_rules(first[0]))
+
+
+def _gather(view: RunView, failures: Failures, asked: Collection[int]) -> Flagged:
+    rows = {spot: rows for spot, rows in failures.list_hotspots() if spot in asked}
+    table = read_table(view.run.path / HOT_CLIPS, CLIPS)
+    clips = {spot.id: [(spot.x_dbu, spot.y_dbu)] for spot in view.hotspots if spot.id in asked}
+    for spot, x, y in zip(
+        *(table[name].to_pylist() for name in ("hotspot", "x_dbu", "y_dbu")), strict=True
+    ):
+        if spot in clips:
+            clips[spot].append((x, y))
+    return Flagged(
+        view.layout.packed[: view.job.spec.layers],
+        {spot: np.array(places, np.int64) for spot, places in clips.items()},
+        {spot: failures.place[each.start : each.stop] for spot, each in rows.items()},
+        {spot: failures.key[each.start : each.stop] for spot, each in rows.items()},
+    )
 
 
 def make_basis(view: RunView) -> Basis:

@@ -21,6 +21,9 @@ from stages.contracts import Int64s
 from stages.fixes.moves import subtract_rect
 from stages.geometry.union import find_runs_gaps_edges, swap_xy
 
+Violations = tuple[Int64s, set[tuple[int, ...]]]
+"""The stretches that are too narrow, (v, 4), and the pairs of corners that are too near."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DesignRules:
@@ -36,39 +39,69 @@ WIDTH, SPACE, NET, VIA = "width", "space", "net", "via"
 """What a change may break."""
 
 
-def find_broken(before: Int64s, after: Int64s, vias: Int64s, rules: DesignRules) -> str:
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """What a change is compared with: a window before it."""
+
+    rects: Int64s
+    """(n, 4), disjoint."""
+    shapes: Int64s
+    """(n,) number of the connected shape that each is of."""
+    violations: tuple[Violations, ...]
+    """Of width and of space."""
+    rules: DesignRules
+    half: int
+    """Half the side of the window: what is cut there is not as narrow as it looks."""
+
+
+def inspect_drawn(rects: Int64s, rules: DesignRules, half: int) -> Drawn:
+    """Return a window before a change, from its middle, with the rules that it breaks itself."""
+    violations = tuple(_list_violations(rects, *each, half) for each in _list_limits(rules))
+    return Drawn(rects, _number_shapes(rects), violations, rules, half)
+
+
+def find_broken(before: Drawn, after: Int64s, vias: Int64s) -> str:
     """Return the first rule that a change breaks; empty if it breaks none.
 
     Parameters
     ----------
-    before, after : (n, 4) int64
-        Disjoint rectangles of one window.
+    before
+        The window as it is drawn, see `inspect_drawn`.
+    after : (n, 4) int64
+        Its disjoint rectangles with the change.
     vias : (v, 4) int64
         Vias on the layer, in the same window; empty where they are not known.
     """
-    for name, limit in ((WIDTH, rules.width), (SPACE, rules.space)):
-        if _exceeds(_list_violations(after, name, limit), _list_violations(before, name, limit)):
+    for (name, limit), known in zip(_list_limits(before.rules), before.violations, strict=True):
+        if _exceeds(_list_violations(after, name, limit, before.half), known):
             return name
     if not _keeps_nets(before, after):
         return NET
-    around = vias + np.array([-1, -1, 1, 1]) * rules.enclosure
-    return VIA if any(_uncovers(before, after, via) for via in around) else ""
+    around = vias + np.array([-1, -1, 1, 1]) * before.rules.enclosure
+    return VIA if any(_uncovers(before.rects, after, via) for via in around) else ""
 
 
-def _list_violations(rects: Int64s, name: str, limit: int) -> tuple[Int64s, set[tuple[int, ...]]]:
-    """Return the stretches that are too narrow, (v, 4), and the pairs of corners too near."""
+def _list_limits(rules: DesignRules) -> tuple[tuple[str, int], ...]:
+    return (WIDTH, rules.width), (SPACE, rules.space)
+
+
+def _list_violations(rects: Int64s, name: str, limit: int, half: int) -> Violations:
+    """Return the stretches and pairs of corners that break a rule, none cut by the window."""
     stretches, corners = [], set()
     for axis in (0, 1):
         runs, gaps, edges = find_runs_gaps_edges(swap_xy(rects) if axis else rects, limit)
         found = runs if name == WIDTH else gaps
         found = found[found[:, 2] - found[:, 0] < limit]
+        found = found[(found[:, 0] > -half) & (found[:, 2] < half)]
         stretches.append(swap_xy(found) if axis else found)
         if not axis:
-            corners = _find_near_corners(edges, limit, convex=name == SPACE)
+            corners = _find_near_corners(edges, limit, half, convex=name == SPACE)
     return np.concatenate(stretches), corners
 
 
-def _find_near_corners(edges: Int64s, limit: int, *, convex: bool) -> set[tuple[int, ...]]:
+def _find_near_corners(
+    edges: Int64s, limit: int, half: int, *, convex: bool
+) -> set[tuple[int, ...]]:
     """Return the pairs of corners that face each other diagonally and are less than `limit` apart.
 
     Convex corners face across a space, concave ones across a shape.
@@ -78,7 +111,7 @@ def _find_near_corners(edges: Int64s, limit: int, *, convex: bool) -> set[tuple[
              np.full(len(edges), 1 if end == 1 else -1), edges[:, end + 3])
             for end in (1, 2)]  # fmt: skip
     rows = np.concatenate([np.column_stack(end) for end in ends])
-    rows = rows[(rows[:, 4] == 1) == convex]
+    rows = rows[((rows[:, 4] == 1) == convex) & (np.abs(rows[:, :2]) < half).all(axis=1)]
     found: set[tuple[int, ...]] = set()
     for across in (1, -1):
         # From the one to the other it goes right, and up or down.
@@ -86,15 +119,13 @@ def _find_near_corners(edges: Int64s, limit: int, *, convex: bool) -> set[tuple[
         second = rows[(rows[:, 2] == 1) & (rows[:, 3] == across)]
         dx = second[None, :, 0] - first[:, None, 0]
         dy = (second[None, :, 1] - first[:, None, 1]) * across
-        near = (dx > 0) & (dy > 0) & (dx**2 + dy**2 < limit**2)
+        near = (dx >= 0) & (dy >= 0) & (dx**2 + dy**2 < limit**2)
         for i, j in np.argwhere(near).tolist():
             found.add((*first[i, :2].tolist(), *second[j, :2].tolist()))
     return found
 
 
-def _exceeds(
-    after: tuple[Int64s, set[tuple[int, ...]]], before: tuple[Int64s, set[tuple[int, ...]]]
-) -> bool:
+def _exceeds(after: Violations, before: Violations) -> bool:
     """Return whether there are violations that were not there before."""
     if after[1] - before[1]:
         return True
@@ -107,10 +138,10 @@ def _exceeds(
     return False
 
 
-def _keeps_nets(before: Int64s, after: Int64s) -> bool:
+def _keeps_nets(before: Drawn, after: Int64s) -> bool:
     """Return whether the shapes of both correspond one to one."""
-    joined = _touch(before[:, None], after[None])
-    old, new = _number_shapes(before), _number_shapes(after)
+    joined = _touch(before.rects[:, None], after[None])
+    old, new = before.shapes, _number_shapes(after)
     i, j = np.nonzero(joined)
     pairs = set(zip(old[i].tolist(), new[j].tolist(), strict=True))
     shapes = set(old.tolist()), set(new.tolist())

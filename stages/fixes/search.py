@@ -20,115 +20,34 @@ far around as its light reaches.
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.contracts import Floats, Int64s
+from stages.fixes.bench import FURTHEST, NEAR, SAFETY, WHOLE, Bench, simulate, simulate_fields
 from stages.fixes.moves import UNCHANGED, Change, EdgeMove, join_changes, list_stretches, to_change
-from stages.fixes.rules import DesignRules, find_broken
-from stages.lithography.clip_window import compute_reach_nm, make_window, simulate_clip
-from stages.lithography.measure.defects import NO_EDGES
-from stages.lithography.optics.fields import Lattice, clip_to_field
-from stages.lithography.process import Process
+from stages.fixes.rules import find_broken, inspect_drawn
+from stages.lithography.process import Corner
 
-SAFETY = 0.03
-"""Share by which the limits of failure are drawn tighter for a fix: more than what a verdict
-depends on how fields are cut."""
-NEAR, WHOLE, FURTHEST = 1.0, 1.5, 0.3
-"""Half the length of the longest stretch of a long edge, how far whole edges reach, and the longest
-move, in wavelength / NA."""
-BESIDE = 0.5
-"""How far beyond what changes the small fields are judged, in wavelength / NA."""
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 """Distances that are tried, in steps of the grid."""
-_STILL_PRINTS = 0.8 * SAFETY
+_PRINTS = 0.6 * SAFETY
 """Severity by the tighter limits up to which a place prints by those of the process, with room."""
+_SAME = 0.01 * SAFETY
+"""Difference in severity that light from far away makes."""
 _NEVER = -1.0
 """Less than any severity."""
 KEPT, BEAM, TRIED, TOGETHER = 10, 4, 12, 3
 """At each distance: stretches that are moved further, sets of moves that are extended, sets of one
 move more that are simulated, and most moves in a set."""
-OWN = 0.75
-"""What fails within this of a place is mended with it, in wavelength / NA."""
-
+IMAGED = 4
+"""Small fields that are imaged in one call: more do not fit a processor's cache."""
 Moves = tuple[EdgeMove, ...]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bench:
-    """Everything that a search needs but the geometry; lengths in dbu."""
-
-    process: Process
-    """With limits that are `SAFETY` tighter."""
-    opc: str
-    dbu_nm: float
-    rules: DesignRules
-    step: int
-    """Moves are whole multiples of this."""
-    near: Lattice
-    """Fields that are searched in."""
-    far: Lattice
-    """Fields that a fix is verified in."""
-
-    @property
-    def reach(self) -> int:
-        """How far around the place the geometry must be complete."""
-        return -(-self.far.side_dbu // 2)
-
-    @property
-    def same_dbu(self) -> int:
-        """How far apart samples of one place may be before and after a change."""
-        return 3 * self.far.pitch_dbu
-
-    @property
-    def effect(self) -> int:
-        """How far from what is changed something else may print."""
-        return self.far.core_dbu // 2 - self.to_dbu(WHOLE + FURTHEST)
-
-    def to_dbu(self, resolutions: float) -> int:
-        """Return a length that is given in wavelength / NA."""
-        return round(resolutions * self.process.wavelength_nm / self.process.na / self.dbu_nm)
-
-
-def make_bench(
-    process: Process, opc: str, dbu_nm: float, rules: DesignRules, step_dbu: int
-) -> Bench:
-    """Return the fields and limits that fixes of a layout are searched with.
-
-    Raises
-    ------
-    ConfigError
-        When the process's kernels are for fields that are too small.
-    """
-    resolution_nm = process.wavelength_nm / process.na
-    changed_nm = (WHOLE + FURTHEST) * resolution_nm
-    near_nm = changed_nm + BESIDE * resolution_nm
-    far_nm = changed_nm + compute_reach_nm(process, opc)
-    near, far = (
-        make_window(process, dbu_nm, 2 * math.ceil(half_nm / dbu_nm), opc)
-        for half_nm in (near_nm, far_nm)
-    )
-    return Bench(_tighten(process), opc, dbu_nm, rules, step_dbu, near, far)
-
-
-def _tighten(process: Process) -> Process:
-    limits = process.limits
-    return replace(
-        process,
-        limits=replace(
-            limits,
-            pinch_share=min(limits.pinch_share * (1 + SAFETY), 1),
-            space_share=min(limits.space_share * (1 + SAFETY), 1),
-            epe_nm=limits.epe_nm * (1 - SAFETY),
-            line_end_epe_nm=limits.line_end_epe_nm * (1 - SAFETY),
-        ),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,21 +66,11 @@ ELSEWHERE = "what prints makes something else fail"
 BREAKS = "what prints breaks a rule: "
 
 
-def simulate(rects: Int64s, bench: Bench, window: Lattice) -> Floats:
-    """Return the failing samples, (n, 5), of the middle of a window, in dbu from there.
-
-    Parameters
-    ----------
-    rects : (n, 4) int64
-        Disjoint rectangles, in dbu from the middle of the window.
-    window
-        `Bench.near` or `Bench.far`.
-    """
-    corner = -(window.core_dbu // 2) - window.guard_dbu
-    local = clip_to_field(rects, (corner, corner), window.side_dbu)
-    found = simulate_clip(local, NO_EDGES, window, bench.dbu_nm, bench.process, bench.opc)
-    found.samples[:, 1:3] += corner
-    return found.samples
+def prints_near(rects: Int64s, bench: Bench) -> bool:
+    """Return whether the place in the middle seems to print: a small field, the hardest corners."""
+    (samples,) = simulate_fields([rects], bench, bench.near, bench.hardest)
+    at_place = is_inside(samples, bench.place)
+    return not (samples[at_place, 4] > _PRINTS).any()
 
 
 def find_failing(after: Floats, before: Floats, boxes: Int64s, same: int) -> Floats:
@@ -179,9 +88,18 @@ def find_failing(after: Floats, before: Floats, boxes: Int64s, same: int) -> Flo
     same
         A sample is that of before if it is of the same kind and as near as this, in dbu.
     """
+    allowed = _find_allowed(after, before, same)
+    failing: Floats = after[after[:, 4] > np.where(is_inside(after, boxes), _PRINTS, allowed)]
+    return failing
+
+
+def _find_allowed(after: Floats, before: Floats, same: int) -> Floats:
+    """Return how bad each sample may be that is not to be mended, (n,).
+
+    What failed may not fail more, what printed must print with room, or as well as it did.
+    """
     worst = _find_worst(after, before, same)
-    allowed = np.where(is_inside(after, boxes), _STILL_PRINTS, worst + SAFETY)
-    return _select_worse(after, worst, allowed)
+    return np.where(worst > SAFETY, worst + SAFETY, np.maximum(worst + _SAME, _PRINTS))
 
 
 def _find_worst(after: Floats, before: Floats, same: int) -> Floats:
@@ -194,19 +112,13 @@ def _find_worst(after: Floats, before: Floats, same: int) -> Floats:
     return worst
 
 
-def _select_worse(after: Floats, worst: Floats, allowed: Floats) -> Floats:
-    """Return the samples that are worse than they may be: `allowed` is of those that failed."""
-    allowed = np.where(worst > SAFETY, allowed, np.where(worst < 0, _NEVER, _STILL_PRINTS))
-    failing: Floats = after[after[:, 4] > allowed]
-    return failing
-
-
 def find_fix(
     target: Int64s,
     vias: Int64s,
     cores: Int64s,
     bench: Bench,
     given: Change = UNCHANGED,
+    simulate_far: Callable[[Int64s], Floats] | None = None,
 ) -> Fix:
     """Search for the smallest move that mends the hotspot at the origin, or at least that place.
 
@@ -218,8 +130,12 @@ def find_fix(
         Those that the hotspot fails in.
     given
         What is changed already; the moves come on top, and are of edges of the target as well.
+    simulate_far
+        `simulate` with this bench, which may remember.
     """
-    search = _Search(target, vias, cores, bench, given)
+    search = _Search(
+        target, vias, cores, bench, given, simulate_far or partial(simulate, bench=bench)
+    )
     if not search.measure(())[_PLACE]:
         return Fix((), CLEAN, search.simulations)
     near, whole = (bench.to_dbu(each) // bench.step * bench.step for each in (NEAR, WHOLE))
@@ -229,13 +145,12 @@ def find_fix(
         if out > bench.to_dbu(FURTHEST):
             break
         singles = [replace(edge, out=way * out) for edge in stretches for way in (1, -1)]
-        singles.sort(key=lambda move: (search.measure((move,)), move))
         sets: list[Moves] = [(move,) for move in singles]
         for _ in range(TOGETHER):
-            smallest = sorted(sets, key=lambda each: (sum(m.area for m in each), each))
-            for goal, moves in itertools.product((_ALL, _PLACE), smallest):
-                if search.accepts(moves, goal):
-                    return Fix(search.shorten(moves, goal), simulations=search.simulations)
+            if moves := search.select(sets):
+                return Fix(moves, simulations=search.simulations)
+            # All of them are simulated now.
+            singles.sort(key=lambda move: (search.measure((move,)), move))
             sets = search.extend(sets, singles[: 2 * KEPT])
         kept = {replace(move, out=0) for move in singles[:KEPT]}
         stretches = [edge for edge in stretches if edge in kept]
@@ -250,52 +165,80 @@ class _Search:
     """The simulations around one place, each done once."""
 
     def __init__(
-        self, target: Int64s, vias: Int64s, cores: Int64s, bench: Bench, given: Change
+        self,
+        target: Int64s,
+        vias: Int64s,
+        cores: Int64s,
+        bench: Bench,
+        given: Change,
+        simulate_far: Callable[[Int64s], Floats],
     ) -> None:
-        self.target, self.vias, self.bench = target, vias, bench
-        self._cores, self._place = cores, np.array([[-1, -1, 1, 1]]) * bench.to_dbu(OWN)
-        self.simulations, self.reason = 0, STUBBORN
-        self._given, self._start = given, given.apply_to(target)
-        self._before = self._simulate(self._start, bench.near)
+        self.target, self.vias, self.bench, self._simulate_far = target, vias, bench, simulate_far
+        self._cores, self._given = cores, given
+        self._drawn = inspect_drawn(target, bench.rules, bench.reach)
+        self.simulations, self.reason = 1, STUBBORN
         self._badness: dict[Moves, tuple[float, float]] = {}
         self._far: dict[Moves, tuple[float, float]] = {}
+        start = given.apply_to(target)
+        self._before_far = simulate_far(start)
+        self._corners = self._list_corners()
+        (self._before,) = self._simulate_near([()])
 
-    def _simulate(self, rects: Int64s, window: Lattice) -> Floats:
-        self.simulations += 1
-        return simulate(rects, self.bench, window)
+    def _list_corners(self) -> list[Corner]:
+        """Return the hardest corners, and those that the place fails at."""
+        corners, before = self.bench.process.corners, self._before_far
+        failing = set(before[is_inside(before, self.bench.place), 3].astype(int).tolist())
+        hardest = self.bench.hardest
+        return [each for at, each in enumerate(corners) if at in failing or each in hardest]
+
+    def _simulate_near(self, sets: Sequence[Moves]) -> list[Floats]:
+        self.simulations += len(sets)
+        after = [self._apply(moves) for moves in sets]
+        return simulate_fields(after, self.bench, self.bench.near, self._corners)
 
     def measure(self, moves: Moves) -> tuple[float, float]:
         """Return how badly it prints after moves: by what is wanted of all, and of the place."""
-        if moves not in self._badness:
-            after = self._simulate(self._apply(moves), self.bench.near)
-            self._badness[moves] = self._rate(after, self._before)
+        self._measure_near([moves])
         return self._badness[moves]
+
+    def _measure_near(self, sets: Sequence[Moves]) -> None:
+        unknown = [moves for moves in sets if moves not in self._badness]
+        if unknown:
+            for moves, after in zip(unknown, self._simulate_near(unknown), strict=True):
+                self._badness[moves] = self._rate(after, self._before)
 
     def _measure_far(self, moves: Moves) -> tuple[float, float]:
         """Return the same as far as the moves have an effect."""
         if moves not in self._far:
-            after = self._simulate(self._apply(moves), self.bench.far)
-            self._far[moves] = self._rate(after, self._before_far)
+            self.simulations += 1
+            self._far[moves] = self._rate(self._simulate_far(self._apply(moves)), self._before_far)
         return self._far[moves]
 
     def _apply(self, moves: Moves) -> Int64s:
         return join_changes((self._given, to_change(moves))).apply_to(self.target)
 
     def _rate(self, after: Floats, before: Floats) -> tuple[float, float]:
-        worst = _find_worst(after, before, self.bench.same_dbu)
-        own, at_place = is_inside(after, self._cores), is_inside(after, self._place)
-        of_all = np.where(own | at_place, _NEVER, worst + SAFETY)
+        allowed = _find_allowed(after, before, self.bench.same_dbu)
+        own, at_place = is_inside(after, self._cores), is_inside(after, self.bench.place)
+        bad = after[:, 4]
         # What fails at another place of its own may get worse: it is mended later.
-        of_place = np.where(at_place, _NEVER, np.where(own, 1, worst + SAFETY))
         every, place = (
-            _select_worse(after, worst, allowed)[:, 4] + SAFETY for allowed in (of_all, of_place)
+            (bad + SAFETY)[bad > np.where(at_place, _NEVER, np.where(own, of_own, allowed))]
+            for of_own in (_PRINTS, 1)
         )
         return float(every.sum()), float(place.sum())
 
-    @cached_property
-    def _before_far(self) -> Floats:
-        """What fails before as far as a change has an effect."""
-        return self._simulate(self._start, self.bench.far)
+    def select(self, sets: Iterable[Moves]) -> Moves:
+        """Return the smallest moves that are accepted, shortened; none if none are."""
+        smallest = sorted(sets, key=lambda moves: (sum(move.area for move in moves), moves))
+        for goal in (_ALL, _PLACE):
+            for first in range(0, len(smallest), IMAGED):
+                some = smallest[first : first + IMAGED]
+                self._measure_near(some)
+                for moves in some:
+                    if self.accepts(moves, goal):
+                        return self._shorten(moves, goal)
+        return ()
 
     def extend(self, sets: Sequence[Moves], singles: Sequence[EdgeMove]) -> list[Moves]:
         """Return sets of one move more that promise most and break no rule."""
@@ -312,7 +255,7 @@ class _Search:
         return list(itertools.islice(allowed, TRIED))
 
     def _find_broken(self, moves: Moves) -> str:
-        return find_broken(self.target, self._apply(moves), self.vias, self.bench.rules)
+        return find_broken(self._drawn, self._apply(moves), self.vias)
 
     def accepts(self, moves: Moves, goal: int) -> bool:
         """Return whether moves keep the rules and print, as far as they have an effect."""
@@ -326,7 +269,7 @@ class _Search:
             return False
         return True
 
-    def shorten(self, moves: Moves, goal: int) -> Moves:
+    def _shorten(self, moves: Moves, goal: int) -> Moves:
         """Return the moves at the least distance, in steps, that is accepted, too."""
         step = self.bench.step
         while min(abs(move.out) for move in moves) > step:

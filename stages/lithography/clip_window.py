@@ -16,7 +16,8 @@ are equal up to the symmetries of the source share one simulation to the byte.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +32,21 @@ from stages.lithography.correction.curves import correct_field_by_curves
 from stages.lithography.correction.opc import correct_field
 from stages.lithography.measure.contacts import make_contact_rules
 from stages.lithography.measure.contours import Images, trace_contours
-from stages.lithography.measure.defects import find_edges_near, find_failures, make_rules
+from stages.lithography.measure.defects import (
+    NO_EDGES,
+    find_edges_near,
+    find_failures,
+    make_rules,
+)
 from stages.lithography.measure.margins import LEAST, round_margins
 from stages.lithography.measure.sections import KINDS, Worst
 from stages.lithography.measure.slanted import list_slanted_edges
-from stages.lithography.optics.exposure import count_spline_px, expose, fit_spline
+from stages.lithography.optics.exposure import (
+    Exposure,
+    count_spline_px,
+    expose,
+    fit_spline,
+)
 from stages.lithography.optics.fields import (
     GUARD,
     Lattice,
@@ -46,7 +57,7 @@ from stages.lithography.optics.fields import (
     make_lattice_field,
 )
 from stages.lithography.optics.resist import compute_threshold
-from stages.lithography.process import Process
+from stages.lithography.process import Corner, Process
 
 CORRECTED = 0.5
 """How much further geometry matters where the mask is corrected, in wavelength / NA: a fragment at
@@ -185,21 +196,57 @@ def simulate_clip(
     mask = correct_window(target, window, dbu_nm, process, opc)
     field = make_lattice_field(window, process, dbu_nm)
     exposures = expose([mask], field, dbu_nm, process, device=device)
-    # A place on the border of a turned core may be a dbu past it.
-    low, high = window.guard_dbu, window.guard_dbu + window.core_dbu
-    core = Box(low, low, high, high).grow(1)
-    rules = make_rules(window, count_spline_px(field), dbu_nm, process)
-    rules = rules._replace(core=core.as_tuple())
-    nothing = np.full((len(KINDS), 1, 1), LEAST, np.float32)
-    worst = Worst(nothing, (core.x_min, core.y_min), core.width, core.as_tuple())
-    contacts = make_contact_rules(dbu_nm, process)
-    samples = find_failures(target, slanted, exposures, rules, worst, contacts)
-    margin = round_margins(worst.margin[:, 0, 0])
+    samples, margin = _measure_core(target, slanted, exposures, window, dbu_nm, process)
     if not len(samples):
         return ClipPrint(samples, margin, None)
     corner = int(samples[find_first(samples), 3])
     (coef,) = (each.coef[0] for each in exposures if corner in each.corners)
     return ClipPrint(samples, margin, _sample_image(coef))
+
+
+def find_clip_failures(
+    targets: Sequence[Int64s],
+    window: Lattice,
+    dbu_nm: float,
+    process: Process,
+    opc: str,
+    corners: Sequence[Corner] | None = None,
+) -> list[Floats]:
+    """Return the failing samples of several clips, which are imaged together.
+
+    Parameters
+    ----------
+    corners
+        Those of the process that are simulated; all by default.
+    """
+    masks = [correct_window(target, window, dbu_nm, process, opc) for target in targets]
+    exposures = expose(masks, make_lattice_field(window, process, dbu_nm), dbu_nm, process, corners)
+    found = []
+    for at, target in enumerate(targets):
+        own = [replace(each, coef=each.coef[at : at + 1]) for each in exposures]
+        found.append(_measure_core(target, NO_EDGES, own, window, dbu_nm, process)[0])
+    return found
+
+
+def _measure_core(
+    target: Int64s,
+    slanted: Int64s,
+    exposures: Sequence[Exposure],
+    window: Lattice,
+    dbu_nm: float,
+    process: Process,
+) -> tuple[Floats, Float32s]:
+    """Return the failing samples of a clip's core, and the margins of the worst of all."""
+    # A place on the border of a turned core may be a dbu past it.
+    low, high = window.guard_dbu, window.guard_dbu + window.core_dbu
+    core = Box(low, low, high, high).grow(1)
+    pixels = count_spline_px(make_lattice_field(window, process, dbu_nm))
+    rules = make_rules(window, pixels, dbu_nm, process)._replace(core=core.as_tuple())
+    nothing = np.full((len(KINDS), 1, 1), LEAST, np.float32)
+    worst = Worst(nothing, (core.x_min, core.y_min), core.width, core.as_tuple())
+    contacts = make_contact_rules(dbu_nm, process)
+    samples = find_failures(target, slanted, exposures, rules, worst, contacts)
+    return samples, round_margins(worst.margin[:, 0, 0])
 
 
 def correct_window(

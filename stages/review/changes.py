@@ -14,7 +14,7 @@ Geometry that is there several times is matched one by one, the nearest first.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,9 @@ from stages.review.waivers import SLACK
 NEW, FIXED, MOVED, SAME = "new", "fixed", "moved", "same"
 
 Place = tuple[int, int]
+LookUp = Callable[[Collection[int], Collection[int], Mapping[int, int]], Mapping[int, list[int]]]
+"""Of hotspots that are gone, hotspots that are left, and what of the gone others were: returns what
+some of the left were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +61,18 @@ class _Spot:
         return min((place for _, place in self.places), key=lambda at: (at[1], at[0]))
 
 
-def compare_failures(before: Failures, after: Failures, stood: Sequence[bool]) -> Changes:
+def compare_failures(
+    before: Failures, after: Failures, stood: Sequence[bool], look_up: LookUp
+) -> Changes:
     """Return what changed between two scans whose keys are comparable.
 
     Parameters
     ----------
     stood
         Of each row of `after`, whether its geometry was there in the layout before.
+    look_up
+        Finds what is moved of what is not known by its keys: the tightest places of other clips
+        may be others.
     """
     old, new = _list_spots(before), _list_spots(after)
     fresh = {spot for spot, rows in after.list_hotspots() if not all(stood[row] for row in rows)}
@@ -82,6 +90,10 @@ def compare_failures(before: Failures, after: Failures, stood: Sequence[bool]) -
     )
     moved |= more
     used |= taken
+    lost = {spot for spot in rest if spot not in moved}
+    for spot, owners in look_up(gone.keys(), lost, dict(moved)).items():
+        moved[spot] = owners[0]
+        used.update(owners)
     was = same | moved
     return Changes(
         {spot: SAME if spot not in gone else MOVED if spot in used else FIXED for spot in old},

@@ -8,20 +8,13 @@ import numpy as np
 import pytest
 
 from stages.contracts import Box, Defect, Int64s
+from stages.fixes.bench import SAFETY, Bench, make_bench, simulate
 from stages.fixes.moves import UNCHANGED, Change, join_changes, to_change
-from stages.fixes.rules import DesignRules, find_broken
-from stages.fixes.search import (
-    CLEAN,
-    SAFETY,
-    Bench,
-    find_failing,
-    find_fix,
-    make_bench,
-    simulate,
-)
+from stages.fixes.rules import DesignRules, find_broken, inspect_drawn
+from stages.fixes.search import CLEAN, find_failing, find_fix, is_inside, prints_near
 from stages.geometry.union import merge
 from stages.lithography.measure.defects import find_defects
-from stages.lithography.process import load_process
+from stages.lithography.process import Corner, load_process
 
 KRF = load_process("krf130")
 NO_VIAS = np.empty((0, 4), np.int64)
@@ -41,10 +34,12 @@ def bench() -> Bench:
 
 def find_left(target: Int64s, change: Change, bench: Bench, cores: Int64s = CORE) -> int:
     """Return how many failing samples a change must not leave."""
-    before, after = (
-        simulate(rects, bench, bench.far) for rects in (target, change.apply_to(target))
-    )
+    before, after = (simulate(rects, bench) for rects in (target, change.apply_to(target)))
     return len(find_failing(after, before, cores, bench.same_dbu))
+
+
+def find_new_broken(before: Int64s, after: Int64s, rules: DesignRules) -> str:
+    return find_broken(inspect_drawn(merge(before), rules, 9000), after, NO_VIAS)
 
 
 def find_near(target: Int64s, reach: int = 400) -> tuple[Defect, ...]:
@@ -57,7 +52,8 @@ def test_a_line_end_is_mended(bench: Bench) -> None:
     assert fix.reason == ""
     after = to_change(fix.moves).apply_to(merge(LINE_END))
     assert find_near(after, reach=1500) == ()
-    assert find_broken(merge(LINE_END), after, NO_VIAS, bench.rules) == ""
+    assert [prints_near(each, bench) for each in (merge(LINE_END), after)] == [False, True]
+    assert find_new_broken(LINE_END, after, bench.rules) == ""
     assert all(move.out % 5 == 0 and abs(move.out) <= 20 for move in fix.moves)
 
 
@@ -78,9 +74,22 @@ def test_a_fix_that_breaks_a_rule_is_none(bench: Bench) -> None:
     strict = replace(bench, rules=DesignRules(140, 430))
     allowed = find_fix(merge(BLOCKED), NO_VIAS, CORE, strict)
     after = to_change(allowed.moves).apply_to(merge(BLOCKED))
-    assert find_broken(merge(BLOCKED), after, NO_VIAS, strict.rules) == ""
+    assert find_new_broken(BLOCKED, after, strict.rules) == ""
     widened = Change((), ((0, -130, 435, 130),)).apply_to(merge(BLOCKED))
-    assert find_broken(merge(BLOCKED), widened, NO_VIAS, strict.rules) == "space"
+    assert find_new_broken(BLOCKED, widened, strict.rules) == "space"
+
+
+def test_what_fails_in_focus_alone_is_mended(bench: Bench) -> None:
+    """Small fields are simulated out of focus, and at the corners that the place fails at."""
+    assert [corner.name for corner in bench.hardest] == ["over", "under"]
+    corners = Corner("sharp", 0.96, 0.0), Corner("blurred", 1.2, 120.0)
+    easy = replace(bench, process=replace(bench.process, corners=corners))
+    before = simulate(merge(LINE_END), easy)
+    assert {corners[int(row[3])].name for row in before if is_inside(row[None], CORE)} == {"sharp"}
+    fix = find_fix(merge(LINE_END), NO_VIAS, CORE, easy)
+    after = simulate(to_change(fix.moves).apply_to(merge(LINE_END)), easy)
+    assert fix.moves
+    assert not is_inside(after, CORE).any()
 
 
 def test_where_there_is_no_hotspot_nothing_may_get_worse(bench: Bench) -> None:
@@ -120,7 +129,9 @@ def test_a_place_that_prints_by_a_hair_may_stay_and_must_not_fail() -> None:
         (outside, 0.4, 0.4, 0),
         (outside, 0.4, 0.5, 1),
         (outside, 0.5 * SAFETY, SAFETY, 1),
+        (outside, 0.95 * SAFETY, 0.95 * SAFETY, 0),
+        (inside, 0.95 * SAFETY, 0.95 * SAFETY, 1),
     ):
         assert len(find_failing(at(after), at(before), boxes, 100)) == left
     elsewhere = at(0.4) + np.array([0, 500, 0, 0, 0])
-    assert len(find_failing(at(0.0), elsewhere, inside, 100)) == 1
+    assert len(find_failing(at(SAFETY), elsewhere, inside, 100)) == 1

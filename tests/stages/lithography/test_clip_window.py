@@ -15,6 +15,7 @@ from stages.geometry.union import merge
 from stages.lithography.clip_window import (
     ClipPrint,
     compute_reach_nm,
+    find_clip_failures,
     find_first,
     make_window,
     read_window,
@@ -95,6 +96,22 @@ def test_equal_clips_have_equal_prints_wherever_and_however_they_lie(process: Pr
         found = turn_back(again.samples[:, 1:3], back, side) - side // 2
         mine = np.column_stack([places, places])
         np.testing.assert_array_equal(found, turned(mine.astype(np.int64), turn)[:, :2])
+
+
+@pytest.mark.parametrize("opc", CORRECTED)
+def test_clips_imaged_together_fail_as_each_alone(opc: str) -> None:
+    process, window = STRICT[opc], make_window(STRICT[opc], 1.0, CORE, opc)
+    half = np.array([window.side_dbu // 2] * 4)
+    nothing = np.empty((0, 4), np.int64)
+    clips = [merge(np.clip(NECK + half, 0, 2 * half)), nothing, merge(np.clip(NECK, 0, 2 * half))]
+    found = find_clip_failures(clips, window, 1.0, process, opc)
+    for target, samples in zip(clips, found, strict=True):
+        alone = simulate_clip(target, nothing, window, 1.0, process, opc).samples
+        np.testing.assert_allclose(samples, alone, atol=1e-3)
+    assert [len(samples) > 0 for samples in found][:2] == [True, False]
+    hardest = [corner for corner in process.corners if corner.defocus_nm]
+    (some,) = find_clip_failures(clips[:1], window, 1.0, process, opc, hardest)
+    np.testing.assert_allclose(some, found[0][found[0][:, 3] > 0], atol=1e-3)
 
 
 @pytest.mark.parametrize("opc", CORRECTED)

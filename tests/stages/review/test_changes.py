@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -24,12 +24,16 @@ def make_failures(spots: Spots, severity: Mapping[int, float] | None = None) -> 
     )  # fmt: skip
 
 
+def find_nothing(*_: object) -> Mapping[int, list[int]]:
+    return {}
+
+
 def compare(before: Spots, after: Spots, stood: Sequence[bool] | None = None) -> Changes:
     old, new = make_failures(before), make_failures(after)
     if stood is None:  # geometry that did not fail before was not there
         known = {row for each in before.values() for row in each}
         stood = [row in known for each in after.values() for row in each]
-    return compare_failures(old, new, stood)
+    return compare_failures(old, new, stood, find_nothing)
 
 
 def test_each_kind_of_change() -> None:
@@ -104,6 +108,26 @@ def test_what_is_moved_along_itself_is_moved() -> None:
 def test_what_fails_worse_is_told() -> None:
     old = make_failures({1: [("a", 0, 0)], 2: [("b", 50, 0)]})
     new = make_failures({1: [("b", 50, 0)], 2: [("a", 0, 0)]}, {1: 0.129, 2: 0.131})
-    found = compare_failures(old, new, [True, True])
+    found = compare_failures(old, new, [True, True], find_nothing)
     assert found.was == {1: 2, 2: 1}
     assert found.worse == {2}
+
+
+def test_what_is_left_is_looked_up() -> None:
+    """In the layouts: those that are gone, those left, and what of the gone others were."""
+
+    def look_up(
+        gone: Collection[int], left: Collection[int], known: Mapping[int, int]
+    ) -> Mapping[int, list[int]]:
+        assert (sorted(gone), sorted(left), known) == ([2, 3, 4, 5], [7, 8], {2: 2})
+        return {7: [3, 4]}
+
+    before = make_failures({n: [(key, 90 * n, 0)] for n, key in enumerate("abcde", start=1)})
+    after = make_failures(
+        {1: [("a", 90, 0)], 2: [("b", 7, 400)], 7: [("x", 9, 900)], 8: [("y", 0, 9000)]},
+        {7: 0.131},
+    )
+    found = compare_failures(before, after, [True, False, False, False], look_up)
+    assert found.before == {1: SAME, 2: MOVED, 3: MOVED, 4: MOVED, 5: FIXED}
+    assert found.after == {1: SAME, 2: MOVED, 7: MOVED, 8: NEW}
+    assert (found.was[7], found.worse) == (3, {7})

@@ -181,9 +181,10 @@ class Certification:
             return None
         base, digest = self.config.scores.model, began.digest
         if isinstance(began, PrintModel):
-            base_name, digest = began.base, began.base_digest
+            base_name, digest, packed = began.base, began.base_digest, began.packed
         else:
             base_name = base if base in checkpoint.shipped() else str(Path(base).resolve())
+            packed = self.job.model.path.read_bytes()
         asked = self.config.confirm
         assert asked.opc is not None  # resolve_config put the model's in
         chance = head.compute_chance(frame.features)[frame.pattern[progress.failing]]
@@ -191,7 +192,7 @@ class Certification:
         return PrintModel(
             raster=self.job.spec, layers=began.layers, process=self.process.name,
             process_settings=self.process.as_dict(), opc=asked.opc, head=head,
-            threshold=threshold, base=base_name, base_digest=digest,
+            threshold=threshold, base=base_name, base_digest=digest, packed=packed,
             provenance={"trained_on_layers": list(self.config.layout.layers),
                         "clips": int(progress.simulated.sum()), "hotspots": progress.hotspots},
         )  # fmt: skip

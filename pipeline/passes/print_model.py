@@ -7,6 +7,7 @@ promise  a file that was changed is refused; nothing in it is executed
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import math
@@ -92,6 +93,8 @@ class PrintModel:
     base: str | None = None
     """Name or path of the checkpoint that gives the log odds; None for none."""
     base_digest: str = ""
+    packed: bytes = field(default=b"", repr=False)
+    """The file of that checkpoint: whatever becomes of it, this model stays as it is."""
     provenance: dict[str, Any] = field(default_factory=dict)
 
     prefilter = None
@@ -113,7 +116,8 @@ class PrintModel:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything but where it comes from."""
-        about = {key: value for key, value in self.as_dict().items() if key != "provenance"}
+        told = self.as_dict().items()  # of the checkpoint, its digest
+        about = {key: value for key, value in told if key not in ("provenance", "packed")}
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
@@ -124,6 +128,7 @@ class PrintModel:
             "knots": self.head.knots.tolist(), "rises": self.head.rises.tolist(),
             "bias": self.head.bias, "threshold": self.threshold, "layers": list(self.layers),
             "base": self.base, "base_digest": self.base_digest, "provenance": self.provenance,
+            "packed": base64.b64encode(self.packed).decode(),
         }  # fmt: skip
 
     @classmethod
@@ -137,7 +142,8 @@ class PrintModel:
         if head.rises.shape != (pieces,) or not np.isfinite(head.rises).all():
             raise ValueError("its head does not fit its knots")
         raster, layers = RasterSpec(**about.pop("raster")), tuple(about.pop("layers"))
-        return cls(raster=raster, layers=layers, head=head, **about)
+        packed = base64.b64decode(about.pop("packed", ""), validate=True)
+        return cls(raster=raster, layers=layers, head=head, packed=packed, **about)
 
     def make_features(self, device: str = "cpu") -> Features:
         """Return how its features are computed.
@@ -149,7 +155,11 @@ class PrintModel:
         """
         scorer = None
         if self.base is not None:
-            base = checkpoint.load(checkpoint.find(self.base))
+            base = (
+                checkpoint.unpack(self.packed, Path(self.base))
+                if self.packed
+                else checkpoint.load(checkpoint.find(self.base))
+            )
             if base.digest != self.base_digest:
                 raise UsageError(
                     f"this model builds on {self.base} of digest {self.base_digest}, but that is "

@@ -36,19 +36,20 @@ _TYPES = {
 }  # fmt: skip
 
 
-def read_archive(path: Path) -> Any:
-    """Return the content of a file.
+def read_archive(source: Path | bytes) -> Any:
+    """Return the content of a file, or of what was one.
 
     Raises
     ------
     ValueError
         When it is no such file, or claims what it does not hold.
     """
-    size = path.stat().st_size
+    size = len(source) if isinstance(source, bytes) else source.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f"it has {size} bytes; the limit is {MOST_BYTES}")
     try:
-        with zipfile.ZipFile(path) as archive:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        with zipfile.ZipFile(file) as archive:
             return _Reader(archive, _find_content(archive, size)).load()
     except OSError:
         raise

@@ -207,7 +207,18 @@ def load(path: Path) -> Checkpoint:
         When `path` does not exist, is not a checkpoint, has another version, was changed, or has
         weights that are not finite or not those of its network.
     """
-    content = _read(path)
+    if not path.is_file():
+        raise UsageError(f"model {str(path)!r} is not there; give the path of a .pt file")
+    return _unpack(path, path)
+
+
+def unpack(packed: bytes, path: Path) -> Checkpoint:
+    """Return the checkpoint of the content of a file, as `load` does; messages name `path`."""
+    return _unpack(packed, path)
+
+
+def _unpack(source: Path | bytes, path: Path) -> Checkpoint:
+    content = _read(source, path)
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise UsageError(
             f"{str(path)!r} is a PyTorch file but no {KIND}; give a file that `hotscan train` wrote"
@@ -286,11 +297,9 @@ def _take(prefix: str, weights: Arrays) -> Arrays:
     return {name.removeprefix(prefix): weights.pop(name) for name in names}
 
 
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise UsageError(f"model {str(path)!r} is not there; give the path of a .pt file")
+def _read(source: Path | bytes, path: Path) -> Any:
     try:
-        return read_archive(path)
+        return read_archive(source)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"model {str(path)!r} cannot be read as a checkpoint ({error}); "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from pipeline.passes.print_model import (
     read_print_model,
     write_print_model,
 )
+from stages.detector import checkpoint
 from stages.errors import ConfigError, UsageError
 from stages.scores import build_scorer, score_rasters
+from tests.support.small_scan import write_model
 
 
 def draw_line(width_px: int) -> np.ndarray:
@@ -61,3 +64,24 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         find_model(str(tmp_path / "none.json"))
     with pytest.raises(ConfigError):
         find_model("process:none")
+
+
+def test_the_model_that_it_began_with_is_kept_in_it(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    began = tmp_path / "tiny.pt"
+    base = checkpoint.load(began)
+    model = replace(
+        make_process_model("krf130"), raster=base.raster, base=str(began),
+        base_digest=base.digest, packed=began.read_bytes(),
+    )  # fmt: skip
+    write_print_model(tmp_path / "m.json", model)
+    began.unlink()
+    back = read_print_model(tmp_path / "m.json")
+    assert back.make_features().detector is not None
+    without = replace(back, packed=b"")
+    assert without.digest == back.digest
+    with pytest.raises(UsageError, match="neither a file nor a shipped model"):
+        without.make_features()
+    damaged = replace(back, packed=bytes(byte ^ 1 for byte in back.packed))
+    with pytest.raises(UsageError, match=r"tiny\.pt"):
+        damaged.make_features()

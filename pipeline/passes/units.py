@@ -188,14 +188,24 @@ def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tupl
             yield members, Box(x.min(), y.min(), x.max(), y.max()).grow(clip_dbu)
 
 
+def draw_patterns(run: Run, job: Job, rows: Int64s) -> Bytes:
+    """Draw the pictures of some patterns again, as they are stored.
+
+    They lie scattered: most of what is stored would have to be read and unpacked for a few.
+    """
+    x_dbu, y_dbu = read_pattern_rows(run, rows, "x_dbu", "y_dbu")
+    return canonicalize(draw_places(x_dbu, y_dbu, job), job.symmetries)
+
+
 def predict_margins(run: Run, job: Job, spots: Rows[Hotspot]) -> Rows[Hotspot]:
     """Return hotspots with kind and margin of the worst place, which the model must predict."""
     scorer = _load_scorer(job.model, job.device, job.prefiltered, job.arithmetic)
     patterns, row = np.unique(spots.get_column("pattern"), return_inverse=True)
     margins = []
     for first in range(0, max(len(patterns), 1), PART):
-        (pictures,) = read_pattern_rows(run, patterns[first : first + PART], "raster")
-        margins.append(scorer.predict_margins(pictures))
+        margins.append(
+            scorer.predict_margins(draw_patterns(run, job, patterns[first : first + PART]))
+        )
     margin = np.concatenate(margins)
     worst, kind = find_worst_margin(margin), name_kinds(margin, scorer.kinds)
     kinds = pa.array(scorer.kinds, pa.string()).take(pa.array(kind[row]))
@@ -204,14 +214,14 @@ def predict_margins(run: Run, job: Job, spots: Rows[Hotspot]) -> Rows[Hotspot]:
     return Rows(table.append_column("predicted_margin", rounded), make_hotspot)
 
 
-def measure_unfamiliar_share(run: Run, model: ScanModel, patterns: int) -> float | None:
+def measure_unfamiliar_share(run: Run, job: Job, model: ScanModel, patterns: int) -> float | None:
     """Return the share of a scan's pictures that are unlike what its model was trained on.
 
     Of pictures spread evenly over the layout; None where the model does not know.
     """
     if model.familiar is None:
         return None
-    (pictures,) = read_pattern_rows(run, spread(patterns, LOOKED_AT), "raster")
+    pictures = draw_patterns(run, job, spread(patterns, LOOKED_AT))
     share = measure_unfamiliar(model.familiar, build_explainer(model).likeness(pictures))
     return round(share, 3)
 

@@ -283,7 +283,7 @@ class ScanStages:
             chosen = hot_clips.select_to_simulate(spots, self.config.confirm.confident)
             hot_clips.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
-            unfamiliar = measure_unfamiliar_share(self.run, self.model, len(scores))
+            unfamiliar = measure_unfamiliar_share(self.run, job, self.model, len(scores))
             counts = {
                 **({} if unfamiliar is None else {"unfamiliar_share": unfamiliar}),
                 "hotspots": len(spots),

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.passes.units import measure_unfamiliar_share
+from pipeline.passes.arrays import read_pattern_rows
+from pipeline.passes.units import draw_patterns, measure_unfamiliar_share
 from pipeline.report.run_view import open_view
 from stages.detector import checkpoint
 from stages.detector.familiarity import Familiar, summarize
@@ -66,6 +67,15 @@ def test_a_scan_says_that_its_patterns_are_unlike_the_training(
 def test_a_model_that_does_not_know_says_nothing(small_scan: SmallScan, tmp_path: Path) -> None:
     result = SmallScan(DENSE, small_scan.model, (45.0, 45.0, 60.0, 60.0))(tmp_path / "run")
     assert "unfamiliar_share" not in result.metrics
-    model = checkpoint.load(small_scan.model)
-    assert measure_unfamiliar_share(result.run, model, 10) is None
-    assert not open_view(result.run).warnings
+    view = open_view(result.run)
+    assert measure_unfamiliar_share(result.run, view.job, view.model, 10) is None
+    assert not view.warnings
+
+
+def test_pictures_are_drawn_again_as_they_are_stored(small_scan: SmallScan, tmp_path: Path) -> None:
+    result = small_scan(tmp_path / "run")
+    rows = np.arange(result.metrics["patterns"])[::-3]
+    drawn = draw_patterns(result.run, open_view(result.run).job, rows)
+    (stored,) = read_pattern_rows(result.run, rows, "raster")
+    assert len(drawn) > 10
+    assert np.array_equal(drawn, stored)

@@ -35,7 +35,7 @@ CLASS_PROPERTY, CELL_PROPERTY, LEVEL_PROPERTY, WAIVER_PROPERTY = 1, 2, 3, 4
 # KLayout reads no OASIS coordinate of -2**31, so the lower limit is as far off as the upper.
 _FARTHEST_DBU = 2**31 - 1
 _PLACE_NM = 200
-_LONGEST = 126  # characters of a property, as GDSII allows
+_LONGEST = 126  # characters of all properties of an element, as GDSII allows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,17 +171,24 @@ def _mark_hotspot(
 ) -> None:
     """Add the core of a hotspot with its label and properties, and its merged cores."""
     core = _make_rectangle(spot.core(core_dbu), dbu_nm, layer, CORE)
-    text = f"H{spot.id} {spot.score:.3f}"
+    text, told = f"H{spot.id} {spot.score:.3f}", dict[int, str]()
     if finding is not None:
         text += f" C{finding.class_id}"
-        core.set_gds_property(CLASS_PROPERTY, f"C{finding.class_id}")
-        core.set_gds_property(CELL_PROPERTY, escape_text(finding.cell)[:_LONGEST])
+        told[CLASS_PROPERTY] = f"C{finding.class_id}"
     if review is not None and review.level is not None:
         text += f" L{review.level}"
-        core.set_gds_property(LEVEL_PROPERTY, f"L{review.level}")
+        told[LEVEL_PROPERTY] = f"L{review.level}"
     if review is not None and review.waiver:
         text += " waived"
-        core.set_gds_property(WAIVER_PROPERTY, escape_text(review.waiver)[:_LONGEST])
+        told[WAIVER_PROPERTY] = escape_text(review.waiver)
+    if finding is not None:
+        told[CELL_PROPERTY] = escape_text(finding.cell)
+    left = _LONGEST
+    for number, value in told.items():  # the name of the cell is last: it is cut first
+        told[number] = value[:left]
+        left -= len(told[number])
+    for number in sorted(told):
+        core.set_gds_property(number, told[number])
     _add_label(cell, text, spot.x_dbu, spot.y_dbu, dbu_nm, Layer(layer, CORE))
     cell.add(core)
     if spot.clips > 1:

@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import warnings
+from dataclasses import replace
 
 import klayout.db as kdb
 import klayout.rdb as krdb
@@ -160,6 +162,19 @@ def test_levels_are_named_by_labels_and_properties(tmp_path):
     shapes = list(layout.top_cell().shapes(layout.layer(LAYER, 0)).each())
     assert {s.property(4) for s in shapes if not s.is_text()} == {"w-1", None}
     assert "H1 0.999 C1 L1 waived" in [s.text_string for s in shapes if s.is_text()]
+
+
+def test_properties_are_as_long_together_as_gdsii_allows(tmp_path):
+    named = {spot: replace(row, cell="c" * 130) for spot, row in FINDINGS.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # gdstk's, of longer ones
+        path = write(tmp_path / "m.gds", findings=named, reviews=WAIVED)
+    layout = load(path)
+    shapes = [s for s in layout.top_cell().shapes(layout.layer(LAYER, 0)).each() if s.is_box()]
+    assert shapes[0].property(4) == "w-1"
+    for shape in shapes:
+        told = [shape.property(number) or "" for number in range(1, 5)]
+        assert len("".join(told)) == 126
 
 
 class TestFreeLayer:

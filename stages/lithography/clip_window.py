@@ -58,6 +58,7 @@ from stages.lithography.optics.fields import (
 )
 from stages.lithography.optics.resist import compute_threshold
 from stages.lithography.process import Corner, Process
+from stages.threads import limit_threads
 
 CORRECTED = 0.5
 """How much further geometry matters where the mask is corrected, in wavelength / NA: a fragment at
@@ -305,7 +306,8 @@ def trace_print(
     Both are in dbu from the corner of the turned window. The box ends `DRAWN` wavelength / NA
     within the window: from there on the image is wrong.
     """
-    coef = fit_spline(torch.from_numpy(image[None]))[0]
+    with limit_threads(1):  # more are slower for so small an image
+        coef = fit_spline(torch.from_numpy(image[None]))[0]
     margin = math.ceil(DRAWN * process.wavelength_nm / process.na / dbu_nm)
     drawn = Box(0, 0, window.side_dbu, window.side_dbu).grow(-margin)
     images = Images([drawn], [(0, 0)], [[coef]], len(coef) / window.side_dbu)

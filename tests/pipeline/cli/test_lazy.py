@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.lazy import import_lazily
+from stages.threads import count_processors
 
 CHECK = """
 import sys
@@ -19,6 +21,12 @@ try:
     app.main()
 finally:
     print("torch:", hasattr(sys.modules.get("torch._C"), "__file__"))
+"""
+THREADS = """
+import pipeline.cli.app
+from threadpoolctl import threadpool_info
+import numpy
+print(*{each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"})
 """
 
 
@@ -52,3 +60,16 @@ def test_a_small_scan_with_hotspots_needs_no_torch(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "2 hotspots" in done.stdout, done.stderr
     assert "torch: False" in done.stdout
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, 1), ("2", 2)])
+def test_numpy_multiplies_in_one_thread_unless_it_is_told_otherwise(
+    given: str | None, threads: int
+) -> None:
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")
+    clean = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS], env=clean | ({names[0]: given} if given else {}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == [str(min(threads, count_processors()))], done.stderr

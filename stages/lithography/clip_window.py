@@ -196,7 +196,8 @@ def simulate_clip(
         return ClipPrint(np.empty((0, 5)), np.full(len(KINDS), LEAST, np.float32), None)
     mask = correct_window(target, window, dbu_nm, process, opc)
     field = make_lattice_field(window, process, dbu_nm)
-    exposures = expose([mask], field, dbu_nm, process, device=device)
+    with limit_threads(1):
+        exposures = expose([mask], field, dbu_nm, process, device=device)
     samples, margin = _measure_core(target, slanted, exposures, window, dbu_nm, process)
     if not len(samples):
         return ClipPrint(samples, margin, None)
@@ -221,7 +222,9 @@ def find_clip_failures(
         Those of the process that are simulated; all by default.
     """
     masks = [correct_window(target, window, dbu_nm, process, opc) for target in targets]
-    exposures = expose(masks, make_lattice_field(window, process, dbu_nm), dbu_nm, process, corners)
+    field = make_lattice_field(window, process, dbu_nm)
+    with limit_threads(1):
+        exposures = expose(masks, field, dbu_nm, process, corners)
     found = []
     for at, target in enumerate(targets):
         own = [replace(each, coef=each.coef[at : at + 1]) for each in exposures]

@@ -23,8 +23,8 @@ Row = dict[str, Any]
 
 PART = 4096
 """Rows that are values at once while all are gone through."""
-KEPT = 65_536
-"""Of a table of at most so many rows, some tens of megabytes, values are made once."""
+KEPT = 100_000
+"""Of a table of at most so many rows, a hundred megabytes, values are made once."""
 _BOX = ("x_min_dbu", "y_min_dbu", "x_max_dbu", "y_max_dbu")
 HOTSPOT_COLUMNS = (
     "id", "x_dbu", "y_dbu", "score", "rule", "clips", "pattern", "pattern_key", "group", *_BOX,

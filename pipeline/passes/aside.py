@@ -27,7 +27,7 @@ _CHILD = [sys.executable, "-P", "-m", "pipeline.passes.aside"]
 
 
 @contextmanager
-def compile_scoring_aside(model: ModelFile, is_compiled: bool) -> Iterator[Callable[[], None]]:
+def compile_scoring_aside(model: ModelFile, is_compiled: bool) -> Iterator[Callable[[], object]]:
     """Start compiling, if it is needed; give a function that waits for the end of it.
 
     Parameters
@@ -46,14 +46,10 @@ def compile_scoring_aside(model: ModelFile, is_compiled: bool) -> Iterator[Calla
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        yield lambda: _wait(process)
+        yield process.wait
     finally:
         process.kill()
         process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes]) -> None:
-    process.wait()
 
 
 def main() -> None:

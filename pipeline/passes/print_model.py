@@ -116,19 +116,17 @@ class PrintModel:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything but where it comes from."""
-        told = self.as_dict().items()  # of the checkpoint, its digest
-        about = {key: value for key, value in told if key not in ("provenance", "packed")}
+        about = {key: value for key, value in self.as_dict().items() if key != "provenance"}
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values, without the checkpoint, of which they have the digest."""
         return {
             "raster": asdict(self.raster), "process": self.process,
             "process_settings": self.process_settings, "opc": self.opc,
             "knots": self.head.knots.tolist(), "rises": self.head.rises.tolist(),
             "bias": self.head.bias, "threshold": self.threshold, "layers": list(self.layers),
             "base": self.base, "base_digest": self.base_digest, "provenance": self.provenance,
-            "packed": base64.b64encode(self.packed).decode(),
         }  # fmt: skip
 
     @classmethod
@@ -205,7 +203,8 @@ def make_process_model(name: str) -> PrintModel:
 
 def write_print_model(path: Path, model: PrintModel) -> None:
     """Write a model; a reader never sees half a file."""
-    about = {"kind": KIND, "digest": model.digest, **model.as_dict()}
+    packed = base64.b64encode(model.packed).decode()
+    about = {"kind": KIND, "digest": model.digest, **model.as_dict(), "packed": packed}
     write_whole(path, (json.dumps(about, indent=1) + "\n").encode())
 
 

@@ -142,7 +142,7 @@ class ScanStages:
         return sum(map(count_flat, layout.packed)) <= SMALL_SHAPES
 
     def _run_stages(
-        self, request: ScanRequest, layout: PackedLayout, job: Job, wait: Callable[[], None]
+        self, request: ScanRequest, layout: PackedLayout, job: Job, wait: Callable[[], object]
     ) -> ScanResult:
         shard = self.settings.shard
         # Refused here, before the long work.

@@ -16,7 +16,7 @@ are of whole slots, so what must come out is known of every hotspot that either 
 
 "Moved by clips" moves by whole clips of the grid; "moved anywhere" by any number of dbu, where the
 clips, and what simulation samples, lie otherwise over the place than before. There a waiver, which
-knows the tightest places of clips, may not cover what it did: that is told apart.
+knows the tightest places of clips, may not cover what it did: that is counted by itself.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Outcome:
     """What came out."""
 
     right: Counter[str]
-    """By edit: hotspots that were told right."""
+    """By edit: hotspots that it was right about."""
     wrong: Counter[str]
     """By edit, what is wrong of which: hotspots."""
     places: Counter[str]

@@ -1,23 +1,23 @@
 """Detectors on the open benchmark's vias, the four densities merged, as in Geng et al.
 
 python -m benchmarks.open_benchmark.detectors [--data DIR] [--work DIR] [--row NAME ...]
-                                              [--epochs N] [--measured] [--write]
+                                              [--seeds N] [--epochs N] [--measured] [--write]
 
 Each row is one network, or one model of another kind, trained on the training regions but the last
 of each density, which sets its threshold: the highest that finds 99 % there. All that learn by
 gradient descent take the same number of steps. Tested in a single pass on the regions to test on,
-whose seeds no training has. What is measured is kept in the work folder, row by row.
+whose seeds no training has. What is measured is kept in the work folder, training by training.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.detectors.margins_against_bits import VARIANTS
+from benchmarks.detectors.margins_against_bits import VARIANTS, spread
 from benchmarks.detectors.results import NotMeasuredError, Work, put
 from benchmarks.machine import machine
 from benchmarks.open_benchmark.labels import read_record
@@ -37,6 +37,18 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
 RECALL = 0.99
 FITTED = ("density", "exact", "fuzzy")
 """Detectors that do not go through the clips in epochs."""
+COLUMNS = {
+    # figure: heading, how it is written
+    "recall": ("recall", ".2%"),
+    "false_alarm_rate": ("false alarms", ".2%"),
+    "recall_at_0.01": ("recall at 1 %", ".2%"),
+    "recall_at_0.02": ("at 2 %", ".2%"),
+    "recall_at_0.05": ("at 5 %", ".2%"),
+    "recall_with_marginal": ("recall with the marginal", ".2%"),
+    "kind_named_rightly": ("kind named rightly", ".1%"),
+    "pr_auc": ("PR AUC", ".3f"),
+    "detection_s": ("detection, s", ",.0f"),
+}
 THREADS = 1
 
 
@@ -46,6 +58,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("build/open_benchmark"))
     parser.add_argument("--work", type=Path, default=Path("build/open_detectors"))
     parser.add_argument("--row", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--measured", action="store_true", help="measure nothing more")
     parser.add_argument("--write", action="store_true")
@@ -53,19 +66,19 @@ def main() -> None:
     asked.work.mkdir(parents=True, exist_ok=True)
     work = Work(asked.data, asked.work, not asked.measured)
     sets = find_sets(asked.data)
-    lines = [
-        "| detector | recall | false alarms | rate | recall at 1 % | at 2 % | at 5 % | recall with "
-        "the marginal | PR AUC | detection, s | training, s |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    for name in asked.row:
-        try:
-            measure_row = partial(measure, name, sets, asked.work / f"{name}.pt", asked.epochs)
-            lines.append(f"| {name} | {format_cells(work.kept(name, measure_row))} |")
-        except NotMeasuredError:
-            lines.append(f"| {name} | not measured yet" + " |" * 10)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in asked.row}
+    for seed in range(asked.seeds):
+        for name in asked.row:
+            if seed and ROWS[name][0] in FITTED:
+                continue
+            kept = f"{name}-{asked.epochs}-{seed}"
+            with suppress(NotMeasuredError):
+                found[name].append(work.kept(kept, partial(
+                    measure, name, sets, asked.work / f"{kept}.pt",
+                    {"epochs": asked.epochs, "seed": seed},
+                )))  # fmt: skip
     counts = f"{len(sets['train'])} regions to train on, {len(sets['test'])} to test on"
-    text = "\n".join([*lines, "", f"{counts}; {asked.epochs} epochs. {machine()}"])
+    text = f"{write_table(found)}\n\n{counts}; {asked.epochs} epochs. {machine()}"
     print(text)
     if asked.write:
         put("open", text)
@@ -86,32 +99,30 @@ def find_sets(data: Path) -> dict[str, tuple[Path, ...]]:
 
 
 def measure(
-    name: str, sets: dict[str, tuple[Path, ...]], model: Path, epochs: int
+    name: str, sets: dict[str, tuple[Path, ...]], model: Path, length: dict[str, int]
 ) -> dict[str, Any]:
     """Train a detector and return what it does on the regions to test on."""
     detector, training = ROWS[name]
-    length = {} if detector in FITTED else {"epochs": epochs}
-    started = time.monotonic()
     train_model(TrainRequest(
         datasets=sets["train"], out=model, validation=sets["validation"], detector=detector,
-        training={"recall": RECALL, "seed": 0} | length | training, prefilter=False,
-    ), Machine(threads=THREADS), partial(print, name, flush=True))  # fmt: skip
-    took = time.monotonic() - started
-    figures = evaluate_model(EvaluateRequest(
+        training={"recall": RECALL} | ({} if detector in FITTED else length) | training,
+        prefilter=False,
+    ), Machine(threads=THREADS), partial(print, model.stem, flush=True))  # fmt: skip
+    return evaluate_model(EvaluateRequest(
         model=str(model), datasets=sets["test"], prefiltered=False, one_look=True
     ))  # fmt: skip
-    return {"training_s": took, **figures}
 
 
-def format_cells(figures: dict[str, Any]) -> str:
-    """Return the columns of a row."""
-    at = [f"{figures[f'recall_at_{rate}']:.2%}" for rate in ("0.01", "0.02", "0.05")]
-    return " | ".join((
-        f"{figures['recall']:.2%}", f"{figures['false_alarms']:,}",
-        f"{figures['false_alarm_rate']:.2%}", *at, f"{figures['recall_with_marginal']:.2%}",
-        f"{figures['pr_auc']:.3f}", f"{figures['detection_s']:,.0f}",
-        f"{figures['training_s']:,.0f}",
-    ))  # fmt: skip
+def write_table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Return mean and standard deviation of each row's figures over its seeds."""
+    lines = [
+        f"| detector | seeds | {' | '.join(heading for heading, _ in COLUMNS.values())} |",
+        "|---|--:|" + "--:|" * len(COLUMNS),
+    ]
+    for name, seeds in found.items():
+        cells = [spread(seeds, key, form) for key, (_, form) in COLUMNS.items()]
+        lines.append(f"| {name} | {len(seeds)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,3 +162,11 @@ def test_detectors_are_trained_tested_and_set_on_different_regions(tmp_path: Pat
     assert {path.name for path in sets["validation"]} == {"train-04"}
     assert {path.name.partition("-")[0] for path in sets["test"]} == {"test"}
     assert len(sets["train"]) == 16
+
+
+def test_the_table_of_detectors_says_how_far_seeds_differ() -> None:
+    seeds: list[dict[str, Any]] = [{"recall": 0.98, "pr_auc": 0.5}, {"recall": 0.96}]
+    *_, two, none = detectors.write_table({"ours": seeds, "exact": []}).splitlines()
+    assert two.startswith("| ours | 2 | 97.00% ± 1.41% | - |")
+    assert "| 0.500 |" in two
+    assert none == "| exact | 0 |" + " - |" * len(detectors.COLUMNS)

@@ -218,14 +218,14 @@ def print_figures(where: str, name: str, figures: dict[str, Any]) -> None:
     print(json.dumps({"measured on": where, "model": name, **figures}), flush=True)
 
 
-def measured(model: Path, figures: dict[str, Any]) -> checkpoint.Checkpoint:
+def measured(model: Path, figures: dict[str, Any], layer: str = "met1") -> checkpoint.Checkpoint:
     """Return a model with what it does on a set that it never saw, at its own threshold."""
     trained = checkpoint.load(model)
     names = ("recall", "false_alarms", "false_alarm_rate", "hotspots", "clips")
     on = f"{figures['clips']:,} simulated clips of area that it never saw"
     point = replace(trained.operating_point, **{name: figures[name] for name in names})
     return replace(
-        trained, layers=("met1",), operating_point=point,
+        trained, layers=(layer,), operating_point=point,
         provenance={**trained.provenance, "measured_on": on},
     )  # fmt: skip
 

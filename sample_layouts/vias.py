@@ -118,15 +118,16 @@ def draw_group(rng: random.Random, at: Point) -> list[Point]:
     return vias
 
 
-def draw_vias(layer: str, side_um: float, seed: int) -> Placed:
+def draw_vias(layer: str, side_um: float, seed: int, density: Density | None = None) -> Placed:
     """Return the vias of a square: groups first, since they need the room, singles last."""
+    density = density or DENSITIES[layer]
     rng, side_nm = random.Random(f"{layer} {seed}"), round(side_um * 1000)
     squares = math.ceil(side_nm / (AREA_UM * 1000))
     share = [rng.uniform(*VARIES) for _ in range(squares * squares)]
     placed = Placed()
     for kind in ("groups", "blocks", "rows", "pairs", "singles"):
         # As many tries as the densest square needs; the others refuse some.
-        per_um2: float = getattr(DENSITIES[layer], kind)
+        per_um2: float = getattr(density, kind)
         for _ in range(round(per_um2 * VARIES[1] * (side_nm / 1000) ** 2)):
             x, y = rng.randrange(side_nm), rng.randrange(side_nm)
             square = y * squares // side_nm * squares + x * squares // side_nm
@@ -138,7 +139,9 @@ def draw_vias(layer: str, side_um: float, seed: int) -> Placed:
     return placed
 
 
-def write_vias(path: Path, *, layer: str, side_um: float, seed: int) -> list[Point]:
+def write_vias(
+    path: Path, *, layer: str, side_um: float, seed: int, density: Density | None = None
+) -> list[Point]:
     """Write a square of a via layer as GDSII of 1 nm; return the lower left corners of its vias.
 
     Parameters
@@ -147,8 +150,10 @@ def write_vias(path: Path, *, layer: str, side_um: float, seed: int) -> list[Poi
         One of `DENSITIES`; drawn on the layer/datatype that `LAYERS` names.
     seed
         The same seed draws the same vias, in the same order.
+    density
+        Another density than the layer's.
     """
-    placed = list(draw_vias(layer, side_um, seed))
+    placed = list(draw_vias(layer, side_um, seed, density))
     library = new_library()
     cell = library.new_cell(layer)
     for x, y in placed:

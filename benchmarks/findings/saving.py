@@ -2,9 +2,9 @@
 
 python -m benchmarks.findings.saving [--case CASE ...] [--area MM2] [--work DIR] [--workers N]
 
-For each case a strip that no shipped model was trained on is simulated in full. A clip surely
+For each case something that no shipped model was trained on is simulated in full. A clip surely
 fails, or surely passes, where the worst place of its core is further than `MARGINAL` from its
-limit; the others are marginal, and counted apart. Then the strip is scanned, and what the scan
+limit; the others are marginal, and counted apart. Then it is scanned, and what the scan
 flags is confirmed. The threshold is the highest at which the scan finds 99 % of what surely fails,
 or the model's own where that is lower: what a scan saves is measured, not how well its threshold
 was chosen. Times are of the whole commands, from the layout's file to the report, wall and
@@ -17,7 +17,7 @@ import argparse
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ from pipeline.scan.scan import scan
 from pipeline.simulate import confirm
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from pipeline.simulate.tiles import MARGINS
-from stages.contracts import Clips, Float32s, Floats
+from sample_layouts.vias import DENSITIES, LAYERS, write_vias
+from stages.contracts import Clips, Float32s, Floats, Layer
 from stages.detector import checkpoint
 from stages.lithography.measure.margins import (
     Bools,
@@ -49,31 +50,67 @@ from stages.lithography.process import load_process
 
 CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 RECALL = 0.99
+VIAS, SEED = "via2", 5000
+"""Vias are drawn as on this layer, from a seed of which nothing was trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Metal of the chip, as it is or shrunk."""
+
+    place_um: tuple[float, float]
+    """Lower left corner on the chip."""
+    width_um: float
+    least_nm: float | None = None
+    """The chip's least width, 140 nm, is shrunk to this; None as it is."""
+    layer: str = str(METAL)
+
+    def make(self, area_mm2: float, work: Path) -> tuple[Path, tuple[float, ...] | None]:
+        """Return the layout of so much and its region in it; None for all of it."""
+        chip = Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / CHIP
+        (x, y), scale = self.place_um, 1.0 if self.least_nm is None else self.least_nm / 140
+        height = area_mm2 * 1e6 / scale**2 / self.width_um
+        on_chip = (x, y, x + self.width_um, y + height)
+        if self.least_nm is None:
+            return chip, on_chip
+        shrink(chip, work / "strip.gds", on_chip, scale)
+        return work / "strip.gds", None
+
+
+@dataclass(frozen=True, slots=True)
+class ViaSquare:
+    """Drawn vias."""
+
+    groups: float
+    """Groups off the tracks, of which some fail, for each of the layer that was trained on."""
+    layer: str = str(Layer(*LAYERS[VIAS]))
+
+    def make(self, area_mm2: float, work: Path) -> tuple[Path, None]:
+        """Return the layout of so much; all of it is printed."""
+        dense, path = DENSITIES[VIAS], work / "vias.gds"
+        density = replace(dense, groups=dense.groups * self.groups)
+        write_vias(path, layer=VIAS, side_um=1000 * area_mm2**0.5, seed=SEED, density=density)
+        return path, None
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A strip, the process that it is printed with, and the model that scans it."""
+    """What is printed, the process that it is printed with, and the model that scans it."""
 
     process: str
     model: str
     opc: str
-    place_um: tuple[float, float]
-    """Lower left corner of the strip on the chip."""
-    width_um: float
-    least_nm: float | None
-    """The chip's least width, 140 nm, is shrunk to this; None as it is."""
-
-    @property
-    def scale(self) -> float:
-        """Length on the strip per length on the chip."""
-        return 1.0 if self.least_nm is None else self.least_nm / 140
+    source: Strip | ViaSquare
 
 
 CASES = {
-    "krf130": Case("krf130", "krf130-met1", "none", (1500.0, 0.0), 300.0, None),
-    "arfi45": Case("arfi45", "arfi45", "model", (1650.0, 0.0), 300.0, 45.0),
-    "arfi45-46": Case("arfi45", "arfi45", "model", (1650.0, 0.0), 300.0, 46.0),
+    "krf130": Case("krf130", "krf130-met1", "none", Strip((1500.0, 0.0), 300.0)),
+    "arfi45": Case("arfi45", "arfi45", "model", Strip((1650.0, 0.0), 300.0, 45.0)),
+    "arfi45-46": Case("arfi45", "arfi45", "model", Strip((1650.0, 0.0), 300.0, 46.0)),
+    **{
+        name: Case("arfi45-via", "arfi45-via", "model", ViaSquare(groups))
+        for name, groups in (("vias", 1.0), ("vias-half", 0.5), ("vias-tenth", 0.1))
+    },
 }
 
 
@@ -81,7 +118,7 @@ def main() -> None:
     """Simulate, scan and confirm each case, and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--area", type=float, default=1.05, help="mm2 of the strip")
+    parser.add_argument("--area", type=float, default=1.05, help="mm2 of each case")
     parser.add_argument("--work", type=Path, default=Path("build/saving"))
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
@@ -95,13 +132,13 @@ def _measure(name: str, case: Case, area_mm2: float, work: Path, resources: Reso
     """Run a case from scratch and print what it took."""
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    layout, roi_um = _make_strip(case, area_mm2, work)
+    layout, roi_um = case.source.make(area_mm2, work)
     request = SimulateRequest(
-        layout, work / "full", str(METAL), case.process, opc=case.opc, roi_um=roi_um,
+        layout, work / "full", case.source.layer, case.process, opc=case.opc, roi_um=roi_um,
         contours=False, core_nm=checkpoint.load(checkpoint.find(case.model)).raster.core_nm,
     )  # fmt: skip
     settings: dict[str, dict[str, Any]] = {
-        "layout": {"layers": [str(METAL)], "roi_um": roi_um},
+        "layout": {"layers": [case.source.layer], "roi_um": roi_um},
         "scores": {"model": case.model}, "confirm": {"enabled": True, "opc": case.opc},
     }  # fmt: skip
     with Progress() as progress:
@@ -118,17 +155,6 @@ def _measure(name: str, case: Case, area_mm2: float, work: Path, resources: Reso
         threshold = _choose_threshold(work / "scores", margin)
         metrics, scan_took = time_work(lambda: scan_into("scan", scores={"threshold": threshold}))
     _print(name, full, full_took, dict(metrics), scan_took, margin, work / "scan", resources)
-
-
-def _make_strip(case: Case, area_mm2: float, work: Path) -> tuple[Path, tuple[float, ...] | None]:
-    """Return the layout of a strip and its region in it; None for all of it."""
-    chip = Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / CHIP
-    (x, y), width = case.place_um, case.width_um
-    on_chip = (x, y, x + width, y + area_mm2 * 1e6 / case.scale**2 / width)
-    if case.least_nm is None:
-        return chip, on_chip
-    shrink(chip, work / "strip.gds", on_chip, case.scale)
-    return work / "strip.gds", None
 
 
 def _read_clips(path: Path) -> tuple[Clips, Floats, int]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import gdstk
 import pytest
 
 from benchmarks.findings import saving
+from sample_layouts.vias import PITCH
 from tests.benchmarks.conftest import Benchmark
 from tests.support.small_scan import CHECKOUT
 from tests.support.tables import read_number, read_table
@@ -18,7 +20,7 @@ def test_shares_follow_from_the_counts(
 ) -> None:
     monkeypatch.setenv("HOTSCAN_DATA", str(CHECKOUT))
     monkeypatch.setattr(saving, "CHIP", "sample_layouts/dense.gds.gz")
-    case = replace(saving.CASES["krf130"], place_um=(45.0, 45.0), width_um=11.0)
+    case = replace(saving.CASES["krf130"], source=saving.Strip((45.0, 45.0), 11.0))
     monkeypatch.setitem(saving.CASES, "krf130", case)
     printed = benchmark(
         saving, "--case", "krf130", "--area", 121e-6, "--work", tmp_path, "--workers", 0
@@ -32,3 +34,17 @@ def test_shares_follow_from_the_counts(
     assert read_number(found["recall of the scan, before confirming"].rstrip("%")) >= 99
     assert read_number(found["recall of what surely fails"].rstrip("%")) > 90
     assert read_number(found["sure false alarms after confirming"]) == 0
+
+
+def test_fewer_groups_leave_the_vias_on_their_tracks(tmp_path: Path) -> None:
+    def count(groups: float) -> tuple[int, int]:
+        layout, _ = saving.ViaSquare(groups).make(144e-6, tmp_path)
+        (cell,) = gdstk.read_gds(layout).cells
+        corners = [via.bounding_box()[0] for via in cell.polygons]
+        off = sum(round(1000 * value) % PITCH > 0 for corner in corners for value in corner)
+        return off, len(corners)
+
+    (off, all_), (none, others) = count(1.0), count(0.0)
+    assert off > 20
+    assert none == 0
+    assert others > all_ / 2

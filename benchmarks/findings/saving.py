@@ -37,7 +37,7 @@ from pipeline.simulate import confirm
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from pipeline.simulate.tiles import MARGINS
 from stages.contracts import Clips, Float32s, Floats
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.lithography.measure.margins import (
     Bools,
     CellMargins,

@@ -26,9 +26,8 @@ from stages.contracts import RasterSpec
 from stages.detector.networks.committee import Committee
 from stages.detector.networks.detector import Detector
 from stages.detector.networks.network import Network
-from stages.detector.networks.prefilter import PrefilterConfig
 from stages.detector.networks.prefilter_network import PrefilterNetwork
-from stages.detector.networks.shapes import DetectorConfig, Rules
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, Rules
 from stages.scores import BATCH, NetworkScorer, score_rasters
 
 SIDES_PX = (64, 88, 128)

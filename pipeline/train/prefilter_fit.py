@@ -18,7 +18,8 @@ from scipy.special import expit, logit
 from pipeline.train.training_set import Patterns
 from stages.contracts import Float32s
 from stages.detector.networks.network import Network
-from stages.detector.networks.prefilter import Prefilter, PrefilterConfig
+from stages.detector.networks.prefilter import Prefilter
+from stages.detector.networks.shapes import PrefilterConfig
 from stages.detector.training.loop import LabelledClips, score
 from stages.detector.training.thresholds import Bools, round_share
 

@@ -26,9 +26,8 @@ from stages.detector.baselines.matching import (
 from stages.detector.baselines.multitask import MultiTaskConfig, MultiTaskNetwork, weigh_clips
 from stages.detector.networks.detector import Detector
 from stages.detector.networks.network import Network
-from stages.detector.networks.prefilter import PrefilterConfig
 from stages.detector.networks.prefilter_network import PrefilterNetwork
-from stages.detector.networks.shapes import DetectorConfig, Shape
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, Shape
 from stages.detector.training.loop import (
     EpochReport,
     LabelledClips,

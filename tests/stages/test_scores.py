@@ -10,9 +10,9 @@ from stages.detector.models import checkpoint
 from stages.detector.models.checkpoint import Checkpoint
 from stages.detector.networks.committee import Committee
 from stages.detector.networks.detector import Detector
-from stages.detector.networks.prefilter import Prefilter, PrefilterConfig
+from stages.detector.networks.prefilter import Prefilter
 from stages.detector.networks.prefilter_network import PrefilterNetwork
-from stages.detector.networks.shapes import DetectorConfig, Rules
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, Rules
 from stages.detector.training.thresholds import OperatingPoint
 from stages.errors import ConfigError, IncompleteError, ModelMismatchError
 from stages.scores import NetworkScorer, build_scorer, check_device, score_rasters

@@ -19,8 +19,7 @@ import numpy.typing as npt
 from stages.contracts import Bytes, Float32s, RasterSpec
 from stages.detector.integer import kernels
 from stages.detector.integer.dot import CLIPS, OUTPUTS
-from stages.detector.networks.prefilter import PrefilterConfig
-from stages.detector.networks.shapes import DetectorConfig, inner_places
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, inner_places
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]

@@ -25,8 +25,14 @@ from stages.detector.models.archive import read_archive
 from stages.detector.models.checkpoint_check import check_model, check_networks, name_type
 from stages.detector.models.familiarity import Familiar
 from stages.detector.models.scan_model import require_finite
-from stages.detector.networks.prefilter import Prefilter, PrefilterConfig
-from stages.detector.networks.shapes import DetectorConfig, Rules, Shape, read_shape
+from stages.detector.networks.prefilter import Prefilter
+from stages.detector.networks.shapes import (
+    DetectorConfig,
+    PrefilterConfig,
+    Rules,
+    Shape,
+    read_shape,
+)
 from stages.detector.training.thresholds import OperatingPoint
 from stages.errors import UsageError
 

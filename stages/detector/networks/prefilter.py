@@ -13,26 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from stages.detector.networks.shapes import PrefilterConfig
+
 if TYPE_CHECKING:
     from stages.detector.networks.prefilter_network import PrefilterNetwork
-
-
-@dataclass(frozen=True, slots=True)
-class PrefilterConfig:
-    """The shape of the network."""
-
-    layers: int = 1
-    core_px: int = 0
-    """Side of the core, whose features are pooled separately; 0 pools the whole clip only."""
-    width: int = 32
-    """Channels."""
-    stem_px: int = 12
-    """Kernel of the stem, whose stride is 8 pixels."""
-
-    @property
-    def embedding(self) -> int:
-        """Length of the embedding."""
-        return self.width
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from stages.detector.networks.detector import pool_separately
 from stages.detector.networks.network import Convolution, Network, Prediction
-from stages.detector.networks.prefilter import PrefilterConfig
-from stages.detector.networks.shapes import SCALE
+from stages.detector.networks.shapes import SCALE, PrefilterConfig
 
 
 class PrefilterNetwork(Network):

@@ -59,6 +59,24 @@ class DetectorConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PrefilterConfig:
+    """The shape of a prefilter, `stages.detector.networks.prefilter`."""
+
+    layers: int = 1
+    core_px: int = 0
+    """Side of the core, whose features are pooled separately; 0 pools the whole clip only."""
+    width: int = 32
+    """Channels."""
+    stem_px: int = 12
+    """Kernel of the stem, whose stride is 8 pixels."""
+
+    @property
+    def embedding(self) -> int:
+        """Length of the embedding."""
+        return self.width
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """How the members of a committee are combined."""
 

@@ -18,8 +18,8 @@ from stages.detector.models import checkpoint
 from stages.detector.models.checkpoint import Checkpoint
 from stages.detector.networks.committee import Committee
 from stages.detector.networks.shapes import Rules
-from stages.detector.training.loop import TrainingConfig
 from stages.detector.training import loop as training
+from stages.detector.training.loop import TrainingConfig
 from stages.detector.training.thresholds import OperatingPoint, pr_auc
 from stages.errors import UsageError
 from stages.scores import NetworkScorer, score_rasters

@@ -9,8 +9,8 @@ from stages.contracts import RasterSpec
 from stages.detector.models import checkpoint
 from stages.detector.models.checkpoint import Checkpoint
 from stages.detector.networks.committee import Committee
-from stages.detector.networks.prefilter import Prefilter, PrefilterConfig
-from stages.detector.networks.shapes import DetectorConfig, Rules
+from stages.detector.networks.prefilter import Prefilter
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, Rules
 from stages.detector.quantisation.quantise import can_be_quantised, quantise
 from stages.detector.training.thresholds import OperatingPoint
 from stages.errors import ConfigError, UsageError

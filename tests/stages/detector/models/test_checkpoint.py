@@ -11,9 +11,9 @@ from stages.contracts import RasterSpec
 from stages.detector.models import checkpoint
 from stages.detector.models.checkpoint import Checkpoint
 from stages.detector.networks.detector import Detector
-from stages.detector.networks.prefilter import Prefilter, PrefilterConfig
+from stages.detector.networks.prefilter import Prefilter
 from stages.detector.networks.prefilter_network import PrefilterNetwork
-from stages.detector.networks.shapes import DetectorConfig
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig
 from stages.detector.training.thresholds import OperatingPoint
 from stages.errors import UsageError
 

@@ -12,7 +12,7 @@ import torch
 
 from hotscan.settings import PathLike, refuse_unknown
 from stages.contracts import RasterSpec
-from stages.detector.user_model import UserModel
+from stages.detector.models.user_model import UserModel
 from stages.lithography.process import load_process
 
 Protocol = Literal["core", "scan"]

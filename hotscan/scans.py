@@ -72,7 +72,7 @@ def scan(
     from pipeline.passes.shard import Shard
     from pipeline.scan.layers import scan_any
     from pipeline.scan.request import ScanRequest
-    from stages.detector.user_model import UserModel
+    from stages.detector.models.user_model import UserModel
 
     refuse_unknown("scan", settings, ScanSettings, SessionSettings)
     own = model if isinstance(model, UserModel) else None

@@ -20,17 +20,17 @@ import torch
 
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec
-from stages.detector.checkpoint import Checkpoint
-from stages.detector.familiarity import Float16s
 from stages.detector.integer.scorer import IntegerScorer
-from stages.detector.plain import PlainDetector, is_plain
-from stages.detector.prefilter import Prefilter
-from stages.detector.scan_model import ScanModel
+from stages.detector.models.checkpoint import Checkpoint
+from stages.detector.models.familiarity import Float16s
+from stages.detector.models.plain_detector import PlainDetector, is_plain
+from stages.detector.models.scan_model import ScanModel
+from stages.detector.networks.prefilter import Prefilter
 from stages.errors import ConfigError, IncompleteError, ModelMismatchError
 from stages.threads import limit_threads
 
 if TYPE_CHECKING:
-    from stages.detector.network import Network, Prediction
+    from stages.detector.networks.network import Network, Prediction
 
 BATCH = 64
 """Pictures scored at once; at 64 x 64 pixels their features fit a core's cache."""
@@ -149,7 +149,7 @@ class NetworkScorer:
 
     def likeness(self, rasters: Bytes) -> Float32s:
         """Return vectors of unit norm, (n, f): similar pictures are close."""
-        from stages.detector.training import likeness
+        from stages.detector.training.loop import likeness
 
         return likeness(self._detector, rasters)
 
@@ -258,7 +258,7 @@ def build_scorer(
         if one_look:
             scorer.ensemble_from = math.inf
         return scorer
-    from stages.detector.committee import Committee
+    from stages.detector.networks.committee import Committee
 
     prefilter = model.prefilter if prefiltered else None
     detector = model.detector()

@@ -32,7 +32,7 @@ from pipeline.train.network_jobs import Machine
 from sample_layouts.make import SEED
 from sample_layouts.varied import write_varied
 from stages.contracts import Box, Layer, RasterSpec
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.exports.markers import Drawing, build_drawing
 from stages.geometry.union import merge
 from stages.geometry.window_query import query

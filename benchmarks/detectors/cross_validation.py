@@ -29,10 +29,10 @@ from pipeline.train.model import FEW_TRAINING
 from pipeline.train.training_set import Patterns, assign_parts, merge_datasets
 from stages.contracts import Floats, RasterSpec
 from stages.detector.catalogue import FitRequest, find_kind, fit
-from stages.detector.committee import Committee
-from stages.detector.shapes import Rules
-from stages.detector.thresholds import pr_auc
-from stages.detector.training import TrainingConfig, score
+from stages.detector.networks.committee import Committee
+from stages.detector.networks.shapes import Rules
+from stages.detector.training.loop import TrainingConfig, score
+from stages.detector.training.thresholds import pr_auc
 from stages.patterns import KeyIndex
 from stages.scores import NetworkScorer, score_rasters
 

@@ -36,9 +36,9 @@ from pipeline.train.training_set import merge_datasets
 from sample_layouts.make import SEED
 from sample_layouts.varied import write_varied
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.familiarity import LOOKED_AT, measure_unfamiliar, spread
-from stages.detector.training import likeness
+from stages.detector.models import checkpoint
+from stages.detector.models.familiarity import LOOKED_AT, measure_unfamiliar, spread
+from stages.detector.training.loop import likeness
 
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 STRIDE_NM = 640.0

@@ -27,11 +27,11 @@ from benchmarks.machine import machine
 from pipeline.datasets.store import load_dataset
 from pipeline.train.training_set import Patterns, merge_datasets
 from stages.contracts import Bytes, Float32s, Int64s
-from stages.detector import checkpoint
-from stages.detector.active_learning import choose
 from stages.detector.baselines.dct import DctConfig, DctNetwork
-from stages.detector.network import Network
-from stages.detector.training import embed, likeness, to_pictures
+from stages.detector.models import checkpoint
+from stages.detector.networks.network import Network
+from stages.detector.training.active_learning import choose
+from stages.detector.training.loop import embed, likeness, to_pictures
 from stages.lithography.measure.margins import find_worst_margin, name_kinds, split_by_margin
 
 EXAMPLES = 32

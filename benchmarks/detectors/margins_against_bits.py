@@ -28,9 +28,9 @@ from pipeline.evaluate.model import NEAR, compute_margin_figures
 from pipeline.train.training_set import Patterns, merge_datasets
 from stages.contracts import RasterSpec
 from stages.detector.catalogue import FitRequest, find_kind, fit
-from stages.detector.network import Network
-from stages.detector.thresholds import pr_auc
-from stages.detector.training import LabelledClips, TrainingConfig, score
+from stages.detector.networks.network import Network
+from stages.detector.training.loop import LabelledClips, TrainingConfig, score
+from stages.detector.training.thresholds import pr_auc
 from stages.lithography.measure.margins import split_by_margin
 from stages.scores import NetworkScorer
 

@@ -38,9 +38,9 @@ from pipeline.train.committee_plan import few_shape
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
 from stages.detector.catalogue import DETECTORS, FitRequest, find_kind, fit
-from stages.detector.training import LabelledClips, TrainingConfig, score
+from stages.detector.models import checkpoint
+from stages.detector.training.loop import LabelledClips, TrainingConfig, score
 from stages.scores import build_scorer, score_rasters
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "results.md"

@@ -21,11 +21,11 @@ from benchmarks.detectors.results import alarms_at, put
 from benchmarks.machine import machine
 from pipeline.datasets.store import Dataset, load_dataset
 from stages.contracts import Int64s
-from stages.detector.active_learning import choose, preselect
 from stages.detector.catalogue import FitRequest, find_kind, fit
-from stages.detector.network import Network
-from stages.detector.thresholds import choose_threshold, pr_auc
-from stages.detector.training import LabelledClips, TrainingConfig, likeness, score
+from stages.detector.networks.network import Network
+from stages.detector.training.active_learning import choose, preselect
+from stages.detector.training.loop import LabelledClips, TrainingConfig, likeness, score
+from stages.detector.training.thresholds import choose_threshold, pr_auc
 from stages.scores import NetworkScorer, score_rasters
 
 SEEDS = (0, 1, 2)

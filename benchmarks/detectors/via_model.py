@@ -18,7 +18,7 @@ from benchmarks.open_benchmark.detectors import RECALL, find_sets
 from pipeline.evaluate.model import EvaluateRequest, evaluate_model
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 
 SHIPPED = "arfi45-via"
 THREADS = 1

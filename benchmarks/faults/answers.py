@@ -12,7 +12,7 @@ import json
 import re
 from pathlib import Path
 
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 
 RECORDS = ("run.json", "run.copy.json", "hotscan.log")
 """Files of a run that tell of its sessions."""

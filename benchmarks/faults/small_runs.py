@@ -19,7 +19,7 @@ from pipeline.engine.events import Listener
 from pipeline.passes.shard import Shard
 from pipeline.scan.request import ScanRequest, ScanResult
 from pipeline.scan.scan import resume, scan
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.lithography.process import SHIPPED, load_process
 from tests.support.small_scan import DENSE, SmallScan, write_model
 

@@ -19,8 +19,8 @@ from pipeline.engine.run_directory import Run
 from pipeline.passes.units import draw_places
 from pipeline.report.run_view import open_view
 from stages.contracts import Bytes, Int64s
-from stages.detector.network import Network
-from stages.detector.training import likeness
+from stages.detector.networks.network import Network
+from stages.detector.training.loop import likeness
 from stages.exports.pages.pictures import locate_evidence
 from stages.patterns import canonicalize
 from stages.scores import NetworkScorer

@@ -38,7 +38,7 @@ from pipeline.simulate.region import SimulateRequest, simulate_region
 from pipeline.simulate.tiles import MARGINS
 from sample_layouts.vias import DENSITIES, LAYERS, write_vias
 from stages.contracts import Clips, Float32s, Floats, Layer
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.lithography.measure.margins import (
     Bools,
     CellMargins,

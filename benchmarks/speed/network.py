@@ -23,12 +23,11 @@ from benchmarks.machine import machine
 from pipeline.engine.memory import keep_freed_memory
 from pipeline.train.committee_plan import COMMITTEE
 from stages.contracts import RasterSpec
-from stages.detector.committee import Committee
-from stages.detector.model import Detector
-from stages.detector.network import Network
-from stages.detector.prefilter import PrefilterConfig
-from stages.detector.prefilter_network import PrefilterNetwork
-from stages.detector.shapes import DetectorConfig, Rules
+from stages.detector.networks.committee import Committee
+from stages.detector.networks.detector import Detector
+from stages.detector.networks.network import Network
+from stages.detector.networks.prefilter_network import PrefilterNetwork
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, Rules
 from stages.scores import BATCH, NetworkScorer, score_rasters
 
 SIDES_PX = (64, 88, 128)

@@ -42,7 +42,7 @@ from pipeline.report.run_view import RunView, open_view
 from pipeline.scan.request import ScanRequest
 from pipeline.scan.scan import scan
 from stages.contracts import Bytes, Float32s, Int64s, Layer
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.geometry.coverage import FULL
 from stages.patterns import canonicalize
 from stages.scores import ModelScorer, build_scorer, score_rasters

@@ -28,9 +28,9 @@ from pipeline.datasets.store import Dataset, load_dataset
 from pipeline.train.quantise_model import choose_pictures
 from pipeline.train.training_set import merge_datasets
 from stages.contracts import Bytes
-from stages.detector import checkpoint
-from stages.detector.checkpoint import Checkpoint
-from stages.detector.integer.quantise import quantise
+from stages.detector.models import checkpoint
+from stages.detector.models.checkpoint import Checkpoint
+from stages.detector.quantisation.quantise import quantise
 from stages.scores import BATCH, ModelScorer, build_scorer, score_rasters
 
 KINDS = ("float32", "int8")

@@ -39,10 +39,10 @@ from pipeline.passes.job import CutSettings
 from pipeline.passes.units import clip_tile
 from pipeline.scan.forecast import estimate
 from stages.contracts import Box, Layer, RasterSpec
-from stages.detector import checkpoint
-from stages.detector.model import Detector
-from stages.detector.shapes import DetectorConfig
-from stages.detector.thresholds import OperatingPoint
+from stages.detector.models import checkpoint
+from stages.detector.networks.detector import Detector
+from stages.detector.networks.shapes import DetectorConfig
+from stages.detector.training.thresholds import OperatingPoint
 
 DATA = Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / "layouts"
 CHIP = DATA / "tt02_user_project_wrapper.gds.gz"

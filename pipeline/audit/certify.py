@@ -48,8 +48,8 @@ from pipeline.simulate.tiles import measure
 from stages.audit.certify import Frame, Progress, Round, choose_round, fit_progress, record_round
 from stages.audit.looks import Aim, estimate_price
 from stages.audit.refit import Head
-from stages.detector import checkpoint
-from stages.detector.scan_model import USER_FILE
+from stages.detector.models import checkpoint
+from stages.detector.models.scan_model import USER_FILE
 from stages.errors import IncompleteError
 from stages.lithography.process import Process
 

@@ -23,7 +23,7 @@ from pipeline.passes.model_file import ModelFile, load_model
 from pipeline.passes.print_model import Features, PrintModel, make_features
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Float32s, Floats
-from stages.detector.scan_model import ScanModel
+from stages.detector.models.scan_model import ScanModel
 from stages.scores import BATCH, build_scorer
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def list_models() -> list[str]:
     """Return the shipped models, for completion."""
-    from stages.detector import checkpoint
+    from stages.detector.models import checkpoint
 
     return list(checkpoint.shipped())
 

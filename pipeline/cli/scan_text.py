@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.text import MOST_NAMES, clock_text, columns, counted, failures, share_text
-from stages.detector.familiarity import MANY
+from stages.detector.models.familiarity import MANY
 
 
 def result_text(

@@ -28,8 +28,8 @@ from pipeline.passes.job import DrawSettings, load_model_process, require_opc
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate import confirm, hot_clips
 from stages.contracts import Bytes, Float32s, Int64s
-from stages.detector.active_learning import choose, preselect
-from stages.detector.training import likeness
+from stages.detector.training.active_learning import choose, preselect
+from stages.detector.training.loop import likeness
 from stages.errors import IncompleteError
 from stages.lithography.measure.margins import MARGINAL, find_worst_margin
 from stages.lithography.measure.sections import KINDS

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from pipeline.datasets.store import Dataset, load_dataset
 from stages.contracts import Float32s
-from stages.detector import checkpoint
-from stages.detector.thresholds import pr_auc
+from stages.detector.models import checkpoint
+from stages.detector.training.thresholds import pr_auc
 from stages.errors import ModelMismatchError
 from stages.lithography.measure.margins import find_worst_margin, name_kinds, split_by_margin
 from stages.scores import build_scorer, choose_arithmetic, score_rasters

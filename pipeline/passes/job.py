@@ -17,7 +17,7 @@ from pipeline.passes.model_file import ModelFile
 from stages.arithmetic import Arithmetic
 from stages.clips import SamplingLimits
 from stages.contracts import Box, Layer, PackedLayout, RasterSpec
-from stages.detector.scan_model import ScanModel
+from stages.detector.models.scan_model import ScanModel
 from stages.errors import ConfigError, LayoutError, ModelMismatchError, UsageError
 from stages.layout.layer_names import CHANNELS
 from stages.lithography.process import Process, load_process, process_of

@@ -19,8 +19,8 @@ from pipeline.passes.print_model import (
     read_print_model,
     write_print_model,
 )
-from stages.detector import checkpoint
-from stages.detector.scan_model import ScanModel
+from stages.detector.models import checkpoint
+from stages.detector.models.scan_model import ScanModel
 from stages.errors import HotscanError, RunMismatchError, UsageError
 
 USER_MODULE = "a module of the user"
@@ -102,7 +102,7 @@ def store_model(run: Run, model: ScanModel, name: str) -> ModelFile:
     if isinstance(model, checkpoint.Checkpoint):
         write_whole(file.path, _read_packed(name, model.digest) or checkpoint.pack(model))
         return file
-    from stages.detector.user_model import UserModel, pack_model  # with torch
+    from stages.detector.models.user_model import UserModel, pack_model  # with torch
 
     assert isinstance(model, UserModel)  # there is no other kind
     content, sha256 = pack_model(model)
@@ -129,7 +129,7 @@ def load_model(file: ModelFile) -> ScanModel:
     """
     model: ScanModel
     if file.packed_sha256:
-        from stages.detector.user_model import unpack_model
+        from stages.detector.models.user_model import unpack_model
 
         model = unpack_model(file.path.read_bytes(), file.packed_sha256)
     elif file.path.suffix == ".json":

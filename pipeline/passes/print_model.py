@@ -22,8 +22,8 @@ from pipeline.engine.run_directory import write_whole
 from pipeline.engine.stored import explain_damage
 from stages.audit.refit import Head
 from stages.contracts import Bytes, Float32s, RasterSpec
-from stages.detector import checkpoint
-from stages.detector.thresholds import OperatingPoint
+from stages.detector.models import checkpoint
+from stages.detector.training.thresholds import OperatingPoint
 from stages.errors import UsageError
 from stages.lithography.coarse_print import MARGINS, Optics, make_optics, measure_pictures
 from stages.lithography.process import Process, load_process, process_of

@@ -11,8 +11,8 @@ from typing import Self
 import torch
 
 from pipeline.passes.print_model import PrintModel
-from stages.detector.network import Network, Prediction
-from stages.detector.user_model import ModuleShape
+from stages.detector.models.user_model import ModuleShape
+from stages.detector.networks.network import Network, Prediction
 
 
 class PrintNetwork(Network):

@@ -41,8 +41,8 @@ from stages.contracts import (
     PackedLayout,
     Shapes,
 )
-from stages.detector.familiarity import LOOKED_AT, measure_unfamiliar, spread
-from stages.detector.scan_model import ScanModel
+from stages.detector.models.familiarity import LOOKED_AT, measure_unfamiliar, spread
+from stages.detector.models.scan_model import ScanModel
 from stages.errors import IncompleteError
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query

@@ -25,7 +25,7 @@ from pipeline.report.failures import (
 )
 from pipeline.report.run_view import RunView, open_view
 from stages.contracts import to_um
-from stages.detector.scan_model import ScanModel
+from stages.detector.models.scan_model import ScanModel
 from stages.errors import UsageError
 from stages.findings import Failures
 from stages.review.changes import FIXED, MOVED, NEW, SAME, Changes, compare_failures

@@ -27,7 +27,7 @@ from pipeline.report.compare import Comparison, compare_views
 from pipeline.report.fix_cards import gather_fixes
 from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement, open_view
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
-from stages.detector.scan_model import USER_FILE
+from stages.detector.models.scan_model import USER_FILE
 from stages.errors import HotscanError
 from stages.exports.pages.kinds import interleave_kinds
 from stages.exports.pages.report_data import (

@@ -41,8 +41,8 @@ from pipeline.simulate import confirm, hot_clips
 from pipeline.simulate.tiles import read_target
 from stages.clips import RULES
 from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
-from stages.detector.familiarity import EXPECTED, MANY
-from stages.detector.scan_model import ScanModel
+from stages.detector.models.familiarity import EXPECTED, MANY
+from stages.detector.models.scan_model import ScanModel
 from stages.errors import ConfigError, IncompleteError
 from stages.exports.markers import PrintedArea
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, table_to_hotspots

@@ -16,7 +16,7 @@ from pipeline.engine.run_directory import Run
 from pipeline.report.failures import find_failures, make_basis
 from pipeline.report.run_view import RunView, open_view
 from pipeline.report.waiver_file import add_waiver
-from stages.detector.scan_model import ScanModel
+from stages.detector.models.scan_model import ScanModel
 from stages.errors import UsageError
 from stages.findings import Failures
 from stages.review.waivers import Grounds, Waiver, apply_waivers, make_waiver

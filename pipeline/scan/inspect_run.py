@@ -18,7 +18,7 @@ from pipeline.engine.session import Written, record_written
 from pipeline.report.export import export_hotspots, write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import describe_measurement, open_view
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.errors import UsageError
 
 STAGES = (

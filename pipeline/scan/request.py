@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.config import ScanConfig
 from pipeline.engine.run_directory import Run
 from pipeline.passes.shard import Shard
-from stages.detector.scan_model import ScanModel
+from stages.detector.models.scan_model import ScanModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

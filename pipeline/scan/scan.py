@@ -40,7 +40,7 @@ from pipeline.passes.scan_settings import (
 )
 from pipeline.scan.request import ScanRequest, ScanResult
 from pipeline.scan.stages import RECOMPUTED, ScanStages
-from stages.detector.scan_model import USER_FILE, ScanModel
+from stages.detector.models.scan_model import USER_FILE, ScanModel
 from stages.errors import UsageError
 from stages.scores import check_device
 

@@ -74,7 +74,7 @@ from pipeline.simulate import confirm, hot_clips
 from stages.clips import RULES
 from stages.compiled import interpreting_brief
 from stages.contracts import Hotspot, PackedLayout
-from stages.detector.scan_model import ScanModel
+from stages.detector.models.scan_model import ScanModel
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.geometry.owners import count_flat

@@ -28,12 +28,12 @@ from pipeline.train.network_jobs import (
 from pipeline.train.training_set import Patterns, assign_parts, subsample
 from stages.contracts import Float32s, Floats, RasterSpec
 from stages.detector.catalogue import Kind, find_kind
-from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee
-from stages.detector.network import Network
-from stages.detector.shapes import SCALE, Rules
-from stages.detector.thresholds import fit_calibration
-from stages.detector.training import LabelledClips, State, TrainingConfig, score
+from stages.detector.models.checkpoint import Checkpoint
+from stages.detector.networks.committee import Committee
+from stages.detector.networks.network import Network
+from stages.detector.networks.shapes import SCALE, Rules
+from stages.detector.training.loop import LabelledClips, State, TrainingConfig, score
+from stages.detector.training.thresholds import fit_calibration
 from stages.scores import NetworkScorer, score_rasters
 
 PARTS = 5

@@ -31,9 +31,9 @@ from pipeline.train.network_jobs import Log, run_job
 from pipeline.train.prefilter_fit import NEAR, soften
 from pipeline.train.training_set import Patterns, assign_parts, subsample
 from stages.detector.catalogue import fit_network
-from stages.detector.perturb import perturb
-from stages.detector.shapes import Rules
-from stages.detector.training import LabelledClips, score
+from stages.detector.networks.shapes import Rules
+from stages.detector.training.loop import LabelledClips, score
+from stages.detector.training.perturb import perturb
 from stages.errors import UsageError
 from stages.scores import ModelScorer, build_scorer, score_rasters
 

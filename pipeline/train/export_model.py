@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engine.run_directory import write_whole
-from stages.detector import checkpoint
-from stages.detector.onnx_model import export_onnx
+from stages.detector.models import checkpoint
+from stages.detector.models.onnx_model import export_onnx
 from stages.errors import UsageError
 
 

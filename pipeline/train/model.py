@@ -42,15 +42,16 @@ from pipeline.train.training_set import (
     split_patterns,
 )
 from stages.contracts import Bytes, Float32s, RasterSpec
-from stages.detector import checkpoint
-from stages.detector.active_learning import choose
 from stages.detector.catalogue import find_kind
-from stages.detector.familiarity import KEPT, LOOKED_AT, spread, summarize
-from stages.detector.integer.quantise import can_be_quantised, quantise
-from stages.detector.network import Network
-from stages.detector.prefilter import Prefilter
-from stages.detector.shapes import Shape
-from stages.detector.thresholds import (
+from stages.detector.models import checkpoint
+from stages.detector.models.familiarity import KEPT, LOOKED_AT, spread, summarize
+from stages.detector.networks.network import Network
+from stages.detector.networks.prefilter import Prefilter
+from stages.detector.networks.shapes import Shape
+from stages.detector.quantisation.quantise import can_be_quantised, quantise
+from stages.detector.training.active_learning import choose
+from stages.detector.training.loop import LabelledClips, likeness
+from stages.detector.training.thresholds import (
     Bools,
     OperatingPoint,
     choose_confident_threshold,
@@ -59,7 +60,6 @@ from stages.detector.thresholds import (
     measure_threshold,
     round_share,
 )
-from stages.detector.training import LabelledClips, likeness
 from stages.errors import ModelMismatchError, UsageError
 from stages.lithography.process import Process, load_process, process_of
 from stages.scores import NetworkScorer, build_scorer, score_rasters

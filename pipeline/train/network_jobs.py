@@ -25,9 +25,9 @@ from pipeline.engine.memory import keep_freed_memory
 from pipeline.train.resume_state import read_state, write_state
 from pipeline.train.training_set import Patterns, assign_parts, merge_datasets
 from stages.detector.catalogue import FitRequest, find_kind, fit
-from stages.detector.network import Network
-from stages.detector.shapes import Shape
-from stages.detector.training import EpochReport, LabelledClips, State, TrainingConfig
+from stages.detector.networks.network import Network
+from stages.detector.networks.shapes import Shape
+from stages.detector.training.loop import EpochReport, LabelledClips, State, TrainingConfig
 from stages.errors import IncompleteError
 from stages.threads import limit_threads
 

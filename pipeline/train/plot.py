@@ -19,7 +19,7 @@ _PANELS = {
 
 
 def draw_curves(networks: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
-    """Draw one curve per network; epochs as in `stages.detector.training.EpochReport`."""
+    """Draw one curve per network; epochs as in `stages.detector.training.loop.EpochReport`."""
     panels = [
         name
         for name in _PANELS

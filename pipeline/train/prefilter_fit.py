@@ -17,10 +17,11 @@ from scipy.special import expit, logit
 
 from pipeline.train.training_set import Patterns
 from stages.contracts import Float32s
-from stages.detector.network import Network
-from stages.detector.prefilter import Prefilter, PrefilterConfig
-from stages.detector.thresholds import Bools, round_share
-from stages.detector.training import LabelledClips, score
+from stages.detector.networks.network import Network
+from stages.detector.networks.prefilter import Prefilter
+from stages.detector.networks.shapes import PrefilterConfig
+from stages.detector.training.loop import LabelledClips, score
+from stages.detector.training.thresholds import Bools, round_share
 
 PREFILTER_LOSS = 0.001
 """Share of the hotspots that a prefilter may reject although the detector flags them."""

@@ -16,8 +16,8 @@ import numpy as np
 from pipeline.datasets.store import load_dataset
 from pipeline.train.training_set import Patterns, merge_datasets, require_same_kind
 from stages.contracts import Bytes, Int64s
-from stages.detector import checkpoint
-from stages.detector.integer.quantise import quantise
+from stages.detector.models import checkpoint
+from stages.detector.quantisation.quantise import quantise
 from stages.errors import ModelMismatchError, UsageError
 
 CALIBRATED = 2048

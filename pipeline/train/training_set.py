@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pipeline.datasets.store import Dataset
 from stages.contracts import Bytes, Float32s, Int64s
-from stages.detector.training import LabelledClips
+from stages.detector.training.loop import LabelledClips
 from stages.errors import ModelMismatchError, UsageError
 from stages.lithography.measure.margins import LEAST, find_worst_margin, split_by_margin
 

@@ -24,12 +24,11 @@ from stages.detector.baselines.matching import (
     build_library,
 )
 from stages.detector.baselines.multitask import MultiTaskConfig, MultiTaskNetwork, weigh_clips
-from stages.detector.model import Detector
-from stages.detector.network import Network
-from stages.detector.prefilter import PrefilterConfig
-from stages.detector.prefilter_network import PrefilterNetwork
-from stages.detector.shapes import DetectorConfig, Shape
-from stages.detector.training import (
+from stages.detector.networks.detector import Detector
+from stages.detector.networks.network import Network
+from stages.detector.networks.prefilter_network import PrefilterNetwork
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, Shape
+from stages.detector.training.loop import (
     EpochReport,
     LabelledClips,
     State,
@@ -228,5 +227,5 @@ def fit(
     on_epoch: OnEpoch = ignore_epoch,
     state: State | None = None,
 ) -> Trained:
-    """Fit a detector to labelled clips; arguments as `stages.detector.training.train`."""
+    """Fit a detector to labelled clips; arguments as `stages.detector.training.loop.train`."""
     return find_kind(request.detector).fit(request, clips, validation, on_epoch, state)

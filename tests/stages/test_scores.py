@@ -6,14 +6,14 @@ import torch
 
 from stages import scores
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee
-from stages.detector.model import Detector
-from stages.detector.prefilter import Prefilter, PrefilterConfig
-from stages.detector.prefilter_network import PrefilterNetwork
-from stages.detector.shapes import DetectorConfig, Rules
-from stages.detector.thresholds import OperatingPoint
+from stages.detector.models import checkpoint
+from stages.detector.models.checkpoint import Checkpoint
+from stages.detector.networks.committee import Committee
+from stages.detector.networks.detector import Detector
+from stages.detector.networks.prefilter import Prefilter
+from stages.detector.networks.prefilter_network import PrefilterNetwork
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, Rules
+from stages.detector.training.thresholds import OperatingPoint
 from stages.errors import ConfigError, IncompleteError, ModelMismatchError
 from stages.scores import NetworkScorer, build_scorer, check_device, score_rasters
 

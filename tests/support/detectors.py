@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from stages.contracts import Floats
-from stages.detector.shapes import DetectorConfig
-from stages.detector.training import LabelledClips
+from stages.detector.networks.shapes import DetectorConfig
+from stages.detector.training.loop import LabelledClips
 
 SMALL = DetectorConfig(stem=16, fine=(16,), coarse=(16,), embedding=8)
 

@@ -16,10 +16,10 @@ from pipeline.passes.shard import Shard
 from pipeline.scan.request import ScanRequest, ScanResult
 from pipeline.scan.scan import scan
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.model import Detector
-from stages.detector.shapes import DetectorConfig
-from stages.detector.thresholds import OperatingPoint
+from stages.detector.models import checkpoint
+from stages.detector.networks.detector import Detector
+from stages.detector.networks.shapes import DetectorConfig
+from stages.detector.training.thresholds import OperatingPoint
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DENSE = CHECKOUT / "sample_layouts" / "dense.gds.gz"

@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.network import Convolution, Network, Prediction
+from stages.detector.networks.network import Convolution, Network, Prediction
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.detector.network import Network, Prediction
+from stages.detector.networks.network import Network, Prediction
 
 BLOCKS, COEFFICIENTS = 12, 32
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.contracts import Bytes, Floats
-from stages.detector.network import Network, Prediction
+from stages.detector.networks.network import Network, Prediction
 from stages.errors import UsageError
 
 BLOCKS = 16

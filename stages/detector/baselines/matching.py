@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.contracts import Bytes
-from stages.detector.network import Network, Prediction
+from stages.detector.networks.network import Network, Prediction
 
 _MATCH_LOGIT = 10.0
 """Log odds of a clip that matches; its negative where nothing is close."""

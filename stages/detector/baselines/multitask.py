@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stages.contracts import Float32s
-from stages.detector.network import Network, Prediction
+from stages.detector.networks.network import Network, Prediction
 
 
 @dataclass(frozen=True, slots=True)

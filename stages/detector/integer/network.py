@@ -1,4 +1,4 @@
-"""A quantised network: what `stages.detector.integer.quantise` makes, and how it computes.
+"""A quantised network: what `stages.detector.quantisation.quantise` makes, and how it computes.
 
 in: pictures (n, layers, h, w) uint8
 out: its numbers (n, outputs) float32: log odds, embedding, margins
@@ -19,8 +19,7 @@ import numpy.typing as npt
 from stages.contracts import Bytes, Float32s, RasterSpec
 from stages.detector.integer import kernels
 from stages.detector.integer.dot import CLIPS, OUTPUTS
-from stages.detector.prefilter import PrefilterConfig
-from stages.detector.shapes import DetectorConfig, inner_places
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, inner_places
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]

@@ -16,8 +16,8 @@ from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Bytes, Float32s, RasterSpec
 from stages.detector.integer.kernels import fill_sigmoid, normalise
 from stages.detector.integer.network import IntegerNetwork, Tensors
-from stages.detector.prefilter import Prefilter
-from stages.detector.shapes import DetectorConfig, Rules
+from stages.detector.networks.prefilter import Prefilter
+from stages.detector.networks.shapes import DetectorConfig, Rules
 
 PREFILTER = "prefilter."
 """Prefix of the names of the prefilter's integer weights."""
@@ -124,7 +124,7 @@ def _to_probability(odds: Float32s) -> Float32s:
 
 
 def turn_pictures(rasters: Bytes, symmetries: int) -> list[Bytes]:
-    """Return pictures in each of 4 or 8 orientations, as `stages.detector.committee.turn`."""
+    """Return pictures in each of 4 or 8 orientations, as `networks.network.turn` does."""
     flips = ((), (2,), (3,), (2, 3))
     seen = (rasters, rasters.transpose(0, 1, 3, 2))[: symmetries // 4]
     return [np.flip(one, axes) for one in seen for axes in flips]

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.detectors import arfi45_model
 from pipeline.layout.ingest import read_layout
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.geometry.union import merge
 from stages.geometry.window_query import query
 from tests.benchmarks.conftest import Benchmark

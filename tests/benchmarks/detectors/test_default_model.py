@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.detectors import default_model
 from benchmarks.detectors.default_model import Region
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from tests.benchmarks.conftest import Benchmark
 
 DENSE = "dense.gds.gz"

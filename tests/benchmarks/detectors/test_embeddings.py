@@ -11,9 +11,9 @@ import torch
 from benchmarks.detectors import embeddings
 from pipeline.train.training_set import Patterns
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.model import Detector
-from stages.detector.thresholds import OperatingPoint
+from stages.detector.models import checkpoint
+from stages.detector.networks.detector import Detector
+from stages.detector.training.thresholds import OperatingPoint
 from tests.benchmarks.conftest import COARSE, Benchmark
 from tests.support.detectors import SMALL, two_bars
 from tests.support.tables import read_number, read_table

@@ -25,8 +25,8 @@ from pipeline.engine.run_directory import Run
 from pipeline.report.export import FORMATS
 from pipeline.report.run_view import read_hotspots
 from pipeline.train import committee_plan
-from stages.detector import checkpoint
-from stages.detector.training import TrainingConfig
+from stages.detector.models import checkpoint
+from stages.detector.training.loop import TrainingConfig
 from tests.support.small_scan import CHECKOUT, DENSE, TINY, Hotscan
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from pipeline.cli.terminal import PrintableStream
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from tests.support.small_scan import CHECKOUT, Hotscan, SmallScan
 
 NAME = b"\x1b[31m\x07\xe2\x80\xae<script>]]>&'\"\xc2\x9b\xff\n\x7f\xe2\x81\xa6"

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from pipeline.engine.checksums import seal_folder
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from tests.support.small_scan import DENSE, TINY, Hotscan, SmallScan
 
 Make = Callable[[Path, dict[str, Any]], Any]

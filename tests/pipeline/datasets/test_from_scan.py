@@ -21,7 +21,7 @@ from pipeline.passes.units import open_layout
 from pipeline.scan.request import ScanResult
 from pipeline.simulate import confirm
 from pipeline.train.model import TrainRequest, train_model
-from stages.detector.active_learning import uncertainty
+from stages.detector.training.active_learning import uncertainty
 from stages.errors import IncompleteError, UsageError
 from tests.support.optical import judge_clips
 from tests.support.small_scan import Hotscan, SmallScan

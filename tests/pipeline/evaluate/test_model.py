@@ -25,11 +25,11 @@ from pipeline.evaluate.model import (
     compute_margin_figures,
     evaluate_model,
 )
-from stages.detector import checkpoint
-from stages.detector.committee import Committee
-from stages.detector.model import Detector
-from stages.detector.shapes import Rules
-from stages.detector.thresholds import OperatingPoint
+from stages.detector.models import checkpoint
+from stages.detector.networks.committee import Committee
+from stages.detector.networks.detector import Detector
+from stages.detector.networks.shapes import Rules
+from stages.detector.training.thresholds import OperatingPoint
 from stages.errors import ModelMismatchError
 from stages.lithography.measure.margins import MARGINAL
 from stages.lithography.measure.sections import KINDS

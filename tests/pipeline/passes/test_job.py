@@ -20,7 +20,7 @@ from pipeline.passes.job import (
 )
 from pipeline.report.run_view import open_view
 from stages.contracts import Box, PackedLayout
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.errors import ConfigError, ModelMismatchError, UsageError
 from stages.lithography.process import load_process
 from tests.support.small_scan import SmallScan

@@ -24,8 +24,8 @@ from pipeline.passes.model_file import (
 from pipeline.report.run_view import open_view
 from pipeline.scan.scan import resume
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.user_model import UserModel
+from stages.detector.models import checkpoint
+from stages.detector.models.user_model import UserModel
 from stages.errors import RunMismatchError, UsageError
 from tests.support.small_scan import SmallScan
 

@@ -16,7 +16,7 @@ from pipeline.passes.print_model import (
     read_print_model,
     write_print_model,
 )
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.errors import ConfigError, UsageError
 from stages.scores import build_scorer, score_rasters
 from tests.support.small_scan import write_model

@@ -22,7 +22,7 @@ from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import read_patterns
 from pipeline.scan.scan import merge, resume
 from stages.arithmetic import Arithmetic
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from tests.support.small_scan import DENSE, SmallScan
 
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -12,9 +12,9 @@ import torch
 from pipeline.engine.run_directory import Run
 from pipeline.passes.arrays import read_pattern_rows
 from pipeline.report.run_view import open_view
-from stages.detector import checkpoint
-from stages.detector.model import Detector
-from stages.detector.shapes import DetectorConfig
+from stages.detector.models import checkpoint
+from stages.detector.networks.detector import Detector
+from stages.detector.networks.shapes import DetectorConfig
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, format_csv
 from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.lithography.measure.sections import KINDS

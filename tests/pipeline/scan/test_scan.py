@@ -18,7 +18,7 @@ from pipeline.engine.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.run_directory import Run
 from pipeline.report.run_view import read_hotspots
 from pipeline.scan.scan import resume
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.errors import LayoutError, RunMismatchError, UsageError
 from tests.support.small_scan import DENSE, SmallScan
 

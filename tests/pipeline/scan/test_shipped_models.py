@@ -14,7 +14,7 @@ from pipeline.config import Resources, load_config
 from pipeline.passes.arrays import read_patterns
 from pipeline.scan.request import ScanRequest
 from pipeline.scan.scan import scan
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from tests.support.small_scan import DENSE
 
 NEAR = 1e-5

@@ -11,9 +11,9 @@ import pytest
 from pipeline.passes.arrays import read_pattern_rows
 from pipeline.passes.units import draw_patterns, measure_unfamiliar_share
 from pipeline.report.run_view import open_view
-from stages.detector import checkpoint
-from stages.detector.familiarity import Familiar, summarize
-from stages.detector.training import likeness
+from stages.detector.models import checkpoint
+from stages.detector.models.familiarity import Familiar, summarize
+from stages.detector.training.loop import likeness
 from stages.errors import UsageError
 from tests.support.small_scan import DENSE, SmallScan
 

@@ -25,7 +25,7 @@ from pipeline.scan.request import ScanResult
 from pipeline.scan.scan import resume
 from pipeline.simulate import confirm, hot_clips
 from stages.contracts import Layer, Verdict
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.exports.markers import Drawing, build_drawing
 from tests.support.optical import KRF, judge_clips
 from tests.support.small_scan import ROI_UM as WHOLE_UM

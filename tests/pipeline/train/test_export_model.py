@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.model import Detector
-from stages.detector.onnx_model import run_onnx
-from stages.detector.thresholds import OperatingPoint
+from stages.detector.models import checkpoint
+from stages.detector.models.onnx_model import run_onnx
+from stages.detector.networks.detector import Detector
+from stages.detector.training.thresholds import OperatingPoint
 from stages.scores import build_scorer, score_rasters
 from tests.support.detectors import SMALL, two_bars
 from tests.support.small_scan import Hotscan

@@ -19,7 +19,7 @@ from pipeline.train.model import train_model
 from pipeline.train.network_jobs import Machine
 from pipeline.train.prefilter_fit import NEAR, PREFILTER_LOSS
 from pipeline.train.training_set import Patterns, merge_datasets, split_patterns
-from stages.detector import checkpoint
+from stages.detector.models import checkpoint
 from stages.errors import IncompleteError, ModelMismatchError, RunMismatchError, UsageError
 from stages.lithography.measure.margins import MARGINAL, find_worst_margin
 from stages.scores import build_scorer, choose_arithmetic, score_rasters

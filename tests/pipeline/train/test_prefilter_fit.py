@@ -7,9 +7,9 @@ import torch
 
 from pipeline.train.prefilter_fit import PREFILTER_LOSS, fit_prefilter
 from pipeline.train.training_set import Patterns
-from stages.detector.network import Network, Prediction
-from stages.detector.prefilter import PrefilterConfig
-from stages.detector.training import LabelledClips, score
+from stages.detector.networks.network import Network, Prediction
+from stages.detector.networks.shapes import PrefilterConfig
+from stages.detector.training.loop import LabelledClips, score
 
 THRESHOLD = 0.2
 

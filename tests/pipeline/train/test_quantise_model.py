@@ -14,10 +14,10 @@ from pipeline.train import quantise_model
 from pipeline.train.quantise_model import QuantiseRequest, choose_pictures
 from pipeline.train.training_set import Patterns
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.integer.quantise import quantise
-from stages.detector.model import Detector
-from stages.detector.thresholds import OperatingPoint
+from stages.detector.models import checkpoint
+from stages.detector.networks.detector import Detector
+from stages.detector.quantisation.quantise import quantise
+from stages.detector.training.thresholds import OperatingPoint
 from stages.errors import ModelMismatchError, UsageError
 from tests.support.detectors import SMALL, two_bars
 

@@ -8,18 +8,19 @@ import torch
 from scipy.fft import dctn
 
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint, training
 from stages.detector.baselines.binary import BinaryConvolution, signs
 from stages.detector.baselines.dct import DctConfig, DctNetwork, cosines
 from stages.detector.baselines.density import fit_trees
 from stages.detector.baselines.matching import ExactLibrary, FuzzyLibrary, build_library
 from stages.detector.baselines.multitask import weigh_clips
 from stages.detector.catalogue import DETECTORS, FitRequest, find_kind, fit
-from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee
-from stages.detector.shapes import Rules
-from stages.detector.thresholds import OperatingPoint, pr_auc
-from stages.detector.training import TrainingConfig
+from stages.detector.models import checkpoint
+from stages.detector.models.checkpoint import Checkpoint
+from stages.detector.networks.committee import Committee
+from stages.detector.networks.shapes import Rules
+from stages.detector.training import loop as training
+from stages.detector.training.loop import TrainingConfig
+from stages.detector.training.thresholds import OperatingPoint, pr_auc
 from stages.errors import UsageError
 from stages.scores import NetworkScorer, score_rasters
 from tests.support.detectors import covered, two_bars

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.detector.checkpoint import find, load, shipped
+from stages.detector.models.checkpoint import find, load, shipped
 from stages.errors import ConfigError
 from stages.lithography.optics.kernels import compute_kernels, make_field, read_kernels
 from stages.lithography.process import (

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from stages.contracts import RasterSpec
-from stages.detector import checkpoint
-from stages.detector.checkpoint import Checkpoint
-from stages.detector.committee import Committee
-from stages.detector.integer.quantise import can_be_quantised, quantise
-from stages.detector.prefilter import Prefilter, PrefilterConfig
-from stages.detector.shapes import DetectorConfig, Rules
-from stages.detector.thresholds import OperatingPoint
+from stages.detector.models import checkpoint
+from stages.detector.models.checkpoint import Checkpoint
+from stages.detector.networks.committee import Committee
+from stages.detector.networks.prefilter import Prefilter
+from stages.detector.networks.shapes import DetectorConfig, PrefilterConfig, Rules
+from stages.detector.quantisation.quantise import can_be_quantised, quantise
+from stages.detector.training.thresholds import OperatingPoint
 from stages.errors import ConfigError, UsageError
 from stages.scores import build_scorer, choose_arithmetic, score_rasters
 from tests.stages.detector.integer.test_network import draw_pictures, make_network

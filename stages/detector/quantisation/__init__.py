@@ -1,0 +1,1 @@
+"""Making the integers of `stages.detector.integer` from a trained network."""

@@ -1,0 +1,1 @@
+"""Training a network, choosing its threshold, and choosing the clips to label next."""

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.detectors.arfi45_model import METAL, shrink
 from benchmarks.machine import Spent, machine, time_work
+from benchmarks.open_benchmark.layouts import WIDTH_NM, shrink_metal, write_layout
+from benchmarks.open_benchmark.regions import CHIP, CHIP_ADDRESS, MET1, Metal, Region
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources, load_config
 from pipeline.engine.run_directory import Run
@@ -48,7 +49,6 @@ from stages.lithography.measure.margins import (
 )
 from stages.lithography.process import load_process
 
-CHIP = "layouts/tt02_user_project_wrapper.gds.gz"
 RECALL = 0.99
 VIAS, SEED = "via2", 5000
 """Vias are drawn as on this layer, from a seed of which nothing was trained on."""
@@ -62,19 +62,20 @@ class Strip:
     """Lower left corner on the chip."""
     width_um: float
     least_nm: float | None = None
-    """The chip's least width, 140 nm, is shrunk to this; None as it is."""
-    layer: str = str(METAL)
+    """The chip's least width is shrunk to this; None as it is."""
+    layer: str = str(MET1)
 
     def make(self, area_mm2: float, work: Path) -> tuple[Path, tuple[float, ...] | None]:
         """Return the layout of so much and its region in it; None for all of it."""
-        chip = Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / CHIP
-        (x, y), scale = self.place_um, 1.0 if self.least_nm is None else self.least_nm / 140
-        height = area_mm2 * 1e6 / scale**2 / self.width_um
+        (x, y), shrink = self.place_um, (self.least_nm or WIDTH_NM) / WIDTH_NM
+        height = area_mm2 * 1e6 / shrink**2 / self.width_um
         on_chip = (x, y, x + self.width_um, y + height)
         if self.least_nm is None:
-            return chip, on_chip
-        shrink(chip, work / "strip.gds", on_chip, scale)
-        return work / "strip.gds", None
+            return Path(os.environ.get("HOTSCAN_DATA", "../shared/data")) / CHIP, on_chip
+        source = Metal(CHIP, CHIP_ADDRESS, box_um=on_chip, least_nm=self.least_nm)
+        path = work / "strip.gds"
+        write_layout(path, Region("metal", "test", 0, source), shrink_metal(source, work))
+        return path, None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +106,12 @@ class Case:
 
 CASES = {
     "krf130": Case("krf130", "krf130-met1", "none", Strip((1500.0, 0.0), 300.0)),
-    "arfi45": Case("arfi45", "arfi45", "model", Strip((1650.0, 0.0), 300.0, 45.0)),
-    "arfi45-46": Case("arfi45", "arfi45", "model", Strip((1650.0, 0.0), 300.0, 46.0)),
+    **{
+        f"arfi45-{least_nm:g}": Case(
+            "arfi45", "arfi45", "model", Strip((2200.0, 0.0), 704.0, least_nm)
+        )
+        for least_nm in (46.0, 45.0, 44.5, 44.0)
+    },
     **{
         name: Case("arfi45-via", "arfi45-via", "model", ViaSquare(groups))
         for name, groups in (("vias", 1.0), ("vias-half", 0.5), ("vias-tenth", 0.1))

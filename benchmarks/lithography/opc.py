@@ -22,8 +22,8 @@ import shapely
 from matplotlib.figure import Figure
 from shapely.plotting import plot_polygon
 
-from benchmarks.findings.saving import CHIP
 from benchmarks.machine import machine
+from benchmarks.open_benchmark.regions import CHIP
 from pipeline.layout.ingest import open_packed, pack_into
 from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Defect, Floats, Int64s, Layer, PackedLayout

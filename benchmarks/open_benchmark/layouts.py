@@ -25,9 +25,8 @@ from stages.geometry.union import merge
 from stages.geometry.window_query import query
 
 SAMPLES = Path(__file__).parents[2] / "sample_layouts"
-SHRINK = 44.5 / 140
-"""From the least width of sky130's met1 to half a nanometre below that of the process, where about
-one clip in a hundred of a crowded block fails after OPC; at 45 nm one in four hundred does."""
+WIDTH_NM = 140
+"""Least width of sky130's met1."""
 DBU_NM = 0.5
 """Of all layouts: in whole nanometres some shrunk wires would be 44 nm wide and others 45."""
 
@@ -36,13 +35,13 @@ def draw_region(region: Region, downloads: Path) -> Int64s:
     """Return what a region draws, (n, 4) in dbu, as `stages.geometry.union.merge` returns it."""
     source = region.source
     if isinstance(source, Metal):
-        return shrink(source, downloads)
+        return shrink_metal(source, downloads)
     corners = np.array(list(draw_vias(source.layer, source.side_um, source.seed)), np.int64)
     return merge(np.rint(np.hstack([corners, corners + VIA]) / DBU_NM).astype(np.int64))
 
 
-def shrink(source: Metal, downloads: Path) -> Int64s:
-    """Return the metal of a layout as small as the benchmark has it, (n, 4) in dbu."""
+def shrink_metal(source: Metal, downloads: Path) -> Int64s:
+    """Return the metal of a layout, shrunk, with its corner at 0, (n, 4) in dbu."""
     layout = _read_metal(find_layout(source, downloads), source.cell)
     window = layout.extent
     if source.box_um:
@@ -50,7 +49,8 @@ def shrink(source: Metal, downloads: Path) -> Int64s:
     corners = np.array(window.as_tuple())
     rects = query(layout.packed[0], window).rects
     rects = np.clip(rects, *corners[[[0, 1, 0, 1], [2, 3, 2, 3]]]) - np.tile(corners[:2], 2)
-    return merge(np.rint(rects * (SHRINK * layout.dbu_nm / DBU_NM)).astype(np.int64))
+    scale = source.least_nm / WIDTH_NM * layout.dbu_nm / DBU_NM
+    return merge(np.rint(rects * scale).astype(np.int64))
 
 
 @lru_cache(maxsize=2)  # the chip has many regions, between which those of others are drawn

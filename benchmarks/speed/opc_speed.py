@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.findings.saving import CHIP
 from benchmarks.machine import machine
+from benchmarks.open_benchmark.regions import CHIP
 from pipeline.layout.ingest import open_packed, pack_into
 from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Floats, Int64s, Layer

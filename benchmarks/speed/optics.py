@@ -23,7 +23,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.detectors.arfi45_model import METAL, shrink
 from benchmarks.lithography.iccad13 import (
     SIDE_NM,
     THREADS,
@@ -38,11 +37,12 @@ from benchmarks.lithography.iccad13 import (
     read_clip,
 )
 from benchmarks.machine import machine
-from pipeline.layout.ingest import open_packed, pack_into, read_layout
+from benchmarks.open_benchmark.layouts import DBU_NM, shrink_metal
+from benchmarks.open_benchmark.regions import CHIP, CHIP_ADDRESS, Metal
+from pipeline.layout.ingest import open_packed, pack_into
 from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Floats, Int64s, Layer, PackedLayout
 from stages.geometry.union import merge
-from stages.geometry.window_query import query
 from stages.lithography.correction.opc import compute_reach_nm, correct
 from stages.lithography.correction.placement import measure_edge_errors
 from stages.lithography.measure.defects import find_defects
@@ -237,7 +237,7 @@ def accuracy(clips: int) -> None:
     print()
 
 
-def light(chip: Path, count: int) -> None:
+def light(count: int) -> None:
     """Print what vector light changes for arfi45."""
     vector = load_process("arfi45")
     scalar = replace(vector, resist=replace(vector.resist, refractive_index=0.0))
@@ -254,7 +254,7 @@ def light(chip: Path, count: int) -> None:
         "\n| layout | mask corrected for | printed in | nominal, nm: mean, 99 % | worst corner "
         "| defects | s of one core a field: correct, simulate |\n|---|---|---|--:|--:|--:|--:|"
     )
-    for name, targets in (("wires", wires(count, vector)), ("chip", shrunk(chip, count, vector))):
+    for name, targets in (("wires", wires(count, vector)), ("chip", shrunk(count, vector))):
         for corrected, printed in ((scalar, scalar), (scalar, vector), (vector, vector)):
             errors, defects, took = zip(
                 *(correct_and_measure(each, corrected, printed) for each in targets), strict=True
@@ -300,18 +300,18 @@ def wires(count: int, process: Process) -> list[Int64s]:
     ]
 
 
-def shrunk(chip: Path, count: int, process: Process) -> list[Int64s]:
-    """Return metal of the strip that the model of arfi45 is trained on, a field at the origin."""
+def shrunk(count: int, process: Process) -> list[Int64s]:
+    """Return metal of a chip shrunk to lines of 45 nm, each with a field at the origin."""
     lattice = make_lattice(process, 1.0)
     reach = lattice.guard_dbu + round(compute_reach_nm(process)) + lattice.core_dbu
-    with tempfile.TemporaryDirectory() as scratch:
-        shrink(chip, Path(scratch, "strip.gds"), (300.0, 300.0, 600.0, 600.0))
-        layout = read_layout(Path(scratch, "strip.gds"), [METAL])
+    source = Metal(CHIP, CHIP_ADDRESS, box_um=(300.0, 300.0, 600.0, 600.0), least_nm=45.0)
+    metal = np.rint(shrink_metal(source, Path()) * DBU_NM).astype(np.int64)
     rng = np.random.default_rng(0)
     found: list[Int64s] = []
     while len(found) < count:
-        x, y = (int(rng.integers(97_000 + reach, 192_000 - reach)) for _ in range(2))
-        near = query(layout.packed[0], Box(x, y, x, y).grow(lattice.core_dbu + reach)).rects
+        x, y = (int(rng.integers(500 + reach, 95_500 - reach)) for _ in range(2))
+        low, high = (np.array((x, y)) + side * (lattice.core_dbu + reach) for side in (-1, 1))
+        near = metal[(metal[:, 2:] > low).all(axis=1) & (metal[:, :2] < high).all(axis=1)]
         if len(clip_to_field(near, (x, y), lattice.core_dbu)) >= 20:
             found.append(merge(near - np.array((x, y) * 2)))
     return found
@@ -353,7 +353,7 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.light:
-        light(chip, asked.fields)
+        light(asked.fields)
         print(machine())
         return
     with torch.inference_mode():

@@ -80,7 +80,7 @@ class LayerRuns:
         """
         import pyarrow.parquet as pq
 
-        from pipeline.engine.stored import explain_damage
+        from pipeline.engine.storage.tables import explain_damage
 
         path = self._find("hotspots.parquet")
         with explain_damage(path, advice="write it again with run.resume()"):

@@ -39,9 +39,9 @@ class Run:
     """
 
     def __init__(self, path: PathLike, model: Model | None = None) -> None:
-        from pipeline.engine.replica import locate_run
-        from pipeline.engine.run_directory import Run as RunDirectory
-        from pipeline.engine.run_record import read_record
+        from pipeline.engine.storage.replica import locate_run
+        from pipeline.engine.storage.run_directory import Run as RunDirectory
+        from pipeline.engine.storage.run_record import read_record
 
         self.path = locate_run(path)
         self._model = model
@@ -114,8 +114,8 @@ class Run:
         return read_class_table(self._directory)
 
     def _require_intact(self, *stages: str) -> None:
-        from pipeline.engine.ledger import Ledger
         from pipeline.engine.session import require_intact
+        from pipeline.engine.storage.ledger import Ledger
 
         with Ledger(self._directory.ledger, read_only=True) as ledger:
             require_intact(self._directory, ledger, *stages)
@@ -188,7 +188,7 @@ class Run:
             When its hotspots were not simulated.
         """
         from pipeline.config import load_config
-        from pipeline.engine.stored import read_table
+        from pipeline.engine.storage.tables import read_table
         from pipeline.fix.apply import write_fixed_layout
         from pipeline.report.fix_table import FIXES, TABLE
         from pipeline.scan.scan import resume as resume_scan

@@ -67,8 +67,8 @@ def scan(
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    from pipeline.engine.replica import locate_run
-    from pipeline.engine.run_directory import open_run_directory
+    from pipeline.engine.storage.replica import locate_run
+    from pipeline.engine.storage.run_directory import open_run_directory
     from pipeline.passes.shard import Shard
     from pipeline.scan.layers import scan_any
     from pipeline.scan.request import ScanRequest
@@ -114,7 +114,7 @@ def open(path: PathLike, *, model: Model | None = None) -> Run | LayerRuns:
         When it holds no run.
     """
     from hotscan.layer_runs import LayerRuns
-    from pipeline.engine.replica import locate_run
+    from pipeline.engine.storage.replica import locate_run
     from pipeline.scan.layers import is_of_layers
 
     folder = locate_run(path)

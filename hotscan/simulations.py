@@ -57,7 +57,7 @@ class Simulation:
     """
 
     def __init__(self, path: PathLike) -> None:
-        from pipeline.engine.run_directory import require_own_files
+        from pipeline.engine.storage.run_directory import require_own_files
 
         self.path = Path(path)
         require_own_files(self.path)
@@ -79,7 +79,7 @@ class Simulation:
     @property
     def defects(self) -> pa.Table:
         """The defects, a row each: place in dbu, kind, worst corner, severity."""
-        from pipeline.engine.stored import read_table
+        from pipeline.engine.storage.tables import read_table
         from pipeline.simulate.tiles import DEFECTS
 
         return read_table(self.path / "defects.parquet", DEFECTS)
@@ -125,7 +125,7 @@ class Simulation:
     @property
     def margins(self) -> pa.Table:
         """The margins, a row for each core: its lower left corner in dbu, and each kind's."""
-        from pipeline.engine.stored import read_table
+        from pipeline.engine.storage.tables import read_table
         from pipeline.simulate.tiles import MARGINS
 
         return read_table(self.path / "margins.parquet", MARGINS)
@@ -161,7 +161,7 @@ def simulate(
     LayoutError
         When the layout cannot be read, or is refused.
     """
-    from pipeline.engine.run_directory import open_run_directory
+    from pipeline.engine.storage.run_directory import open_run_directory
     from pipeline.layout.ingest import load_limits
     from pipeline.simulate.region import SimulateRequest, simulate_region
     from stages.layout.layer_settings import load_names

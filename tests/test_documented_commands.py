@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.cli.app import app
-from pipeline.engine import replica
+from pipeline.engine.storage import replica
 from tests.support.documented import code_blocks, commands, shown
 
 HOTSCAN = shown("hotscan")

@@ -30,7 +30,7 @@ import psutil
 
 from benchmarks.faults.answers import list_differences, list_unfinished, read_answer
 from benchmarks.faults.small_runs import SmallRuns, make_small_runs
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 
 STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "confirm", "report")
 WHO = ("driver", "worker", "reader", "nanny")

@@ -26,8 +26,8 @@ from benchmarks.machine import machine
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources, load_config
 from pipeline.datasets.from_simulation import LabelRequest, label_layout
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import read_record
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import read_record
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.scan.request import ScanRequest

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import machine
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.job import load_model_process
 from pipeline.report.classify import make_rules
 from pipeline.report.run_view import RunView, open_view

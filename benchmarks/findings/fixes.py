@@ -22,8 +22,8 @@ import klayout.db as kdb
 import numpy as np
 
 from benchmarks.machine import machine
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run
 from pipeline.fix.fix import list_groups, make_job
 from pipeline.fix.ground import FixJob, open_ground
 from pipeline.layout import ingest

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.units import draw_places
 from pipeline.report.run_view import open_view
 from stages.contracts import Bytes, Int64s

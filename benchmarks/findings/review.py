@@ -36,9 +36,9 @@ import pyarrow.parquet as pq
 
 import hotscan
 from benchmarks.machine import machine
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run, write_table
 from pipeline.engine.session import Written, record_written
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run, write_table
 from pipeline.passes.arrays import read_patterns
 from pipeline.report.classify import CLASSES, FINDINGS
 from pipeline.simulate.hot_clips import HOT_CLIPS, write_clips_to_simulate

@@ -31,9 +31,9 @@ from benchmarks.open_benchmark.regions import CHIP, CHIP_ADDRESS, MET1, Metal, R
 from pipeline.audit.simulate import AuditJob, read_verdicts
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources, load_config
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run
-from pipeline.engine.stored import read_table
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.tables import read_table
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import make_confirmation, open_view
 from pipeline.scan.request import ScanRequest

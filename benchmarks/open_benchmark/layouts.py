@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.open_benchmark.regions import MET1, Metal, Region
-from pipeline.engine.run_directory import write_library
+from pipeline.engine.storage.run_directory import write_library
 from pipeline.layout.ingest import read_layout
 from sample_layouts.vias import VIA, draw_vias
 from stages.contracts import Box, Int64s, PackedLayout

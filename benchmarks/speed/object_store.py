@@ -22,8 +22,8 @@ from moto.server import ThreadedMotoServer
 
 from benchmarks.machine import machine
 from pipeline.config import Resources, load_config
-from pipeline.engine.object_store import Traffic
-from pipeline.engine.replica import locate_run, open_store
+from pipeline.engine.storage.object_store import Traffic
+from pipeline.engine.storage.replica import locate_run, open_store
 from pipeline.scan.request import ScanRequest, ScanResult
 from pipeline.scan.scan import scan
 

@@ -34,7 +34,7 @@ import torch
 from benchmarks.machine import machine
 from pipeline.config import Resources, ScanConfig, as_dict, load_config
 from pipeline.engine import memory
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.passes.job import Job
 from pipeline.passes.units import draw_places

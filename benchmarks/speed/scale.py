@@ -33,7 +33,7 @@ import torch
 from benchmarks.machine import machine
 from pipeline.config import Resources, load_config
 from pipeline.engine.memory import own_mb
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.layout.ingest import pack_into
 from pipeline.passes.job import CutSettings
 from pipeline.passes.units import clip_tile

@@ -22,9 +22,9 @@ from pipeline.audit.draw import DRAW, Draw, count_clips, draw_clips, read_draw, 
 from pipeline.audit.result import RESULT, Audited, read_result, write_result
 from pipeline.config import ScanConfig
 from pipeline.engine.agreement import Agreement
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run
 from pipeline.engine.session import Session, Written
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.passes.job import Job
 from pipeline.simulate.confirm import Confirmed

@@ -37,9 +37,9 @@ from pipeline.audit.rounds import (
 from pipeline.config import CertifyConfig, ScanConfig
 from pipeline.engine.agreement import Agreement
 from pipeline.engine.events import RoundEnded
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run, write_whole
 from pipeline.engine.session import Session, Written
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run, write_whole
 from pipeline.passes.arrays import count_shards, read_pattern_clips
 from pipeline.passes.job import Job
 from pipeline.passes.model_file import load_model

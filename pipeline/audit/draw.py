@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.audit.frame import read_frame
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import write_table
-from pipeline.engine.stored import explain_damage, read_table
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import write_table
+from pipeline.engine.storage.tables import explain_damage, read_table
 from pipeline.passes.arrays import PART_CLIPS
 from pipeline.passes.job import Job
 from stages.audit.draw import STRATA, allocate, choose_first, place_in_strata, rank_clips

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.engine.checksums import seal
-from pipeline.engine.ledger import Status, UnitOutcome
-from pipeline.engine.run_directory import Run, write_array
-from pipeline.engine.stored import explain_damage
+from pipeline.engine.storage.checksums import seal
+from pipeline.engine.storage.ledger import Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run, write_array
+from pipeline.engine.storage.tables import explain_damage
 from pipeline.passes.arrays import compute_shard_rows, read_pattern_rows
 from pipeline.passes.job import Job, load_model_process
 from pipeline.passes.model_file import ModelFile, load_model

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.engine.checksums import seal
-from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.run_directory import Run, write_table
-from pipeline.engine.stored import read_table
+from pipeline.engine.storage.checksums import seal
+from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run, write_table
+from pipeline.engine.storage.tables import read_table
 from pipeline.passes.arrays import read_clips, read_patterns
 from pipeline.passes.job import Job
 from pipeline.passes.units import open_layout

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.audit.draw import Draw
-from pipeline.engine.run_directory import write_table
-from pipeline.engine.stored import explain_damage
+from pipeline.engine.storage.run_directory import write_table
+from pipeline.engine.storage.tables import explain_damage
 from stages.audit.draw import STRATA
 from stages.audit.estimate import Estimate, Sampled, estimate_recall
 from stages.contracts import Verdict

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.engine.run_directory import Run, write_table
-from pipeline.engine.stored import explain_damage, read_table
+from pipeline.engine.storage.run_directory import Run, write_table
+from pipeline.engine.storage.tables import explain_damage, read_table
 from stages.audit.certify import Frame, Progress, Round
 from stages.audit.looks import EDGES, Aim, Stated
 from stages.contracts import Clips, Int64s

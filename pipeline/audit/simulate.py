@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.engine.ledger import Ledger, UnitOutcome
-from pipeline.engine.run_directory import Run
-from pipeline.engine.stored import read_table
+from pipeline.engine.storage.ledger import Ledger, UnitOutcome
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.tables import read_table
 from pipeline.simulate import confirm, hot_clips
 from stages.contracts import Int64s, Verdict
 from stages.errors import IncompleteError

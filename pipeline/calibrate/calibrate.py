@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from pipeline.calibrate.gauge_file import Gauge, check_sizes, find_sections, read_gauges
 from pipeline.calibrate.process_file import format_process
-from pipeline.engine.run_directory import write_whole
+from pipeline.engine.storage.run_directory import write_whole
 from pipeline.layout import ingest
 from stages.contracts import Floats, Layer, PackedLayout
 from stages.errors import UsageError

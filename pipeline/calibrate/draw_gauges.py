@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.calibrate.gauge_file import COLUMNS
-from pipeline.engine.run_directory import write_library, write_whole
+from pipeline.engine.storage.run_directory import write_library, write_whole
 from stages.contracts import Layer
 from stages.errors import UsageError
 from stages.exports.markers import Drawing, build_drawing

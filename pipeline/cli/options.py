@@ -40,7 +40,7 @@ LayoutFile = Annotated[Path, typer.Argument(help="GDSII or OASIS file, plain or 
 
 
 def _locate(place: str) -> Path:
-    from pipeline.engine.replica import locate_run
+    from pipeline.engine.storage.replica import locate_run
 
     return locate_run(place)
 

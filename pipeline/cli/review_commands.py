@@ -149,7 +149,7 @@ def diff(options: DiffOptions) -> None:
     """
     from pipeline.cli.gate import parse_gate
     from pipeline.cli.scan_text import diff_text
-    from pipeline.engine.run_directory import write_whole
+    from pipeline.engine.storage.run_directory import write_whole
     from pipeline.report.compare import compare_runs
     from pipeline.report.export import export_hotspots
 

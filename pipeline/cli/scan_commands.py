@@ -200,7 +200,7 @@ def finish(
 ) -> None:
     """Run a scan, print its result, and end with its exit code."""
     from pipeline.cli.scan_text import layers_text, part_text, result_text
-    from pipeline.engine.replica import name_run
+    from pipeline.engine.storage.replica import name_run
     from pipeline.scan.inspect_run import run_status
     from pipeline.scan.request import ScanResult
 

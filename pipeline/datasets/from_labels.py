@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.datasets.store import ROLES, SHARD_PATTERNS, SPLITS, write_dataset
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.layout import ingest
 from pipeline.passes.job import DrawSettings
 from pipeline.passes.units import draw_places

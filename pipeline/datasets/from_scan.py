@@ -18,11 +18,11 @@ import numpy.typing as npt
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import make_provenance, require_new, work_directory
 from pipeline.datasets.store import write_dataset
-from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener
-from pipeline.engine.run_directory import Run, open_run_directory
-from pipeline.engine.run_record import RunRecord, State, all_inputs
 from pipeline.engine.session import Session, Written, open_session
+from pipeline.engine.storage.checksums import list_files
+from pipeline.engine.storage.run_directory import Run, open_run_directory
+from pipeline.engine.storage.run_record import RunRecord, State, all_inputs
 from pipeline.passes.arrays import read_pattern_rows, read_patterns
 from pipeline.passes.job import DrawSettings, load_model_process, require_opc
 from pipeline.report.run_view import RunView, open_view

@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from pipeline.config import Resources, load_config
 from pipeline.datasets.store import write_dataset
-from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener
-from pipeline.engine.run_directory import Run, open_run_directory
-from pipeline.engine.run_record import LayoutFile, RunRecord, all_inputs
 from pipeline.engine.session import Session, Written, open_session
+from pipeline.engine.storage.checksums import list_files
+from pipeline.engine.storage.run_directory import Run, open_run_directory
+from pipeline.engine.storage.run_record import LayoutFile, RunRecord, all_inputs
 from pipeline.layout import ingest
 from pipeline.passes.arrays import read_clips
 from pipeline.passes.job import CutSettings, compute_scan_area, require_opc

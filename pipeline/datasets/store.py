@@ -27,9 +27,9 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import BloscCodec
 
-from pipeline.engine.checksums import SEAL, is_sealed, seal_folder, sync
-from pipeline.engine.run_directory import require_own_files
-from pipeline.engine.stored import ANY, Shapes, explain_damage, open_arrays, read_array
+from pipeline.engine.storage.checksums import SEAL, is_sealed, seal_folder, sync
+from pipeline.engine.storage.run_directory import require_own_files
+from pipeline.engine.storage.tables import ANY, Shapes, explain_damage, open_arrays, read_array
 from pipeline.passes.job import DrawSettings
 from pipeline.passes.units import draw_places
 from stages.contracts import Bytes, Float32s, Int64s, RasterSpec

@@ -1,1 +1,1 @@
-"""How units of work are run: executors, ledger, progress, memory, files."""
+"""How units of work are run: sessions, executors, progress, memory; `storage` has the files."""

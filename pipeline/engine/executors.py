@@ -23,7 +23,7 @@ from uuid import uuid4
 
 from pipeline.config import Resources
 from pipeline.engine.dask_cluster import LOCAL_SETTINGS, connect, local_cluster, quiet_logs
-from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.engine.storage.ledger import Status, UnitOutcome
 from stages.errors import HotscanError, IncompleteError
 from stages.text import escape_text
 

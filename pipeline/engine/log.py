@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.engine.events import Event, Notice, StageFinished, StageStarted, describe_notice
-from pipeline.engine.run_directory import open_run_directory
+from pipeline.engine.storage.run_directory import open_run_directory
 from stages.text import escape_text
 
 LOGGER = logging.getLogger("hotscan")

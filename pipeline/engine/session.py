@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from pipeline.config import Resources
 from pipeline.engine.agreement import Agreement, choose_arithmetic, find_hosts
-from pipeline.engine.checksums import is_intact, seal
 from pipeline.engine.events import (
     ArithmeticChanged,
     DataDamaged,
@@ -27,11 +26,12 @@ from pipeline.engine.events import (
     WorkersDiffer,
 )
 from pipeline.engine.executors import Executor, executor_for
-from pipeline.engine.failures import write_failure
-from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.replica import Mirror, Replica, StoredProbe, StoredTask
-from pipeline.engine.run_directory import Run, remove_unfinished
-from pipeline.engine.run_record import (
+from pipeline.engine.storage.checksums import is_intact, seal
+from pipeline.engine.storage.failures import write_failure
+from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
+from pipeline.engine.storage.replica import Mirror, Replica, StoredProbe, StoredTask
+from pipeline.engine.storage.run_directory import Run, remove_unfinished
+from pipeline.engine.storage.run_record import (
     Inputs,
     RunRecord,
     State,

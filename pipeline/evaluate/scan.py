@@ -14,9 +14,9 @@ import numpy as np
 import zarr
 
 from pipeline.datasets.store import require_dataset
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import read_record
-from pipeline.engine.stored import ANY, explain_damage, open_arrays, read_array
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import read_record
+from pipeline.engine.storage.tables import ANY, explain_damage, open_arrays, read_array
 from pipeline.evaluate.model import estimate_share
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import RunView, open_view

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.engine.run_directory import Run, write_library
+from pipeline.engine.storage.run_directory import Run, write_library
 from pipeline.layout import ingest
 from pipeline.layout.unpack import GZIP_MAGIC, unpack
 from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, FixRow

@@ -19,9 +19,9 @@ import scipy
 
 from pipeline.config import FixConfig
 from pipeline.engine.agreement import Agreement
-from pipeline.engine.checksums import list_files
 from pipeline.engine.session import Session, Written
-from pipeline.engine.stored import read_table
+from pipeline.engine.storage.checksums import list_files
+from pipeline.engine.storage.tables import read_table
 from pipeline.fix.ground import FOLDER, VIAS, FixJob, Ground, open_ground
 from pipeline.fix.search import Group, Member, fix_class
 from pipeline.layout import ingest

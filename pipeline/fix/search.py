@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pipeline.engine.checksums import seal
-from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.engine.storage.checksums import seal
+from pipeline.engine.storage.ledger import Status, UnitOutcome
 from pipeline.fix.ground import FOLDER, FixJob, Ground, Place, open_ground
 from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, FixRow, write_rows
 from pipeline.simulate.tiles import measure

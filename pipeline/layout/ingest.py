@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.config import load_config
-from pipeline.engine.checksums import sync
+from pipeline.engine.storage.checksums import sync
 from pipeline.layout.reader_process import (
     BOXES_FILE,
     INFO_FILE,

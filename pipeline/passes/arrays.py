@@ -18,9 +18,9 @@ import pyarrow as pa
 import zarr
 from zarr.codecs import BloscCodec
 
-from pipeline.engine.checksums import list_files
-from pipeline.engine.run_directory import Run, write_table
-from pipeline.engine.stored import ANY, explain_damage, open_arrays, read_array, read_table
+from pipeline.engine.storage.checksums import list_files
+from pipeline.engine.storage.run_directory import Run, write_table
+from pipeline.engine.storage.tables import ANY, explain_damage, open_arrays, read_array, read_table
 from stages.clips import RULES
 from stages.contracts import Bytes, Clips, Float32s, Int64s, RasterSpec
 from stages.errors import IncompleteError

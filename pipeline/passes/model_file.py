@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.engine.run_directory import Run, write_whole
+from pipeline.engine.storage.run_directory import Run, write_whole
 from pipeline.passes.print_model import (
     PROCESS,
     PrintModel,

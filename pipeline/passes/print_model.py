@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pipeline.engine.run_directory import write_whole
-from pipeline.engine.stored import explain_damage
+from pipeline.engine.storage.run_directory import write_whole
+from pipeline.engine.storage.tables import explain_damage
 from stages.audit.refit import Head
 from stages.contracts import Bytes, Float32s, RasterSpec
 from stages.detector.models import checkpoint

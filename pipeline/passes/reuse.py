@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.engine.checksums import is_intact
-from pipeline.engine.ledger import Ledger, UnitOutcome
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import RunRecord, differences, read_record
 from pipeline.engine.session import list_damaged
+from pipeline.engine.storage.checksums import is_intact
+from pipeline.engine.storage.ledger import Ledger, UnitOutcome
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import RunRecord, differences, read_record
 from pipeline.layout.ingest import open_packed
 from pipeline.passes.arrays import read_clips, read_pattern_rows, read_patterns
 from pipeline.passes.job import ReusableRun, compute_scan_area

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import STAGE_SETTINGS, ScanConfig, as_dict, load_config
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import Inputs, RunRecord, differences, read_readable_record
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import Inputs, RunRecord, differences, read_readable_record
 from pipeline.passes.shard import Shard
 from stages.errors import RunMismatchError, UsageError
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from pipeline.engine.checksums import seal
-from pipeline.engine.ledger import Status, UnitOutcome
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.checksums import seal
+from pipeline.engine.storage.ledger import Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run
 from pipeline.layout.ingest import open_packed
 from pipeline.layout.reader_process import LAYOUT_FILE
 from pipeline.passes.arrays import (

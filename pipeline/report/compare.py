@@ -15,8 +15,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import State
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import State
 from pipeline.report.failures import (
     find_failures,
     find_moved_hotspots,

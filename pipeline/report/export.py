@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.engine.run_directory import (
+from pipeline.engine.storage.run_directory import (
     write_cell,
     write_library,
     write_pieces,
     write_table,
     write_whole,
 )
-from pipeline.engine.run_record import State
+from pipeline.engine.storage.run_record import State
 from pipeline.report.fix_table import FixRow
 from pipeline.report.page_data import gather_page_data
 from pipeline.report.run_view import MOST_REGIONS, RunView

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import ClassesConfig
-from pipeline.engine.stored import read_table
+from pipeline.engine.storage.tables import read_table
 from pipeline.passes.job import load_model_process
 from pipeline.report.classify import make_rules
 from pipeline.simulate.hot_clips import CLIPS, HOT_CLIPS

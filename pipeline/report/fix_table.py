@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import ScanConfig
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run, write_table
-from pipeline.engine.stored import explain_damage, read_table
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run, write_table
+from pipeline.engine.storage.tables import explain_damage, read_table
 from stages.contracts import Int64s
 from stages.fixes.moves import UNCHANGED, Change, Rects
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run, write_table, write_whole
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run, write_table, write_whole
 from pipeline.report.export import mark_layer
 from pipeline.report.metrics import list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView, describe_measurement, open_view

@@ -15,9 +15,9 @@ import numpy as np
 
 from pipeline.audit.result import Audited
 from pipeline.audit.rounds import Certified
-from pipeline.engine.ledger import Ledger, Totals
 from pipeline.engine.memory import peak_rss_mb
-from pipeline.engine.run_directory import Run, write_whole
+from pipeline.engine.storage.ledger import Ledger, Totals
+from pipeline.engine.storage.run_directory import Run, write_whole
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
 from pipeline.report.run_view import RunView
 from stages.contracts import Box, Clips

@@ -16,8 +16,8 @@ import tomli_w
 from shapely import Polygon
 
 from pipeline.config import ScanConfig
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import State, has_record
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import State, has_record
 from pipeline.passes.arrays import read_pattern_rows
 from pipeline.passes.job import load_model_process
 from pipeline.passes.scan_settings import ScanSettings

@@ -23,11 +23,11 @@ from pipeline.audit.certify import read_certified
 from pipeline.audit.result import Audited
 from pipeline.audit.rounds import Certified
 from pipeline.config import LevelsConfig, ScanConfig
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import RunRecord, has_record, read_record
 from pipeline.engine.session import require_intact
-from pipeline.engine.stored import explain_damage, read_table
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import RunRecord, has_record, read_record
+from pipeline.engine.storage.tables import explain_damage, read_table
 from pipeline.layout.ingest import open_packed
 from pipeline.passes.arrays import FARTHEST_DBU, count_patterns
 from pipeline.passes.job import Job, load_model_process, make_job

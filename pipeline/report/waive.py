@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.report.failures import find_failures, make_basis
 from pipeline.report.run_view import RunView, open_view
 from pipeline.report.waiver_file import add_waiver

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.engine.run_directory import write_whole
+from pipeline.engine.storage.run_directory import write_whole
 from stages.errors import ConfigError, UsageError
 from stages.review.waivers import Waiver, format_waivers, parse_waivers
 

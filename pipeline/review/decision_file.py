@@ -12,8 +12,8 @@ import os
 from pathlib import Path
 from typing import IO
 
-from pipeline.engine.checksums import sync
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.checksums import sync
+from pipeline.engine.storage.run_directory import Run
 from pipeline.layout.ingest import compute_sha256
 from stages.errors import IncompleteError, UsageError
 from stages.review.decisions import Decision, format_decision, parse_file, start_file

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import read_record
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import read_record
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.report import WAIVERS
 from pipeline.report.failures import find_failures

@@ -22,7 +22,7 @@ from pipeline.audit.draw import count_clips
 from pipeline.audit.simulate import TIMED_CLIPS, AuditJob, time_clip
 from pipeline.config import Resources, ScanConfig
 from pipeline.engine.memory import own_mb
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.arrays import read_clips
 from pipeline.passes.job import (
     Job,

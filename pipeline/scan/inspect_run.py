@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.audit import audit
-from pipeline.engine.ledger import Ledger, running_driver
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import State, read_record
 from pipeline.engine.session import Written, record_written
+from pipeline.engine.storage.ledger import Ledger, running_driver
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import State, read_record
 from pipeline.report.export import export_hotspots, write_report
 from pipeline.report.metrics import gather_metrics, list_unscanned_regions, write_metrics
 from pipeline.report.run_view import describe_measurement, open_view

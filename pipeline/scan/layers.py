@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Resources, ScanConfig, as_dict, load_config
-from pipeline.engine.checksums import list_files
 from pipeline.engine.events import LayerStarted, Listener
-from pipeline.engine.ledger import Ledger, running_driver
-from pipeline.engine.replica import Replica
-from pipeline.engine.run_directory import Run, open_run_directory
-from pipeline.engine.run_record import (
+from pipeline.engine.session import Written, open_session, record_written
+from pipeline.engine.storage.checksums import list_files
+from pipeline.engine.storage.ledger import Ledger, running_driver
+from pipeline.engine.storage.replica import Replica
+from pipeline.engine.storage.run_directory import Run, open_run_directory
+from pipeline.engine.storage.run_record import (
     Inputs,
     LayoutFile,
     RunRecord,
@@ -27,7 +28,6 @@ from pipeline.engine.run_record import (
     has_record,
     read_record,
 )
-from pipeline.engine.session import Written, open_session, record_written
 from pipeline.layout import ingest
 from pipeline.passes.job import load_model_process, parse_layers, resolve_config
 from pipeline.passes.model_file import find_model

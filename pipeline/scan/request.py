@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import ScanConfig
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.shard import Shard
 from stages.detector.models.scan_model import ScanModel
 

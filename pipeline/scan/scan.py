@@ -15,15 +15,15 @@ from pipeline.audit.certify import (
 )
 from pipeline.config import AuditConfig, FixConfig, Resources, ScanConfig
 from pipeline.engine.events import Listener
-from pipeline.engine.replica import Replica
-from pipeline.engine.run_directory import Run, open_run_directory
-from pipeline.engine.run_record import (
+from pipeline.engine.session import open_session
+from pipeline.engine.storage.replica import Replica
+from pipeline.engine.storage.run_directory import Run, open_run_directory
+from pipeline.engine.storage.run_record import (
     LayoutFile,
     RunRecord,
     has_record,
     read_record,
 )
-from pipeline.engine.session import open_session
 from pipeline.layout import ingest
 from pipeline.passes.job import (
     load_model_process,

@@ -23,15 +23,15 @@ from pipeline.audit.certify import (
 from pipeline.audit.rounds import find_failing
 from pipeline.config import ScanConfig
 from pipeline.engine.agreement import Agreement
-from pipeline.engine.checksums import list_files
 from pipeline.engine.events import ScoresNotReused
 from pipeline.engine.executors import SerialExecutor
-from pipeline.engine.ledger import Status
-from pipeline.engine.run_directory import Run, write_table
-from pipeline.engine.run_record import (
+from pipeline.engine.session import Session, Written
+from pipeline.engine.storage.checksums import list_files
+from pipeline.engine.storage.ledger import Status
+from pipeline.engine.storage.run_directory import Run, write_table
+from pipeline.engine.storage.run_record import (
     State,
 )
-from pipeline.engine.session import Session, Written
 from pipeline.fix import fix
 from pipeline.layout import ingest
 from pipeline.passes.arrays import (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.engine.stored import explain_damage
+from pipeline.engine.storage.tables import explain_damage
 from stages.contracts import Float32s, Int64s
 from stages.lithography.measure.margins import LEAST, find_worst_margin, name_kinds
 from stages.lithography.measure.sections import KINDS

@@ -22,11 +22,11 @@ import shapely
 from shapely import Polygon
 
 from pipeline.engine.agreement import Agreement
-from pipeline.engine.checksums import seal
-from pipeline.engine.ledger import Status, UnitOutcome
-from pipeline.engine.run_directory import Run, write_array, write_table
 from pipeline.engine.session import Session
-from pipeline.engine.stored import explain_damage, read_table
+from pipeline.engine.storage.checksums import seal
+from pipeline.engine.storage.ledger import Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run, write_array, write_table
+from pipeline.engine.storage.tables import explain_damage, read_table
 from pipeline.layout.ingest import compute_sha256
 from pipeline.passes.units import open_layout, stamp_packing
 from pipeline.simulate import clip_margins

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from pipeline.engine.run_directory import Run, write_table
+from pipeline.engine.storage.run_directory import Run, write_table
 from stages.contracts import Clips, Hotspot, Int64s
 from stages.hotspots import assign_hotspots
 

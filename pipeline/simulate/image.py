@@ -21,10 +21,10 @@ import numpy.typing as npt
 import zarr
 
 from pipeline.engine.agreement import Agreement
-from pipeline.engine.checksums import list_files, seal
-from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.session import Session, Written
-from pipeline.engine.stored import ANY, explain_damage, open_arrays
+from pipeline.engine.storage.checksums import list_files, seal
+from pipeline.engine.storage.ledger import Status, UnitOutcome
+from pipeline.engine.storage.tables import ANY, explain_damage, open_arrays
 from pipeline.passes.units import open_layout
 from pipeline.simulate.tiles import Simulation, measure, name_tile, read_geometry
 from stages.contracts import Box, Bytes, Floats, Int64s

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.engine.run_directory import write_whole
+from pipeline.engine.storage.run_directory import write_whole
 from pipeline.passes.units import open_layout
 from pipeline.simulate.image import make_grid
 from pipeline.simulate.tiles import Simulation, read_geometry

@@ -22,19 +22,19 @@ import pyarrow as pa
 import shapely
 
 from pipeline.config import Resources, load_config
-from pipeline.engine.checksums import list_files
 from pipeline.engine.events import Listener
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import (
+from pipeline.engine.session import Written, open_session
+from pipeline.engine.storage.checksums import list_files
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import (
     Run,
     open_run_directory,
     write_library,
     write_table,
     write_whole,
 )
-from pipeline.engine.run_record import Inputs, LayoutFile, RunRecord, State
-from pipeline.engine.session import Written, open_session
-from pipeline.engine.stored import explain_damage, read_table
+from pipeline.engine.storage.run_record import Inputs, LayoutFile, RunRecord, State
+from pipeline.engine.storage.tables import explain_damage, read_table
 from pipeline.layout import ingest
 from pipeline.passes.job import compute_scan_area, require_opc
 from pipeline.passes.units import open_layout

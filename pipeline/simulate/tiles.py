@@ -19,11 +19,11 @@ import shapely
 from shapely import Polygon
 
 from pipeline.engine.agreement import Agreement
-from pipeline.engine.checksums import seal
-from pipeline.engine.ledger import Status, UnitOutcome
-from pipeline.engine.run_directory import write_array, write_table
 from pipeline.engine.session import Session
-from pipeline.engine.stored import explain_damage, read_table
+from pipeline.engine.storage.checksums import seal
+from pipeline.engine.storage.ledger import Status, UnitOutcome
+from pipeline.engine.storage.run_directory import write_array, write_table
+from pipeline.engine.storage.tables import explain_damage, read_table
 from pipeline.passes.units import open_layout
 from stages.arithmetic import Arithmetic
 from stages.contracts import Box, Defect, Int64s, PackedLayer

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.engine.run_directory import format_table, write_table
-from pipeline.engine.stored import read_table
+from pipeline.engine.storage.run_directory import format_table, write_table
+from pipeline.engine.storage.tables import read_table
 from pipeline.passes.units import group_by_block
 from stages.contracts import Box, Int64s, PackedLayer
 from stages.errors import IncompleteError

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.run_directory import write_whole
+from pipeline.engine.storage.run_directory import write_whole
 from stages.detector.models import checkpoint
 from stages.detector.models.onnx_model import export_onnx
 from stages.errors import UsageError

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from pipeline.datasets.store import Dataset, load_dataset
-from pipeline.engine.checksums import sync
 from pipeline.engine.memory import keep_freed_memory
+from pipeline.engine.storage.checksums import sync
 from pipeline.train.committee_plan import (
     PARTS,
     FittedDetector,

@@ -20,8 +20,8 @@ from typing import Any
 from pipeline.config import Resources
 from pipeline.datasets.store import load_dataset
 from pipeline.engine.executors import executor_for
-from pipeline.engine.ledger import Status, UnitOutcome
 from pipeline.engine.memory import keep_freed_memory
+from pipeline.engine.storage.ledger import Status, UnitOutcome
 from pipeline.train.resume_state import read_state, write_state
 from pipeline.train.training_set import Patterns, assign_parts, merge_datasets
 from stages.detector.catalogue import FitRequest, find_kind, fit

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from pipeline.datasets.store import Dataset
-from pipeline.engine.run_directory import write_whole
+from pipeline.engine.storage.run_directory import write_whole
 from stages.errors import RunMismatchError
 
 _DIGEST_BYTES = 32

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 import hotscan
-from pipeline.engine.run_directory import Run as RunDirectory
+from pipeline.engine.storage.run_directory import Run as RunDirectory
 from tests.support.small_scan import DENSE, ROI_UM, SmallScan
 
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.cli import app as cli
 from pipeline.config import Resources
 from pipeline.datasets.from_simulation import LabelRequest, label_layout
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from tests.support.readings import read_samples_once
 from tests.support.shared import make_once
 from tests.support.small_scan import DENSE, LABELLED_UM, Ended, Hotscan, SmallScan, write_model

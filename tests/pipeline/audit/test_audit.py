@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.audit import simulate
 from pipeline.config import AuditConfig, Resources
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes import units
 from pipeline.scan import stages as scanning
 from pipeline.scan.request import ScanResult

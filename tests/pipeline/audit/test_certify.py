@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.audit import certify
 from pipeline.audit.rounds import RESULT
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.storage.ledger import Ledger
 from pipeline.passes.print_model import read_print_model
 from pipeline.scan.request import ScanResult
 from stages.errors import ConfigError

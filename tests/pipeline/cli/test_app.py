@@ -20,8 +20,8 @@ import pytest
 from junitparser import JUnitXml
 
 from pipeline.cli import app as cli
-from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run
 from pipeline.report.export import FORMATS
 from pipeline.report.run_view import read_hotspots
 from pipeline.train import committee_plan

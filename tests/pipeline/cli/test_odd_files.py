@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.engine.checksums import seal_folder
+from pipeline.engine.storage.checksums import seal_folder
 from stages.detector.models import checkpoint
 from tests.support.small_scan import DENSE, TINY, Hotscan, SmallScan
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import read_record
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import read_record
 from pipeline.passes.scan_settings import ScanSettings, change_reader
 from tests.support.small_scan import DENSE, Hotscan
 

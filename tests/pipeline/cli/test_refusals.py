@@ -10,7 +10,7 @@ import gdstk
 import pytest
 import torch
 
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from tests.support.small_scan import DENSE, TINY, Hotscan, SmallScan
 
 

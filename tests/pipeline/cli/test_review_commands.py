@@ -14,7 +14,7 @@ import klayout.rdb as rdb
 import pytest
 from junitparser import JUnitXml
 
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.report.run_view import RunView, open_view
 from tests.support.small_scan import Hotscan, SmallScan
 

@@ -14,8 +14,8 @@ from pipeline.config import Resources
 from pipeline.datasets import from_scan
 from pipeline.datasets.from_scan import SelectRequest, select_clips
 from pipeline.datasets.store import load_dataset
-from pipeline.engine.ledger import UnitOutcome
-from pipeline.engine.run_record import State, read_record, write_record
+from pipeline.engine.storage.ledger import UnitOutcome
+from pipeline.engine.storage.run_record import State, read_record, write_record
 from pipeline.passes.arrays import read_patterns
 from pipeline.passes.units import open_layout
 from pipeline.scan.request import ScanResult

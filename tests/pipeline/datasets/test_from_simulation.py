@@ -14,8 +14,8 @@ from pipeline.config import Resources
 from pipeline.datasets import from_simulation
 from pipeline.datasets.from_simulation import LabelRequest, label_layout
 from pipeline.datasets.store import load_dataset
-from pipeline.engine.checksums import SEAL, seal_folder
-from pipeline.engine.ledger import Ledger
+from pipeline.engine.storage.checksums import SEAL, seal_folder
+from pipeline.engine.storage.ledger import Ledger
 from pipeline.simulate import tiles
 from stages.contracts import RasterSpec
 from stages.errors import LayoutError, RunMismatchError, UsageError

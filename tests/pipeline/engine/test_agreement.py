@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline.engine.agreement import Agreement, choose_arithmetic, find_hosts
-from pipeline.engine.checksums import digest_files
 from pipeline.engine.events import ArithmeticChanged, Event, WorkersDiffer
-from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import LayoutFile, RunRecord
 from pipeline.engine.session import Session
+from pipeline.engine.storage.checksums import digest_files
+from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import LayoutFile, RunRecord
 from stages.arithmetic import Arithmetic
 from stages.errors import IncompleteError
 

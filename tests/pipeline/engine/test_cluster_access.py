@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.config import Resources
 from pipeline.engine.executors import DaskExecutor
-from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.engine.storage.ledger import Status, UnitOutcome
 
 INTRUDER = """
 import os, sys

@@ -17,8 +17,8 @@ from distributed import Client
 
 from pipeline.config import Resources
 from pipeline.engine.executors import DaskExecutor
-from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run
 from stages.detector.models import checkpoint
 from tests.pipeline.scan.test_kill import Victim, make_victim, rows, wait_for_rows
 from tests.support.small_scan import DENSE, SmallScan

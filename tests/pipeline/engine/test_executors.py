@@ -20,7 +20,7 @@ from pipeline.engine.executors import (
     SerialExecutor,
     executor_for,
 )
-from pipeline.engine.ledger import Status, UnitOutcome
+from pipeline.engine.storage.ledger import Status, UnitOutcome
 from stages.errors import ConfigError, IncompleteError, UsageError
 
 # Tasks are local functions: those travel by value, whatever the workers can import of the tests.
@@ -226,7 +226,7 @@ DRIVER = """
     import os, pathlib, sys, time
     from pipeline.config import Resources
     from pipeline.engine.executors import DaskExecutor
-    from pipeline.engine.ledger import Status, UnitOutcome
+    from pipeline.engine.storage.ledger import Status, UnitOutcome
 
     def nap(unit):
         pathlib.Path(sys.argv[1], str(os.getpid())).touch()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.datasets.store import load_dataset
-from pipeline.engine.checksums import seal_folder
+from pipeline.engine.storage.checksums import seal_folder
 from pipeline.evaluate import model as evaluation
 from pipeline.evaluate.model import (
     NORMAL_95,

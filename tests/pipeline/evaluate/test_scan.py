@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import zarr
 
-from pipeline.engine.checksums import seal_folder
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import LayoutFile, RunRecord, read_record, write_record
+from pipeline.engine.storage.checksums import seal_folder
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import LayoutFile, RunRecord, read_record, write_record
 from pipeline.evaluate import scan as scan_evaluation
 from pipeline.evaluate.scan import evaluate_scan
 from pipeline.report.run_view import open_view

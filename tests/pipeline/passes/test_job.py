@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import ScanConfig, load_config
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.layout.reader_process import Limits
 from pipeline.passes.job import (
     Job,

@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor, nn
 
 from pipeline.config import Resources
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.model_file import (
     USER_MODULE,
     ModelFile,

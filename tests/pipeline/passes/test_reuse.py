@@ -11,7 +11,7 @@ import pytest
 
 import pipeline.passes.units as steps
 from pipeline.config import Resources
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.shard import Shard
 from pipeline.scan.scan import merge, resume
 from stages.errors import RunMismatchError, UsageError

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from pipeline.config import ScanConfig, as_dict, load_config
-from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.run_directory import open_run_directory
-from pipeline.engine.run_record import LayoutFile, RunRecord, bind, read_record
+from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
+from pipeline.engine.storage.run_directory import open_run_directory
+from pipeline.engine.storage.run_record import LayoutFile, RunRecord, bind, read_record
 from pipeline.passes.scan_settings import ScanSettings, collect_inputs
 from pipeline.passes.shard import Shard
 from pipeline.scan.stages import RECOMPUTED

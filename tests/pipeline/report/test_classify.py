@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import ClassesConfig
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run, write_table
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run, write_table
 from pipeline.passes.job import load_model_process
 from pipeline.report.class_cards import gather_cells, gather_class_cards
 from pipeline.report.classify import CLASSES, FINDINGS, make_rules, read_findings

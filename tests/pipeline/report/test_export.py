@@ -9,7 +9,7 @@ import gdstk
 import numpy as np
 import pytest
 
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.units import draw_places
 from pipeline.report.export import export_hotspots
 from pipeline.report.run_view import RunView, open_view

@@ -15,8 +15,8 @@ from pipeline.audit.audit import STAGES as AUDIT_STAGES
 from pipeline.audit.result import Audited
 from pipeline.audit.rounds import Certified
 from pipeline.config import FixConfig
-from pipeline.engine.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run
 from pipeline.fix.fix import STAGES as FIX_STAGES
 from pipeline.passes.arrays import read_patterns
 from pipeline.report import metrics as report_metrics

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.config import ReportConfig, load_config
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.report.page_data import format_config, gather_page_data
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate.confirm import Confirmed

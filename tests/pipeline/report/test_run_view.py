@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import LevelsConfig
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.report.run_view import RunView, make_levels, open_view, read_hotspots
 from stages.errors import ConfigError, IncompleteError
 from stages.lithography.limits import Levels

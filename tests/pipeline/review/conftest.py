@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.review.serve import ReviewRequest, open_review
 
 

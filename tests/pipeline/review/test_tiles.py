@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.layout.ingest import open_packed
 from pipeline.review.tiles import EXACT_NM, SIZE_PX, TileDrawer, locate_tile
 from stages.contracts import Box, Bytes, PackedLayout

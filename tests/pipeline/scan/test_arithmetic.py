@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from pipeline.config import Resources
-from pipeline.engine.checksums import digest_files
 from pipeline.engine.events import ArithmeticChanged, Event, ScoresNotReused
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.checksums import digest_files
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.arrays import read_patterns
 from pipeline.scan.scan import merge, resume
 from stages.arithmetic import Arithmetic

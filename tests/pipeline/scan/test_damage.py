@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.config import Resources
 from pipeline.engine.events import DataDamaged, Event
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.scan.inspect_run import open_view
 from pipeline.scan.scan import resume
 from stages.errors import HotscanError, IncompleteError, UsageError

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cli.scan_text import plan_text
 from pipeline.config import Resources, load_config
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.scan.forecast import _extrapolate, estimate
 from stages.errors import ConfigError
 from tests.support.small_scan import DENSE, ROI_UM, SmallScan

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.engine.checksums import digest_files
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run, write_table
+from pipeline.engine.storage.checksums import digest_files
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run, write_table
 from tests.support.small_scan import Hotscan
 
 Forge = Callable[[Path], Any]
@@ -218,7 +218,7 @@ def test_a_ledger_that_is_none_of_ours(
 def test_a_ledger_that_another_program_holds_is_left_alone(
     run: Path, hotscan: Hotscan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.engine import ledger_file
+    from pipeline.engine.storage import ledger_file
 
     monkeypatch.setattr(ledger_file, "BUSY_S", 0.1)
     holder = sqlite3.connect(run / "ledger.sqlite", isolation_level=None)
@@ -244,7 +244,7 @@ RECORDS: dict[str, Any] = {
 def test_a_forged_record_is_a_message(
     kind: str, run: Path, hotscan: Hotscan, tmp_path: Path
 ) -> None:
-    from pipeline.engine import run_record
+    from pipeline.engine.storage import run_record
 
     values = RECORDS[kind]
     forged = json.dumps(values)

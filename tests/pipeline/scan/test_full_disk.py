@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.ledger import Ledger, Status, UnitOutcome
+from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
 from pipeline.layout import ingest
 from stages.errors import IncompleteError
 from tests.support import readings

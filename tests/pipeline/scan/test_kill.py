@@ -20,9 +20,9 @@ import psutil
 import pytest
 
 from pipeline.config import Resources
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run
-from pipeline.engine.run_record import State, read_record
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run
+from pipeline.engine.storage.run_record import State, read_record
 from pipeline.scan.scan import resume
 from sample_layouts.dense import write_dense
 from tests.support.small_scan import SmallScan

@@ -14,7 +14,7 @@ import pytest
 
 import hotscan as api
 from pipeline.config import Resources, load_config
-from pipeline.engine.run_record import LayoutFile, RunRecord
+from pipeline.engine.storage.run_record import LayoutFile, RunRecord
 from pipeline.scan import layers
 from pipeline.scan.layers import LayersResult, resume_any, scan_any
 from pipeline.scan.request import ScanRequest

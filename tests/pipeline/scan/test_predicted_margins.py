@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.run_directory import Run
 from pipeline.passes.arrays import read_pattern_rows
 from pipeline.report.run_view import open_view
 from stages.detector.models import checkpoint

@@ -17,8 +17,8 @@ import shapely
 from shapely import Polygon, box
 
 from pipeline.config import Resources
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.run_directory import Run, write_library
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run, write_library
 from pipeline.layout import ingest
 from pipeline.report.run_view import open_view
 from pipeline.scan.request import ScanResult

@@ -12,7 +12,7 @@ import pytest
 import zarr
 
 from pipeline.datasets.store import load_dataset
-from pipeline.engine.checksums import seal_folder
+from pipeline.engine.storage.checksums import seal_folder
 from pipeline.train import distil, network_jobs
 from pipeline.train.committee_plan import COMMITTEE, PARTS, SCORED_PARTS
 from pipeline.train.model import train_model

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from shapely import Polygon
 
-from pipeline.engine.run_directory import write_cell, write_library
+from pipeline.engine.storage.run_directory import write_cell, write_library
 from stages.contracts import Box, Defect, Hotspot, Layer, Shapes, Verdict
 from stages.errors import ConfigError, LayoutError
 from stages.exports.lyrdb import MarkedLayer, compress_lyrdb, format_lyrdb

@@ -15,9 +15,9 @@ from obstore.store import from_url
 
 from benchmarks.speed.object_store import serve_bucket
 from pipeline.config import Resources
-from pipeline.engine.ledger import Ledger
-from pipeline.engine.replica import LEASE_S, Mirror, Replica, locate_run, open_store
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.replica import LEASE_S, Mirror, Replica, locate_run, open_store
+from pipeline.engine.storage.run_directory import Run
 from pipeline.scan.scan import resume
 from stages.errors import IncompleteError, UsageError
 from tests.pipeline.engine.test_dask_cluster import Cluster

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 import zarr
 
-from pipeline.engine import run_directory, stored
-from pipeline.engine.run_directory import write_rows, write_table
-from pipeline.engine.stored import ANY, explain_damage, open_arrays, read_array, read_table
+from pipeline.engine.storage import run_directory, tables
+from pipeline.engine.storage.run_directory import write_rows, write_table
+from pipeline.engine.storage.tables import ANY, explain_damage, open_arrays, read_array, read_table
 from stages.errors import IncompleteError, UsageError
 
 SCHEMA = pa.schema([("x", pa.int64()), ("name", pa.string())])
@@ -33,7 +33,7 @@ def test_a_long_table_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     path, rows = tmp_path / "a.parquet", [{"x": x, "name": f"n{x}"} for x in range(23)]
     write_rows(path, iter(rows), SCHEMA)
     small = read_table(path, SCHEMA)
-    monkeypatch.setattr(stored, "ROWS_IN_MEMORY", 10)
+    monkeypatch.setattr(tables, "ROWS_IN_MEMORY", 10)
     mapped = read_table(path, SCHEMA)
     assert small.to_pylist() == mapped.to_pylist() == rows
     assert [batch.num_rows for batch in mapped.to_batches()] == [10, 10, 3]
@@ -157,7 +157,7 @@ def test_what_the_machine_lacks_is_no_damage(tmp_path: Path) -> None:
         raise KeyError("x")
 
 
-@pytest.mark.parametrize("rows", [3, stored.ROWS_IN_MEMORY + 1])
+@pytest.mark.parametrize("rows", [3, tables.ROWS_IN_MEMORY + 1])
 def test_what_a_table_says_of_itself_is_read_with_it(rows: int, tmp_path: Path) -> None:
     schema = pa.schema([("x", pa.int64())])
     write_table(

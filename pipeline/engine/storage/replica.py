@@ -23,10 +23,10 @@ from urllib.parse import quote, unquote
 
 import psutil
 
-from pipeline.engine.checksums import digest_files, is_intact, list_files
-from pipeline.engine.ledger import UnitOutcome
-from pipeline.engine.object_store import Store, is_address
-from pipeline.engine.run_directory import write_whole
+from pipeline.engine.storage.checksums import digest_files, is_intact, list_files
+from pipeline.engine.storage.ledger import UnitOutcome
+from pipeline.engine.storage.object_store import Store, is_address
+from pipeline.engine.storage.run_directory import write_whole
 from stages.errors import IncompleteError, UsageError
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from pipeline.engine.checksums import require_inside
-from pipeline.engine.run_directory import write_whole
+from pipeline.engine.storage.checksums import require_inside
+from pipeline.engine.storage.run_directory import write_whole
 from stages.errors import HotscanError, IncompleteError, UsageError
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ import gdstk
 import numpy as np
 import pytest
 
-from pipeline.engine.checksums import digest_files, is_intact
 from pipeline.engine.log import log_to
-from pipeline.engine.run_directory import (
+from pipeline.engine.storage.checksums import digest_files, is_intact
+from pipeline.engine.storage.run_directory import (
     Run,
     open_run_directory,
     write_library,
     write_whole,
 )
-from pipeline.engine.run_record import (
+from pipeline.engine.storage.run_record import (
     LayoutFile,
     RunRecord,
     list_damaged_records,

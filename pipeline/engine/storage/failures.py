@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.engine.ledger import Status, UnitOutcome
-from pipeline.engine.run_directory import Run, write_whole
+from pipeline.engine.storage.ledger import Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run, write_whole
 from stages.text import escape_text
 
 

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.engine.checksums import sync
+from pipeline.engine.storage.checksums import sync
 from stages.errors import IncompleteError, UsageError
 from stages.rows import cut_parts
 

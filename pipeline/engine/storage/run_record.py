@@ -19,10 +19,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pipeline.engine.checksums import sync
-from pipeline.engine.ledger import Ledger
 from pipeline.engine.memory import peak_rss_mb
-from pipeline.engine.run_directory import Run, require_own_files, write_whole
+from pipeline.engine.storage.checksums import sync
+from pipeline.engine.storage.ledger import Ledger
+from pipeline.engine.storage.run_directory import Run, require_own_files, write_whole
 from stages.errors import RunMismatchError, UsageError
 
 FORMAT = 2

@@ -12,8 +12,8 @@ import pytest
 from pipeline.config import Resources
 from pipeline.datasets.from_scan import SelectRequest, select_clips
 from pipeline.datasets.from_simulation import LabelRequest, label_layout
-from pipeline.engine.ledger import Ledger, UnitOutcome
-from pipeline.engine.run_directory import Run
+from pipeline.engine.storage.ledger import Ledger, UnitOutcome
+from pipeline.engine.storage.run_directory import Run
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from pipeline.train.model import TrainRequest, train_model
 from tests.support.small_scan import DENSE, SmallScan

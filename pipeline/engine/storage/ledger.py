@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from pipeline.engine.ledger_file import connect, explain_failure, set_damaged_aside
+from pipeline.engine.storage.ledger_file import connect, explain_failure, set_damaged_aside
 from stages.arithmetic import Arithmetic
 from stages.errors import UsageError
 
@@ -47,13 +47,13 @@ class UnitOutcome:
     counts: Mapping[str, float] = field(default_factory=dict)
     """What was counted, by name; summed over units in `Ledger.totals`."""
     checksum: str = ""
-    """Digest of what the unit wrote, see `pipeline.engine.checksums.seal`."""
+    """Digest of what the unit wrote, see `pipeline.engine.storage.checksums.seal`."""
     seconds: float = 0.0
     """Wall time of the unit; stamped by the executor."""
     error: str = ""
     """Why it failed, for the user."""
     trace: str = ""
-    """The whole traceback of a failure; kept beside the ledger, see `pipeline.engine.failures`."""
+    """The whole traceback of a failure; `pipeline.engine.storage.failures` keeps it in a file."""
     files: tuple[str, ...] = ()
     """What the unit wrote, relative to the run directory."""
     arithmetic: Arithmetic | None = None

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.ledger import Ledger, Status, UnitOutcome, running_driver
+from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome, running_driver
 from stages.errors import IncompleteError, UsageError
 
 DONE = UnitOutcome("clips", "t0", Status.DONE, {"clips": 3, "area_um2": 0.5}, "ab12", 1.5)
 EMPTY = UnitOutcome("clips", "t1", Status.EMPTY, {"clips": 0}, "", 0.25)
 FAILED = UnitOutcome("clips", "t2", Status.FAILED, seconds=0.25, error="no memory")
-CHECKOUT = str(Path(__file__).parents[3])
+CHECKOUT = str(Path(__file__).parents[4])
 
 
 def python(program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -96,7 +96,7 @@ def test_a_second_driver_is_refused_until_the_first_is_gone(tmp_path: Path) -> N
         """
         import sys, time
         from pathlib import Path
-        from pipeline.engine.ledger import Ledger
+        from pipeline.engine.storage.ledger import Ledger
         ledger = Ledger(Path(sys.argv[1]))
         print("held", flush=True)
         time.sleep(60)
@@ -130,7 +130,7 @@ def test_what_was_recorded_survives_a_kill(tmp_path: Path) -> None:
             """
             import sys
             from pathlib import Path
-            from pipeline.engine.ledger import Ledger, Status, UnitOutcome
+            from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
             ledger = Ledger(Path(sys.argv[1]))
             for number in range(1_000_000):
                 ledger.record(UnitOutcome("clips", f"t{number}", Status.DONE, {"clips": number}))

@@ -1,0 +1,1 @@
+"""The files of a run: where they are, how they are written, sealed, read and shared."""

@@ -19,6 +19,9 @@ ROOMS = (
 
 FLOORS = {
     "pipeline.engine": ("memory", "events", "storage", "agreement", "executors", "session"),
+    "pipeline.cli": (
+        "option_fields", "options", "settings_options", "terminal", "commands", "app",
+    ),
     "stages.lithography": ("process", "optics", "correction", "measure", "calibration"),
     "stages.detector": (
         "networks", "baselines", "training", "catalogue", "integer", "models", "quantisation",

@@ -1,4 +1,4 @@
-"""The command line."""
+"""The command line: `commands`, the options that they share, and what they print."""
 
 import os
 

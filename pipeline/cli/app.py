@@ -14,10 +14,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import calibrate_commands, layout_commands, review_commands, scan_commands
-from pipeline.cli.cache_commands import warm
-from pipeline.cli.dataset_commands import dataset
-from pipeline.cli.detector_commands import compare, evaluate, label, models, select, train
+from pipeline.cli.commands import cache, calibrate, dataset, detector, layout, review, scan
 from pipeline.cli.lazy import import_lazily
 from pipeline.cli.terminal import print_only_printable
 from stages.errors import HotscanError
@@ -56,17 +53,16 @@ def common(
 
 
 for command in (
-    scan_commands.scan, scan_commands.audit, scan_commands.fix, scan_commands.resume,
-    scan_commands.merge,
-    scan_commands.plan, scan_commands.status, scan_commands.export, scan_commands.report,
-    review_commands.review, review_commands.waive, review_commands.diff,
-    layout_commands.info, layout_commands.validate, label, select, layout_commands.simulate,
-    calibrate_commands.gauges, calibrate_commands.calibrate, train, evaluate, compare,
-    warm,
+    scan.scan, scan.audit, scan.fix, scan.resume, scan.merge,
+    scan.plan, scan.status, scan.export, scan.report,
+    review.review, review.waive, review.diff,
+    layout.info, layout.validate, detector.label, detector.select, layout.simulate,
+    calibrate.gauges, calibrate.calibrate, detector.train, detector.evaluate, detector.compare,
+    cache.warm,
 ):  # fmt: skip
     app.command()(command)
-app.add_typer(dataset, name="dataset")
-app.add_typer(models, name="models")
+app.add_typer(dataset.dataset, name="dataset")
+app.add_typer(detector.models, name="models")
 
 
 def main() -> None:

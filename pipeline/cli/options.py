@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.command import LAST
+from pipeline.cli.option_fields import LAST
 from stages.errors import UsageError
 
 if TYPE_CHECKING:

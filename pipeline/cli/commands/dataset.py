@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.command import takes
+from pipeline.cli.option_fields import takes
 from pipeline.cli.options import Cell, LayoutFile, ReaderOptions
 
 if TYPE_CHECKING:

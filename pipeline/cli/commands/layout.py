@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.command import takes
+from pipeline.cli.option_fields import takes
 from pipeline.cli.options import (
     AsJson,
     Cell,

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.command import takes
+from pipeline.cli.commands.scan import Format
+from pipeline.cli.option_fields import takes
 from pipeline.cli.options import AsJson, FailOn, RunFolder, Waivers
-from pipeline.cli.scan_commands import Format
 from pipeline.cli.terminal import show
 from pipeline.report import WAIVERS
 from stages.text import escape_values

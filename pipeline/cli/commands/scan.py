@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pipeline.cli.command import takes
+from pipeline.cli.option_fields import takes
 from pipeline.cli.options import (
     AsJson,
     LayoutFile,

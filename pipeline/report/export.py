@@ -22,7 +22,7 @@ from pipeline.engine.storage.run_directory import (
 )
 from pipeline.engine.storage.run_record import State
 from pipeline.report.fix_table import FixRow
-from pipeline.report.page_data import gather_page_data
+from pipeline.report.page.content import gather_page_data
 from pipeline.report.run_view import MOST_REGIONS, RunView
 from stages.contracts import Box, Layer
 from stages.errors import UsageError

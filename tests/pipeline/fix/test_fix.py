@@ -16,8 +16,8 @@ from pipeline.config import FixConfig, Resources
 from pipeline.fix.apply import write_fixed_layout
 from pipeline.fix.fix import list_groups
 from pipeline.layout.ingest import read_layout
-from pipeline.report.fix_cards import gather_fixes
 from pipeline.report.fix_table import FLAT, IN_CELL, NOT_FIXED, TABLE, FixRow, read_rows
+from pipeline.report.page.fix_cards import gather_fixes
 from pipeline.report.run_view import open_view
 from pipeline.scan.request import ScanResult
 from pipeline.scan.scan import resume

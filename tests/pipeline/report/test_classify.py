@@ -13,8 +13,8 @@ from pipeline.config import ClassesConfig
 from pipeline.engine.storage.ledger import Ledger
 from pipeline.engine.storage.run_directory import Run, write_table
 from pipeline.passes.job import load_model_process
-from pipeline.report.class_cards import gather_cells, gather_class_cards
 from pipeline.report.classify import CLASSES, FINDINGS, make_rules, read_findings
+from pipeline.report.page.class_cards import gather_cells, gather_class_cards
 from pipeline.report.run_view import RunView, open_view
 from stages.errors import ConfigError, IncompleteError
 from tests.support.small_scan import Hotscan, SmallScan

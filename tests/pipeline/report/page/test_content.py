@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.config import ReportConfig, load_config
 from pipeline.engine.storage.run_directory import Run
-from pipeline.report.page_data import format_config, gather_page_data
+from pipeline.report.page.content import format_config, gather_page_data
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate.confirm import Confirmed
 from stages.contracts import Defect, Layer, Verdict

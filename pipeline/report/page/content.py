@@ -22,9 +22,9 @@ from pipeline.passes.arrays import read_pattern_rows
 from pipeline.passes.job import load_model_process
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.passes.units import draw_places
-from pipeline.report.class_cards import gather_cells, gather_class_cards
 from pipeline.report.compare import Comparison, compare_views
-from pipeline.report.fix_cards import gather_fixes
+from pipeline.report.page.class_cards import gather_cells, gather_class_cards
+from pipeline.report.page.fix_cards import gather_fixes
 from pipeline.report.run_view import MOST_REGIONS, RunView, describe_measurement, open_view
 from stages.contracts import Bytes, Float32s, Hotspot, Int64s
 from stages.detector.models.scan_model import USER_FILE

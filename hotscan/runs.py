@@ -91,7 +91,7 @@ class Run:
         """
         from pipeline.layout.ingest import open_packed
         from pipeline.report.classify import read_findings
-        from pipeline.report.run_view import read_hotspot_table, read_hotspots
+        from pipeline.report.run_results import read_hotspot_table, read_hotspots
         from stages.exports.tables import add_findings
 
         self._require_intact("hotspots", "classes")

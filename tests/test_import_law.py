@@ -22,7 +22,7 @@ FLOORS = {
     "pipeline.cli": (
         "option_fields", "options", "settings_options", "terminal", "commands", "app",
     ),
-    "pipeline.report": ("run_view", "page", "export", "layers"),
+    "pipeline.report": ("run_results", "failures", "run_view", "page", "export", "layers"),
     "stages.lithography": ("process", "optics", "correction", "measure", "calibration"),
     "stages.detector": (
         "networks", "baselines", "training", "catalogue", "integer", "models", "quantisation",

@@ -35,7 +35,8 @@ from pipeline.engine.storage.ledger import Ledger
 from pipeline.engine.storage.run_directory import Run
 from pipeline.engine.storage.tables import read_table
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
-from pipeline.report.run_view import make_confirmation, open_view
+from pipeline.report.run_results import make_confirmation
+from pipeline.report.run_view import open_view
 from pipeline.scan.request import ScanRequest
 from pipeline.scan.scan import scan
 from pipeline.simulate import confirm

@@ -7,15 +7,12 @@ promise  a run is only read, and only with the model that it was scanned with
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from pipeline.audit.audit import read_audit
@@ -26,26 +23,28 @@ from pipeline.config import LevelsConfig, ScanConfig
 from pipeline.engine.session import require_intact
 from pipeline.engine.storage.ledger import Ledger
 from pipeline.engine.storage.run_directory import Run
-from pipeline.engine.storage.run_record import RunRecord, has_record, read_record
-from pipeline.engine.storage.tables import explain_damage, read_table
+from pipeline.engine.storage.run_record import read_record
 from pipeline.layout.ingest import open_packed
-from pipeline.passes.arrays import FARTHEST_DBU, count_patterns
-from pipeline.passes.job import Job, load_model_process, make_job
+from pipeline.passes.job import load_model_process, make_job
 from pipeline.passes.model_file import locate_model, recall_model
 from pipeline.passes.scan_settings import ScanSettings
 from pipeline.report.classify import read_classes, read_findings
 from pipeline.report.failures import find_failures, make_basis
 from pipeline.report.fix_table import FixRow, read_fixes
+from pipeline.report.run_results import (
+    RunResults,
+    make_confirmation,
+    read_confirmed,
+    read_hotspots,
+)
 from pipeline.report.waiver_file import read_waivers
 from pipeline.simulate import confirm, hot_clips
 from pipeline.simulate.tiles import read_target
-from stages.clips import RULES
-from stages.contracts import Defect, Hotspot, PackedLayout, Verdict
+from stages.contracts import Defect, Hotspot
 from stages.detector.models.familiarity import EXPECTED, MANY
 from stages.detector.models.scan_model import ScanModel
-from stages.errors import ConfigError, IncompleteError
+from stages.errors import ConfigError
 from stages.exports.markers import PrintedArea
-from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, table_to_hotspots
 from stages.findings import ClassReview, Finding, HotspotClass, Review
 from stages.hotspots import sort_worst_first
 from stages.lithography.limits import Levels
@@ -53,10 +52,8 @@ from stages.lithography.measure.sections import KINDS
 from stages.lithography.process import Process
 from stages.review.levels import review_classes, review_hotspots
 from stages.review.waivers import Waived, Waiver, apply_waivers
-from stages.rows import ById, Rows
+from stages.rows import ById
 from stages.settings import describe_validation_error
-
-_KEY = re.compile("[0-9a-f]{32}")
 
 READ = (
     "layout", "clips", "patterns", "scores", "certify", "hotspots", "confirm", "estimate",
@@ -69,18 +66,9 @@ MOST_REGIONS = 10_000
 
 
 @dataclass(frozen=True)
-class RunView:
-    """A run with its settings, layout, model and results."""
+class RunView(RunResults):
+    """A run and all that is said of it: findings, levels, waivers, recall, what to list."""
 
-    run: Run
-    job: Job
-    config: ScanConfig
-    layout: PackedLayout
-    model: ScanModel
-    hotspots: Sequence[Hotspot]
-    record: RunRecord
-    simulated: confirm.Confirmed | None = None
-    """Verdicts by simulation; None when simulation was not asked for."""
     audited: Audited | None = None
     """What a random sample says of recall; None without an audit, or when it is unfinished."""
     fixes: Mapping[int, FixRow] | None = None
@@ -138,11 +126,6 @@ class RunView:
             return self.classes
         ids = {self.findings[spot.id].class_id for spot in self.shown}
         return tuple(row for row in self.classes if row.id in ids)
-
-    @property
-    def verdicts(self) -> Mapping[int, Verdict] | None:
-        """Verdict by simulation of each hotspot, by id."""
-        return None if self.simulated is None else self.simulated.verdicts
 
     @cached_property
     def order(self) -> Sequence[Hotspot]:
@@ -260,52 +243,6 @@ def load_waivers(config: ScanConfig, other: Path | None = None) -> tuple[Waiver,
     return read_waivers(path) if path else ()
 
 
-def read_hotspots(run: Run) -> Rows[Hotspot]:
-    """Return the hotspots of a run.
-
-    Raises
-    ------
-    IncompleteError
-        When the run has no hotspots yet.
-    """
-    if not run.hotspots.exists():
-        finish = f"finish the scan with: hotscan resume {run.path}"
-        if has_record(run) and (shard := read_record(run).settings.get("shard")):
-            finish = f"it is part {shard}: put the parts together with hotscan merge"
-        raise IncompleteError(f"{run.path} has no hotspots yet; {finish}")
-    with explain_damage(run.hotspots):
-        hotspots = table_to_hotspots(read_hotspot_table(run))
-        patterns = count_patterns(run)
-        for number, spot in enumerate(hotspots, 1):
-            if spot.id != number or not _is_possible(spot, patterns):
-                raise ValueError(f"row {number} is no hotspot of this run: {spot}")
-    return hotspots
-
-
-def read_hotspot_table(run: Run) -> pa.Table:
-    """Return the table of a run's hotspots, with predicted margins where the model has them.
-
-    Raises
-    ------
-    IncompleteError
-        When it is missing or damaged.
-    """
-    # Opened here, as Arrow takes no name that is not UTF-8.
-    with explain_damage(run.hotspots), run.hotspots.open("rb") as content:
-        found = pq.read_schema(content)
-    predicted = found.equals(PREDICTED_HOTSPOTS)
-    return read_table(run.hotspots, PREDICTED_HOTSPOTS if predicted else HOTSPOTS)
-
-
-def _is_possible(spot: Hotspot, patterns: int) -> bool:
-    """Return whether a stored hotspot has values that a scan writes."""
-    return (
-        spot.rule in RULES and spot.answer in ("hot", "review") and 0 <= spot.score <= 1
-        and _KEY.fullmatch(spot.pattern_key) is not None and 0 <= spot.pattern < patterns
-        and max(map(abs, (spot.x_dbu, spot.y_dbu, *spot.box.as_tuple()))) <= FARTHEST_DBU
-    )  # fmt: skip
-
-
 def make_levels(config: LevelsConfig, process: Process) -> Levels:
     """Return the levels of a process, with those of the config in their place.
 
@@ -324,25 +261,6 @@ def make_levels(config: LevelsConfig, process: Process) -> Levels:
             f"[levels] always_first has {', '.join(unknown)}; kinds are {', '.join(KINDS)}"
         )
     return levels
-
-
-def make_confirmation(job: Job, config: ScanConfig, process: Process) -> confirm.Confirmation:
-    """Return the input of the batches that simulate the hotspots of a run."""
-    asked = config.confirm
-    assert asked.opc is not None  # resolve_config put the model's in
-    return confirm.make_confirmation(
-        Run(job.run), job.core_dbu, process, asked.opc, asked.batch_windows
-    )
-
-
-def read_confirmed(
-    job: Job, config: ScanConfig, process: Process, ledger: Ledger
-) -> confirm.Confirmed | None:
-    """Return the verdicts by simulation; None when simulation was not asked for."""
-    if not config.confirm.enabled:
-        return None
-    finished = ledger.finished("confirm")
-    return confirm.read_confirmed(make_confirmation(job, config, process), finished)
 
 
 def describe_measurement(model: ScanModel) -> str:

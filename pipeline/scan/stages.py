@@ -63,7 +63,7 @@ from pipeline.passes.units import (
     predict_margins,
     score_shard,
 )
-from pipeline.report import run_view
+from pipeline.report import run_results, run_view
 from pipeline.report.classify import group_hotspots, make_rules
 from pipeline.report.export import write_report
 from pipeline.report.fix_table import read_fixes
@@ -165,9 +165,9 @@ class ScanStages:
             Certification(self.session, job, self.config, self.process, done).run_stages(patterns)
         hotspots = self.find_hotspots(job, layout)
         if self.config.confirm.enabled:
-            work = run_view.make_confirmation(job, self.config, self.process)
+            work = run_results.make_confirmation(job, self.config, self.process)
             confirm.run_batches(self.session, work)
-        said = run_view.read_confirmed(job, self.config, self.process, self.session.ledger)
+        said = run_results.read_confirmed(job, self.config, self.process, self.session.ledger)
         if self.config.audit.size is not None:
             Audit(self.session, job, self.config, self.process, said).run_stages()
         group_hotspots(self.session, job, layout, rules, hotspots, said)
@@ -297,7 +297,7 @@ class ScanStages:
         for name, now in inputs.items():
             self._forget_if_grown("hotspots", name, now, AFTER_HOTSPOTS)
         self.session.run_once("hotspots", find)
-        return run_view.read_hotspots(self.run)
+        return run_results.read_hotspots(self.run)
 
     def end_shard(self, shard: Shard) -> ScanResult:
         """End the scan of a shard."""

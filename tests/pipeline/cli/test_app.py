@@ -23,7 +23,7 @@ from pipeline.cli import app as cli
 from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.storage.run_directory import Run
 from pipeline.report.export import FORMATS
-from pipeline.report.run_view import read_hotspots
+from pipeline.report.run_results import read_hotspots
 from pipeline.train import committee_plan
 from stages.detector.models import checkpoint
 from stages.detector.training.loop import TrainingConfig

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.config import LevelsConfig
 from pipeline.engine.storage.run_directory import Run
-from pipeline.report.run_view import RunView, make_levels, open_view, read_hotspots
+from pipeline.report.run_results import read_hotspots
+from pipeline.report.run_view import RunView, make_levels, open_view
 from stages.errors import ConfigError, IncompleteError
 from stages.lithography.limits import Levels
 from stages.lithography.process import load_process

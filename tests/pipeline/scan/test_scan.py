@@ -16,7 +16,7 @@ import pipeline.scan.stages as scanning
 from pipeline.config import Resources
 from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
 from pipeline.engine.storage.run_directory import Run
-from pipeline.report.run_view import read_hotspots
+from pipeline.report.run_results import read_hotspots
 from pipeline.scan.scan import resume
 from stages.detector.models import checkpoint
 from stages.errors import LayoutError, RunMismatchError, UsageError

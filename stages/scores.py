@@ -1,6 +1,6 @@
 """Score patterns.
 
-In: pictures of patterns. Out: hotspot probability and embedding of each. Unit: a shard of
+In: pictures of patterns. Out: hotspot probability, embedding and margins of each. Unit: a shard of
 patterns. Promise: the score of a pattern depends neither on the other patterns of the shard nor on
 its position among them: every batch has the same padded size, so that the arithmetic is the same.
 A score that is not a number is an error, never an answer.
@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -44,9 +44,24 @@ class Scores:
     """(n,) hotspot probability."""
     embedding: Float16s
     """(n, e) of unit norm; similar patterns are close."""
+    margin: Float32s
+    """(n, kinds) of the worst place of each kind of defect, -1 to 1; NaN where not predicted."""
 
     def __len__(self) -> int:
         return len(self.score)
+
+    @classmethod
+    def blank(cls, n: int, embedding: int, kinds: int) -> Self:
+        """Return those of patterns that are not scored: NaN, but embeddings of 0."""
+        return cls(
+            np.full(n, np.nan, np.float32), np.zeros((n, embedding), np.float16),
+            np.full((n, kinds), np.nan, np.float32),
+        )  # fmt: skip
+
+    def put(self, rows: Int64s, found: Scores) -> None:
+        """Fill some rows."""
+        self.score[rows], self.embedding[rows] = found.score, found.embedding
+        self.margin[rows] = found.margin
 
 
 class Scorer(Protocol):
@@ -56,6 +71,8 @@ class Scorer(Protocol):
     """The picture that it takes."""
     embedding: int
     """Length of its embeddings."""
+    kinds: tuple[str, ...]
+    """Kinds of defects whose margins it predicts."""
 
     reject_below: float
     """Score of `prefilter_batch` below which a pattern is rejected; 0 without a prefilter."""
@@ -65,8 +82,8 @@ class Scorer(Protocol):
     def prefilter_batch(self, rasters: Bytes) -> Float32s:
         """Return (`BATCH`,) scores of the prefilter for exactly `BATCH` pictures."""
 
-    def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
-        """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
+    def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s, Float32s]:
+        """Return scores, embeddings and margins of exactly `BATCH` pictures; see `Scores`."""
 
     def score_ensemble_batch(self, rasters: Bytes) -> Float32s:
         """Return (`BATCH`,) scores of the ensemble for exactly `BATCH` pictures."""
@@ -104,13 +121,17 @@ class NetworkScorer:
             scores: Float32s = prediction.logit.float().sigmoid().cpu().numpy()
             return scores
 
-    def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s]:
-        """Return (`BATCH`,) scores and (`BATCH`, e) embeddings of exactly `BATCH` pictures."""
+    def score_batch(self, rasters: Bytes) -> tuple[Float32s, Float16s, Float32s]:
+        """Return scores, embeddings and margins of exactly `BATCH` pictures; see `Scores`."""
+        margin = np.empty((len(rasters), 0), np.float32)
         with _inference():
             prediction: Prediction = self._detector(self._to_pictures(rasters))
             score = prediction.logit.float().sigmoid()  # float16 where it runs in half precision
             embedding = prediction.embedding.to(torch.float16)
-            return score.cpu().numpy(), embedding.cpu().numpy()
+            if self.kinds:
+                assert prediction.margin is not None  # of the kinds
+                margin = prediction.margin.float().clamp(-1, 1).cpu().numpy()
+            return score.cpu().numpy(), embedding.cpu().numpy(), margin
 
     def score_ensemble_batch(self, rasters: Bytes) -> Float32s:
         """Return (`BATCH`,) scores of the ensemble for exactly `BATCH` pictures."""
@@ -126,12 +147,9 @@ class NetworkScorer:
         """
         margins = np.zeros((len(rasters), len(self.kinds)), np.float32)
         for rows, batch in _batches(rasters, np.arange(len(rasters))):
-            with _inference():
-                predicted: Prediction = self._detector(self._to_pictures(batch))
-            assert predicted.margin is not None  # of the kinds
-            margins[rows] = predicted.margin.float().cpu().numpy()[: len(rows)]
+            margins[rows] = self.score_batch(batch)[2][: len(rows)]
         _require_finite(margins, "detector's margin")
-        return np.clip(margins, -1, 1)
+        return margins
 
     def measure_arithmetic(self) -> Arithmetic:
         """Return what computes the scores here, by those of fixed pictures."""
@@ -270,7 +288,7 @@ def build_scorer(
 def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
     """Score patterns.
 
-    A pattern that the prefilter rejects gets the score 0 and a zero embedding.
+    A pattern that the prefilter rejects gets the score 0, a zero embedding and no margins.
 
     Parameters
     ----------
@@ -284,7 +302,7 @@ def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
     ModelMismatchError
         When the pictures have another shape than those that the detector was trained on.
     IncompleteError
-        When a score or an embedding is not finite.
+        When a score, an embedding or a margin is not finite.
     """
     spec = detector.raster
     if rasters.shape[1:] != (spec.layers, spec.clip_px, spec.clip_px):
@@ -294,22 +312,23 @@ def score_rasters(rasters: Bytes, detector: Scorer) -> Scores:
         )
     n = len(rasters)
     score, passed = np.zeros(n, np.float32), np.arange(n)
-    embedding = np.zeros((n, detector.embedding), np.float16)
+    found = Scores.blank(n, detector.embedding, len(detector.kinds))
     if detector.reject_below > 0:
         for rows, batch in _batches(rasters, passed):
             score[rows] = detector.prefilter_batch(batch)[: len(rows)]
         _require_finite(score, "prefilter")
         passed = np.flatnonzero(score >= detector.reject_below)
-        score[:] = 0.0
+    found.score[:] = 0.0
     for rows, batch in _batches(rasters, passed):
-        scores, embeddings = detector.score_batch(batch)
-        score[rows], embedding[rows] = scores[: len(rows)], embeddings[: len(rows)]
-    _require_finite(score, "detector")
-    _require_finite(embedding, "detector's embedding")
-    for rows, batch in _batches(rasters, np.flatnonzero(score >= detector.ensemble_from)):
-        score[rows] = detector.score_ensemble_batch(batch)[: len(rows)]
-    _require_finite(score, "ensemble")
-    return Scores(score, embedding)
+        values, n = detector.score_batch(batch), len(rows)
+        found.put(rows, Scores(values[0][:n], values[1][:n], values[2][:n]))
+    _require_finite(found.score, "detector")
+    _require_finite(found.embedding, "detector's embedding")
+    _require_finite(found.margin[passed], "detector's margin")
+    for rows, batch in _batches(rasters, np.flatnonzero(found.score >= detector.ensemble_from)):
+        found.score[rows] = detector.score_ensemble_batch(batch)[: len(rows)]
+    _require_finite(found.score, "ensemble")
+    return found
 
 
 def _require_finite(values: npt.NDArray[np.floating], name: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import zarr
-from zarr.codecs import BloscCodec
 
 from pipeline.engine.storage.checksums import list_files
 from pipeline.engine.storage.run_directory import Run, write_table
 from pipeline.engine.storage.tables import ANY, explain_damage, open_arrays, read_array, read_table
 from stages.clips import RULES
-from stages.contracts import Bytes, Clips, Float32s, Int64s, RasterSpec
+from stages.contracts import Bytes, Clips, Int64s
 from stages.errors import IncompleteError
 from stages.patterns import KEY_BYTES, KeyIndex, Tally
+from stages.scores import Scores
 
-CHUNK_PATTERNS = 256
-"""Pictures per chunk; with one, every clip would be a file."""
+SHARD_STEP = 256
+"""Patterns that a shard has a multiple of, unless it has fewer."""
 
 PART_CLIPS = 1 << 17
 """Clips that a driver holds at once: bounds its memory on any chip."""
@@ -41,9 +41,9 @@ KNOWN: dict[str, tuple[tuple[int, ...], str]] = {
 """Columns of a pattern that are set before it is scored: width and type."""
 
 SCORED: dict[str, tuple[tuple[int, ...], str]] = {
-    "raster": ((ANY, ANY, ANY), "u1"), "score": ((), "f4"), "embedding": ((ANY,), "f2"),
+    "score": ((), "f4"), "embedding": ((ANY,), "f2"), "margin": ((ANY,), "f4"),
 }  # fmt: skip
-"""Columns that scoring fills."""
+"""Columns that scoring fills; margins only where the model predicts them."""
 
 CLIPS_SCHEMA = pa.schema(
     [
@@ -118,18 +118,23 @@ def read_pattern_clips(
 
 def create_patterns(
     run: Run,
-    spec: RasterSpec,
-    embedding: int,
+    clip_px: int,
+    widths: Mapping[str, int],
     shard_patterns: int,
     n: int,
     found: Iterable[Tally],
 ) -> None:
-    """Create ``patterns.zarr`` with the keys and places of `n` patterns, to be scored."""
+    """Create ``patterns.zarr`` with the keys and places of `n` patterns, to be scored.
+
+    Parameters
+    ----------
+    widths
+        How many values the model gives of each, by column; one without a width is left out.
+    """
     unfinished = run.patterns.with_name(".patterns.zarr.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
-    group = zarr.create_group(unfinished, attributes={"clip_px": spec.clip_px, "patterns": n})
-    chunk = min(CHUNK_PATTERNS, shard_patterns)
-    shard = -(-shard_patterns // chunk) * chunk
+    group = zarr.create_group(unfinished, attributes={"clip_px": clip_px, "patterns": n})
+    shard = count_shard_rows(shard_patterns)
     # A worker reads the rows of its shard, not those of the chip.
     known = {
         name: group.create_array(
@@ -146,41 +151,32 @@ def create_patterns(
         for name, array in known.items():
             array[row : row + len(part)] = getattr(part, name)
         row += len(part)
-    _create_outputs(group, n, spec, embedding, chunk, shard)
+    outputs = {"score": ()} | {name: (width,) for name, width in widths.items() if width}
+    for name, shape in outputs.items():
+        # NaN is "not scored": a lost chunk must never read as a score.
+        group.create_array(
+            name, shape=(n, *shape), dtype=SCORED[name][1], chunks=(shard, *shape),
+            fill_value=float("nan"),
+        )  # fmt: skip
     shutil.rmtree(run.patterns, ignore_errors=True)
     os.replace(unfinished, run.patterns)
 
 
-def _create_outputs(
-    group: zarr.Group, n: int, spec: RasterSpec, embedding: int, chunk: int, shard: int
-) -> None:
-    """Create the arrays that scoring fills: pictures, scores and embeddings."""
-    picture = (spec.layers, spec.clip_px, spec.clip_px)
-    group.create_array(
-        "raster", shape=(n, *picture), dtype="u1", chunks=(chunk, *picture),
-        shards=(shard, *picture),
-        # No shuffle at level 1: smaller than with bit shuffle, in half the time.
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="noshuffle"),
-    )  # fmt: skip
-    # NaN is "not scored": a lost chunk must never read as a score.
-    group.create_array("score", shape=(n,), dtype="f4", chunks=(shard,), fill_value=float("nan"))
-    group.create_array(
-        "embedding", shape=(n, embedding), dtype="f2", chunks=(shard, embedding),
-        fill_value=float("nan"),
-    )  # fmt: skip
+def count_shard_rows(shard_patterns: int) -> int:
+    """Return the rows of a shard: whole steps, as in runs that an earlier version began."""
+    step = min(SHARD_STEP, shard_patterns)
+    return -(-shard_patterns // step) * step
 
 
 def compute_shard_rows(shard: int, shard_patterns: int, patterns: int) -> slice:
-    """Return the rows of a shard: whole chunks, so that no two tasks write to one."""
-    chunk = min(CHUNK_PATTERNS, shard_patterns)
-    rows = -(-shard_patterns // chunk) * chunk
+    """Return the rows of a shard, of which no two share a chunk."""
+    rows = count_shard_rows(shard_patterns)
     return slice(shard * rows, min((shard + 1) * rows, patterns))
 
 
 def count_shards(shard_patterns: int, patterns: int) -> int:
     """Return the number of shards."""
-    chunk = min(CHUNK_PATTERNS, shard_patterns)
-    return -(-patterns // (-(-shard_patterns // chunk) * chunk))
+    return -(-patterns // count_shard_rows(shard_patterns))
 
 
 def count_patterns(run: Run) -> int:
@@ -195,25 +191,29 @@ def read_patterns(run: Run, *names: str) -> tuple[npt.NDArray[Any], ...]:
         return tuple(read_array(column) for column in columns)
 
 
-def list_shard_files(shard: int) -> tuple[str, ...]:
-    """Return the files of a shard's pictures and scores, relative to the run directory."""
-    chunks = ("raster/c/{}/0/0/0", "score/c/{}", "embedding/c/{}/0")
-    return tuple(f"patterns.zarr/{chunk.format(shard)}" for chunk in chunks)
+def list_scored(run: Run) -> tuple[str, ...]:
+    """Return the columns that scoring fills in this run."""
+    return tuple(name for name in SCORED if (run.patterns / name / "zarr.json").exists())
+
+
+def list_shard_files(run: Run, shard: int) -> tuple[str, ...]:
+    """Return the files of a shard's scores, relative to the run directory."""
+    chunks = (f"{name}/c/{shard}" + "/0" * len(SCORED[name][0]) for name in list_scored(run))
+    return tuple(f"patterns.zarr/{chunk}" for chunk in chunks)
 
 
 def list_pattern_files(run: Run) -> tuple[str, ...]:
     """Return the files of ``patterns.zarr`` that exist before scoring."""
     known = [f"patterns.zarr/{name}" for name in KNOWN]
-    scored = [f"patterns.zarr/{name}/zarr.json" for name in ("raster", "score", "embedding")]
+    scored = [f"patterns.zarr/{name}/zarr.json" for name in list_scored(run)]
     return list_files(run.path, "patterns.zarr/zarr.json", *known, *scored)
 
 
-def write_shard(run: Run, rows: slice, raster: Bytes, score: Float32s, embedding: Any) -> None:
-    """Write one shard's pictures and scores."""
-    names = ("raster", "embedding", "score")
-    for name, values in zip(names, (raster, embedding, score), strict=True):
+def write_shard(run: Run, rows: slice, scores: Scores) -> None:
+    """Write one shard's scores."""
+    for name in list_scored(run):
         with _open_columns(run, [name], mode="r+") as (column,):
-            column[rows] = values
+            column[rows] = getattr(scores, name)
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.engine.session import list_damaged
 from pipeline.engine.storage.checksums import is_intact
@@ -22,15 +21,16 @@ from pipeline.engine.storage.ledger import Ledger, UnitOutcome
 from pipeline.engine.storage.run_directory import Run
 from pipeline.engine.storage.run_record import RunRecord, differences, read_record
 from pipeline.layout.ingest import open_packed
-from pipeline.passes.arrays import read_clips, read_pattern_rows, read_patterns
+from pipeline.passes.arrays import list_scored, read_clips, read_pattern_rows, read_patterns
 from pipeline.passes.job import ReusableRun, compute_scan_area
 from pipeline.passes.scan_settings import ScanSettings, collect_inputs, select_settings
-from stages.contracts import Box, Bytes, Clips, Float32s, PackedLayout, Shapes
+from stages.contracts import Box, Bytes, Clips, Float32s, Int64s, PackedLayout, Shapes
 from stages.errors import RunMismatchError
 from stages.geometry.union import merge
 from stages.geometry.window_query import query, split_polygons
 from stages.geometry.windows import cut_to_windows
 from stages.patterns import KeyIndex
+from stages.scores import Scores
 
 FREE = ("[layout] roi_um", "[layout] strict", "layout")
 """Inputs in which a reused run may differ; unchanged tiles and pictures are found one by one."""
@@ -128,27 +128,18 @@ def _is_same_region(old: Shapes, new: Shapes, seen: Box) -> bool:
     return np.array_equal(then, now) and slanted[0] == slanted[1]
 
 
-def reuse_scores(
-    runs: Sequence[ReusableRun], keys: Bytes, embedding: int
-) -> tuple[npt.NDArray[np.bool_], Float32s, npt.NDArray[np.float16]]:
-    """Look up (n, 16) `keys` in the runs; return which have a score, the scores and embeddings.
-
-    Parameters
-    ----------
-    embedding
-        Length of an embedding.
-    """
-    score = np.full(len(keys), np.nan, np.float32)
-    embeddings = np.zeros((len(keys), embedding), np.float16)
+def reuse_scores(runs: Sequence[ReusableRun], keys: Bytes, scores: Scores) -> Int64s:
+    """Fill in the scores of (n, 16) `keys` that the runs know; return the rows that stay NaN."""
     for run in runs:
-        known, scores = _read_scores(run)
-        wanted = np.flatnonzero(np.isnan(score))
+        known, score = _read_scores(run)
+        wanted = np.flatnonzero(np.isnan(scores.score))
         place = known.locate(keys[wanted])
         wanted, place = wanted[place >= 0], place[place >= 0]
         if len(wanted):
-            score[wanted] = scores[place]
-            (embeddings[wanted],) = read_pattern_rows(Run(run.path), place, "embedding")
-    return ~np.isnan(score), score, embeddings
+            scores.score[wanted] = score[place]
+            for name in list_scored(Run(run.path)):
+                getattr(scores, name)[wanted] = read_pattern_rows(Run(run.path), place, name)[0]
+    return np.flatnonzero(np.isnan(scores.score))
 
 
 @lru_cache(maxsize=64)

@@ -21,6 +21,7 @@ from pipeline.layout.ingest import open_packed
 from pipeline.layout.reader_process import LAYOUT_FILE
 from pipeline.passes.arrays import (
     compute_shard_rows,
+    list_scored,
     list_shard_files,
     read_pattern_rows,
     write_clips,
@@ -50,7 +51,7 @@ from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
 from stages.raster import draw_clips
 from stages.rows import PART, Rows, make_hotspot
-from stages.scores import ModelScorer, build_explainer, build_scorer, score_rasters
+from stages.scores import ModelScorer, Scores, build_explainer, build_scorer, score_rasters
 from stages.tiles import Tile
 
 CLIPS_PER_DRAW = 1024
@@ -188,29 +189,30 @@ def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tupl
             yield members, Box(x.min(), y.min(), x.max(), y.max()).grow(clip_dbu)
 
 
-def draw_patterns(run: Run, job: Job, rows: Int64s) -> Bytes:
-    """Draw the pictures of some patterns again, as they are stored.
-
-    They lie scattered: most of what is stored would have to be read and unpacked for a few.
-    """
+def draw_patterns(run: Run, job: Job, rows: slice | Int64s) -> Bytes:
+    """Draw the pictures of some patterns again: they are not stored."""
     x_dbu, y_dbu = read_pattern_rows(run, rows, "x_dbu", "y_dbu")
     return canonicalize(draw_places(x_dbu, y_dbu, job), job.symmetries)
 
 
-def predict_margins(run: Run, job: Job, spots: Rows[Hotspot]) -> Rows[Hotspot]:
+def predict_margins(
+    run: Run, job: Job, kinds: tuple[str, ...], spots: Rows[Hotspot]
+) -> Rows[Hotspot]:
     """Return hotspots with kind and margin of the worst place, which the model must predict."""
-    scorer = _load_scorer(job.model, job.device, job.prefiltered, job.arithmetic)
     patterns, row = np.unique(spots.get_column("pattern"), return_inverse=True)
-    margins = []
-    for first in range(0, max(len(patterns), 1), PART):
-        margins.append(
-            scorer.predict_margins(draw_patterns(run, job, patterns[first : first + PART]))
-        )
-    margin = np.concatenate(margins)
-    worst, kind = find_worst_margin(margin), name_kinds(margin, scorer.kinds)
-    kinds = pa.array(scorer.kinds, pa.string()).take(pa.array(kind[row]))
+    margin = np.full((len(patterns), len(kinds)), np.nan, np.float32)
+    if "margin" in list_scored(run):
+        (margin,) = read_pattern_rows(run, patterns, "margin")
+    # Of patterns that the prefilter rejected, or that an earlier version scored.
+    missing = np.flatnonzero(np.isnan(margin).any(axis=1))
+    for first in range(0, len(missing), PART):
+        part = missing[first : first + PART]
+        scorer = _load_scorer(job.model, job.device, job.prefiltered, job.arithmetic)
+        margin[part] = scorer.predict_margins(draw_patterns(run, job, patterns[part]))
+    worst, kind = find_worst_margin(margin), name_kinds(margin, kinds)
+    names = pa.array(kinds, pa.string()).take(pa.array(kind[row]))
     rounded = pa.array([round(value, 3) for value in worst[row].tolist()], pa.float64())
-    table = spots.table.append_column("predicted_kind", kinds)
+    table = spots.table.append_column("predicted_kind", names)
     return Rows(table.append_column("predicted_margin", rounded), make_hotspot)
 
 
@@ -227,30 +229,30 @@ def measure_unfamiliar_share(run: Run, job: Job, model: ScanModel, patterns: int
 
 
 def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
-    """Draw the pictures of a shard of patterns, score them, and write both."""
+    """Draw the pictures of a shard of patterns, and write their scores."""
     started = time.perf_counter()
     run = Run(job.run)
     rows = compute_shard_rows(shard, job.shard_patterns, patterns)
     x_dbu, y_dbu, keys = read_pattern_rows(run, rows, "x_dbu", "y_dbu", "key")
-    pictures = canonicalize(draw_places(x_dbu, y_dbu, job), job.symmetries)
-    if not np.array_equal(compute_keys(pictures), keys):
+    scorer = _load_scorer(job.model, job.device, job.prefiltered, job.arithmetic)
+    arithmetic = measure_scoring(job.model, job.device, job.prefiltered, job.arithmetic)
+    alike = [earlier for earlier in job.reused if earlier.arithmetic == arithmetic]
+    scores = Scores.blank(len(keys), scorer.embedding, len(scorer.kinds))
+    new = reuse_scores(alike, keys, scores)
+    pictures = canonicalize(draw_places(x_dbu[new], y_dbu[new], job), job.symmetries)
+    if not np.array_equal(compute_keys(pictures), keys[new]):
         raise IncompleteError(
             f"{run.path}: patterns of shard {shard} are not drawn as they were when they were "
             f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"
         )
-    scorer = _load_scorer(job.model, job.device, job.prefiltered, job.arithmetic)
-    arithmetic = measure_scoring(job.model, job.device, job.prefiltered, job.arithmetic)
-    alike = [earlier for earlier in job.reused if earlier.arithmetic == arithmetic]
-    known, score, embedding = reuse_scores(alike, keys, scorer.embedding)
-    new = score_rasters(pictures[~known], scorer)
-    score[~known], embedding[~known] = new.score, new.embedding
-    write_shard(run, rows, pictures, score, embedding)
-    files = list_shard_files(shard)
+    scores.put(new, score_rasters(pictures, scorer))
+    write_shard(run, rows, scores)
+    files = list_shard_files(run, shard)
     return UnitOutcome(
         stage="scores",
         unit=f"{shard:05d}",
         status=Status.DONE,
-        counts={"patterns": len(x_dbu), "taken_over": int(known.sum())},
+        counts={"patterns": len(x_dbu), "taken_over": len(keys) - len(new)},
         checksum=seal(run.path, files),
         files=files,
         arithmetic=arithmetic,

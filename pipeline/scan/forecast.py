@@ -35,7 +35,7 @@ from pipeline.passes.model_file import find_model, store_model
 from pipeline.passes.units import CLIPS_PER_DRAW, clip_tile, draw_places
 from pipeline.simulate import confirm, hot_clips
 from stages.audit.looks import Aim, estimate_price
-from stages.contracts import Bytes, Clips, Int64s, PackedLayout
+from stages.contracts import Bytes, Clips, Int64s
 from stages.lithography.process import Process
 from stages.patterns import canonicalize, find_distinct
 from stages.scores import ModelScorer, build_scorer, score_rasters
@@ -48,8 +48,9 @@ START_S, REPORT_S, TALLY_S = 5.0, 4.0, 1.5e-6
 """Fixed cost of a scan, of its report, and of finding the pattern of a clip, in seconds: measured
 on two cores (docs/explanation/scale.md)."""
 
-PACKED_SHARE = 0.06
-"""Bytes on disk of a compressed picture, as a share of its pixels: measured on real met1."""
+CLIP_BYTES, PATTERN_BYTES = 20, 60
+"""Bytes on disk of a clip, and of a pattern with its score, embedding and margins: measured on real
+met1."""
 
 BLOCK_CLIPS = 24
 """Side, in cores, of the block of each sampled tile whose clips are scored for ``--confirm``."""
@@ -122,7 +123,10 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         if config.audit.size is not None:
             simulated["clips_to_audit"], clip_s = _forecast_audit(sample, config, process)
             seconds["seconds_audit"] = clip_s * simulated["clips_to_audit"] / workers
-        disk_bytes = _forecast_disk(layout, sample)
+        disk_bytes = (
+            sum(layer.nbytes for layer in layout.packed)
+            + sample.all_clips * CLIP_BYTES + sample.all_patterns * PATTERN_BYTES
+        )  # fmt: skip
     return {
         "layers": ", ".join(map(config.layout.layer_names.show, config.layout.channels)),
         "area_um2": job.area.area * (layout.dbu_nm / 1000) ** 2,
@@ -137,14 +141,6 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         "worker_mb": round(own_mb()),  # this process did what a worker does
         "disk_mb": round(disk_bytes / 1e6, 1),
     }
-
-
-def _forecast_disk(layout: PackedLayout, sample: _Sample) -> float:
-    """Return the bytes that a scan writes."""
-    spec = sample.job.spec
-    packed_bytes = sum(layer.nbytes for layer in layout.packed)
-    pixels = spec.layers * spec.clip_px**2
-    return packed_bytes + sample.all_clips * 20 + sample.all_patterns * pixels * PACKED_SHARE
 
 
 def _sample_tiles(job: Job) -> _Sample:

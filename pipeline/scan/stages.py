@@ -223,8 +223,9 @@ class ScanStages:
             rows = ((keys, clips.x_dbu, clips.y_dbu) for clips, keys in parts)
             with ingest.create_scratch(self.run.patterns) as scratch:
                 found = tally_on_disk(rows, clips, scratch)
+                widths = {"embedding": self.model.embedding, "margin": len(self.model.kinds)}
                 create_patterns(
-                    self.run, job.spec, self.model.embedding, job.shard_patterns,
+                    self.run, job.spec.clip_px, widths, job.shard_patterns,
                     len(found), found.read_strips(),
                 )  # fmt: skip
             return Written(list_pattern_files(self.run), {"patterns": len(found), "clips": clips})
@@ -279,7 +280,7 @@ class ScanStages:
                 threshold=limits[0], confident=limits[1],
             )  # fmt: skip
             if self.model.kinds:
-                spots = predict_margins(self.run, job, spots)
+                spots = predict_margins(self.run, job, self.model.kinds, spots)
             chosen = hot_clips.select_to_simulate(spots, self.config.confirm.confident)
             hot_clips.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))

@@ -25,6 +25,7 @@ class InkDensity:
 
     raster = RASTER
     embedding = 2
+    kinds = ("ink",)
     reject_below = 0.0
     ensemble_from = math.inf
 
@@ -34,7 +35,10 @@ class InkDensity:
     def score_batch(self, rasters):
         self.sizes.append(len(rasters))
         ink = rasters.mean(axis=(1, 2, 3)) / 255
-        return ink.astype(np.float32), np.stack([ink, 1 - ink], 1).astype(np.float16)
+        return (
+            ink.astype(np.float32), np.stack([ink, 1 - ink], 1).astype(np.float16),
+            ink[:, None].astype(np.float32),
+        )  # fmt: skip
 
     def score_ensemble_batch(self, rasters):
         raise AssertionError("called although no score is that high")
@@ -127,6 +131,9 @@ def test_rejected_patterns_score_0_and_never_reach_the_detector():
     assert 20 < passed.sum() < 180
     np.testing.assert_array_equal(judged.score, np.where(passed, whole.score, 0))
     np.testing.assert_array_equal(judged.embedding, whole.embedding * passed[:, None])
+    np.testing.assert_array_equal(
+        judged.margin, np.where(passed[:, None], whole.margin, np.nan).astype(np.float32)
+    )
     assert double.sizes == [-scores.BATCH] * 4 + [scores.BATCH] * math.ceil(
         passed.sum() / scores.BATCH
     )
@@ -142,7 +149,8 @@ class Edges(InkDensity):
         return rasters[:, 0, 0, 0].astype(np.float32) / 4
 
     def score_batch(self, rasters):
-        return rasters[:, 0, 0, 1].astype(np.float32) / 4, np.ones((len(rasters), 2), np.float16)
+        score = rasters[:, 0, 0, 1].astype(np.float32) / 4
+        return score, np.ones((len(rasters), 2), np.float16), score[:, None]
 
     def score_ensemble_batch(self, rasters):
         return np.ones(len(rasters), np.float32)
@@ -187,9 +195,9 @@ def test_a_score_that_is_not_a_number_is_an_error(where):
 def test_an_embedding_that_is_not_a_number_is_an_error():
     class Broken(InkDensity):
         def score_batch(self, rasters):
-            scores, embedding = super().score_batch(rasters)
+            scores, embedding, margin = super().score_batch(rasters)
             embedding[1] = -np.inf  # one pattern, whatever the number of its values
-            return scores, embedding
+            return scores, embedding, margin
 
     with pytest.raises(IncompleteError, match="detector's embedding is not finite for 1 of 2"):
         score_rasters(pictures(2), Broken())

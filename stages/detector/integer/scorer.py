@@ -80,12 +80,13 @@ class IntegerScorer:
         assert self._prefilter is not None  # called only where reject_below is over 0
         return _to_probability(self._prefilter(rasters)[:, 0])
 
-    def score_batch(self, rasters: Bytes) -> tuple[Float32s, npt.NDArray[np.float16]]:
-        """Return (n,) scores and (n, e) embeddings."""
+    def score_batch(self, rasters: Bytes) -> tuple[Float32s, npt.NDArray[np.float16], Float32s]:
+        """Return (n,) scores, (n, e) embeddings and (n, kinds) margins."""
         found = self._members[0](rasters)
         embedding = np.ascontiguousarray(found[:, 1 : 1 + self.embedding])
         normalise(embedding)
-        return self._calibrate(found[:, 0]), embedding.astype(np.float16)
+        margin = np.clip(found[:, 1 + self.embedding :], np.float32(-1), np.float32(1))
+        return self._calibrate(found[:, 0]), embedding.astype(np.float16), margin
 
     def score_ensemble_batch(self, rasters: Bytes) -> Float32s:
         """Return (n,) scores: the mean over members, each with its mean log odds of all turns."""
@@ -99,8 +100,7 @@ class IntegerScorer:
 
     def predict_margins(self, rasters: Bytes) -> Float32s:
         """Return the margins of pictures, (n, kinds); the detector must predict `kinds`."""
-        found = self._members[0](rasters)[:, 1 + self.embedding :]
-        return np.clip(found, np.float32(-1), np.float32(1))
+        return self.score_batch(rasters)[2]
 
     def measure_arithmetic(self) -> Arithmetic:
         """Return what computes the scores here, by those of fixed pictures."""

@@ -113,7 +113,7 @@ def test_every_clip_counts_by_its_picture(
 
     def scored(rasters: npt.NDArray[np.uint8], scorer: Any) -> Scores:
         assert np.array_equal(rasters, dataset.raster)
-        return Scores(made_up, np.zeros((len(rasters), 1), np.float16))
+        return Scores(made_up, np.zeros((len(rasters), 1), np.float16), np.zeros((len(rasters), 0)))
 
     monkeypatch.setattr(evaluation, "score_rasters", scored)
     made = evaluate_model(EvaluateRequest(
@@ -185,7 +185,7 @@ def test_test_clips_count_and_training_clips_are_seen(
 
     def scored(rasters: npt.NDArray[np.uint8], scorer: Any) -> Scores:
         made_up = np.array([hash(picture.tobytes()) % 100 / 100 for picture in rasters], "f4")
-        return Scores(made_up, np.zeros((len(rasters), 1), np.float16))
+        return Scores(made_up, np.zeros((len(rasters), 1), np.float16), np.zeros((len(rasters), 0)))
 
     monkeypatch.setattr(evaluation, "score_rasters", scored)
     made = evaluate_model(EvaluateRequest(

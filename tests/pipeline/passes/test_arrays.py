@@ -14,17 +14,18 @@ from pipeline.passes.arrays import (
     compute_shard_rows,
     count_shards,
     create_patterns,
+    list_scored,
+    list_shard_files,
     read_clips,
     read_pattern_rows,
     read_patterns,
     write_clips,
     write_shard,
 )  # fmt: skip
-from stages.contracts import Clips, RasterSpec
+from stages.contracts import Clips
 from stages.errors import IncompleteError
 from stages.patterns import Tally
-
-SPEC = RasterSpec(40.0, 8, 4)
+from stages.scores import Scores
 
 
 def some_clips(n: int, seed: int = 0) -> tuple[Clips, np.ndarray]:
@@ -78,7 +79,7 @@ def merge_datasets(n: int, shard: int, run: Run) -> Tally:
     )
     halves = np.array_split(np.arange(n), 2)
     parts = [Tally(**{k: v[half] for k, v in asdict(found).items()}) for half in halves]
-    create_patterns(run, SPEC, 4, shard, n, parts)
+    create_patterns(run, 8, {"embedding": 4, "margin": 3}, shard, n, parts)
     return found
 
 
@@ -90,15 +91,16 @@ def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
     (score,) = read_patterns(run, "score")
     assert np.isnan(score).all()
     rng = np.random.default_rng(1)
-    raster = rng.integers(0, 256, (n, 1, 8, 8), np.uint8)
     scores, embedding = rng.random(n, np.float32), rng.random((n, 4)).astype(np.float16)
+    margin = rng.random((n, 3), np.float32)
     for number in reversed(range(count_shards(shard, n))):
         rows = compute_shard_rows(number, shard, n)
-        write_shard(run, rows, raster[rows], scores[rows], embedding[rows])
+        write_shard(run, rows, Scores(scores[rows], embedding[rows], margin[rows]))
+        assert all((tmp_path / name).exists() for name in list_shard_files(run, number))
         x, y = read_pattern_rows(run, rows, "x_dbu", "y_dbu")
         assert x.tolist() == found.x_dbu[rows].tolist()
         assert y.tolist() == found.y_dbu[rows].tolist()
-    for name, values in (*asdict(found).items(), ("raster", raster), ("score", scores)):
+    for name, values in (*asdict(found).items(), ("margin", margin), ("score", scores)):
         assert np.array_equal(*read_patterns(run, name), values)
     assert np.array_equal(*read_patterns(run, "embedding"), embedding)
 
@@ -107,8 +109,14 @@ def test_patterns_found_again_replace_the_old(tmp_path: Path) -> None:
     run = Run(tmp_path)
     merge_datasets(600, 256, run)
     merge_datasets(10, 256, run)
-    assert [a.shape for a in read_patterns(run, "count", "raster")] == [(10,), (10, 1, 8, 8)]
+    assert [a.shape for a in read_patterns(run, "count", "margin")] == [(10,), (10, 3)]
     assert [path.name for path in tmp_path.iterdir()] == ["patterns.zarr"]
+
+
+def test_a_model_without_margins_has_no_column_of_them(tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    create_patterns(run, 8, {"embedding": 4, "margin": 0}, 256, 0, [])
+    assert list_scored(run) == ("score", "embedding")
 
 
 def test_a_lost_array_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.engine.storage.run_directory import Run
-from pipeline.passes.arrays import read_pattern_rows
+from pipeline.passes.units import draw_patterns, predict_margins
 from pipeline.report.run_view import open_view
 from stages.detector.models import checkpoint
 from stages.detector.networks.detector import Detector
@@ -18,6 +19,7 @@ from stages.detector.networks.shapes import DetectorConfig
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, format_csv
 from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.lithography.measure.sections import KINDS
+from stages.rows import Rows, make_hotspot
 from stages.scores import build_scorer
 from tests.support.small_scan import SmallScan
 
@@ -32,21 +34,32 @@ def test_a_model_with_margins_names_kind_and_margin_of_each_hotspot(
     weights = Detector(config).get_arrays() | old.weights
     model = replace(old, config=config, weights=weights)
     checkpoint.save(tmp_path / "headed.pt", model)
-    run = replace(small_scan, model=tmp_path / "headed.pt")(tmp_path / "run").run
+    headed = replace(small_scan, model=tmp_path / "headed.pt")
+    run = headed(tmp_path / "run").run
     table = pq.read_table(run.hotspots)
     assert table.schema.equals(PREDICTED_HOTSPOTS)
     assert pq.read_schema(reference.hotspots).equals(HOTSPOTS)
     assert table.select(HOTSPOTS.names).equals(pq.read_table(reference.hotspots))
-    (pictures,) = read_pattern_rows(run, np.unique(table["pattern"]), "raster")
-    margin = build_scorer(model).predict_margins(pictures)
+    view = open_view(run)
+    margin = build_scorer(model).predict_margins(
+        draw_patterns(run, view.job, np.unique(table["pattern"]))
+    )
     at = np.searchsorted(np.unique(table["pattern"]), table["pattern"])
     worst, kind = find_worst_margin(margin)[at], name_kinds(margin)[at]
     np.testing.assert_allclose(table["predicted_margin"], worst, atol=6e-4)
     assert table["predicted_kind"].to_pylist() == [KINDS[k] for k in kind]
-    spots = open_view(run).hotspots
+    spots = view.hotspots
     assert spots[0].predicted_kind == KINDS[kind[0]]
     assert "predicted_kind,predicted_margin" in "".join(format_csv(spots, 1.0)).splitlines()[0]
     assert (
         "margin " + f"{table['predicted_margin'][0].as_py():.2f}"
         in (run.report / "index.html").read_text()
     )
+
+    again = headed(tmp_path / "again", since=[run.path]).run
+    assert again.hotspots.read_bytes() == run.hotspots.read_bytes()
+    shutil.rmtree(run.patterns / "margin")  # as an earlier version leaves it
+    old = Rows(table.select(HOTSPOTS.names), make_hotspot)
+    predicted = ["predicted_kind", "predicted_margin"]
+    found = predict_margins(run, view.job, KINDS, old).table
+    assert found.select(predicted).equals(table.select(predicted))

@@ -2,16 +2,18 @@
 
 in       hotspots, their verdicts by simulation, the packed layout
 out      ``findings.parquet`` with a row per hotspot, ``classes.parquet`` with a row per class
-unit     a whole scan
+unit     some hotspots to find their places, a whole scan to group them
 promise  the tables depend on the hotspots and verdicts alone
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import get_type_hints
 
@@ -19,14 +21,18 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import ClassesConfig
+from pipeline.engine.storage.checksums import seal
+from pipeline.engine.storage.ledger import Status, UnitOutcome
+from pipeline.engine.storage.run_directory import Run, write_array, write_rows
 from pipeline.engine.session import Session, Written
 from pipeline.engine.storage.run_directory import Run, write_rows
 from pipeline.engine.storage.tables import explain_damage, read_table
 from pipeline.passes.arrays import FARTHEST_DBU
 from pipeline.passes.job import Job
+from pipeline.passes.units import open_layout
 from pipeline.simulate.confirm import Confirmed
 from stages.cells import find_owners
-from stages.classes.classify import Rules, Spots, classify
+from stages.classes.classify import Classes, Rules, Spots, classify, sign_spots
 from stages.classes.cover import Tolerance
 from stages.classes.places import FEATURES
 from stages.classes.results import list_classes, list_findings
@@ -39,6 +45,9 @@ from stages.rows import ById, Row, Rows
 RESOLUTION = 0.6
 """Least radius of a class, in wavelengths over the numerical aperture: further away, geometry
 hardly changes what fails."""
+
+PART_SPOTS = 1024
+"""Hotspots whose places one unit finds."""
 
 FINDINGS, CLASSES = "findings.parquet", "classes.parquet"
 
@@ -87,15 +96,77 @@ def group_hotspots(
     """Write both tables, unless they are those of these hotspots and verdicts."""
     verdicts = None if simulated is None else simulated.verdicts
     known = len(verdicts or {})
+    spots = _place_hotspots(hotspots, verdicts or {})
+    parts = [
+        SpotsPart(first, spots.select(first, PART_SPOTS))
+        for first in range(0, len(spots), PART_SPOTS)
+    ]
 
     def group() -> Written:
-        rows = _write_tables(job, layout, rules, hotspots, verdicts)
+        places = [np.empty((0, 8), np.int64), *(_read_places(job.run, part) for part in parts)]
+        layers = layout.packed[: job.spec.layers]
+        classes = classify(layers, spots, rules, np.concatenate(places))
+        rows = _write_tables(job, layout, rules, hotspots, verdicts, classes)
         return Written((FINDINGS, CLASSES), {"classes": rows, "verdicts": known})
 
     # Batches that failed before may have succeeded since: then there are more verdicts.
     if session.ledger.totals("classes").counts.get("verdicts", known) != known:
         session.ledger.forget("classes")
+    session.run_units(
+        "classes", "parts", parts,
+        partial(sign_part, run=job.run, layers=job.spec.layers, rules=rules),
+        lambda part: part.name, reads=("layout",),
+    )  # fmt: skip
     session.run_once("classes", group)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpotsPart:
+    """Some hotspots whose places are found together."""
+
+    first: int
+    """Number of the first, from 0."""
+    spots: Spots
+
+    @property
+    def name(self) -> str:
+        """The unit's name in the ledger."""
+        return f"{self.first // PART_SPOTS:05d}"
+
+    @property
+    def file(self) -> str:
+        """Where its places are kept, relative to the run directory."""
+        return f"classes/{self.name}.npy"
+
+
+def sign_part(part: SpotsPart, *, run: Path, layers: int, rules: Rules) -> UnitOutcome:
+    """Find the places of some hotspots, sign what is around them, and write both."""
+    started = time.perf_counter()
+    places = sign_spots(open_layout(run).packed[:layers], part.spots, rules, part.first)
+    write_array(run / part.file, places)
+    return UnitOutcome(
+        "classes", part.name, Status.DONE, {"places": len(places)}, seal(run, (part.file,)),
+        time.perf_counter() - started, files=(part.file,),
+    )  # fmt: skip
+
+
+def _read_places(run: Path, part: SpotsPart) -> Int64s:
+    """Return what `sign_part` wrote.
+
+    Raises
+    ------
+    IncompleteError
+        When it is missing or damaged, or the part failed.
+    """
+    advice = f"find its places again with: hotscan resume {run}"
+    with explain_damage(run / part.file, advice=advice):
+        places: Int64s = np.load(run / part.file, allow_pickle=False)
+        if places.dtype != np.int64 or places.ndim != 2 or places.shape[1] != 8:
+            raise ValueError(f"it is {places.dtype} of shape {places.shape}")
+        owners = np.unique(places[:, 0]) - part.first
+        if not np.array_equal(owners, np.arange(len(part.spots))):
+            raise ValueError("it has places of other hotspots")
+        return places
 
 
 def _write_tables(
@@ -104,12 +175,11 @@ def _write_tables(
     rules: Rules,
     hotspots: Rows[Hotspot],
     verdicts: Mapping[int, Verdict] | None,
+    classes: Classes,
 ) -> int:
-    """Group the hotspots and write the tables; return how many classes there are."""
-    spots = _place_hotspots(hotspots, verdicts or {})
+    """Write the tables of grouped hotspots; return how many classes there are."""
     channels = job.spec.layers
     scanned = replace(layout, packed=layout.packed[:channels], cells=layout.cells[:channels])
-    classes = classify(scanned.packed, spots, rules)
     half = rules.tolerance.half
     low, high = (classes.place - half) // 2, -((-classes.place - half) // 2)
     owners = find_owners(scanned, np.concatenate((low, high), axis=1))

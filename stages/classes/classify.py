@@ -54,6 +54,11 @@ class Spots:
     def __len__(self) -> int:
         return len(self.x_dbu)
 
+    def select(self, first: int, count: int) -> Spots:
+        """Return some that follow one another."""
+        part = slice(first, first + count)
+        return Spots(self.x_dbu[part], self.y_dbu[part], self.fails[part])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rules:
@@ -89,20 +94,30 @@ class Classes:
     """(n, 2) how far the pattern is moved onto the turned representative, in half dbu."""
 
 
-def classify(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> Classes:
+def classify(
+    layers: Sequence[PackedLayer], spots: Spots, rules: Rules, places: Int64s | None = None
+) -> Classes:
     """Group hotspots into classes.
 
     Parameters
     ----------
     layers
         The scanned layers, which are compared one by one.
+    places : (c, 8) int64
+        What `sign_spots` returned for all hotspots; by default it is asked here.
     """
     with interpreting_up_to(_RECTS * len(spots)):
-        return _classify(layers, spots, rules)
+        if places is None:
+            parts = [
+                sign_spots(layers, spots.select(first, PART), rules, first)
+                for first in range(0, max(len(spots), 1), PART)
+            ]
+            places = np.concatenate(parts)
+        return _classify(layers, spots, rules, places)
 
 
-def _classify(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> Classes:
-    chosen = _choose_places(layers, spots, rules)
+def _classify(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, places: Int64s) -> Classes:
+    chosen = _choose_places(places)
     if not len(spots):
         none = np.empty(0, np.int64)
         return Classes(
@@ -149,40 +164,44 @@ class _Chosen:
     symmetry: Int64s
 
 
-def _choose_places(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> _Chosen:
+def _choose_places(places: Int64s) -> _Chosen:
     """Choose one place of each hotspot."""
-    every = [_list_signed(layers, spots, rules, range(0))]
-    for first in range(0, len(spots), PART):
-        part = range(first, min(first + PART, len(spots)))
-        every.append(_list_signed(layers, spots, rules, part))
-    owner, place, signature, turn = (np.concatenate(column) for column in zip(*every, strict=True))
+    owner, signature = places[:, 0], np.ascontiguousarray(places[:, 5:7]).view(np.uint64)
     rank = np.lexsort(
-        (place[:, 0], place[:, 1], signature[:, 1], signature[:, 0],
+        (places[:, 1], places[:, 2], signature[:, 1], signature[:, 0],
          -_count_owners(owner, signature), owner)
     )  # fmt: skip
     best = rank[np.flatnonzero(np.diff(owner[rank], prepend=-1))]
-    return _Chosen(place[best, :2], place[best, 2:4], signature[best], turn[best])
+    return _Chosen(places[best, 1:3], places[best, 3:5], signature[best], places[best, 7])
 
 
-def _list_signed(
-    layers: Sequence[PackedLayer], spots: Spots, rules: Rules, part: range
-) -> tuple[Int64s, Int64s, UInt64s, Int64s]:
-    """Return the places of some hotspots: the owner of each, itself, its signature and symmetry."""
+def sign_spots(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, first: int = 0) -> Int64s:
+    """Return the places of hotspots that may be what fails.
+
+    Parameters
+    ----------
+    first
+        Number of the first of the hotspots.
+
+    Returns
+    -------
+    (c, 8) int64
+        The hotspot; x, y, feature and measured distance as of `Classes`; the signature of what is
+        around, in two halves; the symmetry that gives it.
+    """
     reach, symmetries = rules.tolerance.reach, rules.tolerance.symmetries
-    owners, places = [np.empty(0, np.int64)], [np.empty((0, 5), np.int64)]
-    signatures, turns = [np.empty((0, 2), np.uint64)], [np.empty(0, np.int64)]
-    for at in part:
+    every = [np.empty((0, 8), np.int64)]
+    for at in range(len(spots)):
         local = read_around(layers, spots, rules, at)
         found = _find_places(local, bool(spots.fails[at]), rules)
         signature, symmetry = sign_places(local, found, reach, symmetries)
-        owners.append(np.full(len(found), at))
-        places.append(found + np.array([2 * spots.x_dbu[at], 2 * spots.y_dbu[at], 0, 0, 0]))
-        signatures.append(signature)
-        turns.append(symmetry)
-    return (
-        np.concatenate(owners), np.concatenate(places), np.concatenate(signatures),
-        np.concatenate(turns),
-    )  # fmt: skip
+        signed = np.empty((len(found), 8), np.int64)
+        signed[:, 0], signed[:, 1:5], signed[:, 7] = first + at, found[:, :4], symmetry
+        signed[:, 1] += 2 * spots.x_dbu[at]
+        signed[:, 2] += 2 * spots.y_dbu[at]
+        signed[:, 5:7] = signature.view(np.int64)
+        every.append(signed)
+    return np.concatenate(every)
 
 
 def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:

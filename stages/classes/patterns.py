@@ -68,11 +68,17 @@ def _sign(
                 sign_rect(local, 2 * half, layer, symmetries, sums[n])
 
 
+@brief_kernel
 def cut_window(rects: Int64s, x: int, y: int, half: int) -> Int64s:
     """Return rectangles from a place, cut to the window around it."""
-    cut = np.clip(rects - (x, y, x, y), -half, half)
-    inside: Int64s = cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
-    return inside
+    cut, used = np.empty((len(rects), 4), np.int64), 0
+    for i in range(len(rects)):
+        left, right = max(rects[i, 0] - x, -half), min(rects[i, 2] - x, half)
+        low, high = max(rects[i, 1] - y, -half), min(rects[i, 3] - y, half)
+        if left < right and low < high:
+            cut[used, 0], cut[used, 1], cut[used, 2], cut[used, 3] = left, low, right, high
+            used += 1
+    return cut[:used].copy()
 
 
 def turn_rects(rects: Int64s, symmetry: int) -> Int64s:

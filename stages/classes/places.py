@@ -18,8 +18,9 @@ import numpy as np
 
 from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s
-from stages.geometry.growing import reserve_row
+from stages.geometry.growing import copy_rows, reserve_row
 from stages.geometry.sites import WIDTH, find_edge, find_rule_of_space, is_tip
+from stages.geometry.sorting import sort_keys
 from stages.geometry.union import find_runs_gaps_edges, swap_xy
 
 WIRE, LINE_END, CORNER, CENTRE, DEFECT = range(5, 10)  # 1 to 4 are the rules of `sites`
@@ -76,26 +77,30 @@ def choose_nearest(places: Int64s, within: int) -> Int64s:
 
 
 def _find_in_x(rects: Int64s, limits: Int64s, half_core: int, short: int) -> Int64s:
-    widest = int(limits[[0, 2, 3]].max())
-    runs, gaps, edges = find_runs_gaps_edges(rects, widest)
-    edges = edges[np.lexsort((edges[:, 1], edges[:, 0], edges[:, 3]))]
-    first_left = int(np.searchsorted(edges[:, 3], 1))  # sides -1 come first
-    found: Int64s = _list_places(
-        runs, gaps, edges[:first_left], edges[first_left:], limits, half_core, short
-    )
+    widest = max(limits[0], limits[2], limits[3])
+    found: Int64s = _list_places(*find_runs_gaps_edges(rects, widest), limits, half_core, short)
     return found
+
+
+@kernel
+def _pick_side(edges: Int64s, side: int) -> Int64s:
+    """Return the edges of one side, by x, then y."""
+    picked, used = np.empty((len(edges), 6), np.int64), 0
+    for i in sort_keys(edges[:, 1].copy()):
+        if edges[i, 3] == side:
+            copy_rows(picked, used, edges, i, 1)
+            used += 1
+    ordered = np.empty((used, 6), np.int64)
+    for place, i in enumerate(sort_keys(picked[:used, 0].copy())):
+        copy_rows(ordered, place, picked, i, 1)
+    return ordered
 
 
 @brief_kernel
 def _list_places(
-    runs: Int64s,
-    gaps: Int64s,
-    right: Int64s,
-    left: Int64s,
-    limits: Int64s,
-    half_core: int,
-    short: int,
+    runs: Int64s, gaps: Int64s, edges: Int64s, limits: Int64s, half_core: int, short: int
 ) -> Int64s:
+    right, left = _pick_side(edges, -1), _pick_side(edges, 1)
     found, used = np.empty((64, 5), np.int64), 0
     for i in range(gaps.shape[0]):
         a, low, b, high = gaps[i]
@@ -117,10 +122,10 @@ def _list_places(
             found, used = _add(found, used, (a + b) // 2, 0, WIRE, b - a, _NO_RULE[WIRE], half_core)
         if (left[p, 2] == high and left[p, 5] == 0) or (right[q, 2] == high and right[q, 5] == 0):
             found, used = _add(found, used, (a + b) // 2, high, WIDTH, b - a, rank, half_core)
-    for edges in (right, left):
-        for i in range(edges.shape[0]):
-            x, low, high = edges[i, 0], edges[i, 1], edges[i, 2]
-            if is_tip(edges, i, limits[4]):
+    for side in (right, left):
+        for i in range(side.shape[0]):
+            x, low, high = side[i, 0], side[i, 1], side[i, 2]
+            if is_tip(side, i, limits[4]):
                 found, used = _add(
                     found, used, x, (low + high) // 2, LINE_END, high - low, _NO_RULE[LINE_END],
                     half_core,

@@ -17,20 +17,25 @@ FULL = 255
 
 
 @kernel
-def _add_rect(area: Int64s, x_min: int, y_min: int, x_max: int, y_max: int, pixel_dbu: int) -> None:
-    """Add a rectangle to (rows, columns) `area`; it lies within the picture, in its coordinates."""
+def _add_rect(
+    area: Int64s, widths: Int64s, x_min: int, y_min: int, x_max: int, y_max: int, pixel_dbu: int
+) -> None:
+    """Add a rectangle to (rows, columns) `area`; it lies within the picture, in its coordinates.
+
+    Columns are unsigned: only then are several added at once, as none may count from the end.
+    `widths`, (columns,), is room to compute in.
+    """
     column_0, column_1 = x_min // pixel_dbu, (x_max - 1) // pixel_dbu
-    row_0, row_1 = y_min // pixel_dbu, (y_max - 1) // pixel_dbu
-    for row in range(row_0, row_1 + 1):
+    first, end = np.uint64(column_0), np.uint64(column_1 + 1)
+    for column in range(first, end):
+        widths[column] = pixel_dbu
+    widths[column_0] -= x_min - column_0 * pixel_dbu
+    widths[column_1] -= (column_1 + 1) * pixel_dbu - x_max
+    for row in range(y_min // pixel_dbu, (y_max - 1) // pixel_dbu + 1):
         height = min(y_max, (row + 1) * pixel_dbu) - max(y_min, row * pixel_dbu)
-        if column_0 == column_1:
-            area[row, column_0] += height * (x_max - x_min)
-        else:
-            area[row, column_0] += height * ((column_0 + 1) * pixel_dbu - x_min)
-            whole = height * pixel_dbu
-            for column in range(column_0 + 1, column_1):
-                area[row, column] += whole
-            area[row, column_1] += height * (x_max - column_1 * pixel_dbu)
+        line = area[row]
+        for column in range(first, end):
+            line[column] += height * widths[column]
 
 
 @kernel
@@ -50,13 +55,13 @@ def compute_pixel_areas(
     columns, rows : int
         Size of the picture, in pixels.
     """
-    area = np.zeros((rows, columns), np.int64)
+    area, widths = np.zeros((rows, columns), np.int64), np.empty(columns, np.int64)
     for i in range(rects.shape[0]):
         x_min, y_min = max(rects[i, 0] - x_dbu, 0), max(rects[i, 1] - y_dbu, 0)
         x_max = min(rects[i, 2] - x_dbu, columns * pixel_dbu)
         y_max = min(rects[i, 3] - y_dbu, rows * pixel_dbu)
         if x_min < x_max and y_min < y_max:
-            _add_rect(area, x_min, y_min, x_max, y_max, pixel_dbu)
+            _add_rect(area, widths, x_min, y_min, x_max, y_max, pixel_dbu)
     return area
 
 
@@ -83,19 +88,19 @@ def draw_windows(
     size_dbu, whole = pixel_dbu * size_px, pixel_dbu * pixel_dbu
     pictures = np.zeros((x_dbu.shape[0], size_px, size_px), np.uint8)
     bins, local = bin_rects(rects, size_dbu), np.empty((64, 4), np.int64)
-    area = np.zeros((size_px, size_px), np.int64)
+    area, widths = np.zeros((size_px, size_px), np.int64), np.empty(size_px, np.int64)
+    columns, share = np.uint64(size_px), 0.5 / whole
     for n in range(x_dbu.shape[0]):
         local, count = find_rects_in_window(rects, bins, size_dbu, x_dbu[n], y_dbu[n], local)
         if not count:
             continue
-        area[:] = 0
         for i in range(count):
-            _add_rect(area, local[i, 0], local[i, 1], local[i, 2], local[i, 3], pixel_dbu)
+            _add_rect(area, widths, local[i, 0], local[i, 1], local[i, 2], local[i, 3], pixel_dbu)
         for i in range(size_px):
-            for j in range(size_px):
-                # Most pixels are empty or full; the division is the slowest part of this loop.
-                if area[i, j] == whole:
-                    pictures[n, i, j] = FULL
-                elif area[i, j]:
-                    pictures[n, i, j] = (2 * FULL * area[i, j] + whole) // (2 * whole)
+            line, picture = area[i], pictures[n, i]
+            for j in range(columns):
+                # (2 * FULL * area + whole) // (2 * whole): with the half, what is divided is never
+                # near a multiple, so that the rounding of the product does not matter.
+                picture[j] = np.int64((2 * FULL * line[j] + whole + 0.5) * share)
+                line[j] = 0
     return pictures

@@ -41,7 +41,7 @@ def decompose(points: Int64s, starts: Int64s) -> tuple[Int64s, Int64s, Int64s]:
             other_count += 1
             continue
         sides = _find_vertical(ring, vertical)
-        runs = _make_rect(sides) if vertical == 2 else sweep(sides, 0)[0]
+        runs = _make_rect(sides) if vertical == 2 else sweep(sides, 0, False)[0]
         for run in range(runs.shape[0]):
             found = reserve_row(found, used)
             copy_rows(found, used, runs, run, 1)

@@ -25,47 +25,69 @@ def invert_symmetry(symmetry: int) -> int:
 
 
 @kernel
-def _find_source(symmetry: int, row: int, column: int, size: int) -> tuple[int, int]:
-    """Return the row and column of the original that a pixel of the turned picture comes from."""
-    if symmetry & 4:
-        row, column = column, row
-    if symmetry & 2:
-        row = size - 1 - row
+def _find_steps(symmetry: int, size: int) -> tuple[int, int, int]:
+    """Return the place of the turned first pixel, and the steps to the next row and column.
+
+    All in pixels of the original, row by row.
+    """
+    first, down, right = 0, size, 1
     if symmetry & 1:
-        column = size - 1 - column
-    return row, column
+        first, right = first + size - 1, -1
+    if symmetry & 2:
+        first, down = first + size * (size - 1), -size
+    return (first, right, down) if symmetry & 4 else (first, down, right)
 
 
 @kernel
 def _precedes(picture: Bytes, symmetry: int, best: int) -> bool:
     """Return whether `symmetry` makes the picture come before `best` in byte order."""
     layers, size = picture.shape[0], picture.shape[1]
+    first, down, right = _find_steps(symmetry, size)
+    best_first, best_down, best_right = _find_steps(best, size)
+    pixels = picture.reshape(picture.size)
     for layer in range(layers):
+        start = layer * size * size
         for row in range(size):
-            for column in range(size):
-                i, j = _find_source(symmetry, row, column, size)
-                k, m = _find_source(best, row, column, size)
-                if picture[layer, i, j] != picture[layer, k, m]:
-                    return picture[layer, i, j] < picture[layer, k, m]
+            i, k = start + first + row * down, start + best_first + row * best_down
+            for _ in range(size):
+                one, other = pixels[np.uint64(i)], pixels[np.uint64(k)]
+                if one != other:
+                    return one < other
+                i, k = i + right, k + best_right
     return False
+
+
+@kernel
+def _turn(picture: Bytes, symmetry: int, turned: Bytes) -> None:
+    """Fill one layer of `turned`."""
+    size = np.uint64(len(picture))
+    last = size - np.uint64(1)
+    for row in range(size):
+        source = picture[last - row if symmetry & 2 else row]
+        if symmetry & 4:
+            for column in range(size):
+                turned[last - column if symmetry & 1 else column, row] = source[column]
+        elif symmetry & 1:
+            for column in range(size):
+                turned[row, column] = source[last - column]
+        else:
+            for column in range(size):
+                turned[row, column] = source[column]
 
 
 @kernel
 def canonicalize_pictures(pictures: Bytes, symmetries: Int64s) -> Bytes:
     """Turn each picture to the one of its `symmetries` that comes first in byte order.
 
-    A symmetry is three bits: 1 flips columns, 2 flips rows, 4 exchanges them afterwards.
+    A symmetry is three bits: 1 flips columns, 2 flips rows, 4 exchanges them afterwards. Places
+    of pixels are unsigned: only then are several moved at once, as none may count from the end.
     """
     turned = np.empty_like(pictures)
-    layers, size = pictures.shape[1], pictures.shape[2]
     for n in range(pictures.shape[0]):
         best = 0
         for symmetry in symmetries[1:]:
             if _precedes(pictures[n], symmetry, best):
                 best = symmetry
-        for layer in range(layers):
-            for row in range(size):
-                for column in range(size):
-                    i, j = _find_source(best, row, column, size)
-                    turned[n, layer, row, column] = pictures[n, layer, i, j]
+        for layer in range(pictures.shape[1]):
+            _turn(pictures[n, layer], best, turned[n, layer])
     return turned

@@ -40,12 +40,14 @@ def merge(rects: Int64s) -> Int64s:
     >>> merge(np.array([[0, 0, 10, 4], [5, 0, 20, 4], [0, 4, 20, 6]])).tolist()
     [[0, 0, 20, 6]]
     """
-    return _sweep_rects(rects, np.int64(0))[0]
+    runs: Int64s = sweep_rects(rects, 0, False)[0]
+    return runs
 
 
 def find_gaps(rects: Int64s, limit_dbu: int) -> Int64s:
     """Return the spaces in x of at most `limit_dbu`, as (g, 4) rectangles."""
-    return _sweep_rects(rects, np.int64(limit_dbu))[1]
+    spaces: Int64s = sweep_rects(rects, limit_dbu, False)[1]
+    return spaces
 
 
 def find_edges(rects: Int64s) -> Int64s:
@@ -54,28 +56,19 @@ def find_edges(rects: Int64s) -> Int64s:
     An end of an edge is convex if the boundary turns around the interior there. A short edge with
     two convex ends is a line end.
     """
-    return _sweep_rects(rects, np.int64(0))[2]
+    boundary: Int64s = sweep_rects(rects, 0, True)[2]
+    return boundary
 
 
 def find_runs_gaps_edges(rects: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
     """Return what `merge`, `find_gaps` and `find_edges` return, from one sweep."""
-    runs, spaces, boundary = _sweep_rects(rects, np.int64(limit_dbu))
+    runs, spaces, boundary = sweep_rects(rects, limit_dbu, True)
     return runs, spaces, boundary
 
 
 def swap_xy(rects: Int64s) -> Int64s:
     """Return the rectangles with x and y swapped."""
     return np.ascontiguousarray(rects[:, [1, 0, 3, 2]])
-
-
-def _sweep_rects(rects: Int64s, limit_dbu: np.int64) -> tuple[Int64s, Int64s, Int64s]:
-    sides = np.empty((2 * len(rects), 4), np.int64)  # x, y_lo, y_hi, change of winding
-    sides[0::2, 0], sides[1::2, 0] = rects[:, 0], rects[:, 2]
-    sides[0::2, 1] = sides[1::2, 1] = rects[:, 1]
-    sides[0::2, 2] = sides[1::2, 2] = rects[:, 3]
-    sides[0::2, 3], sides[1::2, 3] = 1, -1
-    runs, spaces, boundary = sweep(sides, limit_dbu)
-    return runs, spaces, boundary
 
 
 @kernel
@@ -234,11 +227,23 @@ def _sort_sides(sides: Int64s) -> tuple[Int64s, Int64s]:
 
 
 @brief_kernel
-def sweep(sides: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
+def sweep_rects(rects: Int64s, limit_dbu: int, with_edges: bool) -> tuple[Int64s, Int64s, Int64s]:
+    """Sweep upward over the sides of rectangles, which may overlap: see `sweep`."""
+    sides = np.empty((2 * len(rects), 4), np.int64)
+    for i in range(len(rects)):
+        for side in range(2):
+            sides[2 * i + side, 0], sides[2 * i + side, 3] = rects[i, 2 * side], 1 - 2 * side
+            sides[2 * i + side, 1], sides[2 * i + side, 2] = rects[i, 1], rects[i, 3]
+    runs, spaces, boundary = sweep(sides, limit_dbu, with_edges)
+    return runs, spaces, boundary
+
+
+@brief_kernel
+def sweep(sides: Int64s, limit_dbu: int, with_edges: bool) -> tuple[Int64s, Int64s, Int64s]:
     """Sweep upward over vertical sides, (n, 4): x, y_lo, y_hi, change of winding at x.
 
     The interior is where the winding, summed from the left, is not zero. Returns the runs
-    (m, 4), the gaps of at most `limit_dbu` (g, 4) and the edges (k, 6).
+    (m, 4), the gaps of at most `limit_dbu` (g, 4) and the edges (k, 6), or none.
     """
     n = sides.shape[0]
     order, levels = _sort_sides(sides)
@@ -266,11 +271,14 @@ def sweep(sides: Int64s, limit_dbu: int) -> tuple[Int64s, Int64s, Int64s]:
                 spaces, space_count, next_spaces, next_count, y, out_spaces, space_used
             )
             spaces, next_spaces, space_count = next_spaces, spaces, next_count
-        left_count, out_edges, edge_used = _carry_edges(
-            lefts, left_count, runs, run_count, now, now_count, y, 1, out_edges, edge_used, spare
-        )
-        right_count, out_edges, edge_used = _carry_edges(
-            rights, right_count, runs, run_count, now, now_count, y, -1, out_edges, edge_used, spare
-        )
+        if with_edges:
+            left_count, out_edges, edge_used = _carry_edges(
+                lefts, left_count, runs, run_count, now, now_count, y, 1, out_edges, edge_used,
+                spare,
+            )  # fmt: skip
+            right_count, out_edges, edge_used = _carry_edges(
+                rights, right_count, runs, run_count, now, now_count, y, -1, out_edges, edge_used,
+                spare,
+            )  # fmt: skip
         runs, now, run_count = now, runs, now_count
     return out_runs[:run_used].copy(), out_spaces[:space_used].copy(), out_edges[:edge_used].copy()

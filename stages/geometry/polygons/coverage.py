@@ -88,7 +88,7 @@ def _add_rects(rects: Int64s, edges: Int64s, count: int, number: int) -> tuple[I
                 sides[2 * i + side, 0] = rects[i, 2 * side]
                 sides[2 * i + side, 1], sides[2 * i + side, 2] = rects[i, 1], rects[i, 3]
                 sides[2 * i + side, 3] = 1 - 2 * side
-        rects = sweep(sides, 0)[0]
+        rects = sweep(sides, 0, False)[0]
     for i in range(len(rects)):
         for side in range(2):
             edges = reserve_row(edges, count)

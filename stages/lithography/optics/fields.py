@@ -109,5 +109,5 @@ def make_disjoint(signed: Int64s) -> Int64s:
         return merge(signed)
     sides = np.concatenate([signed[:, [0, 1, 3, 4]], signed[:, [2, 1, 3, 4]]])
     sides[len(signed) :, 3] *= -1
-    runs: Int64s = sweep(sides, 0)[0]
+    runs: Int64s = sweep(sides, 0, False)[0]
     return runs

@@ -33,6 +33,11 @@ HOTSPOT_COLUMNS = (
 """Columns that a hotspot is made of; where the model predicts margins it has two more fields."""
 
 
+def as_row(value: Any) -> Row:
+    """Return the fields of a dataclass by name: `asdict`, but of no fields within fields."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
 def cut_parts(values: Iterable[T], size: int = PART) -> Iterator[list[T]]:
     """Yield values in lists of `size`, the last one perhaps shorter.
 

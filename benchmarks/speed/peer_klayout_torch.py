@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ from stages.patterns import canonicalize
 from stages.scores import ModelScorer, build_scorer, score_rasters
 
 SAMPLE = Path(__file__).parents[2] / "sample_layouts" / "dense.gds.gz"
-STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "report")
+STAGES = ("layout", "clips", "patterns", "scores", "hotspots", "classes", "report")
 PART_CLIPS = 1024
 WARM_UM = (0, 0, 60, 60)
 """Scanned first, to build the compiled kernels."""
@@ -151,16 +151,12 @@ def judge(centres: Int64s, *, job: Job, prefiltered: bool) -> int:
     """Draw and judge some clips."""
     pictures = draw_places(centres[:, 0].copy(), centres[:, 1].copy(), job)
     pictures = canonicalize(pictures, job.symmetries)
-    return len(score_rasters(pictures, _scorer(job.model.path, prefiltered)))
+    return len(score_rasters(pictures, _load_scorer(job.model.path, prefiltered, job.arithmetic)))
 
 
-_SCORERS: dict[tuple[Path, bool], ModelScorer] = {}
-
-
-def _scorer(model: Path, prefiltered: bool) -> ModelScorer:
-    if (model, prefiltered) not in _SCORERS:
-        _SCORERS[model, prefiltered] = build_scorer(checkpoint.load(model), prefiltered=prefiltered)
-    return _SCORERS[model, prefiltered]
+@cache
+def _load_scorer(model: Path, prefiltered: bool, arithmetic: str) -> ModelScorer:
+    return build_scorer(checkpoint.load(model), prefiltered=prefiltered, arithmetic=arithmetic)
 
 
 @dataclass(frozen=True)

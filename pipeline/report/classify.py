@@ -12,7 +12,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import get_type_hints
@@ -40,7 +40,7 @@ from stages.contracts import Hotspot, Int64s, PackedLayout, Verdict
 from stages.errors import ConfigError, IncompleteError
 from stages.findings import Finding, HotspotClass
 from stages.lithography.process import Process
-from stages.rows import ById, Row, Rows
+from stages.rows import ById, Row, Rows, as_row
 
 RESOLUTION = 0.6
 """Least radius of a class, in wavelengths over the numerical aperture: further away, geometry
@@ -184,10 +184,10 @@ def _write_tables(
     low, high = (classes.place - half) // 2, -((-classes.place - half) // 2)
     owners = find_owners(scanned, np.concatenate((low, high), axis=1))
     rows = list_findings(hotspots, classes, owners, rules.tolerance)
-    write_rows(job.run / FINDINGS, map(asdict, rows), _make_schema(Finding))
+    write_rows(job.run / FINDINGS, map(as_row, rows), _make_schema(Finding))
     findings = Rows(_read_table(job.run / FINDINGS, Finding), _make_finding)
     found = list_classes(hotspots.get_column("score"), findings, classes, verdicts)
-    write_rows(job.run / CLASSES, map(asdict, found), _make_schema(HotspotClass))
+    write_rows(job.run / CLASSES, map(as_row, found), _make_schema(HotspotClass))
     return len(found)
 
 

@@ -17,11 +17,10 @@ from pipeline.engine.storage.checksums import seal
 from pipeline.engine.storage.ledger import Status, UnitOutcome
 from pipeline.engine.storage.run_directory import Run, write_array
 from pipeline.engine.storage.tables import explain_damage
-from pipeline.passes.arrays import compute_shard_rows
+from pipeline.passes.arrays import compute_shard_rows, read_pattern_rows
 from pipeline.passes.job import Job, load_model_process
 from pipeline.passes.model_file import ModelFile, load_model
 from pipeline.passes.print_model import Features, PrintModel, make_features
-from pipeline.passes.units import draw_patterns
 from stages.arithmetic import Arithmetic, make_noise, measure_arithmetic
 from stages.contracts import Float32s, Floats
 from stages.detector.models.scan_model import ScanModel
@@ -67,10 +66,10 @@ def name_features(shard: int) -> str:
 
 
 def measure_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
-    """Compute the features of a shard's pictures."""
+    """Compute the features of a shard's pictures, as stored."""
     started = time.perf_counter()
     rows = compute_shard_rows(shard, job.shard_patterns, patterns)
-    pictures = draw_patterns(Run(job.run), job, rows)
+    (pictures,) = read_pattern_rows(Run(job.run), rows, "raster")
     file = name_features(shard)
     write_array(job.run / file, _load_features(job.model, job.device).measure(pictures))
     return UnitOutcome(

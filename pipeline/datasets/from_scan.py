@@ -25,7 +25,6 @@ from pipeline.engine.storage.run_directory import Run, open_run_directory
 from pipeline.engine.storage.run_record import RunRecord, State, all_inputs
 from pipeline.passes.arrays import read_pattern_rows, read_patterns
 from pipeline.passes.job import DrawSettings, load_model_process, require_opc
-from pipeline.passes.units import draw_patterns
 from pipeline.report.run_view import RunView, open_view
 from pipeline.simulate import confirm, hot_clips
 from stages.contracts import Bytes, Float32s, Int64s
@@ -93,8 +92,10 @@ def _choose(view: RunView, count: int) -> tuple[Bytes, tuple[Int64s, Int64s]]:
     assert threshold is not None  # the resolved config holds the model's own
     (scores,) = read_patterns(view.run, "score")
     rows = preselect(scores, threshold, count)
-    key, x, y, score = read_pattern_rows(view.run, rows, "key", "x_dbu", "y_dbu", "score")
-    features = likeness(view.model.detector(), draw_patterns(view.run, view.job, rows))
+    key, x, y, raster, score = read_pattern_rows(
+        view.run, rows, "key", "x_dbu", "y_dbu", "raster", "score"
+    )
+    features = likeness(view.model.detector(), raster)
     chosen = choose(score, features, threshold, count)
     return key[chosen], (x[chosen], y[chosen])
 

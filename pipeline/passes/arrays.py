@@ -16,18 +16,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import zarr
+from zarr.codecs import ZstdCodec
 
 from pipeline.engine.storage.checksums import list_files
 from pipeline.engine.storage.run_directory import Run, write_table
 from pipeline.engine.storage.tables import ANY, explain_damage, open_arrays, read_array, read_table
 from stages.clips import RULES
-from stages.contracts import Bytes, Clips, Int64s
+from stages.contracts import Bytes, Clips, Int64s, RasterSpec
 from stages.errors import IncompleteError
 from stages.patterns import KEY_BYTES, KeyIndex, Tally
 from stages.scores import Scores
 
-SHARD_STEP = 256
-"""Patterns that a shard has a multiple of, unless it has fewer."""
+CHUNK_PATTERNS = 256
+"""Pictures per chunk; with one, every clip would be a file."""
 
 PART_CLIPS = 1 << 17
 """Clips that a driver holds at once: bounds its memory on any chip."""
@@ -41,7 +42,8 @@ KNOWN: dict[str, tuple[tuple[int, ...], str]] = {
 """Columns of a pattern that are set before it is scored: width and type."""
 
 SCORED: dict[str, tuple[tuple[int, ...], str]] = {
-    "score": ((), "f4"), "embedding": ((ANY,), "f2"), "margin": ((ANY,), "f4"),
+    "raster": ((ANY, ANY, ANY), "u1"), "score": ((), "f4"), "embedding": ((ANY,), "f2"),
+    "margin": ((ANY,), "f4"),
 }  # fmt: skip
 """Columns that scoring fills; margins only where the model predicts them."""
 
@@ -118,7 +120,7 @@ def read_pattern_clips(
 
 def create_patterns(
     run: Run,
-    clip_px: int,
+    spec: RasterSpec,
     widths: Mapping[str, int],
     shard_patterns: int,
     n: int,
@@ -133,7 +135,7 @@ def create_patterns(
     """
     unfinished = run.patterns.with_name(".patterns.zarr.tmp")
     shutil.rmtree(unfinished, ignore_errors=True)
-    group = zarr.create_group(unfinished, attributes={"clip_px": clip_px, "patterns": n})
+    group = zarr.create_group(unfinished, attributes={"clip_px": spec.clip_px, "patterns": n})
     shard = count_shard_rows(shard_patterns)
     # A worker reads the rows of its shard, not those of the chip.
     known = {
@@ -151,6 +153,11 @@ def create_patterns(
         for name, array in known.items():
             array[row : row + len(part)] = getattr(part, name)
         row += len(part)
+    picture = (spec.layers, spec.clip_px, spec.clip_px)
+    group.create_array(
+        "raster", shape=(n, *picture), dtype="u1", chunks=(min(CHUNK_PATTERNS, shard), *picture),
+        shards=(shard, *picture), compressors=ZstdCodec(level=1),
+    )  # fmt: skip
     outputs = {"score": ()} | {name: (width,) for name, width in widths.items() if width}
     for name, shape in outputs.items():
         # NaN is "not scored": a lost chunk must never read as a score.
@@ -163,13 +170,13 @@ def create_patterns(
 
 
 def count_shard_rows(shard_patterns: int) -> int:
-    """Return the rows of a shard: whole steps, as in runs that an earlier version began."""
-    step = min(SHARD_STEP, shard_patterns)
-    return -(-shard_patterns // step) * step
+    """Return the rows of a shard: whole chunks, so that no two tasks write to one."""
+    chunk = min(CHUNK_PATTERNS, shard_patterns)
+    return -(-shard_patterns // chunk) * chunk
 
 
 def compute_shard_rows(shard: int, shard_patterns: int, patterns: int) -> slice:
-    """Return the rows of a shard, of which no two share a chunk."""
+    """Return the rows of a shard."""
     rows = count_shard_rows(shard_patterns)
     return slice(shard * rows, min((shard + 1) * rows, patterns))
 
@@ -197,7 +204,7 @@ def list_scored(run: Run) -> tuple[str, ...]:
 
 
 def list_shard_files(run: Run, shard: int) -> tuple[str, ...]:
-    """Return the files of a shard's scores, relative to the run directory."""
+    """Return the files of a shard's pictures and scores, relative to the run directory."""
     chunks = (f"{name}/c/{shard}" + "/0" * len(SCORED[name][0]) for name in list_scored(run))
     return tuple(f"patterns.zarr/{chunk}" for chunk in chunks)
 
@@ -209,11 +216,16 @@ def list_pattern_files(run: Run) -> tuple[str, ...]:
     return list_files(run.path, "patterns.zarr/zarr.json", *known, *scored)
 
 
-def write_shard(run: Run, rows: slice, scores: Scores) -> None:
-    """Write one shard's scores."""
-    for name in list_scored(run):
-        with _open_columns(run, [name], mode="r+") as (column,):
-            column[rows] = getattr(scores, name)
+def write_shard(run: Run, rows: slice, pictures: Bytes, scores: Scores) -> None:
+    """Write one shard's pictures and scores.
+
+    Chunks that hold nothing but the fill value are written, too: to look for them takes three times
+    as long as all the rest.
+    """
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        for name in list_scored(run):
+            with _open_columns(run, [name], mode="r+") as (column,):
+                column[rows] = pictures if name == "raster" else getattr(scores, name)
 
 
 @contextmanager

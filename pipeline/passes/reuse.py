@@ -137,7 +137,8 @@ def reuse_scores(runs: Sequence[ReusableRun], keys: Bytes, scores: Scores) -> In
         wanted, place = wanted[place >= 0], place[place >= 0]
         if len(wanted):
             scores.score[wanted] = score[place]
-            for name in list_scored(Run(run.path)):
+            names = {"embedding", "margin"} & set(list_scored(Run(run.path)))
+            for name in names:
                 getattr(scores, name)[wanted] = read_pattern_rows(Run(run.path), place, name)[0]
     return np.flatnonzero(np.isnan(scores.score))
 

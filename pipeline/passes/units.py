@@ -194,8 +194,11 @@ def group_by_block(x_dbu: Int64s, y_dbu: Int64s, clip_dbu: int) -> Iterator[tupl
             yield members, Box(x.min(), y.min(), x.max(), y.max()).grow(clip_dbu)
 
 
-def draw_patterns(run: Run, job: Job, rows: slice | Int64s) -> Bytes:
-    """Draw the pictures of some patterns again: they are not stored."""
+def draw_patterns(run: Run, job: Job, rows: Int64s) -> Bytes:
+    """Draw the pictures of some patterns again, as they are stored.
+
+    They lie scattered: most of what is stored would have to be read and unpacked for a few.
+    """
     x_dbu, y_dbu = read_pattern_rows(run, rows, "x_dbu", "y_dbu")
     return canonicalize(draw_places(x_dbu, y_dbu, job), job.symmetries)
 
@@ -234,7 +237,7 @@ def measure_unfamiliar_share(run: Run, job: Job, model: ScanModel, patterns: int
 
 
 def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
-    """Draw the pictures of a shard of patterns, and write their scores."""
+    """Draw the pictures of a shard of patterns, score them, and write both."""
     started = time.perf_counter()
     run = Run(job.run)
     rows = compute_shard_rows(shard, job.shard_patterns, patterns)
@@ -244,14 +247,14 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
     alike = [earlier for earlier in job.reused if earlier.arithmetic == arithmetic]
     scores = Scores.blank(len(keys), scorer.embedding, len(scorer.kinds))
     new = reuse_scores(alike, keys, scores)
-    pictures = canonicalize(draw_places(x_dbu[new], y_dbu[new], job), job.symmetries)
-    if not np.array_equal(compute_keys(pictures[::CHECKED]), keys[new[::CHECKED]]):
+    pictures = canonicalize(draw_places(x_dbu, y_dbu, job), job.symmetries)
+    if not np.array_equal(compute_keys(pictures[::CHECKED]), keys[::CHECKED]):
         raise IncompleteError(
             f"{run.path}: patterns of shard {shard} are not drawn as they were when they were "
             f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"
         )
-    scores.put(new, score_rasters(pictures, scorer))
-    write_shard(run, rows, scores)
+    scores.put(new, score_rasters(pictures[new] if len(new) < len(keys) else pictures, scorer))
+    write_shard(run, rows, pictures, scores)
     files = list_shard_files(run, shard)
     return UnitOutcome(
         stage="scores",

@@ -21,11 +21,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.config import ClassesConfig
+from pipeline.engine.session import Session, Written
 from pipeline.engine.storage.checksums import seal
 from pipeline.engine.storage.ledger import Status, UnitOutcome
 from pipeline.engine.storage.run_directory import Run, write_array, write_rows
-from pipeline.engine.session import Session, Written
-from pipeline.engine.storage.run_directory import Run, write_rows
 from pipeline.engine.storage.tables import explain_damage, read_table
 from pipeline.passes.arrays import FARTHEST_DBU
 from pipeline.passes.job import Job

@@ -48,9 +48,9 @@ START_S, REPORT_S, TALLY_S = 5.0, 4.0, 1.5e-6
 """Fixed cost of a scan, of its report, and of finding the pattern of a clip, in seconds: measured
 on two cores (docs/explanation/scale.md)."""
 
-CLIP_BYTES, PATTERN_BYTES = 20, 60
-"""Bytes on disk of a clip, and of a pattern with its score, embedding and margins: measured on real
-met1."""
+CLIP_BYTES, PATTERN_BYTES, PACKED_SHARE = 20, 60, 0.02
+"""Bytes on disk of a clip, and of a pattern but for its picture; those of a picture, as a share of
+its pixels. Measured on real met1."""
 
 BLOCK_CLIPS = 24
 """Side, in cores, of the block of each sampled tile whose clips are scored for ``--confirm``."""
@@ -125,7 +125,8 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
             seconds["seconds_audit"] = clip_s * simulated["clips_to_audit"] / workers
         disk_bytes = (
             sum(layer.nbytes for layer in layout.packed)
-            + sample.all_clips * CLIP_BYTES + sample.all_patterns * PATTERN_BYTES
+            + sample.all_clips * CLIP_BYTES
+            + sample.all_patterns * (PATTERN_BYTES + PACKED_SHARE * _count_pixels(job))
         )  # fmt: skip
     return {
         "layers": ", ".join(map(config.layout.layer_names.show, config.layout.channels)),
@@ -141,6 +142,10 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         "worker_mb": round(own_mb()),  # this process did what a worker does
         "disk_mb": round(disk_bytes / 1e6, 1),
     }
+
+
+def _count_pixels(job: Job) -> int:
+    return job.spec.layers * job.spec.clip_px**2
 
 
 def _sample_tiles(job: Job) -> _Sample:

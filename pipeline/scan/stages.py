@@ -225,7 +225,7 @@ class ScanStages:
                 found = tally_on_disk(rows, clips, scratch)
                 widths = {"embedding": self.model.embedding, "margin": len(self.model.kinds)}
                 create_patterns(
-                    self.run, job.spec.clip_px, widths, job.shard_patterns,
+                    self.run, job.spec, widths, job.shard_patterns,
                     len(found), found.read_strips(),
                 )  # fmt: skip
             return Written(list_pattern_files(self.run), {"patterns": len(found), "clips": clips})

@@ -22,10 +22,12 @@ from pipeline.passes.arrays import (
     write_clips,
     write_shard,
 )  # fmt: skip
-from stages.contracts import Clips
+from stages.contracts import Clips, RasterSpec
 from stages.errors import IncompleteError
 from stages.patterns import Tally
 from stages.scores import Scores
+
+SPEC = RasterSpec(40.0, 8, 4)
 
 
 def some_clips(n: int, seed: int = 0) -> tuple[Clips, np.ndarray]:
@@ -79,7 +81,7 @@ def merge_datasets(n: int, shard: int, run: Run) -> Tally:
     )
     halves = np.array_split(np.arange(n), 2)
     parts = [Tally(**{k: v[half] for k, v in asdict(found).items()}) for half in halves]
-    create_patterns(run, 8, {"embedding": 4, "margin": 3}, shard, n, parts)
+    create_patterns(run, SPEC, {"embedding": 4, "margin": 3}, shard, n, parts)
     return found
 
 
@@ -92,15 +94,20 @@ def test_shards_are_written_and_read_back(n: int, tmp_path: Path) -> None:
     assert np.isnan(score).all()
     rng = np.random.default_rng(1)
     scores, embedding = rng.random(n, np.float32), rng.random((n, 4)).astype(np.float16)
-    margin = rng.random((n, 3), np.float32)
+    margin, raster = rng.random((n, 3), np.float32), rng.integers(0, 256, (n, 1, 8, 8), np.uint8)
     for number in reversed(range(count_shards(shard, n))):
         rows = compute_shard_rows(number, shard, n)
-        write_shard(run, rows, Scores(scores[rows], embedding[rows], margin[rows]))
+        write_shard(run, rows, raster[rows], Scores(scores[rows], embedding[rows], margin[rows]))
         assert all((tmp_path / name).exists() for name in list_shard_files(run, number))
         x, y = read_pattern_rows(run, rows, "x_dbu", "y_dbu")
         assert x.tolist() == found.x_dbu[rows].tolist()
         assert y.tolist() == found.y_dbu[rows].tolist()
-    for name, values in (*asdict(found).items(), ("margin", margin), ("score", scores)):
+    for name, values in (
+        *asdict(found).items(),
+        ("margin", margin),
+        ("raster", raster),
+        ("score", scores),
+    ):
         assert np.array_equal(*read_patterns(run, name), values)
     assert np.array_equal(*read_patterns(run, "embedding"), embedding)
 
@@ -115,8 +122,17 @@ def test_patterns_found_again_replace_the_old(tmp_path: Path) -> None:
 
 def test_a_model_without_margins_has_no_column_of_them(tmp_path: Path) -> None:
     run = Run(tmp_path)
-    create_patterns(run, 8, {"embedding": 4, "margin": 0}, 256, 0, [])
-    assert list_scored(run) == ("score", "embedding")
+    create_patterns(run, SPEC, {"embedding": 4, "margin": 0}, 256, 0, [])
+    assert list_scored(run) == ("raster", "score", "embedding")
+
+
+def test_what_equals_the_fill_value_is_written(tmp_path: Path) -> None:
+    """The prefilter may reject a whole shard: its margins are NaN, and its file is sealed."""
+    run = Run(tmp_path)
+    merge_datasets(5, 256, run)
+    blank = np.zeros((5, 1, 8, 8), np.uint8)
+    write_shard(run, slice(0, 5), blank, Scores.blank(5, 4, 3))
+    assert all((tmp_path / name).exists() for name in list_shard_files(run, 0))
 
 
 def test_a_lost_array_is_told(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def one_of_each(run: Path) -> list[str]:
 FILES = [
     "classes.parquet", "clips", "confirm", "findings.parquet", "hotspots.parquet",
     "hot_clips.parquet", "layout", "patterns.zarr/count",
-    "patterns.zarr/embedding", "patterns.zarr/key", "patterns.zarr/score",
+    "patterns.zarr/embedding", "patterns.zarr/key", "patterns.zarr/raster", "patterns.zarr/score",
     "patterns.zarr/x_dbu", "patterns.zarr/y_dbu", "patterns.zarr/zarr.json",
 ]  # fmt: skip
 DAMAGES = (flip_a_bit, remove, truncate)
@@ -213,7 +213,7 @@ def test_the_last_shard_is_written_again_wherever_it_was_cut(scanned: Path, tmp_
     for share in (0.1, 0.5, 0.9):
         run = tmp_path / f"{share}"
         shutil.copytree(scanned, run)
-        shard = sorted(run.glob("patterns.zarr/embedding/c/*/0"))[-1]
+        shard = sorted(run.glob("patterns.zarr/raster/c/*/0/0/0"))[-1]
         before = shard.read_bytes()
         shard.write_bytes(before[: int(share * len(before))])
         assert resume(run, Resources(workers=0), lambda event: None).complete

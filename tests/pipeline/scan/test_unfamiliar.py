@@ -8,15 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.engine.run_directory import Run
-from pipeline.passes.arrays import read_pattern_rows, read_patterns
+from pipeline.passes.arrays import read_pattern_rows
 from pipeline.passes.units import draw_patterns, measure_unfamiliar_share
 from pipeline.report.run_view import open_view
 from stages.detector.models import checkpoint
 from stages.detector.models.familiarity import Familiar, summarize
 from stages.detector.training.loop import likeness
 from stages.errors import UsageError
-from stages.patterns import compute_keys
 from tests.support.small_scan import DENSE, SmallScan
 
 VECTORS = np.eye(20, 16, dtype=np.float32)
@@ -74,10 +72,10 @@ def test_a_model_that_does_not_know_says_nothing(small_scan: SmallScan, tmp_path
     assert not view.warnings
 
 
-def test_pictures_are_drawn_again_as_they_were_found(reference: Run) -> None:
-    (patterns,) = read_patterns(reference, "count")
-    rows = np.arange(len(patterns))[::-3]
-    drawn = draw_patterns(reference, open_view(reference).job, rows)
-    (keys,) = read_pattern_rows(reference, rows, "key")
+def test_pictures_are_drawn_again_as_they_are_stored(small_scan: SmallScan, tmp_path: Path) -> None:
+    result = small_scan(tmp_path / "run")
+    rows = np.arange(result.metrics["patterns"])[::-3]
+    drawn = draw_patterns(result.run, open_view(result.run).job, rows)
+    (stored,) = read_pattern_rows(result.run, rows, "raster")
     assert len(drawn) > 10
-    assert np.array_equal(compute_keys(drawn), keys)
+    assert np.array_equal(drawn, stored)

@@ -88,7 +88,7 @@ class Placement:
             spectrum = transmit(transform_drawing(picture, view.field), self.process)
             for each in _make_imagings(self.process, corners, view.field):
                 image = compute_image_at_once(spectrum, each.kernels, view.field)
-                coef = fit_spline(diffuse(image[None], view.field, self.process))[0]
+                coef = fit_spline(diffuse(image[None], view.field, self.process)[0])
                 errors[each.rows] = self._locate(coef, each.levels)
         return errors
 

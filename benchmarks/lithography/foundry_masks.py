@@ -179,7 +179,7 @@ def image(cell: Cell, optics: Optics, field: Field) -> Iterator[Float32s]:
         spectrum[:, field.band, field.band] += 1
     picture = compute_image(spectrum, compute_kernels(process, 0.0, field), field)
     for blur_nm in BLURS_NM:
-        coef = fit_spline(diffuse(picture, field, make_process(optics, blur_nm, 0.3)))[0]
+        coef = fit_spline(diffuse(picture, field, make_process(optics, blur_nm, 0.3))[0])
         yield -coef if optics.dark else coef
 
 

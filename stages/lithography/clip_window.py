@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -182,28 +182,31 @@ def turn_back(points: Floats, symmetry: npt.ArrayLike, side_dbu: int) -> Floats:
     return np.where(turn & [1, 2], side_dbu - points, points)
 
 
-def simulate_clip(
-    target: Int64s,
-    slanted: Int64s,
+def simulate_clips(
+    drawn: Sequence[tuple[Int64s, Int64s]],
     window: Lattice,
     dbu_nm: float,
     process: Process,
     opc: str,
-    device: str = "cpu",
-) -> ClipPrint:
-    """Simulate a clip at every corner of the process, from what `read_window` returned."""
-    if not len(target):
-        return ClipPrint(np.empty((0, 5)), np.full(len(KINDS), LEAST, np.float32), None)
-    mask = correct_window(target, window, dbu_nm, process, opc)
-    field = make_lattice_field(window, process, dbu_nm)
-    with limit_threads(1):
-        exposures = expose([mask], field, dbu_nm, process, device=device)
-    samples, margin = _measure_core(target, slanted, exposures, window, dbu_nm, process)
-    if not len(samples):
-        return ClipPrint(samples, margin, None)
-    corner = int(samples[find_first(samples), 3])
-    (coef,) = (each.coef[0] for each in exposures if corner in each.corners)
-    return ClipPrint(samples, margin, _sample_image(coef))
+) -> list[ClipPrint]:
+    """Simulate clips at every corner of the process, each as if it were alone.
+
+    Parameters
+    ----------
+    drawn
+        Of each clip, target and slanted edges as of `read_window`.
+    """
+    found = [ClipPrint(np.empty((0, 5)), np.full(len(KINDS), LEAST, np.float32), None)] * len(drawn)
+    filled = [at for at, (target, _) in enumerate(drawn) if len(target)]
+    every = _expose_clips([drawn[at][0] for at in filled], window, dbu_nm, process, opc)
+    for at, exposures in zip(filled, every, strict=True):
+        samples, margin = _measure_core(*drawn[at], exposures, window, dbu_nm, process)
+        image = None
+        if len(samples):
+            corner = int(samples[find_first(samples), 3])
+            (image,) = (each.images[0].copy() for each in exposures if corner in each.corners)
+        found[at] = ClipPrint(samples, margin, image)
+    return found
 
 
 def find_clip_failures(
@@ -214,22 +217,36 @@ def find_clip_failures(
     opc: str,
     corners: Sequence[Corner] | None = None,
 ) -> list[Floats]:
-    """Return the failing samples of several clips, which are imaged together.
+    """Return the failing samples of several clips, each as if it were alone.
 
     Parameters
     ----------
     corners
         Those of the process that are simulated; all by default.
     """
+    every = _expose_clips(targets, window, dbu_nm, process, opc, corners)
+    return [
+        _measure_core(target, NO_EDGES, exposures, window, dbu_nm, process)[0]
+        for target, exposures in zip(targets, every, strict=True)
+    ]
+
+
+def _expose_clips(
+    targets: Sequence[Int64s],
+    window: Lattice,
+    dbu_nm: float,
+    process: Process,
+    opc: str,
+    corners: Sequence[Corner] | None = None,
+) -> list[list[Exposure]]:
+    """Return the exposures of each of several clips."""
+    if not len(targets):
+        return []
     masks = [correct_window(target, window, dbu_nm, process, opc) for target in targets]
     field = make_lattice_field(window, process, dbu_nm)
     with limit_threads(1):
         exposures = expose(masks, field, dbu_nm, process, corners)
-    found = []
-    for at, target in enumerate(targets):
-        own = [replace(each, coef=each.coef[at : at + 1]) for each in exposures]
-        found.append(_measure_core(target, NO_EDGES, own, window, dbu_nm, process)[0])
-    return found
+    return [[each.select(at) for each in exposures] for at in range(len(masks))]
 
 
 def _measure_core(
@@ -282,23 +299,12 @@ def draw_clip(
     mask = correct_window(target, window, dbu_nm, process, opc)
     field = make_lattice_field(window, process, dbu_nm)
     (exposure,) = expose([mask], field, dbu_nm, process, [process.corners[corner]])
-    image = _sample_image(exposure.coef[0])
-    return trace_print(image, corner, window, dbu_nm, process)[1]
+    return trace_print(exposure.images[0], corner, window, dbu_nm, process)[1]
 
 
 def find_first(samples: Floats) -> int:
     """Return the index of the first of the worst samples, whose corner the image is of."""
     return int(np.argmax(samples[:, 4]))
-
-
-def _sample_image(coef: Float32s) -> Float32s:
-    """Return the image that a spline was fitted to, at the samples of the field."""
-
-    def on_knots(lines: Float32s) -> Float32s:
-        before, after = np.roll(lines, 1, axis=0), np.roll(lines, -1, axis=0)
-        return (before[::2] + 4 * lines[::2] + after[::2]) / np.float32(6)
-
-    return on_knots(on_knots(coef).T).T
 
 
 def trace_print(
@@ -310,7 +316,7 @@ def trace_print(
     within the window: from there on the image is wrong.
     """
     with limit_threads(1):  # more are slower for so small an image
-        coef = fit_spline(torch.from_numpy(image[None]))[0]
+        coef = fit_spline(torch.from_numpy(image))
     margin = math.ceil(DRAWN * process.wavelength_nm / process.na / dbu_nm)
     drawn = Box(0, 0, window.side_dbu, window.side_dbu).grow(-margin)
     images = Images([drawn], [(0, 0)], [[coef]], len(coef) / window.side_dbu)

@@ -27,7 +27,7 @@ import torch
 
 from stages.contracts import Float32s, Floats, Int64s
 from stages.lithography.correction.fragments import Bools
-from stages.lithography.correction.placement import choose_nominal, measure_displacements
+from stages.lithography.correction.placement import choose_nominal, measure_fragments
 from stages.lithography.correction.views import View
 from stages.lithography.optics.drawing import transform_drawing
 from stages.lithography.optics.exposure import count_spline_px, fit_spline, group_by_focus
@@ -88,7 +88,7 @@ class Placement:
             spectrum = transmit(transform_drawing(picture, view.field), self.process)
             for each in _make_imagings(self.process, corners, view.field):
                 image = compute_image_at_once(spectrum, each.kernels, view.field)
-                coef = fit_spline(diffuse(image[None], view.field, self.process))[0]
+                coef = fit_spline(diffuse(image[None], view.field, self.process)[0])
                 errors[each.rows] = self._locate(coef, each.levels)
         return errors
 
@@ -107,16 +107,10 @@ class Placement:
         return float(((b.high - b.low) * np.square(errors).mean(axis=0))[chosen].sum())
 
     def _locate(self, coef: Float32s, levels: Floats) -> Floats:
-        b, reach = self.view.boundary, self.reach_dbu
-        scale = count_spline_px(self.view.field) / self.view.side_dbu
-        x, y = b.locate(b.control)
-        out = np.empty((len(levels), len(b)))
-        for flip, seen, at, along in ((False, coef, x, y), (True, coef.T, y, x)):
-            of = np.flatnonzero(b.horizontal == flip)
-            out[:, of] = measure_displacements(
-                np.ascontiguousarray(seen), at[of], along[of], b.side[of], scale, levels, reach
-            )
-        return out
+        b, scale = self.view.boundary, count_spline_px(self.view.field) / self.view.side_dbu
+        return measure_fragments(
+            coef, b.horizontal, b.at, b.control, b.side, scale, levels, self.reach_dbu
+        )
 
 
 def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:

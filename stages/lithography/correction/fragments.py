@@ -128,13 +128,10 @@ class Boundary:
 
         As `make_rects`, but sides are in either order; one that is reversed changes the sign.
         """
-        end = self.at - self.side * moves
-        strips = np.stack([self.at, self.low, end, self.high, -self.side], axis=1)
-        strips[self.horizontal] = strips[self.horizontal][:, [1, 0, 3, 2, 4]]
-        x, y = self.upright, self.lying
-        both = self.turn * self.side[x] * self.side[y]
-        patches = np.stack([self.at[x], self.at[y], end[x], end[y], both], axis=1)
-        return np.concatenate([strips, patches]).astype(np.float64)
+        return _sweep(
+            self.horizontal, np.stack([self.at, self.low, self.high, self.side], axis=1),
+            np.stack([self.upright, self.lying, self.turn], axis=1), moves.astype(np.float64),
+        )  # fmt: skip
 
     def make_rects(self, moves: Int64s) -> Int64s:
         """Return the change of the target that moves make, (r, 5): rectangles and +1 or -1.
@@ -153,6 +150,27 @@ class Boundary:
         patches = np.stack([near[x], near[y], far[x], far[y], both], axis=1)
         rects = np.concatenate([strips, patches])
         return rects[rects[:, 4] != 0]
+
+
+@kernel
+def _sweep(horizontal: Bools, fragments: Int64s, corners: Int64s, moves: Floats) -> Floats:
+    """Return the strip of each fragment, (n, 4) of its at, low, high and side, then the patches.
+
+    Those of the corners, (m, 3): upright and lying fragment, and turn.
+    """
+    out, n = np.empty((len(fragments) + len(corners), 5)), len(fragments)
+    for i in range(n):
+        at, low, high, side = fragments[i]
+        end, column = at - side * moves[i], 1 if horizontal[i] else 0
+        out[i, column], out[i, 1 - column] = at, low
+        out[i, 2 + column], out[i, 3 - column], out[i, 4] = end, high, -side
+    for i in range(len(corners)):
+        x, y, turn = corners[i]
+        out[n + i, 0], out[n + i, 1] = fragments[x, 0], fragments[y, 0]
+        out[n + i, 2] = fragments[x, 0] - fragments[x, 3] * moves[x]
+        out[n + i, 3] = fragments[y, 0] - fragments[y, 3] * moves[y]
+        out[n + i, 4] = turn * fragments[x, 3] * fragments[y, 3]
+    return out
 
 
 def join_boundaries(first: Boundary, second: Boundary) -> Boundary:

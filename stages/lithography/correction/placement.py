@@ -14,6 +14,7 @@ import numpy as np
 from stages.compiled import kernel
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.geometry.union import find_edges, swap_xy
+from stages.lithography.correction.fragments import Bools
 from stages.lithography.optics.exposure import count_spline_px, expose
 from stages.lithography.optics.fields import (
     Lattice,
@@ -82,6 +83,29 @@ def measure_displacements(
         edge = x[k] * scale - first
         for c in range(len(levels)):
             out[c, k] = _locate(line, edge, side[k], levels[c], far) / scale
+    return out
+
+
+@kernel
+def measure_fragments(
+    coef: Float32s, horizontal: Bools, at: Int64s, along: Int64s, side: Int64s, scale: float,
+    levels: Floats, reach: float,
+) -> Floats:  # fmt: skip
+    """Return what `measure_displacements` does, (c, k), of edges of either direction.
+
+    Parameters
+    ----------
+    horizontal, at, along : (k,)
+        Whether an edge lies along x; its y, or its x; and where along it it is measured.
+    """
+    out = np.empty((len(levels), len(at)))
+    for lies in (False, True):
+        of = np.flatnonzero(horizontal == lies)
+        seen = np.ascontiguousarray(coef.T) if lies else coef
+        found = measure_displacements(seen, at[of], along[of], side[of], scale, levels, reach)
+        for c in range(len(levels)):
+            for i in range(len(of)):
+                out[c, of[i]] = found[c, i]
     return out
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.compiled import kernel
-from stages.contracts import Float32s, Floats, Int32s, Int64s
+from stages.contracts import Bytes, Float32s, Floats, Int32s, Int64s
 from stages.geometry.growing import reserve_row
 from stages.lithography.measure.sections import (
     BRIDGE,
@@ -29,20 +29,26 @@ from stages.lithography.measure.sections import (
     OPEN,
     Rules,
     Worst,
-    note_all,
+    emit,
+    note,
 )
 
 _FINER = 2
 """Lattice steps in a step of the spline."""
+_WORD = 8
+"""Points whose flags are looked at together; a lattice has a multiple of it along a side."""
+_NONE_SET, _ALL_SET = np.uint64(0), np.uint64(0x0101010101010101)
 
 
+@kernel
 def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules, worst: Worst) -> Floats:
     """Compare the connectivity of the print of a field with that of the drawn shapes.
 
     Parameters
     ----------
     coef : (n, n) float32
-        Cubic B-spline coefficients of the image, the first at the field's corner.
+        Cubic B-spline coefficients of the image, the first at the field's corner; n is a multiple
+        of 4.
     runs : (m, 4) int64
         The target as `stages.geometry.union.merge` returns it, in dbu from the field's corner.
     levels : (c,) float64
@@ -58,14 +64,16 @@ def find_breaks(coef: Float32s, runs: Int64s, levels: Floats, rules: Rules, wors
         severity, which is 1. A failure that covers an area has many rows.
     """
     values, scale = _refine(coef), rules.scale * _FINER
-    kind, point, corner = _compare(values, runs, levels, scale).T
-    y, x = (np.floor(each / scale) for each in divmod(point, len(values)))
-    rows = np.stack([kind, x, y, corner, np.ones(len(kind))], axis=1)
-    past = np.maximum(np.abs(values.ravel()[point] / levels[corner] - 1), HAIR)
-    x_min, y_min, x_max, y_max = rules.core
-    inside = (x >= x_min) & (x < x_max) & (y >= y_min) & (y < y_max)
-    note_all(worst, rows[inside], past[inside])
-    return rows[inside]
+    found = _compare(values, runs, levels, scale)
+    size, flat = len(values), values.ravel()
+    out, used = np.empty((16, 5)), 0
+    for i in range(len(found)):
+        kind, k, c = found[i]
+        x, y = np.floor(k % size / scale), np.floor(k // size / scale)
+        if rules.core[0] <= x < rules.core[2] and rules.core[1] <= y < rules.core[3]:
+            out, used = emit(out, used, kind, x, y, c, 1.0)
+            note(worst, kind, x, y, max(abs(flat[k] / levels[c] - 1), HAIR))
+    return out[:used]
 
 
 @kernel
@@ -190,8 +198,19 @@ def _separate(at: Int32s, run: Int64s, other: int, scale: float) -> None:
 
 
 @kernel
-def _label_pieces(values: Float32s, level: float, labels: Int32s) -> None:
-    """Write the number of the printed piece at each point, from 1; 0 is dark, and so is the border.
+def _find_printed(values: Float32s, level: float, printed: Bytes) -> None:
+    """Write 1 where a point prints; the border is dark."""
+    size = values.shape[0]
+    threshold = np.float32(level)
+    for y in range(size):
+        for x in range(size):
+            printed[y, x] = values[y, x] > threshold
+    printed[0], printed[size - 1], printed[:, 0], printed[:, size - 1] = 0, 0, 0, 0
+
+
+@kernel
+def _label_pieces(values: Float32s, level: float, printed: Bytes, labels: Int32s) -> None:
+    """Write the number of the printed piece at each point, from 1; 0 is dark.
 
     Points are connected to their four neighbours, and across a diagonal where its middle prints.
     """
@@ -200,7 +219,7 @@ def _label_pieces(values: Float32s, level: float, labels: Int32s) -> None:
     used = before = 0
     for y in range(1, size - 1):
         start, near = used, before
-        spans, used = _find_spans(values[y], y, np.float32(level), spans, used)
+        spans, used = _find_spans(printed, y, spans, used)
         for i in range(start, used):
             parent[i] = i
             first, last = spans[i, 1], spans[i, 2]
@@ -220,22 +239,20 @@ def _label_pieces(values: Float32s, level: float, labels: Int32s) -> None:
 
 
 @kernel
-def _find_spans(
-    row: Float32s, y: int, level: np.float32, spans: Int64s, used: int
-) -> tuple[Int64s, int]:
+def _find_spans(printed: Bytes, y: int, spans: Int64s, used: int) -> tuple[Int64s, int]:
     """Append the printed spans of a row: the row, the first point, and the one past the last."""
-    end = len(row) - 1
-    x = 1
-    while x < end:
-        while x < end and row[x] <= level:
-            x += 1
-        if x < end:
-            spans = reserve_row(spans, used)
-            spans[used, 0], spans[used, 1] = y, x
-            while x < end and row[x] > level:
-                x += 1
-            spans[used, 2] = x
-            used += 1
+    words, inside = printed.view(np.uint64), False
+    for word in range(words.shape[1]):
+        if words[y, word] != (_ALL_SET if inside else _NONE_SET):
+            for x in range(word * _WORD, (word + 1) * _WORD):
+                if (printed[y, x] != 0) != inside:
+                    inside = not inside
+                    if inside:
+                        spans = reserve_row(spans, used)
+                        spans[used, 0], spans[used, 1] = y, x
+                    else:
+                        spans[used, 2] = x
+                        used += 1
     return spans, used
 
 
@@ -290,13 +307,21 @@ def _spread(medium: Int32s, source: Int32s, free: Int64s, around: Int64s, owner:
 
 
 @kernel
-def _find_free(medium: Int32s, source: Int32s) -> Int64s:
-    """Return the points of a medium that hold no source."""
-    points, used = np.empty(len(medium), np.int64), 0
-    for k in range(len(medium)):
-        if medium[k] != 0 and source[k] == 0:
-            points[used] = k
-            used += 1
+def _find_free(printed: Bytes, shapes: Int32s, drawn: bool, differ: Bytes) -> Int64s:
+    """Return the points of shapes that do not print, or those that print where none is drawn.
+
+    Flags of all points are written to `differ`: whether just one of print and shapes is there.
+    """
+    for k in range(len(shapes)):
+        differ[k] = (printed[k] != 0) != (shapes[k] != 0)
+    words = differ.view(np.uint64)
+    points, used = np.empty(len(shapes), np.int64), 0
+    for word in range(len(words)):
+        if words[word] != _NONE_SET:
+            for k in range(word * _WORD, (word + 1) * _WORD):
+                if differ[k] != 0 and (shapes[k] != 0) == drawn:
+                    points[used] = k
+                    used += 1
     return points[:used]
 
 
@@ -345,22 +370,25 @@ def _compare(values: Float32s, runs: Int64s, levels: Floats, scale: float) -> In
         joined = _draw_shapes(runs, by_corner, scale, size).ravel()
     flat, owner = values.ravel(), np.zeros(size * size, np.int32)
     labels = np.zeros((size, size), np.int32)
+    printed, differ = np.empty((size, size), np.uint8), np.empty(size * size, np.uint8)
     pieces = labels.ravel()
     out, used = np.empty((16, 3), np.int64), 0
     for c in range(len(levels)):
-        _label_pieces(values, levels[c], labels)
-        owner[:] = 0
-        outside = _find_free(pieces, joined)
+        _find_printed(values, levels[c], printed)
+        _label_pieces(values, levels[c], printed, labels)
+        outside = _find_free(printed.ravel(), joined, False, differ)
         for k in _find_peaks(flat, _spread(pieces, joined, outside, around, owner), around, owner):
             out, used = _emit(out, used, BRIDGE, k, c)
         for k in outside:
             if owner[k] == 0 and _is_ridge(flat, k, size):
                 out, used = _emit(out, used, EXTRA, k, c)
-        unprinted = _find_free(whole, pieces)
+        unprinted = _find_free(printed.ravel(), whole, True, differ)
         for k in _find_peaks(flat, _spread(whole, pieces, unprinted, around, owner), around, owner):
             out, used = _emit(out, used, OPEN, k, c)
         for i in range(len(runs)):
             k = _find_middle(runs[i], scale, size)
             if whole[k] == by_edge[i] and pieces[k] == 0 and owner[k] == 0:
                 out, used = _emit(out, used, MISSING, k, c)
+        owner[outside] = 0
+        owner[unprinted] = 0
     return out[:used]

@@ -17,16 +17,18 @@ from typing import Literal, cast
 
 import contourpy
 import numpy as np
-import scipy
 import shapely
 from shapely import Polygon
 
+from stages.compiled import kernel
 from stages.contracts import Box, Float32s, Floats, Int64s
 from stages.lithography.optics.splines import blend
 
 _FINER = 4
 """Lattice steps, along which contours are first traced, in a step of the spline."""
 _NEWTON_STEPS = 2
+_FLAT = 1e-10
+"""Least square of a slope, per step of the spline, that a vertex is moved along."""
 _SLACK_DBU = 0.3
 """Largest distance from the outline of a vertex that is dropped."""
 
@@ -128,26 +130,17 @@ def _move_to_level(
 ) -> Floats:
     """Move vertices along the gradient onto the level; those on the window's edge do not move."""
     low, high = np.array(limits[:2]), np.array(limits[2:])
-    inside = ((points > low) & (points < high)).all(axis=1)
-    moved = points.copy()
-    free = points[inside]
-    field = _locate_field(free, images)
-    delta = 0.25 / images.scale
-    for _ in range(_NEWTON_STEPS):
-        height = _compute_height(free, field, images, at, where) - 1
-        slope = np.stack(
-            [
-                _compute_height(free + d, field, images, at, where)
-                - _compute_height(free - d, field, images, at, where)
-                for d in ((delta, 0.0), (0.0, delta))
-            ],
-            axis=1,
-        ) / (2 * delta)
-        steep = np.maximum((slope**2).sum(axis=1), 1e-12)[:, None]
-        step = height[:, None] * slope / steep
-        limit = 0.5 / (_FINER * images.scale)
-        free = np.clip(free - np.clip(step, -limit, limit), low, high)
-    moved[inside] = free
+    inside = np.flatnonzero(((points > low) & (points < high)).all(axis=1))
+    field, moved = _locate_field(points[inside], images), points.copy()
+    focus, level = np.array([each for each, _ in at]), np.array([level for _, level in at])
+    for index in np.unique(field):
+        if len(images.coef[index]):
+            mine = inside[field == index]
+            coef, place = np.stack(images.coef[index]), np.array(images.places[index])
+            local = (points[mine] - place) * images.scale
+            box = (low - place) * images.scale, (high - place) * images.scale
+            _climb(local, coef, focus, level, where == "any", box)
+            moved[mine] = local / images.scale + place
     return moved
 
 
@@ -161,22 +154,59 @@ def _locate_field(points: Floats, images: Images) -> Int64s:
     return field
 
 
-def _compute_height(
-    points: Floats, field: Int64s, images: Images, at: Condition, where: str
-) -> Floats:
-    """Return the intensity over its level at each point."""
-    height = np.zeros(len(points))
-    for index in np.unique(field):
-        mine = field == index
-        coef = images.coef[index]
-        if len(coef):
-            local = (points[mine] - images.places[index]) * images.scale
-            every = {
-                focus: scipy.ndimage.map_coordinates(
-                    coef[focus], (local[:, 1], local[:, 0]), order=3, prefilter=False,
-                    mode="grid-wrap", output=np.float64,
-                )
-                for focus in {focus for focus, _ in at}
-            }  # fmt: skip
-            height[mine] = _combine([every[focus] / level for focus, level in at], where)
-    return height
+@kernel
+def _climb(
+    points: Floats, coef: Float32s, focus: Int64s, level: Floats, brightest: bool,
+    box: tuple[Floats, Floats],
+) -> None:  # fmt: skip
+    """Move points of one field, (m, 2) in steps of the spline, onto the level, within a box.
+
+    Parameters
+    ----------
+    coef : (f, n, n) float32
+        Splines of the field, one per focus.
+    focus, level : (c,)
+        Of each corner of the process.
+    brightest
+        Whether the brightest corner counts at each point, or the darkest.
+    """
+    most = 0.5 / _FINER
+    low, high = box
+    for p in range(len(points)):
+        for _ in range(_NEWTON_STEPS):
+            height, along, up = _evaluate(coef[focus[0]], points[p], level[0])
+            for c in range(1, len(focus)):
+                other, x, y = _evaluate(coef[focus[c]], points[p], level[c])
+                if (other > height) == brightest:
+                    height, along, up = other, x, y
+            share = (1 - height) / max(along * along + up * up, _FLAT)
+            for axis, slope in enumerate((along, up)):
+                step = min(max(share * slope, -most), most)
+                points[p, axis] = min(max(points[p, axis] + step, low[axis]), high[axis])
+
+
+@kernel
+def _evaluate(coef: Float32s, point: Floats, level: float) -> tuple[float, float, float]:
+    """Return the intensity over its level at a point, and its derivatives by x and y."""
+    n, column, row = len(coef), int(np.floor(point[0])), int(np.floor(point[1]))
+    across, across_slope = blend(point[0] - column), _blend_slopes(point[0] - column)
+    upward, upward_slope = blend(point[1] - row), _blend_slopes(point[1] - row)
+    value = along = up = 0.0
+    for j in range(4):
+        line, rise = 0.0, 0.0
+        y = (row + j - 1) % n
+        for i in range(4):
+            here = coef[y, (column + i - 1) % n]
+            line += across[i] * here
+            rise += across_slope[i] * here
+        value += upward[j] * line
+        along += upward[j] * rise
+        up += upward_slope[j] * line
+    return value / level, along / level, up / level
+
+
+@kernel
+def _blend_slopes(t: float) -> tuple[float, float, float, float]:
+    """Return the derivatives of what `blend` returns, by `t`."""
+    s = 1 - t
+    return -s * s / 2, t * (1.5 * t - 2), s * (2 - 1.5 * s), t * t / 2

@@ -155,6 +155,8 @@ def _list_inside(window: Box, found: Iterable[Defect]) -> tuple[Defect, ...]:
 
 def find_edges_near(edges: Int64s, place: Place, side_dbu: int) -> Int64s:
     """Return the edges whose boxes reach into a field, whole, from its corner."""
+    if not len(edges):
+        return NO_EDGES
     local = edges - np.array(place * 2)
     low, high = np.minimum(local[:, :2], local[:, 2:]), np.maximum(local[:, :2], local[:, 2:])
     return local[((high >= 0) & (low <= side_dbu)).all(axis=1)]
@@ -188,34 +190,45 @@ def find_failures(
     (n, 5) float64
         Index into `KINDS`, x and y in dbu from the field's corner, index of the corner, severity.
     """
+    drawn = _Drawn(
+        target, slanted, *find_runs_gaps_edges(target, 0)[::2],
+        *find_runs_gaps_edges(swap_xy(target), 0)[::2],
+    )  # fmt: skip
     return np.concatenate(
-        [_measure_focus(target, slanted, each, rules, worst, contacts) for each in exposures]
+        [_measure_focus(drawn, each, rules, worst, contacts) for each in exposures]
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """What is drawn in a field: its runs and edges, as it lies and with x and y exchanged."""
+
+    target: Int64s
+    slanted: Int64s
+    runs: Int64s
+    edges: Int64s
+    turned_runs: Int64s
+    turned_edges: Int64s
+
+
 def _measure_focus(
-    target: Int64s,
-    slanted: Int64s,
-    exposure: Exposure,
-    rules: Rules,
-    worst: Worst,
-    contacts: ContactRules | None,
+    drawn: _Drawn, exposure: Exposure, rules: Rules, worst: Worst, contacts: ContactRules | None
 ) -> Floats:
     coef, levels = exposure.coef[0], exposure.levels
-    runs, _, edges = find_runs_gaps_edges(target, 0)
-    found = [measure(coef, runs, edges, levels, rules, worst)]
-    breaks = find_breaks(coef, runs, levels, rules, worst)
+    found = [measure(coef, drawn.runs, drawn.edges, levels, rules, worst)]
+    breaks = find_breaks(coef, drawn.runs, levels, rules, worst)
     breaks[:, 4] -= _FAINT  # where a line finds it as well, its place is the exact one
     found.append(breaks)
-    if len(slanted):
-        found.append(measure_slanted(coef, runs, slanted, levels, rules, worst))
+    if len(drawn.slanted):
+        found.append(measure_slanted(coef, drawn.runs, drawn.slanted, levels, rules, worst))
     turned = turn_worst(worst)
-    runs, _, edges = find_runs_gaps_edges(swap_xy(target), 0)
-    rows = measure(np.ascontiguousarray(coef.T), runs, edges, levels, rules, turned)
+    rows = measure(
+        np.ascontiguousarray(coef.T), drawn.turned_runs, drawn.turned_edges, levels, rules, turned
+    )
     worst.margin[:] = turned.margin.transpose(0, 2, 1)
     found.append(rows[:, [0, 2, 1, 3, 4]])
     if contacts is not None:
-        found.append(find_contact_failures(coef, target, levels, rules, contacts, worst))
+        found.append(find_contact_failures(coef, drawn.target, levels, rules, contacts, worst))
     rows = np.concatenate(found)
     rows[:, 3] = np.array(exposure.corners)[rows[:, 3].astype(int)]
     return rows

@@ -45,6 +45,8 @@ def list_slanted_edges(shapes: Shapes) -> Int64s:
     >>> list_slanted_edges(Shapes(none, corners, np.array([0, 3]))).tolist()
     [[0, 5, 9, 0]]
     """
+    if not len(shapes.points):
+        return np.empty((0, 4), np.int64)
     following = np.arange(1, len(shapes.points) + 1)
     following[shapes.point_start[1:] - 1] = shapes.point_start[:-1]
     ends = shapes.points[following]

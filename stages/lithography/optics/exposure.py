@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -32,10 +33,17 @@ class Exposure:
 
     coef: Float32s
     """(b, n, n) cubic B-spline coefficients on a periodic lattice, row 0 at the field's y = 0."""
+    images: Float32s
+    """(b, pixels, pixels) the samples that the splines were fitted to."""
     corners: tuple[int, ...]
     """Indices of the process's corners of this focus."""
     levels: Floats
     """(corners,) intensity above which the resist prints at each."""
+
+    def select(self, field: int) -> Self:
+        """Return the exposure of one of the fields."""
+        chosen = slice(field, field + 1)
+        return replace(self, coef=self.coef[chosen], images=self.images[chosen])
 
 
 def count_spline_px(field: Field) -> int:
@@ -64,7 +72,7 @@ def expose(
     corners: Sequence[Corner] | None = None,
     device: str = "cpu",
 ) -> list[Exposure]:
-    """Image masks at the corners of the process, or at some of them.
+    """Image masks at the corners of the process, or at some of them, each as if it were alone.
 
     Parameters
     ----------
@@ -73,45 +81,43 @@ def expose(
     """
     level = compute_threshold(process)
     with torch.no_grad():  # not inference mode: kernels are cached, and are also derived by
-        clear = compute_spectrum(_pad(masks, dbu_nm).to(device), field)
-        spectrum = transmit(clear, process)
+        clear = [compute_spectrum(_list_rects(mask, dbu_nm).to(device), field) for mask in masks]
+        spectrum = transmit(torch.cat(clear), process)
         exposures = []
         for focus, indices in group_by_focus(process, corners).items():
             intensity = compute_image(spectrum, compute_kernels(process, focus, field), field)
+            images = diffuse(intensity, field, process)
+            coef = np.stack([fit_spline(image) for image in images])
             levels = np.array([level / process.corners[index].dose for index in indices])
-            coef = fit_spline(diffuse(intensity, field, process))
-            exposures.append(Exposure(coef, tuple(indices), levels))
+            exposures.append(Exposure(coef, images.cpu().numpy(), tuple(indices), levels))
         return exposures
 
 
-def _pad(masks: Sequence[Int64s], dbu_nm: float) -> torch.Tensor:
-    """Stack rectangles of several fields, (b, r, 5) float64 in nm, padded with empty ones."""
-    longest = max(len(mask) for mask in masks)
-    every = np.zeros((len(masks), longest, 5))
-    for row, mask in zip(every, masks, strict=True):
-        row[: len(mask), :4] = mask[:, :4] * dbu_nm
-        row[: len(mask), 4] = mask[:, 4] if mask.shape[1] == 5 else 1
-    return torch.from_numpy(every)
+def _list_rects(mask: Int64s, dbu_nm: float) -> torch.Tensor:
+    """Return the rectangles of a field, (1, r, 5) float64, in nm."""
+    rects = np.ones((1, len(mask), 5))
+    rects[0, :, :4] = mask[:, :4] * dbu_nm
+    if mask.shape[1] == 5:
+        rects[0, :, 4] = mask[:, 4]
+    return torch.from_numpy(rects)
 
 
 @lru_cache(maxsize=8)
-def _shape_splines(n: int) -> torch.Tensor:
-    """Return the transform of the B-splines, at the frequencies of `rfft2`."""
-    shape = torch.sinc(torch.fft.fftfreq(n, 1 / n) / (n * _FINER)) ** 4
-    return shape[:, None] * shape[: n // 2 + 1].abs()
+def _make_fit(n: int) -> torch.Tensor:
+    """Return the matrix from `n` samples along an axis to the coefficients, (`_FINER` n, n).
 
-
-def fit_spline(intensity: torch.Tensor) -> Float32s:
-    """Return the cubic B-spline coefficients of band-limited images, finer by `_FINER`.
-
-    The spectrum is divided by that of the B-spline, so that the spline has the image's spectrum.
+    It divides their spectrum by that of the B-spline, so that the spline has the spectrum of the
+    samples.
     """
-    n = intensity.shape[-1]
-    fine, half = n * _FINER, n // 2
-    spectrum = torch.fft.rfft2(intensity, norm="forward") / _shape_splines(n).to(intensity.device)
-    shape_fine = (*intensity.shape[:-2], fine, fine // 2 + 1)
-    wide = torch.zeros(shape_fine, dtype=spectrum.dtype, device=intensity.device)
-    wide[..., :half, :half] = spectrum[..., :half, :half]
-    wide[..., 1 - half :, :half] = spectrum[..., half + 1 :, :half]
-    coefficients: Float32s = torch.fft.irfft2(wide, s=(fine, fine), norm="forward").cpu().numpy()
+    fine, order = n * _FINER, np.arange(1 - n // 2, n // 2)
+    step, weight = np.arange(fine), 1 / np.sinc(order / fine) ** 4 / n
+    of_one = np.cos(2 * np.pi / fine * step[:, None] * order) @ weight
+    fit = of_one[(step[:, None] - _FINER * step[:n]) % fine]
+    return torch.from_numpy(fit.astype(np.float32))
+
+
+def fit_spline(image: torch.Tensor) -> Float32s:
+    """Return the cubic B-spline coefficients of a band-limited image, (n, n), finer by `_FINER`."""
+    fit = _make_fit(len(image)).to(image.device)
+    coefficients: Float32s = (fit @ image @ fit.T).cpu().numpy()
     return coefficients

@@ -21,6 +21,8 @@ from stages.lithography.process import Process
 
 _TOGETHER = 16
 """Waves that are transformed in one call: the calls for a small field cost as much as the work."""
+_SMALL_PX = 80
+"""Fields up to this side are transformed by all their waves at once: they fit into a cache."""
 
 
 def compute_spectrum(rects: torch.Tensor, field: Field) -> torch.Tensor:
@@ -40,13 +42,11 @@ def compute_spectrum(rects: torch.Tensor, field: Field) -> torch.Tensor:
     ends = (rects[..., :4] / field.side_nm).to(torch.float32)
     passes = rects[..., 4:].to(torch.float32)
     order = torch.arange(field.band + 1, device=rects.device, dtype=torch.float32)
-
-    def transform(lo: torch.Tensor, hi: torch.Tensor) -> torch.Tensor:
-        """Return the coefficients 0..band of the interval [lo, hi), (b, r, band + 1)."""
-        length, middle = (hi - lo)[..., None], ((hi + lo) / 2)[..., None]
-        return torch.polar(length * torch.sinc(order * length), -2 * math.pi * order * middle)
-
-    x, y = transform(ends[..., 0], ends[..., 2]), transform(ends[..., 1], ends[..., 3])
+    low, high = ends[..., :2, None], ends[..., 2:, None]
+    length, middle = high - low, (high + low) / 2
+    # The coefficients 0..band of the intervals along x and along y, each (b, r, band + 1).
+    waves = torch.polar(length * torch.sinc(order * length), -2 * math.pi * order * middle)
+    x, y = waves.unbind(2)
     both = torch.cat([x[..., 1:].flip(-1).conj(), x], dim=-1)  # (b, r, 2 band + 1)
     upper = y.transpose(1, 2) @ (both * passes)  # (b, band + 1, 2 band + 1), frequencies y >= 0
     lower = upper[:, 1:].flip(1, 2).conj()  # the mask is real
@@ -69,6 +69,8 @@ def transmit(spectrum: torch.Tensor, process: Process) -> torch.Tensor:
 def compute_image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
     """Return the intensity of a mask, (b, pixels, pixels) float32, row 0 at the field's y = 0."""
     n, device = field.pixels, spectrum.device
+    if n <= _SMALL_PX:
+        return torch.stack([compute_image_at_once(each, optics, field) for each in spectrum])
     power = spectrum.real.square() + spectrum.imag.square()
     rest = (power * optics.rest.to(device)).sum(dim=(1, 2))
     intensity = rest[:, None, None].repeat(1, n, n)
@@ -83,11 +85,12 @@ def compute_image(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torc
 def compute_image_at_once(spectrum: torch.Tensor, optics: Kernels, field: Field) -> torch.Tensor:
     """Return the image of one field, (pixels, pixels), by all kernels at once; it can be derived.
 
-    Faster than `compute_image` for few kernels; takes more memory.
+    Faster than waves by turns for few kernels or a small field; takes more memory.
     """
-    n = field.pixels
-    rest = ((spectrum.real.square() + spectrum.imag.square()) * optics.rest).sum()
-    waves = torch.fft.ifft2(spectrum * optics.waves, s=(n, n), norm="forward")
-    power = torch.view_as_real(waves).square().sum(0)
-    intensity: torch.Tensor = power[..., 0] + power[..., 1] + rest
+    n, device = field.pixels, spectrum.device
+    power = spectrum.real.square() + spectrum.imag.square()
+    rest = (power * optics.rest.to(device)).sum()
+    waves = torch.fft.ifft2(spectrum * optics.waves.to(device), s=(n, n), norm="forward")
+    squares = torch.view_as_real(waves).square().sum(0)
+    intensity: torch.Tensor = squares[..., 0] + squares[..., 1] + rest
     return intensity

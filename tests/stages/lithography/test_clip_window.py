@@ -19,7 +19,7 @@ from stages.lithography.clip_window import (
     find_first,
     make_window,
     read_window,
-    simulate_clip,
+    simulate_clips,
     trace_print,
     turn_back,
 )
@@ -62,7 +62,8 @@ def simulate(
     shapes, side = shapes_of(rects), window.side_dbu
     _, (symmetry,) = sign_windows([shapes], np.array([x]), np.array([y]), side, process.symmetries)
     target, slanted = read_window(shapes, place, window, int(symmetry), process, 1.0)
-    return simulate_clip(target, slanted, window, 1.0, process, opc), int(symmetry)
+    (found,) = simulate_clips([(target, slanted)], window, 1.0, process, opc)
+    return found, int(symmetry)
 
 
 def bytes_of(found: ClipPrint) -> tuple[bytes, bytes]:
@@ -99,19 +100,29 @@ def test_equal_clips_have_equal_prints_wherever_and_however_they_lie(process: Pr
 
 
 @pytest.mark.parametrize("opc", CORRECTED)
-def test_clips_imaged_together_fail_as_each_alone(opc: str) -> None:
+def test_clips_simulated_together_have_the_bytes_of_each_alone(opc: str) -> None:
     process, window = STRICT[opc], make_window(STRICT[opc], 1.0, CORE, opc)
     half = np.array([window.side_dbu // 2] * 4)
     nothing = np.empty((0, 4), np.int64)
     clips = [merge(np.clip(NECK + half, 0, 2 * half)), nothing, merge(np.clip(NECK, 0, 2 * half))]
-    found = find_clip_failures(clips, window, 1.0, process, opc)
-    for target, samples in zip(clips, found, strict=True):
-        alone = simulate_clip(target, nothing, window, 1.0, process, opc).samples
-        np.testing.assert_allclose(samples, alone, atol=1e-3)
-    assert [len(samples) > 0 for samples in found][:2] == [True, False]
+    drawn = [(target, nothing) for target in clips]
+    together = simulate_clips(drawn, window, 1.0, process, opc)
+    for each, found in zip(drawn, together, strict=True):
+        (alone,) = simulate_clips([each], window, 1.0, process, opc)
+        assert fields_of(alone) == fields_of(found)
+    turned_round = simulate_clips(drawn[::-1], window, 1.0, process, opc)[::-1]
+    assert [*map(fields_of, turned_round)] == [*map(fields_of, together)]
+    failing = find_clip_failures(clips, window, 1.0, process, opc)
+    assert [*map(np.ndarray.tobytes, failing)] == [each.samples.tobytes() for each in together]
+    assert [len(samples) > 0 for samples in failing][:2] == [True, False]
     hardest = [corner for corner in process.corners if corner.defocus_nm]
     (some,) = find_clip_failures(clips[:1], window, 1.0, process, opc, hardest)
-    np.testing.assert_allclose(some, found[0][found[0][:, 3] > 0], atol=1e-3)
+    np.testing.assert_array_equal(some, failing[0][failing[0][:, 3] > 0])
+
+
+def fields_of(found: ClipPrint) -> tuple[bytes, bytes, bytes | None]:
+    image = None if found.image is None else found.image.tobytes()
+    return found.samples.tobytes(), found.margin.tobytes(), image
 
 
 @pytest.mark.parametrize("opc", CORRECTED)

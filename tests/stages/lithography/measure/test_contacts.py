@@ -42,7 +42,7 @@ def spots(*at: tuple[float, float, float, float]) -> Float32s:
         np.exp(-((x - cx) ** 2) / (2 * sx**2) - (y - cy) ** 2 / (2 * sy**2))
         for cx, cy, sx, sy in at
     )
-    return fit_spline(torch.from_numpy(np.asarray(image, np.float32))[None])[0]
+    return fit_spline(torch.from_numpy(np.asarray(image, np.float32)))
 
 
 def radius(deviation: float) -> float:

@@ -14,6 +14,7 @@ from pipeline.config import Resources, load_config
 from pipeline.passes.arrays import read_patterns
 from pipeline.scan.request import ScanRequest
 from pipeline.scan.scan import scan
+from sample_layouts.vias import write_vias
 from stages.detector.models import checkpoint
 from tests.support.small_scan import DENSE
 
@@ -34,6 +35,7 @@ class Golden:
 GOLDEN = {
     "krf130-met1": Golden(clips=2112, patterns=2012, flagged=346, hotspots=131),
     "arfi45": Golden(clips=272, patterns=272, flagged=84, hotspots=24),
+    "arfi45-via": Golden(clips=1597, patterns=1597, flagged=27, hotspots=20),
 }
 
 
@@ -58,12 +60,15 @@ def write_shrunk_block(path: Path) -> Path:
 
 @pytest.mark.parametrize("model", GOLDEN)
 def test_a_shipped_model_flags_what_it_did(model: str, tmp_path: Path) -> None:
-    layout, roi_um = DENSE, ROI_UM
+    layout, layer, roi_um = DENSE, "68/20", ROI_UM
     if model == "arfi45":
         layout = write_shrunk_block(tmp_path / "shrunk.gds")
         roi_um = tuple(round(v * SHRINK, 3) for v in ROI_UM)
+    if model == "arfi45-via":
+        layout, layer, roi_um = tmp_path / "vias.gds", "52/0", (0.0, 0.0, 24.0, 24.0)
+        write_vias(layout, layer="via2", side_um=24.0, seed=7)
     config = load_config(
-        None, {"layout": {"layers": ["68/20"], "roi_um": roi_um}, "scores": {"model": model}}
+        None, {"layout": {"layers": [layer], "roi_um": roi_um}, "scores": {"model": model}}
     )
     request = ScanRequest(layout=layout, out=tmp_path / "run", config=config)
     result = scan(request, Resources(workers=0), lambda event: None)

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.findings.saving import CHIP
 from benchmarks.machine import machine
+from benchmarks.open_benchmark.regions import CHIP
 from pipeline.layout.ingest import open_packed, pack_into
 from stages.contracts import Box, Floats, Int64s, Layer, Shapes
 from stages.geometry.union import merge

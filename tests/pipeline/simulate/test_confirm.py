@@ -76,6 +76,15 @@ def test_every_way_of_running_gives_the_same_verdicts(
     assert table_of(result.run) == table_of(reference.run)
     names = ("hotspots_confirmed", "clips_simulated", "clips_confirmed")
     assert [result.metrics[n] for n in names] == [reference.metrics[n] for n in names]
+    assert margins_of(result) == margins_of(reference)
+
+
+def margins_of(result: ScanResult) -> dict[tuple[int, int], bytes]:
+    """The stored margins of each clip, to the byte."""
+    batches = [file.stem for file in (result.run.path / "confirm").glob("*.parquet")]
+    margins = confirm.read_clip_margins(open_view(result.run).confirmation, batches)
+    assert len(margins) == result.metrics["clips_simulated"]
+    return {place: margin.tobytes() for place, margin in margins.items()}
 
 
 def simulate_clips(

@@ -189,19 +189,24 @@ def sign_spots(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, first:
         The hotspot; x, y, feature and measured distance as of `Classes`; the signature of what is
         around, in two halves; the symmetry that gives it.
     """
-    reach, symmetries = rules.tolerance.reach, rules.tolerance.symmetries
-    every = [np.empty((0, 8), np.int64)]
-    for at in range(len(spots)):
-        local = read_around(layers, spots, rules, at)
-        found = _find_places(local, bool(spots.fails[at]), rules)
-        signature, symmetry = sign_places(local, found, reach, symmetries)
-        signed = np.empty((len(found), 8), np.int64)
-        signed[:, 0], signed[:, 1:5], signed[:, 7] = first + at, found[:, :4], symmetry
-        signed[:, 1] += 2 * spots.x_dbu[at]
-        signed[:, 2] += 2 * spots.y_dbu[at]
-        signed[:, 5:7] = signature.view(np.int64)
-        every.append(signed)
-    return np.concatenate(every)
+    with interpreting_up_to(_RECTS * len(spots)):
+        every = [_sign_spot(layers, spots, rules, at) for at in range(len(spots))]
+    places = np.concatenate([np.empty((0, 8), np.int64), *every])
+    places[:, 0] += first
+    return places
+
+
+def _sign_spot(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int) -> Int64s:
+    local = read_around(layers, spots, rules, at)
+    found = _find_places(local, bool(spots.fails[at]), rules)
+    tolerance = rules.tolerance
+    signature, symmetry = sign_places(local, found, tolerance.reach, tolerance.symmetries)
+    signed = np.empty((len(found), 8), np.int64)
+    signed[:, 0], signed[:, 1:5], signed[:, 7] = at, found[:, :4], symmetry
+    signed[:, 1] += 2 * spots.x_dbu[at]
+    signed[:, 2] += 2 * spots.y_dbu[at]
+    signed[:, 5:7] = signature.view(np.int64)
+    return signed
 
 
 def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:

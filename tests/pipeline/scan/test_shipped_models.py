@@ -34,7 +34,7 @@ class Golden:
 
 GOLDEN = {
     "krf130-met1": Golden(clips=2112, patterns=2012, flagged=346, hotspots=131),
-    "arfi45": Golden(clips=272, patterns=272, flagged=84, hotspots=24),
+    "arfi45": Golden(clips=990, patterns=990, flagged=77, hotspots=48),
     "arfi45-via": Golden(clips=1597, patterns=1597, flagged=27, hotspots=20),
 }
 

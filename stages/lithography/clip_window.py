@@ -198,9 +198,8 @@ def simulate_clips(
     """
     found = [ClipPrint(np.empty((0, 5)), np.full(len(KINDS), LEAST, np.float32), None)] * len(drawn)
     filled = [at for at, (target, _) in enumerate(drawn) if len(target)]
-    every = _expose_clips([drawn[at][0] for at in filled], window, dbu_nm, process, opc)
-    for at, exposures in zip(filled, every, strict=True):
-        samples, margin = _measure_core(*drawn[at], exposures, window, dbu_nm, process)
+    simulated = _simulate([drawn[at] for at in filled], window, dbu_nm, process, opc)
+    for at, (samples, margin, exposures) in zip(filled, simulated, strict=True):
         image = None
         if len(samples):
             corner = int(samples[find_first(samples), 3])
@@ -224,50 +223,40 @@ def find_clip_failures(
     corners
         Those of the process that are simulated; all by default.
     """
-    every = _expose_clips(targets, window, dbu_nm, process, opc, corners)
-    return [
-        _measure_core(target, NO_EDGES, exposures, window, dbu_nm, process)[0]
-        for target, exposures in zip(targets, every, strict=True)
-    ]
+    drawn = [(target, NO_EDGES) for target in targets]
+    return [samples for samples, *_ in _simulate(drawn, window, dbu_nm, process, opc, corners)]
 
 
-def _expose_clips(
-    targets: Sequence[Int64s],
+def _simulate(
+    drawn: Sequence[tuple[Int64s, Int64s]],
     window: Lattice,
     dbu_nm: float,
     process: Process,
     opc: str,
     corners: Sequence[Corner] | None = None,
-) -> list[list[Exposure]]:
-    """Return the exposures of each of several clips."""
-    if not len(targets):
+) -> list[tuple[Floats, Float32s, list[Exposure]]]:
+    """Return the failing samples of each clip, its margins, and the exposures of its window."""
+    if not drawn:
         return []
-    masks = [correct_window(target, window, dbu_nm, process, opc) for target in targets]
+    masks = [correct_window(target, window, dbu_nm, process, opc) for target, _ in drawn]
     field = make_lattice_field(window, process, dbu_nm)
     with limit_threads(1):
         exposures = expose(masks, field, dbu_nm, process, corners)
-    return [[each.select(at) for each in exposures] for at in range(len(masks))]
-
-
-def _measure_core(
-    target: Int64s,
-    slanted: Int64s,
-    exposures: Sequence[Exposure],
-    window: Lattice,
-    dbu_nm: float,
-    process: Process,
-) -> tuple[Floats, Float32s]:
-    """Return the failing samples of a clip's core, and the margins of the worst of all."""
     # A place on the border of a turned core may be a dbu past it.
-    low, high = window.guard_dbu, window.guard_dbu + window.core_dbu
-    core = Box(low, low, high, high).grow(1)
-    pixels = count_spline_px(make_lattice_field(window, process, dbu_nm))
-    rules = make_rules(window, pixels, dbu_nm, process)._replace(core=core.as_tuple())
-    nothing = np.full((len(KINDS), 1, 1), LEAST, np.float32)
-    worst = Worst(nothing, (core.x_min, core.y_min), core.width, core.as_tuple())
-    contacts = make_contact_rules(dbu_nm, process)
-    samples = find_failures(target, slanted, exposures, rules, worst, contacts)
-    return samples, round_margins(worst.margin[:, 0, 0])
+    low, high = window.guard_dbu - 1, window.guard_dbu + window.core_dbu + 1
+    rules = make_rules(window, count_spline_px(field), dbu_nm, process)
+    rules, contacts = (
+        rules._replace(core=(low, low, high, high)),
+        make_contact_rules(dbu_nm, process),
+    )
+    found = []
+    for at, (target, slanted) in enumerate(drawn):
+        own = [each.select(at) for each in exposures]
+        nothing = np.full((len(KINDS), 1, 1), LEAST, np.float32)
+        worst = Worst(nothing, (low, low), high - low, rules.core)
+        samples = find_failures(target, slanted, own, rules, worst, contacts)
+        found.append((samples, round_margins(worst.margin[:, 0, 0]), own))
+    return found
 
 
 def correct_window(

@@ -80,7 +80,7 @@ def scan(
     request = ScanRequest(
         layout=layout_file(layout, open_run_directory(folder).input), out=folder,
         config=scan_config(settings, None if own else str(model)), model=own,
-        since=(Path(since),) if since is not None else (),
+        since=(locate_run(since),) if since is not None else (),
         shard=Shard.parse(shard) if shard else None,
     )  # fmt: skip
     with progress_of(settings) as listen:
@@ -90,11 +90,14 @@ def scan(
 
 def merge(parts: Sequence[PathLike], out: PathLike, **session: Unpack[SessionSettings]) -> Run:
     """Put the shards of a scan together; whatever is missing in them is scanned."""
+    from pipeline.engine.storage.replica import locate_run
     from pipeline.scan.scan import merge as merge_parts
 
     refuse_unknown("merge", session, SessionSettings)
     with progress_of(session) as listen:
-        merge_parts([Path(part) for part in parts], Path(out), resources(session), listen)
+        merge_parts(
+            [locate_run(part) for part in parts], locate_run(out), resources(session), listen
+        )
     return Run(out)
 
 

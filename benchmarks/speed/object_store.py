@@ -3,8 +3,9 @@
 python -m benchmarks.speed.object_store [--layout FILE] [--layer L/D] [--roi X0,Y0,X1,Y1]
 
 Scans once into a folder and once into a store, both in this process, so that the traffic counted
-is all of it; then opens the run as another machine would. The store is a server on this machine
-that keeps objects in memory: the figures show the requests, not a network.
+is all of it; then opens the run as another machine would, scans again there with what was found
+reused, and two shards, which are merged. The store is a server on this machine that keeps objects
+in memory: the figures show the requests, not a network.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from moto.server import ThreadedMotoServer
 
@@ -24,10 +26,12 @@ from benchmarks.machine import machine
 from pipeline.config import Resources, load_config
 from pipeline.engine.storage.object_store import Traffic
 from pipeline.engine.storage.replica import locate_run, open_store
+from pipeline.passes.shard import Shard
 from pipeline.scan.request import ScanRequest, ScanResult
-from pipeline.scan.scan import scan
+from pipeline.scan.scan import merge, scan
 
-ADDRESS = "s3://bucket/run"
+ADDRESS, LATER, MERGED = (f"s3://bucket/{name}" for name in ("run", "later", "merged"))
+PARTS = ("s3://bucket/part1", "s3://bucket/part2")
 SAMPLE = Path(__file__).parents[2] / "sample_layouts" / "block.gds.gz"
 
 
@@ -44,20 +48,37 @@ def main() -> None:
         os.environ["HOTSCAN_REPLICAS"] = f"{folder}/driver"
         layout = {"layers": [asked.layer], "roi_um": asked.roi}
 
-        def scan_into(out: Path) -> ScanResult:
+        def scan_into(out: Path, **more: Any) -> ScanResult:
             request = ScanRequest(
-                layout=asked.layout, out=out, config=load_config(None, {"layout": layout})
+                layout=asked.layout, out=out, config=load_config(None, {"layout": layout}), **more
             )
             return scan(request, Resources(workers=0), lambda event: None)
+
+        def scan_again() -> ScanResult:
+            return scan_into(locate_run(LATER), since=(locate_run(ADDRESS),))
+
+        def scan_shards() -> None:
+            for number, part in enumerate(PARTS, 1):
+                scan_into(locate_run(part), shard=Shard(number, len(PARTS)))
+
+        def merge_shards() -> ScanResult:
+            parts = [locate_run(part) for part in PARTS]
+            return merge(parts, locate_run(MERGED), Resources(workers=0), lambda event: None)
 
         scan_into(Path(folder) / "first")  # whatever is compiled once
         rows = [("into a folder", *_time(lambda: scan_into(Path(folder) / "run")))]
         rows.append(("into the store", *_time(lambda: scan_into(locate_run(ADDRESS)))))
         os.environ["HOTSCAN_REPLICAS"] = f"{folder}/other"
         rows.append(("opened elsewhere", *_time(lambda: locate_run(ADDRESS))))
-        same = (Path(folder) / "run/hotspots.parquet").read_bytes() == (
-            locate_run(ADDRESS) / "hotspots.parquet"
-        ).read_bytes()
+        rows.append(("again, with `--since`", *_time(scan_again)))
+        rows.append(("two shards", *_time(scan_shards)))
+        os.environ["HOTSCAN_REPLICAS"] = f"{folder}/third"
+        rows.append(("merged elsewhere", *_time(merge_shards)))
+        spots = (Path(folder) / "run/hotspots.parquet").read_bytes()
+        same = all(
+            (locate_run(each) / "hotspots.parquet").read_bytes() == spots
+            for each in (ADDRESS, LATER, MERGED)
+        )
     print("\n| | s | requests | MB up | MB down |\n|---|--:|--:|--:|--:|")
     for name, seconds, took in rows:
         up, down = took.bytes_up / 1e6, took.bytes_down / 1e6
@@ -85,11 +106,16 @@ def serve_bucket() -> Iterator[dict[str, str]]:
 
 
 def _time(work: Callable[[], object]) -> tuple[float, Traffic]:
-    """Return the time that work takes, and its traffic."""
+    """Return the time that work takes, and its traffic with all runs."""
     open_store.cache_clear()
     started = time.monotonic()
     work()
-    return time.monotonic() - started, open_store(ADDRESS).traffic
+    took = time.monotonic() - started
+    each = [open_store(address).traffic for address in (ADDRESS, LATER, MERGED, *PARTS)]
+    return took, Traffic(
+        sum(one.requests for one in each), sum(one.bytes_up for one in each),
+        sum(one.bytes_down for one in each),
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -2,37 +2,30 @@
 
 python -m benchmarks.speed.scale [PART ...] [--workers N], parts as `PARTS` names them
 
-Each part prints a table. Memory is what a process holds for itself (RssAnon of Linux), so without
-the memory-mapped layout, sampled ten times a second; of the workers the largest is told. "All"
-is what all processes fill together, the mapped layout and shared libraries counted once.
+Each part prints a table. Memory is sampled: what the driver holds for itself without files that it
+maps, what the largest worker holds for itself, and what all processes fill together, the mapped
+layout and shared libraries counted once (`benchmarks.speed.scan_process`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import gdstk
-import klayout.db as kdb
 import numpy as np
-import psutil
 import torch
 
 from benchmarks.machine import machine
+from benchmarks.speed.scan_process import scanned
 from pipeline.config import Resources, load_config
-from pipeline.engine.memory import own_mb
 from pipeline.engine.storage.run_directory import Run
 from pipeline.layout.ingest import pack_into
 from pipeline.passes.job import CutSettings
@@ -54,85 +47,12 @@ AREA = Box(0, 0, 2_900_000, 3_500_000)
 TILE_DBU = 102_400
 TILES = slice(300, 800, 30)
 """Tiles of `AREA` that are drawn by themselves."""
-STEP_DBU, OFFSET_DBU = 1280, 127
-"""Step of the grid of clips, and how much further into it each copy lies than the one before."""
 ARRAYS = ((10, 10), (40, 25), (100, 100), (400, 250))
 """Columns and rows."""
 PLANNED = (
     (CHIP, "68/20"), (DATA / "mpw1_sram_32x256.gds.gz", "68/20"),
     (DATA / "tt02_jar_pi.gds", "68/20"),
 )  # fmt: skip
-SAMPLE_S = 0.1
-
-
-@dataclass
-class Watched:
-    """The most that the processes of a scan held for themselves, in MB."""
-
-    process: psutil.Process
-    driver_mb: float = 0.0
-    worker_mb: float = 0.0
-    together_mb: float = 0.0
-    """Resident; a page that several share is divided among them (Pss of Linux)."""
-    _done: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *ignored: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(SAMPLE_S):
-            try:
-                children = self.process.children(recursive=True)
-                self.driver_mb = max(self.driver_mb, own_mb(self.process.pid))
-                # The reader is a child as well; it is gone before the workers have work.
-                workers = [
-                    c
-                    for c in children
-                    if "pipeline.layout.reader_process" not in " ".join(c.cmdline())
-                ]
-                self.worker_mb = max([self.worker_mb, *(own_mb(c.pid) for c in workers)])
-                total = sum(_share_mb(p.pid) for p in (self.process, *children))
-                self.together_mb = max(self.together_mb, total)
-            except (psutil.Error, OSError):
-                continue  # one of them ended meanwhile
-
-
-def _share_mb(process: int) -> float:
-    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0  # a zombie
-
-
-def scanned(layout: Path, *arguments: str, workers: int) -> dict[str, Any]:
-    """Scan in a process of its own, as a user does; return its metrics, wall time and memory."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "run")
-        started = time.perf_counter()
-        with psutil.Popen(
-            [
-                sys.executable, "-m", "pipeline.cli.app", "scan", str(layout), "--out", str(out),
-                "--workers", str(workers), "--quiet", *arguments,
-            ],
-            stdout=subprocess.DEVNULL,
-        ) as process, Watched(process) as memory:  # fmt: skip
-            code = process.wait()
-        wall_s = time.perf_counter() - started
-        if code:
-            raise SystemExit(f"the scan of {layout} ended with {code}")
-
-        metrics: dict[str, Any] = json.loads((Run(out).report / "metrics.json").read_text())
-        disk_mb = sum(p.stat().st_size for p in out.rglob("*") if p.is_file()) / 1e6
-    return metrics | {
-        "wall_s": wall_s, "driver_mb": memory.driver_mb, "worker_mb": memory.worker_mb,
-        "together_mb": memory.together_mb, "disk_mb": disk_mb,
-    }  # fmt: skip
 
 
 def roi(area_mm2: float) -> tuple[str, str]:
@@ -157,48 +77,6 @@ def area(workers: int) -> None:
             f"| {row['driver_mb']:.0f} | {row['together_mb']:,.0f} |"
         )
     print(f"\nThe line: {start:.1f} s and {slope:.1f} s per mm2.")
-
-
-def copies(workers: int, counts: Sequence[int] = (1, 3)) -> None:
-    """Scan met1 of layouts that place the whole chip so many times."""
-    print("| copies | mm2 | clips | patterns | hotspots | s |", end=" ")
-    print(" | ".join(STAGES), "| worker MB | driver MB | all MB |\n|" + "--:|" * (9 + len(STAGES)))
-    with tempfile.TemporaryDirectory() as folder:
-        layout = Path(folder, "copies.gds")
-        for count in counts:
-            write_copies(layout, count)
-            row = scanned(layout, "--layer", "68/20", workers=workers)
-            stages = " | ".join(f"{row[f'seconds_{stage}']:.1f}" for stage in STAGES)
-            print(
-                f"| {count} | {row['area_um2'] / 1e6:.2f} | {row['clips']:,} "
-                f"| {row['patterns']:,} | {row['hotspots']:,} | {row['wall_s']:.1f} | {stages} "
-                f"| {row['worker_mb']:.0f} | {row['driver_mb']:.0f} | {row['together_mb']:,.0f} |",
-                flush=True,
-            )
-
-
-def ten(workers: int) -> None:
-    """Scan met1 of 100 mm2: ten copies of the chip."""
-    copies(workers, (10,))
-
-
-def write_copies(path: Path, count: int) -> None:
-    """Write a layout that places the chip, each copy at another offset within a step of the grid.
-
-    So the copies have other pictures, but at the rare places where a part of one lies as another.
-    """
-    layout = kdb.Layout()
-    layout.read(str(CHIP))
-    chip, top = layout.top_cell(), layout.create_cell("COPIES")
-    box = chip.bbox()
-    for number in range(count):
-        column, row = number % 5, number // 5
-        x, y = (
-            at * (side // STEP_DBU + 2) * STEP_DBU + number * OFFSET_DBU
-            for at, side in ((column, box.width()), (row, box.height()))
-        )
-        top.insert(kdb.CellInstArray(chip.cell_index(), kdb.Trans(x, y)))
-    layout.write(str(path))
 
 
 def repeat(workers: int) -> None:
@@ -358,7 +236,7 @@ def cut(run: Path, side_px: int, *, shared: bool) -> CutSettings:
 
 
 PARTS: dict[str, Callable[[int], None]] = {
-    "area": area, "copies": copies, "ten": ten, "repeat": repeat, "workers": speedup,
+    "area": area, "repeat": repeat, "workers": speedup,
     "layers": layers, "sram": sram, "plan": plan, "drawing": drawing,
 }  # fmt: skip
 

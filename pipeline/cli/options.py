@@ -39,7 +39,8 @@ def list_processes() -> list[str]:
 LayoutFile = Annotated[Path, typer.Argument(help="GDSII or OASIS file, plain or gzip.")]
 
 
-def _locate(place: str) -> Path:
+def locate(place: str) -> Path:
+    """Return the folder of a run directory or address."""
     from pipeline.engine.storage.replica import locate_run
 
     return locate_run(place)
@@ -48,7 +49,7 @@ def _locate(place: str) -> Path:
 RunFolder = Annotated[
     Path,
     typer.Argument(
-        parser=_locate, metavar="RUN", help="Run directory of a scan, or its s3:// address."
+        parser=locate, metavar="RUN", help="Run directory of a scan, or its s3:// address."
     ),
 ]
 OutFolder = Annotated[
@@ -56,7 +57,7 @@ OutFolder = Annotated[
     typer.Option(
         "--out",
         "-o",
-        parser=_locate,
+        parser=locate,
         metavar="FOLDER",
         help="Directory, created when absent; or a place in an object store, s3://bucket/run.",
     ),

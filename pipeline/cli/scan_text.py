@@ -215,11 +215,13 @@ def plan_text(plan: Mapping[str, Any]) -> str:
             f"layer     {plan['layers']}",
             f"area      {plan['area_um2']:,.0f} um2 in {counted(plan['tiles'], 'tile')} "
             f"({plan['tiles_sampled']} of them sampled)",
-            f"clips     {plan['clips']:,}, of which {plan['patterns']:,} distinct",
+            f"clips     {plan['clips']:,}, of which {plan['patterns']:,} distinct; some "
+            f"{plan['hotspots']:,} hotspots",
             f"time      {clock_text(plan['seconds'])} with {counted(plan['workers'], 'worker')}: "
             f"layout {clock_text(plan['seconds_layout'])}, "
             f"clips {clock_text(plan['seconds_clips'])}, "
-            f"scores {clock_text(plan['seconds_scores'])}",
+            f"scores {clock_text(plan['seconds_scores'])}, "
+            f"hotspots {clock_text(plan['seconds_hotspots'] + plan['seconds_classes'])}",
             *(
                 [
                     f"simulate  {plan['clips_to_simulate']:,} clips, {plan['windows']:,} distinct: "

@@ -29,7 +29,7 @@ from pipeline.engine.executors import Executor, executor_for
 from pipeline.engine.storage.checksums import is_intact, seal
 from pipeline.engine.storage.failures import write_failure
 from pipeline.engine.storage.ledger import Ledger, Status, UnitOutcome
-from pipeline.engine.storage.replica import Mirror, Replica, StoredProbe, StoredTask
+from pipeline.engine.storage.replica import Mirror, Replica, StoredProbe, StoredTask, list_needs
 from pipeline.engine.storage.run_directory import Run, remove_unfinished
 from pipeline.engine.storage.run_record import (
     Inputs,
@@ -144,6 +144,7 @@ class Session:
         agreement: Agreement | None = None,
         *,
         reads: Sequence[str] | None = None,
+        others: Sequence[Path] = (),
     ) -> None:
         """Run the units of a stage that are not finished; failed ones are tried again.
 
@@ -151,6 +152,8 @@ class Session:
         ----------
         reads
             Stages whose files the units read; by default any may be.
+        others
+            Runs of which the units read the files of the same stages, and of their own.
         agreement
             Given where results depend on the arithmetic of the worker: all units are then of one,
             and those of another run again.
@@ -163,7 +166,7 @@ class Session:
         every = list(units)
         self._forget_damaged(stage)
         if self._mirror is not None:
-            needs = self._share(self._mirror, stage, reads)
+            needs = self._share(self._mirror, stage, reads, others)
             task = StoredTask(task, self._mirror.folder, needs)
             if agreement is not None:
                 probe = StoredProbe(agreement.probe, self._mirror.folder, needs)
@@ -177,11 +180,19 @@ class Session:
                 return None
         raise self._disagree(stage, found)
 
-    def _share(self, mirror: Mirror, stage: str, reads: Sequence[str] | None) -> str:
+    def _share(
+        self, mirror: Mirror, stage: str, reads: Sequence[str] | None, others: Sequence[Path]
+    ) -> str:
         """Put what the units of a stage read where every worker finds it."""
         stages = [name for name in reads or self.ledger.list_stages() if name != stage]
         outcomes = (one for name in stages for one in self.ledger.finished(name).values())
-        return mirror.share(outcomes, self.ledger.copy())
+        beside = (need for run in others for need in list_needs(run, (*stages, stage)))
+        return mirror.share(outcomes, self.ledger.copy(), beside)
+
+    def stay(self) -> None:
+        """Say that this driver is there, while others of its drivers do the work."""
+        if self._mirror is not None:
+            self._mirror.mirror(self.ledger.copy)
 
     def _agree(self, stage: str, units: set[str], agreement: Agreement) -> frozenset[str] | None:
         """Forget units of other arithmetic than the stage shall have.
@@ -242,8 +253,7 @@ class Session:
             if self._mirror is not None:
                 self._mirror.receive(outcome)
             self.ledger.record(outcome)
-            if self._mirror is not None:
-                self._mirror.mirror(self.ledger.copy)
+            self.stay()
             failed += outcome.status == Status.FAILED
             done += 1
             self.listen(UnitFinished(stage, done, total, outcome.counts))

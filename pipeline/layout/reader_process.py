@@ -33,6 +33,7 @@ from stages.compiled import interpreting
 from stages.contracts import Layer, PackedLayer, PackedLayout
 from stages.errors import HotscanError, LayoutError
 from stages.layout.gdsii.stream_check import StreamCheck
+from stages.layout.gdsii.summary import ShapeSummary
 from stages.layout.limits import ReadLimits, advise_raising
 from stages.layout.pack_check import check_packed
 from stages.text import escape_text
@@ -46,6 +47,8 @@ INFO_FILE = "info.pickle"
 LAYOUT_FILE = "layout.json"
 SHORT_BYTES = 1 << 15
 """A GDSII file up to this size is read without compiled kernels, before these would be loaded."""
+PIECE_BYTES = 1 << 28
+"""Of a file that is checked at a time."""
 _ERROR_FILE = "error.json"
 # Beside the folder of the output, which stays:
 _NOTES_FILE = "notes.json"  # there once the check has passed
@@ -317,21 +320,23 @@ def _answer(request: dict[str, Any], growth: Iterable[int]) -> None:
     packs, limits = "layers" in request, ReadLimits(**request["limits"])
     layers = [Layer.parse(text) for text in request.get("layers", ())]
     wanted = choose_layers(layers, cell) if packs else None
-    check = _check_growth(file, out, StreamCheck(wanted, extent_mm=limits.extent_mm), growth)
+    summary = None if packs else ShapeSummary()
+    check = StreamCheck(wanted, extent_mm=limits.extent_mm, summary=summary)
+    _check_growth(file, out, check, growth)
     gdsii = is_gdsii(file)
     with interpreting(gdsii and is_short(file)):
-        index = _finish_check(file, out, check) if gdsii else None
+        found = [_finish_check(file, out, check) if gdsii else None]
         if not packs:
-            info = describe_layout(file, limits, index)
+            info = describe_layout(file, limits, found.pop())
             (out / INFO_FILE).write_bytes(pickle.dumps(info))
         elif "boxes" in request:
-            boxes = read_shape_boxes(file, layers, cell, limits, index)
+            boxes = read_shape_boxes(file, layers, cell, limits, found.pop())
             np.savez(out / BOXES_FILE, *boxes)
-        else:
-            _save(out, pack_layout(file, layers, cell, limits, index))
+        else:  # which lets go of the index, a fifth of what a large file takes
+            _save(out, pack_layout(file, layers, cell, limits, found.pop()))
 
 
-def _check_growth(file: Path, out: Path, check: StreamCheck, growth: Iterable[int]) -> StreamCheck:
+def _check_growth(file: Path, out: Path, check: StreamCheck, growth: Iterable[int]) -> None:
     """Check a GDSII file while it grows, until it is complete or has a fault."""
     for written in growth:
         if not check.is_over:
@@ -340,11 +345,16 @@ def _check_growth(file: Path, out: Path, check: StreamCheck, growth: Iterable[in
             break
         if check.is_over:
             (out.parent / _END_FILE).touch()
-    return check
 
 
 def _finish_check(file: Path, out: Path, check: StreamCheck) -> StreamIndex:
-    """Check the rest of a GDSII file; leave the warnings to the parent."""
+    """Check the rest of a GDSII file; leave the warnings to the parent.
+
+    It is mapped anew for each piece, so that no more of it counts as memory.
+    """
+    for end in range(PIECE_BYTES, file.stat().st_size, PIECE_BYTES):
+        if not (check.is_over or check.has_fault):
+            check.advance(np.memmap(file, np.uint8, "r", shape=end))
     try:
         report = check.report(np.memmap(file, np.uint8, "r"))
     except LayoutError as error:

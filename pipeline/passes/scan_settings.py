@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import STAGE_SETTINGS, ScanConfig, as_dict, load_config
+from pipeline.engine.storage.replica import name_run, place_run
 from pipeline.engine.storage.run_directory import Run
 from pipeline.engine.storage.run_record import Inputs, RunRecord, differences, read_readable_record
 from pipeline.passes.shard import Shard
@@ -38,7 +39,7 @@ class ScanSettings:
         return {
             "config": as_dict(self.config),
             "model_digest": self.model_digest,
-            "since": [str(path.resolve()) for path in self.since],
+            "since": [name_run(path.resolve()) for path in self.since],
             "shard": str(self.shard) if self.shard else None,
         }
 
@@ -66,7 +67,7 @@ class ScanSettings:
             return cls(
                 load_config(None, values["config"]),
                 str(values["model_digest"]),
-                tuple(Path(path) for path in values["since"]),
+                tuple(place_run(name) for name in values["since"]),
                 Shard.parse(values["shard"]) if values["shard"] else None,
             )
         except (KeyError, TypeError, AttributeError) as error:

@@ -44,13 +44,22 @@ from stages.tiles import Tile
 T = TypeVar("T")
 
 SAMPLED_TILES = 24
-START_S, REPORT_S, TALLY_S = 5.0, 4.0, 1.5e-6
+START_S, REPORT_S, TALLY_S = 3.0, 1.5, 0.6e-6
 """Fixed cost of a scan, of its report, and of finding the pattern of a clip, in seconds: measured
 on two cores (docs/explanation/scale.md)."""
 
-CLIP_BYTES, PATTERN_BYTES, PACKED_SHARE = 20, 60, 0.02
+MERGE_S, GROUP_S, SHOW_S = 200e-6, 240e-6, 75e-6
+"""Cost of a hotspot in the stages of hotspots and classes and in the report: measured likewise."""
+
+HOTSPOTS_PER_CLIP = 0.7
+"""Hotspots that clips over the threshold are merged into: 125,901 of 180,740 on real met1."""
+
+CLIP_BYTES, PATTERN_BYTES, PACKED_SHARE = 4, 60, 0.02
 """Bytes on disk of a clip, and of a pattern but for its picture; those of a picture, as a share of
 its pixels. Measured on real met1."""
+
+RUNS = 8
+"""Runs of patterns that are scored."""
 
 BLOCK_CLIPS = 24
 """Side, in cores, of the block of each sampled tile whose clips are scored for ``--confirm``."""
@@ -68,6 +77,8 @@ class _Sample:
     clips: Clips
     first: Int64s
     """A clip of each distinct pattern."""
+    count: Int64s
+    """How many clips each has."""
     all_clips: int
     """Estimates for the whole scan."""
     all_patterns: int
@@ -104,13 +115,17 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         scorer = build_scorer(
             model, job.device, prefiltered=job.prefiltered, arithmetic=job.arithmetic
         )
+        pattern_s, hot = _score_some(sample, scorer, config.scores.threshold)
+        hotspots = round(hot * sample.all_clips * HOTSPOTS_PER_CLIP)
         seconds = {
             "seconds_start": START_S,
             "seconds_layout": layout_s,
             "seconds_clips": sample.tile_s * len(job.tiles) / workers,
             "seconds_patterns": sample.all_clips * TALLY_S,
-            "seconds_scores": _seconds_per_pattern(sample, scorer) * sample.all_patterns / workers,
-            "seconds_report": REPORT_S + sample.all_clips * TALLY_S,
+            "seconds_scores": pattern_s * sample.all_patterns / workers,
+            "seconds_hotspots": hotspots * MERGE_S,
+            "seconds_classes": hotspots * GROUP_S,
+            "seconds_report": REPORT_S + hotspots * SHOW_S,
         }
         simulated: dict[str, Any] = {}
         if config.confirm.enabled:
@@ -135,6 +150,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         "tiles_sampled": len(sample.tiles),
         "clips": sample.all_clips,
         "patterns": sample.all_patterns,
+        "hotspots": hotspots,
         **simulated,
         "workers": workers,
         **{name: round(value, 1) for name, value in seconds.items()},
@@ -162,17 +178,40 @@ def _sample_tiles(job: Job) -> _Sample:
     half_patterns = len(find_distinct(half_keys, half.x_dbu, half.y_dbu).first)
     all_clips = round(len(clips) * len(job.tiles) / len(tiles))
     all_patterns = _extrapolate(len(half), half_patterns, len(clips), len(found.first), all_clips)
-    return _Sample(job, tiles, clips, found.first, all_clips, all_patterns, spent_s / len(tiles))
+    return _Sample(
+        job, tiles, clips, found.first, found.count, all_clips, all_patterns, spent_s / len(tiles)
+    )
 
 
-def _seconds_per_pattern(sample: _Sample, scorer: ModelScorer) -> float:
+def _score_some(
+    sample: _Sample, scorer: ModelScorer, threshold: float | None
+) -> tuple[float, float]:
+    """Return the seconds that a pattern takes, and the share of the clips over the threshold."""
     if not len(sample.first):
-        return 0.0
-    some = sample.first[:CLIPS_PER_DRAW]
+        return 0.0, 0.0
+    chosen = _spread_runs(len(sample.first), CLIPS_PER_DRAW)
+    some = sample.first[chosen]
     x, y = sample.clips.x_dbu[some], sample.clips.y_dbu[some]
     score_rasters(_draw(x[:1], y[:1], sample.job), scorer)  # the first batch sets the network up
-    spent_s, _ = _timed(lambda: score_rasters(_draw(x, y, sample.job), scorer))
-    return spent_s / len(some)
+    spent_s, scored = _timed(lambda: score_rasters(_draw(x, y, sample.job), scorer))
+    count = sample.count[chosen]
+    assert threshold is not None  # resolve_config put the model's in
+    return spent_s / len(some), float(count[scored.score >= threshold].sum() / count.sum())
+
+
+def _spread_runs(rows: int, most: int) -> Int64s:
+    """Return rows in runs, evenly spread: neighbours are drawn together, as a shard's are.
+
+    Examples
+    --------
+    >>> _spread_runs(3, 10).tolist(), len(_spread_runs(10_000, 1024))
+    ([0, 1, 2], 1024)
+    """
+    if rows <= most:
+        return np.arange(rows)
+    run = most // RUNS
+    starts = np.linspace(0, rows - run, RUNS).astype(np.int64)
+    return (starts[:, None] + np.arange(run)).ravel()
 
 
 def _forecast_confirm(

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Resources, ScanConfig, as_dict, load_config
-from pipeline.engine.events import LayerStarted, Listener
+from pipeline.engine.events import Event, LayerStarted, Listener
 from pipeline.engine.session import Written, open_session, record_written
 from pipeline.engine.storage.checksums import list_files
 from pipeline.engine.storage.ledger import Ledger, running_driver
-from pipeline.engine.storage.replica import Replica
-from pipeline.engine.storage.run_directory import Run, open_run_directory
+from pipeline.engine.storage.run_directory import INNER, Run, open_run_directory
 from pipeline.engine.storage.run_record import (
     Inputs,
     LayoutFile,
@@ -39,9 +38,6 @@ from pipeline.scan.request import ScanRequest, ScanResult
 from pipeline.scan.scan import resume, scan
 from stages.contracts import Layer, PackedLayout
 from stages.errors import ConfigError, LayoutError, UsageError
-
-FOLDER = "layers"
-"""Folder of the scans, in the run directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +75,6 @@ def scan_layers(request: ScanRequest, resources: Resources, listen: Listener) ->
                         ("a model of your own", request.model)):  # fmt: skip
         if given:
             raise UsageError(f"{name} is for a scan of one layer; scan each with it by itself")
-    if isinstance(request.out, Replica):
-        raise UsageError(
-            f"{request.out.address} is in an object store, which takes a scan of one layer; scan "
-            "each into an address of its own, or give a folder as --out"
-        )
     ingest.require_layout(request.layout)
     layers, absent = _list_layers(request.layout, request.config)
     scans = {layer: choose_layer(request.config, layer) for layer in layers}
@@ -97,10 +88,15 @@ def scan_layers(request: ScanRequest, resources: Resources, listen: Listener) ->
     })  # fmt: skip
     with open_session(run, wanted, _collect_inputs, Resources(workers=0), listen) as session:
         session.run_once("layout", lambda: _pack(request, run, scans))
+
+        def listen_to_scan(event: Event) -> None:
+            session.stay()
+            listen(event)
+
         for number, (layer, config) in enumerate(scans.items(), 1):
             listen(LayerStarted(config.layout.layer_names.show(layer), number, len(scans)))
             one = replace(request, config=config, out=locate_scan(run, layer), packed=run.layout)
-            scan(one, resources, listen)
+            scan(one, resources, listen_to_scan)
         metrics: dict[str, Any] = {}
 
         def write() -> Written:
@@ -227,7 +223,7 @@ def report_layers(run: Run) -> tuple[tuple[str, ...], dict[str, Any]]:
 
 def locate_scan(run: Run, layer: str) -> Path:
     """Return the run directory of one layer."""
-    return run.path / FOLDER / layer.replace("/", "_")
+    return run.path / INNER / layer.replace("/", "_")
 
 
 def choose_layer(config: ScanConfig, layer: str) -> ScanConfig:

@@ -16,7 +16,7 @@ from pipeline.audit.certify import (
 from pipeline.config import AuditConfig, FixConfig, Resources, ScanConfig
 from pipeline.engine.events import Listener
 from pipeline.engine.session import open_session
-from pipeline.engine.storage.replica import Replica
+from pipeline.engine.storage.replica import Replica, locate_run, name_run
 from pipeline.engine.storage.run_directory import Run, open_run_directory
 from pipeline.engine.storage.run_record import (
     LayoutFile,
@@ -61,11 +61,8 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
     parse_layers(config)  # refused before anything is written
     if config.fix.enabled and not config.confirm.enabled:
         raise UsageError("fixes mend what fails in simulation; scan with --confirm")
-    if request.since and isinstance(request.out, Replica):
-        raise UsageError(
-            f"{request.out.address} is in an object store, whose workers cannot see "
-            f"{request.since[0]}; give a folder as --out, or leave out --since"
-        )
+    if resources.scheduler_address is not None:
+        _require_alike(request)
     if resources.scheduler_address is None:
         check_device(config.scores.device)
     ingest.require_layout(request.layout)
@@ -84,6 +81,18 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
     if request.keep_model is not None and "certified" in result.metrics:
         keep_model(run, request.keep_model)
     return result
+
+
+def _require_alike(request: ScanRequest) -> None:
+    """Refuse earlier runs that workers of other machines cannot see."""
+    stored = isinstance(request.out, Replica)
+    for earlier in request.since:
+        if isinstance(earlier, Replica) != stored:
+            raise UsageError(
+                f"workers of another machine do not see {name_run(earlier)} beside "
+                f"{name_run(request.out)}; have both in an object store, or both on a disk that "
+                "all machines share"
+            )
 
 
 def _name_model(request: ScanRequest) -> ScanConfig:
@@ -122,7 +131,8 @@ def resume(
     config = settings.config.model_copy(update={
         "audit": audit or settings.config.audit, "fix": fixing or settings.config.fix,
     })  # fmt: skip
-    still_there = tuple(run for run in settings.since if has_record(Run(run)))
+    earlier = [locate_run(name_run(run)) for run in settings.since]
+    still_there = tuple(run for run in earlier if has_record(Run(run)))
     request = ScanRequest(
         layout=Path(record.layout.path), out=path, config=change_reader(config, reader),
         since=still_there, shard=settings.shard, model=recalled,

@@ -153,7 +153,7 @@ class ScanStages:
         tiles = shard.choose(job.tiles) if shard else job.tiles
         self.session.run_units(
             "clips", "tiles", tiles, partial(clip_tile, job=job), lambda tile: tile.name,
-            reads=("layout",),
+            reads=("layout",), others=self.settings.since,
         )  # fmt: skip
         patterns = self.find_patterns(job)
         wait()
@@ -248,7 +248,7 @@ class ScanStages:
         self.session.run_units(
             "scores", "shards", range(count_shards(job.shard_patterns, patterns)),
             partial(score_shard, job=job, patterns=patterns), lambda number: f"{number:05d}", alike,
-            reads=("layout", "patterns"),
+            reads=("layout", "patterns"), others=self.settings.since,
         )  # fmt: skip
         for now in self.session.ledger.count_arithmetics("scores"):
             for run in job.reused:

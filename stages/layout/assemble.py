@@ -17,7 +17,13 @@ from stages.compiled import interpreting_up_to
 from stages.contracts import Int64s, Layer, PackedLayout
 from stages.layout.flatten import Flattener, flatten_odd_references
 from stages.layout.gdsii.elements import REFERENCE, Elements
-from stages.layout.gdsii.pack import convert_references, find_placed_cells, pack_layers
+from stages.layout.gdsii.pack import (
+    collect_placements,
+    convert_references,
+    find_placed_cells,
+    pack_layers,
+)
+from stages.layout.gdsii.summary import bound_shapes, make_empty_boxes, widen
 from stages.layout.info import (
     CONTEXT_CELL,
     EVERY_TOP,
@@ -61,7 +67,10 @@ def assemble(
     quarters = flatten_odd_references(elements, frozenset(order))
     if quarters is not elements:
         order = order_children_first(top, find_placed_cells(quarters), elements.names.__getitem__)
-    built = pack_layers(quarters, order, [read.index(layer) for layer in layers], limits)
+    placed = collect_placements(quarters)
+    # Half a gigabyte in a file of two: let go, where the caller does not hold it.
+    elements = quarters = replace(quarters, reference=quarters.reference[:0].copy())
+    built = pack_layers(quarters, placed, order, [read.index(layer) for layer in layers], limits)
     return PackedLayout(
         elements.names[top], round_dbu(elements.dbu_nm), tuple(layers),
         tuple(layer for layer, _ in built), tuple(warnings), elements.layers,
@@ -76,7 +85,7 @@ def compute_shape_boxes(
     elements, top = _choose_top(elements, layers, cell)
     found: list[list[Int64s]] = [[np.empty((0, 4), np.int64)] for _ in read]
     for layer, corners, count in Flattener(elements).walk(top):
-        boxes = _compute_boxes(corners, count)
+        boxes = bound_shapes(corners, count)
         for number in np.unique(layer).tolist():
             found[number].append(boxes[(layer == number) & (count > 0)])
     every = [np.concatenate(boxes) for boxes in found]
@@ -84,8 +93,9 @@ def compute_shape_boxes(
 
 
 def describe(
-    elements: Elements, counts: Mapping[Layer, int], cells: int, warnings: Sequence[str] = ()
-) -> LayoutInfo:
+    elements: Elements, counts: Mapping[Layer, int], cells: int, warnings: Sequence[str] = (),
+    drawn: Int64s | None = None,
+) -> LayoutInfo:  # fmt: skip
     """Return cells, tops, layers with counts, extent and dbu of a file, all layers read.
 
     Parameters
@@ -94,9 +104,11 @@ def describe(
         Shapes as drawn.
     cells
         Number of cells in the file; `elements` may list more, after these.
+    drawn
+        (cells, 4) the box around the shapes of each cell, where `elements` have none of them.
     """
     tops, to_um = find_top_cells(elements), elements.dbu_nm / 1000
-    boxes = _compute_cell_boxes(flatten_odd_references(elements)) * to_um
+    boxes = _compute_cell_boxes(flatten_odd_references(elements), drawn) * to_um
     return LayoutInfo(
         dbu_nm=round_dbu(elements.dbu_nm),
         cells=elements.names[:cells],
@@ -149,27 +161,16 @@ def _place_side_by_side(elements: Elements, tops: Sequence[int]) -> Elements:
     )
 
 
-def _compute_boxes(points: Int64s, counts: Int64s) -> Int64s:
-    """Return the box of each shape, (n, 4); arbitrary for a shape without corners."""
-    starts = np.minimum(np.cumsum(counts) - counts, max(len(points) - 1, 0))
-    if not len(points):
-        return np.zeros((len(counts), 4), np.int64)
-    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
-    return np.concatenate((low, high), axis=1)
-
-
-def _compute_cell_boxes(elements: Elements) -> Int64s:
+def _compute_cell_boxes(elements: Elements, drawn: Int64s | None = None) -> Int64s:
     """Return the box of each cell, (cells, 4) in dbu, zeros if empty; no odd turns."""
     cells = len(elements.names)
-    low, high = np.full((cells, 2), 2**62), np.full((cells, 2), -(2**62))
-
-    def widen(cell: int | Int64s, boxes: Int64s) -> None:
-        np.minimum.at(low, cell, boxes[:, :2])
-        np.maximum.at(high, cell, boxes[:, 2:])
-
-    counts = np.diff(elements.point_start)
-    drawn = counts > 0
-    widen(elements.shape[drawn, 0], _compute_boxes(elements.point, counts)[drawn])
+    boxes = make_empty_boxes(cells)
+    if drawn is not None:
+        boxes[:] = drawn
+    else:
+        counts = np.diff(elements.point_start)
+        has = counts > 0
+        widen(boxes, elements.shape[has, 0], bound_shapes(elements.point, counts)[has])
     placed, owner = convert_references(elements.reference)
     placed_at = np.searchsorted(owner, np.arange(cells + 1))
     children, done = find_placed_cells(elements), np.zeros(cells, np.bool_)
@@ -180,10 +181,9 @@ def _compute_cell_boxes(elements: Elements) -> Int64s:
             if not done[cell]:
                 done[cell] = True
                 inside = placed[placed_at[cell] : placed_at[cell + 1]]
-                inside = inside[low[inside[:, 0], 0] <= high[inside[:, 0], 0]]
+                inside = inside[boxes[inside[:, 0], 0] <= boxes[inside[:, 0], 2]]
                 with interpreting_up_to(len(placed)):
-                    boxes = compute_placed_boxes(np.concatenate((low, high), axis=1), inside)
-                widen(np.full(len(boxes), cell), boxes)
-    boxes = np.concatenate((low, high), axis=1)
-    boxes[low[:, 0] > high[:, 0]] = 0
+                    around = compute_placed_boxes(boxes, inside)
+                widen(boxes, np.full(len(around), cell), around)
+    boxes[boxes[:, 0] > boxes[:, 2]] = 0
     return boxes

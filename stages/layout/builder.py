@@ -12,17 +12,20 @@ GDSII stream is checked first, by `stages.layout.gdsii.stream_check`; OASIS as i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from stages.contracts import Bytes, Int64s, Layer, PackedLayout
 from stages.layout.assemble import assemble, choose_layers, compute_shape_boxes, describe
-from stages.layout.gdsii.elements import read_elements
+from stages.layout.gdsii.elements import Elements, leave_shapes, read_elements
 from stages.layout.gdsii.grammar import SMALL_LIBRARY
 from stages.layout.gdsii.index import StreamIndex
-from stages.layout.gdsii.stream_check import check_stream
+from stages.layout.gdsii.stream_check import StreamCheck, check_stream
+from stages.layout.gdsii.summary import ShapeSummary
 from stages.layout.info import LayoutInfo
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.oasis.grammar import MAGIC as OASIS_MAGIC
@@ -37,9 +40,16 @@ def describe_layout(
     data = _map_bytes(path)
     if _is_oasis(data):
         return describe_oasis(data, limits)
-    elements = read_elements(data, index or check_stream(data, None).index)
-    counts = np.bincount(elements.shape[:, 1], minlength=len(elements.layers)).tolist()
-    return describe(elements, dict(zip(elements.layers, counts, strict=True)), len(elements.names))
+    if index is None:
+        index = StreamCheck(None, extent_mm=math.inf, summary=ShapeSummary()).report(data).index
+    summary, structures = index.summary, len(index.structure)
+    assert summary is not None  # nothing else describes a layout
+    counts = summary.count_layers()
+    if len(index.odd):  # the corners under these turns are turned one by one
+        elements = read_elements(data, check_stream(data, None).index)
+        return describe(elements, counts, structures)
+    elements, boxes = leave_shapes(data, index), summary.bound_structures(structures)
+    return describe(elements, counts, structures, drawn=boxes)
 
 
 def pack_layout(
@@ -73,9 +83,19 @@ def pack_layout(
         return pack_oasis(data, layers, cell, limits)
     chosen = choose_layers(layers, cell)
     index = index or check_stream(data, chosen).index
-    elements = read_elements(data, index, extent_mm=limits.extent_mm)
-    read = chosen or elements.layers
-    return assemble(elements, read, layers, cell, (), limits)
+    read = chosen or index.layers
+    if len(index.odd) or chosen is None:  # all corners are turned, or bounded
+        elements = read_elements(data, index, extent_mm=limits.extent_mm)
+        return assemble(elements, read, layers, cell, (), limits)
+    unread = [_leave_shapes(data, index, limits.extent_mm)]
+    del index
+    return assemble(unread.pop(), read, layers, cell, (), limits)  # which lets go of what it has
+
+
+def _leave_shapes(data: Bytes, index: StreamIndex, extent_mm: float) -> Elements:
+    """Return unread elements, without what was read of the index."""
+    unread = leave_shapes(data, index, extent_mm=extent_mm)
+    return replace(unread, index=replace(index, reference=index.reference[:0].copy()))
 
 
 def read_shape_boxes(

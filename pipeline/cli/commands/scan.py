@@ -18,6 +18,7 @@ from pipeline.cli.options import (
     RunFolder,
     SessionOptions,
     Waivers,
+    locate,
 )
 from pipeline.cli.settings_options import SettingsOptions
 from pipeline.cli.terminal import run_session, show
@@ -41,7 +42,9 @@ class ScanOptions(SessionOptions, SettingsOptions):
     out: OutFolder
     since: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Reuse an earlier scan where nothing changed."),
+        typer.Option(
+            parser=locate, metavar="RUN", help="Reuse an earlier scan where nothing changed."
+        ),
     ] = None
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Only part I of N, to be merged later.")
@@ -174,7 +177,13 @@ def fix(options: FixOptions) -> None:
 class MergeOptions(SessionOptions, ReaderOptions):
     """Options of ``hotscan merge``."""
 
-    parts: Annotated[list[Path], typer.Argument(help="Run directories of scan --shard.")]
+    parts: Annotated[
+        list[Path],
+        typer.Argument(
+            parser=locate, metavar="RUN...",
+            help="Run directories of scan --shard, or their s3:// addresses.",
+        ),
+    ]  # fmt: skip
     out: OutFolder
 
 

@@ -1,4 +1,4 @@
-"""A run in an object store, of which each machine keeps a copy of what it needs.
+"""Runs in an object store, of which each machine keeps a copy of what it needs.
 
 in       the address of a run; the files that the ledger says were written
 out      `Replica`, a folder that travels as the address; `StoredTask`, which a worker runs
@@ -24,9 +24,9 @@ from urllib.parse import quote, unquote
 import psutil
 
 from pipeline.engine.storage.checksums import digest_files, is_intact, list_files
-from pipeline.engine.storage.ledger import UnitOutcome
+from pipeline.engine.storage.ledger import Ledger, UnitOutcome
 from pipeline.engine.storage.object_store import Store, is_address
-from pipeline.engine.storage.run_directory import write_whole
+from pipeline.engine.storage.run_directory import INNER, Run, write_whole
 from stages.errors import IncompleteError, UsageError
 
 T = TypeVar("T")
@@ -44,6 +44,8 @@ _LEDGER = "ledger.sqlite"
 _RECORDS = ("run.json", "run.copy.json", "hotscan.log")
 """What only the driver reads."""
 
+Need = tuple[str, str, Sequence[str]]
+"""What units read: the address of a run, the digest of some of its files, and their names."""
 Tags = dict[str, tuple[str, int, int]]
 """Of a file that is the same in the store: its tag there, its size and time here, in ns."""
 
@@ -58,6 +60,10 @@ class Replica(PosixPath):
         """Return how to find the folder of the same run on another machine."""
         root, *inside = self.relative_to(_replicas()).parts
         return _place, (unquote(root), *inside)
+
+    def resolve(self, strict: bool = False) -> Replica:
+        """Return itself: by another way the address would not be known."""
+        return self
 
     @property
     def address(self) -> str:
@@ -77,20 +83,29 @@ def _place(address: str, *inside: str) -> Replica:
     return Replica(_replicas(), quote(address, safe=""), *inside)
 
 
-def locate_run(place: str | os.PathLike[str]) -> Path:
-    """Return the folder of a run: as given, or this machine's of an address, brought up to date.
+def place_run(name: str | os.PathLike[str]) -> Path:
+    """Return the folder of a run: as given, or this machine's of an address, as it is."""
+    if isinstance(name, Path):  # a replica stays one
+        return name
+    if not isinstance(name, str) or not is_address(name):
+        return Path(name)
+    return _place(name.rstrip("/"))
+
+
+def locate_run(name: str | os.PathLike[str]) -> Path:
+    """Return the folder of a run, brought up to date, with the runs in it.
 
     Raises
     ------
     IncompleteError
         The store cannot be reached.
     """
-    if not isinstance(place, str) or not is_address(place):
-        return Path(place)
-    replica = _place(place.rstrip("/"))
-    replica.mkdir(parents=True, exist_ok=True)
-    Mirror(replica).pull()
-    return replica
+    folder = place_run(name)
+    if isinstance(folder, Replica):
+        folder.mkdir(parents=True, exist_ok=True)
+        for each in (folder, *Mirror(folder).list_inner()):
+            Mirror(each).pull()
+    return folder
 
 
 def name_run(folder: Path) -> str:
@@ -137,6 +152,13 @@ class Mirror:
         stamped = {name: self._stamp(name, tag) for name, tag in now.items()}
         self._write_tags({name: tags[name] for name in same} | stamped)
         self._by_workers.clear()
+
+    def list_inner(self) -> list[Replica]:
+        """Return the folders of the runs that the store has inside of this one."""
+        names = [name.split("/") for name in self.store.list_tags()]
+        return [self.folder / INNER / each for each in sorted({
+            name[1] for name in names if name[0] == INNER and len(name) > 2
+        })]  # fmt: skip
 
     def receive(self, outcome: UnitOutcome) -> None:
         """Bring what a worker wrote to the folder.
@@ -191,19 +213,25 @@ class Mirror:
         except FileExistsError:
             raise UsageError(f"{self.folder.address} was just taken by another driver") from None
 
-    def share(self, outcomes: Iterable[UnitOutcome], ledger: bytes) -> str:
+    def share(
+        self, outcomes: Iterable[UnitOutcome], ledger: bytes, others: Iterable[Need] = ()
+    ) -> str:
         """Put what units will read into the store, and a list of it, whose name is returned.
 
         Parameters
         ----------
         outcomes
             Of the units whose files they read; what lies at the top of the folder they read, too.
+        others
+            What they read of other runs, see `list_needs`.
         """
         self.push(ledger)
+        address = self.folder.address
         top = [path.name for path in sorted(self.folder.iterdir()) if path.is_file()]
         names = [name for name in top if not _is_private(name) and name not in _RECORDS]
-        needs: list[tuple[str, Sequence[str]]] = [(digest_files(self.folder, names), names)]
-        needs += [(one.checksum, one.files) for one in outcomes if one.files]
+        needs: list[Need] = [(address, digest_files(self.folder, names), names)]
+        needs += [(address, one.checksum, one.files) for one in outcomes if one.files]
+        needs += others
         content = json.dumps(needs).encode()
         name = f"{_OWN}needs-{hashlib.blake2b(content, digest_size=16).hexdigest()}.json"
         self.store.put_bytes(name, content)
@@ -211,7 +239,8 @@ class Mirror:
 
     def _list(self, *private: str) -> dict[str, str]:
         tags = self.store.list_tags().items()
-        return {name: tag for name, tag in tags if name in private or not name.startswith(_OWN)}
+        not_ours = (_OWN, f"{INNER}/")
+        return {name: tag for name, tag in tags if name in private or not name.startswith(not_ours)}
 
     def _stamp(self, name: str, tag: str) -> tuple[str, int, int]:
         found = (self.folder / name).stat()
@@ -235,7 +264,21 @@ class Mirror:
 
 
 def _is_private(name: str) -> bool:
-    return name.startswith((".", _LEDGER)) or "/." in name
+    return name.startswith((".", _LEDGER, f"{INNER}/")) or "/." in name
+
+
+def list_needs(run: Path, stages: Iterable[str]) -> Iterator[Need]:
+    """Yield what the units of some stages wrote in another run, and the ledger that says it.
+
+    What is damaged is left out: nobody reads it. Nothing, of a run that is a folder.
+    """
+    if isinstance(run, Replica):
+        yield run.address, digest_files(run, [_LEDGER]), [_LEDGER]
+        with Ledger(Run(run).ledger, read_only=True) as ledger:
+            outcomes = [one for stage in stages for one in ledger.finished(stage).values()]
+        for one in outcomes:
+            if one.files and is_intact(run, one.files, one.checksum):
+                yield run.address, one.checksum, one.files
 
 
 def _is_over(lease: Mapping[str, Any]) -> bool:
@@ -252,22 +295,22 @@ def open_store(address: str) -> Store:
 
 
 @cache
-def _read_needs(address: str, name: str) -> list[tuple[str, list[str]]]:
-    needs: list[tuple[str, list[str]]] = open_store(address).read_json(name)
+def _read_needs(address: str, name: str) -> list[tuple[str, str, list[str]]]:
+    needs: list[tuple[str, str, list[str]]] = open_store(address).read_json(name)
     return needs
 
 
 _INTACT: set[tuple[Path, str]] = set()
-"""What this process has found in its folder, by digest."""
+"""What this process has found in its folders, by digest."""
 
 
 def fetch_needs(run: Replica, needs: str) -> None:
     """Bring to this machine what `Mirror.share` listed, unless it is there."""
-    store = open_store(run.address)
-    for checksum, files in _read_needs(run.address, needs):
-        if (run, checksum) not in _INTACT:
-            fetch_intact(store, run, files, checksum)
-            _INTACT.add((run, checksum))
+    for address, checksum, files in _read_needs(run.address, needs):
+        folder = _place(address)
+        if (folder, checksum) not in _INTACT:
+            fetch_intact(open_store(address), folder, files, checksum)
+            _INTACT.add((folder, checksum))
 
 
 @dataclass(frozen=True, slots=True)

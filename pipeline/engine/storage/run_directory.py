@@ -26,6 +26,9 @@ from pipeline.engine.storage.checksums import sync
 from stages.errors import IncompleteError, UsageError
 from stages.rows import cut_parts
 
+INNER = "layers"
+"""Folder of the runs that a run of several layers holds: each has a ledger of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -31,7 +31,10 @@ from stages.layout.gdsii.records import (
     read_u16,
 )
 from stages.layout.limits import advise_raising
-from stages.layout.references import escape_name, quote_name
+from stages.layout.references import escape_name
+
+MOST_SHAPES = 1 << 20
+"""Shapes whose corners are in memory at once, where they are read part by part."""
 
 REFERENCE = ("owner", "cell", "turn", "x", "y", "columns", "rows", "u_x", "u_y", "v_x", "v_y")
 """Columns of references, (n, 11) int64. u and v lead from the first to one past the last column
@@ -61,6 +64,33 @@ class Elements:
     """All layers that have a boundary, box or path."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadElements(Elements):
+    """Elements whose corners are still in the stream: there are no points."""
+
+    data: Bytes
+    index: StreamIndex
+    extent_mm: float
+
+    def read(self, chosen: Int64s) -> tuple[Int64s, Int64s]:
+        """Return the corners of some shapes, and the offset of each; errors as `read_elements`."""
+        shapes = self.index.shape[chosen]
+        of_path = shapes[:, 3] >= 0
+        paths = self.index.path[shapes[of_path, 3]]
+        shapes[of_path, 3] = np.arange(len(paths))
+        limit = min(self.extent_mm * 1e-3 / self.index.dbu_m, 2.0**40)
+        points, starts, longest = _read_shapes(self.data, shapes, paths, limit)
+        if longest >= 0:
+            owner, _, xy, _ = shapes[longest].tolist()
+            sides = np.ptp(points[starts[longest] : starts[longest + 1]], axis=0)
+            raise LayoutError(
+                f"byte {xy - 4} in structure '{self.names[owner]}': a shape {sides.max()} dbu "
+                f"long; the limit is {int(limit)} dbu ({self.extent_mm:g} mm): a damaged "
+                f"coordinate, or the limit is too low: {advise_raising('extent_mm')}"
+            )
+        return points, starts
+
+
 def read_elements(data: Bytes, index: StreamIndex, *, extent_mm: float = math.inf) -> Elements:
     """Return the shapes of a stream, and all its references.
 
@@ -78,31 +108,44 @@ def read_elements(data: Bytes, index: StreamIndex, *, extent_mm: float = math.in
     LayoutError
         A shape is longer; the message gives structure and byte.
     """
-    paths, shapes, dbu_m = index.path, index.shape, index.dbu_m
-    rings, ring_starts = outline_paths(*_read_lines(data, paths), paths[:, 1:].copy())
-    limit = min(extent_mm * 1e-3 / dbu_m, 2.0**40)
-    points, starts, longest = _read_corners(data, shapes, rings, ring_starts, limit)
-    names = [
-        bytes(data.data[at : at + size]).rstrip(b"\0") for at, size in index.structure.tolist()
-    ]
-    if longest >= 0:
-        owner, _, xy, _ = shapes[longest].tolist()
-        sides = np.ptp(points[starts[longest] : starts[longest + 1]], axis=0)
-        raise LayoutError(
-            f"byte {xy - 4} in structure {quote_name(names[owner])}: a shape {sides.max()} dbu "
-            f"long; the limit is {int(limit)} dbu ({extent_mm:g} mm): a damaged coordinate, or "
-            f"the limit is too low: {advise_raising('extent_mm')}"
-        )
+    unread = leave_shapes(data, index, extent_mm=extent_mm)
+    points, starts = unread.read(np.arange(len(index.shape)))
     return Elements(
-        dbu_nm=dbu_m * 1e9,
-        names=tuple(escape_name(name) for name in names),
-        point=points,
-        point_start=starts,
-        shape=shapes[:, :2],
+        unread.dbu_nm, unread.names, points, starts, unread.shape, unread.reference, unread.odd,
+        unread.layers,
+    )  # fmt: skip
+
+
+def leave_shapes(data: Bytes, index: StreamIndex, *, extent_mm: float = math.inf) -> UnreadElements:
+    """Return all references of a stream, and what reads its shapes, a part of them at a time.
+
+    Arguments as `read_elements`.
+    """
+    names = (bytes(data.data[at : at + size]) for at, size in index.structure.tolist())
+    return UnreadElements(
+        dbu_nm=index.dbu_m * 1e9,
+        names=tuple(escape_name(name.rstrip(b"\0")) for name in names),
+        point=np.empty((0, 2), np.int64), point_start=np.zeros(1, np.int64),
+        shape=index.shape[:, :2],
         reference=_read_references(data, index.reference),
         odd=_read_turns(data, index.odd),
         layers=index.layers,
-    )
+        data=data, index=index, extent_mm=extent_mm,
+    )  # fmt: skip
+
+
+def read_corners(data: Bytes, shapes: Int64s, paths: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the corners of shapes, rows as of `StreamIndex`, and the offset of each."""
+    points, starts, _ = _read_shapes(data, shapes, paths, math.inf)
+    return points, starts
+
+
+def _read_shapes(
+    data: Bytes, shapes: Int64s, paths: Int64s, limit: float
+) -> tuple[Int64s, Int64s, int]:
+    """Return the corners of shapes, the offset of each, and the first shape over `limit`."""
+    rings, ring_starts = outline_paths(*_read_lines(data, paths), paths[:, 1:].copy())
+    return _read_corners(data, shapes, rings, ring_starts, limit)
 
 
 @kernel

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from stages.contracts import Bytes, Int64s, Layer
 from stages.geometry.growing import copy_rows
 from stages.layout.gdsii.collect import EVERY_LAYER, Tables
 from stages.layout.gdsii.records import find_end
+
+if TYPE_CHECKING:  # which reads elements, of which this is the index
+    from stages.layout.gdsii.summary import ShapeSummary
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +42,8 @@ class StreamIndex:
     """(turns, 3) offset of the magnification and of the angle (0 for none), mirrored."""
     layers: tuple[Layer, ...]
     """All layers that have a boundary, box or path, sorted."""
+    summary: ShapeSummary | None = None
+    """`ShapeSummary` of the shapes, where that was asked for in their place."""
 
 
 def encode_layers(layers: Sequence[Layer] | None) -> Int64s:
@@ -62,11 +68,16 @@ def cut_tables(tables: Tables, rows: Sequence[int]) -> Tables:
     return cells, shapes, paths, placed, odd, tags
 
 
-def join_tables(parts: Sequence[Tables]) -> Tables:
-    """Return the rows of all parts."""
+def join_tables(parts: list[Tables]) -> Tables:
+    """Return the rows of all parts, which are let go: they are most of what a large file takes."""
     if len(parts) == 1:
-        return parts[0]
-    cells, shapes, paths, placed, odd, tags = map(np.concatenate, zip(*parts, strict=True))
+        return parts.pop()
+    of_each = [list(tables) for tables in zip(*parts, strict=True)]
+    parts.clear()
+    joined = []
+    while of_each:
+        joined.append(np.concatenate(of_each.pop()))
+    tags, odd, placed, paths, shapes, cells = joined
     return cells, shapes, paths, placed, odd, tags
 
 
@@ -83,7 +94,13 @@ def list_names(data: Bytes, tables: Tables) -> Int64s:
     return names
 
 
-def index_tables(tables: Tables, number: Int64s, wanted: Int64s, dbu_m: float) -> StreamIndex:
+def index_tables(
+    tables: Tables,
+    number: Int64s,
+    wanted: Int64s,
+    dbu_m: float,
+    summary: ShapeSummary | None = None,
+) -> StreamIndex:
     """Return the index of a stream.
 
     Parameters
@@ -102,4 +119,4 @@ def index_tables(tables: Tables, number: Int64s, wanted: Int64s, dbu_m: float) -
     if EVERY_LAYER in wanted:
         shapes[:, 1] = np.searchsorted(present, shapes[:, 1])
     layers = tuple(Layer(tag >> 16, tag & 65535) for tag in present.tolist())
-    return StreamIndex(dbu_m, cells, shapes, paths, reference, odd, layers)
+    return StreamIndex(dbu_m, cells, shapes, paths, reference, odd, layers, summary)

@@ -13,7 +13,7 @@ from stages.contracts import Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
 from stages.geometry.growing import copy_rows
-from stages.layout.gdsii.elements import REFERENCE, Elements
+from stages.layout.gdsii.elements import MOST_SHAPES, REFERENCE, Elements, UnreadElements
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.pack import CellContents, build_layer, place_copies
 from stages.threads import count_processors
@@ -22,6 +22,9 @@ OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn")
 PLACE, COUNT = slice(3, 5), slice(5, 7)
 U, V = slice(7, 9), slice(9, 11)
 
+Placements = tuple[Int64s, Int64s, Int64s]
+"""As in `CellContents`: the placements, where those of each structure begin, and their cells."""
+
 MOST_COPIES = 10_000_000
 """Most copies that an array off the grid is flattened to."""
 
@@ -29,15 +32,21 @@ MOST_COPIES = 10_000_000
 def find_placed_cells(elements: Elements) -> dict[int, list[int]]:
     """Return the structures that each structure places, each once."""
     cells = len(elements.names)
-    known = elements.reference[elements.reference[:, CELL] >= 0]
+    owner, cell = elements.reference[:, OWNER], elements.reference[:, CELL]
     placed: dict[int, list[int]] = {number: [] for number in range(cells)}
-    for pair in np.unique(known[:, OWNER] * cells + known[:, CELL]).tolist():
+    for pair in np.unique((owner * cells + cell)[cell >= 0]).tolist():
         placed[pair // cells].append(pair % cells)
     return placed
 
 
+def collect_placements(elements: Elements) -> Placements:
+    """Return what structures place; arrays off the grid are written out."""
+    placements, placed_by = convert_references(elements.reference)
+    return placements, _find_ranges(placed_by, len(elements.names)), placements[:, 0].copy()
+
+
 def pack_layers(
-    elements: Elements, order: Sequence[int], layers: Sequence[int],
+    elements: Elements, placed: Placements, order: Sequence[int], layers: Sequence[int],
     limits: ReadLimits = DEFAULT_LIMITS,
 ) -> list[tuple[PackedLayer, tuple[str, ...]]]:  # fmt: skip
     """Return layers of the structures of `order`, packed, and the names of those with a shape.
@@ -45,7 +54,9 @@ def pack_layers(
     Parameters
     ----------
     elements
-        Those of a file, without odd turns.
+        Those of a file, without odd turns; of its references nothing is asked.
+    placed
+        What the structures place.
     order
         Numbers of structures, each after all its children; the last is the top.
     layers
@@ -56,10 +67,6 @@ def pack_layers(
     LayoutError
         Coordinates pass 32 bits, or shapes are too dense.
     """
-    placements, placed_by = convert_references(elements.reference)
-    placed = (
-        placements, _find_ranges(placed_by, len(elements.names)), placements[:, 0].copy()
-    )  # fmt: skip
     layer_of = elements.shape[:, 1].astype(np.int32)  # by itself: each layer goes through it
     most_per_dbu2 = limits.shapes_per_um2 * (elements.dbu_nm / 1000) ** 2
 
@@ -68,7 +75,7 @@ def pack_layers(
         return build_layer(contents, order, elements.names, most_per_dbu2)
 
     with (
-        interpreting_up_to(len(placements) + len(elements.point)),
+        interpreting_up_to(len(placed[0]) + max(len(elements.point), 4 * len(elements.shape))),
         ThreadPoolExecutor(count_processors()) as pool,
     ):
         first = list(map(pack, layers[:1]))  # numba must not compile in two threads at once
@@ -76,22 +83,41 @@ def pack_layers(
         return first + [packed.result() for packed in rest]
 
 
-def _collect_contents(
-    elements: Elements, chosen: Int64s, placed: tuple[Int64s, Int64s, Int64s]
-) -> CellContents:
+def _collect_contents(elements: Elements, chosen: Int64s, placed: Placements) -> CellContents:
     """Return chosen shapes, those of a layer, by structure, with the placements."""
     cells = len(elements.names)
-    points, starts = _gather_shapes(elements.point, elements.point_start, chosen)
     owner = elements.shape[chosen, 0]
-    rects, drawn_by, others = decompose(points, starts)
-    by_cell = np.argsort(owner[drawn_by], kind="stable")
-    others = others[np.diff(starts)[others] > 2]  # two corners enclose nothing
-    others = others[np.argsort(owner[others], kind="stable")]
+    by_cell = chosen[_sort_stably(owner)]
+    rects, drawn_by, polygons, polygon_of = [], [], list[Int64s](), []
+    for first in range(0, max(len(chosen), 1), MOST_SHAPES):
+        part = by_cell[first : first + MOST_SHAPES]
+        points, starts = _read_corners(elements, part)
+        of_part, drawn, others = decompose(points, starts)
+        others = others[np.diff(starts)[others] > 2]  # two corners enclose nothing
+        rects.append(of_part)
+        drawn_by.append(elements.shape[part[drawn], 0])
+        polygon_of.append(elements.shape[part[others], 0])
+        polygons += [points[starts[at] : starts[at + 1]].copy() for at in others.tolist()]
     return CellContents(
-        rects[by_cell], _find_ranges(owner[drawn_by][by_cell], cells),
-        [points[starts[other] : starts[other + 1]] for other in others.tolist()],
-        _find_ranges(owner[others], cells), *placed,
+        _join(rects), _find_ranges(_join(drawn_by), cells),
+        polygons, _find_ranges(_join(polygon_of), cells), *placed,
     )  # fmt: skip
+
+
+def _sort_stably(owner: Int64s) -> Int64s | slice:
+    """Return what sorts by owner; in the order of a file they are sorted."""
+    return slice(None) if (np.diff(owner) >= 0).all() else np.argsort(owner, kind="stable")
+
+
+def _join(parts: list[Int64s]) -> Int64s:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _read_corners(elements: Elements, chosen: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the corners of chosen shapes, and the offset of each."""
+    if isinstance(elements, UnreadElements):
+        return elements.read(chosen)
+    return _gather_shapes(elements.point, elements.point_start, chosen)
 
 
 @gil_free_kernel
@@ -115,7 +141,9 @@ def _find_ranges(owner: Int64s, cells: int) -> Int64s:
 
 def convert_references(references: Int64s) -> tuple[Int64s, Int64s]:
     """Return references as `PLACEMENT`, cells by number in the file, and their owners."""
-    references = references[references[:, CELL] >= 0]
+    known = references[:, CELL] >= 0
+    if not known.all():
+        references = references[known]
     count, owner = references[:, COUNT], references[:, OWNER]
     placed = place_copies(references[:, CELL], references[:, TURN], references[:, PLACE])
     is_step = np.stack((references[:, U].any(axis=1), references[:, V].any(axis=1)), axis=1)

@@ -33,6 +33,7 @@ from stages.layout.gdsii.index import (
     list_names,
 )
 from stages.layout.gdsii.names import number_names
+from stages.layout.gdsii.summary import ShapeSummary
 from stages.layout.gdsii.walk import Slot, Walk, start_walk, walk
 from stages.layout.references import check_depth, drop_undefined, quote_name
 
@@ -119,10 +120,19 @@ def check_stream(
 
 
 class StreamCheck:
-    """An incremental `check_stream`, which can start while the file is still being unpacked."""
+    """An incremental `check_stream`, which can start while the file is still being unpacked.
 
-    def __init__(self, layers: Sequence[Layer] | None = (), *, extent_mm: float) -> None:
-        self._extent_mm = extent_mm
+    With a `summary`, which is filled, shapes are not kept.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer] | None = (),
+        *,
+        extent_mm: float,
+        summary: ShapeSummary | None = None,
+    ) -> None:
+        self._extent_mm, self._summary = extent_mm, summary
         self._wanted = encode_layers(layers)
         self._walk: Walk = start_walk()
         self._parts: list[Tables] = []
@@ -163,7 +173,7 @@ class StreamCheck:
         end = int(slots[Slot.AT])
         if frozen[end:].any():
             warnings.append(f"ignored {len(frozen) - end} bytes after ENDLIB (first at byte {end})")
-        index = index_tables(tables, number, self._wanted, float(dbu_m[0]))
+        index = index_tables(tables, number, self._wanted, float(dbu_m[0]), self._summary)
         return StreamReport(index.dbu_m * 1e9, len(placed), tuple(warnings), index)
 
     def _continue(self, data: Bytes, whole: bool) -> None:
@@ -171,7 +181,8 @@ class StreamCheck:
         while is_full:
             tables = make_tables(most)
             rows = walk(data, whole, self._extent_mm, self._wanted, self._walk, tables)
-            self._parts.append(cut_tables(tables, rows.tolist()))
+            part = cut_tables(tables, rows.tolist())
+            self._parts.append(self._summary.take(data, part) if self._summary else part)
             is_full = rows.max() == most
 
 

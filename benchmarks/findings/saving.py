@@ -228,11 +228,12 @@ def _print(
     near = ~(fails | passes)
     windows = max(int(metrics["windows_simulated"]), 1)
     seconds = {key: value for key, value in metrics.items() if key.startswith("seconds_")}
-    window_ms = 1000 * seconds["seconds_confirm"] * max(resources.workers, 1) / windows
+    confirm_s = seconds.get("seconds_confirm", 0.0)  # nothing is flagged where nothing fails
+    window_ms = 1000 * confirm_s * max(resources.workers, 1) / windows
     perfect_s = (
         scan_took.wall_s
         - seconds["seconds_scores"]
-        - seconds["seconds_confirm"]
+        - confirm_s
         * (1 - (fails.sum() + (near & (margin > 0)).sum()) / max(flagged.sum(), 1))
     )
     area_mm2 = full["area_um2"] / 1e6

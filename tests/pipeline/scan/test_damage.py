@@ -67,7 +67,7 @@ def one_of_each(run: Path) -> list[str]:
 
 
 FILES = [
-    "classes.parquet", "clips", "confirm", "findings.parquet", "hotspots.parquet",
+    "classes", "classes.parquet", "clips", "confirm", "findings.parquet", "hotspots.parquet",
     "hot_clips.parquet", "layout", "patterns.zarr/count",
     "patterns.zarr/embedding", "patterns.zarr/key", "patterns.zarr/raster", "patterns.zarr/score",
     "patterns.zarr/x_dbu", "patterns.zarr/y_dbu", "patterns.zarr/zarr.json",

@@ -57,10 +57,6 @@ from stages.tiles import Tile
 CLIPS_PER_DRAW = 1024
 """Clips drawn at once: bounds the memory for a tile of any size."""
 
-CHECKED = 8
-"""One in so many pictures is compared, when it is drawn to be scored, with what was found. Layout
-and patterns are sealed: this is for workers that draw otherwise, such as of another version."""
-
 BLOCK_CLIPS = 16
 """Side of the blocks in which the geometry of scattered clips is read, in clips."""
 
@@ -248,7 +244,7 @@ def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:
     scores = Scores.blank(len(keys), scorer.embedding, len(scorer.kinds))
     new = reuse_scores(alike, keys, scores)
     pictures = canonicalize(draw_places(x_dbu, y_dbu, job), job.symmetries)
-    if not np.array_equal(compute_keys(pictures[::CHECKED]), keys[::CHECKED]):
+    if not np.array_equal(compute_keys(pictures), keys):
         raise IncompleteError(
             f"{run.path}: patterns of shard {shard} are not drawn as they were when they were "
             f"found; the layout or the patterns are damaged: run hotscan resume {run.path}"

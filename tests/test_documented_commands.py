@@ -41,7 +41,9 @@ def test_a_documented_command_is_parsed(
     page: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOTSCAN_REPLICAS", str(tmp_path))
-    monkeypatch.setattr(replica.Mirror, "pull", lambda mirror: None)  # no store is asked
+    # No store is asked.
+    monkeypatch.setattr(replica.Mirror, "pull", lambda mirror: None)
+    monkeypatch.setattr(replica.Mirror, "list_inner", lambda mirror: [])
     parse(words)
 
 

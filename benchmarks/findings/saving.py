@@ -233,8 +233,7 @@ def _print(
     perfect_s = (
         scan_took.wall_s
         - seconds["seconds_scores"]
-        - confirm_s
-        * (1 - (fails.sum() + (near & (margin > 0)).sum()) / max(flagged.sum(), 1))
+        - confirm_s * (1 - (fails.sum() + (near & (margin > 0)).sum()) / max(flagged.sum(), 1))
     )
     area_mm2 = full["area_um2"] / 1e6
     lines = {

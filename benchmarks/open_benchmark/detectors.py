@@ -33,7 +33,7 @@ from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
 from stages.detector.catalogue import DETECTORS
 from stages.detector.models import checkpoint
-from stages.scores import build_scorer, score_rasters
+from stages.scores import build_scorer, choose_arithmetic, score_rasters
 
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     # name: detector, training
@@ -130,7 +130,9 @@ def time_detection(model: Path, test: tuple[Path, ...]) -> float:
     parts = [load_dataset(path).raster for path in test]
     step = max(1, sum(map(len, parts)) // TIMED)
     chosen = np.concatenate([part[::step] for part in parts])
-    scorer = build_scorer(checkpoint.load(model), one_look=True)
+    trained = checkpoint.load(model)
+    arithmetic = choose_arithmetic(trained, "cpu", None)
+    scorer = build_scorer(trained, one_look=True, arithmetic=arithmetic)
     score_rasters(chosen[:64], scorer)
     started = time.process_time()
     score_rasters(chosen, scorer)

@@ -332,7 +332,7 @@ def _answer(request: dict[str, Any], growth: Iterable[int]) -> None:
         elif "boxes" in request:
             boxes = read_shape_boxes(file, layers, cell, limits, found.pop())
             np.savez(out / BOXES_FILE, *boxes)
-        else:  # which lets go of the index, a fifth of what a large file takes
+        else:  # which frees the index, a fifth of the memory that a large file takes
             _save(out, pack_layout(file, layers, cell, limits, found.pop()))
 
 

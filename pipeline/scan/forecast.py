@@ -119,12 +119,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         seconds = {
             "seconds_start": START_S,
             "seconds_layout": layout_s,
-            "seconds_clips": sample.tile_s * len(job.tiles) / workers,
-            "seconds_patterns": sample.all_clips * TALLY_S,
-            "seconds_scores": pattern_s * sample.all_patterns / workers,
-            "seconds_hotspots": hotspots * MERGE_S,
-            "seconds_classes": hotspots * GROUP_S,
-            "seconds_report": REPORT_S + hotspots * SHOW_S,
+            **_forecast_stages(sample, pattern_s, hotspots, workers),
         }
         simulated: dict[str, Any] = {}
         if config.confirm.enabled:
@@ -137,11 +132,7 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         if config.audit.size is not None:
             simulated["clips_to_audit"], clip_s = _forecast_audit(sample, config, process)
             seconds["seconds_audit"] = clip_s * simulated["clips_to_audit"] / workers
-        disk_bytes = (
-            sum(layer.nbytes for layer in layout.packed)
-            + sample.all_clips * CLIP_BYTES
-            + sample.all_patterns * (PATTERN_BYTES + PACKED_SHARE * _count_pixels(job))
-        )  # fmt: skip
+        disk_bytes = sum(layer.nbytes for layer in layout.packed) + _forecast_disk(sample)
     return {
         "layers": ", ".join(map(config.layout.layer_names.show, config.layout.channels)),
         "area_um2": job.area.area * (layout.dbu_nm / 1000) ** 2,
@@ -159,8 +150,25 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
     }
 
 
-def _count_pixels(job: Job) -> int:
-    return job.spec.layers * job.spec.clip_px**2
+def _forecast_stages(
+    sample: _Sample, pattern_s: float, hotspots: int, workers: int
+) -> dict[str, float]:
+    """Return the seconds of the stages that every scan has after its layout."""
+    return {
+        "seconds_clips": sample.tile_s * len(sample.job.tiles) / workers,
+        "seconds_patterns": sample.all_clips * TALLY_S,
+        "seconds_scores": pattern_s * sample.all_patterns / workers,
+        "seconds_hotspots": hotspots * MERGE_S,
+        "seconds_classes": hotspots * GROUP_S,
+        "seconds_report": REPORT_S + hotspots * SHOW_S,
+    }
+
+
+def _forecast_disk(sample: _Sample) -> float:
+    """Return the bytes of clips and patterns that a scan writes."""
+    spec = sample.job.spec
+    picture = PACKED_SHARE * spec.layers * spec.clip_px**2
+    return sample.all_clips * CLIP_BYTES + sample.all_patterns * (PATTERN_BYTES + picture)
 
 
 def _sample_tiles(job: Job) -> _Sample:

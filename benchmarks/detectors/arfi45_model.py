@@ -12,11 +12,9 @@ author. A stopped run resumes. Prints what docs/models/arfi45.md states.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from benchmarks.detectors.default_model import measured
-from benchmarks.machine import machine
+from benchmarks.detectors.shipped_model import make_model
 from benchmarks.open_benchmark.labels import label_region, read_record
 from benchmarks.open_benchmark.regions import (
     CHIP,
@@ -28,10 +26,6 @@ from benchmarks.open_benchmark.regions import (
 )
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources
-from pipeline.evaluate.model import EvaluateRequest, evaluate_model
-from pipeline.train.model import TrainRequest, train_model
-from pipeline.train.network_jobs import Machine
-from stages.detector.models import checkpoint
 
 MORE_CORNERS_UM = (
     (1800, 1800), (1800, 1400), (1400, 400), (1400, 2000), (0, 2000), (1600, 1000), (200, 2000),
@@ -46,7 +40,6 @@ VALIDATION = 4
 """The last so many, one of each width, set the epoch and the threshold."""
 TRAINING = {"recall": 0.99, "seed": 0}
 SHIPPED = "arfi45"
-THREADS = 1
 
 
 def main() -> None:
@@ -70,25 +63,15 @@ def main() -> None:
         each for each in list_regions() if each.set == "metal" and read_record(asked.data, each)
     ]
     train, test = (
-        [asked.data / each.name for each in there if each.split == split]
+        tuple(asked.data / each.name for each in there if each.split == split)
         for split in ("train", "test")
     )
-    added = [asked.work / each.name for each in more]
-    model = asked.work / f"{SHIPPED}.pt"
-    if not model.exists():
-        train_model(TrainRequest(
-            datasets=(*train, *added[:-VALIDATION]), out=model,
-            validation=tuple(added[-VALIDATION:]),
-            shape={"core_px": 0}, training=TRAINING | {"epochs": asked.epochs},
-        ), Machine(threads=THREADS), print)  # fmt: skip
-    for prefiltered in (True, False):
-        figures = evaluate_model(EvaluateRequest(
-            model=str(model), datasets=tuple(test), prefiltered=prefiltered
-        ))  # fmt: skip
-        print(json.dumps({"prefiltered": prefiltered, **figures}, indent=1))
-    print(machine())
-    if asked.ship:
-        checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures))
+    added = tuple(asked.work / each.name for each in more)
+    sets = {
+        "train": (*train, *added[:-VALIDATION]), "validation": added[-VALIDATION:], "test": test
+    }  # fmt: skip
+    training = TRAINING | {"epochs": asked.epochs}
+    make_model(asked.work / f"{SHIPPED}.pt", sets, training, "met1", ship=asked.ship)
 
 
 def list_more() -> list[Region]:

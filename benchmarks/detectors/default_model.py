@@ -24,6 +24,7 @@ from typing import Any
 
 import gdstk
 
+from benchmarks.detectors.shipped_model import measured
 from benchmarks.machine import machine
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources
@@ -130,7 +131,7 @@ def main() -> None:
         figures = dict(measure(asked.work, (str(model), SHIPPED), ("chip-test",)))
         for name, found in figures.items():
             print_figures("test strip of the chip", name, found)
-        made = measured(model, figures[model.stem])
+        made = measured(model, figures[model.stem], "met1")
         checkpoint.save(checkpoint.WEIGHTS / f"{SHIPPED}.pt", made)
 
 
@@ -216,18 +217,6 @@ def measure(
 def print_figures(where: str, name: str, figures: dict[str, Any]) -> None:
     """Print what a model does in one place as a line of JSON."""
     print(json.dumps({"measured on": where, "model": name, **figures}), flush=True)
-
-
-def measured(model: Path, figures: dict[str, Any], layer: str = "met1") -> checkpoint.Checkpoint:
-    """Return a model with what it does on a set that it never saw, at its own threshold."""
-    trained = checkpoint.load(model)
-    names = ("recall", "false_alarms", "false_alarm_rate", "hotspots", "clips")
-    on = f"{figures['clips']:,} simulated clips of area that it never saw"
-    point = replace(trained.operating_point, **{name: figures[name] for name in names})
-    return replace(
-        trained, layers=(layer,), operating_point=point,
-        provenance={**trained.provenance, "measured_on": on},
-    )  # fmt: skip
 
 
 if __name__ == "__main__":

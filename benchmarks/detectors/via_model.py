@@ -9,19 +9,12 @@ regions to test on have other seeds. Prints what docs/models/arfi45-via.md state
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from benchmarks.detectors.default_model import measured
-from benchmarks.machine import machine
+from benchmarks.detectors.shipped_model import make_model
 from benchmarks.open_benchmark.detectors import RECALL, find_sets
-from pipeline.evaluate.model import EvaluateRequest, evaluate_model
-from pipeline.train.model import TrainRequest, train_model
-from pipeline.train.network_jobs import Machine
-from stages.detector.models import checkpoint
 
 SHIPPED = "arfi45-via"
-THREADS = 1
 
 
 def main() -> None:
@@ -33,21 +26,9 @@ def main() -> None:
     parser.add_argument("--ship", action="store_true", help="put the weights into the package")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
-    sets, model = find_sets(asked.data), asked.work / f"{SHIPPED}.pt"
-    if not model.exists():
-        train_model(TrainRequest(
-            datasets=sets["train"], out=model, validation=sets["validation"],
-            shape={"core_px": 0},
-            training={"recall": RECALL, "seed": 0, "epochs": asked.epochs},
-        ), Machine(threads=THREADS), print)  # fmt: skip
-    for prefiltered in (True, False):
-        figures = evaluate_model(EvaluateRequest(
-            model=str(model), datasets=sets["test"], prefiltered=prefiltered
-        ))  # fmt: skip
-        print(json.dumps({"prefiltered": prefiltered, **figures}, indent=1))
-    print(machine())
-    if asked.ship:
-        checkpoint.save(checkpoint.WEIGHTS / model.name, measured(model, figures, "via"))
+    training = {"recall": RECALL, "seed": 0, "epochs": asked.epochs}
+    model = asked.work / f"{SHIPPED}.pt"
+    make_model(model, find_sets(asked.data), training, "via", ship=asked.ship)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How models score in integers, beside float32: speed, recall, false alarms, equal bytes.
 
-python -m benchmarks.speed.quantised MODEL --calibrate DATASET --test DATASET... [--limited]
+python -m benchmarks.detectors.quantised MODEL --calibrate DATASET --test DATASET... [--limited]
 
 A model that has no integers is quantised with the pictures of --calibrate first. Recall and false
 alarms are those of all clips of each test set, with the prefilter and without. Speed is in seconds
@@ -157,7 +157,7 @@ def print_limited(model: Checkpoint, test: Path) -> None:
         for name, limits in LIMITS.items():
             command = [
                 "-m",
-                "benchmarks.speed.quantised",
+                "benchmarks.detectors.quantised",
                 str(path),
                 "--test",
                 str(test),

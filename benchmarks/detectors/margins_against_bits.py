@@ -1,14 +1,14 @@
 """Margins against bits: what a detector learns from each, at equal clips and steps.
 
 python -m benchmarks.detectors.margins_against_bits [--data DIR] [--work DIR] [--train NAME ...]
-    [--test NAME ...] [--seeds N] [--epochs N] [--most N] [--measured] [--write]
+    [--test NAME ...] [--seeds N] [--epochs N] [--steps N] [--most N] [--measured] [--write [PART]]
 
 The data are the labelled layouts that `benchmarks.detectors.default_model` leaves in its work
-folder. Each variant (`VARIANTS`) is trained with several seeds on the same clips, for as many
-steps, and takes the last epoch: nothing is chosen on any clip. It is measured on layouts that it
-was not trained on, in a single pass. Weights and figures are kept in the work folder: a stopped run
-resumes; ``--most`` ends it after so many trainings. ``--write`` puts the table into
-docs/explanation/results.md.
+folder, or other datasets. Each variant (`VARIANTS`) is trained with several seeds on the same
+clips, for as many steps, and takes the last epoch: nothing is chosen on any clip. It is measured on
+layouts that it was not trained on, in a single pass. Weights and figures are kept in the work
+folder: a stopped run resumes; ``--most`` ends it after so many trainings. ``--write`` puts the
+table into docs/explanation/results.md, into the part that is named.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ MEAN_FORMS = {
     "alarms_95": ".2%", "alarms_99": ".2%", "pr_auc": ".3f", "kind_named_rightly": ".1%",
     "margin_error_failing": ".3f", "margin_error_near": ".3f",
 }  # fmt: skip
-BATCH, STEPS = 64, 60
+BATCH = 64
 THIN = 4
 """Of the pictures without a hotspot, every fourth is judged, and counts four times."""
 THREADS = 1
@@ -63,9 +63,10 @@ def main() -> None:
     parser.add_argument("--variant", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=250, help="batches of an epoch")
     parser.add_argument("--most", type=int, default=None, help="trainings of this run")
     parser.add_argument("--measured", action="store_true", help="train nothing more")
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--write", nargs="?", const="margins", metavar="PART")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(THREADS)
@@ -73,11 +74,13 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in asked.variant}
     for seed in range(asked.seeds):
         for name in asked.variant:
-            kept = asked.work / f"{name}-{'+'.join(asked.train)}-{asked.epochs}-{seed}"
+            kept = asked.work / (
+                f"{name}-{'+'.join(asked.train)}-{asked.epochs}x{asked.steps}-{seed}"
+            )
             missing = [test for test in asked.test if not figures_file(kept, test).exists()]
             if missing and left != 0:
                 config = TrainingConfig(
-                    epochs=asked.epochs, steps=STEPS, batch=BATCH, seed=seed, **VARIANTS[name]
+                    epochs=asked.epochs, steps=asked.steps, batch=BATCH, seed=seed, **VARIANTS[name]
                 )
                 measure(asked.data, asked.train, missing, config, kept)
                 left = None if left is None else left - 1
@@ -87,12 +90,12 @@ def main() -> None:
             })  # fmt: skip
     table = write_table(found, asked.test)
     text = (
-        f"{table}\n\nTrained on {', '.join(asked.train)}: {asked.epochs} epochs of {STEPS} batches "
-        f"of {BATCH} clips. {machine()}"
+        f"{table}\n\nTrained on {', '.join(asked.train)}: {asked.epochs} epochs of {asked.steps} "
+        f"batches of {BATCH} clips. {machine()}"
     )
     print(text)
     if asked.write:
-        put("margins", text)
+        put(asked.write, text)
 
 
 def figures_file(kept: Path, layout: str) -> Path:

@@ -31,15 +31,14 @@ def data(tmp_path: Path, labelled: Path) -> Path:
 def test_each_variant_is_trained_once_and_measured_on_every_layout(
     benchmark: Benchmark, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("STEPS", 2), ("BATCH", 8)):
-        monkeypatch.setattr(margins_against_bits, name, value)
-    given = ("--data", data, "--work", tmp_path / "work", "--seeds", 1, "--epochs", 1)
+    monkeypatch.setattr(margins_against_bits, "BATCH", 8)
+    given = ("--data", data, "--work", tmp_path / "work", "--seeds", 1, "--epochs", 1, "--steps", 2)
     variants = ("--variant", "bits", "margins", "--test")
     empty = benchmark(margins_against_bits, *given, *variants, "other", "--measured")
     assert len(read_table(empty)) == 1
     benchmark(margins_against_bits, *given, *variants, "other", "--most", 1)
     trained = sorted(path.name for path in (tmp_path / "work").iterdir())
-    assert trained == ["bits-chip-1-0.other.json", "bits-chip-1-0.pt"]
+    assert trained == ["bits-chip-1x2-0.other.json", "bits-chip-1x2-0.pt"]
     printed = benchmark(margins_against_bits, *given, *variants, "other", "chip")
     rows = read_table(printed)[1:]
     assert [(row[0], row[2]) for row in rows] == [

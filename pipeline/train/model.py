@@ -195,6 +195,8 @@ def _make_plan(
     teacher = _load_teacher(request.distil, data.first) if request.distil else None
     if teacher and getattr(teacher.config, "kinds", ()) != kinds:
         kinds = ()  # it says nothing of them
+    if request.training.get("margin_weight") == 0:
+        kinds = ()  # a head that learns nothing of them would say wrong margins
     shape = request.shape
     if kinds and kind.together and not request.start:
         shape = {"kinds": kinds} | shape

@@ -126,6 +126,14 @@ def test_the_seed_matters(labelled: Path, tmp_path: Path) -> None:
     assert len(digests) == 2
 
 
+@pytest.mark.parametrize(("weight", "learns"), [(0.0, False), (0.5, True)])
+def test_margins_that_are_not_learnt_are_not_predicted(
+    weight: float, learns: bool, labelled: Path, tmp_path: Path
+) -> None:
+    train(labelled, tmp_path / "m.pt", epochs=1, margin_weight=weight)
+    assert bool(checkpoint.load(tmp_path / "m.pt").detector().kinds) == learns
+
+
 def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     labelled: Path, tmp_path: Path
 ) -> None:

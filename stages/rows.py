@@ -25,6 +25,8 @@ PART = 4096
 """Rows that are values at once while all are gone through."""
 KEPT = 100_000
 """Of a table of at most so many rows, a hundred megabytes, values are made once."""
+RUN = 16
+"""Rows asked for one after the other, from which on those of a whole part are made at once."""
 _BOX = ("x_min_dbu", "y_min_dbu", "x_max_dbu", "y_max_dbu")
 HOTSPOT_COLUMNS = (
     "id", "x_dbu", "y_dbu", "score", "rule", "clips", "pattern", "pattern_key", "group", *_BOX,
@@ -67,6 +69,8 @@ class Rows(Sequence[T], Generic[T]):
         self._getters = [[_make_getter(column) for column in batch.columns] for batch in batches]
         self._starts = [0, *accumulate(batch.num_rows for batch in batches)]
         self._kept: list[T] = []
+        self._part: tuple[int, list[T]] = (-1, [])  # its number, and its values
+        self._next, self._run = -1, 0
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -78,9 +82,9 @@ class Rows(Sequence[T], Generic[T]):
             self._kept = list(self._make_all())
         return iter(self._kept)
 
-    def _make_all(self) -> Iterator[T]:
+    def _make_all(self, start: int = 0, rows: int | None = None) -> Iterator[T]:
         names = self.table.column_names
-        for part in self.table.to_batches(PART):
+        for part in self.table.slice(start, rows).to_batches(PART):
             for row in zip(*map(_list_values, part.columns), strict=True):
                 yield self._make(dict(zip(names, row, strict=True)))
 
@@ -96,6 +100,14 @@ class Rows(Sequence[T], Generic[T]):
         number = range(len(self))[at]
         if self._kept:
             return self._kept[number]
+        part, row = divmod(number, PART)
+        if part == self._part[0]:
+            return self._part[1][row]
+        self._run = self._run + 1 if number == self._next else 0
+        self._next = number + 1
+        if self._run >= RUN:
+            self._part = part, list(self._make_all(part * PART, PART))
+            return self._part[1][row]
         batch = bisect_right(self._starts, number) - 1
         row = number - self._starts[batch]
         values = (get(row) for get in self._getters[batch])
@@ -117,6 +129,19 @@ class Rows(Sequence[T], Generic[T]):
     def get_column(self, name: str) -> Any:
         """Return a column, (n,)."""
         return self.table[name].to_numpy()
+
+
+def read_field(values: Sequence[Any], name: str) -> Any:
+    """Return one field of all values, (n,): of rows that of their table, without making values.
+
+    Examples
+    --------
+    >>> read_field(Rows(pa.table({"x": [3, 4]}), lambda row: row), "x").tolist()
+    [3, 4]
+    """
+    if isinstance(values, Rows):
+        return values.get_column(name)
+    return np.array([getattr(value, name) for value in values])
 
 
 def _make_getter(column: pa.Array) -> Callable[[int], Any]:

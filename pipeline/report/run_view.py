@@ -135,6 +135,8 @@ class RunView(RunResults):
     @cached_property
     def printed(self) -> list[PrintedArea]:
         """Target and contours around the worst defects of the worst hotspots."""
+        if not self.verdicts:
+            return []
         failing = [(spot, defect) for spot in self.order if (defect := self.worst(spot))]
         return [
             self.draw_print(spot, (defect.x_dbu, defect.y_dbu))

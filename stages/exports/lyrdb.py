@@ -20,7 +20,7 @@ import numpy as np
 
 from stages.contracts import Box, Defect, Hotspot, Int64s, Verdict, to_um
 from stages.findings import Finding, HotspotClass, Review
-from stages.rows import cut_parts
+from stages.rows import cut_parts, read_field
 from stages.text import escape_text
 
 SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
@@ -174,7 +174,9 @@ def _format_head(count: int, cell: str, layout: str) -> Iterator[str]:
 def _list_simulated(layer: MarkedLayer) -> dict[str, list[list[str]]]:
     """Return the values of the items of each category of simulation, worst first."""
     found: dict[str, list[list[str]]] = {}
-    verdicts = layer.verdicts or {}
+    verdicts = layer.verdicts
+    if not verdicts:
+        return found
 
     def severity(spot: Hotspot) -> float:
         worst = verdicts[spot.id].worst
@@ -218,16 +220,16 @@ def _list_simulation_categories(simulated: Mapping[str, object]) -> list[str]:
 def _find_rows(hotspots: Sequence[Hotspot], ids: Sequence[int]) -> Rows:
     """Return where the hotspots of some ids are, of those that are there."""
     row_of = dict.fromkeys(ids, -1)
-    for row, spot in enumerate(hotspots):
-        if spot.id in row_of:
-            row_of[spot.id] = row
+    for row, number in enumerate(read_field(hotspots, "id").tolist()):
+        if number in row_of:
+            row_of[number] = row
     return [row_of[number] for number in ids if row_of[number] >= 0]
 
 
 def _split_bands(hotspots: Sequence[Hotspot]) -> dict[str, Rows]:
     """Return the sub-categories of ``hotspot`` and their members, worst first."""
     bands: dict[str, Rows] = {}
-    scores = np.array([spot.score for spot in hotspots])
+    scores = read_field(hotspots, "score")
     for high, low in pairwise((1.0, *SEVERITIES)):
         top = float("inf") if high == 1.0 else high
         members = np.flatnonzero((low <= scores) & (scores < top)).tolist()
@@ -238,8 +240,8 @@ def _split_bands(hotspots: Sequence[Hotspot]) -> dict[str, Rows]:
 def _split_levels(hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]) -> dict[str, Rows]:
     """Return the sub-categories of ``level`` and their members, by rank."""
     of_level: dict[int, list[int]] = {1: [], 2: [], 3: []}
-    for row, spot in enumerate(hotspots if reviews else ()):
-        if (review := reviews[spot.id]).is_open and review.level is not None:
+    for row, number in enumerate(read_field(hotspots, "id").tolist() if reviews else ()):
+        if (review := reviews[number]).is_open and review.level is not None:
             of_level[review.level].append(row)
     found: dict[str, Rows] = {}
     for level, members in of_level.items():
@@ -250,8 +252,8 @@ def _split_levels(hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]) ->
 def _split_waived(hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]) -> dict[str, Rows]:
     """Return the sub-categories of ``waived``, one per waiver, and their members, by rank."""
     members: dict[str, list[int]] = {}
-    for row, spot in enumerate(hotspots if reviews else ()):
-        for name in reviews[spot.id].waiver.split():
+    for row, number in enumerate(read_field(hotspots, "id").tolist() if reviews else ()):
+        for name in reviews[number].waiver.split():
             members.setdefault(re.sub(r"[^\w]", "_", name), []).append(row)
     found: dict[str, Rows] = {}
     for name in sorted(members):
@@ -274,8 +276,8 @@ def _split_classes(
 ) -> dict[str, Rows]:
     """Return the sub-categories of ``class`` and their members, worst first."""
     members: dict[int, list[int]] = {row.id: [] for row in classes}
-    for at, spot in enumerate(hotspots if classes else ()):
-        members[findings[spot.id].class_id].append(at)
+    for at, number in enumerate(read_field(hotspots, "id").tolist() if classes else ()):
+        members[findings[number].class_id].append(at)
     found: dict[str, Rows] = {}
     for row in classes:
         name = f"C{row.id}_{row.kind}_x{row.hotspots}"

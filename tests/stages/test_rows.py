@@ -9,7 +9,7 @@ import pytest
 from stages import rows as rows_module
 from stages.contracts import Box, Hotspot
 from stages.findings import Review
-from stages.rows import PART, ById, Row, Rows, Shared, make_hotspot
+from stages.rows import PART, ById, Row, Rows, Shared, make_hotspot, read_field
 
 COUNT = PART + 10
 
@@ -45,6 +45,31 @@ def test_rows_are_a_sequence_of_the_values(rows: Rows[tuple[int, str | None]]) -
     assert rows.get_column("x").tolist() == list(range(COUNT))
     with pytest.raises(IndexError):
         rows[COUNT]
+
+
+def test_rows_asked_for_one_after_the_other_are_made_by_parts(
+    rows: Rows[tuple[int, str | None]],
+) -> None:
+    """Ten times as fast as one by one; a few asked for anywhere make no more than themselves."""
+    values, made = list(rows), list[int]()
+
+    def make_noted(row: Row) -> tuple[int, str | None]:
+        made.append(row["x"])
+        return make(row)
+
+    asked = Rows(rows.table, make_noted)
+    assert [asked[at] for at in (COUNT - 1, 7, PART, 3)] == [values[at] for at in (-1, 7, PART, 3)]
+    assert made == [COUNT - 1, 7, PART, 3]
+    made.clear()
+    assert [asked[at] for at in range(COUNT)] == values
+    assert len(made) <= COUNT + 2 * rows_module.RUN
+    assert asked[-1] == values[-1]
+
+
+def test_a_field_of_rows_is_their_column(rows: Rows[tuple[int, str | None]]) -> None:
+    boxes = [Box(1, 2, 3, 4), Box(5, 6, 7, 8)]
+    assert read_field(boxes, "x_min").tolist() == [1, 5]
+    assert read_field(rows, "x").tolist() == list(range(COUNT))
 
 
 def test_values_are_those_of_python() -> None:

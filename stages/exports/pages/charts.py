@@ -16,6 +16,7 @@ from stages.contracts import Box, Hotspot
 from stages.exports.pages.formats import round_down
 from stages.exports.pages.kinds import NOT_SIMULATED, PRINTS, name_kind
 from stages.exports.pages.report_data import ReportData
+from stages.rows import read_field
 
 _SIDE = 1000.0
 _DOTS = 500
@@ -31,7 +32,7 @@ def draw_histogram(data: ReportData) -> list[dict[str, float]]:
     if not data.hotspots:
         return []
     low = min(data.threshold, 0.99)
-    scores = np.array([spot.score for spot in data.hotspots])
+    scores = read_field(data.hotspots, "score")
     counts, edges = np.histogram(np.clip(scores, low, 1), _BINS, (low, 1.0))
     tallest = counts.max()
     return [
@@ -104,8 +105,8 @@ def _shade_cells(data: ReportData, extent: Box, scale: float) -> list[tuple[floa
     Shades go by the logarithm of how many hotspots a cell holds.
     """
     pitch = _SIDE / _CELLS
-    x = np.array([spot.x_dbu - extent.x_min for spot in data.hotspots]) * scale // pitch
-    y = np.array([extent.y_max - spot.y_dbu for spot in data.hotspots]) * scale // pitch
+    x = (read_field(data.hotspots, "x_dbu") - extent.x_min) * scale // pitch
+    y = (extent.y_max - read_field(data.hotspots, "y_dbu")) * scale // pitch
     cells, counts = np.unique(np.stack([x, y]), axis=1, return_counts=True)
     shade = np.ceil(_SHADES * np.log1p(counts) / np.log1p(counts.max()))
     return [

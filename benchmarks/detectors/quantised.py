@@ -1,11 +1,12 @@
 """How models score in integers, beside float32: speed, recall, false alarms, equal bytes.
 
-python -m benchmarks.detectors.quantised MODEL --calibrate DATASET --test DATASET... [--limited]
+python -m benchmarks.detectors.quantised MODEL [--calibrate DATASET] --test DATASET... [--limited]
 
-A model that has no integers is quantised with the pictures of --calibrate first. Recall and false
-alarms are those of all clips of each test set, with the prefilter and without. Speed is in seconds
-of the processor, one thread, batches of 64, each kind in turn, the best of several. --limited
-scores again in processes that may use fewer instructions and compares the bytes; each compiles.
+A model that has no integers is quantised with the pictures of --calibrate first. Counted are, in
+each test set and in all of them, the clips that surely fail and those that surely pass. Speed is in
+seconds of the processor, one thread, batches of 64, each kind in turn, the best of several.
+--limited scores again in processes that may use fewer instructions and compares the bytes; each
+compiles.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from stages.contracts import Bytes
 from stages.detector.models import checkpoint
 from stages.detector.models.checkpoint import Checkpoint
 from stages.detector.quantisation.quantise import quantise
+from stages.lithography.measure.margins import split_by_margin
 from stages.scores import BATCH, ModelScorer, build_scorer, score_rasters
 
 KINDS = ("float32", "int8")
@@ -65,15 +67,7 @@ def main() -> None:
         return
     pictures = load_dataset(asked.test[0]).raster[:BATCH]
     print_speeds(model, pictures)
-    print(
-        "\n| test set | hotspots | clips | prefilter | recall float32 | int8 "
-        "| false alarms float32 | int8 | largest difference of a score "
-        "| patterns passed float32 | int8 |\n"
-        "|---|" + "--:|" * 10
-    )
-    for path in asked.test:
-        for prefiltered in (False, True):
-            print_recall(path.name, load_dataset(path), model, prefiltered=prefiltered)
+    print_recall(model, asked.test)
     if asked.limited:
         print_limited(model, asked.test[0])
     print(f"\n{machine()}")
@@ -110,24 +104,52 @@ def time_once(score: Callable[[Bytes], object], pictures: Bytes) -> float:
     return time.process_time() - started
 
 
-def print_recall(name: str, data: Dataset, model: Checkpoint, *, prefiltered: bool) -> None:
-    """Print a row of the table of recalls."""
-    if prefiltered and model.prefilter is None:
-        return
+def print_recall(model: Checkpoint, tests: Sequence[Path]) -> None:
+    """Print what is found in each set and in all, without prefilter and with it."""
+    heads = (
+        "prefilter", "test set", "surely fail", "surely pass", "found in float32", "in int8",
+        "false alarms in float32", "in int8", "largest difference of a score",
+        "patterns passed in float32", "in int8",
+    )  # fmt: skip
+    print(f"\n| {' | '.join(heads)} |\n|---|---|" + "--:|" * (len(heads) - 2))
+    for prefiltered in (False, True)[: 1 if model.prefilter is None else 2]:
+        counts = [count_found(load_dataset(path), model, prefiltered) for path in tests]
+        names = [f"{path.parent.name}/{path.name}" for path in tests]
+        if len(tests) > 1:
+            names.append("all")
+            counts.append(tuple(
+                max(column) if isinstance(column[0], float) else sum(column)
+                for column in zip(*counts, strict=True)
+            ))  # fmt: skip
+        for name, (*found, difference, patterns, passed, passed_int8) in zip(
+            names, counts, strict=True
+        ):
+            row = [f"{count:,}" for count in found]
+            row.append(f"{difference:.3f}")
+            row += [f"{count / patterns:.1%}" for count in (passed, passed_int8)]
+            print(f"| {'yes' if prefiltered else 'no'} | {name} | {' | '.join(row)} |", flush=True)
+
+
+def count_found(data: Dataset, model: Checkpoint, prefiltered: bool) -> tuple[float, ...]:
+    """Return what is counted in a set: integers but for the largest difference of a score.
+
+    Clips that surely fail and surely pass, how many of the first are found and of the second
+    flagged, in float32 and in integers each; the difference; patterns, and those that pass the
+    prefilter.
+    """
+    fails, passes = split_by_margin(data.worst_margin())
     scores = [
         score_rasters(data.raster, build_scorer(model, arithmetic=kind, prefiltered=prefiltered))
         .score for kind in KINDS
     ]  # fmt: skip
     flagged = [each[data.pattern] >= model.threshold for each in scores]
-    recall = [each[data.label].mean() for each in flagged]
-    alarms = [int(each[~data.label].sum()) for each in flagged]
-    seen = (scores[0] > 0) & (scores[1] > 0)
-    passed = [(each > 0).mean() for each in scores]
-    print(
-        f"| {name} | {data.label.sum():,} | {len(data.label):,} | {'yes' if prefiltered else 'no'} "
-        f"| {recall[0]:.3%} | {recall[1]:.3%} | {alarms[0]:,} | {alarms[1]:,} "
-        f"| {np.abs(scores[0] - scores[1])[seen].max():.3f} | {passed[0]:.1%} | {passed[1]:.1%} |"
-    )
+    judged = scores[0] > 0, scores[1] > 0
+    apart = np.abs(scores[0] - scores[1])[judged[0] & judged[1]]
+    return (
+        int(fails.sum()), int(passes.sum()),
+        *(int((each & clips).sum()) for clips in (fails, passes) for each in flagged),
+        float(apart.max(initial=0.0)), len(data.raster), *(int(each.sum()) for each in judged),
+    )  # fmt: skip
 
 
 def digest(model: Checkpoint, pictures: Bytes) -> str:

@@ -170,7 +170,11 @@ class PrintModel:
         """Return it as a network."""
         from pipeline.passes.print_network import PrintNetwork  # with torch
 
-        return PrintNetwork(self)
+        features = self.make_features()
+        return PrintNetwork(
+            self.raster.layers,
+            lambda pictures: self.head.compute_odds(features.measure(pictures)),
+        )
 
 
 def make_process_model(name: str) -> PrintModel:

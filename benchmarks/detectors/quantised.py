@@ -1,18 +1,19 @@
 """How models score in integers, beside float32: speed, recall, false alarms, equal bytes.
 
-python -m benchmarks.detectors.quantised MODEL [--calibrate DATASET] --test DATASET... [--limited]
+python -m benchmarks.detectors.quantised MODEL [--calibrate DATASET] --test DATASET...
+                                         [--limited] [--emulator qemu-x86_64]
 
 A model that has no integers is quantised with the pictures of --calibrate first. Counted are, in
 each test set and in all of them, the clips that surely fail and those that surely pass. Speed is in
 seconds of the processor, one thread, batches of 64, each kind in turn, the best of several.
 --limited scores again in processes that may use fewer instructions and compares the bytes; each
-compiles.
+compiles. --emulator (Debian's qemu-user) runs what was compiled for some of them on older
+processors.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.detectors.score_digest import KINDS
 from benchmarks.machine import machine
 from pipeline.datasets.store import Dataset, load_dataset
 from pipeline.train.quantise_model import choose_pictures
@@ -33,9 +35,8 @@ from stages.detector.models import checkpoint
 from stages.detector.models.checkpoint import Checkpoint
 from stages.detector.quantisation.quantise import quantise
 from stages.lithography.measure.margins import split_by_margin
-from stages.scores import BATCH, ModelScorer, build_scorer, score_rasters
+from stages.scores import BATCH, build_scorer, score_rasters
 
-KINDS = ("float32", "int8")
 REPEATS = 15
 AVX2 = "+sse4.2,+avx,+avx2,+fma,+bmi2,+popcnt"
 LIMITS: dict[str, dict[str, str]] = {
@@ -48,7 +49,9 @@ LIMITS: dict[str, dict[str, str]] = {
              "ONEDNN_MAX_CPU_ISA": "SSE41"},
 }  # fmt: skip
 """What processes are told to use, by name."""
-COMPARED = 1000
+EMULATED = {"Haswell": "AVX2", "Nehalem": "SSE2"}
+"""Processors, as the emulator names them, and the instructions whose kernels they run."""
+COMPARED = 16 * BATCH
 
 
 def main() -> None:
@@ -58,18 +61,15 @@ def main() -> None:
     parser.add_argument("--calibrate", type=Path)
     parser.add_argument("--test", type=Path, nargs="+", required=True)
     parser.add_argument("--limited", action="store_true")
-    parser.add_argument("--digest", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--emulator", metavar="COMMAND", help="such as qemu-x86_64")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     model = load(asked.model, asked.calibrate)
-    if asked.digest:
-        print(digest(model, load_dataset(asked.test[0]).raster[:COMPARED]))
-        return
     pictures = load_dataset(asked.test[0]).raster[:BATCH]
     print_speeds(model, pictures)
     print_recall(model, asked.test)
     if asked.limited:
-        print_limited(model, asked.test[0])
+        print_limited(model, load_dataset(asked.test[0]).raster[:COMPARED], asked.emulator)
     print(f"\n{machine()}")
 
 
@@ -152,45 +152,33 @@ def count_found(data: Dataset, model: Checkpoint, prefiltered: bool) -> tuple[fl
     )  # fmt: skip
 
 
-def digest(model: Checkpoint, pictures: Bytes) -> str:
-    """Return a digest of all that scoring in integers and in float32 gives."""
-    return " ".join(digest_of(build_scorer(model, arithmetic=kind), pictures) for kind in KINDS)
-
-
-def digest_of(scorer: ModelScorer, pictures: Bytes) -> str:
-    """Return a digest of scores and embeddings, before and after the prefilter."""
-    scorer.reject_below, rejecting = 0.0, scorer.reject_below
-    found = score_rasters(pictures, scorer)
-    content = found.score.tobytes() + found.embedding.tobytes()
-    if rejecting:
-        content += scorer.prefilter_batch(pictures[:BATCH]).tobytes()
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
-def print_limited(model: Checkpoint, test: Path) -> None:
+def print_limited(model: Checkpoint, pictures: Bytes, emulator: str | None) -> None:
     """Print digests of scores computed with limited instructions."""
     print(
-        f"\nDigests of scores and embeddings of {COMPARED:,} pictures.\n\n"
+        f"\nDigests of scores, embeddings and margins of {len(pictures):,} pictures.\n\n"
         "| instructions | float32 | int8 |\n|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.pt"
-        checkpoint.save(path, model)
+        files = Path(folder, "model.pt"), Path(folder, "pictures.npy")
+        checkpoint.save(files[0], model)
+        np.save(files[1], pictures)
         for name, limits in LIMITS.items():
-            command = [
-                "-m",
-                "benchmarks.detectors.quantised",
-                str(path),
-                "--test",
-                str(test),
-                "--digest",
-            ]
-            answer = subprocess.run(
-                [sys.executable, *command], env={**os.environ, **limits}, check=True,
-                capture_output=True, text=True,
-            )  # fmt: skip
-            float32, int8 = answer.stdout.split()
-            print(f"| {name} | {float32} | {int8} |", flush=True)
+            print(f"| {name} | {' | '.join(digest(files, KINDS, limits))} |", flush=True)
+        for processor, name in EMULATED.items() if emulator else ():
+            (int8,) = digest(files, ("int8",), LIMITS[name], str(emulator), "-cpu", processor)
+            print(f"| {name}, an emulated {processor} | - | {int8} |", flush=True)
+
+
+def digest(
+    files: tuple[Path, Path], kinds: tuple[str, ...], limits: dict[str, str], *runner: str
+) -> list[str]:
+    """Return the digest of each kind, computed in a process that may use so much."""
+    command = (sys.executable, "-m", "benchmarks.detectors.score_digest", *map(str, files), *kinds)
+    answer = subprocess.run(
+        [*runner, *command], env={**os.environ, **limits}, check=True, capture_output=True,
+        text=True,
+    )  # fmt: skip
+    return answer.stdout.split()
 
 
 if __name__ == "__main__":

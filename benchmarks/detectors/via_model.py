@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.detectors.shipped_model import make_model
 from benchmarks.open_benchmark.detectors import RECALL, find_sets
 
+TRAINING = {"recall": RECALL, "seed": 0}
 SHIPPED = "arfi45-via"
 
 
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--ship", action="store_true", help="put the weights into the package")
     asked = parser.parse_args()
     asked.work.mkdir(parents=True, exist_ok=True)
-    training = {"recall": RECALL, "seed": 0, "epochs": asked.epochs}
+    training = TRAINING | {"epochs": asked.epochs}
     model = asked.work / f"{SHIPPED}.pt"
     make_model(model, find_sets(asked.data), training, "via", ship=asked.ship)
 

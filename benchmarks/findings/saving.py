@@ -28,10 +28,9 @@ import numpy as np
 from benchmarks.machine import Spent, machine, time_work
 from benchmarks.open_benchmark.layouts import WIDTH_NM, shrink_metal, write_layout
 from benchmarks.open_benchmark.regions import CHIP, CHIP_ADDRESS, MET1, Metal, Region
-from pipeline.audit.simulate import AuditJob, read_verdicts
+from pipeline.audit.rounds import find_failing
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources, load_config
-from pipeline.engine.storage.ledger import Ledger
 from pipeline.engine.storage.run_directory import Run
 from pipeline.engine.storage.tables import read_table
 from pipeline.passes.arrays import read_pattern_clips, read_patterns
@@ -267,9 +266,7 @@ def _print_certified(
 ) -> None:
     """Print what a certified scan claims, what is true of it, and what it took."""
     clips, _, _ = _read_clips(path)
-    found = _read_found(path)
-    places = zip(clips.x_dbu.tolist(), clips.y_dbu.tolist(), strict=True)
-    confirmed = np.array([found.get(place, False) for place in places])
+    confirmed = find_failing(Run(path), clips)
     _print_table("certified", {
         "certified": str(metrics["certified"]),
         "recall at least": f"{metrics['certified_recall_low'] or 0:.2%}",
@@ -279,19 +276,6 @@ def _print_certified(
         "scan and certify, s": f"{took.wall_s:.0f} (processors {took.processor_s:.0f})",
         "full simulation takes, times as long": _compare(full, took),
     })  # fmt: skip
-
-
-def _read_found(path: Path) -> dict[tuple[int, int], bool]:
-    """Return whether each clip that certifying simulated fails, by its place."""
-    view = open_view(Run(path))
-    asked = view.config.confirm
-    assert asked.opc is not None  # a run has resolved settings
-    work = AuditJob(
-        path, view.job.core_dbu, load_process(view.model.process), asked.opc, asked.batch_windows
-    )  # fmt: skip
-    with Ledger(view.run.ledger, read_only=True) as ledger:
-        verdicts = read_verdicts(work, ledger)
-    return {place: verdict.confirmed for place, verdict in verdicts.items()}
 
 
 def _print_table(name: str, lines: Mapping[str, str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from benchmarks.detectors.results import COARSE
+from benchmarks.open_benchmark.regions import Region
 from pipeline.datasets.from_marker_layers import MarkedRequest, import_marked
 from tests.pipeline.conftest import labelled, samples_read_once, small_scan
 from tests.support.marked import COLD_UM, HOT_UM, MARKING, drawn, marks, write
@@ -59,3 +61,14 @@ def marked(tmp_path: Path) -> Path:
     out = tmp_path / "marked"
     import_marked(MarkedRequest(layout=layout, out=out, marking=MARKING, spec=COARSE))
     return out
+
+
+def link_regions(folder: Path, regions: Iterable[Region], labelled: Path) -> None:
+    """Lay a labelled dataset into a folder as if it were that of each region."""
+    counts = dict.fromkeys(("clips", "hotspots", "surely", "marginal"), 1)
+    record = {"counts": {"layout": 0, **counts}, "spent": {"processor_s": 1.0}}
+    for region in regions:
+        place = folder / region.name
+        place.parent.mkdir(exist_ok=True)
+        place.symlink_to(labelled)
+        place.with_suffix(".json").write_text(json.dumps(record))

@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from stages.contracts import Bytes, RasterSpec
 from stages.detector.integer.scorer import IntegerScorer
+from stages.detector.models import checkpoint_check
 from stages.detector.models.archive import read_archive
-from stages.detector.models.checkpoint_check import check_model, check_networks, name_type
 from stages.detector.models.familiarity import Familiar
 from stages.detector.models.scan_model import require_finite
 from stages.detector.networks.prefilter import Prefilter
@@ -152,7 +152,7 @@ class Checkpoint:
             Its weights are not those of its network.
         """
         try:
-            check_networks(self)
+            checkpoint_check.check_networks(self.build, self.weights, self.prefilter)
         except ValueError as error:
             raise UsageError(
                 f"the model is damaged: {error}; copy it, or train it, again"
@@ -215,15 +215,11 @@ def load(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise UsageError(f"model {str(path)!r} is not there; give the path of a .pt file")
-    return _unpack(path, path)
+    return unpack(path, path)
 
 
-def unpack(packed: bytes, path: Path) -> Checkpoint:
-    """Return the checkpoint of the content of a file, as `load` does; messages name `path`."""
-    return _unpack(packed, path)
-
-
-def _unpack(source: Path | bytes, path: Path) -> Checkpoint:
+def unpack(source: Path | bytes, path: Path) -> Checkpoint:
+    """Return the checkpoint of a file or its content, as `load` does; messages name `path`."""
     content = _read(source, path)
     if not isinstance(content, dict) or content.get("kind") != KIND:
         raise UsageError(
@@ -240,7 +236,7 @@ def _unpack(source: Path | bytes, path: Path) -> Checkpoint:
             raise ValueError("its digest is not that of its content")
         require_finite(content["weights"], str(path))
         model = _describe(json.loads(content["about"]), content)
-        check_model(model)
+        _check(model)
     except UsageError:
         raise
     except Exception as error:  # settings of any type may come to anything
@@ -249,6 +245,16 @@ def _unpack(source: Path | bytes, path: Path) -> Checkpoint:
             f"model {str(path)!r} is damaged: {reason}; copy it, or train it, again"
         ) from error
     return model
+
+
+def _check(model: Checkpoint) -> None:
+    """Refuse, by ValueError, sizes that cannot be and weights that are not its networks'."""
+    checkpoint_check.check_sizes(model.raster, model.threshold, model.rules, len(model.weights))
+    if model.integers is None:
+        checkpoint_check.check_networks(model.build, model.weights, model.prefilter)
+    else:
+        model.integer_scorer()
+    checkpoint_check.check_optional(model.raster, model.examples, model.familiar)
 
 
 def _describe(about: dict[str, Any], content: dict[str, Any]) -> Checkpoint:
@@ -385,6 +391,6 @@ def _digest(content: dict[str, Any]) -> str:
     tensors = dict(content["weights"])
     tensors |= {called: content[name] for name, called in OPTIONAL.items() if name in content}
     for name, value in sorted(tensors.items()):
-        sha.update(f"{name} {name_type(value)} {tuple(value.shape)}".encode())
+        sha.update(f"{name} {checkpoint_check.name_type(value)} {tuple(value.shape)}".encode())
         sha.update(value.tobytes())
     return sha.hexdigest()

@@ -1,18 +1,21 @@
 """Refuse a model whose sizes cannot be, or whose weights are not those of its networks.
 
-in: a checkpoint as its file describes it; out: nothing, or an error that names what is wrong
+in: parts of a checkpoint as its file describes them
+out: nothing, or an error that names what is wrong
 promise: nothing is allocated for what the settings ask
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from stages.detector.models.checkpoint import Checkpoint
+from stages.contracts import Bytes, RasterSpec
+from stages.detector.models.familiarity import Familiar
+from stages.detector.networks.prefilter import Prefilter
+from stages.detector.networks.shapes import Rules
 
 MOST_PX = 4096
 """Largest side, in pixels, and number of layers of a picture."""
@@ -20,29 +23,27 @@ MOST_NM = 1e6
 """Largest side of a pixel."""
 
 
-def check_model(model: Checkpoint) -> None:
-    """Refuse sizes that cannot be, and weights that are not those of what scores with them.
+def check_sizes(raster: RasterSpec, threshold: float, rules: Rules | None, weights: int) -> None:
+    """Refuse sizes that cannot be.
 
     Raises
     ------
     ValueError
-        The message names the size or weight.
+        The message names the size.
     """
-    picture = (model.raster.layers, model.raster.clip_px, model.raster.clip_px)
-    if not max(picture) <= MOST_PX or model.raster.pixel_nm > MOST_NM:
-        raise ValueError(f"its picture is {model.raster}; the limit is {MOST_PX} pixels")
-    if not 0 <= model.threshold <= 1:
-        raise ValueError(f"its threshold is {model.threshold}, not from 0 to 1")
-    if model.rules and not 0 < model.rules.members <= len(model.weights):
-        raise ValueError(f"it has {model.rules.members} members but {len(model.weights)} weights")
-    if model.integers is None:
-        check_networks(model)
-    else:
-        model.integer_scorer()
-    examples, kind = model.examples, np.dtype(np.uint8)
-    if examples is not None and (examples.dtype, examples.shape[1:]) != (kind, picture):
+    if not max(_shape(raster)) <= MOST_PX or raster.pixel_nm > MOST_NM:
+        raise ValueError(f"its picture is {raster}; the limit is {MOST_PX} pixels")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"its threshold is {threshold}, not from 0 to 1")
+    if rules and not 0 < rules.members <= weights:
+        raise ValueError(f"it has {rules.members} members but {weights} weights")
+
+
+def check_optional(raster: RasterSpec, examples: Bytes | None, familiar: Familiar | None) -> None:
+    """Refuse examples that are no pictures, and vectors that are none; raises as `check_sizes`."""
+    expected = np.dtype(np.uint8), _shape(raster)
+    if examples is not None and (examples.dtype, examples.shape[1:]) != expected:
         raise ValueError(f"its examples are {examples.dtype} of {tuple(examples.shape)}")
-    familiar = model.familiar
     if familiar is not None and not (
         familiar.vectors.dtype == np.float16
         and familiar.vectors.ndim == 2
@@ -53,22 +54,34 @@ def check_model(model: Checkpoint) -> None:
         raise ValueError(f"its vectors are {tuple(familiar.vectors.shape)}, or not finite")
 
 
-def check_networks(model: Checkpoint) -> None:
-    """Refuse weights that are not those of the networks; raises as `check_model`."""
+def _shape(raster: RasterSpec) -> tuple[int, int, int]:
+    return raster.layers, raster.clip_px, raster.clip_px
+
+
+def check_networks(
+    build: Callable[[], Any], weights: Mapping[str, Any], prefilter: Prefilter | None
+) -> None:
+    """Refuse weights that are not those of the networks; raises as `check_sizes`.
+
+    Parameters
+    ----------
+    build
+        Returns the network that `weights` are for.
+    """
     import torch
 
     from stages.detector.networks.prefilter_network import PrefilterNetwork
 
     with torch.device("meta"):  # nothing is allocated for what the settings ask
-        networks = [(model.build(), model.weights)]
-        if model.prefilter is not None:
-            networks.append((PrefilterNetwork(model.prefilter.config), model.prefilter.weights))
-    for network, weights in networks:
+        networks = [(build(), weights)]
+        if prefilter is not None:
+            networks.append((PrefilterNetwork(prefilter.config), prefilter.weights))
+    for network, own in networks:
         expected: Mapping[str, Any] = network.state_dict()
-        for name in expected.keys() | weights.keys():
+        for name in expected.keys() | own.keys():
             asked, found = (
                 (name_type(each[name]), tuple(each[name].shape)) if name in each else None
-                for each in (expected, weights)
+                for each in (expected, own)
             )
             if asked != found:
                 raise ValueError(f"weight {name} is {found}, but its settings ask for {asked}")

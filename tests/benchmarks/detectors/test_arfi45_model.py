@@ -10,7 +10,7 @@ import pytest
 from benchmarks.detectors import arfi45_model
 from benchmarks.open_benchmark.regions import Metal, list_regions
 from stages.detector.models import checkpoint
-from tests.benchmarks.conftest import Benchmark
+from tests.benchmarks.conftest import Benchmark, link_regions
 
 METAL = [region for region in list_regions() if region.set == "metal"]
 
@@ -26,15 +26,7 @@ def test_no_square_is_trained_on_twice_or_lies_where_savings_are_measured() -> N
 def test_training_and_figures(
     benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, labelled: Path, tmp_path: Path
 ) -> None:
-    record = {"counts": dict.fromkeys(("clips", "hotspots", "surely", "marginal"), 1)}
-    record["counts"]["layout"] = 0
-    for region in (*METAL, *arfi45_model.list_more()):
-        place = tmp_path / region.name
-        place.parent.mkdir(exist_ok=True)
-        place.symlink_to(labelled)
-        place.with_suffix(".json").write_text(
-            json.dumps({**record, "spent": {"processor_s": 1.0}})
-        )  # fmt: skip
+    link_regions(tmp_path, (*METAL, *arfi45_model.list_more()), labelled)
     short = {"steps": 1, "batch": 4}
     monkeypatch.setattr(arfi45_model, "TRAINING", arfi45_model.TRAINING | short)
     monkeypatch.setattr(checkpoint, "WEIGHTS", tmp_path / "shipped")

@@ -22,10 +22,11 @@ def test_shares_follow_from_the_counts(
     monkeypatch.setattr(saving, "CHIP", "sample_layouts/dense.gds.gz")
     case = replace(saving.CASES["krf130"], source=saving.Strip((45.0, 45.0), 11.0))
     monkeypatch.setitem(saving.CASES, "krf130", case)
-    printed = benchmark(
-        saving, "--case", "krf130", "--area", 121e-6, "--work", tmp_path, "--workers", 0
+    asked = ("--case", "krf130", "--area", 121e-6, "--work", tmp_path, "--workers", 0)
+    found, certified = (
+        {name: value for name, value, *_ in read_table(table)}
+        for table in benchmark(saving, *asked, "--certify").split("| certified | |")
     )
-    found = {name: value for name, value, *_ in read_table(printed)}
     clips, flagged = (read_number(found[name].split()[0]) for name in ("clips", "flagged"))
     fails = read_number(found["surely fail, by full simulation"].split()[0])
     assert 0 < fails < clips <= 81
@@ -34,6 +35,11 @@ def test_shares_follow_from_the_counts(
     assert read_number(found["recall of the scan, before confirming"].rstrip("%")) >= 99
     assert read_number(found["recall of what surely fails"].rstrip("%")) > 90
     assert read_number(found["sure false alarms after confirming"]) == 0
+    low, true = (
+        read_number(certified[name]) for name in ("recall at least", "recall with the marginal")
+    )
+    assert certified["certified"] == str(low >= saving.RECALL - 0.02)
+    assert 0 < true < 1  # a fifth of so few clips holds few that fail
 
 
 def test_fewer_groups_leave_the_vias_on_their_tracks(tmp_path: Path) -> None:

@@ -51,3 +51,13 @@ def test_the_peak_is_told_in_mib_whatever_the_system_counts_in(
     monkeypatch.setattr(memory.resource, "getrusage", lambda who: usage)
     monkeypatch.setattr(memory.sys, "platform", platform)
     assert memory.peak_rss_mb() == 300
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell the peak")
+def test_what_a_process_holds_for_itself_is_told_in_mb() -> None:
+    before = memory.own_mb()
+    held = b"1" * 100_000_000
+    assert 95 < memory.own_mb() - before < 130
+    del held
+    assert memory.own_mb() - before < 30
+    assert memory.own_mb(os.getpid()) == pytest.approx(memory.own_mb(), abs=10)

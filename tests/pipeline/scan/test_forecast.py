@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.cli.scan_text import plan_text
 from pipeline.config import Resources, load_config
+from pipeline.engine.memory import own_mb
 from pipeline.engine.storage.run_directory import Run
 from pipeline.scan.forecast import _extrapolate, estimate
 from stages.errors import ConfigError
@@ -36,6 +37,7 @@ def test_counts_are_foreseen_within_half_as_much_again(
         assert real[name] / 1.5 < foreseen[name] < real[name] * 1.5
     written = sum(p.stat().st_size for p in reference.path.rglob("*") if p.is_file()) / 1e6
     assert written / 4 < foreseen["disk_mb"] < written * 4
+    assert foreseen["worker_mb"] == pytest.approx(own_mb(), rel=0.2)
 
 
 @pytest.mark.parametrize(("size", "least"), [("10", 10), ("5%", 30), ("0.1s", 1)])

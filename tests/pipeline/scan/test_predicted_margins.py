@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 import torch
 
 from pipeline.engine.storage.run_directory import Run
+from pipeline.passes import units
+from pipeline.passes.arrays import read_patterns
 from pipeline.passes.units import draw_patterns, predict_margins
 from pipeline.report.run_view import open_view
 from stages.detector.models import checkpoint
@@ -25,7 +28,7 @@ from tests.support.small_scan import SmallScan
 
 
 def test_a_model_with_margins_names_kind_and_margin_of_each_hotspot(
-    small_scan: SmallScan, reference: Run, tmp_path: Path
+    small_scan: SmallScan, reference: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = checkpoint.load(small_scan.model)
     assert isinstance(old.config, DetectorConfig)
@@ -58,8 +61,13 @@ def test_a_model_with_margins_names_kind_and_margin_of_each_hotspot(
 
     again = headed(tmp_path / "again", since=[run.path]).run
     assert again.hotspots.read_bytes() == run.hotspots.read_bytes()
-    shutil.rmtree(run.patterns / "margin")  # as an earlier version leaves it
+    assert np.isfinite(read_patterns(again, "margin")[0]).all()
     old = Rows(table.select(HOTSPOTS.names), make_hotspot)
     predicted = ["predicted_kind", "predicted_margin"]
+    with monkeypatch.context() as nothing_drawn:
+        nothing_drawn.setattr(units, "draw_patterns", None)
+        found = predict_margins(run, view.job, KINDS, old).table
+    assert found.select(predicted).equals(table.select(predicted))
+    shutil.rmtree(run.patterns / "margin")  # as an earlier version leaves it
     found = predict_margins(run, view.job, KINDS, old).table
     assert found.select(predicted).equals(table.select(predicted))

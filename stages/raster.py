@@ -17,8 +17,7 @@ from stages.errors import LayoutError
 from stages.geometry.coverage import draw_windows
 from stages.geometry.polygons.coverage import MOST_EDGES, draw_slanted
 from stages.geometry.polygons.outlines import index_outlines
-from stages.geometry.union import merge
-from stages.geometry.windows import cut_to_windows
+from stages.geometry.windows import merge_in_windows
 
 
 def draw_clips(
@@ -45,7 +44,18 @@ def draw_clips(
         When a clip has more slanted edges than are drawn in bearable time.
     """
     left, bottom = x_dbu - clip_px // 2 * pixel_dbu, y_dbu - clip_px // 2 * pixel_dbu
-    pictures = [_draw_layer(layer, left, bottom, clip_px, pixel_dbu) for layer in shapes]
+    layers = [merge_in_windows(layer, left, bottom, clip_px * pixel_dbu) for layer in shapes]
+    return draw_merged(layers, left, bottom, clip_px=clip_px, pixel_dbu=pixel_dbu)
+
+
+def draw_merged(
+    layers: Sequence[Shapes], left: Int64s, bottom: Int64s, *, clip_px: int, pixel_dbu: int
+) -> Bytes:
+    """Draw the clips with these lower left corners, of shapes with disjoint rectangles.
+
+    For many parts of what was merged once (`merge_in_windows`); else as `draw_clips`.
+    """
+    pictures = [_draw_layer(layer, left, bottom, clip_px, pixel_dbu) for layer in layers]
     return pictures[0][:, None] if len(pictures) == 1 else np.stack(pictures, axis=1)
 
 
@@ -53,11 +63,10 @@ def _draw_layer(
     shapes: Shapes, left: Int64s, bottom: Int64s, clip_px: int, pixel_dbu: int
 ) -> Bytes:
     size_dbu = clip_px * pixel_dbu
-    rects = merge(cut_to_windows(shapes.rects, left, bottom, size_dbu))
-    pictures: Bytes = draw_windows(rects, left, bottom, pixel_dbu, clip_px)
+    pictures: Bytes = draw_windows(shapes.rects, left, bottom, pixel_dbu, clip_px)
     outlines = index_outlines(shapes, left, bottom, size_dbu)
     if outlines is not None:
-        refused = draw_slanted(pictures, outlines, rects, left, bottom, pixel_dbu)
+        refused = draw_slanted(pictures, outlines, shapes.rects, left, bottom, pixel_dbu)
         if refused >= 0:
             raise LayoutError(
                 f"the clip from ({left[refused]}, {bottom[refused]}) dbu, {size_dbu} dbu wide, has "

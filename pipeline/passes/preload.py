@@ -15,10 +15,11 @@ import pipeline.passes.units  # noqa: F401 - for its imports
 import stages.detector.catalogue  # noqa: F401 - for its imports, those of torch among them
 from stages.clips import place_grid_clips
 from stages.contracts import Box, PackedLayer
+from stages.digests import compute_digests
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, place_copies
-from stages.patterns import canonicalize
+from stages.patterns import KEY_BYTES, canonicalize
 from stages.raster import draw_clips
 
 
@@ -37,13 +38,14 @@ def _build_layer() -> PackedLayer:
 
 
 def _load_kernels() -> None:
-    """Draw and sign a few clips."""
+    """Draw and sign a few clips, and compute their keys."""
     area = Box(0, 0, 320, 160)
     shapes = [query(_build_layer(), area)]
     clips = place_grid_clips(area, area, 80, 80)
     left, bottom = clips.x_dbu - 80, clips.y_dbu - 80
     compute_signatures(shapes, left, bottom, 160, 8)
-    canonicalize(draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20))
+    pictures = draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20)
+    compute_digests(canonicalize(pictures).reshape(len(pictures), -1), KEY_BYTES)
 
 
 _load_kernels()

@@ -45,11 +45,12 @@ from stages.contracts import (
 from stages.detector.models.familiarity import LOOKED_AT, measure_unfamiliar, spread
 from stages.detector.models.scan_model import ScanModel
 from stages.errors import IncompleteError
-from stages.geometry.signature import compute_signatures
+from stages.geometry.signature import sign_merged
 from stages.geometry.window_query import query
+from stages.geometry.windows import merge_in_windows
 from stages.lithography.measure.margins import find_worst_margin, name_kinds
 from stages.patterns import KEY_BYTES, canonicalize, compute_keys, find_distinct
-from stages.raster import draw_clips
+from stages.raster import draw_clips, draw_merged
 from stages.rows import PART, Rows, make_hotspot
 from stages.scores import ModelScorer, Scores, build_explainer, build_scorer, score_rasters
 from stages.tiles import Tile
@@ -128,17 +129,18 @@ def clip_tile(tile: Tile, *, job: CutSettings) -> UnitOutcome:
 def _compute_clip_keys(clips: Clips, shapes: list[Shapes], job: CutSettings) -> tuple[Clips, Bytes]:
     """Return the clips whose picture is not empty, with the keys of the pictures."""
     place = group = np.arange(len(clips))
+    half = job.clip_dbu // 2
+    left, bottom = clips.x_dbu - half, clips.y_dbu - half
+    layers = [merge_in_windows(layer, left, bottom, job.clip_dbu) for layer in shapes]
     if job.shared:
-        half = job.clip_dbu // 2
-        left, bottom = clips.x_dbu - half, clips.y_dbu - half
-        signed = compute_signatures(shapes, left, bottom, job.clip_dbu, job.symmetries)
+        signed, _ = sign_merged(layers, left, bottom, job.clip_dbu, job.symmetries)
         distinct = find_distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
         place, group = distinct.first, distinct.pattern
     keys = np.zeros((len(place), KEY_BYTES), np.uint8)
     for first in range(0, len(place), CLIPS_PER_DRAW):
         part = slice(first, first + CLIPS_PER_DRAW)
-        pictures = draw_clips(
-            shapes, clips.x_dbu[place[part]], clips.y_dbu[place[part]],
+        pictures = draw_merged(
+            layers, left[place[part]], bottom[place[part]],
             clip_px=job.spec.clip_px, pixel_dbu=job.pixel_dbu,
         )  # fmt: skip
         keys[part] = compute_keys(canonicalize(pictures, job.symmetries))

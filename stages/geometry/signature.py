@@ -24,8 +24,7 @@ from stages.compiled import kernel
 from stages.contracts import Int64s, Shapes
 from stages.geometry.polygons.outlines import Outlines, find_edges_in_window, index_outlines
 from stages.geometry.symmetry import SYMMETRIES
-from stages.geometry.union import merge
-from stages.geometry.windows import bin_rects, cut_to_windows, find_rects_in_window
+from stages.geometry.windows import bin_rects, find_rects_in_window, merge_in_windows
 
 UInt64s = npt.NDArray[np.uint64]
 
@@ -62,12 +61,19 @@ def sign_windows(
     symmetry : (n,) int64
         See `SYMMETRIES`: windows of one signature, each turned by its own, hold equal regions.
     """
+    layers = [merge_in_windows(layer, left, bottom, size_dbu) for layer in shapes]
+    return sign_merged(layers, left, bottom, size_dbu, symmetries)
+
+
+def sign_merged(
+    layers: Sequence[Shapes], left: Int64s, bottom: Int64s, size_dbu: int, symmetries: int
+) -> tuple[UInt64s, Int64s]:
+    """Do as `sign_windows`, with shapes that `merge_in_windows` has returned."""
     allowed = SYMMETRIES[symmetries]
     sums = np.zeros((len(left), len(allowed), 2), np.uint64)
     slanted = np.zeros((len(left), 2), np.uint64)
-    for number, layer in enumerate(shapes):
-        rects = merge(cut_to_windows(layer.rects, left, bottom, size_dbu))
-        _sign_rects(rects, left, bottom, size_dbu, number, allowed, sums)
+    for number, layer in enumerate(layers):
+        _sign_rects(layer.rects, left, bottom, size_dbu, number, allowed, sums)
         outlines = index_outlines(layer, left, bottom, size_dbu)
         if outlines is not None:
             _sign_outlines(outlines, left, bottom, size_dbu, number, slanted)

@@ -9,21 +9,50 @@ from __future__ import annotations
 import numpy as np
 
 from stages.compiled import kernel
-from stages.contracts import Int64s
+from stages.contracts import Floats, Int64s
 
 _RUN = 16
 """Keys that are sorted by insertion, before runs are merged."""
+_FEW = 64
+"""Keys that are sorted sooner by merging than by their digits."""
+_DIGIT_BITS = 8
 
 
 @kernel
 def sort_keys(keys: Int64s) -> Int64s:
-    """Return the order that sorts `keys`, whole numbers or not: a merge sort, from the bottom up.
+    """Return the order that sorts whole numbers, of which no two are 2**63 apart.
+
+    Many are sorted digit by digit, the lowest first: several times as fast as merging.
 
     Examples
     --------
     >>> sort_keys(np.array([3, 1, 3, 2])).tolist()
     [1, 3, 0, 2]
     """
+    n = len(keys)
+    if n <= _FEW:
+        return merge_sort(keys)
+    low, span, shift = keys.min(), keys.max() - keys.min(), 0
+    order, spare = np.arange(n), np.empty(n, np.int64)
+    start = np.empty((1 << _DIGIT_BITS) + 1, np.int64)
+    while shift < 64 and span >> shift:
+        start[:] = 0
+        for i in range(n):
+            start[((keys[i] - low) >> shift & (1 << _DIGIT_BITS) - 1) + 1] += 1
+        for digit in range(1 << _DIGIT_BITS):
+            start[digit + 1] += start[digit]
+        for place in order:
+            digit = (keys[place] - low) >> shift & (1 << _DIGIT_BITS) - 1
+            spare[start[digit]] = place
+            start[digit] += 1
+        order, spare = spare, order
+        shift += _DIGIT_BITS
+    return order
+
+
+@kernel
+def merge_sort(keys: Int64s | Floats) -> Int64s:
+    """Return the order that sorts keys, fractions or not: runs are merged, from the bottom up."""
     n = len(keys)
     order, spare = np.empty(n, np.int64), np.empty(n, np.int64)
     for first in range(0, n, _RUN):

@@ -1,13 +1,16 @@
-"""Find the rectangles in a window, by square bins as large as a window."""
+"""Merge the shapes around windows, and find the rectangles in each by bins as large as a window."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from stages.compiled import brief_kernel, kernel
-from stages.contracts import Int64s
+from stages.contracts import Int64s, Shapes
 from stages.geometry.growing import reserve_row
+from stages.geometry.union import merge
 
 Bins = tuple[Int64s, Int64s, Int64s]
 """What `bin_rects` returns."""
@@ -21,6 +24,11 @@ def cut_to_windows(rects: Int64s, left: Int64s, bottom: Int64s, size_dbu: int) -
     high = np.array([left.max(), bottom.max()] * 2) + size_dbu
     cut = np.clip(rects, low, high)
     return cut[(cut[:, 0] < cut[:, 2]) & (cut[:, 1] < cut[:, 3])]
+
+
+def merge_in_windows(shapes: Shapes, left: Int64s, bottom: Int64s, size_dbu: int) -> Shapes:
+    """Return the shapes with disjoint rectangles, of those in the box around all windows."""
+    return replace(shapes, rects=merge(cut_to_windows(shapes.rects, left, bottom, size_dbu)))
 
 
 def find_touched_windows(

@@ -31,7 +31,7 @@ from stages.geometry.polygons.crossings import (
 )
 from stages.geometry.polygons.outlines import Outlines, find_edges_in_window
 from stages.geometry.polygons.pixel_row import Canvas, add_side, make_canvas, write_row
-from stages.geometry.sorting import sort_keys
+from stages.geometry.sorting import merge_sort, sort_keys
 from stages.geometry.union import sweep
 from stages.geometry.windows import bin_rects, find_rects_in_window
 
@@ -152,7 +152,7 @@ def _add_sides(
         at += 1
     if active - before > 32:  # for so many, a merge sort beats insertion
         unsorted = sides[:active].copy()
-        by_low = sort_keys(unsorted[:, LOW].copy())
+        by_low = merge_sort(unsorted[:, LOW].copy())
         for k in range(active):
             copy_rows(sides, k, unsorted, by_low[k], 1)
     return active, at

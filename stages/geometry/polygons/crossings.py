@@ -17,7 +17,7 @@ from stages.compiled import kernel
 from stages.contracts import Floats, Int64s
 from stages.geometry.growing import copy_rows
 from stages.geometry.polygons.pixel_row import Canvas, add_side
-from stages.geometry.sorting import sort_keys
+from stages.geometry.sorting import merge_sort
 
 SLACK_DBU = 2.0**-20
 """An overlap up to this is float rounding, not a crossing."""
@@ -182,6 +182,6 @@ def _add_by_middle(
     middles = np.empty(len(sides))  # twice
     for k in range(len(sides)):
         middles[k] = sides[k, LOW] + sides[k, HIGH]
-    for k in sort_keys(middles):
+    for k in merge_sort(middles):
         turn = cross_edge(edges, winding, int(sides[k, EDGE]), 1)
         add_side(sides[k, LOW], sides[k, HIGH], height * turn, canvas)

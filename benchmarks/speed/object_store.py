@@ -1,16 +1,18 @@
 """What a run in an object store costs: requests, bytes and time, beside the same in a folder.
 
-python -m benchmarks.speed.object_store [--layout FILE] [--layer L/D] [--roi X0,Y0,X1,Y1]
+python -m benchmarks.speed.object_store [--layout FILE] [--layer L/D] [--other L/D]
+                                        [--roi X0,Y0,X1,Y1]
 
 Scans once into a folder and once into a store, both in this process, so that the traffic counted
 is all of it; then opens the run as another machine would, scans again there with what was found
-reused, and two shards, which are merged. The store is a server on this machine that keeps objects
-in memory: the figures show the requests, not a network.
+reused, two shards, which are merged, and that layer with another one. The store is a server on this
+machine that keeps objects in memory: the figures show the requests, not a network.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import tempfile
 import time
@@ -27,10 +29,13 @@ from pipeline.config import Resources, load_config
 from pipeline.engine.storage.object_store import Traffic
 from pipeline.engine.storage.replica import locate_run, open_store
 from pipeline.passes.shard import Shard
+from pipeline.scan.layers import LayersResult, scan_any
 from pipeline.scan.request import ScanRequest, ScanResult
-from pipeline.scan.scan import merge, scan
+from pipeline.scan.scan import merge
 
-ADDRESS, LATER, MERGED = (f"s3://bucket/{name}" for name in ("run", "later", "merged"))
+ADDRESS, LATER, MERGED, BOTH = (
+    f"s3://bucket/{name}" for name in ("run", "later", "merged", "both")
+)
 PARTS = ("s3://bucket/part1", "s3://bucket/part2")
 SAMPLE = Path(__file__).parents[2] / "sample_layouts" / "block.gds.gz"
 
@@ -40,21 +45,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--layout", type=Path, default=SAMPLE)
     parser.add_argument("--layer", default="68/20")
+    parser.add_argument("--other", default="69/20", help="layer that is scanned beside it")
     parser.add_argument("--roi", type=lambda text: [float(v) for v in text.split(",")])
     asked = parser.parse_args()
     print(machine())
     with serve_bucket() as environment, tempfile.TemporaryDirectory() as folder:
         os.environ |= environment
         os.environ["HOTSCAN_REPLICAS"] = f"{folder}/driver"
-        layout = {"layers": [asked.layer], "roi_um": asked.roi}
+        layers = (asked.layer, asked.other)
+        of_layers = [f"{BOTH}/layers/{layer.replace('/', '_')}" for layer in layers]
 
-        def scan_into(out: Path, **more: Any) -> ScanResult:
-            request = ScanRequest(
-                layout=asked.layout, out=out, config=load_config(None, {"layout": layout}), **more
-            )
-            return scan(request, Resources(workers=0), lambda event: None)
+        def scan_into(out: Path, *others: str, **more: Any) -> ScanResult | LayersResult:
+            layout = {"layers": [asked.layer, *others], "roi_um": asked.roi}
+            config = load_config(None, {"layout": layout})
+            request = ScanRequest(layout=asked.layout, out=out, config=config, **more)
+            return scan_any(request, Resources(workers=0), lambda event: None)
 
-        def scan_again() -> ScanResult:
+        def scan_again() -> object:
             return scan_into(locate_run(LATER), since=(locate_run(ADDRESS),))
 
         def scan_shards() -> None:
@@ -66,18 +73,20 @@ def main() -> None:
             return merge(parts, locate_run(MERGED), Resources(workers=0), lambda event: None)
 
         scan_into(Path(folder) / "first")  # whatever is compiled once
-        rows = [("into a folder", *_time(lambda: scan_into(Path(folder) / "run")))]
-        rows.append(("into the store", *_time(lambda: scan_into(locate_run(ADDRESS)))))
+        rows = [("scan into a folder", *_time(lambda: scan_into(Path(folder) / "run")))]
+        rows.append(("scan into the store", *_time(lambda: scan_into(locate_run(ADDRESS)))))
         os.environ["HOTSCAN_REPLICAS"] = f"{folder}/other"
-        rows.append(("opened elsewhere", *_time(lambda: locate_run(ADDRESS))))
-        rows.append(("again, with `--since`", *_time(scan_again)))
-        rows.append(("two shards", *_time(scan_shards)))
+        rows.append(("open that run elsewhere", *_time(lambda: locate_run(ADDRESS))))
+        rows.append(("scan there again, with `--since`", *_time(scan_again)))
+        rows.append(("two shards, both", *_time(scan_shards)))
         os.environ["HOTSCAN_REPLICAS"] = f"{folder}/third"
-        rows.append(("merged elsewhere", *_time(merge_shards)))
+        rows.append(("merge them elsewhere", *_time(merge_shards)))
+        both = _time(lambda: scan_into(locate_run(BOTH), asked.other), BOTH, *of_layers)
+        rows.append((f"{' and '.join(layers)} in one run", *both))
         spots = (Path(folder) / "run/hotspots.parquet").read_bytes()
         same = all(
             (locate_run(each) / "hotspots.parquet").read_bytes() == spots
-            for each in (ADDRESS, LATER, MERGED)
+            for each in (ADDRESS, LATER, MERGED, of_layers[0])
         )
     print("\n| | s | requests | MB up | MB down |\n|---|--:|--:|--:|--:|")
     for name, seconds, took in rows:
@@ -89,6 +98,7 @@ def main() -> None:
 @contextmanager
 def serve_bucket() -> Iterator[dict[str, str]]:
     """Serve an empty bucket on this machine; give the environment in which it is found."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it prints every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
@@ -105,13 +115,13 @@ def serve_bucket() -> Iterator[dict[str, str]]:
         server.stop()
 
 
-def _time(work: Callable[[], object]) -> tuple[float, Traffic]:
-    """Return the time that work takes, and its traffic with all runs."""
+def _time(work: Callable[[], object], *more: str) -> tuple[float, Traffic]:
+    """Return the time that work takes, and its traffic with all runs, and those at `more`."""
     open_store.cache_clear()
     started = time.monotonic()
     work()
     took = time.monotonic() - started
-    each = [open_store(address).traffic for address in (ADDRESS, LATER, MERGED, *PARTS)]
+    each = [open_store(address).traffic for address in (ADDRESS, LATER, MERGED, *PARTS, *more)]
     return took, Traffic(
         sum(one.requests for one in each), sum(one.bytes_up for one in each),
         sum(one.bytes_down for one in each),

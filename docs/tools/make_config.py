@@ -38,7 +38,9 @@ def table(name: str, model: type[BaseModel]) -> list[str]:
     lines = ["", f"## {name}", "", "| key | default | what |", "|---|---|---|"]
     for key, field in model.model_fields.items():
         what = " ".join(str(field.description).split())
-        lines.append(f"| `{key}` | {shown(field.default)} | {what} |")
+        lines.append(
+            f"| `{key}` | {shown(field.get_default(call_default_factory=True))} | {what} |"
+        )
     return lines
 
 

@@ -1,12 +1,13 @@
-"""Compile the kernels of scoring in a second process, while the first compiles those of cutting.
+"""Compile kernels in a second process, from the last that a scan needs to the first.
 
 in       the model of a scan
-out      the kernels, in the cache
-promise  nothing, where they are there, or there is one processor; if the process fails, the scan
-         compiles them itself
+out      kernels, in the cache
+promise  nothing, where those of scoring are there, or there is one processor; if the process fails,
+         the scan compiles them itself
 
-Both have little in common: each processor compiles its half. It is for the first scan on a machine,
-in the driver; workers share their kernels as it is.
+The scan compiles its kernels from the first that it needs. Where both meet, one waits for the other
+(`stages.compiler`), so that each processor compiles about half. It is for the first scan on a
+machine.
 """
 
 from __future__ import annotations
@@ -14,30 +15,31 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.engine.memory import look_for_garbage_seldom
 from pipeline.passes.model_file import ModelFile
-from stages.compiled import has_kernels
+from stages.compiled import interpreting_brief
 from stages.detector.integer import kernels
+from stages.kernel_folders import has_kernels
 from stages.threads import count_processors
 
 _CHILD = [sys.executable, "-P", "-m", "pipeline.passes.aside"]
 
 
 @contextmanager
-def compile_scoring_aside(model: ModelFile, is_compiled: bool) -> Iterator[Callable[[], object]]:
-    """Start compiling, if it is needed; give a function that waits for the end of it.
+def compile_aside(model: ModelFile, is_compiled: bool) -> Iterator[None]:
+    """Compile in a second process, if it is needed, as long as this one does its work.
 
     Parameters
     ----------
     is_compiled
-        Whether this process scores by kernels: no workers, and a network in integers.
+        Whether this machine scores by kernels: a network in integers, and no workers of others.
     """
-    alone = count_processors() < 2
-    if alone or not is_compiled or has_kernels(Path(kernels.__file__)):
-        yield lambda: None
+    if count_processors() < 2 or not is_compiled or has_kernels(Path(kernels.__file__)):
+        yield
         return
     root = str(Path(__file__).resolve().parents[2])
     python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -46,18 +48,22 @@ def compile_scoring_aside(model: ModelFile, is_compiled: bool) -> Iterator[Calla
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        yield process.wait
+        yield
     finally:
         process.kill()
         process.wait()
 
 
 def main() -> None:
-    """Compile the kernels of the model whose path and digest are the arguments."""
+    """Compile the kernels of the model whose path and digest are the arguments, then others."""
+    look_for_garbage_seldom()
+    import pipeline.engine.without_torch  # before what imports torch
     from pipeline.passes.units import measure_scoring
 
     path, digest = sys.argv[1:]
     measure_scoring(ModelFile(Path(path), digest), "cpu", True, "int8")
+    with interpreting_brief(True):  # what a small layout needs no kernels for
+        import pipeline.passes.preload  # noqa: F401 - draws
 
 
 if __name__ == "__main__":

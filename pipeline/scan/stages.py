@@ -8,7 +8,6 @@ promise  a stage whose inputs did not change does not run again; an incomplete s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -42,7 +41,7 @@ from pipeline.passes.arrays import (
     read_pattern_clips,
     read_patterns,
 )
-from pipeline.passes.aside import compile_scoring_aside
+from pipeline.passes.aside import compile_aside
 from pipeline.passes.distinct_on_disk import tally_on_disk
 from pipeline.passes.job import (
     Job,
@@ -120,30 +119,23 @@ class ScanStages:
         """Run every stage that is not finished."""
         here = isinstance(self.session.executor, SerialExecutor)
         is_compiled = here and self.config.scores.arithmetic == "int8"
-        with compile_scoring_aside(self.model_file, is_compiled) as wait:
+        with compile_aside(self.model_file, is_compiled):
             layout = self.pack_layout(request)
             job = self.make_job(layout)
             with interpreting_brief(self._is_small(layout, job)):
-                return self._run_stages(request, layout, job, wait)
+                return self._run_stages(request, layout, job)
 
     def _is_small(self, layout: PackedLayout, job: Job) -> bool:
         """Return whether cutting and grouping take less time than loading what compiles them."""
-        config = self.config
-        asks_for_more = (
-            config.confirm.enabled or config.fix.enabled
-            or config.audit.size is not None or config.certify.recall is not None
-        )  # fmt: skip
         if (
-            asks_for_more
+            self.config.simulates
             or len(job.tiles) > SMALL_TILES
             or sum(part.nbytes for part in layout.packed) > SMALL_BYTES
         ):
             return False
         return sum(map(count_flat, layout.packed)) <= SMALL_SHAPES
 
-    def _run_stages(
-        self, request: ScanRequest, layout: PackedLayout, job: Job, wait: Callable[[], object]
-    ) -> ScanResult:
+    def _run_stages(self, request: ScanRequest, layout: PackedLayout, job: Job) -> ScanResult:
         shard = self.settings.shard
         # Refused here, before the long work.
         rules = make_rules(self.config.classes, self.process, job, layout.dbu_nm)
@@ -156,7 +148,6 @@ class ScanStages:
             reads=("layout",), others=self.settings.since,
         )  # fmt: skip
         patterns = self.find_patterns(job)
-        wait()
         self.score_patterns(job, patterns)
         if shard:
             return self.end_shard(shard)

@@ -43,6 +43,12 @@ def user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hotscan"
 
 
+def make_cache_folder(name: str) -> Path | None:
+    """Return a folder of the user's cache; None where it cannot be written."""
+    folder = user_cache() / name
+    return folder if _can_be_written(folder) else None
+
+
 def digest_of(sources: Iterable[Path]) -> str:
     """Return a digest over the names and contents of `sources`."""
     digest = hashlib.blake2b(digest_size=10)

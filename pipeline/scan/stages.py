@@ -57,8 +57,9 @@ from pipeline.passes.scan_settings import (
 from pipeline.passes.shard import Shard
 from pipeline.passes.units import (
     clip_tile,
+    list_looks,
+    look_at_pictures,
     measure_scoring,
-    measure_unfamiliar_share,
     predict_margins,
     score_shard,
 )
@@ -74,6 +75,7 @@ from stages.clips import RULES
 from stages.compiled import interpreting_brief
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector.models.scan_model import ScanModel
+from stages.errors import IncompleteError
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.geometry.owners import count_flat
@@ -154,7 +156,7 @@ class ScanStages:
         if self.config.certify.recall is not None:
             done = self.finished_tiles(job)
             Certification(self.session, job, self.config, self.process, done).run_stages(patterns)
-        hotspots = self.find_hotspots(job, layout)
+        hotspots = self.find_hotspots(job, layout, patterns)
         if self.config.confirm.enabled:
             work = run_results.make_confirmation(job, self.config, self.process)
             confirm.run_batches(self.session, work)
@@ -246,7 +248,7 @@ class ScanStages:
                 if run.has_scores and run.arithmetic != now:
                     self.session.listen(ScoresNotReused(str(run.path), run.arithmetic, now))
 
-    def find_hotspots(self, job: Job, layout: PackedLayout) -> Rows[Hotspot]:
+    def find_hotspots(self, job: Job, layout: PackedLayout, patterns: int) -> Rows[Hotspot]:
         """Merge and rank the clips over threshold, or those that certifying found to fail."""
         threshold, ledger = self.config.scores.threshold, self.session.ledger
         assert threshold is not None  # resolve_config put the model's in
@@ -275,9 +277,8 @@ class ScanStages:
             chosen = hot_clips.select_to_simulate(spots, self.config.confirm.confident)
             hot_clips.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
-            unfamiliar = measure_unfamiliar_share(self.run, job, self.model, len(scores))
             counts = {
-                **({} if unfamiliar is None else {"unfamiliar_share": unfamiliar}),
+                **self._sum_up_looks(),
                 "hotspots": len(spots),
                 "hotspots_unique": len(np.unique(spots.get_column("pattern"))),
                 "hot_clips": len(over),
@@ -288,8 +289,32 @@ class ScanStages:
         # Shards that failed before may have succeeded since: then there may be more hotspots.
         for name, now in inputs.items():
             self._forget_if_grown("hotspots", name, now, AFTER_HOTSPOTS)
+        if looks := list_looks(self.model, patterns):
+            self.session.run_units(
+                "hotspots", "looks", looks, partial(look_at_pictures, job=job, patterns=patterns),
+                lambda look: f"{look:05d}", reads=("layout", "patterns"),
+            )  # fmt: skip
         self.session.run_once("hotspots", find)
         return run_results.read_hotspots(self.run)
+
+    def _sum_up_looks(self) -> dict[str, float]:
+        """Return the share of the pictures that are unlike what the model was trained on, if known.
+
+        Raises
+        ------
+        IncompleteError
+            When some could not be looked at.
+        """
+        for outcome in self.session.ledger.failed("hotspots").values():
+            raise IncompleteError(
+                f"{self.run.path}: pictures could not be compared with those of the model's "
+                f"training ({outcome.error}); try again with: hotscan resume {self.run.path}"
+            )
+        if self.model.familiar is None:
+            return {}
+        counts = self.session.ledger.totals("hotspots").counts
+        share = counts.get("unfamiliar", 0) / counts.get("looked_at", 1)
+        return {"unfamiliar_share": round(share, 3)}
 
     def end_shard(self, shard: Shard) -> ScanResult:
         """End the scan of a shard."""

@@ -250,6 +250,12 @@ class ScanConfig(Settings):
     report: ReportConfig = ReportConfig()
     markers: MarkersConfig = MarkersConfig()
 
+    @property
+    def simulates(self) -> bool:
+        """Whether any clip is simulated; a fix is asked for only beside `confirm`."""
+        asked = self.audit.size is not None or self.certify.recall is not None
+        return asked or self.confirm.enabled
+
 
 SMALL_LAYOUT_BYTES = 1 << 20
 """Size of a layout that needs no worker of its own: the block of the demo has an eighth of it."""

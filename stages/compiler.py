@@ -2,33 +2,40 @@
 
 in: a function over numbers and arrays · out: numba's dispatcher of it · unit: the function
 promise: compiled for types, never for constants; only what Python calls is optimised, turned to
-machine code and kept
+machine code and kept; one process compiles a kernel, and others that need it wait and load it
 
 Of the time that numba takes by itself, a third goes into optimising every function that a kernel
-calls, machine code of it, and a wrapper for Python, before it becomes part of the kernel.
+calls, machine code of it, and a wrapper for Python, before it becomes part of the kernel; of the
+rest, a fifth into asking for the types of the same operation again.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numba
-from numba.core import caching, codegen
+from numba.core import caching, codegen, targetconfig
 from numba.core.registry import CPUDispatcher, cpu_target
+from numba.core.types.functions import BaseFunction
 
-from stages.compiled import kernel_folder
+from stages.kernel_folders import kernel_folder
+
+PATIENCE_S = 60.0
+"""Longest wait for a process that compiles the same kernel: it may have been stopped."""
+POLL_S = 0.01
 
 _OPTIONS = {"nopython": True, "no_cfunc_wrapper": True}  # C calls none of them
 
 
 def compile_for_python(function: Callable[..., Any], *, nogil: bool) -> Any:
     """Return a dispatcher that compiles at its first call, or loads what was compiled before."""
-    dispatcher = CPUDispatcher(function, targetoptions=_OPTIONS | {"nogil": nogil})
+    dispatcher = _Outer(function, targetoptions=_OPTIONS | {"nogil": nogil})
     dispatcher._cache = _Cache(function)
     return dispatcher
 
@@ -36,6 +43,14 @@ def compile_for_python(function: Callable[..., Any], *, nogil: bool) -> Any:
 def compile_for_kernels(function: Callable[..., Any]) -> Any:
     """Return a dispatcher for calls by other kernels, which become part of these."""
     return _Inner(function, targetoptions=_OPTIONS | {"no_cpython_wrapper": True})
+
+
+class _Outer(CPUDispatcher):  # type: ignore[misc]
+    """A function that Python calls."""
+
+    def compile(self, sig: Any) -> Any:
+        with self._cache.hold():
+            return super().compile(sig)
 
 
 class _Inner(CPUDispatcher):  # type: ignore[misc]
@@ -95,6 +110,26 @@ class _Codegen(codegen.JITCPUCodegen):  # type: ignore[misc]
 cpu_target.target_context.codegen().__class__ = _Codegen
 
 
+def _remember(resolve: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what resolves a call of a function of numba's own, and keeps what it found.
+
+    By itself it tries all that an operator is defined for, at each use: strings, sets, dates.
+    """
+
+    def get_call_type(self: Any, context: Any, args: Any, kws: Any) -> Any:
+        flags = targetconfig.ConfigStack.top_or_none()
+        call = context, args, tuple(kws.items()), flags and repr(flags._values)
+        found = vars(self).setdefault("_found", {})
+        if call not in found:
+            found[call] = resolve(self, context, args, kws)
+        return found[call]
+
+    return get_call_type
+
+
+BaseFunction.get_call_type = _remember(BaseFunction.get_call_type)  # type: ignore[method-assign]
+
+
 class _Locator(caching._CacheLocator):  # type: ignore[misc]
     """Tells numba where a kernel is kept."""
 
@@ -135,14 +170,35 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
             return None
 
     def _save_overload(self, sig: Any, data: Any) -> None:
-        # One process at a time: two that add a signature each may give both files one name.
-        with suppress(OSError), _lock(Path(self.cache_path)):
-            super()._save_overload(sig, data)
+        # Two processes that add a signature each would give both files one name.
+        if self._is_held:
+            with suppress(OSError):
+                super()._save_overload(sig, data)
+
+    _is_held = False
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let other processes wait with this kernel; where that cannot be, nothing is saved."""
+        with ExitStack() as stack:
+            file = Path(f"{self._cache_file._index_path}.lock")
+            with suppress(OSError):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                self._is_held = _wait_for(stack.enter_context(file.open("w")))
+            try:
+                yield
+            finally:
+                self._is_held = False
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _wait_for(lock: IO[str]) -> bool:
+    """Lock a file, as long as it is open; return whether no other process held it for too long."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(POLL_S)

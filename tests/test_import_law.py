@@ -32,7 +32,8 @@ FLOORS = {
 
 FOUNDATION = (
     "stages.arithmetic", "stages.compiled", "stages.contracts", "stages.errors", "stages.findings",
-    "stages.rows", "stages.settings", "stages.text", "stages.threads", "stages.geometry",
+    "stages.kernel_folders", "stages.rows", "stages.settings", "stages.text", "stages.threads",
+    "stages.geometry",
 )  # fmt: skip
 """What every stage may import."""
 
@@ -54,7 +55,7 @@ TORCH = (
 GDSTK = ("stages/exports/fixed_layout.py", "stages/exports/markers.py")
 
 WRITERS = {
-    "stages/compiled.py", "stages/compiler.py", "stages/detector/models/checkpoint.py",
+    "stages/compiler.py", "stages/detector/models/checkpoint.py", "stages/kernel_folders.py",
     "stages/lithography/optics/kernel_cache.py",
 }  # fmt: skip
 """Stages that touch files, as the docstring of `stages` says; all others only compute."""

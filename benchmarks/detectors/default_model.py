@@ -38,7 +38,7 @@ from sample_layouts.make import SEED
 from sample_layouts.varied import write_varied
 from stages.contracts import RasterSpec
 from stages.detector.models import checkpoint
-from stages.detector.models.familiarity import LOOKED_AT, measure_unfamiliar, spread
+from stages.detector.models.familiarity import LOOKED_AT, count_unfamiliar, spread
 from stages.detector.training.loop import likeness
 
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
@@ -210,7 +210,8 @@ def measure(
         share = None
         if trained.familiar is not None:
             looked_at = pictures[spread(len(pictures), LOOKED_AT)]
-            share = measure_unfamiliar(trained.familiar, likeness(trained.detector(), looked_at))
+            vectors = likeness(trained.detector(), looked_at)
+            share = count_unfamiliar(trained.familiar, vectors) / len(vectors)
         yield Path(model).stem, {"unfamiliar_share": share, **figures}
 
 

@@ -61,7 +61,7 @@ def run_command(checkout: Path, folder: Path, arguments: list[str]) -> tuple[flo
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths), "HOTSCAN_CACHE": str(folder / "cache"),
     }  # fmt: skip
-    command, started = [sys.executable, "-m", "pipeline.cli.app", *arguments], time.perf_counter()
+    command, started = [sys.executable, "-m", "hotscan", *arguments], time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)  # with the processes that it waited for
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -15,13 +15,11 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.commands import cache, calibrate, dataset, detector, layout, review, scan
-from pipeline.cli.lazy import import_lazily
 from pipeline.cli.terminal import print_only_printable
+from pipeline.engine.lazy import import_lazily
+from pipeline.engine.memory import look_for_garbage_seldom
 from stages.errors import HotscanError
 from stages.text import escape_text
-
-GARBAGE = 20_000
-"""New objects after which garbage is looked for; Python's 700 cost an eighth of a small scan."""
 
 app = typer.Typer(
     name="hotscan",
@@ -72,7 +70,7 @@ def main() -> None:
 
 
 def _run() -> None:
-    gc.set_threshold(GARBAGE, 20, 20)
+    look_for_garbage_seldom()
     import_lazily("torch")  # takes longer than a small scan, whose network computes without it
     try:
         app()

@@ -86,8 +86,7 @@ class SettingsOptions(NameOptions):
 
         config = load_config(self.config, self.tables())
         certified = config.certify.recall is not None
-        simulated = config.confirm.enabled or config.audit.size is not None or certified
-        if self.opc is not None and not simulated:
+        if self.opc is not None and not config.simulates:
             raise UsageError(
                 f"--opc {self.opc} does not apply without --confirm, --audit or --certify; add one"
             )

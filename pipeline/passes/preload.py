@@ -1,8 +1,7 @@
 """Imports and kernels, loaded once in the process that local workers are forked from.
 
-A worker's imports take seconds, mostly for torch; the compiled kernels take another half second at
-their first call. Both are done here once, while the layout is read. No torch code runs: its threads
-would not survive the fork.
+Both take a worker seconds, and are done here once, while the layout is read. No torch code runs:
+its threads would not survive the fork.
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ from dataclasses import fields, replace
 import numpy as np
 
 import pipeline.passes.units  # noqa: F401 - for its imports
-import stages.detector.catalogue  # noqa: F401 - for its imports, those of torch among them
 from stages.clips import place_grid_clips
+from stages.compiled import interpreting
 from stages.contracts import Box, PackedLayer
 from stages.digests import compute_digests
+from stages.geometry.polygons.coverage import draw_edges
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, place_copies
@@ -38,14 +38,18 @@ def _build_layer() -> PackedLayer:
 
 
 def _load_kernels() -> None:
-    """Draw and sign a few clips, and compute their keys."""
+    """Draw, turn and sign clips, and compute keys: of what takes long first what is needed last."""
+    pictures, none = np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, np.int64)
+    draw_edges(np.empty((0, 6), np.int64), none, none, 20, pictures[0])
+    canonicalize(pictures)
     area = Box(0, 0, 320, 160)
-    shapes = [query(_build_layer(), area)]
+    with interpreting(True):  # a layer is built elsewhere
+        layer = _build_layer()
+    shapes = [query(layer, area)]
     clips = place_grid_clips(area, area, 80, 80)
-    left, bottom = clips.x_dbu - 80, clips.y_dbu - 80
-    compute_signatures(shapes, left, bottom, 160, 8)
-    pictures = draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20)
-    compute_digests(canonicalize(pictures).reshape(len(pictures), -1), KEY_BYTES)
+    draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20)
+    compute_signatures(shapes, clips.x_dbu - 80, clips.y_dbu - 80, 160, 8)
+    compute_digests(pictures.reshape(1, -1), KEY_BYTES)
 
 
 _load_kernels()

@@ -42,7 +42,7 @@ from stages.contracts import (
     PackedLayout,
     Shapes,
 )
-from stages.detector.models.familiarity import LOOKED_AT, measure_unfamiliar, spread
+from stages.detector.models.familiarity import LOOKED_AT, count_unfamiliar, spread
 from stages.detector.models.scan_model import ScanModel
 from stages.errors import IncompleteError
 from stages.geometry.signature import sign_merged
@@ -57,6 +57,9 @@ from stages.tiles import Tile
 
 CLIPS_PER_DRAW = 1024
 """Clips drawn at once: bounds the memory for a tile of any size."""
+
+LOOKED_AT_ONCE = 256
+"""Pictures that are compared with a model's training at once: whole batches of its network."""
 
 BLOCK_CLIPS = 16
 """Side of the blocks in which the geometry of scattered clips is read, in clips."""
@@ -222,16 +225,24 @@ def predict_margins(
     return Rows(table.append_column("predicted_margin", rounded), make_hotspot)
 
 
-def measure_unfamiliar_share(run: Run, job: Job, model: ScanModel, patterns: int) -> float | None:
-    """Return the share of a scan's pictures that are unlike what its model was trained on.
+def list_looks(model: ScanModel, patterns: int) -> range:
+    """Return the units of `look_at_pictures`; none where the model does not know its training."""
+    looked_at = 0 if model.familiar is None else min(patterns, LOOKED_AT)
+    return range(-(-looked_at // LOOKED_AT_ONCE))
 
-    Of pictures spread evenly over the layout; None where the model does not know.
+
+def look_at_pictures(look: int, *, job: Job, patterns: int) -> UnitOutcome:
+    """Count the pictures that are unlike those that the model was trained on.
+
+    Of `LOOKED_AT_ONCE` of those that are spread evenly over the layout.
     """
-    if model.familiar is None:
-        return None
-    pictures = draw_patterns(run, job, spread(patterns, LOOKED_AT))
-    share = measure_unfamiliar(model.familiar, build_explainer(model).likeness(pictures))
-    return round(share, 3)
+    model = load_model(job.model)
+    assert model.familiar is not None  # else there are no such units
+    first = look * LOOKED_AT_ONCE
+    rows = spread(patterns, LOOKED_AT)[first : first + LOOKED_AT_ONCE]
+    vectors = build_explainer(model).likeness(draw_patterns(Run(job.run), job, rows))
+    counts = {"looked_at": len(rows), "unfamiliar": count_unfamiliar(model.familiar, vectors)}
+    return UnitOutcome("hotspots", f"{look:05d}", Status.DONE, counts, seal(job.run, ()))
 
 
 def score_shard(shard: int, *, job: Job, patterns: int) -> UnitOutcome:

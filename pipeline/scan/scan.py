@@ -74,13 +74,21 @@ def scan(request: ScanRequest, resources: Resources, listen: Listener) -> ScanRe
     wanted = RunRecord(task="scan", layout=layout, settings=settings.as_dict())
     with open_session(
         run, wanted, collect_inputs, resources, listen,
-        recomputed=RECOMPUTED, imports=["pipeline.passes.preload"],
+        recomputed=RECOMPUTED, imports=_list_imports(config),
     ) as session:  # fmt: skip
         file = store_model(run, model, config.scores.model)
         result = ScanStages(session, settings, model, file, process).run_stages(request)
     if request.keep_model is not None and "certified" in result.metrics:
         keep_model(run, request.keep_model)
     return result
+
+
+def _list_imports(config: ScanConfig) -> list[str]:
+    """Return the modules that workers begin with: torch takes seconds, and few scans use it."""
+    draws = "pipeline.passes.preload"
+    if config.simulates or config.scores.arithmetic != "int8":
+        return ["torch", "stages.detector.catalogue", draws]
+    return ["pipeline.engine.without_torch", draws]
 
 
 def _require_alike(request: ScanRequest) -> None:

@@ -8,7 +8,6 @@ promise  a stage whose inputs did not change does not run again; an incomplete s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -42,7 +41,7 @@ from pipeline.passes.arrays import (
     read_pattern_clips,
     read_patterns,
 )
-from pipeline.passes.aside import compile_scoring_aside
+from pipeline.passes.aside import compile_aside
 from pipeline.passes.distinct_on_disk import tally_on_disk
 from pipeline.passes.job import (
     Job,
@@ -58,8 +57,9 @@ from pipeline.passes.scan_settings import (
 from pipeline.passes.shard import Shard
 from pipeline.passes.units import (
     clip_tile,
+    list_looks,
+    look_at_pictures,
     measure_scoring,
-    measure_unfamiliar_share,
     predict_margins,
     score_shard,
 )
@@ -75,6 +75,7 @@ from stages.clips import RULES
 from stages.compiled import interpreting_brief
 from stages.contracts import Hotspot, PackedLayout
 from stages.detector.models.scan_model import ScanModel
+from stages.errors import IncompleteError
 from stages.exports.markers import find_free_layer
 from stages.exports.tables import hotspots_to_table
 from stages.geometry.owners import count_flat
@@ -120,30 +121,23 @@ class ScanStages:
         """Run every stage that is not finished."""
         here = isinstance(self.session.executor, SerialExecutor)
         is_compiled = here and self.config.scores.arithmetic == "int8"
-        with compile_scoring_aside(self.model_file, is_compiled) as wait:
+        with compile_aside(self.model_file, is_compiled):
             layout = self.pack_layout(request)
             job = self.make_job(layout)
             with interpreting_brief(self._is_small(layout, job)):
-                return self._run_stages(request, layout, job, wait)
+                return self._run_stages(request, layout, job)
 
     def _is_small(self, layout: PackedLayout, job: Job) -> bool:
         """Return whether cutting and grouping take less time than loading what compiles them."""
-        config = self.config
-        asks_for_more = (
-            config.confirm.enabled or config.fix.enabled
-            or config.audit.size is not None or config.certify.recall is not None
-        )  # fmt: skip
         if (
-            asks_for_more
+            self.config.simulates
             or len(job.tiles) > SMALL_TILES
             or sum(part.nbytes for part in layout.packed) > SMALL_BYTES
         ):
             return False
         return sum(map(count_flat, layout.packed)) <= SMALL_SHAPES
 
-    def _run_stages(
-        self, request: ScanRequest, layout: PackedLayout, job: Job, wait: Callable[[], object]
-    ) -> ScanResult:
+    def _run_stages(self, request: ScanRequest, layout: PackedLayout, job: Job) -> ScanResult:
         shard = self.settings.shard
         # Refused here, before the long work.
         rules = make_rules(self.config.classes, self.process, job, layout.dbu_nm)
@@ -156,14 +150,13 @@ class ScanStages:
             reads=("layout",), others=self.settings.since,
         )  # fmt: skip
         patterns = self.find_patterns(job)
-        wait()
         self.score_patterns(job, patterns)
         if shard:
             return self.end_shard(shard)
         if self.config.certify.recall is not None:
             done = self.finished_tiles(job)
             Certification(self.session, job, self.config, self.process, done).run_stages(patterns)
-        hotspots = self.find_hotspots(job, layout)
+        hotspots = self.find_hotspots(job, layout, patterns)
         if self.config.confirm.enabled:
             work = run_results.make_confirmation(job, self.config, self.process)
             confirm.run_batches(self.session, work)
@@ -255,7 +248,7 @@ class ScanStages:
                 if run.has_scores and run.arithmetic != now:
                     self.session.listen(ScoresNotReused(str(run.path), run.arithmetic, now))
 
-    def find_hotspots(self, job: Job, layout: PackedLayout) -> Rows[Hotspot]:
+    def find_hotspots(self, job: Job, layout: PackedLayout, patterns: int) -> Rows[Hotspot]:
         """Merge and rank the clips over threshold, or those that certifying found to fail."""
         threshold, ledger = self.config.scores.threshold, self.session.ledger
         assert threshold is not None  # resolve_config put the model's in
@@ -284,9 +277,8 @@ class ScanStages:
             chosen = hot_clips.select_to_simulate(spots, self.config.confirm.confident)
             hot_clips.write_hot_clips(self.run, spots, chosen, over, job.core_dbu)
             write_table(self.run.hotspots, hotspots_to_table(spots, layout.dbu_nm))
-            unfamiliar = measure_unfamiliar_share(self.run, job, self.model, len(scores))
             counts = {
-                **({} if unfamiliar is None else {"unfamiliar_share": unfamiliar}),
+                **self._sum_up_looks(),
                 "hotspots": len(spots),
                 "hotspots_unique": len(np.unique(spots.get_column("pattern"))),
                 "hot_clips": len(over),
@@ -297,8 +289,32 @@ class ScanStages:
         # Shards that failed before may have succeeded since: then there may be more hotspots.
         for name, now in inputs.items():
             self._forget_if_grown("hotspots", name, now, AFTER_HOTSPOTS)
+        if looks := list_looks(self.model, patterns):
+            self.session.run_units(
+                "hotspots", "looks", looks, partial(look_at_pictures, job=job, patterns=patterns),
+                lambda look: f"{look:05d}", reads=("layout", "patterns"),
+            )  # fmt: skip
         self.session.run_once("hotspots", find)
         return run_results.read_hotspots(self.run)
+
+    def _sum_up_looks(self) -> dict[str, float]:
+        """Return the share of the pictures that are unlike what the model was trained on, if known.
+
+        Raises
+        ------
+        IncompleteError
+            When some could not be looked at.
+        """
+        for outcome in self.session.ledger.failed("hotspots").values():
+            raise IncompleteError(
+                f"{self.run.path}: pictures could not be compared with those of the model's "
+                f"training ({outcome.error}); try again with: hotscan resume {self.run.path}"
+            )
+        if self.model.familiar is None:
+            return {}
+        counts = self.session.ledger.totals("hotspots").counts
+        share = counts.get("unfamiliar", 0) / counts.get("looked_at", 1)
+        return {"unfamiliar_share": round(share, 3)}
 
     def end_shard(self, shard: Shard) -> ScanResult:
         """End the scan of a shard."""

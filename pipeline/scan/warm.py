@@ -19,7 +19,7 @@ from pipeline.layout.reader_process import SHORT_BYTES
 from pipeline.scan.request import ScanRequest
 from pipeline.scan.scan import scan
 from pipeline.simulate.region import SimulateRequest, simulate_region
-from stages.compiled import user_cache
+from stages.kernel_folders import user_cache
 
 SAMPLES = Path(__file__).parent / "samples"
 """The tiny layouts of ``sample_layouts``, as GDSII and as OASIS."""

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy
 
 from stages.classes.classify import Rules, Spots, list_all_places, read_around
 from stages.classes.failures import sign_geometry
@@ -104,7 +104,9 @@ class _Earlier:
         for spot, owner in sorted(known.items()):
             self._known[owner].append(spot)
         self._owner = [spot for spot in gone for _ in before.clips[spot]]
-        self._clips = cKDTree(np.concatenate([2 * before.clips[spot] for spot in gone]))
+        self._clips = scipy.spatial.cKDTree(
+            np.concatenate([2 * before.clips[spot] for spot in gone])
+        )
         self._alike: dict[Key, list[Place]] = defaultdict(list)
         for _, place, key in _list_anchors(before, gone, rules):
             self._alike[key].append(place)

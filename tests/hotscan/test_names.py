@@ -75,3 +75,12 @@ def test_importing_costs_nothing() -> None:
 )
 def test_every_function_is_typed(function: typing.Callable[..., object]) -> None:
     assert "return" in function.__annotations__
+
+
+def test_the_version_is_printed_without_the_commands() -> None:
+    ask = "import sys; from hotscan.__main__ import main; sys.argv[1:] = ['--version']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{ask}; print('typer' in sys.modules)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["hotscan", hotscan.__version__, "False"]

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import pytest
 from numba.core import caching
 
 import stages
-from stages import compiled, compiler
+from stages import compiled, compiler, kernel_folders
 from stages.geometry.growing import reserve_row
 
 CALLER = """
@@ -47,7 +48,7 @@ def checkout(root: Path, factor: int) -> Path:
     package = root / "stages"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    for module in (compiled, compiler):
+    for module in (compiled, compiler, kernel_folders):
         shutil.copy(module.__file__, package)
     package = package / "geometry"
     package.mkdir()
@@ -95,21 +96,54 @@ def test_a_damaged_file_is_made_again(damaged: str, tmp_path: Path) -> None:
     assert run(root, cache) == (6, 1)
 
 
-def test_one_process_at_a_time_saves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_compiles_and_the_other_waits(tmp_path: Path) -> None:
+    root, cache = checkout(tmp_path / "a", 3), tmp_path / "cache"
+    environment = os.environ | {"HOTSCAN_CACHE": str(cache)}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", RUN], cwd=root, stdout=subprocess.PIPE, text=True,
+            env=environment,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    answers = sorted(process.communicate()[0].split() for process in both)
+    assert answers == [["6", "0"], ["6", "1"]]
+
+
+def test_who_waits_in_vain_compiles_and_does_not_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else two that add a signature each give both files one name, and one loads the other's."""
-    tried = []
+    saved = []
+    monkeypatch.setattr(compiler, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(caching.FunctionCache, "_save_overload", lambda *each: saved.append(each))
+    cache = reserve_row.dispatcher._cache
+    with Path(f"{cache._cache_file._index_path}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with cache.hold():
+            cache.save_overload("a signature", "its kernel")
+    assert saved == []
+    with cache.hold():
+        cache.save_overload("a signature", "its kernel")
+    assert len(saved) == 1
 
-    def save(self: object, sig: object, data: object) -> None:
-        with (
-            Path(reserve_row.dispatcher._cache.cache_path, "lock").open("w") as lock,
-            pytest.raises(BlockingIOError),
-        ):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        tried.append(sig)
 
-    monkeypatch.setattr(caching.FunctionCache, "_save_overload", save)
-    reserve_row.dispatcher._cache.save_overload("a signature", "its kernel")
-    assert tried == ["a signature"]
+def test_the_types_of_a_call_are_asked_for_once() -> None:
+    asked = []
+    resolve = compiler._remember(lambda self, context, args, kws: asked.append(args) or args)
+    function = SimpleNamespace()
+    for args in ((1,), (2,), (1,)):
+        assert resolve(function, "context", args, {}) == args
+    assert asked == [(1,), (2,)]
+
+
+def test_how_kernels_are_kept_changes_none(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "a", 3)
+    assert run(root, tmp_path / "cache") == (6, 0)
+    for name, loaded in (("kernel_folders", 1), ("compiled", 1), ("compiler", 0)):
+        file = root / "stages" / f"{name}.py"
+        file.write_text(file.read_text() + "\n# changed\n")
+        assert run(root, tmp_path / "cache") == (6, loaded), name
 
 
 MODULES = [found.name for found in pkgutil.walk_packages(stages.__path__, "stages.")]
@@ -125,13 +159,13 @@ def test_every_kernel_is_kept_in_the_folder_of_its_module() -> None:
     assert len(kernels) > 100
     for each in kernels:
         file = Path(each.py_func.__code__.co_filename)
-        assert Path(each.dispatcher._cache.cache_path) == compiled.kernel_folder(file), each
+        assert Path(each.dispatcher._cache.cache_path) == kernel_folders.kernel_folder(file), each
 
 
 def test_the_sources_of_a_module_are_all_that_it_imports() -> None:
     """As Python's own parser reads its imports, and those of what it imports."""
-    for file in compiled.SOURCES.rglob("*.py"):
-        sources = compiled.sources_of(file)
+    for file in kernel_folders.SOURCES.rglob("*.py"):
+        sources = kernel_folders.sources_of(file)
         assert file in sources
         for node in ast.walk(ast.parse(file.read_text())):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -139,9 +173,9 @@ def test_the_sources_of_a_module_are_all_that_it_imports() -> None:
             for name in names:
                 assert name not in ("", "stages"), f"{file}: name the module, from its root"
                 if name.startswith("stages."):
-                    path = compiled.SOURCES.joinpath(*name.split(".")[1:])
+                    path = kernel_folders.SOURCES.joinpath(*name.split(".")[1:])
                     found = path.rglob("*.py") if path.is_dir() else [path.with_suffix(".py")]
-                    assert all(sources >= compiled.sources_of(each) for each in found), file
+                    assert all(sources >= kernel_folders.sources_of(each) for each in found), file
 
 
 @pytest.fixture
@@ -156,12 +190,12 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(temporary: Path) -> None:
-    folder = compiled._root.__wrapped__()
+    folder = kernel_folders._root.__wrapped__()
     own = temporary / f"hotscan-{os.getuid()}"
     assert folder.parent == own
     assert folder.is_dir()
     assert own.stat().st_mode & 0o777 == 0o700
-    assert compiled._root.__wrapped__() == folder, "other processes find it"
+    assert kernel_folders._root.__wrapped__() == folder, "other processes find it"
 
 
 @pytest.mark.parametrize("trap", ["open to others", "link", "file"])
@@ -175,7 +209,7 @@ def test_no_code_is_loaded_from_where_others_may_write(trap: str, temporary: Pat
     else:
         own.mkdir()
         own.chmod(0o777)
-    root = compiled._root.__wrapped__().parent
+    root = kernel_folders._root.__wrapped__().parent
     assert root.parent == temporary
     assert root != own
     assert root.stat().st_mode & 0o777 == 0o700
@@ -184,17 +218,18 @@ def test_no_code_is_loaded_from_where_others_may_write(trap: str, temporary: Pat
 def test_kernels_of_code_long_unused_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "_roots", lambda: iter([tmp_path]))
-    monkeypatch.setattr(compiled, "_root", lambda: tmp_path)
+    monkeypatch.setattr(kernel_folders, "_roots", lambda: iter([tmp_path]))
+    monkeypatch.setattr(kernel_folders, "_root", lambda: tmp_path)
     for age in range(20):
         for module in ("geometry.growing", "geometry.growing_more"):
             folder = tmp_path / f"{module}-{age:02}"
             folder.mkdir()
             (folder / "kernel.nbc").touch()
             os.utime(folder, (1e9 - age, 1e9 - age))
-    folder = compiled.kernel_folder.__wrapped__(compiled.SOURCES / "geometry" / "growing.py")
+    file = kernel_folders.SOURCES / "geometry" / "growing.py"
+    folder = kernel_folders.kernel_folder.__wrapped__(file)
     kept = {path.name for path in tmp_path.glob("geometry.growing-*")}
-    last = compiled.KEPT_VERSIONS - 1
+    last = kernel_folders.KEPT_VERSIONS - 1
     assert kept == {folder.name, *(f"geometry.growing-{age:02}" for age in range(last))}
     assert len(list(tmp_path.glob("geometry.growing_more-*"))) == 20, "of another module"
 
@@ -204,7 +239,7 @@ def test_numba_s_own_setting_is_followed(tmp_path: Path, monkeypatch: pytest.Mon
     others = [tmp_path / f"geometry_{i}" for i in range(20)]
     for other in others:
         other.mkdir()
-    assert compiled._root.__wrapped__().parent == tmp_path / "hotscan"
+    assert kernel_folders._root.__wrapped__().parent == tmp_path / "hotscan"
     assert all(other.exists() for other in others), "what is not ours is not removed"
 
 
@@ -214,9 +249,10 @@ def test_kernels_in_a_cache_that_cannot_be_written_are_loaded(
     """As those of an image, which `hotscan warm` compiled when it was built."""
     root, cache = checkout(tmp_path / "a", 3), tmp_path / "cache"
     assert run(root, cache) == (6, 0)
-    unwritable = RUN.replace("from stages.geom", "DENY\nfrom stages.geom", 1).replace(
-        "DENY", "from stages import compiled; compiled._can_be_written = lambda folder: False"
+    deny = (
+        "from stages import kernel_folders; kernel_folders._can_be_written = lambda folder: False"
     )
+    unwritable = RUN.replace("from stages.geom", f"{deny}\nfrom stages.geom", 1)
     monkeypatch.setattr(f"{__name__}.RUN", unwritable)
     assert run(root, cache) == (6, 1)
 
@@ -224,8 +260,8 @@ def test_kernels_in_a_cache_that_cannot_be_written_are_loaded(
 def test_where_the_user_s_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/of/user")
     monkeypatch.setenv("HOTSCAN_CACHE", "/asked/for")
-    assert compiled.user_cache() == Path("/asked/for")
+    assert kernel_folders.user_cache() == Path("/asked/for")
     monkeypatch.setenv("HOTSCAN_CACHE", "")
-    assert compiled.user_cache() == Path("/of/user/hotscan")
+    assert kernel_folders.user_cache() == Path("/of/user/hotscan")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert compiled.user_cache() == Path.home() / ".cache" / "hotscan"
+    assert kernel_folders.user_cache() == Path.home() / ".cache" / "hotscan"

@@ -74,7 +74,7 @@ class Replica(PosixPath):
 
 def _replicas() -> Path:
     """Return the folder of all replicas: ``HOTSCAN_REPLICAS``, else in the user's cache."""
-    from stages.compiled import user_cache
+    from stages.kernel_folders import user_cache
 
     return Path(os.environ.get("HOTSCAN_REPLICAS") or user_cache() / "replicas").absolute()
 

@@ -47,11 +47,11 @@ def summarize(training: Float32s, held_out: Float32s) -> Familiar:
     return Familiar(vectors, round(float(np.quantile(distance, 1 - EXPECTED)), 6))
 
 
-def measure_unfamiliar(familiar: Familiar, vectors: Float32s) -> float:
-    """Return the share of pictures, (n, f), that are unfamiliar; 0 of none."""
+def count_unfamiliar(familiar: Familiar, vectors: Float32s) -> int:
+    """Return how many pictures, (n, f), are unfamiliar."""
     if not len(vectors):
-        return 0.0
-    return float((_find_distances(familiar.vectors, vectors) > familiar.limit).mean())
+        return 0
+    return int((_find_distances(familiar.vectors, vectors) > familiar.limit).sum())
 
 
 def spread(total: int, count: int) -> Int64s:

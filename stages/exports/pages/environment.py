@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+from jinja2 import __version__ as jinja_version
 from markupsafe import Markup
 
+from stages.kernel_folders import digest_of, make_cache_folder
 from stages.text import escape_text
 
 LONGEST = 400
@@ -30,9 +32,20 @@ def make_environment(filters: dict[str, Callable[..., Any]]) -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
         finalize=_make_printable,
+        bytecode_cache=_keep_compiled(),
     )
     environment.filters |= {"fit": fit_items, "count": lambda value: f"{value:,}"} | filters
     return environment
+
+
+def _keep_compiled() -> FileSystemBytecodeCache | None:
+    """Return where templates are kept once they are compiled, which takes half a second.
+
+    Of these settings: Jinja compares the texts alone.
+    """
+    name = f"templates/{jinja_version}-{digest_of([Path(__file__).resolve()])}"
+    folder = make_cache_folder(name)
+    return None if folder is None else FileSystemBytecodeCache(str(folder))
 
 
 def fit_items(items: Iterable[Any], draw: Callable[[Any], str], most_bytes: int) -> list[str]:

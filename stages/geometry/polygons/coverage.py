@@ -33,7 +33,7 @@ from stages.geometry.polygons.outlines import Outlines, find_edges_in_window
 from stages.geometry.polygons.pixel_row import Canvas, add_side, make_canvas, write_row
 from stages.geometry.sorting import merge_sort, sort_keys
 from stages.geometry.union import sweep
-from stages.geometry.windows import bin_rects, find_rects_in_window
+from stages.geometry.windows import Bins, bin_rects, find_rects_in_window
 
 TURN, SINCE_Y, SINCE_X = 0, 1, 2
 """Columns of notes on edges, (n, 3): 1 if the region starts at the edge, -1 if it ends, 0 if
@@ -44,13 +44,17 @@ MOST_EDGES = 200_000
 """Most edges that are drawn in a window: the time grows with their square where they cross."""
 
 
-@kernel
+PART_EDGES = 1 << 18
+"""Edges that are gathered before they are drawn, or those of one window."""
+
+
 def draw_slanted(
     pictures: Bytes, outlines: Outlines, rects: Int64s, left: Int64s, bottom: Int64s, pixel_dbu: int
 ) -> int:
     """Redraw the windows in which a polygon covers anything.
 
-    Returns the first window that has over `MOST_EDGES`, where it ends; else -1.
+    Returns the first window that has over `MOST_EDGES`, where it ends; else -1. Two kernels, so
+    that two processors may compile them.
 
     Parameters
     ----------
@@ -64,18 +68,60 @@ def draw_slanted(
         Side of a pixel.
     """
     size_dbu = pixel_dbu * pictures.shape[1]
-    bins, local = bin_rects(rects, size_dbu), np.empty((64, 4), np.int64)
-    edges = np.empty((256, 6), np.int64)
-    for n in range(pictures.shape[0]):
-        edges, count, polygons = find_edges_in_window(outlines, size_dbu, left[n], bottom[n], edges)
-        if not count:
-            continue
-        if count > MOST_EDGES:
-            return n
-        local, held = find_rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
-        edges, count = _add_rects(local[:held], edges, count, polygons)
-        _draw_edges(edges[:count], polygons + 1, pixel_dbu, pictures[n])
+    bins, drawn = bin_rects(rects, size_dbu), 0
+    while drawn < len(pictures):
+        edges, ends, polygons = _gather_edges(
+            outlines, rects, bins, left[drawn:], bottom[drawn:], size_dbu
+        )
+        if not len(ends):
+            return drawn
+        draw_edges(edges, ends, polygons, pixel_dbu, pictures[drawn:])
+        drawn += len(ends)
     return -1
+
+
+@kernel
+def _gather_edges(
+    outlines: Outlines, rects: Int64s, bins: Bins, left: Int64s, bottom: Int64s, size_dbu: int
+) -> tuple[Int64s, Int64s, Int64s]:
+    """Return the edges of the first windows, up to one that has over `MOST_EDGES`.
+
+    As many windows as have `PART_EDGES`: their edges, which `find_edges_in_window` describes, where
+    those of each end, (n,), and its number of polygons, (n,). A window has none if no polygon
+    covers any of it.
+    """
+    gathered, used = np.empty((1024, 6), np.int64), 0
+    edges, local = np.empty((256, 6), np.int64), np.empty((64, 4), np.int64)
+    ends, polygons = np.empty(len(left), np.int64), np.empty(len(left), np.int64)
+    n = 0
+    while n < len(left) and used < PART_EDGES:
+        edges, count, polygons[n] = find_edges_in_window(
+            outlines, size_dbu, left[n], bottom[n], edges
+        )
+        if count > MOST_EDGES:
+            break
+        if count:
+            local, held = find_rects_in_window(rects, bins, size_dbu, left[n], bottom[n], local)
+            edges, count = _add_rects(local[:held], edges, count, polygons[n])
+            while len(gathered) < used + count:
+                gathered = reserve_row(gathered, len(gathered))
+            copy_rows(gathered, used, edges, 0, count)
+        used += count
+        ends[n] = used
+        n += 1
+    return gathered[:used], ends[:n], polygons[:n]
+
+
+@kernel
+def draw_edges(
+    edges: Int64s, ends: Int64s, polygons: Int64s, pixel_dbu: int, pictures: Bytes
+) -> None:
+    """Draw the windows that have edges, as `_gather_edges` returns them."""
+    first = 0
+    for n in range(len(ends)):
+        if ends[n] > first:
+            _draw_window(edges[first : ends[n]], polygons[n] + 1, pixel_dbu, pictures[n])
+        first = ends[n]
 
 
 @kernel
@@ -100,7 +146,7 @@ def _add_rects(rects: Int64s, edges: Int64s, count: int, number: int) -> tuple[I
 
 
 @kernel
-def _draw_edges(edges: Int64s, polygons: int, pixel_dbu: int, picture: Bytes) -> None:
+def _draw_window(edges: Int64s, polygons: int, pixel_dbu: int, picture: Bytes) -> None:
     """Draw a window from its edges, as `find_edges_in_window` returns them."""
     size_px, canvas = len(picture), make_canvas(pixel_dbu, len(picture))
     winding = np.zeros(polygons + 1, np.int64)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.compiled import user_cache
+from stages.kernel_folders import user_cache
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

@@ -28,9 +28,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from stages.compiled import digest_of
 from stages.contracts import Floats
 from stages.errors import ConfigError
+from stages.kernel_folders import digest_of
 from stages.lithography import process as process_module
 from stages.lithography.optics import decomposition, vector
 from stages.lithography.optics.decomposition import add_twins, find_first_of_twins, select_waves

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.passes.arrays import read_pattern_rows
-from pipeline.passes.units import draw_patterns, measure_unfamiliar_share
+from pipeline.passes.units import draw_patterns
 from pipeline.report.run_view import open_view
 from stages.detector.models import checkpoint
 from stages.detector.models.familiarity import Familiar, summarize
@@ -68,7 +68,6 @@ def test_a_model_that_does_not_know_says_nothing(small_scan: SmallScan, tmp_path
     result = SmallScan(DENSE, small_scan.model, (45.0, 45.0, 60.0, 60.0))(tmp_path / "run")
     assert "unfamiliar_share" not in result.metrics
     view = open_view(result.run)
-    assert measure_unfamiliar_share(result.run, view.job, view.model, 10) is None
     assert not view.warnings
 
 

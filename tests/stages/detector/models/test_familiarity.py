@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stages.contracts import Float32s
-from stages.detector.models.familiarity import EXPECTED, measure_unfamiliar, spread, summarize
+from stages.detector.models.familiarity import EXPECTED, count_unfamiliar, spread, summarize
 
 
 def around(place: int, count: int, seed: int) -> Float32s:
@@ -20,11 +20,12 @@ def around(place: int, count: int, seed: int) -> Float32s:
 def test_a_kind_that_was_never_seen_is_unfamiliar() -> None:
     seen = np.concatenate([around(0, 400, 0), around(1, 400, 1)])
     known = summarize(seen, np.concatenate([around(0, 500, 2), around(1, 500, 3)]))
-    assert 0.5 * EXPECTED <= measure_unfamiliar(known, around(0, 4000, 4)) <= 3 * EXPECTED
-    assert measure_unfamiliar(known, around(2, 100, 5)) == 1.0
+    expected = 4000 * EXPECTED
+    assert 0.5 * expected <= count_unfamiliar(known, around(0, 4000, 4)) <= 3 * expected
+    assert count_unfamiliar(known, around(2, 100, 5)) == 100
     mixed = np.concatenate([around(0, 300, 6), around(2, 100, 7)])
-    assert measure_unfamiliar(known, mixed) == pytest.approx(0.25, abs=0.03)
-    assert measure_unfamiliar(known, np.empty((0, 16), np.float32)) == 0.0
+    assert count_unfamiliar(known, mixed) == pytest.approx(100, abs=12)
+    assert count_unfamiliar(known, np.empty((0, 16), np.float32)) == 0
 
 
 def test_rows_are_spread_and_none_twice() -> None:

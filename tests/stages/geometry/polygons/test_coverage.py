@@ -13,7 +13,9 @@ import shapely
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from stages.compiled import interpreting
 from stages.contracts import Box, Bytes, Floats, Int64s, Shapes
+from stages.geometry.polygons import coverage
 from stages.geometry.window_query import query
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, place_copies
 from stages.raster import draw_clips
@@ -250,3 +252,14 @@ def test_a_clip_is_the_same_in_every_tile_turn_and_batch() -> None:
         near = query(packed, Box(x[n], y[n], x[n], y[n]).grow(320 + 40 * (n % 5)))
         again = draw_clips([near], x[n : n + 1], y[n : n + 1], clip_px=16, pixel_dbu=40)
         np.testing.assert_array_equal(again[0], whole[n])
+
+
+def test_how_many_windows_are_gathered_changes_no_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = shapes_of([star(40, 90, 50), star(7, 30, 12) + 60], [[20, 20, 70, 50]])
+    x, y = (each.ravel() for each in np.mgrid[-160:160:80, -160:160:80])
+    whole = draw_clips([shapes], x, y, clip_px=8, pixel_dbu=10)
+    monkeypatch.setattr(coverage, "PART_EDGES", 30)
+    with interpreting(True):  # compiled, a kernel keeps the value that it had
+        parted = draw_clips([shapes], x, y, clip_px=8, pixel_dbu=10)
+    assert np.array_equal(parted, whole)
+    assert len({picture.tobytes() for picture in whole}) > 8

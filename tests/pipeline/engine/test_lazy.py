@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.lazy import import_lazily
+from pipeline.engine.lazy import import_lazily
 from stages.threads import count_processors
 
 CHECK = """

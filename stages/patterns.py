@@ -13,9 +13,14 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from stages.compiled import brief_kernel
 from stages.contracts import Bytes, Int64s
+from stages.geometry.sorting import sort_keys
 from stages.geometry.symmetry import SYMMETRIES, canonicalize_pictures
+
+UInt64s = npt.NDArray[np.uint64]
 
 KEY_BYTES = 16
 MANY = 256
@@ -119,18 +124,37 @@ def find_distinct(keys: Bytes, x_dbu: Int64s, y_dbu: Int64s) -> Distinct:
 
     The result does not depend on the order of the clips, hence not on the tiles they come from.
     """
-    place = np.lexsort((x_dbu, y_dbu))
-    halves = np.ascontiguousarray(keys).view(np.uint64)[place]  # (n, 2)
-    by_key = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: by place within a key
-    ordered = halves[by_key]
-    starts = np.flatnonzero(np.concatenate(([True], (ordered[1:] != ordered[:-1]).any(axis=1))))
-    if not len(keys):
-        starts = starts[:0]
-    count = np.diff(starts, append=len(keys))
-    first = by_key[starts]  # position in place order
-    rank = np.argsort(first)
-    number = np.empty(len(starts), np.int64)
-    number[rank] = np.arange(len(starts))
-    pattern = np.empty(len(keys), np.int64)
-    pattern[place[by_key]] = np.repeat(number, count)
-    return Distinct(place[first[rank]], count[rank], pattern)
+    # Copied, as a kernel is compiled anew for columns of a table or arrays that are read-only.
+    halves = np.array(keys, np.uint8, order="C").view(np.uint64)  # (n, 2)
+    x_dbu, y_dbu = np.array(x_dbu, np.int64), np.array(y_dbu, np.int64)
+    return Distinct(*_number_keys(halves, x_dbu, y_dbu))
+
+
+@brief_kernel
+def _number_keys(halves: UInt64s, x_dbu: Int64s, y_dbu: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+    """Return the columns of `Distinct`: keys are looked up in a table as their clips come."""
+    n = len(halves)
+    by_x, y = sort_keys(x_dbu), np.empty(n, np.int64)
+    for k in range(n):
+        y[k] = y_dbu[by_x[k]]
+    slots = 2
+    while slots < 2 * n:
+        slots *= 2
+    # The pattern of a key is in the slot that its lowest bits name, or in the next free one.
+    table = np.full(slots, -1)
+    first, count, pattern = np.empty(n, np.int64), np.zeros(n, np.int64), np.empty(n, np.int64)
+    found = 0
+    for k in sort_keys(y):
+        clip = by_x[k]
+        slot = np.int64(halves[clip, 0] & np.uint64(slots - 1))
+        while table[slot] >= 0 and (
+            halves[first[table[slot]], 0] != halves[clip, 0]
+            or halves[first[table[slot]], 1] != halves[clip, 1]
+        ):
+            slot = (slot + 1) % slots
+        if table[slot] < 0:
+            table[slot], first[found] = found, clip
+            found += 1
+        pattern[clip] = table[slot]
+        count[table[slot]] += 1
+    return first[:found].copy(), count[:found].copy(), pattern

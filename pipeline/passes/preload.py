@@ -19,7 +19,7 @@ from stages.geometry.polygons.coverage import draw_edges
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, place_copies
-from stages.patterns import KEY_BYTES, canonicalize
+from stages.patterns import KEY_BYTES, canonicalize, find_distinct
 from stages.raster import draw_clips
 
 
@@ -48,7 +48,8 @@ def _load_kernels() -> None:
     shapes = [query(layer, area)]
     clips = place_grid_clips(area, area, 80, 80)
     draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20)
-    compute_signatures(shapes, clips.x_dbu - 80, clips.y_dbu - 80, 160, 8)
+    signed = compute_signatures(shapes, clips.x_dbu - 80, clips.y_dbu - 80, 160, 8)
+    find_distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
     compute_digests(pictures.reshape(1, -1), KEY_BYTES)
 
 

@@ -39,9 +39,14 @@ def test_labels_training_and_figures(
     rows = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     assert [(row["measured on"], row["model"]) for row in rows] == [
         ("block left out", "without-block"), ("block left out", "krf130-met1"),
+        *(("block left out", f"without-block, block, {share} of the validation")
+          for share in ("99.0%", "99.3%", "99.5%")),
         ("test strip of the chip", "new"), ("test strip of the chip", "krf130-met1"),
     ]  # fmt: skip
-    found = rows[2]
+    for figure in ("recall", "false_alarm_rate"):
+        assert rows[2][figure] <= rows[3][figure] <= rows[4][figure]
+    assert rows[4]["recall"] > 0
+    found = rows[5]
     assert 0 < found["clips"] <= 36
     assert 0 <= found["false_alarms"] <= found["clips"] - found["hotspots"]
     shipped = checkpoint.load(tmp_path / "krf130-met1.pt")

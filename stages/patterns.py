@@ -23,8 +23,6 @@ from stages.geometry.symmetry import SYMMETRIES, canonicalize_pictures
 UInt64s = npt.NDArray[np.uint64]
 
 KEY_BYTES = 16
-MANY = 256
-"""Pictures whose keys are computed by a kernel, not one by one."""
 
 
 def canonicalize(pictures: Bytes, symmetries: int = 8) -> Bytes:
@@ -45,10 +43,6 @@ def canonicalize(pictures: Bytes, symmetries: int = 8) -> Bytes:
 
 def compute_keys(pictures: Bytes) -> Bytes:
     """Return the key of each raster, (n, 16) uint8."""
-    if len(pictures) >= MANY:  # imported when needed, as it loads numba
-        from stages.digests import compute_digests
-
-        return compute_digests(pictures.reshape(len(pictures), -1), KEY_BYTES)
     digests = [hashlib.blake2b(picture, digest_size=KEY_BYTES).digest() for picture in pictures]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, KEY_BYTES)
 

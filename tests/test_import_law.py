@@ -39,7 +39,6 @@ FOUNDATION = (
 
 NEIGHBOURS = {
     "stages/compiled.py": ("stages.compiler",),
-    "stages/patterns.py": ("stages.digests",),
     "stages/scores.py": ("stages.detector",),
     "stages/fixes/bench.py": ("stages.lithography",),
     "stages/fixes/search.py": ("stages.lithography.process",),

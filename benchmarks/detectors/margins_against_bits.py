@@ -6,15 +6,17 @@ python -m benchmarks.detectors.margins_against_bits [--data DIR] [--work DIR] [-
 The data are the labelled layouts that `benchmarks.detectors.default_model` leaves in its work
 folder, or other datasets. Each variant (`VARIANTS`) is trained with several seeds on the same
 clips, for as many steps, and takes the last epoch: nothing is chosen on any clip. It is measured on
-layouts that it was not trained on, in a single pass. Weights and figures are kept in the work
-folder: a stopped run resumes; ``--most`` ends it after so many trainings. ``--write`` puts the
-table into docs/explanation/results.md, into the part that is named.
+layouts that it was not trained on, in a single pass; those joined by ``+`` count as one. Weights
+and figures are kept in the work folder: a stopped run resumes; ``--most`` ends it after so many
+trainings. ``--write`` puts the table into docs/explanation/results.md, into the part that is named.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,15 @@ import torch
 
 from benchmarks.detectors.results import alarms_at, put
 from benchmarks.machine import machine
-from pipeline.datasets.store import load_dataset
+from pipeline.datasets.store import Dataset, load_dataset
 from pipeline.evaluate.model import NEAR, compute_margin_figures
 from pipeline.train.training_set import Patterns, merge_datasets
-from stages.contracts import RasterSpec
+from stages.contracts import Float32s, RasterSpec
 from stages.detector.catalogue import FitRequest, find_kind, fit
 from stages.detector.networks.network import Network
 from stages.detector.training.loop import LabelledClips, TrainingConfig, score
 from stages.detector.training.thresholds import pr_auc
-from stages.lithography.measure.margins import split_by_margin
+from stages.lithography.measure.margins import Bools, split_by_margin
 from stages.scores import NetworkScorer
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -112,7 +114,7 @@ def measure(
     network = trained(merge_datasets(datasets), datasets[0].spec, config, weights)
     for name in test:
         part = kept.with_name(f"{kept.name}.part")
-        part.write_text(json.dumps(measure_on(network, data / name)))
+        part.write_text(json.dumps(measure_on(network, [data / each for each in name.split("+")])))
         part.rename(figures_file(kept, name))
 
 
@@ -135,36 +137,86 @@ def trained(patterns: Patterns, spec: RasterSpec, config: TrainingConfig, kept: 
     return network
 
 
-def measure_on(network: Network, path: Path) -> dict[str, Any]:
-    """Return the figures of a network on the clips of a layout; see `THIN`."""
-    dataset = load_dataset(path)
-    worst, hot = dataset.worst_margin(), dataset.counts()[0] > 0
-    others = np.flatnonzero(~hot)
-    judged = hot.copy()
-    judged[others[::THIN]] = True
-    place = np.cumsum(judged) - 1
-    scores = score(network, dataset.raster[judged])[place[dataset.pattern]]
-    fails, passes = split_by_margin(worst)
-    counted = np.repeat(
-        np.arange(len(dataset)),
-        np.where(hot, 1, THIN)[dataset.pattern] * ((fails | passes) & judged[dataset.pattern]),
+def measure_on(network: Network, paths: Sequence[Path]) -> dict[str, Any]:
+    """Return the figures of a network on the clips of some sets together; see `THIN`.
+
+    Raises
+    ------
+    ValueError
+        When no clip of theirs surely fails.
+    """
+    datasets = [load_dataset(path) for path in paths]
+    judged = [Judged.of(network, dataset) for dataset in datasets]
+    scores, fails, passes = (
+        np.concatenate([getattr(each, name) for each in judged])
+        for name in ("scores", "fails", "passes")
     )
+    if not fails.any():
+        raise ValueError(f"no clip of {', '.join(map(str, paths))} surely fails; give others")
     figures: dict[str, Any] = {
-        "clips": len(dataset), "fails": int(fails.sum()), "passes": int(passes.sum()),
-        "pr_auc": pr_auc(scores[counted], fails[counted]),
+        "clips": sum(map(len, datasets)),
+        "fails": int(fails.sum()),
+        "passes": sum(each.all_passes for each in judged),
+        "pr_auc": pr_auc(scores, fails),
         **{
             f"alarms_{recall:.0%}".rstrip("%"):
-            alarms_at(scores[counted], fails[counted], recall) / int(passes[counted].sum())
+            alarms_at(scores, fails, recall) / int(passes.sum())
             for recall in (0.95, 0.99)
         },
     }  # fmt: skip
-    if network.kinds and dataset.margin is not None and dataset.kinds == network.kinds:
-        # No figure is of clips further than this from the limit.
-        near = (fails | (np.abs(worst) <= NEAR)) & judged[dataset.pattern]
-        used, pattern = np.unique(dataset.pattern[near], return_inverse=True)
-        predicted = NetworkScorer(network, dataset.spec).predict_margins(dataset.raster[used])
-        figures |= compute_margin_figures(dataset.margin[near], predicted[pattern], network.kinds)
+    if network.kinds and all(dataset.kinds == network.kinds for dataset in datasets):
+        known, predicted = (
+            np.concatenate(parts)
+            for parts in zip(
+                *(
+                    predict_near(network, dataset, each)
+                    for dataset, each in zip(datasets, judged, strict=True)
+                ),
+                strict=True,
+            )
+        )
+        figures |= compute_margin_figures(known, predicted, network.kinds)
     return figures
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The clips of a set that are counted, each as often as it counts; see `THIN`."""
+
+    scores: Float32s
+    fails: Bools
+    passes: Bools
+    all_passes: int
+    """Clips that surely pass, whether judged or not."""
+    near: Bools
+    """Of all clips: those that surely fail, and those judged that are near the limit."""
+
+    @classmethod
+    def of(cls, network: Network, dataset: Dataset) -> Judged:
+        """Score a set."""
+        worst, hot = dataset.worst_margin(), dataset.counts()[0] > 0
+        others = np.flatnonzero(~hot)
+        judged = hot.copy()
+        judged[others[::THIN]] = True
+        place = np.cumsum(judged) - 1
+        scores = score(network, dataset.raster[judged])[place[dataset.pattern]]
+        fails, passes = split_by_margin(worst)
+        chosen = judged[dataset.pattern]
+        counted = np.repeat(
+            np.arange(len(dataset)),
+            np.where(hot, 1, THIN)[dataset.pattern] * ((fails | passes) & chosen),
+        )
+        # No figure is of clips further than this from the limit.
+        near = (fails | (np.abs(worst) <= NEAR)) & chosen
+        return cls(scores[counted], fails[counted], passes[counted], int(passes.sum()), near)
+
+
+def predict_near(network: Network, dataset: Dataset, judged: Judged) -> tuple[Float32s, Float32s]:
+    """Return the margins of the clips near a limit, (n, kinds), and those that are predicted."""
+    assert dataset.margin is not None  # it has kinds
+    used, pattern = np.unique(dataset.pattern[judged.near], return_inverse=True)
+    predicted = NetworkScorer(network, dataset.spec).predict_margins(dataset.raster[used])
+    return dataset.margin[judged.near], predicted[pattern]
 
 
 def write_table(found: dict[str, list[dict[str, Any]]], layouts: list[str]) -> str:

@@ -14,12 +14,11 @@ import pipeline.passes.units  # noqa: F401 - for its imports
 from stages.clips import place_grid_clips
 from stages.compiled import interpreting
 from stages.contracts import Box, PackedLayer
-from stages.digests import compute_digests
 from stages.geometry.polygons.coverage import draw_edges
 from stages.geometry.signature import compute_signatures
 from stages.geometry.window_query import query
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder, place_copies
-from stages.patterns import KEY_BYTES, canonicalize, find_distinct
+from stages.patterns import canonicalize, find_distinct
 from stages.raster import draw_clips
 
 
@@ -38,7 +37,7 @@ def _build_layer() -> PackedLayer:
 
 
 def _load_kernels() -> None:
-    """Draw, turn and sign clips, and compute keys: of what takes long first what is needed last."""
+    """Draw, turn and sign a few clips: of what takes long, that first which a scan needs last."""
     pictures, none = np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, np.int64)
     draw_edges(np.empty((0, 6), np.int64), none, none, 20, pictures[0])
     canonicalize(pictures)
@@ -50,7 +49,6 @@ def _load_kernels() -> None:
     draw_clips(shapes, clips.x_dbu, clips.y_dbu, clip_px=8, pixel_dbu=20)
     signed = compute_signatures(shapes, clips.x_dbu - 80, clips.y_dbu - 80, 160, 8)
     find_distinct(signed.view(np.uint8), clips.x_dbu, clips.y_dbu)
-    compute_digests(pictures.reshape(1, -1), KEY_BYTES)
 
 
 _load_kernels()

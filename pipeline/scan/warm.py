@@ -12,8 +12,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
 from pipeline.config import Resources, load_config
 from pipeline.engine.events import Listener
 from pipeline.layout.describe import layout_info
@@ -22,7 +20,6 @@ from pipeline.scan.request import ScanRequest
 from pipeline.scan.scan import scan
 from pipeline.simulate.region import SimulateRequest, simulate_region
 from stages.kernel_folders import user_cache
-from stages.patterns import MANY, compute_keys
 
 SAMPLES = Path(__file__).parent / "samples"
 """The tiny layouts of ``sample_layouts``, as GDSII and as OASIS."""
@@ -32,7 +29,6 @@ _HERE = Resources(workers=0)
 
 def warm_cache(listen: Listener) -> Path:
     """Compile every kernel that is not in the cache; return the folder of the cache."""
-    compute_keys(np.zeros((MANY, 1, 8, 8), np.uint8))  # of more pictures than those layouts have
     with TemporaryDirectory() as folder:
         for number, request in enumerate(_list_scans(Path(folder))):
             layout_info(request.layout)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.geometry.symmetry import SYMMETRIES
-from stages.patterns import MANY, KeyIndex, canonicalize, compute_keys, find_distinct
+from stages.patterns import KeyIndex, canonicalize, compute_keys, find_distinct
 
 ALLOWED = (8, 4, 1)
 
@@ -115,9 +115,3 @@ class TestDistinct:
         assert keys.shape == (0, 16)
         found = find_distinct(keys, np.empty(0, np.int64), np.empty(0, np.int64))
         assert len(found.first) == len(found.count) == len(found.pattern) == 0
-
-
-def test_many_pictures_have_the_keys_that_each_has_alone() -> None:
-    drawn = pictures(MANY, 2, 6)
-    alone = [compute_keys(picture[None]) for picture in drawn]
-    assert np.array_equal(compute_keys(drawn), np.concatenate(alone))

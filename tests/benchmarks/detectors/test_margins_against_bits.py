@@ -68,7 +68,7 @@ def test_figures_are_counts_of_all_clips_where_none_is_left_out(
     scores, found = drawn[dataset.pattern], {}
     for thin in (1, 2):
         monkeypatch.setattr(margins_against_bits, "THIN", thin)
-        found[thin] = margins_against_bits.measure_on(SimpleNamespace(kinds=()), data / "chip")
+        found[thin] = margins_against_bits.measure_on(SimpleNamespace(kinds=()), [data / "chip"])
     falling = np.sort(scores[fails])[::-1]
     for recall in (0.95, 0.99):
         limit = falling[int(np.ceil(recall * fails.sum())) - 1]

@@ -23,8 +23,8 @@ Row = dict[str, Any]
 
 PART = 4096
 """Rows that are values at once while all are gone through."""
-KEPT = 100_000
-"""Of a table of at most so many rows, a hundred megabytes, values are made once."""
+KEPT = 150_000
+"""Of a table of at most so many rows, 150 megabytes, values are made once."""
 RUN = 16
 """Rows asked for one after the other, from which on those of a whole part are made at once."""
 _BOX = ("x_min_dbu", "y_min_dbu", "x_max_dbu", "y_max_dbu")

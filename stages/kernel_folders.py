@@ -28,7 +28,7 @@ SOURCES = Path(__file__).resolve().parent
 KEPT_VERSIONS = 8
 """Versions of a module whose kernels stay."""
 WITHOUT_EFFECT = frozenset({SOURCES / "compiled.py", SOURCES / "kernel_folders.py"})
-"""Modules that every module of kernels imports, and whose code is in none: they call and keep them."""
+"""Modules that those of all kernels import, and whose code is in none: they call and keep them."""
 _IMPORT = re.compile(rb"^[ \t]*(?:from|import)[ \t]+stages\.([\w.]+)", re.MULTILINE)
 
 

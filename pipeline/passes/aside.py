@@ -1,13 +1,13 @@
-"""Compile kernels beside a scan, from the last that it needs.
+"""Compile kernels in a second process, from the last that a scan needs to the first.
 
 in       the model of a scan
 out      kernels, in the cache
-promise  nothing, where those of scoring are there, or there is one processor; if a process fails,
+promise  nothing, where those of scoring are there, or there is one processor; if the process fails,
          the scan compiles them itself
 
-One process compiles the kernels of scoring, one the others from the last to the first, the scan
-from the first to the last. Where two meet, one waits for the other (`stages.compiler`). It is for
-the first scan on a machine.
+The scan compiles its kernels from the first that it needs. Where both meet, one waits for the other
+(`stages.compiler`), so that each processor compiles about half. It is for the first scan on a
+machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CHILD = [sys.executable, "-P", "-m", "pipeline.passes.aside"]
 
 @contextmanager
 def compile_aside(model: ModelFile, is_compiled: bool) -> Iterator[None]:
-    """Compile in other processes, if it is needed, as long as this one does its work.
+    """Compile in a second process, if it is needed, as long as this one does its work.
 
     Parameters
     ----------
@@ -43,33 +43,27 @@ def compile_aside(model: ModelFile, is_compiled: bool) -> Iterator[None]:
         return
     root = str(Path(__file__).resolve().parents[2])
     python_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    processes = [
-        subprocess.Popen(
-            [*_CHILD, *arguments], env=os.environ | {"PYTHONPATH": python_path},
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )
-        for arguments in ((str(model.path), model.digest), ())
-    ]  # fmt: skip
+    process = subprocess.Popen(
+        [*_CHILD, str(model.path), model.digest], env=os.environ | {"PYTHONPATH": python_path},
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
     try:
         yield
     finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
 
 
 def main() -> None:
-    """Compile the kernels of the model whose path and digest are given, else those of drawing."""
+    """Compile the kernels of the model whose path and digest are the arguments, then others."""
     look_for_garbage_seldom()
     import pipeline.engine.without_torch  # before what imports torch
     from pipeline.passes.units import measure_scoring
 
-    if sys.argv[1:]:
-        path, digest = sys.argv[1:]
-        measure_scoring(ModelFile(Path(path), digest), "cpu", True, "int8")
-    else:
-        with interpreting_brief(True):  # what a small layout needs no kernels for
-            import pipeline.passes.preload  # noqa: F401 - draws
+    path, digest = sys.argv[1:]
+    measure_scoring(ModelFile(Path(path), digest), "cpu", True, "int8")
+    with interpreting_brief(True):  # what a small layout needs no kernels for
+        import pipeline.passes.preload  # noqa: F401 - draws
 
 
 if __name__ == "__main__":

@@ -37,10 +37,10 @@ def _build_layer() -> PackedLayer:
 
 
 def _load_kernels() -> None:
-    """Draw, turn and sign a few clips: of what takes long, that first which a scan needs last."""
+    """Turn, draw and sign a few clips: what a scan needs last comes first."""
     pictures, none = np.zeros((1, 1, 8, 8), np.uint8), np.zeros(1, np.int64)
-    draw_edges(np.empty((0, 6), np.int64), none, none, 20, pictures[0])
     canonicalize(pictures)
+    draw_edges(np.empty((0, 6), np.int64), none, none, 20, pictures[0])
     area = Box(0, 0, 320, 160)
     with interpreting(True):  # a layer is built elsewhere
         layer = _build_layer()

@@ -61,6 +61,9 @@ def test_rows_asked_for_one_after_the_other_are_made_by_parts(
     assert [asked[at] for at in (COUNT - 1, 7, PART, 3)] == [values[at] for at in (-1, 7, PART, 3)]
     assert made == [COUNT - 1, 7, PART, 3]
     made.clear()
+    assert [asked[at] for at in range(rows_module.RUN + 1)] == values[: rows_module.RUN + 1]
+    assert len(made) == rows_module.RUN + PART, "the last one with all of its part"
+    made.clear()
     assert [asked[at] for at in range(COUNT)] == values
     assert len(made) <= COUNT + 2 * rows_module.RUN
     assert asked[-1] == values[-1]

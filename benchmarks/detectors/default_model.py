@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -42,6 +41,7 @@ from stages.contracts import Float32s, RasterSpec
 from stages.detector.models import checkpoint
 from stages.detector.models.familiarity import LOOKED_AT, count_unfamiliar, spread
 from stages.detector.training.loop import likeness
+from stages.detector.training.thresholds import choose_threshold
 from stages.lithography.measure.margins import Bools, split_by_margin
 from stages.scores import ModelScorer, build_scorer, choose_arithmetic, score_rasters
 
@@ -233,11 +233,13 @@ def measure_thresholds(
         trained, prefiltered=False, arithmetic=choose_arithmetic(trained, "cpu", None)
     )
     held_out = [score_clips(scorer, work / name) for name in validation_of(left_out)]
-    hot = np.sort(np.concatenate([scores[fails] for scores, fails, _ in held_out]))[::-1]
+    scores, fails, passes = (np.concatenate(column) for column in zip(*held_out, strict=True))
+    sure = fails | passes
+    thresholds = [choose_threshold(scores[sure], fails[sure], share).threshold for share in SHARES]
     for name in GROUPS[left_out]:
         scores, fails, passes = score_clips(scorer, work / name)
-        for share in SHARES:
-            flagged = scores >= hot[math.ceil(share * len(hot)) - 1]
+        for share, threshold in zip(SHARES, thresholds, strict=True):
+            flagged = scores >= threshold
             yield (
                 f"{model.stem}, {name}, {share:.1%} of the validation",
                 {

@@ -165,16 +165,8 @@ def measure_on(network: Network, paths: Sequence[Path]) -> dict[str, Any]:
         },
     }  # fmt: skip
     if network.kinds and all(dataset.kinds == network.kinds for dataset in datasets):
-        known, predicted = (
-            np.concatenate(parts)
-            for parts in zip(
-                *(
-                    predict_near(network, dataset, each)
-                    for dataset, each in zip(datasets, judged, strict=True)
-                ),
-                strict=True,
-            )
-        )
+        near = [predict_near(network, *pair) for pair in zip(datasets, judged, strict=True)]
+        known, predicted = (np.concatenate(parts) for parts in zip(*near, strict=True))
         figures |= compute_margin_figures(known, predicted, network.kinds)
     return figures
 

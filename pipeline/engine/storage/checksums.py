@@ -11,11 +11,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SEAL = "digest.txt"
 """File with the digest of all others in a folder that stands alone."""
 _PIECE = 1 << 22
+_AT_ONCE = 8
+"""Files or folders that are brought to disk side by side."""
 
 
 def seal(folder: Path, files: Sequence[str]) -> str:
@@ -107,10 +110,19 @@ def list_files(folder: Path, *parts: str) -> tuple[str, ...]:
 
 
 def sync(*paths: Path) -> None:
-    """Bring files or folders to disk, so that they outlive a power cut."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """Bring files or folders to disk, so that they outlive a power cut.
+
+    Side by side: the disk writes what it is asked for at the same time in one go, and a shard has
+    some twenty files and folders.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for _ in threads.map(_sync_one, paths):
+            pass
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -47,6 +47,7 @@ AREA = Box(0, 0, 2_900_000, 3_500_000)
 TILE_DBU = 102_400
 TILES = slice(300, 800, 30)
 """Tiles of `AREA` that are drawn by themselves."""
+WORKERS = (1, 2, 4, 8)
 ARRAYS = ((10, 10), (40, 25), (100, 100), (400, 250))
 """Columns and rows."""
 PLANNED = (
@@ -112,21 +113,28 @@ def write_array(path: Path, columns: int, rows: int) -> None:
 
 
 def speedup(workers: int) -> None:
-    """Scan with one worker and two: the passes over the geometry, and the network."""
-    rows = [
-        scanned(CHIP, "--layer", "68/20", *roi(2), workers=count) for count in (1, max(2, workers))
-    ]
-    print("| pass | 1 worker, s | 2 workers, s | ratio |\n|---|--:|--:|--:|")
-    for stage in ("clips", "scores"):
-        one, two = (row[f"seconds_{stage}"] for row in rows)
-        print(f"| {stage} | {one:.1f} | {two:.1f} | {one / two:.2f} |")
+    """Scan with more and more workers: the command, its two passes, and the machine's own limit."""
+    del workers  # `WORKERS`
+    rows = [scanned(CHIP, "--layer", "68/20", *roi(2), workers=count) for count in WORKERS]
     with tempfile.TemporaryDirectory() as folder:
         run = Run(Path(folder))
         pack_into(CHIP, run.layout, [Layer(68, 20)])
-        one, two = (min(side_by_side(count, run.path) for _ in range(3)) for count in (1, 2))
-    print(f"| the machine (see below) | {2 * one:.1f} | {two:.1f} | {2 * one / two:.2f} |")
-    print("\nThe machine: as many tiles drawn by one process, and by two at a time that")
-    print("do not know of each other.")
+        machine_s = [min(side_by_side(n, run.path) for _ in range(2)) / n for n in WORKERS]
+    seconds = np.array([
+        (row["wall_s"], row["seconds_clips"], row["seconds_scores"], one)
+        for row, one in zip(rows, machine_s, strict=True)
+    ])  # fmt: skip
+    times = seconds[0] / np.maximum(seconds, 1e-9)
+    print(
+        "| workers | s: command | clips | scores | times as fast: command | clips | scores ", end=""
+    )
+    print("| the machine | efficiency: clips | scores |\n|" + "--:|" * 10)
+    for count, took, faster in zip(WORKERS, seconds, times, strict=True):
+        cells = [f"{count}", *(f"{s:.1f}" for s in took[:3]), *(f"{t:.2f}" for t in faster)]
+        cells += [f"{t / faster[3]:.0%}" for t in faster[1:3]]
+        print(f"| {' | '.join(cells)} |")
+    print("\nThe machine: tiles drawn by as many processes that do not know of each other.")
+    print("Efficiency: times as fast, of what the machine gives so many processes.")
 
 
 def side_by_side(processes: int, run: Path) -> float:

@@ -48,6 +48,8 @@ TILE_DBU = 102_400
 TILES = slice(300, 800, 30)
 """Tiles of `AREA` that are drawn by themselves."""
 WORKERS = (1, 2, 4, 8)
+LOADING_S = 3.0
+"""For each process that starts beside others, until it has its kernels."""
 ARRAYS = ((10, 10), (40, 25), (100, 100), (400, 250))
 """Columns and rows."""
 PLANNED = (
@@ -138,16 +140,18 @@ def speedup(workers: int) -> None:
 
 
 def side_by_side(processes: int, run: Path) -> float:
-    """Return the seconds that processes take, each to draw the same tiles."""
+    """Return the seconds that processes take, each to draw the same tiles at the same time."""
+    begin = time.time() + LOADING_S * processes
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        return max(pool.map(drawn, [run] * processes))
+        return max(pool.map(drawn, [run] * processes, [begin] * processes))
 
 
-def drawn(run: Path) -> float:
-    """Return the seconds that it takes to draw some tiles twice, kernels loaded before."""
+def drawn(run: Path, begin: float) -> float:
+    """Return the seconds that it takes to draw some tiles twice, kernels loaded before `begin`."""
     job = cut(run, 64, shared=True)
     tiles = job.tiles[TILES]
     clip_tile(tiles[0], job=job)
+    time.sleep(max(0.0, begin - time.time()))
     started = time.perf_counter()
     for tile in tiles * 2:
         clip_tile(tile, job=job)

@@ -91,6 +91,7 @@ def test_tiles_are_drawn_each_way(
     assert read_number(small[1]) > read_number(large[1]) > 0
     assert min(read_number(cell) for cell in (*small[2:], *large[2:])) > 0
     monkeypatch.setattr(scale, "WORKERS", (1, 2))
+    monkeypatch.setattr(scale, "LOADING_S", 0.0)
     _, one, two = read_table(benchmark(scale, "workers"))
     assert (one[0], two[0]) == ("1", "2")
     assert one[4:8] == ["1.00"] * 4

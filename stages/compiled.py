@@ -24,10 +24,16 @@ class Kernel:
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, nogil: bool = False, is_brief: bool = False
+        self,
+        function: Callable[..., Any],
+        *,
+        nogil: bool = False,
+        is_brief: bool = False,
+        borrows: bool = False,
     ) -> None:
         update_wrapper(self, function)
         self.py_func, self._nogil, self._is_brief = function, nogil, is_brief
+        self._borrows = borrows
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the compiled function, or inside of `interpreting` the one that it is made of."""
@@ -47,14 +53,14 @@ class Kernel:
         """The function as Python calls it."""
         from stages.compiler import compile_for_python
 
-        return compile_for_python(self.py_func, nogil=self._nogil)
+        return compile_for_python(self.py_func, nogil=self._nogil, borrows=self._borrows)
 
     @cached_property
     def _part(self) -> Any:
         """The function as other kernels call it."""
         from stages.compiler import compile_for_kernels
 
-        return compile_for_kernels(self.py_func)
+        return compile_for_kernels(self.py_func, borrows=self._borrows)
 
     @property
     def _numba_type_(self) -> Any:  # numba asks what a kernel calls by this name
@@ -69,6 +75,15 @@ def kernel(function: Callable[..., Any]) -> Any:
 def gil_free_kernel(function: Callable[..., Any]) -> Any:
     """Compile a function as `kernel` does; while it runs, other threads may."""
     return Kernel(function, nogil=True)
+
+
+def borrowing_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function as `gil_free_kernel` does, of one that creates and returns no array.
+
+    Nothing counts the references to the arrays that it is given: by record, counting takes longer
+    than the work.
+    """
+    return Kernel(function, nogil=True, borrows=True)
 
 
 def brief_kernel(function: Callable[..., Any]) -> Any:

@@ -33,16 +33,21 @@ POLL_S = 0.01
 _OPTIONS = {"nopython": True, "no_cfunc_wrapper": True}  # C calls none of them
 
 
-def compile_for_python(function: Callable[..., Any], *, nogil: bool) -> Any:
-    """Return a dispatcher that compiles at its first call, or loads what was compiled before."""
-    dispatcher = _Outer(function, targetoptions=_OPTIONS | {"nogil": nogil})
+def compile_for_python(function: Callable[..., Any], *, nogil: bool, borrows: bool) -> Any:
+    """Return a dispatcher that compiles at its first call, or loads what was compiled before.
+
+    One that `borrows` creates and returns no array, and counts no references.
+    """
+    options = _OPTIONS | {"nogil": nogil, "_nrt": not borrows}
+    dispatcher = _Outer(function, targetoptions=options)
     dispatcher._cache = _Cache(function)
     return dispatcher
 
 
-def compile_for_kernels(function: Callable[..., Any]) -> Any:
+def compile_for_kernels(function: Callable[..., Any], *, borrows: bool) -> Any:
     """Return a dispatcher for calls by other kernels, which become part of these."""
-    return _Inner(function, targetoptions=_OPTIONS | {"no_cpython_wrapper": True})
+    options = _OPTIONS | {"no_cpython_wrapper": True, "_nrt": not borrows}
+    return _Inner(function, targetoptions=options)
 
 
 class _Outer(CPUDispatcher):  # type: ignore[misc]

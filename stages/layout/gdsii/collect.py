@@ -10,17 +10,21 @@ from enum import IntEnum
 
 import numpy as np
 
-from stages.compiled import kernel
+from stages.compiled import borrowing_kernel
 from stages.contracts import Bytes, Int64s
 from stages.layout.gdsii.grammar import Record
-from stages.layout.gdsii.records import read_i16, read_i32, read_real, read_u16
+from stages.layout.gdsii.records import read_i16, read_i32, read_real, read_u16, read_u32
 
-BOX_ROW = -2
-"""In place of a path's row, in the row of a BOX; -1 in that of a BOUNDARY."""
+BOUNDARY_ROW, BOX_ROW = -1, -2
+"""In place of a path's row, in the row of a BOUNDARY and of a BOX."""
 EVERY_LAYER = -1
 """In place of the wanted layers: shapes of all, their layers as in `Field.TAG`."""
 KNOWN_SLOTS = 256
 """Slots of the last layers seen, a power of two."""
+_BOUNDARY, _LAYER, _DATATYPE, _ENDEL = 0x00040800, 0x00060D02, 0x00060E02, 0x00041100
+"""The first four bytes of records: their size, record type and data type."""
+_XY = 0x1003
+"""Record type and data type, after the size."""
 
 
 class Field(IntEnum):
@@ -55,7 +59,7 @@ def make_tables(rows: int) -> Tables:
     return cells, shapes, paths, placed, odd, tags
 
 
-@kernel
+@borrowing_kernel
 def collect_record(
     data: Bytes, at: int, end: int, item: Int64s, cells: Int64s, rows: Int64s
 ) -> None:
@@ -93,7 +97,7 @@ def collect_record(
         item[Field.KIND] = code
 
 
-@kernel
+@borrowing_kernel
 def _encode_path(data: Bytes, item: Int64s) -> tuple[int, int, int, int, int]:
     """Return the offset of a path's points, and its `PATH_SHAPE` as KLayout reads it."""
     width, kind = item[Field.WIDTH], item[Field.PATHTYPE]
@@ -104,7 +108,7 @@ def _encode_path(data: Bytes, item: Int64s) -> tuple[int, int, int, int, int]:
     return item[Field.XY], abs(width), begin, end, int(kind == 1)
 
 
-@kernel
+@borrowing_kernel
 def _encode_turn(data: Bytes, item: Int64s) -> int:
     """Return the turn as a code of `PackedLayer.inst_turn`, -1 if it is odd."""
     scale = read_real(data, item[Field.MAG]) if item[Field.MAG] else 1.0
@@ -114,19 +118,19 @@ def _encode_turn(data: Bytes, item: Int64s) -> int:
     return int(round(quarters) % 4 + 4 * item[Field.MIRRORED])
 
 
-@kernel
+@borrowing_kernel
 def _is_shape(code: int) -> bool:
     """Return whether a record begins an element that is drawn."""
     return bool(code == Record.BOUNDARY or code == Record.BOX or code == Record.PATH)
 
 
-@kernel
+@borrowing_kernel
 def _is_reference(code: int) -> bool:
     """Return whether a record begins a reference."""
     return bool(code == Record.SREF or code == Record.AREF)
 
 
-@kernel
+@borrowing_kernel
 def collect_element(
     data: Bytes, start: int, item: Int64s, wanted: Int64s, known: Int64s, tables: Tables,
     rows: Int64s,
@@ -139,7 +143,7 @@ def collect_element(
     kind, owner, xy = item[Field.KIND], item[Field.CELLS] - 1, item[Field.XY]
     if _is_shape(kind):
         layer = _find_layer(item[Field.TAG], wanted, known, tags, rows)
-        row = BOX_ROW if kind == Record.BOX else -1
+        row = BOX_ROW if kind == Record.BOX else BOUNDARY_ROW
         if kind == Record.PATH and layer >= 0:
             row = item[Field.PATHS]
             item[Field.PATHS] += 1
@@ -157,7 +161,7 @@ def collect_element(
     item[: Field.CELLS] = 0
 
 
-@kernel
+@borrowing_kernel
 def collect_plain(
     data: Bytes, at: int, limit: int, item: Int64s, known: Int64s, shapes: Int64s, rows: Int64s
 ) -> int:
@@ -171,13 +175,10 @@ def collect_plain(
         size = read_u16(data, at + 16)
         end = at + 16 + size
         if (
-            data[at] or data[at + 1] != 4 or data[at + 2] != Record.BOUNDARY or data[at + 3]
-            or data[at + 4] or data[at + 5] != 6 or data[at + 6] != Record.LAYER
-            or data[at + 7] != 2 or data[at + 10] or data[at + 11] != 6
-            or data[at + 12] != Record.DATATYPE or data[at + 13] != 2
-            or data[at + 18] != Record.XY or data[at + 19] != 3
+            read_u32(data, at) != _BOUNDARY or read_u32(data, at + 4) != _LAYER
+            or read_u32(data, at + 10) != _DATATYPE or read_u16(data, at + 18) != _XY
             or size < 36 or size % 8 != 4 or end + 4 > len(data)
-            or data[end] or data[end + 1] != 4 or data[end + 2] != Record.ENDEL or data[end + 3]
+            or read_u32(data, end) != _ENDEL
         ):  # fmt: skip
             break
         x_0, y_0 = read_i32(data, at + 20), read_i32(data, at + 24)
@@ -194,18 +195,18 @@ def collect_plain(
         if known[slot, 1] >= 0:
             row = rows[1]
             shapes[row, 0], shapes[row, 1] = item[Field.CELLS] - 1, known[slot, 1]
-            shapes[row, 2], shapes[row, 3] = at + 20, -1
+            shapes[row, 2], shapes[row, 3] = at + 20, BOUNDARY_ROW
             rows[1] = row + 1
         at = end + 4
     return at
 
 
-@kernel
+@borrowing_kernel
 def _find_slot(tag: int) -> int:
     return (tag * 31 + (tag >> 16)) & (KNOWN_SLOTS - 1)
 
 
-@kernel
+@borrowing_kernel
 def _find_layer(tag: int, wanted: Int64s, known: Int64s, tags: Int64s, rows: Int64s) -> int:
     """Return the number of a layer, -1 if it is not wanted, and note it in `tags`."""
     slot = _find_slot(tag)
@@ -215,7 +216,7 @@ def _find_layer(tag: int, wanted: Int64s, known: Int64s, tags: Int64s, rows: Int
     return int(known[slot, 1])
 
 
-@kernel
+@borrowing_kernel
 def _number_layer(tag: int, wanted: Int64s) -> int:
     if len(wanted) and wanted[0] == EVERY_LAYER:
         return tag
@@ -225,7 +226,7 @@ def _number_layer(tag: int, wanted: Int64s) -> int:
     return -1
 
 
-@kernel
+@borrowing_kernel
 def _append(table: Int64s, rows: Int64s, number: int, values: tuple[int, ...]) -> None:
     """Append a row to the table of that number."""
     for column in range(len(values)):

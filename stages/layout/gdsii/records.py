@@ -4,30 +4,49 @@ from __future__ import annotations
 
 import numpy as np
 
-from stages.compiled import kernel
+from stages.compiled import borrowing_kernel
 from stages.contracts import Bytes
 
+_ANY_OFFSET = 2**62 - 1
+"""Bits of an offset. Masked, the compiler knows that it is not negative, so counted from the end,
+and reads all bytes of a number at once."""
 
-@kernel
+
+@borrowing_kernel
 def read_u16(data: Bytes, at: int) -> int:
     """Read an unsigned big-endian integer of 2 bytes."""
-    return int(data[at]) * 256 + int(data[at + 1])
+    at &= _ANY_OFFSET
+    return int(data[at]) << 8 | int(data[at + 1])
 
 
-@kernel
+@borrowing_kernel
 def read_i16(data: Bytes, at: int) -> int:
     """Read a signed big-endian integer of 2 bytes."""
-    value: int = read_u16(data, at)
-    return value - 65536 if value > 32767 else value
+    return int((read_u16(data, at) ^ 0x8000) - 0x8000)
 
 
-@kernel
+@borrowing_kernel
+def read_u32(data: Bytes, at: int) -> int:
+    """Read an unsigned big-endian integer of 4 bytes."""
+    at &= _ANY_OFFSET
+    return (
+        int(data[at]) << 24 | int(data[at + 1]) << 16 | int(data[at + 2]) << 8 | int(data[at + 3])
+    )
+
+
+@borrowing_kernel
 def read_i32(data: Bytes, at: int) -> int:
     """Read a signed big-endian integer of 4 bytes."""
-    return int(read_i16(data, at) * 65536 + read_u16(data, at + 2))
+    return int((read_u32(data, at) ^ 0x80000000) - 0x80000000)
 
 
-@kernel
+@borrowing_kernel
+def read_point(data: Bytes, at: int) -> tuple[int, int]:
+    """Read x and y, 4 bytes each."""
+    return read_i32(data, at), read_i32(data, at + 4)
+
+
+@borrowing_kernel
 def read_real(data: Bytes, at: int) -> float:
     """Read a GDSII real: sign, exponent of 16 in excess of 64, mantissa of 56 bits below 1."""
     mantissa = 0.0
@@ -37,14 +56,14 @@ def read_real(data: Bytes, at: int) -> float:
     return sign * mantissa * 16.0 ** (np.int64(data[at] & 127) - 64)
 
 
-@kernel
+@borrowing_kernel
 def is_same_point(data: Bytes, one: int, other: int) -> bool:
     """Return whether two places hold the same x and y."""
     same_x = read_i32(data, one) == read_i32(data, other)
     return bool(same_x and read_i32(data, one + 4) == read_i32(data, other + 4))
 
 
-@kernel
+@borrowing_kernel
 def is_on_line(data: Bytes, before: int, last: int, first: int) -> bool:
     """Return whether the last point lies in line with its neighbours, so does not matter."""
     u_x, u_y = (
@@ -58,7 +77,7 @@ def is_on_line(data: Bytes, before: int, last: int, first: int) -> bool:
     return bool(float(u_x) * v_y == float(u_y) * v_x)
 
 
-@kernel
+@borrowing_kernel
 def is_off_grid(data: Bytes, colrow: int, origin: int) -> bool:
     """Return whether the step of an AREF, at `origin`, is no whole number of dbu."""
     for axis in range(2):
@@ -69,7 +88,7 @@ def is_off_grid(data: Bytes, colrow: int, origin: int) -> bool:
     return False
 
 
-@kernel
+@borrowing_kernel
 def find_span(data: Bytes, begin: int, end: int) -> int:
     """Return the extent of points in x or in y, whichever is larger."""
     x_0, y_0, x_1, y_1 = 2**31, 2**31, -(2**31), -(2**31)
@@ -79,7 +98,7 @@ def find_span(data: Bytes, begin: int, end: int) -> int:
     return max(x_1 - x_0, y_1 - y_0, 0)
 
 
-@kernel
+@borrowing_kernel
 def find_end(data: Bytes, at: int) -> int:
     """Return the end of a record, given the offset of its data."""
     return int(at - 4 + read_u16(data, at - 4))

@@ -156,7 +156,7 @@ class StreamCheck:
         frozen = _freeze(data)
         self._continue(frozen, True)
         tables = join_tables(self._parts)
-        slots, _, notes, dbu_m = self._walk
+        slots, _, notes, dbu_m, _ = self._walk
         if slots[Slot.FAULT]:
             raise LayoutError(_explain(frozen, slots, tables[0]))
         warnings = [
@@ -180,7 +180,8 @@ class StreamCheck:
         is_full, most = True, min(_FIRST_ROWS + len(data) // _USUAL_BYTES, _MOST_ROWS)
         while is_full:
             tables = make_tables(most)
-            rows = walk(data, whole, self._extent_mm, self._wanted, self._walk, tables)
+            rows = np.zeros(len(tables), np.int64)
+            walk(data, whole, self._extent_mm, self._wanted, self._walk, tables, rows)
             part = cut_tables(tables, rows.tolist())
             self._parts.append(self._summary.take(data, part) if self._summary else part)
             is_full = rows.max() == most

@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import numpy as np
 
-from stages.compiled import gil_free_kernel, kernel
+from stages.compiled import borrowing_kernel
 from stages.contracts import Bytes, Floats, Int64s
 from stages.layout.gdsii.collect import (
     FIELDS,
@@ -70,30 +70,32 @@ class Slot(IntEnum):
 SLOTS = len(Slot)
 NOTES = len(Note)
 
-Walk = tuple[Int64s, Int64s, Int64s, Floats]
+Walk = tuple[Int64s, Int64s, Int64s, Floats, Int64s]
 """State of a walk: the slots; the fields of the element being read; the count and first byte of
-each note; the database unit in m. A walk changes them in place."""
+each note; the database unit in m; the last layers seen, and their numbers. A walk changes them in
+place."""
 
 
 def start_walk() -> Walk:
     """Return the state before the first record."""
     slots, item = np.zeros(SLOTS, np.int64), np.zeros(FIELDS, np.int64)
-    return slots, item, np.zeros((NOTES, 2), np.int64), np.zeros(1)
+    known = np.full((KNOWN_SLOTS, 2), -1, np.int64)
+    return slots, item, np.zeros((NOTES, 2), np.int64), np.zeros(1), known
 
 
-@gil_free_kernel
+@borrowing_kernel
 def walk(
-    data: Bytes, whole: bool, extent_mm: float, wanted: Int64s, state: Walk, tables: Tables
-) -> Int64s:
+    data: Bytes, whole: bool, extent_mm: float, wanted: Int64s, state: Walk, tables: Tables,
+    rows: Int64s,
+) -> None:  # fmt: skip
     """Continue through the records, up to ENDLIB, the first fault, or until a table is full.
 
     `data` starts at the start of the stream. Unless it is the `whole` stream, an incomplete last
     record is no fault and is left for the next call. Shapes are collected on the layers `wanted`,
-    ``layer << 16 | datatype``. Returns the number of rows in each table.
+    ``layer << 16 | datatype``. `rows` become the number of rows in each table, at first 0.
     """
-    slots, item, notes, dbu_m = state
+    slots, item, notes, dbu_m, known = state
     at, fault, ended = slots[Slot.AT], slots[Slot.FAULT], slots[Slot.ENDED]
-    rows, known = np.zeros(len(tables), np.int64), np.full((KNOWN_SLOTS, 2), -1, np.int64)
     while fault == Fault.NONE and not ended:
         if max(rows[0], rows[1], rows[3], rows[5]) == len(tables[0]) or not (
             whole or (at + 4 <= len(data) and at + read_u16(data, at) <= len(data))
@@ -128,10 +130,9 @@ def walk(
     if fault == Fault.NONE:
         slots[Slot.AT] = at
     slots[Slot.FAULT], slots[Slot.ENDED] = fault, ended
-    return rows
 
 
-@kernel
+@borrowing_kernel
 def _check_frame(data: Bytes, slots: Int64s) -> int:
     at = slots[Slot.AT]
     if at + 4 > len(data):
@@ -154,7 +155,7 @@ def _check_frame(data: Bytes, slots: Int64s) -> int:
     return Fault.NONE
 
 
-@kernel
+@borrowing_kernel
 def _advance(code: int, slots: Int64s) -> int:
     state, bit = slots[Slot.STATE], np.int64(1) << code
     if not MAY_FOLLOW[state, code]:
@@ -187,7 +188,7 @@ def _advance(code: int, slots: Int64s) -> int:
     return Fault.NONE
 
 
-@kernel
+@borrowing_kernel
 def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64s) -> int:
     begin = slots[Slot.AT] + 4
     count = (end - begin) // 8
@@ -211,7 +212,7 @@ def _check_points(data: Bytes, end: int, state: int, slots: Int64s, notes: Int64
     return Fault.NONE
 
 
-@kernel
+@borrowing_kernel
 def _check_shape(data: Bytes, state: int, slots: Int64s, notes: Int64s) -> None:
     """Note faults in the points of an element, at its end."""
     count, first, end = slots[Slot.POINTS], slots[Slot.FIRST], slots[Slot.END]
@@ -234,7 +235,7 @@ def _check_shape(data: Bytes, state: int, slots: Int64s, notes: Int64s) -> None:
         _count_note(notes, Note.JOINED, slots[Slot.START])
 
 
-@kernel
+@borrowing_kernel
 def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
     at, state, note = slots[Slot.AT] + 4, slots[Slot.STATE], -1
     if code == Record.COLROW:
@@ -265,7 +266,7 @@ def _check_value(data: Bytes, code: int, slots: Int64s, notes: Int64s) -> int:
     return Fault.NONE
 
 
-@kernel
+@borrowing_kernel
 def _read_units(data: Bytes, extent_mm: float, slots: Int64s, dbu_m: Floats) -> int:
     user, dbu_m[0] = read_real(data, slots[Slot.AT] + 4), read_real(data, slots[Slot.AT] + 12)
     if slots[Slot.LIMIT]:
@@ -276,7 +277,7 @@ def _read_units(data: Bytes, extent_mm: float, slots: Int64s, dbu_m: Floats) -> 
     return Fault.NONE
 
 
-@kernel
+@borrowing_kernel
 def _count_note(notes: Int64s, note: int, at: int) -> None:
     if notes[note, 0] == 0:
         notes[note, 1] = at

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.compiled import gil_free_kernel, kernel
-from stages.contracts import Floats, Int32s, Int64s, PackedLayer
+from stages.contracts import Bytes, Floats, Int32s, Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.growing import copy_rows
-from stages.geometry.window_query import turn_box
+from stages.geometry.window_query import TURN_MATRIX
 from stages.layout.limits import MOST_SHAPES_ANYWHERE, advise_raising
-from stages.layout.spatial_index import compute_node_boxes, count_nodes, sort_spatially
+from stages.layout.spatial_index import count_nodes, fill_node_boxes, sort_spatially
 
 INT32_MAX = 2**31 - 1
 
@@ -24,6 +24,9 @@ PLACEMENT = ("cell", "turn", "x", "y", "columns", "rows", "u_x", "u_y", "v_x", "
 """Columns of placements, (n, 10) int64: u is the step from column to column, v from row to row."""
 
 NO_PLACEMENTS = np.empty((0, len(PLACEMENT)), np.int64)
+
+Placed = tuple[Int32s, Bytes, Int32s]
+"""``inst_cell``, ``inst_turn`` and ``inst_place`` of `PackedLayer`."""
 
 Cell = TypeVar("Cell", int, str)
 
@@ -74,8 +77,10 @@ class CellContents:
     """(r, 4)"""
     rect_start: Int64s
     """(cells + 1,) cell `i` has ``rects[rect_start[i]:rect_start[i + 1]]``; so of the others."""
-    polygons: Sequence[Int64s]
-    """Corners of each shape that is not rectilinear, (m, 2)."""
+    corners: Int64s
+    """(m, 2) of the shapes that are not rectilinear, each of which has some."""
+    corner_start: Int64s
+    """(polygons + 1,) polygon `i` has ``corners[corner_start[i]:corner_start[i + 1]]``."""
     polygon_start: Int64s
     placements: Int64s
     """(p, 10) columns `PLACEMENT`."""
@@ -85,9 +90,8 @@ class CellContents:
 
 
 def build_layer(
-    contents: CellContents, order: Sequence[int], names: Sequence[str],
-    most_per_dbu2: float = math.inf,
-) -> tuple[PackedLayer, tuple[str, ...]]:  # fmt: skip
+    contents: CellContents, order: Int64s, names: Sequence[str], most_per_dbu2: float = math.inf
+) -> tuple[PackedLayer, tuple[str, ...]]:
     """Return the cells of a layer as flat arrays, and their names; none without a shape.
 
     Parameters
@@ -104,30 +108,50 @@ def build_layer(
     LayoutError
         A coordinate passes 32 bits, or a placement is too dense.
     """
-    boxes = [np.concatenate((p.min(axis=0), p.max(axis=0))) for p in contents.polygons]
     cells, number = _choose_cells(
-        np.array(order, np.int64), contents.rect_start, contents.polygon_start,
-        contents.placed_cell, contents.placement_start,
+        order, contents.rect_start, contents.polygon_start, contents.placed_cell,
+        contents.placement_start,
     )  # fmt: skip
     item_start, item_box, item_ref, node_start, node_box, placed, cell_box, fault = _build_cells(
-        cells, number, contents.rects, contents.rect_start,
-        np.array(boxes, np.int64).reshape(-1, 4), contents.polygon_start, contents.placements,
-        contents.placed_cell, contents.placement_start, most_per_dbu2,
+        cells, number, contents.rects, contents.rect_start, _bound_polygons(contents),
+        contents.polygon_start, contents.placements, contents.placed_cell,
+        contents.placement_start, most_per_dbu2,
     )  # fmt: skip
     kept = cells.tolist()
     if fault[0]:
         _refuse(names[kept[int(fault[1])]], fault[2:].tolist(), most_per_dbu2)
-    ranges = [range(*contents.polygon_start[cell : cell + 2]) for cell in kept]
-    polygons = [contents.polygons[at] for each in ranges for at in each]
-    points = np.concatenate([np.empty((0, 2), np.int64), *polygons])
+    point, point_start = _select_polygons(contents, cells)
+    inst_cell, inst_turn, inst_place = placed
     packed = PackedLayer(
         item_start=item_start, item_box=item_box, item_ref=item_ref,
-        node_start=node_start, node_box=node_box,
-        point=points.astype(np.int32), point_start=compute_starts(polygons),
-        inst_cell=placed[:, 0].copy(), inst_turn=placed[:, 1].astype(np.uint8),
-        inst_place=placed[:, 2:].copy(), cell_box=cell_box,
+        node_start=node_start, node_box=node_box, point=point, point_start=point_start,
+        inst_cell=inst_cell, inst_turn=inst_turn, inst_place=inst_place, cell_box=cell_box,
     )  # fmt: skip
-    return packed, tuple(names[cell] for cell in kept)
+    return packed, tuple(map(names.__getitem__, kept))
+
+
+def _bound_polygons(contents: CellContents) -> Int64s:
+    """Return the box of each polygon, (n, 4)."""
+    corners, starts = contents.corners, contents.corner_start[:-1]
+    if not len(starts):  # which `reduceat` refuses
+        return np.empty((0, 4), np.int64)
+    low, high = np.minimum.reduceat(corners, starts), np.maximum.reduceat(corners, starts)
+    return np.concatenate((low, high), axis=1)
+
+
+def _select_polygons(contents: CellContents, cells: Int64s) -> tuple[Int32s, Int64s]:
+    """Return the corners of the polygons of some cells, and the offset of each polygon."""
+    starts, of_cell = contents.corner_start, contents.polygon_start
+    polygons = _list_ranges(of_cell[cells], of_cell[cells + 1] - of_cell[cells])
+    count = starts[polygons + 1] - starts[polygons]
+    corners = contents.corners[_list_ranges(starts[polygons], count)]
+    return corners.astype(np.int32), np.append(0, np.cumsum(count))
+
+
+def _list_ranges(first: Int64s, count: Int64s) -> Int64s:
+    """Return the numbers of all ranges, one after the other."""
+    before = np.cumsum(count) - count
+    return np.repeat(first - before, count) + np.arange(count.sum())
 
 
 class LayerBuilder:
@@ -153,11 +177,12 @@ class LayerBuilder:
         """Return all cells as flat arrays; errors as `build_layer`."""
         placements = np.concatenate(self.placements)
         contents = CellContents(
-            np.concatenate(self.rects), compute_starts(self.rects), self.polygons,
-            np.array(self.polygon_start), placements, compute_starts(self.placements),
-            placements[:, 0].copy(),
+            np.concatenate(self.rects), compute_starts(self.rects),
+            np.concatenate([np.empty((0, 2), np.int64), *self.polygons]),
+            compute_starts(self.polygons), np.array(self.polygon_start),
+            placements, compute_starts(self.placements), placements[:, 0].copy(),
         )  # fmt: skip
-        return build_layer(contents, range(len(self.names)), self.names)[0]
+        return build_layer(contents, np.arange(len(self.names)), self.names)[0]
 
 
 def _refuse(name: str, fault: Sequence[float], most_per_dbu2: float) -> NoReturn:
@@ -206,8 +231,8 @@ def _build_cells(
     cells: Int64s, number: Int64s, rects: Int64s, rect_start: Int64s, slanted: Int64s,
     slanted_start: Int64s, placements: Int64s, placed_cell: Int64s, placement_start: Int64s,
     most_per_dbu2: float,
-) -> tuple[Int64s, Int32s, Int32s, Int64s, Int32s, Int32s, Int64s, Floats]:  # fmt: skip
-    """Return the arrays of `PackedLayer` but points, placements by column, and the first fault.
+) -> tuple[Int64s, Int32s, Int32s, Int64s, Int32s, Placed, Int64s, Floats]:  # fmt: skip
+    """Return the arrays of `PackedLayer` but points, in its order, and the first fault.
 
     A fault is whether there is one, the cell, and the shapes, width and height of a placement that
     is too dense, or the reach of the cell.
@@ -218,44 +243,82 @@ def _build_cells(
     item_box, item_ref = np.empty((item_start[-1], 4), np.int32), np.empty(item_start[-1], np.int32)
     node_box = np.empty((node_start[-1], 4), np.int32)
     cell_box = np.zeros((len(cells), 4), np.int64)
-    inst = np.empty((placed_start[-1], placements.shape[1]), np.int32)
+    placed = _make_placed(placed_start[-1])
+    every_box = np.empty((np.max(item_start[1:] - item_start[:-1]), 4), np.int64)
     shapes, fault, polygon = np.zeros(len(cells)), np.zeros(6), 0
     for k in range(len(cells)):
-        cell = cells[k]
+        cell, first = cells[k], item_start[k]
         own, others = rect_start[cell + 1] - rect_start[cell], slanted_start[cell]
-        more = slanted_start[cell + 1] - others
-        inside = _select_placed(
-            placements, placed_cell, placement_start[cell], placement_start[cell + 1], number,
-            placed_start[k + 1] - placed_start[k],
-        )  # fmt: skip
-        boxes = np.empty((own + more + len(inside), 4), np.int64)
+        drawn = own + slanted_start[cell + 1] - others
+        boxes = every_box[: item_start[k + 1] - first]
         copy_rows(boxes, 0, rects, rect_start[cell], own)
-        copy_rows(boxes, own, slanted, others, more)
-        around = compute_placed_boxes(cell_box, inside)
-        copy_rows(boxes, own + more, around, 0, len(inside))
-        shapes[k] = own + more + _count_placed(inside, around, shapes, most_per_dbu2, fault)
-        reach = max(_find_reach(boxes), _find_reach(inside[:, 2:4]))
+        copy_rows(boxes, own, slanted, others, drawn - own)
+        rows = placement_start[cell], placement_start[cell + 1], placed_start[k]
+        below, reach = _place_cells(
+            placements, placed_cell, rows, number, cell_box, shapes, most_per_dbu2,
+            boxes[drawn:], placed, fault,
+        )  # fmt: skip
+        shapes[k] = drawn + below
+        reach = max(reach, _find_reach(boxes))
         if not fault[0] and reach > INT32_MAX:
             fault[0], fault[5] = 1, reach
         if fault[0]:
             fault[1] = k
             break
         order = sort_spatially(boxes)
-        ordered = np.empty_like(boxes)
         for i in range(len(order)):
             row = order[i]
-            copy_rows(ordered, i, boxes, row, 1)
-            item_ref[item_start[k] + i] = (
-                -1 if row < own else -2 - polygon - (row - own) if row < own + more
-                else placed_start[k] + row - own - more
+            copy_rows(item_box, first + i, boxes, row, 1)
+            item_ref[first + i] = (
+                -1 if row < own else -2 - polygon - (row - own) if row < drawn
+                else placed_start[k] + row - drawn
             )  # fmt: skip
-        polygon += more
-        copy_rows(item_box, item_start[k], ordered, 0, len(ordered))
-        nodes = compute_node_boxes(ordered)
-        copy_rows(node_box, node_start[k], nodes, 0, len(nodes))
-        copy_rows(inst, placed_start[k], inside, 0, len(inside))
+        polygon += drawn - own
+        ordered = item_box[first : item_start[k + 1]]
+        fill_node_boxes(ordered, node_box[node_start[k] : node_start[k + 1]])
         _bound(ordered, cell_box[k])
-    return item_start, item_box, item_ref, node_start, node_box, inst, cell_box, fault
+    return item_start, item_box, item_ref, node_start, node_box, placed, cell_box, fault
+
+
+@kernel
+def _make_placed(count: int) -> Placed:
+    return np.empty(count, np.int32), np.empty(count, np.uint8), np.empty((count, 8), np.int32)
+
+
+@kernel
+def _place_cells(
+    placements: Int64s, placed_cell: Int64s, rows: tuple[int, int, int], number: Int64s,
+    cell_box: Int64s, shapes: Floats, most_per_dbu2: float, boxes: Int64s, placed: Placed,
+    fault: Floats,
+) -> tuple[float, int]:  # fmt: skip
+    """Write the placements of a cell that place what is kept, and the boxes around their copies.
+
+    `rows` are the first of its placements, the end of them, and the row where they are written to.
+    Returns the number of shapes below and the largest coordinate of a place; notes the first
+    placement that is too dense.
+    """
+    inst_cell, inst_turn, inst_place = placed
+    first, last, to = rows
+    total, reach, used = 0.0, 0, 0
+    for row in range(first, last):
+        cell = number[placed_cell[row]]
+        if cell < 0:
+            continue
+        box = _bound_placement(cell_box, cell, placements, row)
+        for side in range(4):
+            boxes[used, side] = box[side]
+        inst_cell[to + used], inst_turn[to + used] = cell, placements[row, 1]
+        for column in range(8):
+            inst_place[to + used, column] = placements[row, 2 + column]
+        below = shapes[cell] * placements[row, 4] * placements[row, 5]
+        if below > MOST_SHAPES_ANYWHERE and not fault[0]:
+            width, height = float(max(box[2] - box[0], 1)), float(max(box[3] - box[1], 1))
+            if below > most_per_dbu2 * (width * height):
+                fault[0], fault[2], fault[3], fault[4] = 1, below, width, height
+        total += below
+        reach = max(reach, abs(placements[row, 2]), abs(placements[row, 3]))
+        used += 1
+    return total, reach
 
 
 @kernel
@@ -276,37 +339,6 @@ def _count_rows(
         placed_start[k + 1] = placed_start[k] + placed
         node_start[k + 1] = node_start[k] + count_nodes(items)
     return item_start, node_start, placed_start
-
-
-@kernel
-def _count_placed(
-    inside: Int64s, around: Int64s, shapes: Floats, most_per_dbu2: float, fault: Floats
-) -> float:
-    """Return the number of shapes under placements; note the first that is too dense."""
-    total = 0.0
-    for row in range(len(inside)):
-        below = shapes[inside[row, 0]] * inside[row, 4] * inside[row, 5]
-        width = float(max(around[row, 2] - around[row, 0], 1))
-        height = float(max(around[row, 3] - around[row, 1], 1))
-        dense = below > MOST_SHAPES_ANYWHERE and below > most_per_dbu2 * (width * height)
-        if dense and not fault[0]:
-            fault[0], fault[2], fault[3], fault[4] = 1, below, width, height
-        total += below
-    return total
-
-
-@kernel
-def _select_placed(
-    placements: Int64s, placed_cell: Int64s, first: int, last: int, number: Int64s, count: int
-) -> Int64s:
-    """Return the placements of cells that are kept, by their new numbers."""
-    inside, used = np.empty((count, placements.shape[1]), np.int64), 0
-    for row in range(first, last):
-        if number[placed_cell[row]] >= 0:
-            copy_rows(inside, used, placements, row, 1)
-            inside[used, 0] = number[placed_cell[row]]
-            used += 1
-    return inside
 
 
 @kernel
@@ -333,16 +365,35 @@ def _find_reach(coordinates: Int64s) -> int:
 def compute_placed_boxes(cell_box: Int64s, placements: Int64s) -> Int64s:
     """Return the box around all copies of each placement, (n, 4)."""
     boxes = np.empty((len(placements), 4), np.int64)
-    for number in range(len(placements)):
-        cell, turn, x, y, columns, rows, u_x, u_y, v_x, v_y = placements[number]
-        box = turn_box(cell_box[cell], turn, x, y)
+    for row in range(len(placements)):
+        box = _bound_placement(cell_box, placements[row, 0], placements, row)
         for side in range(4):
-            boxes[number, side] = box[side]
-        for axis, u, v in ((0, u_x, v_x), (1, u_y, v_y)):
-            for far in ((columns - 1) * u, (rows - 1) * v):
-                boxes[number, axis] += min(far, 0)
-                boxes[number, axis + 2] += max(far, 0)
+            boxes[row, side] = box[side]
     return boxes
+
+
+@kernel
+def _bound_placement(
+    cell_box: Int64s, cell: int, placements: Int64s, row: int
+) -> tuple[int, int, int, int]:
+    """Return the box around all copies of a placement of that cell."""
+    turn, x, y = placements[row, 1], placements[row, 2], placements[row, 3]
+    a, b = TURN_MATRIX[turn, 0], TURN_MATRIX[turn, 1]
+    c, d = TURN_MATRIX[turn, 2], TURN_MATRIX[turn, 3]
+    left, low, right, high = (
+        cell_box[cell, 0], cell_box[cell, 1], cell_box[cell, 2], cell_box[cell, 3]
+    )  # fmt: skip
+    x_0, y_0 = a * left + b * low, c * left + d * low
+    x_1, y_1 = a * right + b * high, c * right + d * high
+    columns, rows = placements[row, 4] - 1, placements[row, 5] - 1
+    u_x, u_y = columns * placements[row, 6], columns * placements[row, 7]
+    v_x, v_y = rows * placements[row, 8], rows * placements[row, 9]
+    return (
+        x + min(x_0, x_1) + min(u_x, 0) + min(v_x, 0),
+        y + min(y_0, y_1) + min(u_y, 0) + min(v_y, 0),
+        x + max(x_0, x_1) + max(u_x, 0) + max(v_x, 0),
+        y + max(y_0, y_1) + max(u_y, 0) + max(v_y, 0),
+    )
 
 
 def compute_starts(parts: Sequence[npt.NDArray[Any]]) -> Int64s:

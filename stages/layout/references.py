@@ -9,6 +9,10 @@ from __future__ import annotations
 import sys
 from graphlib import CycleError, TopologicalSorter
 
+import numpy as np
+
+from stages.compiled import borrowing_kernel
+from stages.contracts import Int64s
 from stages.errors import LayoutError
 from stages.text import escape_text
 
@@ -30,6 +34,32 @@ def escape_name(name: bytes) -> str:
 def quote_name(name: bytes) -> str:
     """Return a name quoted for a message."""
     return "'" + escape_name(name.rstrip(b"\0")) + "'"
+
+
+def find_first_uses(owner: Int64s, placed: Int64s, cells: int) -> Int64s:
+    """Return, of references sorted by owner, those that are their owner's first of a cell.
+
+    `placed` are numbers under `cells`; a negative one is of no cell.
+
+    Examples
+    --------
+    >>> find_first_uses(np.array([0, 0, 0, 1]), np.array([2, 1, 2, 2]), 3).tolist()
+    [0, 1, 3]
+    """
+    first = np.empty(len(owner), np.int64)
+    found = _find_first_uses(owner, placed, np.full(cells, -1, np.int64), first)
+    return first[:found]
+
+
+@borrowing_kernel
+def _find_first_uses(owner: Int64s, placed: Int64s, last_owner: Int64s, first: Int64s) -> int:
+    found = 0
+    for row in range(len(owner)):
+        if placed[row] >= 0 and last_owner[placed[row]] != owner[row]:
+            last_owner[placed[row]] = owner[row]
+            first[found] = row
+            found += 1
+    return found
 
 
 def drop_undefined(placed: dict[bytes, dict[bytes, int]]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stages.compiled import kernel
-from stages.contracts import Int64s
+from stages.contracts import Int32s, Int64s
 from stages.geometry.growing import copy_rows
 from stages.geometry.sorting import sort_keys
 from stages.geometry.window_query import FANOUT
@@ -49,10 +49,9 @@ def count_nodes(items: int) -> int:
 
 
 @kernel
-def compute_node_boxes(boxes: Int64s) -> Int64s:
-    """Return the node boxes over sorted item boxes, level by level, lowest first."""
-    nodes, used = np.empty((count_nodes(len(boxes)), 4), np.int64), 0
-    below = boxes
+def fill_node_boxes(boxes: Int32s, nodes: Int32s) -> None:
+    """Write the node boxes over sorted item boxes into `nodes`: by level, the lowest first."""
+    below, used = boxes, 0
     while len(below) > FANOUT:
         begin = used
         for first in range(0, len(below), FANOUT):
@@ -64,4 +63,3 @@ def compute_node_boxes(boxes: Int64s) -> Int64s:
                 nodes[used, 3] = max(nodes[used, 3], below[child, 3])
             used += 1
         below = nodes[begin:used]
-    return nodes

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stages.compiled import kernel
+from stages.compiled import borrowing_kernel, gil_free_kernel, kernel
 from stages.contracts import Bytes, Floats, Int64s, Layer
 from stages.errors import LayoutError
 from stages.geometry.growing import copy_rows
 from stages.geometry.path_outline import outline_paths
-from stages.layout.gdsii.collect import BOX_ROW
+from stages.layout.gdsii.collect import BOUNDARY_ROW, BOX_ROW
 from stages.layout.gdsii.grammar import Record
 from stages.layout.gdsii.index import StreamIndex
 from stages.layout.gdsii.records import (
@@ -27,6 +27,7 @@ from stages.layout.gdsii.records import (
     is_same_point,
     read_i16,
     read_i32,
+    read_point,
     read_real,
     read_u16,
 )
@@ -35,6 +36,8 @@ from stages.layout.references import escape_name
 
 MOST_SHAPES = 1 << 20
 """Shapes whose corners are in memory at once, where they are read part by part."""
+
+_FIVE_POINTS = 44  # bytes of an XY record
 
 REFERENCE = ("owner", "cell", "turn", "x", "y", "columns", "rows", "u_x", "u_y", "v_x", "v_y")
 """Columns of references, (n, 11) int64. u and v lead from the first to one past the last column
@@ -63,6 +66,24 @@ class Elements:
     layers: tuple[Layer, ...]
     """All layers that have a boundary, box or path."""
 
+    def read(self, chosen: Int64s) -> tuple[Int64s, Int64s]:
+        """Return the corners of some shapes, and the offset of each."""
+        return gather_shapes(self.point, self.point_start, chosen)
+
+    def read_rects(self, chosen: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+        """Return those of some shapes that are rectangles at a glance, if there are any.
+
+        Returns
+        -------
+        rects : (n, 4) int64
+        drawn : (n,) int64
+            Number of each among the chosen shapes, sorted.
+        rest : (r,) int64
+            Numbers of all others, sorted.
+        """
+        none = np.empty(0, np.int64)
+        return none.reshape(0, 4), none, np.arange(len(chosen))
+
 
 @dataclass(frozen=True, slots=True)
 class UnreadElements(Elements):
@@ -72,13 +93,24 @@ class UnreadElements(Elements):
     index: StreamIndex
     extent_mm: float
 
+    @property
+    def _limit_dbu(self) -> float:
+        return min(self.extent_mm * 1e-3 / self.index.dbu_m, 2.0**40)
+
+    def read_rects(self, chosen: Int64s) -> tuple[Int64s, Int64s, Int64s]:
+        """Return the boundaries of four corners that are rectangles; see `Elements.read_rects`."""
+        count = len(chosen)
+        rects, drawn, rest = (np.empty(shape, np.int64) for shape in ((count, 4), count, count))
+        shapes, limit = self.index.shape, self._limit_dbu
+        found = _read_rects(self.data, shapes, chosen, limit, rects, drawn, rest)
+        return rects[:found], drawn[:found], rest[: count - found]
+
     def read(self, chosen: Int64s) -> tuple[Int64s, Int64s]:
         """Return the corners of some shapes, and the offset of each; errors as `read_elements`."""
-        shapes = self.index.shape[chosen]
+        shapes, limit = self.index.shape[chosen], self._limit_dbu
         of_path = shapes[:, 3] >= 0
         paths = self.index.path[shapes[of_path, 3]]
         shapes[of_path, 3] = np.arange(len(paths))
-        limit = min(self.extent_mm * 1e-3 / self.index.dbu_m, 2.0**40)
         points, starts, longest = _read_shapes(self.data, shapes, paths, limit)
         if longest >= 0:
             owner, _, xy, _ = shapes[longest].tolist()
@@ -122,12 +154,14 @@ def leave_shapes(data: Bytes, index: StreamIndex, *, extent_mm: float = math.inf
     Arguments as `read_elements`.
     """
     names = (bytes(data.data[at : at + size]) for at, size in index.structure.tolist())
+    reference = np.zeros((len(index.reference), len(REFERENCE)), np.int64)
+    _read_references(data, index.reference, reference)
     return UnreadElements(
         dbu_nm=index.dbu_m * 1e9,
         names=tuple(escape_name(name.rstrip(b"\0")) for name in names),
         point=np.empty((0, 2), np.int64), point_start=np.zeros(1, np.int64),
         shape=index.shape[:, :2],
-        reference=_read_references(data, index.reference),
+        reference=reference,
         odd=_read_turns(data, index.odd),
         layers=index.layers,
         data=data, index=index, extent_mm=extent_mm,
@@ -146,6 +180,56 @@ def _read_shapes(
     """Return the corners of shapes, the offset of each, and the first shape over `limit`."""
     rings, ring_starts = outline_paths(*_read_lines(data, paths), paths[:, 1:].copy())
     return _read_corners(data, shapes, rings, ring_starts, limit)
+
+
+@gil_free_kernel
+def gather_shapes(points: Int64s, starts: Int64s, chosen: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the corners of chosen shapes, and the offset of each."""
+    found_start = np.zeros(len(chosen) + 1, np.int64)
+    for at in range(len(chosen)):
+        corners = starts[chosen[at] + 1] - starts[chosen[at]]
+        found_start[at + 1] = found_start[at] + corners
+    found = np.empty((found_start[-1], 2), np.int64)
+    for at in range(len(chosen)):
+        count = found_start[at + 1] - found_start[at]
+        copy_rows(found, found_start[at], points, starts[chosen[at]], count)
+    return found, found_start
+
+
+@borrowing_kernel
+def _read_rects(
+    data: Bytes, shapes: Int64s, chosen: Int64s, limit: float, rects: Int64s, drawn: Int64s,
+    rest: Int64s,
+) -> int:  # fmt: skip
+    """Fill the arrays of `UnreadElements.read_rects`; return the number of rectangles."""
+    found = 0
+    for at in range(len(chosen)):
+        xy, path = shapes[chosen[at], 2], shapes[chosen[at], 3]
+        box = _read_rect(data, xy) if path == BOUNDARY_ROW else (0, 0, 0, 0)
+        width, height = box[2] - box[0], box[3] - box[1]
+        if min(width, height) > 0 and max(width, height) <= limit:
+            for side in range(4):
+                rects[found, side] = box[side]
+            drawn[found] = at
+            found += 1
+        else:
+            rest[at - found] = at
+    return found
+
+
+@borrowing_kernel
+def _read_rect(data: Bytes, xy: int) -> tuple[int, int, int, int]:
+    """Return the box of a boundary that is a closed rectangle in one XY record; else zeros."""
+    if read_u16(data, xy - 4) != _FIVE_POINTS or data[xy + 42] == Record.XY:
+        return 0, 0, 0, 0
+    (x_0, y_0), before = read_point(data, xy), read_point(data, xy + 8)
+    (x_1, y_1), after = read_point(data, xy + 16), read_point(data, xy + 24)
+    is_rect = (before == (x_0, y_1) and after == (x_1, y_0)) or (
+        before == (x_1, y_0) and after == (x_0, y_1)
+    )
+    if not is_rect or not is_same_point(data, xy, xy + 32):
+        return 0, 0, 0, 0
+    return min(x_0, x_1), min(y_0, y_1), max(x_0, x_1), max(y_0, y_1)
 
 
 @kernel
@@ -236,23 +320,24 @@ def _read_box(data: Bytes, xy: int) -> tuple[int, int, int, int]:
     return _compute_box(points)
 
 
-@kernel
-def _read_references(data: Bytes, placed: Int64s) -> Int64s:
-    """Return references with the columns `REFERENCE`."""
-    found = np.zeros((len(placed), len(REFERENCE)), np.int64)
-    for reference in range(len(placed)):
-        owner, cell, turn = placed[reference, 0], placed[reference, 2], placed[reference, 1]
-        xy, columns, made = placed[reference, 3], placed[reference, 4], found[reference]
-        made[0], made[1], made[2] = owner, cell, turn
-        made[3], made[4], made[5], made[6] = read_i32(data, xy), read_i32(data, xy + 4), 1, 1
+@borrowing_kernel
+def _read_references(data: Bytes, placed: Int64s, found: Int64s) -> None:
+    """Fill rows of zeros with the columns `REFERENCE`."""
+    for row in range(len(placed)):
+        owner, cell, turn = placed[row, 0], placed[row, 2], placed[row, 1]
+        xy, columns = placed[row, 3], placed[row, 4]
+        found[row, 0], found[row, 1], found[row, 2] = owner, cell, turn
+        found[row, 3], found[row, 4] = read_i32(data, xy), read_i32(data, xy + 4)
+        found[row, 5], found[row, 6] = 1, 1
         if columns:
-            made[5], made[6] = max(read_i16(data, columns), 1), max(read_i16(data, columns + 2), 1)
+            found[row, 5] = max(read_i16(data, columns), 1)
+            found[row, 6] = max(read_i16(data, columns + 2), 1)
             for axis in range(4):
-                made[7 + axis] = read_i32(data, xy + 8 + 4 * axis) - made[3 + axis % 2]
+                far = read_i32(data, xy + 8 + 4 * axis)
+                found[row, 7 + axis] = far - found[row, 3 + axis % 2]
             for axis in range(2):  # copies in one place are one, so 10^12 of them do no harm
-                if made[7 + 2 * axis] == 0 and made[8 + 2 * axis] == 0:
-                    made[5 + axis] = 1
-    return found
+                if found[row, 7 + 2 * axis] == 0 and found[row, 8 + 2 * axis] == 0:
+                    found[row, 5 + axis] = 1
 
 
 @kernel

@@ -8,19 +8,19 @@ from contextvars import copy_context
 
 import numpy as np
 
-from stages.compiled import gil_free_kernel, interpreting_up_to
+from stages.compiled import interpreting_up_to
 from stages.contracts import Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
-from stages.geometry.growing import copy_rows
-from stages.layout.gdsii.elements import MOST_SHAPES, REFERENCE, Elements, UnreadElements
+from stages.layout.gdsii.elements import MOST_SHAPES, REFERENCE, Elements, gather_shapes
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.pack import CellContents, build_layer, place_copies
+from stages.layout.references import find_first_uses
 from stages.threads import count_processors
 
 OWNER, CELL, TURN = (REFERENCE.index(name) for name in ("owner", "cell", "turn"))
 PLACE, COUNT = slice(3, 5), slice(5, 7)
-U, V = slice(7, 9), slice(9, 11)
+U, V, STEPS = slice(7, 9), slice(9, 11), slice(7, 11)
 
 Placements = tuple[Int64s, Int64s, Int64s]
 """As in `CellContents`: the placements, where those of each structure begin, and their cells."""
@@ -32,9 +32,10 @@ MOST_COPIES = 10_000_000
 def find_placed_cells(elements: Elements) -> dict[int, list[int]]:
     """Return the structures that each structure places, each once."""
     cells = len(elements.names)
-    owner, cell = elements.reference[:, OWNER], elements.reference[:, CELL]
+    owner, cell = elements.reference[:, OWNER].copy(), elements.reference[:, CELL].copy()
+    first = find_first_uses(owner, cell, cells)
     placed: dict[int, list[int]] = {number: [] for number in range(cells)}
-    for pair in np.unique((owner * cells + cell)[cell >= 0]).tolist():
+    for pair in np.sort(owner[first] * cells + cell[first]).tolist():
         placed[pair // cells].append(pair % cells)
     return placed
 
@@ -67,12 +68,14 @@ def pack_layers(
     LayoutError
         Coordinates pass 32 bits, or shapes are too dense.
     """
-    layer_of = elements.shape[:, 1].astype(np.int32)  # by itself: each layer goes through it
+    shapes, layer_of = _sort_shapes(elements.shape)
+    numbers = np.array(order, np.int64)
     most_per_dbu2 = limits.shapes_per_um2 * (elements.dbu_nm / 1000) ** 2
 
     def pack(layer: int) -> tuple[PackedLayer, tuple[str, ...]]:
-        contents = _collect_contents(elements, np.flatnonzero(layer_of == layer), placed)
-        return build_layer(contents, order, elements.names, most_per_dbu2)
+        chosen = shapes[slice(*np.searchsorted(layer_of, (layer, layer + 1)))]
+        contents = _collect_contents(elements, chosen, placed)
+        return build_layer(contents, numbers, elements.names, most_per_dbu2)
 
     with (
         interpreting_up_to(len(placed[0]) + max(len(elements.point), 4 * len(elements.shape))),
@@ -86,52 +89,54 @@ def pack_layers(
 def _collect_contents(elements: Elements, chosen: Int64s, placed: Placements) -> CellContents:
     """Return chosen shapes, those of a layer, by structure, with the placements."""
     cells = len(elements.names)
-    owner = elements.shape[chosen, 0]
-    by_cell = chosen[_sort_stably(owner)]
-    rects, drawn_by, polygons, polygon_of = [], [], list[Int64s](), []
+    rects, drawn_by, corners, counts, polygon_of = [], [], [], [], []
     for first in range(0, max(len(chosen), 1), MOST_SHAPES):
-        part = by_cell[first : first + MOST_SHAPES]
-        points, starts = _read_corners(elements, part)
-        of_part, drawn, others = decompose(points, starts)
-        others = others[np.diff(starts)[others] > 2]  # two corners enclose nothing
+        part = chosen[first : first + MOST_SHAPES]
+        of_part, drawn, polygons, count, which = _cut_shapes(elements, part)
         rects.append(of_part)
         drawn_by.append(elements.shape[part[drawn], 0])
-        polygon_of.append(elements.shape[part[others], 0])
-        polygons += [points[starts[at] : starts[at + 1]].copy() for at in others.tolist()]
+        polygon_of.append(elements.shape[part[which], 0])
+        corners.append(polygons)
+        counts.append(count)
     return CellContents(
         _join(rects), _find_ranges(_join(drawn_by), cells),
-        polygons, _find_ranges(_join(polygon_of), cells), *placed,
+        _join(corners), np.append(0, np.cumsum(_join(counts))),
+        _find_ranges(_join(polygon_of), cells), *placed,
     )  # fmt: skip
 
 
-def _sort_stably(owner: Int64s) -> Int64s | slice:
-    """Return what sorts by owner; in the order of a file they are sorted."""
-    return slice(None) if (np.diff(owner) >= 0).all() else np.argsort(owner, kind="stable")
+def _cut_shapes(
+    elements: Elements, chosen: Int64s
+) -> tuple[Int64s, Int64s, Int64s, Int64s, Int64s]:
+    """Return the rectangles of chosen shapes, and the number of the shape that each is part of.
+
+    Then the corners of the shapes that are not rectilinear, the count of each, and their numbers.
+    """
+    rects, drawn, rest = elements.read_rects(chosen)
+    points, starts = elements.read(chosen[rest])
+    parts, part_of, others = decompose(points, starts)
+    if len(parts):
+        at = np.searchsorted(drawn, rest[part_of])
+        rects, drawn = np.insert(rects, at, parts, axis=0), np.insert(drawn, at, rest[part_of])
+    others = others[np.diff(starts)[others] > 2]  # two corners enclose nothing
+    polygons, polygon_starts = gather_shapes(points, starts, others)
+    return rects, drawn, polygons, np.diff(polygon_starts), rest[others]
+
+
+def _sort_shapes(shape: Int64s) -> tuple[Int64s, Int64s]:
+    """Return the numbers of shapes, by layer and then by owner, and the layer of each."""
+    by_owner = np.arange(len(shape))
+    if not (shape[1:, 0] >= shape[:-1, 0]).all():  # in the order of a file they are sorted
+        by_owner = np.argsort(shape[:, 0], kind="stable")
+    layer = shape[by_owner, 1]
+    if layer.max(initial=0) < 2**15:
+        layer = layer.astype(np.int16)  # which numpy sorts digit by digit
+    by_layer = np.argsort(layer, kind="stable")
+    return by_owner[by_layer], layer[by_layer]
 
 
 def _join(parts: list[Int64s]) -> Int64s:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _read_corners(elements: Elements, chosen: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the corners of chosen shapes, and the offset of each."""
-    if isinstance(elements, UnreadElements):
-        return elements.read(chosen)
-    return _gather_shapes(elements.point, elements.point_start, chosen)
-
-
-@gil_free_kernel
-def _gather_shapes(points: Int64s, starts: Int64s, chosen: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the corners of chosen shapes, and the offset of each."""
-    found_start = np.zeros(len(chosen) + 1, np.int64)
-    for at in range(len(chosen)):
-        corners = starts[chosen[at] + 1] - starts[chosen[at]]
-        found_start[at + 1] = found_start[at] + corners
-    found = np.empty((found_start[-1], 2), np.int64)
-    for at in range(len(chosen)):
-        count = found_start[at + 1] - found_start[at]
-        copy_rows(found, found_start[at], points, starts[chosen[at]], count)
-    return found, found_start
 
 
 def _find_ranges(owner: Int64s, cells: int) -> Int64s:
@@ -144,25 +149,28 @@ def convert_references(references: Int64s) -> tuple[Int64s, Int64s]:
     known = references[:, CELL] >= 0
     if not known.all():
         references = references[known]
-    count, owner = references[:, COUNT], references[:, OWNER]
+    owner = references[:, OWNER]
     placed = place_copies(references[:, CELL], references[:, TURN], references[:, PLACE])
-    is_step = np.stack((references[:, U].any(axis=1), references[:, V].any(axis=1)), axis=1)
-    placed[:, 4:6] = np.where(is_step, count, 1)  # copies in one place are one
-    placed[:, 6:8], left_u = np.divmod(references[:, U], count[:, :1])
-    placed[:, 8:10], left_v = np.divmod(references[:, V], count[:, 1:])
-    stepped = ~(left_u.any(axis=1) | left_v.any(axis=1))
-    if stepped.all():
+    steps = np.flatnonzero(references[:, STEPS].any(axis=1))  # else copies in one place: one
+    arrays = references[steps]
+    count, u, v = arrays[:, COUNT], arrays[:, U], arrays[:, V]
+    placed[steps, 4:6] = np.where(np.stack((u.any(axis=1), v.any(axis=1)), axis=1), count, 1)
+    step_u, left_u = np.divmod(u, count[:, :1])
+    step_v, left_v = np.divmod(v, count[:, 1:])
+    placed[steps, 6:] = np.concatenate((step_u, step_v), axis=1)
+    is_odd = left_u.any(axis=1) | left_v.any(axis=1)
+    if not is_odd.any():
         return placed, owner
-    arrays = references[~stepped]
-    places = [_compute_places(array) for array in arrays]
+    places = [_compute_places(array) for array in arrays[is_odd]]
     copies = [
         place_copies(array[CELL], array[TURN], place)
-        for array, place in zip(arrays, places, strict=True)
+        for array, place in zip(arrays[is_odd], places, strict=True)
     ]
-    owners = np.repeat(arrays[:, OWNER], [len(place) for place in places])
-    owner = np.concatenate([owner[stepped], owners])
+    owners = np.repeat(owner[steps[is_odd]], [len(place) for place in places])
+    owner = np.concatenate([np.delete(owner, steps[is_odd]), owners])
     by_cell = np.argsort(owner, kind="stable")
-    return np.concatenate([placed[stepped], *copies])[by_cell], owner[by_cell]
+    placed = np.concatenate([np.delete(placed, steps[is_odd], axis=0), *copies])
+    return placed[by_cell], owner[by_cell]
 
 
 def _compute_places(array: Int64s) -> Int64s:

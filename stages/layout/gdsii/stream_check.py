@@ -35,7 +35,7 @@ from stages.layout.gdsii.index import (
 from stages.layout.gdsii.names import number_names
 from stages.layout.gdsii.summary import ShapeSummary
 from stages.layout.gdsii.walk import Slot, Walk, start_walk, walk
-from stages.layout.references import check_depth, drop_undefined, quote_name
+from stages.layout.references import check_depth, drop_undefined, find_first_uses, quote_name
 
 _FAULTS = (
     "",
@@ -219,11 +219,11 @@ def _collect_references(
 ) -> dict[bytes, dict[bytes, int]]:
     """Return the structures that each structure places, with the byte of the first reference."""
     cells, references = len(tables[0]), tables[3]
-    owner = np.append(np.arange(cells), references[:, 0])
-    element = np.append(np.full(cells, -1), references[:, 5])
-    _, first = np.unique((owner * len(names) + number) * 2 + (element < 0), return_index=True)
-    first = first[np.argsort(names[first, 0])]  # one per pair of structures, as in the file
-    listed = np.column_stack((names[first], element[first]))
+    first = find_first_uses(references[:, 0].copy(), number[cells:], len(names))
+    defined = np.column_stack((names[:cells], np.full(cells, -1)))
+    used = np.column_stack((names[cells + first], references[first, 5]))
+    listed = np.concatenate((defined, used))
+    listed = listed[np.argsort(listed[:, 0])]  # as in the file
     view = data.data
     placed: dict[bytes, dict[bytes, int]] = {}
     defined_at: dict[bytes, int] = {}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.geometry.window_query import FANOUT
-from stages.layout.spatial_index import compute_node_boxes, sort_spatially
+from stages.layout.spatial_index import count_nodes, fill_node_boxes, sort_spatially
 
 COUNTS = [0, 1, FANOUT, FANOUT + 1, FANOUT**2, FANOUT**2 + 1, 5000]
 
@@ -15,6 +15,12 @@ def random_boxes(count: int, span: int = 10_000) -> np.ndarray:
     return np.concatenate((corner, corner + rng.integers(0, 50, (count, 2))), 1)
 
 
+def node_boxes(boxes: np.ndarray) -> np.ndarray:
+    nodes = np.empty((count_nodes(len(boxes)), 4), np.int32)
+    fill_node_boxes(boxes.astype(np.int32), nodes)
+    return nodes
+
+
 @pytest.mark.parametrize("count", COUNTS)
 def test_every_item_stands_once_in_the_order(count: int) -> None:
     assert sorted(sort_spatially(random_boxes(count)).tolist()) == list(range(count))
@@ -23,8 +29,7 @@ def test_every_item_stands_once_in_the_order(count: int) -> None:
 @pytest.mark.parametrize("count", COUNTS)
 def test_a_node_is_the_box_of_the_sixteen_below(count: int) -> None:
     below = random_boxes(count)
-    nodes = compute_node_boxes(below)
-    assert nodes.dtype == np.int64
+    nodes = node_boxes(below)
     at = 0
     while len(below) > FANOUT:
         parents = []
@@ -43,7 +48,7 @@ def test_neighbours_come_together() -> None:
     y, x = (axis.ravel() * 10 for axis in np.mgrid[:side, :side])
     boxes = np.stack((x, y, x + 10, y + 10), 1)
     boxes = boxes[np.random.default_rng(0).permutation(len(boxes))]
-    lowest = compute_node_boxes(boxes[sort_spatially(boxes)])[: side * side // FANOUT]
+    lowest = node_boxes(boxes[sort_spatially(boxes)])[: side * side // FANOUT]
     area = ((lowest[:, 2] - lowest[:, 0]) * (lowest[:, 3] - lowest[:, 1])).sum()
     assert area <= 2 * (10 * side) ** 2
 

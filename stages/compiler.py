@@ -2,7 +2,8 @@
 
 in: a function over numbers and arrays · out: numba's dispatcher of it · unit: the function
 promise: compiled for types, never for constants; only what Python calls is optimised, turned to
-machine code and kept; one process compiles a kernel, and others that need it wait and load it
+machine code and kept; one process compiles a kernel, and others that need it wait and load it;
+what others compile with numba in the same process is as if this module were not there
 
 Of the time that numba takes by itself, a third goes into optimising every function that a kernel
 calls, machine code of it, and a wrapper for Python, before it becomes part of the kernel; of the
@@ -21,6 +22,7 @@ from typing import IO, Any
 
 import numba
 from numba.core import caching, codegen, targetconfig
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.types.functions import BaseFunction
 
@@ -54,7 +56,7 @@ class _Outer(CPUDispatcher):  # type: ignore[misc]
     """A function that Python calls."""
 
     def compile(self, sig: Any) -> Any:
-        with self._cache.hold():
+        with self._cache.hold(), _compiling_quickly():
             return super().compile(sig)
 
 
@@ -105,8 +107,6 @@ class _Library(codegen.JITCodeLibrary):  # type: ignore[misc]
 
 
 class _Codegen(codegen.JITCPUCodegen):  # type: ignore[misc]
-    _library_class = _Library
-
     def set_env(self, name: str, env: Any) -> None:
         if self._engine.is_symbol_defined(name):
             super().set_env(name, env)
@@ -132,7 +132,19 @@ def _remember(resolve: Callable[..., Any]) -> Callable[..., Any]:
     return get_call_type
 
 
-BaseFunction.get_call_type = _remember(BaseFunction.get_call_type)  # type: ignore[method-assign]
+@contextmanager
+def _compiling_quickly() -> Iterator[None]:
+    """Change numba for as long as one of our functions is compiled, and nothing else can be."""
+    generator = cpu_target.target_context.codegen()
+    with global_compiler_lock:
+        resolve = BaseFunction.get_call_type
+        BaseFunction.get_call_type = _remember(resolve)  # type: ignore[method-assign]
+        generator._library_class = _Library
+        try:
+            yield
+        finally:
+            BaseFunction.get_call_type = resolve  # type: ignore[method-assign]
+            del generator._library_class  # that of its class
 
 
 class _Locator(caching._CacheLocator):  # type: ignore[misc]

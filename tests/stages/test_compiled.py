@@ -43,6 +43,26 @@ print(treble(2), sum(treble.dispatcher.stats.cache_hits.values()))
 """
 
 
+OTHERS = """
+import numba
+from numba.core import codegen
+from numba.core.types.functions import BaseFunction
+from stages.geometry.caller import treble
+
+original, finalize, seen = BaseFunction.get_call_type, codegen.JITCodeLibrary.finalize, set()
+print(treble(2))
+
+def finalize_and_note(self):
+    assert BaseFunction.get_call_type is original
+    seen.add(f"{original.__name__} {type(self).__name__}")
+    finalize(self)
+
+codegen.JITCodeLibrary.finalize = finalize_and_note
+print(numba.njit(lambda n: treble(n) + 1)(2))
+print(*seen)
+"""
+
+
 def checkout(root: Path, factor: int) -> Path:
     """Write a package `stages` of two kernels, of which one calls the other."""
     package = root / "stages"
@@ -135,6 +155,16 @@ def test_the_types_of_a_call_are_asked_for_once() -> None:
     for args in ((1,), (2,), (1,)):
         assert resolve(function, "context", args, {}) == args
     assert asked == [(1,), (2,)]
+
+
+def test_others_compile_with_numba_as_it_is(tmp_path: Path) -> None:
+    root = checkout(tmp_path / "a", 3)
+    (root / "others.py").write_text(OTHERS)
+    answer = subprocess.run(
+        [sys.executable, "others.py"], cwd=root, capture_output=True, text=True, check=True,
+        env=os.environ | {"HOTSCAN_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert answer.stdout.split() == ["6", "7", "get_call_type", "JITCodeLibrary"]
 
 
 def test_how_kernels_are_kept_changes_none(tmp_path: Path) -> None:

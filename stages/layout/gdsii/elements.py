@@ -18,26 +18,11 @@ from stages.compiled import borrowing_kernel, gil_free_kernel, kernel
 from stages.contracts import Bytes, Floats, Int64s, Layer
 from stages.errors import LayoutError
 from stages.geometry.growing import copy_rows
-from stages.geometry.path_outline import outline_paths
-from stages.layout.gdsii.collect import BOUNDARY_ROW, BOX_ROW
-from stages.layout.gdsii.grammar import Record
+from stages.layout.gdsii.corners import read_rects, read_shapes
 from stages.layout.gdsii.index import StreamIndex
-from stages.layout.gdsii.records import (
-    find_end,
-    is_same_point,
-    read_i16,
-    read_i32,
-    read_point,
-    read_real,
-    read_u16,
-)
+from stages.layout.gdsii.records import read_i16, read_i32, read_real
 from stages.layout.limits import advise_raising
 from stages.layout.references import escape_name
-
-MOST_SHAPES = 1 << 20
-"""Shapes whose corners are in memory at once, where they are read part by part."""
-
-_FIVE_POINTS = 44  # bytes of an XY record
 
 REFERENCE = ("owner", "cell", "turn", "x", "y", "columns", "rows", "u_x", "u_y", "v_x", "v_y")
 """Columns of references, (n, 11) int64. u and v lead from the first to one past the last column
@@ -99,11 +84,7 @@ class UnreadElements(Elements):
 
     def read_rects(self, chosen: Int64s) -> tuple[Int64s, Int64s, Int64s]:
         """Return the boundaries of four corners that are rectangles; see `Elements.read_rects`."""
-        count = len(chosen)
-        rects, drawn, rest = (np.empty(shape, np.int64) for shape in ((count, 4), count, count))
-        shapes, limit = self.index.shape, self._limit_dbu
-        found = _read_rects(self.data, shapes, chosen, limit, rects, drawn, rest)
-        return rects[:found], drawn[:found], rest[: count - found]
+        return read_rects(self.data, self.index.shape, chosen, self._limit_dbu)
 
     def read(self, chosen: Int64s) -> tuple[Int64s, Int64s]:
         """Return the corners of some shapes, and the offset of each; errors as `read_elements`."""
@@ -111,7 +92,7 @@ class UnreadElements(Elements):
         of_path = shapes[:, 3] >= 0
         paths = self.index.path[shapes[of_path, 3]]
         shapes[of_path, 3] = np.arange(len(paths))
-        points, starts, longest = _read_shapes(self.data, shapes, paths, limit)
+        points, starts, longest = read_shapes(self.data, shapes, paths, limit)
         if longest >= 0:
             owner, _, xy, _ = shapes[longest].tolist()
             sides = np.ptp(points[starts[longest] : starts[longest + 1]], axis=0)
@@ -168,20 +149,6 @@ def leave_shapes(data: Bytes, index: StreamIndex, *, extent_mm: float = math.inf
     )  # fmt: skip
 
 
-def read_corners(data: Bytes, shapes: Int64s, paths: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the corners of shapes, rows as of `StreamIndex`, and the offset of each."""
-    points, starts, _ = _read_shapes(data, shapes, paths, math.inf)
-    return points, starts
-
-
-def _read_shapes(
-    data: Bytes, shapes: Int64s, paths: Int64s, limit: float
-) -> tuple[Int64s, Int64s, int]:
-    """Return the corners of shapes, the offset of each, and the first shape over `limit`."""
-    rings, ring_starts = outline_paths(*_read_lines(data, paths), paths[:, 1:].copy())
-    return _read_corners(data, shapes, rings, ring_starts, limit)
-
-
 @gil_free_kernel
 def gather_shapes(points: Int64s, starts: Int64s, chosen: Int64s) -> tuple[Int64s, Int64s]:
     """Return the corners of chosen shapes, and the offset of each."""
@@ -194,130 +161,6 @@ def gather_shapes(points: Int64s, starts: Int64s, chosen: Int64s) -> tuple[Int64
         count = found_start[at + 1] - found_start[at]
         copy_rows(found, found_start[at], points, starts[chosen[at]], count)
     return found, found_start
-
-
-@borrowing_kernel
-def _read_rects(
-    data: Bytes, shapes: Int64s, chosen: Int64s, limit: float, rects: Int64s, drawn: Int64s,
-    rest: Int64s,
-) -> int:  # fmt: skip
-    """Fill the arrays of `UnreadElements.read_rects`; return the number of rectangles."""
-    found = 0
-    for at in range(len(chosen)):
-        xy, path = shapes[chosen[at], 2], shapes[chosen[at], 3]
-        box = _read_rect(data, xy) if path == BOUNDARY_ROW else (0, 0, 0, 0)
-        width, height = box[2] - box[0], box[3] - box[1]
-        if min(width, height) > 0 and max(width, height) <= limit:
-            for side in range(4):
-                rects[found, side] = box[side]
-            drawn[found] = at
-            found += 1
-        else:
-            rest[at - found] = at
-    return found
-
-
-@borrowing_kernel
-def _read_rect(data: Bytes, xy: int) -> tuple[int, int, int, int]:
-    """Return the box of a boundary that is a closed rectangle in one XY record; else zeros."""
-    if read_u16(data, xy - 4) != _FIVE_POINTS or data[xy + 42] == Record.XY:
-        return 0, 0, 0, 0
-    (x_0, y_0), before = read_point(data, xy), read_point(data, xy + 8)
-    (x_1, y_1), after = read_point(data, xy + 16), read_point(data, xy + 24)
-    is_rect = (before == (x_0, y_1) and after == (x_1, y_0)) or (
-        before == (x_1, y_0) and after == (x_0, y_1)
-    )
-    if not is_rect or not is_same_point(data, xy, xy + 32):
-        return 0, 0, 0, 0
-    return min(x_0, x_1), min(y_0, y_1), max(x_0, x_1), max(y_0, y_1)
-
-
-@kernel
-def _count_points(data: Bytes, xy: int, closed: bool) -> int:
-    """Return the number of points at `xy`, in this record and the XY records right after it.
-
-    The last point of a `closed` line is not counted if it repeats the first.
-    """
-    first, points, end = xy, 0, find_end(data, xy)
-    while True:
-        points += (end - xy) // 8
-        if data[end + 2] != Record.XY:
-            break
-        xy, end = end + 4, end + read_u16(data, end)
-    return points - int(closed and points > 1 and end > xy and is_same_point(data, first, end - 8))
-
-
-@kernel
-def _read_points(data: Bytes, xy: int, points: Int64s) -> None:
-    """Fill `points` from this record and the XY records right after it."""
-    end = find_end(data, xy)
-    for point in range(len(points)):
-        while xy == end:
-            xy, end = end + 4, end + read_u16(data, end)
-        points[point, 0], points[point, 1] = read_i32(data, xy), read_i32(data, xy + 4)
-        xy += 8
-
-
-@kernel
-def _read_lines(data: Bytes, paths: Int64s) -> tuple[Int64s, Int64s]:
-    """Return the points of paths, and the offset of each path."""
-    starts = np.zeros(len(paths) + 1, np.int64)
-    for path in range(len(paths)):
-        starts[path + 1] = starts[path] + _count_points(data, paths[path, 0], False)
-    points = np.empty((starts[-1], 2), np.int64)
-    for path in range(len(paths)):
-        _read_points(data, paths[path, 0], points[starts[path] : starts[path + 1]])
-    return points, starts
-
-
-@kernel
-def _read_corners(
-    data: Bytes, shapes: Int64s, rings: Int64s, ring_starts: Int64s, limit: float
-) -> tuple[Int64s, Int64s, int]:
-    """Return the corners of shapes, the offset of each, and the first shape over `limit`."""
-    starts = np.zeros(len(shapes) + 1, np.int64)
-    for shape in range(len(shapes)):
-        xy, path = shapes[shape, 2], shapes[shape, 3]
-        if path >= 0:
-            corners = ring_starts[path + 1] - ring_starts[path]
-        else:
-            corners = _count_points(data, xy, True) if path != BOX_ROW else 4
-        starts[shape + 1] = starts[shape] + corners
-    points, longest = np.empty((starts[-1], 2), np.int64), -1
-    for shape in range(len(shapes)):
-        xy, path = shapes[shape, 2], shapes[shape, 3]
-        corners = points[starts[shape] : starts[shape + 1]]
-        if path >= 0:
-            copy_rows(corners, 0, rings, ring_starts[path], len(corners))
-        elif path != BOX_ROW:
-            _read_points(data, xy, corners)
-        if len(corners) == 0:
-            continue
-        x_0, y_0, x_1, y_1 = _read_box(data, xy) if path == BOX_ROW else _compute_box(corners)
-        if path == BOX_ROW:  # readers draw the box around its points
-            corners[0, 0], corners[1, 0], corners[2, 0], corners[3, 0] = x_0, x_1, x_1, x_0
-            corners[0, 1], corners[1, 1], corners[2, 1], corners[3, 1] = y_0, y_0, y_1, y_1
-        if longest < 0 and max(x_1 - x_0, y_1 - y_0) > limit:
-            longest = shape
-    return points, starts, longest
-
-
-@kernel
-def _compute_box(points: Int64s) -> tuple[int, int, int, int]:
-    x_0, y_0 = points[0]
-    x_1, y_1 = x_0, y_0
-    for x, y in points:
-        x_0, y_0, x_1, y_1 = min(x, x_0), min(y, y_0), max(x, x_1), max(y, y_1)
-    return x_0, y_0, x_1, y_1
-
-
-@kernel
-def _read_box(data: Bytes, xy: int) -> tuple[int, int, int, int]:
-    """Return the box around the points at `xy`; zeros if there are none."""
-    count = _count_points(data, xy, False)
-    points = np.zeros((max(count, 1), 2), np.int64)
-    _read_points(data, xy, points[:count])
-    return _compute_box(points)
 
 
 @borrowing_kernel

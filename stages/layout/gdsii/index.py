@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +16,7 @@ from stages.contracts import Bytes, Int64s, Layer
 from stages.geometry.growing import copy_rows
 from stages.layout.gdsii.collect import EVERY_LAYER, Tables
 from stages.layout.gdsii.records import find_end
-
-if TYPE_CHECKING:  # which reads elements, of which this is the index
-    from stages.layout.gdsii.summary import ShapeSummary
+from stages.layout.gdsii.summary import ShapeSummary
 
 
 @dataclass(frozen=True, slots=True, eq=False)

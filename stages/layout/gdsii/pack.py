@@ -12,7 +12,8 @@ from stages.compiled import interpreting_up_to
 from stages.contracts import Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.decompose import decompose
-from stages.layout.gdsii.elements import MOST_SHAPES, REFERENCE, Elements, gather_shapes
+from stages.layout.gdsii.corners import MOST_SHAPES
+from stages.layout.gdsii.elements import REFERENCE, Elements, gather_shapes
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
 from stages.layout.pack import CellContents, build_layer, place_copies
 from stages.layout.references import find_first_uses

@@ -13,7 +13,7 @@ import numpy as np
 
 from stages.contracts import Bytes, Int64s, Layer
 from stages.layout.gdsii.collect import Tables
-from stages.layout.gdsii.elements import MOST_SHAPES, read_corners
+from stages.layout.gdsii.corners import MOST_SHAPES, read_corners, read_rects
 
 _FAR = 2**62
 
@@ -51,13 +51,15 @@ class ShapeSummary:
 
     def _bound(self, data: Bytes, shapes: Int64s, paths: Int64s) -> None:
         """Widen the boxes of structures by some of their shapes."""
-        shapes = shapes.copy()
+        if shapes[-1, 0] >= len(self.boxes):  # they come in the order of the file
+            self.boxes = self.bound_structures(int(shapes[-1, 0]) + 1)
+        rects, drawn, rest = read_rects(data, shapes, np.arange(len(shapes)))
+        widen(self.boxes, shapes[drawn, 0], rects)
+        shapes = shapes[rest]
         shapes[:, 3] -= np.where(shapes[:, 3] >= 0, self._paths, 0)
         points, starts = read_corners(data, shapes, paths)
-        counts, owner = np.diff(starts), shapes[:, 0]
-        if len(owner) and owner[-1] >= len(self.boxes):  # they come in the order of the file
-            self.boxes = self.bound_structures(int(owner[-1]) + 1)
-        widen(self.boxes, owner[counts > 0], bound_shapes(points, counts)[counts > 0])
+        counts = np.diff(starts)
+        widen(self.boxes, shapes[counts > 0, 0], bound_shapes(points, counts)[counts > 0])
 
 
 def make_empty_boxes(count: int) -> Int64s:

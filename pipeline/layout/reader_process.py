@@ -294,6 +294,8 @@ def _watch(reader: subprocess.Popen[bytes], limits: Limits) -> int:
 
 
 def _serve(preload: str) -> None:
+    # numba imports it, in a fifth of the time until a file is read, for kernels of linear algebra
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]
     # keep file readers out of the parent process
     from stages.layout.builder import load_kernels
 

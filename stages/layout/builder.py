@@ -118,8 +118,7 @@ def load_kernels(*, oasis: bool = False) -> None:
         pack_oasis(np.frombuffer(SMALL_OASIS, np.uint8), layers, None)
     else:
         data = np.frombuffer(SMALL_LIBRARY, np.uint8)
-        elements = read_elements(data, check_stream(data, layers).index)
-        assemble(elements, layers, layers, None)
+        assemble(leave_shapes(data, check_stream(data, layers).index), layers, layers, None)
 
 
 def _map_bytes(path: Path) -> Bytes:

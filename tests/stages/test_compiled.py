@@ -11,10 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import numba
+import numpy as np
 import pytest
 from numba.core import caching
 
@@ -155,6 +157,15 @@ def test_the_types_of_a_call_are_asked_for_once() -> None:
     for args in ((1,), (2,), (1,)):
         assert resolve(function, "context", args, {}) == args
     assert asked == [(1,), (2,)]
+
+
+def test_who_borrows_arrays_makes_none() -> None:
+    """References to an array that it made would be counted by nobody."""
+    for borrows in (False, True):
+        dispatcher = compiler.compile_for_kernels(lambda n: np.empty(n), borrows=borrows)
+        refused = pytest.raises(numba.errors.NumbaError) if borrows else nullcontext()
+        with refused:
+            dispatcher.compile((numba.int64,))
 
 
 def test_others_compile_with_numba_as_it_is(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import gdstk
@@ -9,11 +10,22 @@ import klayout.db as kdb
 import numpy as np
 import pytest
 
-from stages.contracts import Box, Layer
+from stages.contracts import Box, Layer, PackedLayer
 from stages.geometry.window_query import query
+from stages.layout.assemble import assemble
 from stages.layout.builder import pack_layout
-from stages.layout.gdsii.elements import REFERENCE, Elements, read_elements
+from stages.layout.gdsii.elements import REFERENCE, Elements, leave_shapes, read_elements
 from stages.layout.gdsii.stream_check import check_stream
+from tests.stages.layout.gdsii.test_stream_check import (
+    TAG,
+    WIDE,
+    cell,
+    element,
+    short,
+    sref,
+    stream,
+    xy,
+)
 
 METAL, HIGH = Layer(68, 20), Layer(40_000, 50_000)
 EVERYWHERE = Box(-(2**31), -(2**31), 2**31, 2**31)
@@ -119,3 +131,41 @@ def test_odd_turns_are_told(
     top = gdstk.Cell("top").add(gdstk.Reference(unit, (3, 4), angle, magnification))
     gdstk.Library().add(unit, top).write_gds(tmp_path / "t.gds")
     assert (len(read_layers(tmp_path / "t.gds", METAL).odd) == 0) == quarters
+
+
+def draw(*corners: tuple[int, int]) -> bytes:
+    return element("BOUNDARY", TAG, xy(*sum((*corners, corners[0]), ())))
+
+
+A, B, C, D = CORNERS = (3, 5), (3, 25), (13, 25), (13, 5)
+TURNED = [CORNERS[at:] + CORNERS[:at] for at in range(4)]
+RECTS = [draw(*ring) for ring in TURNED + [ring[::-1] for ring in TURNED]]
+OTHERS = [
+    draw(A, C, B, D), draw(A, B, A, D), draw(A, B, D, C), draw(A, A, C, C), draw(A, B, B, A),
+    draw(A, B, C, (13, 6)), draw(A, B, (12, 25), D), draw((4, 5), B, C, D), draw(A, (3, 24), C, D),
+    draw(A, B, C), draw(A, B, (3, 15), C, D), draw(A, B, C, (30, 25), (30, 5), D),
+    element("BOUNDARY", TAG, xy(*A, *B, *C, *D, 9, 9)),
+    element("BOUNDARY", TAG, xy(*A, *B, *C, *D)),
+    element("BOUNDARY", TAG, xy(*A, *B), xy(*C, *D, *A)),
+    element("BOUNDARY", TAG, xy(*A, *B, *C, *D, *A), xy(40, 5, *A)),
+    element("BOX", TAG[:6], short("BOXTYPE", 20), xy(*A, *B, *C, *D, *A)),
+    element("PATH", TAG, WIDE, xy(*A, *B, *C, *D, *A)),
+]  # fmt: skip
+
+
+def test_rectangles_are_what_their_corners_are_cut_into() -> None:
+    """Read at a glance, or corner by corner, in whatever order they were drawn."""
+    named = element("BOUNDARY", TAG, xy(*A, *B, *C, *D, *A), short("PROPATTR", 1))
+    shapes = RECTS + OTHERS + [named]
+    shuffled = np.random.default_rng(0).permutation(len(shapes)).tolist()
+    cells = [cell(b"A", *shapes), cell(b"B", *(shapes[at] for at in shuffled), sref(b"A"))]
+    data = np.frombuffer(stream(*cells), np.uint8)
+    index = check_stream(data, [METAL]).index
+    unread, read = leave_shapes(data, index), read_elements(data, index)
+    rects, drawn, rest = unread.read_rects(np.arange(len(shapes)))
+    assert drawn.tolist() == [*range(len(RECTS)), len(shapes) - 1]
+    assert rects.tolist() == [[3, 5, 13, 25]] * len(drawn)
+    assert rest.tolist() == [*range(len(RECTS), len(shapes) - 1)]
+    one, other = (assemble(each, [METAL], [METAL], None).packed[0] for each in (unread, read))
+    for field in fields(PackedLayer):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name))

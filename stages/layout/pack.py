@@ -244,7 +244,7 @@ def _build_cells(
     node_box = np.empty((node_start[-1], 4), np.int32)
     cell_box = np.zeros((len(cells), 4), np.int64)
     placed = _make_placed(placed_start[-1])
-    every_box = np.empty((np.max(item_start[1:] - item_start[:-1]), 4), np.int64)
+    every_box = np.empty((_find_most(item_start), 4), np.int64)
     shapes, fault, polygon = np.zeros(len(cells)), np.zeros(6), 0
     for k in range(len(cells)):
         cell, first = cells[k], item_start[k]
@@ -278,6 +278,15 @@ def _build_cells(
         fill_node_boxes(ordered, node_box[node_start[k] : node_start[k + 1]])
         _bound(ordered, cell_box[k])
     return item_start, item_box, item_ref, node_start, node_box, placed, cell_box, fault
+
+
+@kernel
+def _find_most(starts: Int64s) -> int:
+    """Return the number of items of the cell that has most of them."""
+    most = 0
+    for k in range(len(starts) - 1):
+        most = max(most, starts[k + 1] - starts[k])
+    return most
 
 
 @kernel

@@ -33,8 +33,9 @@ class StreamIndex:
     path: Int64s
     """(paths, 5) offset of the points, columns `PATH_SHAPE`."""
     reference: Int64s
-    """(references, 5) number of the structure, turn as in `Elements`, number of the structure that
-    is placed (-1 if there is none), offset of the place, and of the columns (0 for none)."""
+    """(references, 6) number of the structure, turn as in `Elements`, number of the structure that
+    is placed (-1 if there is none), offset of the place, of the columns (0 for none), and of the
+    element."""
     odd: Int64s
     """(turns, 3) offset of the magnification and of the angle (0 for none), mirrored."""
     layers: tuple[Layer, ...]
@@ -98,7 +99,7 @@ def index_tables(
     dbu_m: float,
     summary: ShapeSummary | None = None,
 ) -> StreamIndex:
-    """Return the index of a stream.
+    """Return the index of a stream, which takes over the tables.
 
     Parameters
     ----------
@@ -110,10 +111,9 @@ def index_tables(
     cells, shapes, paths, placed, odd, tags = tables
     cell_of = np.full(len(number), -1, np.int64)
     cell_of[number[: len(cells)]] = np.arange(len(cells))
-    reference = placed[:, :5].copy()
-    reference[:, 2] = cell_of[number[len(cells) :]]
+    placed[:, 2] = cell_of[number[len(cells) :]]
     present = np.unique(tags)
     if EVERY_LAYER in wanted:
         shapes[:, 1] = np.searchsorted(present, shapes[:, 1])
     layers = tuple(Layer(tag >> 16, tag & 65535) for tag in present.tolist())
-    return StreamIndex(dbu_m, cells, shapes, paths, reference, odd, layers, summary)
+    return StreamIndex(dbu_m, cells, shapes, paths, placed, odd, layers, summary)

@@ -126,14 +126,14 @@ def _cut_shapes(
 
 def _sort_shapes(shape: Int64s) -> tuple[Int64s, Int64s]:
     """Return the numbers of shapes, by layer and then by owner, and the layer of each."""
-    by_owner = np.arange(len(shape))
-    if not (shape[1:, 0] >= shape[:-1, 0]).all():  # in the order of a file they are sorted
-        by_owner = np.argsort(shape[:, 0], kind="stable")
-    layer = shape[by_owner, 1]
+    owner, layer = shape.T
     if layer.max(initial=0) < 2**15:
         layer = layer.astype(np.int16)  # which numpy sorts digit by digit
-    by_layer = np.argsort(layer, kind="stable")
-    return by_owner[by_layer], layer[by_layer]
+    if (owner[1:] >= owner[:-1]).all():  # as in the order of a file
+        order = np.argsort(layer, kind="stable")
+    else:
+        order = np.lexsort((owner, layer))
+    return order, layer[order]
 
 
 def _join(parts: list[Int64s]) -> Int64s:

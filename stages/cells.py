@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, partial
 
 import numpy as np
 
@@ -37,8 +38,9 @@ def find_owners(layout: PackedLayout, windows: Int64s) -> Iterator[Owner]:
         chains: list[set[Chain]] = [set() for _ in range(len(part))]
         for packed, names in zip(layout.packed, layout.cells, strict=True):
             _collect_chains(find_frames(packed, part), names, chains)
+        show = cache(partial(_format_node, dbu_nm=layout.dbu_nm))
         for each in chains:
-            yield _name_owner(each, parental, layout.dbu_nm)
+            yield _name_owner(each, parental, show)
 
 
 def _list_parents(layout: PackedLayout, layer: int) -> frozenset[str]:
@@ -58,7 +60,7 @@ def _collect_chains(frames: Frames, names: Sequence[str], chains: list[set[Chain
             chains[window].add(chain)
 
 
-def _name_owner(chains: set[Chain], parents: frozenset[str], dbu_nm: float) -> Owner:
+def _name_owner(chains: set[Chain], parents: frozenset[str], show: Callable[[Node], str]) -> Owner:
     if not chains:
         return Owner(NOTHING, "", "")
     low, high = min(chains), max(chains)  # what these share, all that lie between share
@@ -66,12 +68,12 @@ def _name_owner(chains: set[Chain], parents: frozenset[str], dbu_nm: float) -> O
     while common < min(len(low), len(high)) and low[common] == high[common]:
         common += 1
     shared = low[:common]
-    path = "/".join(_format_node(node, dbu_nm) for node in shared[1:])
+    path = "/".join(map(show, shared[1:]))
     if shared in chains:
         name = shared[-1][0]
         return Owner(ROUTING if name in parents else CELL, name, path)
     inside = sorted({chain[common] for chain in chains})
-    between = " + ".join(_format_node(node, dbu_nm) for node in inside)
+    between = " + ".join(map(show, inside))
     return Owner(
         BETWEEN, " + ".join(node[0] for node in inside), f"{path}/{between}" if path else between
     )

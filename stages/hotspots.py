@@ -14,9 +14,18 @@ import numpy as np
 import pyarrow as pa
 import scipy
 
-from stages.contracts import Bytes, Clips, Float32s, Floats, Hotspot, Int64s, Verdict
+from stages.contracts import (
+    Bytes,
+    Clips,
+    Float32s,
+    Floats,
+    Hotspot,
+    Int64s,
+    Verdict,
+    require_even,
+)
 from stages.errors import ConfigError
-from stages.rows import HOTSPOT_COLUMNS, Rows, make_hotspot
+from stages.rows import HOTSPOT_COLUMNS, Rows, make_hotspot, read_field
 
 
 def find_hotspots(
@@ -65,7 +74,9 @@ def find_hotspots(
     ConfigError
         When `core_dbu` is not an even number over 0, or `threshold` is not a number.
     """
-    _require_core_and_threshold(core_dbu, threshold)
+    require_even(core_dbu)
+    if np.isnan(threshold):
+        raise ConfigError("threshold is not a number; give one from 0 to 1")
     score = scores[pattern].astype(np.float64)  # (n,)
     over = np.flatnonzero(score >= threshold)
     x, y, score = clips.x_dbu[over], clips.y_dbu[over], score[over]
@@ -79,13 +90,6 @@ def find_hotspots(
         pa.array(["review", "hot"]).take(pa.array(is_hot.astype(np.int8))),
     )  # fmt: skip
     return Rows(pa.table(list(columns), list(HOTSPOT_COLUMNS)), make_hotspot)
-
-
-def _require_core_and_threshold(core_dbu: int, threshold: float) -> None:
-    if core_dbu < 2 or core_dbu % 2:
-        raise ConfigError(f"core_dbu is {core_dbu}; it must be an even number over 0")
-    if np.isnan(threshold):
-        raise ConfigError("threshold is not a number; give one from 0 to 1")
 
 
 def _merge_clips(
@@ -175,9 +179,7 @@ def assign_hotspots(
         The clips over the threshold that `find_hotspots` merged into `hotspots`.
     """
     label = merge_touching(x_dbu, y_dbu, core_dbu)
-    known = np.fromiter(
-        (value for spot in hotspots for value in (spot.id, spot.x_dbu, spot.y_dbu)), np.int64
-    ).reshape(-1, 3)
+    known = np.stack([read_field(hotspots, name) for name in ("id", "x_dbu", "y_dbu")], axis=1)
     every = np.concatenate((known[:, 1:], np.stack((x_dbu, y_dbu), axis=1)))
     _, place = np.unique(every, axis=0, return_inverse=True)
     shown_by = np.zeros(len(every), np.int64)

@@ -7,8 +7,7 @@ promise  the values are those of the table; they take the memory of its columns,
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, islice
 from typing import Any, Generic, TypeVar, overload
@@ -27,10 +26,10 @@ KEPT = 150_000
 """Of a table of at most so many rows, 150 megabytes, values are made once."""
 RUN = 16
 """Rows asked for one after the other, from which on those of a whole part are made at once."""
-_BOX = ("x_min_dbu", "y_min_dbu", "x_max_dbu", "y_max_dbu")
+HOTSPOT_BOX = ("x_min_dbu", "y_min_dbu", "x_max_dbu", "y_max_dbu")
 HOTSPOT_COLUMNS = (
-    "id", "x_dbu", "y_dbu", "score", "rule", "clips", "pattern", "pattern_key", "group", *_BOX,
-    "answer",
+    "id", "x_dbu", "y_dbu", "score", "rule", "clips", "pattern", "pattern_key", "group",
+    *HOTSPOT_BOX, "answer",
 )  # fmt: skip
 """Columns that a hotspot is made of; where the model predicts margins it has two more fields."""
 
@@ -85,7 +84,7 @@ class Rows(Sequence[T], Generic[T]):
     def _make_all(self, start: int = 0, rows: int | None = None) -> Iterator[T]:
         names = self.table.column_names
         for part in self.table.slice(start, rows).to_batches(PART):
-            for row in zip(*map(_list_values, part.columns), strict=True):
+            for row in zip(*map(list_values, part.columns), strict=True):
                 yield self._make(dict(zip(names, row, strict=True)))
 
     @overload
@@ -144,6 +143,46 @@ def read_field(values: Sequence[Any], name: str) -> Any:
     return np.array([getattr(value, name) for value in values])
 
 
+def read_by_id(values: Mapping[int, Any], ids: Int64s) -> pa.Table:
+    """Return the values of some ids as a table: a row for each, a column per field.
+
+    Examples
+    --------
+    >>> read_by_id({4: Box(0, 0, 9, 8), 5: Box(0, 0, 7, 6)}, np.array([5])).to_pylist()
+    [{'x_min': 0, 'y_min': 0, 'x_max': 7, 'y_max': 6}]
+    """
+    if isinstance(values, ById):
+        first, last = (int(ids.min()) - 1, int(ids.max())) if len(ids) else (0, 0)
+        near = values.rows.table.slice(first, last - first)
+        return (
+            near
+            if np.array_equal(ids, range(first + 1, last + 1))
+            else near.take(pa.array(ids - 1 - first))
+        )
+    few, which = share_by_id(values, ids)
+    return pa.Table.from_pylist(list(map(as_row, few))).take(pa.array(which))
+
+
+def share_by_id(values: Mapping[int, T], ids: Int64s) -> tuple[Sequence[T], Int64s]:
+    """Return values, of which those of `Shared` are few, and which of them each id has."""
+    if isinstance(values, Shared):
+        return values.distinct, values.which[np.searchsorted(values.ids, ids)]
+    return [values[number] for number in ids.tolist()], np.arange(len(ids))
+
+
+def change_texts(column: pa.ChunkedArray, change: Callable[[str], T]) -> list[T]:
+    """Return what becomes of each text of a column; equal ones are changed once.
+
+    Examples
+    --------
+    >>> change_texts(pa.chunked_array([["a", "b", "a"]]), str.upper)
+    ['A', 'B', 'A']
+    """
+    coded = column.combine_chunks().dictionary_encode()
+    changed = [change(text) for text in coded.dictionary.to_pylist()]
+    return [changed[at] for at in coded.indices.to_numpy().tolist()]
+
+
 def _make_getter(column: pa.Array) -> Callable[[int], Any]:
     """Return what gives a value of a column, by its row."""
     if _is_plain(column):  # ten times as fast as Arrow's own way
@@ -152,12 +191,13 @@ def _make_getter(column: pa.Array) -> Callable[[int], Any]:
     return lambda row: column[row].as_py()
 
 
-def _list_values(column: pa.Array) -> list[Any]:
+def list_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column, as Python has them."""
     values: list[Any] = column.to_numpy().tolist() if _is_plain(column) else column.to_pylist()
     return values
 
 
-def _is_plain(column: pa.Array) -> bool:
+def _is_plain(column: pa.Array | pa.ChunkedArray) -> bool:
     """Return whether a column's memory is that of an array of numbers."""
     kind = column.type
     return not column.null_count and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
@@ -165,7 +205,7 @@ def _is_plain(column: pa.Array) -> bool:
 
 def make_hotspot(row: Row) -> Hotspot:
     """Return the hotspot of a row that has `HOTSPOT_COLUMNS`, and other fields of it or none."""
-    sides = [row.pop(name) for name in _BOX]
+    sides = [row.pop(name) for name in HOTSPOT_BOX]
     return Hotspot(**row, box=Box(*sides))
 
 
@@ -192,27 +232,27 @@ class Shared(Mapping[int, T], Generic[T]):
 
     Examples
     --------
-    >>> shared = Shared([(1, "a"), (4, "b"), (6, "a")])
+    >>> shared = Shared(np.array([1, 4, 6]), np.array([0, 1, 0]), ["a", "b"])
     >>> shared[6], list(shared), 5 in shared
     ('a', [1, 4, 6], False)
+
+    Parameters
+    ----------
+    ids, which
+        (n,) ids, rising, and the one of `distinct` that each has.
     """
 
-    def __init__(self, values: Iterable[tuple[int, T]]) -> None:
-        self._ids, self._which = array("q"), array("q")
-        number: dict[T, int] = {}
-        for key, value in values:  # ids rise
-            self._ids.append(key)
-            self._which.append(number.setdefault(value, len(number)))
-        self._values = tuple(number)
+    def __init__(self, ids: Int64s, which: Int64s, distinct: Sequence[T]) -> None:
+        self.ids, self.which, self.distinct = ids, which, distinct
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._ids)
+        return iter(self.ids.tolist())
 
     def __getitem__(self, key: int) -> T:
-        at = bisect_left(self._ids, key)
-        if at == len(self._ids) or self._ids[at] != key:
+        at = int(np.searchsorted(self.ids, key))
+        if at == len(self.ids) or self.ids[at] != key:
             raise KeyError(key)
-        return self._values[self._which[at]]
+        return self.distinct[int(self.which[at])]

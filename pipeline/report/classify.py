@@ -24,11 +24,11 @@ from pipeline.config import ClassesConfig
 from pipeline.engine.session import Session, Written
 from pipeline.engine.storage.checksums import seal
 from pipeline.engine.storage.ledger import Status, UnitOutcome
-from pipeline.engine.storage.run_directory import Run, write_array, write_rows
+from pipeline.engine.storage.run_directory import Run, write_array, write_parts, write_table
 from pipeline.engine.storage.tables import explain_damage, read_table
-from pipeline.passes.arrays import FARTHEST_DBU
 from pipeline.passes.job import Job
 from pipeline.passes.units import open_layout
+from pipeline.report.run_results import find_among, find_near, require_possible
 from pipeline.simulate.confirm import Confirmed
 from stages.cells import find_owners
 from stages.classes.classify import Classes, Rules, Spots, classify, sign_spots
@@ -37,7 +37,7 @@ from stages.classes.places import FEATURES
 from stages.classes.results import list_classes, list_findings
 from stages.contracts import Hotspot, Int64s, PackedLayout, Verdict
 from stages.errors import ConfigError, IncompleteError
-from stages.findings import Finding, HotspotClass
+from stages.findings import Bools, Finding, HotspotClass
 from stages.lithography.process import Process
 from stages.rows import ById, Row, Rows, as_row
 
@@ -182,11 +182,14 @@ def _write_tables(
     half = rules.tolerance.half
     low, high = (classes.place - half) // 2, -((-classes.place - half) // 2)
     owners = find_owners(scanned, np.concatenate((low, high), axis=1))
-    rows = list_findings(hotspots, classes, owners, rules.tolerance)
-    write_rows(job.run / FINDINGS, map(as_row, rows), _make_schema(Finding))
+    schema = _make_schema(Finding)
+    columns = list_findings(classes, owners, rules.tolerance)
+    parts = (pa.RecordBatch.from_pydict(part, schema) for part in columns)
+    write_parts(job.run / FINDINGS, parts, schema)
     findings = Rows(_read_table(job.run / FINDINGS, Finding), _make_finding)
     found = list_classes(hotspots.get_column("score"), findings, classes, verdicts)
-    write_rows(job.run / CLASSES, map(as_row, found), _make_schema(HotspotClass))
+    table = pa.Table.from_pylist(list(map(as_row, found)), _make_schema(HotspotClass))
+    write_table(job.run / CLASSES, table)
     return len(found)
 
 
@@ -229,22 +232,23 @@ def read_findings(run: Run, hotspots: int) -> ById[Finding]:
     """
     rows = Rows(_read_table(run.path / FINDINGS, Finding), _make_finding)
     with explain_damage(run.path / FINDINGS):
-        for number, row in enumerate(rows, 1):
-            if row.id != number or not _is_possible(row, hotspots):
-                raise ValueError(f"row {number} is no finding of this run: {row}")
+        require_possible(rows, partial(_find_possible, hotspots=hotspots))
         if len(rows) != hotspots:
             raise ValueError(f"it has {len(rows)} rows for {hotspots} hotspots")
     return ById(rows)
 
 
-def _is_possible(row: Finding, hotspots: int) -> bool:
-    """Return whether a stored finding has values that a scan writes."""
-    lengths = (row.place_x_dbu, row.place_y_dbu, row.move_x_dbu, row.move_y_dbu)
-    return (
-        1 <= row.class_id <= hotspots and row.feature in FEATURES
-        and row.symmetry in range(8) and row.turn in range(8)
-        and all(abs(value) <= FARTHEST_DBU for value in lengths)  # and none is NaN
-    )  # fmt: skip
+def _find_possible(part: pa.RecordBatch, *, hotspots: int) -> Bools:
+    """Return which stored findings have values that a scan writes."""
+    number = part["class_id"].to_numpy()
+    turns = (part[name].to_numpy() for name in ("symmetry", "turn"))
+    lengths = ("place_x_dbu", "place_y_dbu", "move_x_dbu", "move_y_dbu")
+    possible: Bools = np.logical_and.reduce([
+        (number >= 1) & (number <= hotspots), find_among(part["feature"], FEATURES),
+        *((turn >= 0) & (turn < 8) for turn in turns),
+        *(find_near(part[name].to_numpy()) for name in lengths),
+    ])  # fmt: skip
+    return possible
 
 
 def read_classes(run: Run, named: ById[Finding]) -> tuple[HotspotClass, ...]:

@@ -87,7 +87,7 @@ def _write_fixes(view: RunView, rows: Sequence[FixRow]) -> tuple[str, ...]:
         {name: getattr(row, name) for name in columns} | {"cell": escape_text(row.cell)}
         for row in rows
     ]
-    write_pieces(view.run.report / FIXES, format_rows(dict.fromkeys(columns), values))
+    write_whole(view.run.report / FIXES, format_rows(dict.fromkeys(columns), values).encode())
     drawings = [
         Drawing(Layer(_choose_marker_layer(view), datatype), np.array(rects, np.int64))
         for datatype, rects in (

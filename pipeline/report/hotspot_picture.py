@@ -29,10 +29,9 @@ def draw_hotspot(view: RunView, hotspot: int) -> str:
     KeyError
         When there is no hotspot of that id.
     """
-    spots = {spot.id: spot for spot in view.hotspots}
-    if hotspot not in spots:
-        raise KeyError(f"there is no hotspot {hotspot}; ids go from 1 to {len(spots)}")
-    spot = spots[hotspot]
+    if not 1 <= hotspot <= len(view.hotspots):
+        raise KeyError(f"there is no hotspot {hotspot}; ids go from 1 to {len(view.hotspots)}")
+    spot = view.hotspots[hotspot - 1]
     window, core = spot.core(view.job.clip_dbu), spot.core(view.job.core_dbu)
     layers = view.layout.packed[: view.job.spec.layers]
     parts = [

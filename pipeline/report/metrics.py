@@ -23,6 +23,7 @@ from pipeline.report.run_view import RunView
 from stages.contracts import Box, Clips
 from stages.exports.pages.report_data import NotScanned
 from stages.review.levels import count_levels
+from stages.rows import read_field
 
 _COUNTED = (
     "clips", "patterns", "scores", "features", "hotspots", "confirm", "frame", "audit", "classes",
@@ -82,11 +83,10 @@ def gather_metrics(
     return {
         "complete": not (regions or failed or view.unconfirmed or unaudited or uncertified),
         "hotspots": len(view.hotspots),
-        "hotspots_sure": sum(spot.answer == "hot" for spot in view.hotspots),
-        "hotspots_unique": len({spot.pattern for spot in view.hotspots}),
+        "hotspots_sure": int((read_field(view.hotspots, "answer") == "hot").sum()),
+        "hotspots_unique": len(np.unique(read_field(view.hotspots, "pattern"))),
         **{
-            f"hotspots_level{level}": number
-            for level, number in count_levels(view.reviews.values()).items()
+            f"hotspots_level{level}": number for level, number in count_levels(view.reviews).items()
         },
         "hotspots_waived": len(view.waived.by),
         "waivers": len(view.waived.uses),

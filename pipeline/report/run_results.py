@@ -7,11 +7,15 @@ promise  a file that is missing or damaged is named, and no row of it is of anot
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import ScanConfig
@@ -27,10 +31,11 @@ from stages.contracts import Hotspot, PackedLayout, Verdict
 from stages.detector.models.scan_model import ScanModel
 from stages.errors import IncompleteError
 from stages.exports.tables import HOTSPOTS, PREDICTED_HOTSPOTS, table_to_hotspots
+from stages.findings import Bools
 from stages.lithography.process import Process
-from stages.rows import Rows
+from stages.rows import HOTSPOT_BOX, PART, Rows
 
-_KEY = re.compile("[0-9a-f]{32}")
+_KEY = r"\A[0-9a-f]{32}\z"
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,26 @@ def read_hotspots(run: Run) -> Rows[Hotspot]:
         raise IncompleteError(f"{run.path} has no hotspots yet; {finish}")
     with explain_damage(run.hotspots):
         hotspots = table_to_hotspots(read_hotspot_table(run))
-        patterns = count_patterns(run)
-        for number, spot in enumerate(hotspots, 1):
-            if spot.id != number or not _is_possible(spot, patterns):
-                raise ValueError(f"row {number} is no hotspot of this run: {spot}")
+        require_possible(hotspots, partial(_find_possible, patterns=count_patterns(run)))
     return hotspots
+
+
+def require_possible(rows: Rows[Any], find_possible: Callable[[pa.RecordBatch], Bools]) -> None:
+    """Refuse rows whose ids do not go from 1, or whose values no scan writes.
+
+    Raises
+    ------
+    ValueError
+        It names the first such row.
+    """
+    first = 1
+    for part in rows.table.to_batches(PART):
+        ids = np.arange(first, first + len(part))
+        wrong = np.flatnonzero((part["id"].to_numpy() != ids) | ~find_possible(part))
+        if len(wrong):
+            (row,) = part.slice(int(wrong[0]), 1).to_pylist()
+            raise ValueError(f"row {first + int(wrong[0])} is not of this run: {row}")
+        first += len(part)
 
 
 def read_hotspot_table(run: Run) -> pa.Table:
@@ -90,13 +110,30 @@ def read_hotspot_table(run: Run) -> pa.Table:
     return read_table(run.hotspots, PREDICTED_HOTSPOTS if predicted else HOTSPOTS)
 
 
-def _is_possible(spot: Hotspot, patterns: int) -> bool:
-    """Return whether a stored hotspot has values that a scan writes."""
-    return (
-        spot.rule in RULES and spot.answer in ("hot", "review") and 0 <= spot.score <= 1
-        and _KEY.fullmatch(spot.pattern_key) is not None and 0 <= spot.pattern < patterns
-        and max(map(abs, (spot.x_dbu, spot.y_dbu, *spot.box.as_tuple()))) <= FARTHEST_DBU
-    )  # fmt: skip
+def _find_possible(part: pa.RecordBatch, *, patterns: int) -> Bools:
+    """Return which stored hotspots have values that a scan writes."""
+    numbers = ("score", "pattern", "x_dbu", "y_dbu", *HOTSPOT_BOX)
+    score, pattern, *places = (part[name].to_numpy() for name in numbers)
+    *_, x_min, y_min, x_max, y_max = places
+    possible: Bools = np.logical_and.reduce([
+        find_among(part["rule"], RULES), find_among(part["answer"], ("hot", "review")),
+        (score >= 0) & (score <= 1), (pattern >= 0) & (pattern < patterns),
+        pc.match_substring_regex(part["pattern_key"], _KEY).to_numpy(zero_copy_only=False),
+        *map(find_near, places), (x_min <= x_max) & (y_min <= y_max),
+    ])  # fmt: skip
+    return possible
+
+
+def find_among(column: pa.Array, known: Sequence[str]) -> Bools:
+    """Return which texts are among those that are known."""
+    among: Bools = pc.is_in(column, pa.array(known)).to_numpy(zero_copy_only=False)
+    return among
+
+
+def find_near(values_dbu: npt.NDArray[Any]) -> Bools:
+    """Return which places are no farther than a scan can be; NaN is not."""
+    near: Bools = (values_dbu >= -FARTHEST_DBU) & (values_dbu <= FARTHEST_DBU)
+    return near
 
 
 def make_confirmation(job: Job, config: ScanConfig, process: Process) -> confirm.Confirmation:

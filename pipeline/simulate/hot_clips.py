@@ -15,6 +15,7 @@ import pyarrow as pa
 from pipeline.engine.storage.run_directory import Run, write_table
 from stages.contracts import Clips, Hotspot, Int64s
 from stages.hotspots import assign_hotspots
+from stages.rows import read_field
 
 HOT_CLIPS = "hot_clips.parquet"
 CLIPS = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.int64())])
@@ -22,7 +23,9 @@ CLIPS = pa.schema([("x_dbu", pa.int64()), ("y_dbu", pa.int64()), ("hotspot", pa.
 
 def select_to_simulate(hotspots: Sequence[Hotspot], confident: bool) -> list[int]:
     """Return the ids of the hotspots to simulate: all, or only those for review."""
-    return [spot.id for spot in hotspots if confident or spot.answer == "review"]
+    ids = read_field(hotspots, "id")
+    asked: list[int] = ids[confident | (read_field(hotspots, "answer") == "review")].tolist()
+    return asked
 
 
 def write_hot_clips(

@@ -17,10 +17,19 @@ from itertools import chain, pairwise
 from xml.sax.saxutils import escape
 
 import numpy as np
+import pyarrow as pa
 
-from stages.contracts import Box, Defect, Hotspot, Int64s, Verdict, to_um
+from stages.contracts import Box, Defect, Hotspot, Int64s, Verdict, to_um, to_um_each
+from stages.exports.columns import cut_cores, list_parts
 from stages.findings import Finding, HotspotClass, Review
-from stages.rows import cut_parts, read_field
+from stages.rows import (
+    change_texts,
+    cut_parts,
+    list_values,
+    read_by_id,
+    read_field,
+    share_by_id,
+)
 from stages.text import escape_text
 
 SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
@@ -30,6 +39,7 @@ SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)
 _CATEGORY_ITEMS = 1000
 Rows = Sequence[int]
 """Where hotspots are among those of their layer."""
+_BOX = "box: ({:.12g},{:.12g};{:.12g},{:.12g})"
 _TAGS = ("score", "rank", "group", "clips", "hotspots", "severity", "class", "moved", "level")
 
 
@@ -126,18 +136,21 @@ def _format_items(
         if name == "class":
             first = [row.representative for row in layer.classes]
             members["class_representative"] = _find_rows(layer.hotspots, first)
-    size = {row.id: row.hotspots for row in layer.classes}
-    paths, start, listing = list(members), *_list_by_row(members.values(), len(layer.hotspots))
-    for row, spot in enumerate(layer.hotspots):
-        review = (layer.reviews or {}).get(spot.id)
-        values = _format_values(layer, spot, review, size)
-        item = _Item(cell, values, bool(review and review.waiver))
-        for number in listing[start[row] : start[row + 1]].tolist():
-            yield item.format(above + paths[number])
+    start, listing = _list_by_row(members.values(), len(layer.hotspots))
+    heads = [f"<category>{above}{path}</category>" for path in members]
+    row = 0
+    for part in list_parts(layer.hotspots, layer.findings, None):
+        bounds = start[row : row + len(part) + 1].tolist()
+        among = listing[bounds[0] : bounds[-1]].tolist()
+        for at, (tags, values) in enumerate(_format_part(layer, part)):
+            rest = _format_rest(cell, values)
+            for number in among[bounds[at] - bounds[0] : bounds[at + 1] - bounds[0]]:
+                yield f"<item>{tags}{heads[number]}{rest}"
+        row += len(part)
     for path, each in _list_simulated(layer).items():
-        yield from (_Item(cell, values).format(above + path) for values in each)
+        yield from (_format_item(cell, above + path, values) for values in each)
     for box in layer.not_scanned:
-        yield _Item(cell, [_format_box(box, layer.dbu_nm)]).format(f"{above}not_scanned")
+        yield _format_item(cell, f"{above}not_scanned", [_format_box(box, layer.dbu_nm)])
 
 
 def _list_by_row(members: Collection[Rows], hotspots: int) -> tuple[Int64s, Int64s]:
@@ -219,11 +232,12 @@ def _list_simulation_categories(simulated: Mapping[str, object]) -> list[str]:
 
 def _find_rows(hotspots: Sequence[Hotspot], ids: Sequence[int]) -> Rows:
     """Return where the hotspots of some ids are, of those that are there."""
-    row_of = dict.fromkeys(ids, -1)
-    for row, number in enumerate(read_field(hotspots, "id").tolist()):
-        if number in row_of:
-            row_of[number] = row
-    return [row_of[number] for number in ids if row_of[number] >= 0]
+    row_of = {number: row for row, number in enumerate(_read_ids(hotspots).tolist())}
+    return [row_of[number] for number in ids if number in row_of]
+
+
+def _read_ids(hotspots: Sequence[Hotspot]) -> Int64s:
+    return np.asarray(read_field(hotspots, "id"), np.int64)
 
 
 def _split_bands(hotspots: Sequence[Hotspot]) -> dict[str, Rows]:
@@ -239,21 +253,22 @@ def _split_bands(hotspots: Sequence[Hotspot]) -> dict[str, Rows]:
 
 def _split_levels(hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]) -> dict[str, Rows]:
     """Return the sub-categories of ``level`` and their members, by rank."""
-    of_level: dict[int, list[int]] = {1: [], 2: [], 3: []}
-    for row, number in enumerate(read_field(hotspots, "id").tolist() if reviews else ()):
-        if (review := reviews[number]).is_open and review.level is not None:
-            of_level[review.level].append(row)
+    few, which = share_by_id(reviews, _read_ids(hotspots)[: len(hotspots) if reviews else 0])
+    level_of = np.array([(review.is_open and review.level) or 0 for review in few], np.int64)
     found: dict[str, Rows] = {}
-    for level, members in of_level.items():
+    for level in (1, 2, 3):
+        members = np.flatnonzero(level_of[which] == level).tolist()
         found |= _split_by_rank(f"level{level}", hotspots, members)
     return found
 
 
 def _split_waived(hotspots: Sequence[Hotspot], reviews: Mapping[int, Review]) -> dict[str, Rows]:
     """Return the sub-categories of ``waived``, one per waiver, and their members, by rank."""
+    few, which = share_by_id(reviews, _read_ids(hotspots)[: len(hotspots) if reviews else 0])
+    is_waived = np.array([bool(review.waiver) for review in few], bool)
     members: dict[str, list[int]] = {}
-    for row, number in enumerate(read_field(hotspots, "id").tolist() if reviews else ()):
-        for name in reviews[number].waiver.split():
+    for row in np.flatnonzero(is_waived[which]).tolist():
+        for name in few[which[row]].waiver.split():
             members.setdefault(re.sub(r"[^\w]", "_", name), []).append(row)
     found: dict[str, Rows] = {}
     for name in sorted(members):
@@ -275,13 +290,15 @@ def _split_classes(
     hotspots: Sequence[Hotspot], findings: Mapping[int, Finding], classes: Sequence[HotspotClass]
 ) -> dict[str, Rows]:
     """Return the sub-categories of ``class`` and their members, worst first."""
-    members: dict[int, list[int]] = {row.id: [] for row in classes}
-    for at, number in enumerate(read_field(hotspots, "id").tolist() if classes else ()):
-        members[findings[number].class_id].append(at)
     found: dict[str, Rows] = {}
+    if not classes or not hotspots:
+        return found
+    of_class = read_by_id(findings, _read_ids(hotspots))["class_id"].to_numpy()
+    order = np.argsort(of_class, kind="stable")
     for row in classes:
         name = f"C{row.id}_{row.kind}_x{row.hotspots}"
-        listed = members[row.id]
+        bounds = np.searchsorted(of_class, (row.id, row.id + 1), sorter=order)
+        listed = order[slice(*bounds)].tolist()
         for start in range(0, len(listed), _CATEGORY_ITEMS):
             more = f"_from_{start + 1}" if len(listed) > _CATEGORY_ITEMS else ""
             found[name + more] = listed[start : start + _CATEGORY_ITEMS]
@@ -295,57 +312,92 @@ def _format_category(name: str, description: str, children: Iterable[str] = ()) 
     )
 
 
-class _Item:
-    """What is shown of a place, in any category."""
+def _format_item(cell: str, category: str, values: Iterable[str]) -> str:
+    rest = _format_rest(cell, "".join(map(_format_value, values)))
+    return f"<item><tags/><category>{category}</category>{rest}"
 
-    def __init__(self, cell: str, values: Iterable[str], waived: bool = False) -> None:
-        # KLayout's browser shows one of the tag ``waived`` as such.
-        self._tags = "<tags>waived</tags>" if waived else "<tags/>"
-        inner = "".join(f"<value>{escape(value)}</value>" for value in values)
-        self._rest = (
-            f"<cell>{cell}</cell><visited>false</visited><multiplicity>1</multiplicity>"
-            f"<values>{inner}</values></item>\n"
-        )
 
-    def format(self, category: str) -> str:
-        """Return it in a category."""
-        return f"<item>{self._tags}<category>{category}</category>{self._rest}"
+def _format_rest(cell: str, values: str) -> str:
+    """Return what an item has after its category."""
+    return (
+        f"<cell>{cell}</cell><visited>false</visited><multiplicity>1</multiplicity>"
+        f"<values>{values}</values></item>\n"
+    )
+
+
+def _format_value(value: str) -> str:
+    return f"<value>{escape(value)}</value>"
 
 
 def _quote(text: str) -> str:
     """Return a text as KLayout writes it in a value."""
-    escaped = escape_text(text).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return f"'{_escape_quoted(text)}'"
 
 
-def _format_values(
-    layer: MarkedLayer, spot: Hotspot, review: Review | None, size: Mapping[int, int]
-) -> list[str]:
-    finding = (layer.findings or {}).get(spot.id)
-    text = f"H{spot.id} score {spot.score:.3f} rule {spot.rule} pattern {spot.pattern_key}"
-    values = [
-        f"[#score] float: {spot.score:.6f}",
-        f"[#rank] float: {spot.id}",
-        f"[#group] float: {spot.group}",
-        f"[#clips] float: {spot.clips}",
-    ]
-    if finding is not None:
-        values += [
-            f"[#class] float: {finding.class_id}",
-            f"[#hotspots] float: {size[finding.class_id]}",
-        ]
-        if finding.moved_dbu is not None:
-            values.append(f"[#moved] float: {finding.moved_dbu * layer.dbu_nm:g}")
-        text += f" class C{finding.class_id} {finding.cell_kind} {finding.cell}"
-    if review is not None and review.level is not None:
-        values.append(f"[#level] float: {review.level}")
+def _escape_quoted(text: str) -> str:
+    return escape_text(text).replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _format_part(layer: MarkedLayer, part: pa.Table) -> Iterator[tuple[str, str]]:
+    """Yield the tags of some hotspots, and their values."""
+    names = ("id", "score", "rule", "clips", "pattern_key", "group")
+    rows = zip(
+        *(list_values(part[name]) for name in names), _format_cores(layer, part),
+        _tell_findings(layer, part), _tell_reviews(layer, part), strict=True,
+    )  # fmt: skip
+    for number, score, rule, clips, key, group, box, finding, (tags, level, by) in rows:
+        yield (
+            tags,
+            (
+                f"<value>[#score] float: {score:.6f}</value><value>[#rank] float: {number}</value>"
+                f"<value>[#group] float: {group}</value><value>[#clips] float: {clips}</value>"
+                f"{finding[0]}{level}<value>text: 'H{number} score {score:.3f} rule {rule} pattern "
+                f"{key}{finding[1]}{by}'</value><value>{box}</value>"
+            ),
+        )
+
+
+def _tell_findings(layer: MarkedLayer, part: pa.Table) -> Iterator[tuple[str, str]]:
+    """Yield the values that tell the class of each hotspot, and what its text says of it."""
+    if layer.findings is None:
+        yield from [("", "")] * len(part)
+        return
+    size = {row.id: row.hotspots for row in layer.classes}
+    columns = (list_values(part[name]) for name in ("class_id", "moved_dbu", "cell_kind"))
+    cells = change_texts(part["cell"], lambda text: escape(_escape_quoted(text)))
+    for number, moved, kind, cell in zip(*columns, cells, strict=True):
+        told = f"<value>[#class] float: {number}</value>"
+        told += f"<value>[#hotspots] float: {size[number]}</value>"
+        if moved is not None:
+            told += f"<value>[#moved] float: {moved * layer.dbu_nm:g}</value>"
+        yield told, f" class C{number} {kind} {cell}"
+
+
+def _tell_reviews(layer: MarkedLayer, part: pa.Table) -> Iterable[tuple[str, str, str]]:
+    """Return the tags of each hotspot, the value of its level, and what its text says of both."""
+    if layer.reviews is None:
+        return [("<tags/>", "", "")] * len(part)
+    few, which = share_by_id(layer.reviews, part["id"].to_numpy())
+    told = [_tell_review(review) for review in few]
+    return [told[at] for at in which.tolist()]
+
+
+def _tell_review(review: Review) -> tuple[str, str, str]:
+    tags, level, text = "<tags/>", "", ""
+    if review.level is not None:
+        level = f"<value>[#level] float: {review.level}</value>"
         text += f" level {review.level} by {review.level_by}"
-    if review is not None and review.waiver:
+    if review.waiver:
+        tags = "<tags>waived</tags>"  # KLayout's browser shows one of this name as such
         text += f" waived by {review.waiver}: {review.reason}"
-    box = _format_box(spot.core(layer.core_dbu), layer.dbu_nm)
-    return [*values, f"text: {_quote(text)}", box]
+    return tags, level, escape(_escape_quoted(text))
+
+
+def _format_cores(layer: MarkedLayer, part: pa.Table) -> Iterator[str]:
+    sides = cut_cores(part, layer.core_dbu)
+    for box in zip(*(to_um_each(side, layer.dbu_nm).tolist() for side in sides), strict=True):
+        yield _BOX.format(*box)
 
 
 def _format_box(box: Box, dbu_nm: float) -> str:
-    x_min, y_min, x_max, y_max = (to_um(edge, dbu_nm) for edge in box.as_tuple())
-    return f"box: ({x_min:.12g},{y_min:.12g};{x_max:.12g},{y_max:.12g})"
+    return _BOX.format(*(to_um(edge, dbu_nm) for edge in box.as_tuple()))

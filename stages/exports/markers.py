@@ -12,16 +12,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import gdstk
 import numpy as np
+import pyarrow as pa
 from shapely import Polygon
 
-from stages.contracts import Box, Floats, Hotspot, Int64s, Layer, Shapes, Verdict, to_um
+from stages.contracts import (
+    Box,
+    Floats,
+    Hotspot,
+    Int64s,
+    Layer,
+    Shapes,
+    Verdict,
+    to_um,
+    to_um_each,
+)
 from stages.errors import ConfigError, LayoutError
+from stages.exports.columns import cut_cores, list_parts
 from stages.findings import Finding, HotspotClass, Review
-from stages.rows import PART
+from stages.rows import HOTSPOT_BOX, PART, change_texts, list_values
 from stages.text import escape_text
 
 CORE, MERGED, NOT_SCANNED, DEFECT, CONTOUR, TARGET, CLASS = range(7)
@@ -121,18 +134,18 @@ def build_markers(
     LayoutError
         When a coordinate does not fit the 32 bits that GDSII and OASIS readers hold.
     """
-    for first in range(0, max(len(hotspots), 1), part):
+    parts = list_parts(hotspots, findings, reviews, part)
+    last = max(len(hotspots) - 1, 0) // part
+    for number in range(last + 1):
         library, cell = _make_library(top, dbu_nm)
-        is_last = first + part >= len(hotspots)
-        spots = hotspots[first : first + part]
-        for spot in spots:
-            finding, review = (findings or {}).get(spot.id), (reviews or {}).get(spot.id)
-            _mark_hotspot(cell, spot, finding, review, dbu_nm, core_dbu, layer)
-        for box in not_scanned if is_last else ():
+        rows = next(parts) if hotspots else None
+        if rows is not None:
+            _mark_hotspots(cell, rows, dbu_nm, core_dbu, layer)
+        for box in not_scanned if number == last else ():
             cell.add(_make_rectangle(box, dbu_nm, layer, NOT_SCANNED))
-        for spot in spots:
+        for spot in rows["id"].to_pylist() if rows is not None and verdicts else ():
             _mark_defect(cell, spot, verdicts or {}, dbu_nm, layer)
-        if is_last:
+        if number == last:
             _mark_classes(cell, classes, findings or {}, dbu_nm, layer)
             for area in printed:
                 _add_printed(cell, area, dbu_nm, layer)
@@ -140,12 +153,12 @@ def build_markers(
 
 
 def _mark_defect(
-    cell: Any, spot: Hotspot, verdicts: Mapping[int, Verdict], dbu_nm: float, layer: int
+    cell: Any, spot: int, verdicts: Mapping[int, Verdict], dbu_nm: float, layer: int
 ) -> None:
     """Add the worst defect of a hotspot, if it has one."""
-    worst = verdicts[spot.id].worst if spot.id in verdicts else None
+    worst = verdicts[spot].worst if spot in verdicts else None
     if worst is not None:
-        text = f"H{spot.id} {worst.kind} {worst.severity:.2f}"
+        text = f"H{spot} {worst.kind} {worst.severity:.2f}"
         _mark_place(cell, text, worst.x_dbu, worst.y_dbu, dbu_nm, Layer(layer, DEFECT))
 
 
@@ -160,39 +173,56 @@ def _mark_classes(
         _mark_place(cell, f"C{row.id} x{row.hotspots}", x, y, dbu_nm, Layer(layer, CLASS))
 
 
-def _mark_hotspot(
-    cell: Any,
-    spot: Hotspot,
-    finding: Finding | None,
-    review: Review | None,
-    dbu_nm: float,
-    core_dbu: int,
-    layer: int,
-) -> None:
-    """Add the core of a hotspot with its label and properties, and its merged cores."""
-    core = _make_rectangle(spot.core(core_dbu), dbu_nm, layer, CORE)
-    text, told = f"H{spot.id} {spot.score:.3f}", dict[int, str]()
-    if finding is not None:
-        text += f" C{finding.class_id}"
-        told[CLASS_PROPERTY] = f"C{finding.class_id}"
-    if review is not None and review.level is not None:
-        text += f" L{review.level}"
-        told[LEVEL_PROPERTY] = f"L{review.level}"
-    if review is not None and review.waiver:
-        text += " waived"
-        told[WAIVER_PROPERTY] = escape_text(review.waiver)
-    if finding is not None:
-        told[CELL_PROPERTY] = escape_text(finding.cell)
-    left = _LONGEST
-    for number, value in told.items():  # the name of the cell is last: it is cut first
-        told[number] = value[:left]
-        left -= len(told[number])
-    for number in sorted(told):
-        core.set_gds_property(number, told[number])
-    _add_label(cell, text, spot.x_dbu, spot.y_dbu, dbu_nm, Layer(layer, CORE))
-    cell.add(core)
-    if spot.clips > 1:
-        cell.add(_make_rectangle(spot.box, dbu_nm, layer, MERGED))
+def _mark_hotspots(cell: Any, part: pa.Table, dbu_nm: float, core_dbu: int, layer: int) -> None:
+    """Add the core of each hotspot with its label and properties, and its merged cores."""
+    cores = _make_rectangles(cut_cores(part, core_dbu), dbu_nm, layer, CORE)
+    boxes = (part[name].to_numpy() for name in HOTSPOT_BOX)
+    merged = _make_rectangles(boxes, dbu_nm, layer, MERGED)
+    places = (to_um_each(part[name].to_numpy(), dbu_nm).tolist() for name in ("x_dbu", "y_dbu"))
+    for core, box, clips, text, told, *place in zip(
+        cores, merged, list_values(part["clips"]), _label_hotspots(part), _tell_properties(part),
+        *places, strict=True,
+    ):  # fmt: skip
+        for number, value in told:
+            core.set_gds_property(number, value)
+        cell.add(core, gdstk.Label(text, tuple(place), layer=layer, texttype=CORE))
+        if clips > 1:
+            cell.add(box)
+
+
+def _label_hotspots(part: pa.Table) -> Iterator[str]:
+    """Return the label of each hotspot: rank, score, class, level, whether it is waived."""
+    ranks = zip(list_values(part["id"]), list_values(part["score"]), strict=True)
+    texts = [[f"H{number} {score:.3f}" for number, score in ranks]]
+    if "class_id" in part.column_names:
+        texts.append([f" C{number}" for number in list_values(part["class_id"])])
+    if "level" in part.column_names:
+        levels = list_values(part["level"])
+        texts.append(["" if level is None else f" L{level}" for level in levels])
+        texts.append(change_texts(part["waiver"], lambda waiver: " waived" if waiver else ""))
+    return map("".join, zip(*texts, strict=True))
+
+
+def _tell_properties(part: pa.Table) -> Iterator[list[tuple[int, str]]]:
+    """Yield the properties of each hotspot: number and text."""
+    texts: dict[int, list[str | None]] = {}
+    if "class_id" in part.column_names:
+        texts[CLASS_PROPERTY] = [f"C{number}" for number in list_values(part["class_id"])]
+    if "level" in part.column_names:
+        levels = list_values(part["level"])
+        texts[LEVEL_PROPERTY] = [None if level is None else f"L{level}" for level in levels]
+        texts[WAIVER_PROPERTY] = change_texts(
+            part["waiver"], lambda text: escape_text(text) or None
+        )
+    if "cell" in part.column_names:  # last: it is cut first
+        texts[CELL_PROPERTY] = change_texts(part["cell"], escape_text)
+    for row in zip(*texts.values(), strict=True) if texts else repeat((), len(part)):
+        told, left = list[tuple[int, str]](), _LONGEST
+        for number, text in zip(texts, row, strict=True):
+            if text is not None:
+                told.append((number, text[:left]))
+                left -= len(text[:left])
+        yield sorted(told)
 
 
 def _mark_place(cell: Any, text: str, x_dbu: int, y_dbu: int, dbu_nm: float, layer: Layer) -> None:
@@ -223,13 +253,22 @@ def _make_library(cell_name: str, dbu_nm: float) -> tuple[Any, Any]:
 
 
 def _make_rectangle(box: Box, dbu_nm: float, layer: int, datatype: int) -> Any:
-    if max(map(abs, box.as_tuple())) > _FARTHEST_DBU:
+    sides = np.array(box.as_tuple())[:, None]
+    return next(_make_rectangles(sides, dbu_nm, layer, datatype))
+
+
+def _make_rectangles(
+    sides: Iterable[Int64s], dbu_nm: float, layer: int, datatype: int
+) -> Iterator[Any]:
+    """Yield rectangles of their sides, (n,) each."""
+    boxes = np.stack(tuple(sides), axis=1)
+    for far in boxes[(np.abs(boxes) > _FARTHEST_DBU).any(axis=1)].tolist():
         raise LayoutError(
-            f"box {box.as_tuple()} in dbu does not fit the 32 bits of a GDSII coordinate; "
+            f"box {tuple(far)} in dbu does not fit the 32 bits of a GDSII coordinate; "
             "scan a layout or a --roi nearer to the origin"
         )
-    x_min, y_min, x_max, y_max = (to_um(edge, dbu_nm) for edge in box.as_tuple())
-    return gdstk.rectangle((x_min, y_min), (x_max, y_max), layer=layer, datatype=datatype)
+    for x_min, y_min, x_max, y_max in to_um_each(boxes, dbu_nm).tolist():
+        yield gdstk.rectangle((x_min, y_min), (x_max, y_max), layer=layer, datatype=datatype)
 
 
 def name_clip_file(spot: Hotspot) -> str:

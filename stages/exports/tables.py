@@ -17,10 +17,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.contracts import Hotspot, Verdict, to_um
+from stages.contracts import Hotspot, Verdict, to_um, to_um_each
 from stages.errors import LayoutError
+from stages.exports.columns import PREDICTED, is_predicted, list_parts
 from stages.findings import ClassReview, Finding, HotspotClass, Review
-from stages.rows import HOTSPOT_COLUMNS, Row, Rows, cut_parts, make_hotspot
+from stages.rows import (
+    HOTSPOT_COLUMNS,
+    Rows,
+    change_texts,
+    list_values,
+    make_hotspot,
+    read_by_id,
+)
 from stages.text import escape_text
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
@@ -40,10 +48,7 @@ COLUMNS: dict[str, Any] = {
 }
 """Columns of the CSV, JSON and Parquet tables, in order."""
 
-PREDICTED_COLUMNS: dict[str, Any] = {
-    "predicted_kind": pa.string(),
-    "predicted_margin": pa.float64(),
-}
+PREDICTED_COLUMNS: dict[str, Any] = PREDICTED
 """Further columns where the model predicts margins."""
 
 VERDICT_COLUMNS: dict[str, Any] = {
@@ -130,41 +135,17 @@ def hotspots_to_table(
     reviews: Reviews = None,
 ) -> Any:
     """Return a ``pyarrow.Table`` of all columns, and the same coordinates as integers in dbu."""
-    if not isinstance(hotspots, Rows):
-        rows = [_split(spot) for spot in hotspots]
-        stored = pa.Table.from_pylist(rows, schema=_choose_schema(hotspots))
-        hotspots = Rows(stored, make_hotspot)
-    stored = hotspots.table
     kinds = list_columns(hotspots, verdicts, findings, reviews)
-    columns = {name: stored[name] for name in kinds if name in stored.column_names}
-    for name in _IN_UM:
-        places = stored[name.replace("_um", "_dbu")].to_numpy().tolist()
-        columns[name] = pa.array([to_um(place, dbu_nm) for place in places], pa.float64())
-    if left := {name: kind for name, kind in kinds.items() if name not in columns}:
-        cells = _make_rows(hotspots, dbu_nm, verdicts, findings, reviews)
-        parts = [
-            pa.table([pa.array([row[name] for row in part], kind) for name, kind in left.items()],
-                     list(left))
-            for part in cut_parts(cells)
-        ] or [pa.schema(left.items()).empty_table()]  # fmt: skip
-        more = pa.concat_tables(parts).combine_chunks()
-        columns |= {name: more[name] for name in left}
-    names = [*kinds, *_DBU_COLUMNS]
-    table = pa.table([columns[name] if name in columns else stored[name] for name in names], names)
-    return table.combine_chunks()  # what is in one piece is written to equal bytes
-
-
-def _choose_schema(hotspots: Sequence[Hotspot]) -> pa.Schema:
-    names = (*HOTSPOT_COLUMNS, *PREDICTED_COLUMNS) if _is_predicted(hotspots) else HOTSPOT_COLUMNS
-    return pa.schema([PREDICTED_HOTSPOTS.field(name) for name in names])
-
-
-def _split(spot: Hotspot) -> Row:
-    """Return the row of a hotspot, for `make_hotspot`."""
-    values = {name: getattr(spot, name) for name in (*COLUMNS, *PREDICTED_COLUMNS) if
-              not name.endswith("_um")}  # fmt: skip
-    places = (spot.x_dbu, spot.y_dbu, *spot.box.as_tuple())
-    return values | dict(zip(_DBU_COLUMNS, places, strict=True))
+    schema = pa.schema([*kinds.items(), *_PLACES])
+    parts = [
+        pa.table([
+            *(pa.array(columns[name], kind) for name, kind in kinds.items()),
+            *(part[name].combine_chunks() for name in _DBU_COLUMNS),
+        ], schema=schema)
+        for part, columns in _list_columns(hotspots, dbu_nm, verdicts, findings, reviews)
+    ]  # fmt: skip
+    # What is in one piece is written to equal bytes.
+    return pa.concat_tables([schema.empty_table(), *parts]).combine_chunks()
 
 
 def table_to_hotspots(table: Any) -> Rows[Hotspot]:
@@ -187,9 +168,9 @@ def table_to_hotspots(table: Any) -> Rows[Hotspot]:
 
 def add_findings(table: Any, findings: Mapping[int, Finding], dbu_nm: float) -> Any:
     """Return a table of hotspots with `FINDING_COLUMNS` at its end."""
-    rows = [_format_finding(findings[spot], dbu_nm) for spot in table["id"].to_pylist()]
+    columns = _describe_findings(read_by_id(findings, table["id"].to_numpy()), dbu_nm)
     for name, kind in FINDING_COLUMNS.items():
-        table = table.append_column(name, pa.array([row[name] for row in rows], kind))
+        table = table.append_column(name, pa.array(columns[name], kind))
     return table
 
 
@@ -202,14 +183,9 @@ def list_columns(
     """Return the columns of the tables with their types."""
     columns = COLUMNS if findings is None else COLUMNS | FINDING_COLUMNS
     columns = columns if reviews is None else columns | REVIEW_COLUMNS
-    if _is_predicted(hotspots):
+    if is_predicted(hotspots):
         columns = columns | PREDICTED_COLUMNS
     return columns if verdicts is None else columns | VERDICT_COLUMNS
-
-
-def _is_predicted(hotspots: Sequence[Hotspot]) -> bool:
-    """Return whether the model predicts margins: then every hotspot has one."""
-    return bool(hotspots) and hotspots[0].predicted_margin is not None
 
 
 def format_csv(
@@ -220,11 +196,17 @@ def format_csv(
     reviews: Reviews = None,
 ) -> Iterator[str]:
     """Yield a table with a header, piece by piece; scores to six digits."""
-    rows = _make_rows(hotspots, dbu_nm, verdicts, findings, reviews)
-    return format_rows(
-        list_columns(hotspots, verdicts, findings, reviews),
-        (row | {"score": f"{row['score']:.6f}"} for row in rows),
-    )
+    names = list(list_columns(hotspots, verdicts, findings, reviews))
+    yield _format_lines([names])
+    for _, columns in _list_columns(hotspots, dbu_nm, verdicts, findings, reviews):
+        columns["score"] = [f"{score:.6f}" for score in columns["score"]]
+        yield _format_lines(zip(*(columns[name] for name in names), strict=True))
+
+
+def _format_lines(rows: Iterable[Iterable[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def format_classes(
@@ -232,7 +214,7 @@ def format_classes(
 ) -> str:
     """Return the table of classes as CSV."""
     rows = (_format_class(row, dbu_nm, reviews[row.id]) for row in classes)
-    return "".join(format_rows(CLASS_COLUMNS, rows))
+    return format_rows(CLASS_COLUMNS, rows)
 
 
 def _format_class(row: HotspotClass, dbu_nm: float, review: ClassReview) -> dict[str, Any]:
@@ -249,17 +231,9 @@ def _format_class(row: HotspotClass, dbu_nm: float, review: ClassReview) -> dict
     return {name: values[name] for name in CLASS_COLUMNS}
 
 
-def format_rows(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield rows as CSV, with the names of their columns, piece by piece."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for part in cut_parts(rows):
-        writer.writerows(part)
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue()
+def format_rows(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return rows as CSV, with the names of their columns."""
+    return _format_lines([columns, *([row[name] for name in columns] for row in rows)])
 
 
 def format_json(
@@ -270,34 +244,67 @@ def format_json(
     reviews: Reviews = None,
 ) -> str:
     """Return a JSON list of objects with the columns as keys."""
-    rows = _make_rows(hotspots, dbu_nm, verdicts, findings, reviews)
-    return json.dumps(list(rows), indent=1) + "\n"
+    names = list(list_columns(hotspots, verdicts, findings, reviews))
+    rows = [
+        dict(zip(names, row, strict=True))
+        for _, columns in _list_columns(hotspots, dbu_nm, verdicts, findings, reviews)
+        for row in zip(*(columns[name] for name in names), strict=True)
+    ]
+    return json.dumps(rows, indent=1) + "\n"
 
 
-def _format_finding(row: Finding, dbu_nm: float) -> dict[str, Any]:
+def _list_columns(
+    hotspots: Sequence[Hotspot],
+    dbu_nm: float,
+    verdicts: Verdicts,
+    findings: Findings,
+    reviews: Reviews,
+) -> Iterator[tuple[pa.Table, dict[str, list[Any]]]]:
+    """Yield parts of the hotspots, and the values of the columns of each."""
+    for part in list_parts(hotspots, findings, reviews):
+        columns = {
+            name: list_values(part[name])
+            for name in (*COLUMNS, *PREDICTED_COLUMNS)
+            if name in part.column_names
+        }
+        for name in _IN_UM:
+            places = part[name.replace("_um", "_dbu")].to_numpy()
+            columns[name] = to_um_each(places, dbu_nm).tolist()
+        if findings is not None:
+            columns |= _describe_findings(part, dbu_nm)
+        if reviews is not None:
+            columns |= _describe_reviews(part)
+        if verdicts is not None:
+            cells = [_format_verdict(verdicts.get(spot), dbu_nm) for spot in columns["id"]]
+            columns |= {name: [row[name] for row in cells] for name in VERDICT_COLUMNS}
+        yield part, columns
+
+
+def _describe_findings(part: pa.Table, dbu_nm: float) -> dict[str, list[Any]]:
     """Return the values of `FINDING_COLUMNS`."""
+    moved = list_values(part["moved_dbu"])
     return {
-        "class": row.class_id,
-        "place_x_um": to_um(row.place_x_dbu, dbu_nm),
-        "place_y_um": to_um(row.place_y_dbu, dbu_nm),
-        "feature": row.feature,
-        "measured_nm": row.measured_dbu * dbu_nm,
-        "moved_nm": None if row.moved_dbu is None else row.moved_dbu * dbu_nm,
-        "differs": row.differs,
-        "cell_kind": row.cell_kind,
-        "cell": escape_text(row.cell),
-        "cell_path": escape_text(row.cell_path),
+        "class": list_values(part["class_id"]),
+        "place_x_um": to_um_each(part["place_x_dbu"].to_numpy(), dbu_nm).tolist(),
+        "place_y_um": to_um_each(part["place_y_dbu"].to_numpy(), dbu_nm).tolist(),
+        "feature": list_values(part["feature"]),
+        "measured_nm": (part["measured_dbu"].to_numpy() * dbu_nm).tolist(),
+        "moved_nm": [None if value is None else value * dbu_nm for value in moved],
+        "differs": list_values(part["differs"]),
+        "cell_kind": list_values(part["cell_kind"]),
+        "cell": change_texts(part["cell"], escape_text),
+        "cell_path": change_texts(part["cell_path"], escape_text),
     }
 
 
-def _format_review(row: Review) -> dict[str, Any]:
+def _describe_reviews(part: pa.Table) -> dict[str, list[Any]]:
     """Return the values of `REVIEW_COLUMNS`."""
     return {
-        "level": row.level,
-        "level_by": row.level_by,
-        "waived": bool(row.waiver),
-        "waiver": escape_text(row.waiver) or None,
-        "waiver_reason": escape_text(row.reason) or None,
+        "level": list_values(part["level"]),
+        "level_by": list_values(part["level_by"]),
+        "waived": change_texts(part["waiver"], bool),
+        "waiver": change_texts(part["waiver"], lambda text: escape_text(text) or None),
+        "waiver_reason": change_texts(part["reason"], lambda text: escape_text(text) or None),
     }
 
 
@@ -317,23 +324,3 @@ def _format_verdict(verdict: Verdict | None, dbu_nm: float) -> dict[str, Any]:
         "defect_x_um": worst and to_um(worst.x_dbu, dbu_nm),
         "defect_y_um": worst and to_um(worst.y_dbu, dbu_nm),
     }
-
-
-def _make_rows(
-    hotspots: Sequence[Hotspot],
-    dbu_nm: float,
-    verdicts: Verdicts,
-    findings: Findings,
-    reviews: Reviews,
-) -> Iterator[dict[str, Any]]:
-    names = [*COLUMNS, *(PREDICTED_COLUMNS if _is_predicted(hotspots) else ())]
-    for spot in hotspots:
-        edges = zip(_SIDES, spot.box.as_tuple(), strict=True)
-        values: dict[str, Any] = {f"{side}_um": to_um(edge, dbu_nm) for side, edge in edges}
-        values["x_um"], values["y_um"] = to_um(spot.x_dbu, dbu_nm), to_um(spot.y_dbu, dbu_nm)
-        row = {name: values[name] if name in values else getattr(spot, name) for name in names}
-        if findings is not None:
-            row |= _format_finding(findings[spot.id], dbu_nm)
-        if reviews is not None:
-            row |= _format_review(reviews[spot.id])
-        yield row if verdicts is None else row | _format_verdict(verdicts.get(spot.id), dbu_nm)

@@ -94,8 +94,9 @@ def test_a_row_is_found_by_its_id(rows: Rows[tuple[int, str | None]]) -> None:
 
 
 def test_equal_values_are_kept_once() -> None:
-    reviews = {number: Review(number % 3, "score") for number in (2, 3, 5, 8, 9)}
-    shared = Shared(reviews.items())
+    ids = np.array([2, 3, 5, 8, 9])
+    reviews = {number: Review(number % 3, "score") for number in ids.tolist()}
+    shared = Shared(ids, ids % 3, [Review(level, "score") for level in range(3)])
     assert dict(shared) == reviews
     assert shared[2] is shared[5]
     assert shared.get(4) is shared.get(10) is None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -166,7 +166,7 @@ def _is_unfinished(name: str) -> bool:
 
 # A fixed date: the bytes of a layout depend on its content alone.
 _OASIS_END_BYTES = 256
-_ROWS_OF_GROUP = 1 << 14
+_PARTS_OF_GROUP = 4
 _STRNAME, _ENDSTR, _ENDLIB = 6, b"\0\x04\x07\0", b"\0\x04\x04\0"
 _NO_DATE = datetime(2000, 1, 1)
 
@@ -206,16 +206,15 @@ def format_table(table: pa.Table) -> bytes:
     return content
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write a Parquet file of rows, of which few are in memory at once."""
+def write_parts(path: Path, parts: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
+    """Write a Parquet file of parts of `PART` rows, of which few are in memory at once."""
     with (
         _unfinished(path) as unfinished,
         unfinished.open("wb") as content,
         pq.ParquetWriter(content, schema, compression="zstd") as sink,
     ):
-        for group in cut_parts(rows, _ROWS_OF_GROUP):
-            parts = [pa.RecordBatch.from_pylist(part, schema) for part in cut_parts(group)]
-            sink.write_table(pa.Table.from_batches(parts).combine_chunks())
+        for group in cut_parts(parts, _PARTS_OF_GROUP):
+            sink.write_table(pa.Table.from_batches(group).combine_chunks())
 
 
 def write_pieces(path: Path, pieces: Iterable[str]) -> None:

@@ -59,7 +59,7 @@ def explain_damage(
 
 
 def read_table(path: Path, schema: pa.Schema, may_be_empty: Container[str] = ()) -> pa.Table:
-    """Read a table that `write_table`, or `write_rows`, wrote.
+    """Read a table that `write_table`, or `write_parts`, wrote.
 
     Parameters
     ----------

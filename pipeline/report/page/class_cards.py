@@ -8,7 +8,7 @@ unit     a class
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import shapely
@@ -21,11 +21,12 @@ from stages.cells import count_cells
 from stages.classes.classify import read_window
 from stages.classes.cover import Tolerance
 from stages.classes.patterns import turn_rects
-from stages.contracts import Box
+from stages.contracts import Box, Int64s
 from stages.exports.pages.class_card import ClassCard
 from stages.findings import CellCount, Finding, HotspotClass, Owner
 from stages.geometry.symmetry import invert_symmetry
 from stages.lithography.process import Process
+from stages.rows import PART, list_values, read_by_id, read_field
 
 _MOST_OUTLINES = 24
 """Distinct patterns whose edges are drawn, those moved furthest."""
@@ -38,28 +39,24 @@ def gather_class_cards(view: RunView, process: Process) -> tuple[ClassCard, ...]
     """Return the cards of the largest classes."""
     tolerance = make_rules(view.config.classes, process, view.job, view.layout.dbu_nm).tolerance
     shown = view.classes[: view.config.report.top]
-    members: dict[int, list[int]] = {row.id: [] for row in shown}
-    for spot in view.order:
-        members.get(view.findings[spot.id].class_id, []).append(spot.id)
-    return tuple(_make_card(view, row, members[row.id], tolerance) for row in shown)
+    ids = np.asarray(read_field(view.order, "id"), np.int64)
+    class_of = view.findings.rows.get_column("class_id")[ids - 1]
+    return tuple(_make_card(view, row, ids[class_of == row.id], tolerance) for row in shown)
 
 
 def gather_cells(view: RunView) -> list[CellCount]:
     """Return the cells at fault, those of most hotspots first."""
-    owners = (Owner(row.cell_kind, row.cell, row.cell_path) for row in view.findings.rows)
-    return count_cells(view.layout, owners)
+    parts = view.findings.rows.table.select(["cell_kind", "cell", "cell_path"]).to_batches(PART)
+    rows = (row for part in parts for row in zip(*map(list_values, part.columns), strict=True))
+    return count_cells(view.layout, (Owner(*row) for row in rows))
 
 
-def _make_card(
-    view: RunView, row: HotspotClass, spots: Sequence[int], tolerance: Tolerance
-) -> ClassCard:
-    first, fixes = view.findings[row.representative], view.fixes or {}
-    cells: Counter[tuple[str, str]] = Counter()
-    by_pattern: dict[int, Finding] = {}
-    for each in map(view.findings.__getitem__, spots):
-        cells[each.cell_kind, each.cell] += 1
-        by_pattern.setdefault(each.surroundings, each)
-    drawn = _choose_drawn(by_pattern, first)
+def _make_card(view: RunView, row: HotspotClass, ids: Int64s, tolerance: Tolerance) -> ClassCard:
+    first, fixes, spots = view.findings[row.representative], view.fixes or {}, ids.tolist()
+    told = read_by_id(view.findings, ids)
+    cells = Counter(zip(*(list_values(told[name]) for name in ("cell_kind", "cell")), strict=True))
+    _, distinct = np.unique(told["surroundings"].to_numpy(), return_index=True)
+    drawn = _choose_drawn([view.findings[spots[at]] for at in distinct.tolist()], first)
     outlines = [_draw_as(view, each, first, tolerance) for each in drawn]
     layers = list(zip(*outlines, strict=True))  # by layer, then pattern
     half = tolerance.half
@@ -92,10 +89,10 @@ def _describe_fix(rows: Sequence[FixRow]) -> str:
     return f"{moves} ({len(fixed):,} of {len(rows):,} mended)"
 
 
-def _choose_drawn(by_pattern: Mapping[int, Finding], first: Finding) -> list[Finding]:
+def _choose_drawn(by_pattern: Sequence[Finding], first: Finding) -> list[Finding]:
     """Return the representative, and one hotspot of each pattern, the furthest moved first."""
     away = sorted(
-        (row for row in by_pattern.values() if row.surroundings != first.surroundings),
+        (row for row in by_pattern if row.surroundings != first.surroundings),
         key=lambda row: (-(row.moved_dbu or row.differs or 0), row.id),
     )
     return [first, *away[:_MOST_OUTLINES]]

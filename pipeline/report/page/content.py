@@ -97,7 +97,7 @@ def gather_page_data(
         certified=_describe_certified(view),
         contours=_draw_contours(view, shown),
         reviews=view.reviews,
-        levels=count_levels(view.reviews.values()),
+        levels=count_levels(view.reviews),
         waived=len(view.waived.by),
         waivers=_list_waivers(view),
         findings=view.findings,

@@ -35,6 +35,7 @@ from stages.exports.pages.pictures import (
     to_picture,
 )
 from stages.exports.pages.report_data import MANY, KnownHotspot, ReportData
+from stages.rows import read_field
 
 MOST_BYTES = 2_000_000
 """Every list of the templates has its share of this (``fit``), every text and drawing a limit."""
@@ -59,7 +60,7 @@ def render_report(data: ReportData) -> str:
         data=data,
         cards=(_make_card(spot, data) for spot in data.ordered[: data.shown]),
         kinds=() if data.verdicts is None else count_kinds(data.hotspots, data.verdicts),
-        sampled_by_rule=any(spot.rule != "grid" for spot in data.hotspots),
+        sampled_by_rule=bool((read_field(data.hotspots, "rule") != "grid").any()),
         colours=[name_colour(index) for index in range(len(data.layers))],
         regions=data.not_scanned[:_REGIONS],
         map=draw_map(data),

@@ -32,7 +32,7 @@ def test_by_score_where_nothing_was_simulated() -> None:
     reviews = review_hotspots(SPOTS, None, LEVELS)
     assert {n: row.level for n, row in reviews.items()} == {1: 1, 2: 1, 3: 2, 4: 2, 5: 3}
     assert {row.level_by for row in reviews.values()} == {"score"}
-    assert count_levels(reviews.values()) == {1: 2, 2: 2, 3: 1}
+    assert count_levels(reviews) == {1: 2, 2: 2, 3: 1}
 
 
 def test_a_predicted_margin_outweighs_the_score() -> None:
@@ -56,7 +56,7 @@ def test_simulation_outweighs_the_score() -> None:
     assert {n: row.level for n, row in reviews.items()} == {1: None, 2: 3, 3: 2, 4: 1, 5: 3}
     assert reviews[1] == Review(None, "simulation")
     assert reviews[5] == Review(3, "score")
-    assert count_levels(reviews.values()) == {1: 1, 2: 1, 3: 2}
+    assert count_levels(reviews) == {1: 1, 2: 1, 3: 2}
 
 
 def test_some_kinds_are_of_level_1_at_any_severity() -> None:
@@ -73,7 +73,7 @@ def test_a_class_is_as_bad_as_its_worst_hotspot() -> None:
     assert review_classes(findings, reviews) == {1: ClassReview(2), 2: ClassReview(None)}
     reviews[2] = Review(2, "simulation", "w-1", "seen")
     assert review_classes(findings, reviews)[1] == ClassReview(3, 1)
-    assert count_levels(reviews.values()) == {1: 0, 2: 0, 3: 1}
+    assert count_levels(reviews) == {1: 0, 2: 0, 3: 1}
 
 
 def test_the_process_file_sets_them() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import pytest
 import zarr
 
 from pipeline.engine.storage import run_directory, tables
-from pipeline.engine.storage.run_directory import write_rows, write_table
+from pipeline.engine.storage.run_directory import write_parts, write_table
 from pipeline.engine.storage.tables import ANY, explain_damage, open_arrays, read_array, read_table
 from stages.errors import IncompleteError, UsageError
+from stages.rows import Row, cut_parts
 
 SCHEMA = pa.schema([("x", pa.int64()), ("name", pa.string())])
 TABLE = pa.table([[1, 2], ["a", "b"]], schema=SCHEMA)
@@ -29,16 +30,20 @@ def test_a_table_comes_back(tmp_path: Path) -> None:
     assert read_table(tmp_path / "a.parquet", SCHEMA).equals(TABLE)
 
 
+def cut_rows(rows: list[Row]) -> Iterator[pa.RecordBatch]:
+    return (pa.RecordBatch.from_pylist(part, SCHEMA) for part in cut_parts(rows, 3))
+
+
 def test_a_long_table_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, rows = tmp_path / "a.parquet", [{"x": x, "name": f"n{x}"} for x in range(23)]
-    write_rows(path, iter(rows), SCHEMA)
+    write_parts(path, cut_rows(rows), SCHEMA)
     small = read_table(path, SCHEMA)
     monkeypatch.setattr(tables, "ROWS_IN_MEMORY", 10)
     mapped = read_table(path, SCHEMA)
     assert small.to_pylist() == mapped.to_pylist() == rows
     assert [batch.num_rows for batch in mapped.to_batches()] == [10, 10, 3]
     assert [each.name for each in tmp_path.iterdir()] == ["a.parquet"]
-    write_rows(path, [*rows, {"x": None, "name": ""}], SCHEMA)
+    write_parts(path, cut_rows([*rows, {"x": None, "name": ""}]), SCHEMA)
     with pytest.raises(IncompleteError, match=r"a\.parquet cannot be read.*empty cells"):
         read_table(path, SCHEMA)
 
@@ -47,9 +52,9 @@ def test_a_long_table_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_rows_are_written_in_groups(
     count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_directory, "_ROWS_OF_GROUP", 7)
+    monkeypatch.setattr(run_directory, "_PARTS_OF_GROUP", 2)
     rows = [{"x": x, "name": None if x % 2 else "a"} for x in range(count)]
-    write_rows(tmp_path / "a.parquet", rows, SCHEMA)
+    write_parts(tmp_path / "a.parquet", cut_rows(rows), SCHEMA)
     assert pq.read_table(tmp_path / "a.parquet").to_pylist() == rows
     assert pq.read_schema(tmp_path / "a.parquet") == SCHEMA
 

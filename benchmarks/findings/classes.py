@@ -28,9 +28,10 @@ from pipeline.passes.job import load_model_process
 from pipeline.report.classify import make_rules
 from pipeline.report.run_view import RunView, open_view
 from stages.cells import find_owners
-from stages.classes.classify import Classes, Rules, Spots, classify, read_window
+from stages.classes.classify import Classes, Rules, Spots, classify
 from stages.classes.cover import Tolerance
 from stages.classes.patterns import turn_rects
+from stages.classes.windows import read_window
 from stages.contracts import Int64s, PackedLayer
 from stages.geometry.union import merge
 from stages.layout.pack import NO_PLACEMENTS, LayerBuilder

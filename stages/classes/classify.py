@@ -13,26 +13,18 @@ one is taken whose geometry most hotspots have.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from stages.classes.cover import Tolerance, cover_patterns
-from stages.classes.patterns import (
-    UInt64s,
-    build_patterns,
-    cut_window,
-    sign_places,
-    turn_rects,
-)
-from stages.classes.places import choose_nearest, choose_tightest, list_places
+from stages.classes.patterns import UInt64s, build_patterns, sign_places, turn_rects
+from stages.classes.places import choose_places, list_places
+from stages.classes.windows import Windows, cut_window, read_windows
 from stages.compiled import interpreting_up_to
-from stages.contracts import Box, Int64s, PackedLayer, Shapes
-from stages.geometry.staircase import cut_into_rects
-from stages.geometry.union import merge
-from stages.geometry.window_query import query
+from stages.contracts import Int64s, PackedLayer
+from stages.findings import Bools
 from stages.rows import PART
 
 _SHORT = 2
@@ -48,11 +40,16 @@ class Spots:
     x_dbu: Int64s
     """(n,) of the worst defect, or of the middle of the core where no simulation found one."""
     y_dbu: Int64s
-    fails: npt.NDArray[np.bool_]
+    fails: Bools
     """(n,) whether it is a defect's place."""
 
     def __len__(self) -> int:
         return len(self.x_dbu)
+
+    @property
+    def middle(self) -> Int64s:
+        """(n, 2) the same, in half dbu."""
+        return 2 * np.stack((self.x_dbu, self.y_dbu), axis=1)
 
     def select(self, first: int, count: int) -> Spots:
         """Return some that follow one another."""
@@ -127,7 +124,7 @@ def _classify(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, places:
     _, first, pattern, count = np.unique(
         keys, return_index=True, return_inverse=True, return_counts=True
     )
-    windows = [_cut_turned(layers, spots, chosen, rules, at) for at in first.tolist()]
+    windows = _cut_turned(layers, spots, chosen, rules, first)
     patterns = build_patterns(windows, rules.tolerance.reach, len(layers))
     cover = cover_patterns(patterns, count, chosen.signature[first], rules.tolerance)
     number, representative = _number_classes(cover.representative[pattern], first)
@@ -189,24 +186,15 @@ def sign_spots(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, first:
         The hotspot; x, y, feature and measured distance as of `Classes`; the signature of what is
         around, in two halves; the symmetry that gives it.
     """
-    with interpreting_up_to(_RECTS * len(spots)):
-        every = [_sign_spot(layers, spots, rules, at) for at in range(len(spots))]
-    places = np.concatenate([np.empty((0, 8), np.int64), *every])
-    places[:, 0] += first
-    return places
-
-
-def _sign_spot(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int) -> Int64s:
-    local = read_around(layers, spots, rules, at)
-    found = _find_places(local, bool(spots.fails[at]), rules)
     tolerance = rules.tolerance
-    signature, symmetry = sign_places(local, found, tolerance.reach, tolerance.symmetries)
-    signed = np.empty((len(found), 8), np.int64)
-    signed[:, 0], signed[:, 1:5], signed[:, 7] = at, found[:, :4], symmetry
-    signed[:, 1] += 2 * spots.x_dbu[at]
-    signed[:, 2] += 2 * spots.y_dbu[at]
-    signed[:, 5:7] = signature.view(np.int64)
-    return signed
+    with interpreting_up_to(_RECTS * len(spots)):
+        around = read_around(layers, spots, rules)
+        every = list_all_places(around, spots.fails, rules)
+        found = choose_places(every, spots.fails, tolerance.half // 2)
+        signature, symmetry = sign_places(around, found, tolerance.reach, tolerance.symmetries)
+    found[:, 1:3] += spots.middle[found[:, 0]]
+    found[:, 0] += first
+    return np.column_stack((found[:, :5], signature.view(np.int64), symmetry))
 
 
 def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:
@@ -224,74 +212,39 @@ def _count_owners(owner: Int64s, signature: UInt64s) -> Int64s:
     return found
 
 
-def _find_places(local: Sequence[Int64s], fails: bool, rules: Rules) -> Int64s:
-    """Return the places that what fails may be at, from the defect or the middle of the core."""
-    places = list_all_places(local, fails, rules)
-    return choose_nearest(places, _find_reach(fails, rules)) if fails else choose_tightest(places)
-
-
-def list_all_places(local: Sequence[Int64s], fails: bool, rules: Rules) -> Int64s:
-    """Return the places near a defect, or in the core of a clip, from it.
+def list_all_places(around: Sequence[Windows], fails: Bools, rules: Rules) -> Int64s:
+    """Return the places near defects, or in the cores of clips, as `list_places` does.
 
     Parameters
     ----------
-    local
+    around
         What `read_around` returns.
+    fails
+        (n,) whether it is around a defect.
     """
     tolerance = rules.tolerance
     limits = 2 * rules.limits_dbu + tolerance.edge  # a class is not cut in two by a limit
-    reach = _find_reach(fails, rules)
-    every = [list_places(runs, limits, reach, _SHORT * tolerance.half) for runs in local]
-    return np.concatenate(every)
+    reach = np.where(fails, tolerance.half // 2, rules.core_dbu)  # half a core, in half dbu
+    short = _SHORT * tolerance.half
+    return np.concatenate([list_places(each, limits, reach, short) for each in around])
 
 
-def _find_reach(fails: bool, rules: Rules) -> int:
-    """Return how far places may be from a defect, or the middle of a core, in half dbu."""
-    return rules.tolerance.half // 2 if fails else rules.core_dbu
-
-
-def read_around(layers: Sequence[PackedLayer], spots: Spots, rules: Rules, at: int) -> list[Int64s]:
-    """Return the geometry around a hotspot, as far as a place and its window may reach."""
+def read_around(layers: Sequence[PackedLayer], spots: Spots, rules: Rules) -> list[Windows]:
+    """Return the geometry around hotspots, as far as a place and its window may reach."""
     tolerance = rules.tolerance
     window = tolerance.half + tolerance.reach
     side = rules.core_dbu + max(window, 2 * int(rules.limits_dbu.max()) + tolerance.edge)
-    place = 2 * int(spots.x_dbu[at]), 2 * int(spots.y_dbu[at])
-    return read_window(layers, place, side, tolerance.step)
-
-
-def read_window(
-    layers: Sequence[PackedLayer], place: tuple[int, int], half: int, step: int
-) -> list[Int64s]:
-    """Return the disjoint rectangles around a place, by layer, in half dbu from it.
-
-    Parameters
-    ----------
-    place
-        In half dbu.
-    half
-        Half the side of the window.
-    step
-        Height of the slabs that any-angle polygons are cut into.
-    """
-    x, y = place
-    reach = half + 1  # a place may lie between two dbu
-    window = Box((x - reach) // 2, (y - reach) // 2, (x + reach + 1) // 2, (y + reach + 1) // 2)
-    found = []
-    for layer in layers:
-        shapes = query(layer, window)
-        local = Shapes(
-            shapes.rects * 2 - (x, y, x, y), shapes.points * 2 - (x, y), shapes.point_start
-        )
-        found.append(merge(cut_window(cut_into_rects(local, step), 0, 0, half)))
-    return found
+    return read_windows(layers, spots.middle, side, tolerance.step)
 
 
 def _cut_turned(
-    layers: Sequence[PackedLayer], spots: Spots, chosen: _Chosen, rules: Rules, at: int
-) -> list[Int64s]:
-    """Return the geometry around the place of a hotspot, turned to the side that was signed."""
-    x, y = (chosen.place[at] - 2 * np.array([spots.x_dbu[at], spots.y_dbu[at]])).tolist()
-    return [
-        turn_rects(cut_window(runs, x, y, rules.tolerance.reach), int(chosen.symmetry[at]))
-        for runs in read_around(layers, spots, rules, at)
-    ]
+    layers: Sequence[PackedLayer], spots: Spots, chosen: _Chosen, rules: Rules, which: Int64s
+) -> Iterator[list[Int64s]]:
+    """Yield the geometry around the places of some hotspots, turned to the side that was signed."""
+    some = Spots(spots.x_dbu[which], spots.y_dbu[which], spots.fails[which])
+    around = read_around(layers, some, rules)
+    middles = (chosen.place[which] - some.middle).tolist()
+    turns = chosen.symmetry[which].tolist()
+    for at, ((x, y), turn) in enumerate(zip(middles, turns, strict=True)):
+        windows = (cut_window(each.get(at), x, y, rules.tolerance.reach) for each in around)
+        yield [turn_rects(rects, turn) for rects in windows]

@@ -17,10 +17,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stages.classes.classify import Rules, Spots, list_all_places, read_around, read_window
+from stages.classes.classify import Rules, Spots, list_all_places, read_around
 from stages.classes.patterns import sign_places
 from stages.classes.places import choose_tightest
+from stages.classes.windows import read_windows
 from stages.contracts import Int64s, PackedLayer
+from stages.rows import PART
 
 
 def find_failing_places(
@@ -42,22 +44,26 @@ def find_failing_places(
     place : (n, 2) int64
         In half dbu.
     """
-    owners, places = [np.empty(0, np.int64)], [np.empty((0, 2), np.int64)]
-    for at in range(len(spots)):
-        local = read_around(layers, spots, rules, at)
-        found = choose_tightest(list_all_places(local, bool(spots.fails[at]), rules))
-        owners.append(np.full(len(found), at))
-        places.append(found[:, :2] + 2 * np.array([spots.x_dbu[at], spots.y_dbu[at]]))
-    return np.concatenate(owners), np.concatenate(places)
+    parts = [np.empty((0, 3), np.int64)]
+    for first in range(0, len(spots), PART):
+        some = spots.select(first, PART)
+        every = list_all_places(read_around(layers, some, rules), some.fails, rules)
+        found = choose_tightest(every, some.fails)[:, :3]
+        found[:, 1:] += some.middle[found[:, 0]]
+        found[:, 0] += first
+        parts.append(found)
+    places = np.concatenate(parts)
+    return places[:, 0], places[:, 1:]
 
 
 def sign_geometry(layers: Sequence[PackedLayer], places: Int64s, rules: Rules) -> list[str]:
     """Return the key of the geometry around each of (n, 2) places, 32 hexadecimal digits."""
     tolerance = rules.tolerance
-    middle = np.zeros((1, 2), np.int64)
-    keys = []
-    for x, y in places.tolist():
-        local = read_window(layers, (x, y), tolerance.half, tolerance.step)
-        signature, _ = sign_places(local, middle, tolerance.half, tolerance.symmetries)
-        keys.append("".join(f"{part:016x}" for part in signature[0].tolist()))
+    keys = list[str]()
+    for first in range(0, len(places), PART):
+        some = places[first : first + PART]
+        around = read_windows(layers, some, tolerance.half, tolerance.step)
+        middles = np.column_stack((np.arange(len(some)), np.zeros((len(some), 2), np.int64)))
+        signatures, _ = sign_places(around, middles, tolerance.half, tolerance.symmetries)
+        keys += [f"{high:016x}{low:016x}" for high, low in signatures.tolist()]
     return keys

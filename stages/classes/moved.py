@@ -25,6 +25,7 @@ from stages.classes.failures import sign_geometry
 from stages.classes.patterns import sign_places
 from stages.contracts import Int64s, PackedLayer
 from stages.geometry.symmetry import SYMMETRIES
+from stages.rows import PART
 
 ANCHORS, TRIED = 4, 64
 """Most things near a hotspot that are looked up, and most ways that each may lie."""
@@ -208,13 +209,13 @@ def _list_anchors(
     )
     clips = Spots(centres[:, 0], centres[:, 1], np.zeros(len(centres), bool))
     tolerance, found = rules.tolerance, set[tuple[bool, Place, Key]]()
-    for at, centre in enumerate(centres):
-        local = read_around(flagged.layers, clips, rules, at)
-        places = list_all_places(local, False, rules)
-        keys, _ = sign_places(local, places, tolerance.half, tolerance.symmetries)
-        loose = (places[:, :2] == 0).any(axis=1)
-        for free, (x, y), (a, b) in zip(
-            loose.tolist(), (places[:, :2] + 2 * centre).tolist(), keys.tolist(), strict=True
-        ):
+    for first in range(0, len(clips), PART):
+        some = clips.select(first, PART)
+        around = read_around(flagged.layers, some, rules)
+        places = list_all_places(around, some.fails, rules)
+        keys, _ = sign_places(around, places, tolerance.half, tolerance.symmetries)
+        loose = (places[:, 1:3] == 0).any(axis=1)
+        at = places[:, 1:3] + some.middle[places[:, 0]]
+        for free, (x, y), (a, b) in zip(loose.tolist(), at.tolist(), keys.tolist(), strict=True):
             found.add((free, (x, y), (a, b)))
     return sorted(found)

@@ -9,12 +9,13 @@ promise  signatures are equal if, and (but for a collision of 128 bits) only if,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from stages.classes.windows import Windows
 from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s
 from stages.geometry.growing import reserve_row
@@ -27,16 +28,16 @@ UInt64s = npt.NDArray[np.uint64]
 
 
 def sign_places(
-    layers: Sequence[Int64s], places: Int64s, half: int, symmetries: int
+    layers: Sequence[Windows], places: Int64s, half: int, symmetries: int
 ) -> tuple[UInt64s, Int64s]:
     """Return the signature of the window around each place, and the symmetry that gives it.
 
     Parameters
     ----------
     layers
-        Disjoint rectangles of each layer, complete `half` around every place.
-    places : (c, 2 or more) int64
-        x, y of each place.
+        Of each layer, windows that are complete `half` around every place.
+    places : (c, 3 or more) int64
+        The number of the window, and x, y from its middle.
     half : int
         Half the side of a window.
 
@@ -47,38 +48,31 @@ def sign_places(
     """
     allowed = SYMMETRIES[symmetries]
     sums = np.zeros((len(places), len(allowed), 2), np.uint64)
-    for number, rects in enumerate(layers):
-        _sign(rects, places, half, number, allowed, sums)
+    for number, layer in enumerate(layers):
+        _sign(layer.rects, layer.start, places, half, number, allowed, sums)
     least = np.argmin(sums[:, :, 0], axis=1)
     return sums[np.arange(len(sums)), least], allowed[least]
 
 
 @kernel
 def _sign(
-    rects: Int64s, places: Int64s, half: int, layer: int, symmetries: Int64s, sums: UInt64s
+    rects: Int64s,
+    start: Int64s,
+    places: Int64s,
+    half: int,
+    layer: int,
+    symmetries: Int64s,
+    sums: UInt64s,
 ) -> None:
     local = np.empty(4, np.int64)
     for n in range(places.shape[0]):
-        left, bottom = places[n, 0] - half, places[n, 1] - half
-        for i in range(rects.shape[0]):
+        left, bottom = places[n, 1] - half, places[n, 2] - half
+        for i in range(start[places[n, 0]], start[places[n, 0] + 1]):
             local[0], local[1] = max(rects[i, 0] - left, 0), max(rects[i, 1] - bottom, 0)
             local[2] = min(rects[i, 2] - left, 2 * half)
             local[3] = min(rects[i, 3] - bottom, 2 * half)
             if local[0] < local[2] and local[1] < local[3]:
                 sign_rect(local, 2 * half, layer, symmetries, sums[n])
-
-
-@brief_kernel
-def cut_window(rects: Int64s, x: int, y: int, half: int) -> Int64s:
-    """Return rectangles from a place, cut to the window around it."""
-    cut, used = np.empty((len(rects), 4), np.int64), 0
-    for i in range(len(rects)):
-        left, right = max(rects[i, 0] - x, -half), min(rects[i, 2] - x, half)
-        low, high = max(rects[i, 1] - y, -half), min(rects[i, 3] - y, half)
-        if left < right and low < high:
-            cut[used, 0], cut[used, 1], cut[used, 2], cut[used, 3] = left, low, right, high
-            used += 1
-    return cut[:used].copy()
 
 
 def turn_rects(rects: Int64s, symmetry: int) -> Int64s:
@@ -143,7 +137,7 @@ class Patterns:
         return np.split(self.rects[bounds[0] : bounds[-1]], bounds[1:-1] - bounds[0])
 
 
-def build_patterns(windows: Sequence[Sequence[Int64s]], half: int, layers: int = 1) -> Patterns:
+def build_patterns(windows: Iterable[Sequence[Int64s]], half: int, layers: int = 1) -> Patterns:
     """Return patterns of the rectangles of each window, by layer; they may overlap."""
     parts = []
     for window in windows:

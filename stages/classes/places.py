@@ -1,8 +1,8 @@
 """Places in a core where it is most likely to fail, by its geometry alone.
 
-in       rectangles around a core, or a defect, the limits of the process's rules
-out      places: x, y, feature, measured distance, rank
-unit     a core, in half dbu from its centre, so that the middle of two edges is a whole number
+in       windows around cores, or defects, the limits of the process's rules
+out      places: window, x, y, feature, measured distance, rank
+unit     some cores, in half dbu from their centres: the middle of two edges is a whole number
 promise  the places turn and move with the geometry; a place is one at which something begins or
          ends, so that equal geometry is aligned alike
 
@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from stages.classes.windows import Windows
 from stages.compiled import brief_kernel, kernel
 from stages.contracts import Int64s
+from stages.findings import Bools
 from stages.geometry.growing import copy_rows, reserve_row
 from stages.geometry.sites import WIDTH, find_edge, find_rule_of_space, is_tip
 from stages.geometry.sorting import sort_keys
-from stages.geometry.union import find_runs_gaps_edges, swap_xy
+from stages.geometry.union import swap_xy, sweep_rects
 
 WIRE, LINE_END, CORNER, CENTRE, DEFECT = range(5, 10)  # 1 to 4 are the rules of `sites`
 FEATURES = (
@@ -34,52 +36,89 @@ _SHARE = 1 << 20
 _NO_RULE = (1 << 40) + np.arange(10, dtype=np.int64)  # after every rule, in the order of the codes
 
 
-def list_places(rects: Int64s, limits: Int64s, half_core: int, short: int) -> Int64s:
-    """Return every place of a core where something begins, ends or comes near.
+def list_places(windows: Windows, limits: Int64s, half_core: Int64s, short: int) -> Int64s:
+    """Return every place of each core where something begins, ends or comes near.
 
     Parameters
     ----------
-    rects : (n, 4) int64
-        Rectangles of one layer from the core's centre, complete as far around the core as the
-        largest limit; they may overlap.
+    windows
+        Of one layer around the centre of each core, complete as far around the core as the largest
+        limit.
     limits : (5,) int64
         As `stages.geometry.sites.find_sites` takes them.
-    half_core : int
-        Half the side of the core.
+    half_core : (n,) int64
+        Half the side of each core.
     short : int
         A gap up to this length is one place, its middle, which may lie outside the core by half
         this; a longer one has a place at each end.
 
     Returns
     -------
-    (c, 5) int64
-        x, y, feature, measured distance, rank: the smaller the tighter.
+    (c, 6) int64
+        Window, x, y, feature, measured distance, rank: the smaller the tighter.
     """
-    across = _find_in_x(rects, limits, half_core, short)
-    along = _find_in_x(swap_xy(rects), limits, half_core, short)[:, [1, 0, 2, 3, 4]]
+    across = _list_each(windows.rects, windows.start, limits, half_core, short)
+    swapped = swap_xy(windows.rects)
+    along = _list_each(swapped, windows.start, limits, half_core, short)[:, [0, 2, 1, 3, 4, 5]]
     return np.concatenate((across, along))
 
 
-def choose_tightest(places: Int64s) -> Int64s:
-    """Return the places of the lowest rank, each once; the centre where there is none."""
-    if not len(places):
-        return np.array([[0, 0, CENTRE, 0, 0]])
-    rows = places[places[:, 4] == places[:, 4].min()].tolist()
-    return np.array(sorted(set(map(tuple, rows))), np.int64)
+def choose_places(places: Int64s, fails: Bools, within: int) -> Int64s:
+    """Return the places that what fails may be at, sorted; each window has at least one.
+
+    Parameters
+    ----------
+    places : (c, 6) int64
+        As `list_places` returns them, of any number of layers.
+    fails : (n,) bool
+        Whether a window is around a defect: then those nearest to it count, if they are within
+        `within`, and else the defect itself.
+    """
+    away = np.abs(places[:, 1:3]).max(axis=1, initial=0)
+    nearest = _find_least(places[:, 0], away, len(fails))
+    window = places[:, 0]
+    is_near = (away == nearest[window]) & (away <= within)
+    return choose_tightest(places[~fails[window] | is_near], fails)
 
 
-def choose_nearest(places: Int64s, within: int) -> Int64s:
-    """Return the places nearest to a defect, from which they count, or it where none is near."""
-    away = np.abs(places[:, :2]).max(axis=1, initial=0)
-    if not len(places) or away.min() > within:
-        return np.array([[0, 0, DEFECT, 0, 0]])
-    return choose_tightest(places[away == away.min()])
+def choose_tightest(places: Int64s, fails: Bools) -> Int64s:
+    """Return the places of the lowest rank in each window, each once.
+
+    The middle where there is none: a defect, or the centre of a core.
+    """
+    none = np.setdiff1d(np.arange(len(fails)), places[:, 0])
+    middles = np.zeros((len(none), 6), np.int64)
+    middles[:, 0], middles[:, 3] = none, np.where(fails[none], DEFECT, CENTRE)
+    least = _find_least(places[:, 0], places[:, 5], len(fails))
+    tightest = places[places[:, 5] == least[places[:, 0]]]
+    return np.unique(np.concatenate((tightest, middles)), axis=0)
 
 
-def _find_in_x(rects: Int64s, limits: Int64s, half_core: int, short: int) -> Int64s:
+def _find_least(window: Int64s, values: Int64s, count: int) -> Int64s:
+    """Return the least value of each window, (count,)."""
+    least = np.full(count, np.iinfo(np.int64).max)
+    np.minimum.at(least, window, values)
+    return least
+
+
+@brief_kernel
+def _list_each(
+    rects: Int64s, start: Int64s, limits: Int64s, half_core: Int64s, short: int
+) -> Int64s:
+    """Return the places of all windows in x."""
     widest = max(limits[0], limits[2], limits[3])
-    found: Int64s = _list_places(*find_runs_gaps_edges(rects, widest), limits, half_core, short)
-    return found
+    every, used = np.empty((1024, 6), np.int64), 0
+    for number in range(len(start) - 1):
+        local = rects[start[number] : start[number + 1]]
+        runs, gaps, edges = sweep_rects(local, widest, True)
+        found = _list_places(runs, gaps, edges, limits, half_core[number], short)
+        for i in range(len(found)):
+            every = reserve_row(every, used)
+            every[used, 0] = number
+            for column in range(5):
+                every[used, 1 + column] = found[i, column]
+            used += 1
+    return every[:used].copy()
 
 
 @kernel
@@ -96,7 +135,7 @@ def _pick_side(edges: Int64s, side: int) -> Int64s:
     return ordered
 
 
-@brief_kernel
+@kernel
 def _list_places(
     runs: Int64s, gaps: Int64s, edges: Int64s, limits: Int64s, half_core: int, short: int
 ) -> Int64s:
@@ -132,7 +171,7 @@ def _list_places(
                 )  # fmt: skip
             for y in (low, high):
                 found, used = _add(found, used, x, y, CORNER, 0, _NO_RULE[CORNER], half_core)
-    return found[:used].copy()
+    return found[:used]
 
 
 @kernel

@@ -39,11 +39,12 @@ def cut_into_rects(shapes: Shapes, step_dbu: int) -> Int64s:
     """
     if len(shapes.point_start) <= 1:
         return shapes.rects
-    return np.concatenate([shapes.rects, _cut_slabs(shapes.points, shapes.point_start, step_dbu)])
+    return np.concatenate([shapes.rects, cut_slabs(shapes.points, shapes.point_start, step_dbu)])
 
 
 @kernel
-def _cut_slabs(points: Int64s, starts: Int64s, step: int) -> Int64s:
+def cut_slabs(points: Int64s, starts: Int64s, step: int) -> Int64s:
+    """Return polygons as `cut_into_rects` cuts them: all their corners, and where each begins."""
     out, used = np.empty((64, 4), np.int64), 0
     for p in range(len(starts) - 1):
         ring = points[starts[p] : starts[p + 1]]

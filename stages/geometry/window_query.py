@@ -49,13 +49,13 @@ def query(layer: PackedLayer, box: Box) -> Shapes:
     LayoutError
         When there are over `MOST_PLACED`.
     """
-    rects, hits, placed = _walk(
+    rects, hits, placed = find_shapes(
         layer.item_start, layer.item_box, layer.item_ref, layer.node_start, layer.node_box,
         layer.inst_cell, layer.inst_turn, layer.inst_place, layer.cell_box,
         np.array(box.as_tuple(), np.int64), MOST_PLACED,
     )  # fmt: skip
     require_sparse(placed, box)
-    return Shapes(rects, *_place_polygons(hits, layer.point, layer.point_start))
+    return Shapes(rects, *place_polygons(hits, layer.point, layer.point_start))
 
 
 def require_sparse(placed: int, box: Box) -> None:
@@ -69,7 +69,7 @@ def require_sparse(placed: int, box: Box) -> None:
 
 
 @brief_kernel
-def _place_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[Int64s, Int64s]:
+def place_polygons(hits: Int64s, point: Int32s, point_start: Int64s) -> tuple[Int64s, Int64s]:
     """Return the corners of (m, 4) polygon hits in the top cell, and the offset of each."""
     starts = np.zeros(len(hits) + 1, np.int64)
     for k in range(len(hits)):
@@ -210,7 +210,7 @@ def push_array(
 
 
 @brief_kernel
-def _walk(
+def find_shapes(
     item_start: Int64s,
     item_box: Int32s,
     item_ref: Int32s,

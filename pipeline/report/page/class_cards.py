@@ -18,9 +18,9 @@ from pipeline.report.classify import make_rules
 from pipeline.report.fix_table import NOT_FIXED, FixRow
 from pipeline.report.run_view import RunView
 from stages.cells import count_cells
-from stages.classes.classify import read_window
 from stages.classes.cover import Tolerance
 from stages.classes.patterns import turn_rects
+from stages.classes.windows import read_window
 from stages.contracts import Box, Int64s
 from stages.exports.pages.class_card import ClassCard
 from stages.findings import CellCount, Finding, HotspotClass, Owner

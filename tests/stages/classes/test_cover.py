@@ -7,6 +7,7 @@ import pytest
 
 from stages.classes.cover import Tolerance, cover_patterns
 from stages.classes.patterns import build_patterns, sign_places, turn_rects
+from stages.classes.windows import Windows
 from stages.contracts import Int64s
 from tests.support.windows import cut, draw, jitter, measure
 
@@ -34,10 +35,10 @@ def make_windows(kinds: int, each: int, most: int) -> tuple[list[Int64s], Int64s
 
 
 def cover(windows: list[Int64s], tolerance: Tolerance = TOLERANCE) -> tuple[Int64s, Int64s, Int64s]:
-    place = np.zeros((1, 2), np.int64)
-    signature = np.concatenate(
-        [sign_places([window], place, tolerance.reach, 8)[0] for window in windows]
-    )
+    start = np.cumsum([0, *map(len, windows)])
+    middles = np.column_stack([np.arange(len(windows)), np.zeros((len(windows), 2), np.int64)])
+    layer = Windows(np.concatenate(windows), start)
+    signature, _ = sign_places([layer], middles, tolerance.reach, 8)
     patterns = build_patterns([[window] for window in windows], tolerance.reach)
     found = cover_patterns(patterns, np.ones(len(windows), np.int64), signature, tolerance)
     return found.representative, found.distance, found.turn

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -20,13 +20,13 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.engine.storage.ledger import Ledger
-from pipeline.engine.storage.run_directory import Run, write_table, write_whole
+from pipeline.engine.storage.run_directory import Run, write_pieces, write_table, write_whole
 from pipeline.report.export import mark_layer
 from pipeline.report.metrics import list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView, describe_measurement, open_view
 from stages.exports.lyrdb import MarkedLayer, compress_lyrdb, format_lyrdb
-from stages.exports.pages.layers import LayersPage, render_layers
-from stages.exports.tables import format_csv, hotspots_to_table
+from stages.exports.pages.layers import ROWS, LayersPage, render_layers
+from stages.exports.tables import format_header, format_lines, hotspots_to_table, list_columns
 from stages.review.levels import LEVELS
 
 TABLE, COLUMNS, PAGE = "hotspots.csv", "hotspots.parquet", "index.html"
@@ -56,14 +56,15 @@ def write_layers_report(
     tables: list[pa.Table] = []
     lines: list[list[dict[str, str]]] = []
     marked: dict[str, MarkedLayer] = {}
-    for each in layers:
-        view = open_view(Run(each.path))
+    views = [open_view(Run(each.path)) for each in layers]
+    for each, view in zip(layers, views, strict=True):
         marked[f"{_name(each, view) or 'layer'}_{each.layer}"] = _mark(each, view)
         rows.append(_describe(each, view, run))
         tables.append(_make_table(each, view))
-        lines.append(list(_make_lines(each, view)))
+        first = "".join(_format_csv([(each, view)], ROWS))
+        lines.append(list(csv.DictReader(io.StringIO(first))))
     write_table(run.report / COLUMNS, pa.concat_tables(tables, promote_options="default"))
-    write_whole(run.report / TABLE, _format_csv(line for part in lines for line in part).encode())
+    write_pieces(run.report / TABLE, _format_csv(list(zip(layers, views, strict=True))))
     metrics = _sum(rows) | {"layers": rows, "layers_absent": list(absent)}
     worst = [line for rank in zip_longest(*lines) for line in rank if line is not None]
     page = LayersPage(layout, rows, absent, worst, bool(metrics["complete"]))
@@ -132,31 +133,29 @@ def _mark(each: LayerResult, view: RunView) -> MarkedLayer:
 
 
 def _make_table(each: LayerResult, view: RunView) -> pa.Table:
-    table = hotspots_to_table(
-        view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings, view.reviews
-    )
+    table = hotspots_to_table(*_list_hotspots(view))
     for at, (name, value) in enumerate(zip(ADDED, (each.layer, _name(each, view)), strict=True)):
         table = table.add_column(at, name, pa.array([value] * table.num_rows, pa.string()))
     return table
 
 
-def _make_lines(each: LayerResult, view: RunView) -> Iterable[dict[str, str]]:
-    """Yield the rows of a layer's table, as text."""
-    table = view.hotspots, view.layout.dbu_nm, view.verdicts, view.findings, view.reviews
-    text = "".join(format_csv(*table))
-    added = dict(zip(ADDED, (each.layer, _name(each, view)), strict=True))
-    for row in csv.DictReader(io.StringIO(text)):
-        yield added | row
+def _list_hotspots(view: RunView, most: int | None = None) -> tuple[Any, ...]:
+    """Return what the tables of hotspots, or of the first of them, are made of."""
+    hotspots = view.hotspots[:most]
+    return hotspots, view.layout.dbu_nm, view.verdicts, view.findings, view.reviews
 
 
-def _format_csv(lines: Iterable[dict[str, str]]) -> str:
-    text = io.StringIO()
-    rows = list(lines)
-    names = dict.fromkeys(name for row in rows for name in row) or dict.fromkeys(ADDED)
-    writer = csv.DictWriter(text, list(names), restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+def _format_csv(
+    layers: Sequence[tuple[LayerResult, RunView]], most: int | None = None
+) -> Iterator[str]:
+    """Yield the table of all layers, piece by piece; columns that a layer lacks are empty."""
+    names = dict.fromkeys(ADDED)
+    for _, view in layers:
+        names |= list_columns(view.hotspots, view.verdicts, view.findings, view.reviews)
+    yield format_header(names)
+    for each, view in layers:
+        added = dict(zip(ADDED, (each.layer, _name(each, view)), strict=True))
+        yield from format_lines(list(names), added, *_list_hotspots(view, most))
 
 
 def _sum(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

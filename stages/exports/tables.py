@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
@@ -197,10 +198,37 @@ def format_csv(
 ) -> Iterator[str]:
     """Yield a table with a header, piece by piece; scores to six digits."""
     names = list(list_columns(hotspots, verdicts, findings, reviews))
-    yield _format_lines([names])
-    for _, columns in _list_columns(hotspots, dbu_nm, verdicts, findings, reviews):
+    yield format_header(names)
+    yield from format_lines(names, {}, hotspots, dbu_nm, verdicts, findings, reviews)
+
+
+def format_header(names: Iterable[str]) -> str:
+    """Return the first line of a table in CSV."""
+    return _format_lines([names])
+
+
+def format_lines(
+    names: Sequence[str],
+    added: Mapping[str, Any],
+    hotspots: Sequence[Hotspot],
+    dbu_nm: float,
+    verdicts: Verdicts,
+    findings: Findings,
+    reviews: Reviews,
+) -> Iterator[str]:
+    """Yield the lines of a table in CSV, piece by piece.
+
+    Parameters
+    ----------
+    names
+        The columns, in order; those that these hotspots do not have are empty.
+    added
+        Columns of one value.
+    """
+    for part, columns in _list_columns(hotspots, dbu_nm, verdicts, findings, reviews):
         columns["score"] = [f"{score:.6f}" for score in columns["score"]]
-        yield _format_lines(zip(*(columns[name] for name in names), strict=True))
+        every = (columns.get(name) or repeat(added.get(name), len(part)) for name in names)
+        yield _format_lines(zip(*every, strict=True))
 
 
 def _format_lines(rows: Iterable[Iterable[Any]]) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from stages.exports.pages.environment import make_environment
 
-_ROWS = 500
+ROWS = 500
+"""Hotspots that the page lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,6 @@ class LayersPage:
 def render_layers(page: LayersPage) -> str:
     """Return the page as HTML."""
     return make_environment({}).get_template("layers.html").render(
-        page=page, rows=page.hotspots[:_ROWS],
+        page=page, rows=page.hotspots[:ROWS],
         total=sum(layer["hotspots"] for layer in page.layers),
     )  # fmt: skip

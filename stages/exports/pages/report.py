@@ -35,7 +35,7 @@ from stages.exports.pages.pictures import (
     to_picture,
 )
 from stages.exports.pages.report_data import MANY, KnownHotspot, ReportData
-from stages.rows import read_field
+from stages.rows import read_field, share_by_id
 
 MOST_BYTES = 2_000_000
 """Every list of the templates has its share of this (``fit``), every text and drawing a limit."""
@@ -60,6 +60,7 @@ def render_report(data: ReportData) -> str:
         data=data,
         cards=(_make_card(spot, data) for spot in data.ordered[: data.shown]),
         kinds=() if data.verdicts is None else count_kinds(data.hotspots, data.verdicts),
+        level_by=_list_judges(data),
         sampled_by_rule=bool((read_field(data.hotspots, "rule") != "grid").any()),
         colours=[name_colour(index) for index in range(len(data.layers))],
         regions=data.not_scanned[:_REGIONS],
@@ -70,6 +71,12 @@ def render_report(data: ReportData) -> str:
         overlay=_draw_overlay(data.raster),
         many=MANY,
     )
+
+
+def _list_judges(data: ReportData) -> list[str]:
+    """Return what the levels of the hotspots are by, each once."""
+    few, which = share_by_id(data.reviews, np.array(list(data.reviews), np.int64))
+    return sorted({few[at].level_by for at in np.unique(which).tolist()})
 
 
 def _make_card(spot: Hotspot, data: ReportData) -> dict[str, Any]:

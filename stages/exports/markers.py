@@ -176,18 +176,19 @@ def _mark_classes(
 def _mark_hotspots(cell: Any, part: pa.Table, dbu_nm: float, core_dbu: int, layer: int) -> None:
     """Add the core of each hotspot with its label and properties, and its merged cores."""
     cores = _make_rectangles(cut_cores(part, core_dbu), dbu_nm, layer, CORE)
-    boxes = (part[name].to_numpy() for name in HOTSPOT_BOX)
+    is_merged = part["clips"].to_numpy() > 1
+    boxes = (part[name].to_numpy()[is_merged] for name in HOTSPOT_BOX)
     merged = _make_rectangles(boxes, dbu_nm, layer, MERGED)
     places = (to_um_each(part[name].to_numpy(), dbu_nm).tolist() for name in ("x_dbu", "y_dbu"))
-    for core, box, clips, text, told, *place in zip(
-        cores, merged, list_values(part["clips"]), _label_hotspots(part), _tell_properties(part),
-        *places, strict=True,
+    for core, more, text, told, *place in zip(
+        cores, is_merged.tolist(), _label_hotspots(part), _tell_properties(part), *places,
+        strict=True,
     ):  # fmt: skip
         for number, value in told:
             core.set_gds_property(number, value)
         cell.add(core, gdstk.Label(text, tuple(place), layer=layer, texttype=CORE))
-        if clips > 1:
-            cell.add(box)
+        if more:
+            cell.add(next(merged))
 
 
 def _label_hotspots(part: pa.Table) -> Iterator[str]:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.contracts import Box, Layer, PackedLayout, RasterSpec
+from stages.contracts import Box, Layer, PackedLayout, RasterSpec, to_um, to_um_each
 from stages.errors import ConfigError, LayoutError
 
 COORDINATE = st.integers(-50, 50)
@@ -18,6 +19,16 @@ def boxes(draw: st.DrawFn) -> Box:
 
 def places(box: Box) -> set[tuple[int, int]]:
     return {(x, y) for x in range(box.x_min, box.x_max) for y in range(box.y_min, box.y_max)}
+
+
+@given(
+    st.lists(st.integers(-(2**48), 2**48) | st.integers(-9999, 9999), min_size=1),
+    st.sampled_from([1.0, 0.5, 0.25, 0.1, 5.0, 0.001, 1e-6]) | st.floats(1e-6, 100),
+)
+def test_many_lengths_are_rounded_as_one_is(values: list[int], dbu_nm: float) -> None:
+    """To the last bit: tables are equal whichever of the two wrote them."""
+    for each in (values, [value + 0.5 for value in values], [5e5 * value for value in values]):
+        assert to_um_each(np.array(each), dbu_nm).tolist() == [to_um(v, dbu_nm) for v in each]
 
 
 class TestBox:

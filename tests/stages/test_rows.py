@@ -9,7 +9,18 @@ import pytest
 from stages import rows as rows_module
 from stages.contracts import Box, Hotspot
 from stages.findings import Review
-from stages.rows import PART, ById, Row, Rows, Shared, make_hotspot, read_field
+from stages.rows import (
+    PART,
+    ById,
+    Row,
+    Rows,
+    Shared,
+    change_texts,
+    make_hotspot,
+    read_by_id,
+    read_field,
+    share_by_id,
+)
 
 COUNT = PART + 10
 
@@ -100,6 +111,35 @@ def test_equal_values_are_kept_once() -> None:
     assert dict(shared) == reviews
     assert shared[2] is shared[5]
     assert shared.get(4) is shared.get(10) is None
+
+
+@pytest.mark.parametrize("ids", [[1, 2, 3], [2, 5], [COUNT, 3], [PART, PART + 1], []])
+def test_values_of_some_ids_are_read_as_columns(
+    rows: Rows[tuple[int, str | None]], ids: list[int]
+) -> None:
+    """From columns as from values."""
+    columns = read_by_id(ById(rows), np.array(ids, np.int64))
+    assert [*map(make, columns.to_pylist())] == [rows[number - 1] for number in ids]
+
+
+def test_shared_values_are_read_once() -> None:
+    ids = np.array([2, 3, 5, 8])
+    shared = Shared(ids, np.array([1, 0, 1, 1]), [Review(1, "score"), Review(2, "score")])
+    for some in ([3], [2, 8], [2, 3, 5, 8]):
+        few, which = share_by_id(shared, np.array(some))
+        assert [few[at] for at in which] == [shared[number] for number in some]
+        told = read_by_id(shared, np.array(some)).to_pylist()
+        assert told == read_by_id(dict(shared), np.array(some)).to_pylist()
+    assert len(share_by_id(shared, ids)[0]) == 2
+
+
+def test_equal_texts_are_changed_once() -> None:
+    asked = list[str]()
+    column = pa.chunked_array([["a", "b"], ["a", ""], []], pa.string())
+    assert change_texts(column, lambda text: asked.append(text) or text * 2) == [
+        "aa", "bb", "aa", "",
+    ]  # fmt: skip
+    assert sorted(asked) == ["", "a", "b"]
 
 
 def test_a_hotspot_is_made_of_its_row() -> None:

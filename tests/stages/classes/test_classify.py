@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from stages.classes.classify import Classes, Rules, Spots, classify
+from stages.classes.classify import Classes, Rules, Spots, classify, sign_spots
 from stages.classes.cover import Tolerance
 from stages.classes.patterns import turn_rects
 from stages.classes.places import CENTRE, DEFECT, FEATURES
@@ -62,6 +62,20 @@ def test_known_kinds_come_back(most: int, moved: int) -> None:
     }
     assert (classes.distance / 2).max() <= moved
     assert [FEATURES[code] for code in classes.feature[kinds.searchsorted(range(4)), 0]] == [*KINDS]
+
+
+@pytest.mark.parametrize("part", [1, 7])
+def test_hotspots_are_signed_alike_in_any_parts(part: int) -> None:
+    """Defects and clips among each other; the windows of many are read in one go."""
+    layer, spots, _ = make_layout(12)
+    spots = replace(spots, fails=np.arange(len(spots)) % 3 == 0)
+    whole = sign_spots([layer, layer], spots, RULES)
+    parts = [
+        sign_spots([layer, layer], spots.select(first, part), RULES, first)
+        for first in range(0, len(spots), part)
+    ]
+    assert np.array_equal(np.concatenate(parts), whole)
+    assert set(whole[:, 0]) == set(range(len(spots)))
 
 
 def test_the_order_of_the_hotspots_changes_nothing() -> None:

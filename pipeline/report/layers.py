@@ -25,7 +25,7 @@ from pipeline.report.export import mark_layer
 from pipeline.report.metrics import list_unscanned_regions, write_metrics
 from pipeline.report.run_view import RunView, describe_measurement, open_view
 from stages.exports.lyrdb import MarkedLayer, compress_lyrdb, format_lyrdb
-from stages.exports.pages.layers import ROWS, LayersPage, render_layers
+from stages.exports.pages.layers import MOST_LISTED, LayersPage, render_layers
 from stages.exports.tables import format_header, format_lines, hotspots_to_table, list_columns
 from stages.review.levels import LEVELS
 
@@ -61,7 +61,7 @@ def write_layers_report(
         marked[f"{_name(each, view) or 'layer'}_{each.layer}"] = _mark(each, view)
         rows.append(_describe(each, view, run))
         tables.append(_make_table(each, view))
-        first = "".join(_format_csv([(each, view)], ROWS))
+        first = "".join(_format_csv([(each, view)], MOST_LISTED))
         lines.append(list(csv.DictReader(io.StringIO(first))))
     write_table(run.report / COLUMNS, pa.concat_tables(tables, promote_options="default"))
     write_pieces(run.report / TABLE, _format_csv(list(zip(layers, views, strict=True))))

@@ -38,20 +38,18 @@ from stages.audit.looks import Aim, estimate_price
 from stages.contracts import Bytes, Clips, Int64s
 from stages.lithography.process import Process
 from stages.patterns import canonicalize, find_distinct
-from stages.rows import KEPT
 from stages.scores import ModelScorer, build_scorer, score_rasters
 from stages.tiles import Tile
 
 T = TypeVar("T")
 
 SAMPLED_TILES = 24
-START_S, REPORT_S, TALLY_S = 3.0, 1.5, 0.6e-6
+START_S, REPORT_S, TALLY_S = 3.0, 0.6, 0.6e-6
 """Fixed cost of a scan, of its report, and of finding the pattern of a clip, in seconds: measured
 on two cores (docs/explanation/scale.md)."""
 
-MERGE_S, GROUP_S, SHOW_S, SHOW_MANY_S = 65e-6, 140e-6, 85e-6, 240e-6
-"""Cost of a hotspot in the stages of hotspots and classes, and in the report, where there are few
-and where there are more than are kept in memory: measured likewise."""
+MERGE_S, GROUP_S, SHOW_S = 30e-6, 50e-6, 50e-6
+"""Cost of a hotspot in the stages of hotspots and classes, and in the report: measured likewise."""
 
 HOTSPOTS_PER_PATTERN = 0.72
 """Hotspots for each pattern over the threshold, nearly all of one clip: 125,901 for 175,837 on real
@@ -162,7 +160,7 @@ def _forecast_stages(
         "seconds_scores": pattern_s * sample.all_patterns / workers,
         "seconds_hotspots": hotspots * MERGE_S,
         "seconds_classes": hotspots * GROUP_S,
-        "seconds_report": REPORT_S + hotspots * (SHOW_S if hotspots <= KEPT else SHOW_MANY_S),
+        "seconds_report": REPORT_S + hotspots * SHOW_S,
     }
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from stages.exports.pages.environment import make_environment
 
-ROWS = 500
-"""Hotspots that the page lists."""
+MOST_LISTED = 4096
+"""More hotspots than the page has room for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,15 @@ class LayersPage:
     absent: Sequence[str]
     """Layers that were asked for and are not in the file."""
     hotspots: Sequence[Mapping[str, Any]]
-    """Rows of ``hotspots.csv``, the worst of each layer first."""
+    """Rows of ``hotspots.csv``, the worst of each layer first; at least `MOST_LISTED` if so many
+    are there."""
     complete: bool
 
 
 def render_layers(page: LayersPage) -> str:
     """Return the page as HTML."""
-    return make_environment({}).get_template("layers.html").render(
-        page=page, rows=page.hotspots[:ROWS],
-        total=sum(layer["hotspots"] for layer in page.layers),
-    )  # fmt: skip
+    return (
+        make_environment({})
+        .get_template("layers.html")
+        .render(page=page, total=sum(layer["hotspots"] for layer in page.layers))
+    )

@@ -39,6 +39,7 @@ from stages.review.decisions import (
     unpack_ids,
 )
 from stages.review.spots import Filter, SpotTable, index_places, select
+from stages.rows import read_field, share_by_id
 
 OPEN, _, _, WAIVED = range(len(STATES))
 _KEPT = 8
@@ -243,9 +244,11 @@ def make_table(view: RunView) -> SpotTable:
     kinds, kind = _number([kind for _, kind in found])
     cells, cell = _number(findings.table["cell"].to_pylist())
     places = [findings.get_column(f"place_{axis}_dbu") for axis in "xy"]
+    ids = np.asarray(read_field(view.hotspots, "id"), np.int64)
+    reviews, review = share_by_id(view.reviews, ids)
     return SpotTable(
         place_dbu=np.floor(np.stack(places, axis=1)).astype(np.int64),
-        level=np.array([row.level or 0 for row in view.reviews.values()], np.uint8),
+        level=np.array([row.level or 0 for row in reviews], np.uint8)[review],
         severity=np.array([severity for severity, _ in found], np.float64),
         class_id=findings.get_column("class_id").copy(),
         kind=kind, cell=cell, kinds=kinds, cells=cells,

@@ -15,6 +15,7 @@ import numpy as np
 
 from stages.compiled import interpreting_up_to
 from stages.contracts import Int64s, Layer, PackedLayout
+from stages.layout.cell_arrays import compute_placed_boxes
 from stages.layout.flatten import Flattener, flatten_odd_references
 from stages.layout.gdsii.elements import REFERENCE, Elements
 from stages.layout.gdsii.pack import (
@@ -33,7 +34,7 @@ from stages.layout.info import (
     round_dbu,
 )
 from stages.layout.limits import DEFAULT_LIMITS, ReadLimits
-from stages.layout.pack import compute_placed_boxes, order_children_first
+from stages.layout.pack import order_children_first
 
 GAP_UM = 10
 """Distance between top cells placed side by side."""

@@ -14,7 +14,7 @@ import numpy as np
 from stages.contracts import Int64s, PackedLayer
 from stages.errors import LayoutError
 from stages.geometry.window_query import FANOUT
-from stages.layout.pack import INT32_MAX
+from stages.layout.cell_arrays import INT32_MAX
 
 _ROW: dict[str, tuple[type, tuple[int, ...]]] = {
     "item_start": (np.int64, ()), "item_box": (np.int32, (4,)), "item_ref": (np.int32, ()),

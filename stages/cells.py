@@ -20,9 +20,10 @@ from functools import cache, partial
 
 import numpy as np
 
-from stages.contracts import Int64s, PackedLayout, to_um
+from stages.contracts import Int64s, PackedLayout
 from stages.findings import BETWEEN, CELL, NOTHING, ROUTING, CellCount, Owner
 from stages.geometry.owners import Chain, Frames, Node, count_placements, find_frames
+from stages.lengths import to_um
 from stages.rows import PART
 
 TURN_NAMES = ("r0", "r90", "r180", "r270", "m0", "m45", "m90", "m135")

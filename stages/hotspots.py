@@ -14,16 +14,7 @@ import numpy as np
 import pyarrow as pa
 import scipy
 
-from stages.contracts import (
-    Bytes,
-    Clips,
-    Float32s,
-    Floats,
-    Hotspot,
-    Int64s,
-    Verdict,
-    require_even,
-)
+from stages.contracts import Bytes, Clips, Float32s, Floats, Hotspot, Int64s, Verdict, require_even
 from stages.errors import ConfigError
 from stages.rows import HOTSPOT_COLUMNS, Rows, make_hotspot, read_field
 

@@ -32,8 +32,8 @@ FLOORS = {
 
 FOUNDATION = (
     "stages.arithmetic", "stages.compiled", "stages.contracts", "stages.errors", "stages.findings",
-    "stages.kernel_folders", "stages.rows", "stages.settings", "stages.text", "stages.threads",
-    "stages.geometry",
+    "stages.kernel_folders", "stages.lengths", "stages.rows", "stages.settings", "stages.text",
+    "stages.threads", "stages.geometry",
 )  # fmt: skip
 """What every stage may import."""
 

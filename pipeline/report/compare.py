@@ -24,10 +24,10 @@ from pipeline.report.failures import (
     sign_layout,
 )
 from pipeline.report.run_view import RunView, open_view
-from stages.contracts import to_um
 from stages.detector.models.scan_model import ScanModel
 from stages.errors import UsageError
 from stages.findings import Failures
+from stages.lengths import to_um
 from stages.review.changes import FIXED, MOVED, NEW, SAME, Changes, compare_failures
 from stages.review.waivers import Basis
 from stages.text import escape_text

@@ -16,9 +16,10 @@ import numpy as np
 
 from pipeline.review.session import Outcome, Request, ReviewSession
 from pipeline.review.tiles import SIZE_PX, locate_tile
-from stages.contracts import Int64s, to_um
+from stages.contracts import Int64s
 from stages.errors import UsageError
 from stages.exports.pages.pictures import name_colour
+from stages.lengths import to_um
 from stages.review.decisions import COMMENT, STATES
 from stages.review.spots import LEVELS, Filter, count_in_grid
 

@@ -16,8 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as Xml
 
-from stages.contracts import Hotspot, Verdict, to_um
+from stages.contracts import Hotspot, Verdict
 from stages.findings import ClassReview, Finding, HotspotClass, Review
+from stages.lengths import to_um
 from stages.text import escape_text
 
 _MOST_LISTED = 20

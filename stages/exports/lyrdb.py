@@ -19,9 +19,10 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pyarrow as pa
 
-from stages.contracts import Box, Defect, Hotspot, Int64s, Verdict, to_um, to_um_each
+from stages.contracts import Box, Defect, Hotspot, Int64s, Verdict
 from stages.exports.columns import cut_cores, list_parts
 from stages.findings import Finding, HotspotClass, Review
+from stages.lengths import to_um, to_um_each
 from stages.rows import (
     change_texts,
     cut_parts,

@@ -20,20 +20,11 @@ import numpy as np
 import pyarrow as pa
 from shapely import Polygon
 
-from stages.contracts import (
-    Box,
-    Floats,
-    Hotspot,
-    Int64s,
-    Layer,
-    Shapes,
-    Verdict,
-    to_um,
-    to_um_each,
-)
+from stages.contracts import Box, Floats, Hotspot, Int64s, Layer, Shapes, Verdict
 from stages.errors import ConfigError, LayoutError
 from stages.exports.columns import cut_cores, list_parts
 from stages.findings import Finding, HotspotClass, Review
+from stages.lengths import to_um, to_um_each
 from stages.rows import HOTSPOT_BOX, PART, change_texts, list_values
 from stages.text import escape_text
 

@@ -18,10 +18,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from stages.contracts import Hotspot, Verdict, to_um, to_um_each
+from stages.contracts import Hotspot, Verdict
 from stages.errors import LayoutError
 from stages.exports.columns import PREDICTED, is_predicted, list_parts
 from stages.findings import ClassReview, Finding, HotspotClass, Review
+from stages.lengths import to_um, to_um_each
 from stages.rows import (
     HOTSPOT_COLUMNS,
     Rows,

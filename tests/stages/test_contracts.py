@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.contracts import Box, Layer, PackedLayout, RasterSpec, to_um, to_um_each
+from stages.contracts import Box, Layer, PackedLayout, RasterSpec
 from stages.errors import ConfigError, LayoutError
+from stages.lengths import to_um, to_um_each
 
 COORDINATE = st.integers(-50, 50)
 

@@ -10,7 +10,10 @@ layout and shared libraries counted once (`benchmarks.speed.scan_process`).
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,12 +28,10 @@ import torch
 
 from benchmarks.machine import machine
 from benchmarks.speed.scan_process import scanned
-from pipeline.config import Resources, load_config
 from pipeline.engine.storage.run_directory import Run
 from pipeline.layout.ingest import pack_into
 from pipeline.passes.job import CutSettings
 from pipeline.passes.units import clip_tile
-from pipeline.scan.forecast import estimate
 from stages.contracts import Box, Layer, RasterSpec
 from stages.detector.models import checkpoint
 from stages.detector.networks.detector import Detector
@@ -200,8 +201,10 @@ def plan(workers: int) -> None:
     """Print what plan foresees beside what the scan then takes, for three files."""
     print("| file | | estimated | measured | factor |\n|---|---|--:|--:|--:|")
     for layout, layer in PLANNED:
-        config = load_config(None, {"layout": {"layers": [layer]}})
-        foreseen = estimate(layout, config, Resources(workers=workers))
+        # As a user runs it: this process holds what no worker does.
+        asked = ["plan", layout, "--layer", layer, "--workers", workers, "--json"]
+        command = [sys.executable, "-m", "hotscan", *map(str, asked)]
+        foreseen = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
         row = scanned(layout, "--layer", layer, workers=workers)
         for what, guess, true in (
             ("clips", foreseen["clips"], row["clips"]),

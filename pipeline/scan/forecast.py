@@ -132,7 +132,8 @@ def estimate(layout_path: Path, config: ScanConfig, resources: Resources) -> dic
         if config.audit.size is not None:
             simulated["clips_to_audit"], clip_s = _forecast_audit(sample, config, process)
             seconds["seconds_audit"] = clip_s * simulated["clips_to_audit"] / workers
-        disk_bytes = sum(layer.nbytes for layer in layout.packed) + _forecast_disk(sample)
+        disk_bytes = job.model.path.stat().st_size + _forecast_disk(sample)
+        disk_bytes += sum(layer.nbytes for layer in layout.packed)
     return {
         "layers": ", ".join(map(config.layout.layer_names.show, config.layout.channels)),
         "area_um2": job.area.area * (layout.dbu_nm / 1000) ** 2,

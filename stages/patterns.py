@@ -26,7 +26,7 @@ KEY_BYTES = 16
 
 
 def canonicalize(pictures: Bytes, symmetries: int = 8) -> Bytes:
-    """Return each raster turned to the first, in byte order, of its symmetric twins.
+    """Return each raster turned to the first, in byte order, of its symmetric forms.
 
     Parameters
     ----------

@@ -154,11 +154,8 @@ def read_by_id(values: Mapping[int, Any], ids: Int64s) -> pa.Table:
     if isinstance(values, ById):
         first, last = (int(ids.min()) - 1, int(ids.max())) if len(ids) else (0, 0)
         near = values.rows.table.slice(first, last - first)
-        return (
-            near
-            if np.array_equal(ids, range(first + 1, last + 1))
-            else near.take(pa.array(ids - 1 - first))
-        )
+        follow = np.array_equal(ids, range(first + 1, last + 1))
+        return near if follow else near.take(pa.array(ids - 1 - first))
     few, which = share_by_id(values, ids)
     return pa.Table.from_pylist(list(map(as_row, few))).take(pa.array(which))
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from stages.contracts import Hotspot, Int64s, require_even
 from stages.findings import Finding, Review
-from stages.rows import HOTSPOT_COLUMNS, PART, Row, Rows, make_hotspot, read_by_id
+from stages.rows import HOTSPOT_COLUMNS, PART, Row, Rows, as_row, make_hotspot, read_by_id
 
-PREDICTED = {"predicted_kind": pa.string(), "predicted_margin": pa.float64()}
+PREDICTED_COLUMNS = {"predicted_kind": pa.string(), "predicted_margin": pa.float64()}
 """Further fields of a hotspot where the model predicts margins."""
 _KINDS = {
     "score": pa.float64(), "rule": pa.string(), "pattern_key": pa.string(), "answer": pa.string(),
@@ -33,15 +33,14 @@ def tabulate_hotspots(hotspots: Sequence[Hotspot]) -> Rows[Hotspot]:
     """Return hotspots as rows of a table."""
     if isinstance(hotspots, Rows):
         return hotspots
-    fields = _FIELDS | PREDICTED if is_predicted(hotspots) else _FIELDS
+    fields = _FIELDS | PREDICTED_COLUMNS if is_predicted(hotspots) else _FIELDS
     rows = list(map(_split, hotspots))
     return Rows(pa.Table.from_pylist(rows, pa.schema(fields.items())), make_hotspot)
 
 
 def _split(spot: Hotspot) -> Row:
     """Return the row of a hotspot, for `make_hotspot`."""
-    sides = {f"{name}_dbu": getattr(spot.box, name) for name in spot.box.__dataclass_fields__}
-    return {name: getattr(spot, name) for name in spot.__dataclass_fields__} | sides
+    return as_row(spot) | {f"{name}_dbu": side for name, side in as_row(spot.box).items()}
 
 
 def list_parts(

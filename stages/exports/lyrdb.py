@@ -23,14 +23,7 @@ from stages.contracts import Box, Defect, Hotspot, Int64s, Verdict
 from stages.exports.columns import cut_cores, list_parts
 from stages.findings import Finding, HotspotClass, Review
 from stages.lengths import to_um, to_um_each
-from stages.rows import (
-    change_texts,
-    cut_parts,
-    list_values,
-    read_by_id,
-    read_field,
-    share_by_id,
-)
+from stages.rows import change_texts, cut_parts, list_values, read_by_id, read_field, share_by_id
 from stages.text import escape_text
 
 SEVERITIES = (0.99, 0.95, 0.90, 0.80, 0.50, 0.0)

@@ -20,17 +20,10 @@ import pyarrow as pa
 
 from stages.contracts import Hotspot, Verdict
 from stages.errors import LayoutError
-from stages.exports.columns import PREDICTED, is_predicted, list_parts
+from stages.exports.columns import PREDICTED_COLUMNS, is_predicted, list_parts
 from stages.findings import ClassReview, Finding, HotspotClass, Review
 from stages.lengths import to_um, to_um_each
-from stages.rows import (
-    HOTSPOT_COLUMNS,
-    Rows,
-    change_texts,
-    list_values,
-    make_hotspot,
-    read_by_id,
-)
+from stages.rows import HOTSPOT_COLUMNS, Rows, change_texts, list_values, make_hotspot, read_by_id
 from stages.text import escape_text
 
 _SIDES = ("x_min", "y_min", "x_max", "y_max")
@@ -49,9 +42,6 @@ COLUMNS: dict[str, Any] = {
     **{f"{side}_um": pa.float64() for side in _SIDES},
 }
 """Columns of the CSV, JSON and Parquet tables, in order."""
-
-PREDICTED_COLUMNS: dict[str, Any] = PREDICTED
-"""Further columns where the model predicts margins."""
 
 VERDICT_COLUMNS: dict[str, Any] = {
     "confirmed": pa.bool_(),

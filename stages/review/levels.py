@@ -29,20 +29,18 @@ def review_hotspots(
     waived: Mapping[int, Sequence[Waiver]] | None = None,
 ) -> Shared[Review]:
     """Return the review of each hotspot, by its id; ids rise."""
-    ids, (which, by) = (
-        read_field(hotspots, "id").astype(np.int64),
-        _predict_levels(hotspots, levels),
-    )
+    ids = read_field(hotspots, "id").astype(np.int64)
+    which, by = _predict_levels(hotspots, levels)
     number = {Review(level, by): at for at, level in enumerate(LEVELS)}
     told, accepted = verdicts or {}, waived or {}
     for row in np.flatnonzero(np.isin(ids, [*told, *accepted])).tolist():
-        spot, waivers = int(ids[row]), accepted.get(int(ids[row]), ())
-        review = Review(LEVELS[which[row]], by)
-        if (verdict := told.get(spot)) is not None:
+        spot = int(ids[row])
+        waivers, verdict = accepted.get(spot, ()), told.get(spot)
+        level: int | None = LEVELS[which[row]]
+        if verdict is not None:
             level = None if verdict.worst is None else find_level(verdict.worst, levels)
-            review = Review(level, SIMULATION)
         review = Review(
-            review.level, review.level_by, " ".join(each.id for each in waivers),
+            level, by if verdict is None else SIMULATION, " ".join(each.id for each in waivers),
             "; ".join(each.reason for each in waivers),
         )  # fmt: skip
         which[row] = number.setdefault(review, len(number))

@@ -56,15 +56,9 @@ class Elements:
         return gather_shapes(self.point, self.point_start, chosen)
 
     def read_rects(self, chosen: Int64s) -> tuple[Int64s, Int64s, Int64s]:
-        """Return those of some shapes that are rectangles at a glance, if there are any.
+        """Return those of some shapes that are rectangles at a glance: none of what is read.
 
-        Returns
-        -------
-        rects : (n, 4) int64
-        drawn : (n,) int64
-            Number of each among the chosen shapes, sorted.
-        rest : (r,) int64
-            Numbers of all others, sorted.
+        As `stages.layout.gdsii.corners.read_rects` does.
         """
         none = np.empty(0, np.int64)
         return none.reshape(0, 4), none, np.arange(len(chosen))

@@ -193,7 +193,10 @@ class NetworkScorer:
             return None if maps is None else maps.cpu().numpy()
 
     def _to_pictures(self, rasters: Bytes) -> torch.Tensor:
-        return torch.from_numpy(rasters).to(self._device, torch.float32).div_(255)
+        pictures = torch.from_numpy(rasters)
+        if self._device != "cpu":  # a byte a pixel, from memory that a card reads by itself
+            pictures = pictures.pin_memory().to(self._device, non_blocking=True)
+        return pictures.to(torch.float32).div_(255)
 
 
 @contextmanager

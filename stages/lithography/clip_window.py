@@ -29,7 +29,7 @@ from stages.errors import ConfigError
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.lithography.correction.curves import correct_field_by_curves
-from stages.lithography.correction.opc import correct_field
+from stages.lithography.correction.opc import FURTHER, correct_field
 from stages.lithography.measure.contacts import make_contact_rules
 from stages.lithography.measure.contours import Images, trace_contours
 from stages.lithography.measure.defects import (
@@ -48,7 +48,6 @@ from stages.lithography.optics.exposure import (
     fit_spline,
 )
 from stages.lithography.optics.fields import (
-    GUARD,
     Lattice,
     clip_to_field,
     compute_slab_dbu,
@@ -60,9 +59,6 @@ from stages.lithography.optics.resist import compute_threshold
 from stages.lithography.process import Corner, Process
 from stages.threads import limit_threads
 
-CORRECTED = 0.5
-"""How much further geometry matters where the mask is corrected, in wavelength / NA: a fragment at
-the end of the light's reach is corrected by what lies beyond it."""
 DRAWN = 1.0
 """Contours are drawn up to this far from the window's border, in wavelength / NA."""
 Place = tuple[int, int]
@@ -86,8 +82,8 @@ class ClipPrint:
 
 def compute_reach_nm(process: Process, opc: str) -> float:
     """Return how far around a clip's core the geometry is taken into account, at least."""
-    further = 0.0 if opc == "none" else CORRECTED
-    return (GUARD + further) * process.wavelength_nm / process.na
+    further = 0.0 if opc == "none" else FURTHER
+    return (process.guard + further) * process.wavelength_nm / process.na
 
 
 def make_window(process: Process, dbu_nm: float, core_dbu: int, opc: str) -> Lattice:

@@ -29,7 +29,7 @@ from stages.lithography.checks import (
     Text,
     require,
 )
-from stages.lithography.limits import Contacts, Levels, Limits, Sampling
+from stages.lithography.limits import LINES, Contacts, Levels, Limits, Sampling
 from stages.settings import describe_validation_error
 
 SHIPPED = Path(__file__).parent / "processes"
@@ -38,6 +38,10 @@ Polarization = Literal["unpolarized", "x", "y", "te", "tm"]
 
 _SCALAR_NA = 0.8
 """Over this, an image of scalar light is too good; settings of runs from before have none other."""
+
+
+GUARD = 3.2
+"""Width of the guard around the core of a field, where a process does not say."""
 
 
 @dataclass(frozen=True, slots=True, config=CHECKS)
@@ -251,6 +255,8 @@ class Process:
     levels: Levels = Levels()
     energy: Share = 0.985
     """Share of the light that the kernels carry; of the rest only the mean is kept."""
+    guard: Annotated[float, Field(strict=True, ge=2, le=8)] = GUARD
+    """How far around a place the mask is taken into account, in wavelength / NA."""
 
     @property
     def is_vector(self) -> bool:
@@ -324,6 +330,10 @@ class Process:
             del about["mask"]
         if self.contacts is None:
             del about["contacts"]
+        if self.guard == GUARD:
+            del about["guard"]
+        if self.limits.lines == LINES:
+            del about["limits"]["lines"]
         return about
 
 

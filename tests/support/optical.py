@@ -152,23 +152,29 @@ def fourier(lo: Floats, hi: Floats, order: Int64s, side_nm: float) -> Waves:
     return integral
 
 
-def pupils(process: Process, defocus_nm: float, field: Field) -> Waves:
+def pupils(process: Process, defocus_nm: float, field: Field) -> tuple[Waves, Floats]:
     """The amplitudes that each source point sees, times the root of its weight.
 
     (s, n - 1, n - 1); of vector light (6 s, n - 1, n - 1): in x, y and z, of light polarized both
     ways, or (3 s, ...) of polarized light, divided by the root of the clear field.
+
+    The pupil shows each point by the share of its cell that lies inside. Where a frequency meets
+    itself that share counts once, not twice: what that adds is the second result.
     """
     order = np.arange(1 - field.pixels // 2, field.pixels // 2) / field.side_nm
     cutoff = process.na / process.wavelength_nm
     medium = process.refractive_index / process.wavelength_nm
     points, weights = sample_source(process.source)
     seen: list[Waves] = []
+    missing = np.zeros((field.pixels - 1, field.pixels - 1))
     for (sx, sy), weight in zip(points * cutoff, weights, strict=True):
         fx, fy = np.meshgrid(order + sx, order + sy)
         f_2 = fx**2 + fy**2
+        reach = process.source.sigma_out * cutoff / 48
+        inside = np.interp(np.sqrt(f_2), [cutoff - reach, cutoff + reach], [1, 0])
         path = np.sqrt(np.maximum(medium**2 - f_2, 0)) - medium
         phase = np.exp(2j * np.pi * defocus_nm * path)
-        pupil = math.sqrt(weight) * (f_2 <= cutoff**2) * phase
+        pupil = math.sqrt(weight) * inside * phase
         if process.is_vector:
             radius = math.hypot(sx, sy)
             jones = {
@@ -179,15 +185,15 @@ def pupils(process: Process, defocus_nm: float, field: Field) -> Waves:
                 "tm": [(sx / radius, sy / radius)],
             }[process.source.polarization]
             rays = refract(fx * process.wavelength_nm, fy * process.wavelength_nm, process)
-            seen += [pupil * np.moveaxis(rays @ each, -1, 0) for each in jones]
+            found = [np.moveaxis(rays @ each, -1, 0) for each in jones]
         else:
-            seen.append(pupil[None])
-    if not process.is_vector:
-        return np.concatenate(seen)
-    middle = field.pixels // 2 - 1
-    every = np.concatenate(seen)
-    whole: Waves = every / np.sqrt((np.abs(every[:, middle, middle]) ** 2).sum())
-    return whole
+            found = [np.ones((1, *fx.shape))]
+        seen += [pupil * each for each in found]
+        for each in found:
+            missing += weight * (inside - inside**2) * np.square(each).sum(axis=0)
+    every, middle = np.concatenate(seen), field.pixels // 2 - 1
+    clear = (np.abs(every[:, middle, middle]) ** 2).sum() + missing[middle, middle]
+    return every / np.sqrt(clear), missing / clear
 
 
 def refract(x: Floats, y: Floats, process: Process) -> Floats:
@@ -234,7 +240,9 @@ def abbe(
     waves *= 1 - background
     waves[:, n // 2 - 1, n // 2 - 1] += background
     intensity, spectrum = np.zeros((len(masks), n, n)), np.zeros((len(masks), n, n), complex)
-    for pupil in pupils(process, defocus_nm, field):
+    seen, missing = pupils(process, defocus_nm, field)
+    intensity += (np.abs(waves) ** 2 * missing).sum(axis=(1, 2))[:, None, None]
+    for pupil in seen:
         # Frequency -(n / 2 - 1) goes where 0 belongs: the wave gets a phase, its intensity not.
         spectrum[:, : n - 1, : n - 1] = waves * pupil
         amplitude = np.fft.ifft2(spectrum, norm="forward")

@@ -23,7 +23,6 @@ from stages.lithography.calibration.sections import (
     measure_widths,
     place_samples,
 )
-from stages.lithography.optics.fields import GUARD
 from stages.lithography.optics.imaging import compute_image, compute_spectrum, transmit
 from stages.lithography.optics.kernels import Field, compute_kernels, make_field
 from stages.lithography.optics.resist import compute_threshold, diffuse
@@ -38,7 +37,7 @@ def make_gauge_field(process: Process, largest_nm: float) -> Field:
     if process.kernels is not None:
         return make_field(process)
     unit_nm = process.wavelength_nm / process.na
-    steps = math.ceil((2 * (GUARD + _REACH) + largest_nm / unit_nm) * 4)
+    steps = math.ceil((2 * (process.guard + _REACH) + largest_nm / unit_nm) * 4)
     return make_field(process, math.floor(-(-steps // 8) * 8 * unit_nm / 4))  # a fast transform
 
 

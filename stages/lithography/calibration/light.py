@@ -83,7 +83,7 @@ def cut_into_rings(process: Process, low: float, high: float) -> Rings:
     """Return rings that sources of the process's shape between two radii are made of."""
     source = process.source
     if source.shape == "map":
-        points, weights = sample_source(source)
+        points, weights = sample_source(source, _RINGS // 2)
         return Rings(points, weights, (0, len(points)), np.empty(0))
     low = max(low, 1 / _RINGS)  # the points of a ring lie apart
     radius = np.linspace(low, high, max(3, math.ceil((high - low) * _RINGS) + 1))
@@ -192,7 +192,7 @@ def _tabulate(process: Process, field: Field, sections: Sequence[Section], rings
     for mirrored in {kind.mirrored for kind in kinds}:
         seen = rings.keep_quarter() if mirrored else rings
         for focus_nm in foci.nodes_nm:
-            shifted = shift_pupils(seen.points, seen.weights, process, float(focus_nm), field)
+            shifted = shift_pupils(seen.points, seen.weights, process, float(focus_nm), field, 0)
             for kind, members in kinds.items():
                 if kind.mirrored == mirrored:
                     found = [
@@ -215,7 +215,8 @@ class _Kind(NamedTuple):
 
 def _compute_clear(process: Process, field: Field, rings: Rings) -> Floats:
     """Return the intensity of the clear field under each ring: 1 of scalar light."""
-    straight = shift_pupils(rings.points, rings.weights, process, 0.0, Field(field.side_nm, 2, 0))
+    field = Field(field.side_nm, 2, 0)
+    straight = shift_pupils(rings.points, rings.weights, process, 0.0, field, 0)
     by_point = (np.abs(straight) ** 2).reshape(len(rings.points), -1).sum(axis=1, dtype=np.float64)
     clear: Floats = np.add.reduceat(by_point, rings.start[:-1])
     return clear

@@ -3,12 +3,13 @@
 in       a view
 out      moves in whole dbu
 unit     a field
-promise  the moves place edges no worse than the drawn mask does, at any damping and rounds
+promise  a move depends on the layout near the fragment, in a field of any size; together the moves
+         place edges no worse than the drawn mask does, at any damping and rounds
 
-The cost is the mean over corners and fragments of the squared error, by length. A round moves each
-fragment by a share of its mean error, at first `damping`, then as its error answered to the last
-move. A round that makes the cost worse is taken back, and the shares are halved; rounds end when
-little is gained. The first looks at nominal alone, which takes half the time.
+A round moves each fragment by a share of its mean error over the corners, at first `damping`, then
+as its error answered to the last move. The first half of the rounds looks at nominal alone, which
+takes half the time. All rounds are done, in every field: a decision that a field takes for all of
+its fragments, such as to end early, makes what one of them does depend on all others.
 
 The image is that of the kernels that carry 0.9 of the light and the mean light of the others: their
 contours lie 0.1 nm from those of all kernels where the edges are straight.
@@ -18,7 +19,6 @@ N. Cobb, PhD thesis, University of California, Berkeley (1998).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from stages.contracts import Float32s, Floats, Int64s
-from stages.lithography.correction.fragments import Bools
+from stages.lithography.correction.fragments import Bools, Boundary
 from stages.lithography.correction.placement import choose_nominal, measure_fragments
 from stages.lithography.correction.views import View
 from stages.lithography.optics.drawing import transform_drawing
@@ -43,21 +43,14 @@ from stages.lithography.process import Corner, Process
 
 _SHARE = 0.9
 """Share of the light that the kernels of the rounds carry."""
-_NOMINAL = 1
-"""Rounds that look at nominal alone."""
-_GAIN = 0.17
-"""A round that takes less than this times `damping` off the cost, as a share, is the last."""
-_SETTLED = 0.15
-"""Rounds end where the mean errors, which moves correct, have less than this share in the cost."""
-_LEAST_SHARE = 0.05
-"""Of an error; where fragments may move no more than that, rounds end."""
 _WORTH = 0.95
 """A mask that costs more than this share of what the drawn one does is not used: it is measured at
 the fragments' control points alone, and may be worse between them."""
+_CLEAR = 0.5
+"""Where the last round began with less than this share of what the drawn mask costs at least, the
+moves are not measured once more."""
 _MOVED_DBU = 0.5
 """A fragment that moved less tells nothing of how errors answer to moves."""
-_ROUNDING_DBU = 1.0
-"""What rounding moves changes of errors, at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,38 +110,21 @@ def place_edges(placement: Placement, damping: float, rounds: int) -> Int64s:
     """Return how far fragments move, (n,) in whole dbu."""
     every = placement.process.corners
     nominal = every.index(choose_nominal(placement.process))
-    drawn = moves = np.zeros(len(placement.view.boundary))
-    errors = placement.measure(drawn, every)
-    most = _WORTH * placement.weigh_core(errors)
-    shares = np.full_like(drawn, damping)
+    moves = before = np.zeros(len(placement.view.boundary))
+    shares, then, costs = np.full_like(moves, damping), np.empty((0, len(moves))), []
     for turn in range(rounds):
-        mean = errors.mean(axis=0)
-        if placement.weigh(mean[None]) < _SETTLED * placement.weigh(errors):
-            break
-        ahead = placement.view.limit(moves - shares * mean)
-        found = placement.measure(ahead, every[nominal : nominal + 1] if turn < _NOMINAL else every)
-        # Where only one of the two is of every corner, both are compared at nominal.
-        then, now = found, errors
-        if len(found) < len(errors):
-            now = errors[nominal : nominal + 1]
-        elif len(found) > len(errors):
-            then = found[nominal : nominal + 1]
-        gained = 1 - placement.weigh(then) / max(placement.weigh(now), 1e-12)
-        if gained <= 0:
-            shares = shares / 2
-            if shares.max() < _LEAST_SHARE:
-                break
-            continue
-        shares = _answer(shares, ahead - moves, (then - now).mean(axis=0), damping)
-        moves, errors = ahead, found
-        if turn > _NOMINAL and gained < _GAIN * damping:
-            break
-    rounded = np.rint(moves).astype(np.int64)
-    if len(errors) < len(every) or _bound_cost(placement, errors) >= most:
-        errors = placement.measure(rounded, every)
-        if placement.weigh_core(errors) >= most:
-            return np.zeros_like(rounded)
-    return rounded
+        alone = turn < rounds // 2
+        errors = placement.measure(moves, every[nominal : nominal + 1] if alone else every)
+        costs.append(placement.weigh_core(errors) * len(errors))
+        now = errors[nominal : nominal + 1] if len(errors) > len(then) else errors
+        if turn:
+            shares = _answer(shares, moves - before, (now - then).mean(axis=0), damping)
+        before, then = moves, errors
+        moves = placement.view.limit(moves - shares * errors.mean(axis=0))
+    rounded = _round_apart(placement.view.boundary, moves)
+    if costs[-1] < _CLEAR * costs[0] or _is_worth(placement, rounded):
+        return rounded
+    return np.zeros_like(rounded)
 
 
 def _answer(shares: Floats, moved: Floats, changed: Floats, damping: float) -> Floats:
@@ -159,10 +135,27 @@ def _answer(shares: Floats, moved: Floats, changed: Floats, damping: float) -> F
     return np.where(tell, usual, shares)
 
 
-def _bound_cost(placement: Placement, errors: Floats) -> float:
-    """Return what moves cost at most in the core once they are rounded."""
-    length = placement.weigh_core(np.ones((1, len(placement.view.boundary))))
-    return (math.sqrt(placement.weigh_core(errors)) + _ROUNDING_DBU * math.sqrt(length)) ** 2
+def _round_apart(boundary: Boundary, moves: Floats) -> Int64s:
+    """Return moves in whole dbu whose mean is near theirs where fragments move alike.
+
+    The halves of an edge, neighbours along one, and edges across are rounded at other fractions.
+    With one fraction for all, all four sides of a via went to the next dbu together, for
+    differences of far less than a dbu: 4 % of its area.
+    """
+    first, last = boundary.anchor == boundary.low, boundary.anchor == boundary.high
+    even = boundary.control // np.maximum(boundary.high - boundary.low, 1) % 2 == 0
+    along = np.where(first | (even & ~last), 0.25, -0.25)
+    across = np.where(boundary.horizontal, 0.125, -0.125)
+    return np.rint(moves + along + across).astype(np.int64)
+
+
+def _is_worth(placement: Placement, moves: Int64s) -> bool:
+    """Return whether moves cost less than the drawn mask in the core."""
+    after, drawn = (
+        placement.weigh_core(placement.measure(each, placement.process.corners))
+        for each in (moves, np.zeros_like(moves))
+    )
+    return after < _WORTH * drawn
 
 
 @lru_cache(maxsize=16)

@@ -39,6 +39,9 @@ from stages.lithography.optics.kernels import make_field
 from stages.lithography.process import Opc, Process
 from stages.threads import limit_threads
 
+FURTHER = 0.5
+"""How much further geometry matters where the mask is corrected, in wavelength / NA: a fragment at
+the end of the light's reach is corrected by what lies beyond it."""
 _LOOK = 0.25
 """Share of the rounds of descent before bars are placed."""
 _STEP = 1 / 50
@@ -50,6 +53,15 @@ _LEAST_GAIN = 2e-3
 def compute_reach_nm(process: Process) -> float:
     """Return how far past a window its correction needs the target, in nm."""
     return compute_halo_nm(process)
+
+
+def make_opc_lattice(process: Process, dbu_nm: float) -> Lattice:
+    """Return the lattice of the fields that are corrected one by one.
+
+    They overlap by more than those that are only imaged.
+    """
+    further = 0.0 if process.kernels is not None else FURTHER
+    return make_lattice(process, dbu_nm, further)
 
 
 def correct(target: Int64s, window: Box, dbu_nm: float, process: Process) -> Int64s:
@@ -94,7 +106,7 @@ def find_corrections(target: Int64s, window: Box, dbu_nm: float, process: Proces
         When the process has no `opc`, or one whose lengths contradict each other.
     """
     opc = require_opc(process)
-    lattice, rules = make_lattice(process, dbu_nm), make_rules(process, dbu_nm)
+    lattice, rules = make_opc_lattice(process, dbu_nm), make_rules(process, dbu_nm)
     places = lattice.list_places(window)
     near = _select_near(_enclose_fields(places, lattice), target)
     boundary = cut_boundary(near, rules)

@@ -21,9 +21,6 @@ from stages.geometry.union import merge, sweep
 from stages.lithography.optics.kernels import GRID_PX, Field, make_field
 from stages.lithography.process import Process
 
-GUARD = 3.2
-"""Width of the guard around a field's core, in wavelength / NA."""
-
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
@@ -49,16 +46,23 @@ class Lattice:
         return Box(x, y, x + self.core_dbu, y + self.core_dbu)
 
 
-def make_lattice(process: Process, dbu_nm: float) -> Lattice:
-    """Return the lattice of fields that simulates a region with the least work."""
+def make_lattice(process: Process, dbu_nm: float, further: float = 0.0) -> Lattice:
+    """Return the lattice of fields that simulates a region with the least work.
+
+    Parameters
+    ----------
+    further
+        How much wider the guard is than the process says, in wavelength / NA.
+    """
     resolution_nm = process.wavelength_nm / process.na
-    pitch = max(1, round(round(resolution_nm / 9) / dbu_nm))
-    guard = math.ceil(GUARD * resolution_nm / dbu_nm / pitch) * pitch
+    pitch = max(1, round(round(resolution_nm / process.limits.lines) / dbu_nm))
+    guard_nm = (process.guard + further) * resolution_nm
+    guard_dbu = math.ceil(guard_nm / dbu_nm / pitch) * pitch
     if process.kernels is not None:
         side = round(process.kernels.period_nm / dbu_nm)
     else:
         side = math.floor(GRID_PX * resolution_nm / 4 / dbu_nm)
-    return Lattice(pitch, (side - 2 * guard) // pitch * pitch, guard, side)
+    return Lattice(pitch, (side - 2 * guard_dbu) // pitch * pitch, guard_dbu, side)
 
 
 def make_lattice_around(process: Process, dbu_nm: float, core_dbu: int) -> Lattice:

@@ -10,6 +10,12 @@ so all are rows of one TCC. `stages.lithography.optics.decomposition` makes kern
 intensity of the kernels that are left out is low and nearly uniform; its mean over the field
 follows exactly from the diagonal of the remaining TCC, and is added as a constant.
 
+A source point stands for a square cell of the source, so the pupil that it sees lets through the
+share of the cell that is inside: with a sharp edge the image of a line depended by up to 1 % of the
+threshold on how its frequencies, which are those of the field, lie to the lattice of points. That
+share is right where one of two frequencies is at the edge. Where both are, on the diagonal, it
+counts twice, and what is missing there is added to the light of the kernels that are left out.
+
 H. H. Hopkins, Proc. R. Soc. A 217 (1953).
 """
 
@@ -43,7 +49,7 @@ Complexes = npt.NDArray[np.complex64]
 GRID_PX = 128
 """Samples along a side of a field."""
 _RINGS = 24
-"""Source points along its outer radius; with fewer, the source is coherent across a field."""
+"""Cells of the source along its outer radius; with fewer, it is coherent across a field."""
 _CODE = digest_of(
     Path(path)
     for path in (__file__, process_module.__file__, vector.__file__, decomposition.__file__)
@@ -100,13 +106,13 @@ class Kernels:
     """(2 band + 1, 2 band + 1) float32, diagonal of the TCC less that of `waves`."""
 
 
-def sample_source(source: Source) -> tuple[Floats, Floats]:
+def sample_source(source: Source, rings: int = _RINGS) -> tuple[Floats, Floats]:
     """Return the source as points, (s, 2) in shares of the pupil radius, and their weights (s,).
 
     They are the cells of a square lattice, by y, then x, each at the centroid of its brightness,
-    which is inside the pupil.
+    which is inside the pupil; `rings` of them along the outer radius.
     """
-    size = 2 * _RINGS * _FINE
+    size = 2 * rings * _FINE
     steps = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(steps * source.sigma_out, steps * source.sigma_out)
     radius, angle = np.hypot(x, y), np.degrees(np.arctan2(y, x)) - source.axis_deg
@@ -121,7 +127,7 @@ def sample_source(source: Source) -> tuple[Floats, Floats]:
         bright = np.where(radius <= 1, pixels[np.ix_(at, at)], 0.0)
 
     def by_cell(values: Floats) -> Floats:
-        cells: Floats = values.reshape(2 * _RINGS, _FINE, 2 * _RINGS, _FINE).mean(axis=(1, 3))
+        cells: Floats = values.reshape(2 * rings, _FINE, 2 * rings, _FINE).mean(axis=(1, 3))
         return cells
 
     weight = by_cell(bright)
@@ -130,14 +136,24 @@ def sample_source(source: Source) -> tuple[Floats, Floats]:
     return points / weight[chosen, None], weight[chosen] / weight.sum()
 
 
-def _compute_pupil(fx: Floats, fy: Floats, process: Process, defocus_nm: float) -> Floats:
-    """Return the complex pupil at frequencies in 1/nm: a disc with the phase of a defocus."""
-    squared = fx**2 + fy**2
+def _cover_cells(fx: Floats, fy: Floats, process: Process, cell: float) -> Floats:
+    """Return how much of a cell around each frequency, in 1/nm, the pupil holds.
+
+    Its edge is taken as straight and square to the cell, whose side is a share of its radius.
+    """
+    radius = np.hypot(fx, fy) * (process.wavelength_nm / process.na)
+    if not cell:
+        return (radius <= 1).astype(float)
+    share: Floats = np.clip((1 - radius) / cell + 0.5, 0, 1)
+    return share
+
+
+def _compute_phase(fx: Floats, fy: Floats, process: Process, defocus_nm: float) -> Complexes:
+    """Return the phase of a defocus at frequencies in 1/nm."""
     medium = process.refractive_index / process.wavelength_nm
-    inside = squared <= (process.na / process.wavelength_nm) ** 2
-    path = np.sqrt(np.where(inside, medium**2 - squared, medium**2)) - medium
-    pupil: Floats = np.where(inside, np.exp(2j * np.pi * defocus_nm * path), 0)
-    return pupil
+    path = np.sqrt(np.maximum(medium**2 - (fx**2 + fy**2), 0)) - medium
+    phase: Complexes = np.exp(2j * np.pi * defocus_nm * path)
+    return phase
 
 
 @lru_cache(maxsize=32)
@@ -172,23 +188,35 @@ def select_strongest(kernels: Kernels, share: float) -> Kernels:
 def _decompose(process: Process, defocus_nm: float, field: Field) -> dict[str, Any]:
     """Decompose the TCC; where it is real, combine two kernels into each complex wave."""
     points, weights = sample_source(process.source)
-    twins = _count_twins(process)
+    twins, cell = _count_twins(process), process.source.sigma_out / _RINGS
     first = find_first_of_twins(points, twins)
-    if process.is_vector:
-        rows = shift_pupils(points[first], weights[first], process, defocus_nm, field)
-        whole = add_twins((np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)[None], 0, twins)[0]
-        clear = whole[field.band, field.band]
-        rows, whole = rows / math.sqrt(clear), whole / clear
-        if twins > 1:
-            # Of a real mask an even source makes the same image on either side of focus: that of
-            # the real part of the TCC, which has real kernels.
-            rows = np.concatenate([rows.real, rows.imag] if defocus_nm else [rows.real])
-    else:
-        rows = shift_pupils(points, weights, process, defocus_nm, field)
-        whole = (np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)
-        rows = rows[first]
-    waves, rest = select_waves(rows, whole, twins, process.energy)
-    return {"waves": waves, "rest": rest}
+    rows = shift_pupils(points[first], weights[first], process, defocus_nm, field, cell)
+    light = sum_light(points[first], weights[first], process, field, cell)
+    seen = (np.abs(rows) ** 2).sum(axis=0, dtype=np.float64)
+    seen, light = (add_twins(each[None], 0, twins)[0] for each in (seen, light))
+    clear = light[field.band, field.band]
+    rows, seen, light = rows / math.sqrt(clear), seen / clear, light / clear
+    if process.is_vector and twins > 1:
+        # Of a real mask an even source makes the same image on either side of focus: that of
+        # the real part of the TCC, which has real kernels.
+        rows = np.concatenate([rows.real, rows.imag] if defocus_nm else [rows.real])
+    waves, rest = select_waves(rows, seen, twins, process.energy)
+    return {"waves": waves, "rest": rest + (light - seen).astype(np.float32)}
+
+
+def sum_light(
+    points: Floats, weights: Floats, process: Process, field: Field, cell: float
+) -> Floats:
+    """Return what each frequency alone carries of the light, (2 band + 1, 2 band + 1)."""
+    fx, fy = _list_frequencies(field)
+    total = np.zeros(fx.shape)
+    for (sx, sy), weight in zip((points * _cutoff(process)).tolist(), weights, strict=True):
+        light = weight * _cover_cells(fx + sx, fy + sy, process, cell)
+        if process.is_vector:
+            components = compute_field(fx + sx, fy + sy, (sx, sy), process)
+            light *= np.square(components).sum(axis=0)
+        total += light
+    return total
 
 
 def _count_twins(process: Process) -> int:
@@ -204,36 +232,39 @@ def _count_twins(process: Process) -> int:
 
 
 def shift_pupils(
-    points: Floats, weights: Floats, process: Process, defocus_nm: float, field: Field
+    points: Floats, weights: Floats, process: Process, defocus_nm: float, field: Field, cell: float
 ) -> Complexes:
     """Return A, the pupil shifted by each source point, (s c, 2 band + 1, 2 band + 1).
 
     Scalar light has one component, c = 1; those of vector light follow one another.
+
+    Parameters
+    ----------
+    cell
+        Side of the square of the source that a point stands for, as a share of the pupil's radius;
+        0 for points that stand for themselves.
     """
-    if process.is_vector:
-        return _compute_fields(points, weights, process, defocus_nm, field)
-    steps = np.arange(-field.band, field.band + 1) / field.side_nm
-    fx, fy = np.meshgrid(steps, steps)
-    cutoff = process.na / process.wavelength_nm
-    rows = np.empty((len(points), *fx.shape), np.complex64)
-    for row, (sx, sy), weight in zip(rows, points * cutoff, weights, strict=True):
-        row[:] = math.sqrt(weight) * _compute_pupil(fx + sx, fy + sy, process, defocus_nm)
-    return rows
-
-
-def _compute_fields(
-    points: Floats, weights: Floats, process: Process, defocus_nm: float, field: Field
-) -> Complexes:
-    """Return A of vector light, (s c, 2 band + 1, 2 band + 1), c components for each point."""
-    steps = np.arange(-field.band, field.band + 1) / field.side_nm
-    fx, fy = np.meshgrid(steps, steps)
-    cutoff = process.na / process.wavelength_nm
+    fx, fy = _list_frequencies(field)
     rows = []
-    for (sx, sy), weight in zip((points * cutoff).tolist(), weights, strict=True):
-        pupil = math.sqrt(weight) * _compute_pupil(fx + sx, fy + sy, process, defocus_nm)
-        components = compute_field(fx + sx, fy + sy, (sx, sy), process)
-        rows.append((pupil * components).astype(np.complex64))
+    for (sx, sy), weight in zip((points * _cutoff(process)).tolist(), weights, strict=True):
+        x, y = fx + sx, fy + sy
+        bright = math.sqrt(weight) * _cover_cells(x, y, process, cell)
+        pupil = bright * _compute_phase(x, y, process, defocus_nm)
+        components = compute_field(x, y, (sx, sy), process) if process.is_vector else 1.0
+        rows.append((pupil[None] * components).astype(np.complex64))
     return np.concatenate(rows)
+
+
+def _list_frequencies(field: Field) -> tuple[Floats, Floats]:
+    """Return the frequencies of the mask that count, in 1/nm, each (2 band + 1, 2 band + 1)."""
+    steps = np.arange(-field.band, field.band + 1) / field.side_nm
+    fx, fy = np.meshgrid(steps, steps)
+    return fx, fy
+
+
+def _cutoff(process: Process) -> float:
+    """Return the radius of the pupil, in 1/nm."""
+    return process.na / process.wavelength_nm
 
 
 @lru_cache(maxsize=8)

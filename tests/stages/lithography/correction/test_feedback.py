@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from stages.contracts import Int64s
-from stages.lithography.correction import feedback
-from stages.lithography.correction.feedback import Placement, place_edges
+from stages.lithography.correction.feedback import Placement, _round_apart, place_edges
 from stages.lithography.correction.fragments import cut_boundary
 from stages.lithography.correction.opc import make_rules
 from stages.lithography.correction.views import make_whole_view
@@ -63,28 +62,6 @@ def test_the_settings_of_arfi45_suit_vector_light() -> None:
     assert found.weigh(found.measure(moves, VECTOR.corners)) / length < 25
 
 
-def test_a_round_that_only_makes_worse_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = placement(dense(2), ARFI)
-    measure, calls = Placement.measure, []
-
-    def fail_after_drawn(self: Placement, *asked: object) -> object:
-        calls.append(1)
-        errors = measure(self, *asked)  # type: ignore[arg-type]
-        return errors if len(calls) == 1 else 3 * np.sign(errors) + 10 * errors
-
-    monkeypatch.setattr(Placement, "measure", fail_after_drawn)
-    assert not place_edges(found, 0.5, 8).any()
-    assert len(calls) < 8, "it ends before its rounds do"
-
-
-def test_steps_that_overshoot_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = placement(dense(4), ARFI)
-    drawn = found.weigh(found.measure(np.zeros(len(found.view.boundary)), ARFI.corners))
-    monkeypatch.setattr(feedback, "_answer", lambda shares, *_: np.full_like(shares, 2.5))
-    after = found.weigh(found.measure(place_edges(found, 0.6, 12), ARFI.corners))
-    assert after < drawn / 5
-
-
 def test_edges_are_placed_for_the_whole_window_not_for_nominal() -> None:
     target = dense(3)
     weak = replace(ARFI, corners=(ARFI.corners[0], replace(ARFI.corners[2], dose=0.92)))
@@ -95,3 +72,34 @@ def test_edges_are_placed_for_the_whole_window_not_for_nominal() -> None:
         for each in (weak, alone)
     )
     assert window < 0.8 * nominal
+
+
+def test_what_lies_far_away_hardly_moves_a_fragment() -> None:
+    """A field that decided for all of its fragments, such as how many rounds, would move all."""
+    every, opc = dense(5), VECTOR.opc
+    assert opc is not None
+    near = every[(every[:, 0] < 3200) & (every[:, 2] > 1200)]
+    moved = []
+    for target in (every, near):
+        found = placement(target, VECTOR)
+        moves, boundary = place_edges(found, opc.damping, opc.iterations), found.view.boundary
+        x, y = boundary.locate(boundary.control)
+        kept = (x > 2000) & (x < 2400)
+        at = zip(
+            x[kept].tolist(), y[kept].tolist(), boundary.horizontal[kept].tolist(), strict=True
+        )
+        moved.append(dict(zip(at, moves[kept].tolist(), strict=True)))
+    assert len(moved[0]) > 100
+    apart = np.array([abs(move - moved[1][place]) for place, move in moved[0].items()])
+    assert (apart <= 1).mean() > 0.99
+    assert apart.mean() < 0.2
+
+
+def test_moves_are_rounded_apart() -> None:
+    """Four sides of eight fragments of a via print its area to a quarter of a dbu."""
+    boundary = placement(np.array([[1000, 1000, 1065, 1065]]), VECTOR).view.boundary
+    assert len(boundary) == 8
+    means = [
+        _round_apart(boundary, np.full(8, share)).mean() for share in np.arange(10, 11.01, 0.05)
+    ]
+    assert np.abs(np.array(means) - np.arange(10, 11.01, 0.05)).max() <= 0.126

@@ -189,7 +189,7 @@ def test_the_database_unit_does_not_matter(rects: Rects, dbu_nm: float) -> None:
     box = Box(*(side * times for side in WINDOW.as_tuple()))
     # Lines across the shapes are dbu-aligned: what is at the very limit may lie between two.
     fine, coarse = (
-        [defect for defect in found if defect.severity > 0.02]
+        [defect for defect in found if defect.severity > 0.03]
         for found in (find(np.array(rects) * times, box, dbu_nm), find(rects))
     )
     assert [d.kind for d in fine] == [d.kind for d in coarse]

@@ -83,7 +83,7 @@ def cut_into_rings(process: Process, low: float, high: float) -> Rings:
     """Return rings that sources of the process's shape between two radii are made of."""
     source = process.source
     if source.shape == "map":
-        points, weights = sample_source(source, _RINGS // 2)
+        points, weights = sample_source(source)
         return Rings(points, weights, (0, len(points)), np.empty(0))
     low = max(low, 1 / _RINGS)  # the points of a ring lie apart
     radius = np.linspace(low, high, max(3, math.ceil((high - low) * _RINGS) + 1))

@@ -149,7 +149,7 @@ def test_few_hotspots_are_judged_by_what_did_not_learn_from_them(
     middles = [bool(network.config.centres_px) for network in model.detector().members]
     assert middles == [False, True, True, False]
     judged = model.operating_point.clips / len(load_dataset(labelled))
-    assert judged == pytest.approx(SCORED_PARTS / PARTS, rel=0.2)
+    assert judged == pytest.approx(SCORED_PARTS / PARTS, rel=0.25)
     assert model.operating_point.false_alarm_rate <= 0.1
 
     def stop(text: str) -> None:
@@ -248,7 +248,7 @@ def test_a_model_is_distilled_from_few_hotspots(
     assert (one.rules.members, one.rules.ensemble_from) == (1, math.inf)
     assert one.provenance["distilled_from"] == checkpoint.load(teacher).digest
     judged = one.operating_point.clips / len(load_dataset(labelled))
-    assert judged == pytest.approx(SCORED_PARTS / PARTS, rel=0.2)
+    assert judged == pytest.approx(SCORED_PARTS / PARTS, rel=0.25)
     assert one.operating_point.false_alarm_rate <= 0.1
 
     def stop(text: str) -> None:

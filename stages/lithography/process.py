@@ -320,18 +320,14 @@ class Process:
             del about["resist"]["refractive_index"], about["source"]["polarization"]
         if not self.resist.tail_share:
             del about["resist"]["tail_share"], about["resist"]["tail_nm"]
-        if self.levels == Levels():  # nor were there levels
-            del about["levels"]
         if self.opc is not None and self.opc.curves == Curves():
             del about["opc"]["curves"]
         if self.anchor is not None and (self.anchor.shape, self.anchor.bias_nm) == ("line", 0):
             del about["anchor"]["shape"], about["anchor"]["bias_nm"]
-        if not self.mask.transmission:
-            del about["mask"]
-        if self.contacts is None:
-            del about["contacts"]
-        if self.guard == GUARD:
-            del about["guard"]
+        plain = {"mask": not self.mask.transmission, "contacts": self.contacts is None}
+        plain |= {"guard": self.guard == GUARD, "levels": self.levels == Levels()}
+        for name in (name for name, is_plain in plain.items() if is_plain):
+            del about[name]
         if self.limits.lines == LINES:
             del about["limits"]["lines"]
         return about

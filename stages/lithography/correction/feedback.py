@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from stages.contracts import Float32s, Floats, Int64s
-from stages.lithography.correction.fragments import Bools, Boundary
+from stages.lithography.correction.fragments import Boundary
 from stages.lithography.correction.placement import choose_nominal, measure_fragments
 from stages.lithography.correction.views import View
 from stages.lithography.optics.drawing import transform_drawing
@@ -85,18 +85,10 @@ class Placement:
                 errors[each.rows] = self._locate(coef, each.levels)
         return errors
 
-    def weigh(self, errors: Floats) -> float:
-        """Return the cost of errors, in dbu² of the fragments that move."""
-        return self._weigh(errors, self.view.free)
-
     def weigh_core(self, errors: Floats) -> float:
-        """Return the cost of errors of what moves in the field's core."""
-        return self._weigh(
-            errors, self.view.free & self.view.boundary.find_touching(self.view.core)
-        )
-
-    def _weigh(self, errors: Floats, chosen: Bools) -> float:
+        """Return the cost of errors, in dbu² of what moves in the field's core."""
         b = self.view.boundary
+        chosen = self.view.free & b.find_touching(self.view.core)
         return float(((b.high - b.low) * np.square(errors).mean(axis=0))[chosen].sum())
 
     def _locate(self, coef: Float32s, levels: Floats) -> Floats:

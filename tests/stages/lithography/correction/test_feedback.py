@@ -44,11 +44,13 @@ def test_no_setting_places_edges_worse_than_the_drawn_mask(
 ) -> None:
     found = placement(dense(1, cell), ARFI)
     moves = place_edges(found, damping, rounds)
-    drawn, after = (found.weigh(found.measure(each, ARFI.corners)) for each in (0 * moves, moves))
+    drawn, after = (
+        found.weigh_core(found.measure(each, ARFI.corners)) for each in (0 * moves, moves)
+    )
     assert after < drawn or not moves.any()
     if cell == 45 and rounds == 8:
         assert after < drawn / 10
-        longer = found.weigh(found.measure(place_edges(found, 1.0, 40), ARFI.corners))
+        longer = found.weigh_core(found.measure(place_edges(found, 1.0, 40), ARFI.corners))
         assert longer < 1.5 * after, "a damping of 1 overshoots, and is taken back"
 
 
@@ -59,7 +61,7 @@ def test_the_settings_of_arfi45_suit_vector_light() -> None:
     moves = place_edges(found, opc.damping, opc.iterations)
     boundary = found.view.boundary
     length = (boundary.high - boundary.low)[found.view.free].sum()
-    assert found.weigh(found.measure(moves, VECTOR.corners)) / length < 25
+    assert found.weigh_core(found.measure(moves, VECTOR.corners)) / length < 25
 
 
 def test_edges_are_placed_for_the_whole_window_not_for_nominal() -> None:
@@ -68,7 +70,7 @@ def test_edges_are_placed_for_the_whole_window_not_for_nominal() -> None:
     alone = replace(ARFI, corners=ARFI.corners[:1])
     found = placement(target, weak)
     window, nominal = (
-        found.weigh(found.measure(place_edges(placement(target, each), 0.6, 8), weak.corners))
+        found.weigh_core(found.measure(place_edges(placement(target, each), 0.6, 8), weak.corners))
         for each in (weak, alone)
     )
     assert window < 0.8 * nominal

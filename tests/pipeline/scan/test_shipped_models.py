@@ -34,8 +34,8 @@ class Golden:
 
 GOLDEN = {
     "krf130-met1": Golden(clips=2112, patterns=2012, flagged=396, hotspots=127),
-    "arfi45": Golden(clips=990, patterns=990, flagged=77, hotspots=48),
-    "arfi45-via": Golden(clips=1597, patterns=1597, flagged=27, hotspots=20),
+    "arfi45": Golden(clips=990, patterns=990, flagged=70, hotspots=38),
+    "arfi45-via": Golden(clips=1597, patterns=1597, flagged=20, hotspots=14),
 }
 
 

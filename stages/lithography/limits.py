@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pydantic.dataclasses import dataclass
 
-from stages.lithography.checks import CHECKS, Count, Positive, Share, ShareOrAll, Text, require
-
-LINES = 9
-"""Lines of measurement in a wavelength / NA, where a process does not say."""
+from stages.lithography.checks import CHECKS, Positive, Share, ShareOrAll, Text, require
 
 
 @dataclass(frozen=True, slots=True, config=CHECKS)
@@ -24,8 +21,6 @@ class Limits:
     """Largest edge placement error of a line end, either way."""
     corner_nm: Positive
     """How far a point must be from the nearest corner for its edge to count as straight."""
-    lines: Count = LINES
-    """Lines along which prints are measured, in a wavelength / NA."""
 
 
 @dataclass(frozen=True, slots=True, config=CHECKS)

@@ -29,7 +29,7 @@ from stages.lithography.checks import (
     Text,
     require,
 )
-from stages.lithography.limits import LINES, Contacts, Levels, Limits, Sampling
+from stages.lithography.limits import Contacts, Levels, Limits, Sampling
 from stages.settings import describe_validation_error
 
 SHIPPED = Path(__file__).parent / "processes"
@@ -328,8 +328,6 @@ class Process:
         plain |= {"guard": self.guard == GUARD, "levels": self.levels == Levels()}
         for name in (name for name, is_plain in plain.items() if is_plain):
             del about[name]
-        if self.limits.lines == LINES:
-            del about["limits"]["lines"]
         return about
 
 

@@ -5,10 +5,11 @@ out      a row per failing sample, and the worst margin of each kind in each cel
 unit     one field in one direction
 promise  no sample outside the field's core
 
-A line at every pitch crosses the drawn runs: an interval is a drawn width, the gap between two a
-drawn space. The image along the line is a sum of cubic B-splines, and a contour lies where it
-crosses the threshold. A sample counts only where the drawn edges continue straight for some lines
-either way, since corners round; line ends are measured at their middle.
+A run is a drawn width, the gap between two a drawn space. Each is crossed by lines, and so is each
+edge: the first and the last lie as far from its ends as the nearest corner must be, since corners
+round, the others at most a step apart between them. So where is measured follows from what is drawn there,
+not from where a field begins. The image along a line is a sum of cubic B-splines, and a contour lies
+where it crosses the threshold. Line ends are measured at their middle.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ HAIR = 1e-4
 """Least margin of what fails."""
 FINE = 4
 """Samples of the profile in a step of the spline."""
+_PAST = 2
+"""Steps that a profile reaches past what is measured."""
 
 
 class Rules(NamedTuple):
@@ -39,9 +42,11 @@ class Rules(NamedTuple):
     scale: float
     """Spline steps in a dbu."""
     pitch: int
-    """Distance between lines."""
+    """Distance between the lines along which slanted edges are measured."""
+    step: int
+    """Distance between the others, at most."""
     straight: int
-    """For how many lines either way an edge must continue."""
+    """How far either way an edge must continue."""
     width: int
     """Drawn widths up to this are measured."""
     space: int
@@ -73,7 +78,7 @@ class Worst(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The image along one line."""
+    """The image along a part of a line."""
 
     profile: Float32s
     """`FINE` samples in a step of the spline."""
@@ -90,21 +95,32 @@ def blend32(t: float) -> tuple[np.float32, np.float32, np.float32, np.float32]:
 
 
 @kernel
-def _trace(coef: Float32s, row: float, line: Float32s, profile: Float32s) -> None:
-    """Write the image along a row, `FINE` samples a step; the field is periodic."""
+def _trace(
+    coef: Float32s, y: int, low: float, high: float, levels: Floats, scale: float
+) -> tuple[Line, int]:
+    """Return the image along a part of a line, and the dbu-free place of its first sample.
+
+    The part reaches some steps past `low` and `high`, in samples; the field is periodic.
+    """
     n = coef.shape[0]
+    first = int(np.floor(low / FINE)) - _PAST
+    steps = int(np.ceil(high / FINE)) + _PAST - first
+    row = y * scale
     k = int(np.floor(row))
     w_0, w_1, w_2, w_3 = blend32(row - k)
     a, b, c, d = coef[(k - 1) % n], coef[k % n], coef[(k + 1) % n], coef[(k + 2) % n]
-    for i in range(n):
-        line[i + 1] = w_0 * a[i] + w_1 * b[i] + w_2 * c[i] + w_3 * d[i]
-    line[0], line[n + 1], line[n + 2] = line[n], line[1], line[2]
+    line, profile = np.empty(steps + 3, np.float32), np.empty(steps * FINE, np.float32)
+    j = (first - 1) % n
+    for i in range(steps + 3):
+        line[i] = w_0 * a[j] + w_1 * b[j] + w_2 * c[j] + w_3 * d[j]
+        j = j + 1 if j + 1 < n else 0
     for f in range(FINE):
         w_0, w_1, w_2, w_3 = blend32(f / FINE)
-        for i in range(n):
+        for i in range(steps):
             profile[i * FINE + f] = (
                 w_0 * line[i] + w_1 * line[i + 1] + w_2 * line[i + 2] + w_3 * line[i + 3]
             )
+    return Line(profile, y, levels), first * FINE
 
 
 @kernel
@@ -175,63 +191,75 @@ def measure_displacement(
 
 
 @kernel
-def cross_lines(runs: Int64s, pitch_dbu: int, lines: int) -> tuple[Int64s, Int64s, Int64s]:
-    """Return the intervals of the runs on each line, sorted: start (lines + 1,), x_lo, x_hi.
+def _reach_metal(runs: Int64s, order: Int64s, i: int, up: bool, far: int) -> int:
+    """Return the y to which run `i` goes on, up or down, in metal at least as wide; `far` at most.
 
-    Line `j` is at y = j * pitch_dbu + pitch_dbu // 2.
+    `order` sorts the runs by the end that others meet.
     """
-    order = np.argsort(runs[:, 0], kind="mergesort")
-    half = pitch_dbu // 2
-    first = np.maximum(-((half - runs[:, 1]) // pitch_dbu), 0)
-    last = np.minimum(-((half - runs[:, 3]) // pitch_dbu), lines)  # the first line not crossed
-    start = np.zeros(lines + 1, np.int64)
-    for i in range(len(runs)):
-        for j in range(first[i], last[i]):
-            start[j + 1] += 1
-    start = np.cumsum(start)
-    used = start[:-1].copy()
-    x_lo, x_hi = np.empty(start[-1], np.int64), np.empty(start[-1], np.int64)
-    for i in order:
-        for j in range(first[i], last[i]):
-            x_lo[used[j]], x_hi[used[j]] = runs[i, 0], runs[i, 2]
-            used[j] += 1
-    return start, x_lo, x_hi
+    a, b, y = runs[i, 0], runs[i, 2], runs[i, 3] if up else runs[i, 1]
+    meets, leaves = (1, 3) if up else (3, 1)
+    while (y < far) == up and y != far:
+        low, high = 0, len(order)
+        while low < high:
+            middle = (low + high) // 2
+            if runs[order[middle], meets] < y:
+                low = middle + 1
+            else:
+                high = middle
+        there = -1
+        while low < len(order) and runs[order[low], meets] == y:
+            j = order[low]
+            if runs[j, 0] <= a and runs[j, 2] >= b:
+                there = j
+            low += 1
+        if there < 0:
+            return y
+        y = runs[there, leaves]
+    return far
 
 
 @kernel
-def _find_beyond(x_hi: Int64s, low: int, high: int, x: int) -> int:
-    """Return the first interval of ``low..high`` that ends beyond `x`."""
+def _reach_space(runs: Int64s, order: Int64s, gap: Int64s, up: bool, far: int) -> int:
+    """Return the y to which a gap goes on, up or down, before metal is between; `far` at most."""
+    a, b, y = gap[0], gap[2], gap[3] if up else gap[1]
+    meets = 1 if up else 3
+    low, high = 0, len(order)
+    nearest = far
+    floor = y if up else far
     while low < high:
         middle = (low + high) // 2
-        if x_hi[middle] > x:
-            high = middle
-        else:
+        if runs[order[middle], meets] < floor:
             low = middle + 1
-    return low
+        else:
+            high = middle
+    while low < len(order) and runs[order[low], meets] <= (far if up else y):
+        j = order[low]
+        if runs[j, 0] < b and runs[j, 2] > a:
+            if up:
+                return runs[j, meets]
+            nearest = runs[j, meets]
+        low += 1
+    return nearest
 
 
 @kernel
-def _check_straight(
-    start: Int64s, x_lo: Int64s, x_hi: Int64s, j: int, lines: int, a: int, b: int
-) -> tuple[bool, bool, bool, bool]:
-    """Check how the interval [a, b) of line `j` continues for `lines` lines up and down.
+def _place_lines(low: int, high: int, step: int) -> Int64s:
+    """Return where lines cross what goes from `low` to `high`: there, and between them.
 
-    Returns
-    -------
-    covered : the interval is metal on all of them
-    clear : it is space on all of them
-    left, right : metal begins at `a` on all of them, ends at `b` on all of them
+    They lie at whole steps from the nearer end, so that they do not depend on the other one.
     """
-    covered = clear = left = right = True
-    for k in range(max(j - lines, 0), min(j + lines + 1, len(start) - 1)):
-        i = _find_beyond(x_hi, start[k], start[k + 1], a)
-        there = i < start[k + 1]
-        covered = covered and there and x_lo[i] <= a and x_hi[i] >= b
-        clear = clear and not (there and x_lo[i] < b)
-        left = left and there and x_lo[i] == a
-        i = _find_beyond(x_hi, start[k], start[k + 1], b - 1)
-        right = right and i < start[k + 1] and x_hi[i] == b
-    return covered, clear, left, right
+    if high < low:
+        return np.empty(0, np.int64)
+    half = (high - low) // (2 * step) + 1
+    out = np.empty(2 * half, np.int64)
+    used = 0
+    for k in range(half):
+        out[used] = low + k * step
+        used += 1
+        if high - k * step > out[used - 1]:
+            out[used] = high - k * step
+            used += 1
+    return out[:used]
 
 
 @kernel
@@ -310,48 +338,79 @@ def judge_edge(
 
 
 @kernel
-def _check_line(
-    line: Line, crossed: tuple[Int64s, Int64s, Int64s], j: int, rules: Rules, worst: Worst,
+def _check_extents(
+    coef: Float32s, drawn: Int64s, runs: Int64s, metal: bool, levels: Floats, rules: Rules,
+    worst: Worst, found: tuple[Floats, int],
+) -> tuple[Floats, int]:  # fmt: skip
+    """Measure the widths of runs, or the spaces of gaps between them."""
+    fine, far = rules.scale * FINE, 2 * rules.epe * rules.scale * FINE
+    by_low, by_high = np.argsort(runs[:, 1]), np.argsort(runs[:, 3])
+    least_x, least_y, most_x, most_y = rules.core
+    for i in range(len(drawn)):
+        a, low, b, high = drawn[i]
+        x = (a + b) // 2
+        if b - a > (rules.width if metal else rules.space) or not least_x <= x < most_x:
+            continue
+        if high < least_y or low >= most_y:
+            continue
+        over, under = high + rules.straight, low - rules.straight
+        if metal:
+            top = _reach_metal(runs, by_low, i, True, over)
+            bottom = _reach_metal(runs, by_high, i, False, under)
+        else:
+            top = _reach_space(runs, by_low, drawn[i], True, over)
+            bottom = _reach_space(runs, by_high, drawn[i], False, under)
+        bottom, top = max(bottom, under) + rules.straight, min(top, over) - rules.straight
+        for y in _place_lines(bottom, top, rules.step):
+            if least_y <= y < most_y:
+                line, first = _trace(coef, y, a * fine - far, b * fine + far, levels, rules.scale)
+                found = judge_extent(
+                    line, a * fine - first, b * fine - first, x, b - a, metal, rules, worst, found
+                )
+    return found
+
+
+@kernel
+def _check_edges(
+    coef: Float32s, edges: Int64s, levels: Floats, rules: Rules, worst: Worst,
     found: tuple[Floats, int],
 ) -> tuple[Floats, int]:  # fmt: skip
-    """Measure every drawn width, space and straight edge that line `j` crosses."""
-    start, x_lo, x_hi = crossed
+    """Measure how far straight edges and line ends print from where they are drawn."""
     fine = rules.scale * FINE
-    core_lo, core_hi = rules.core[0], rules.core[2]
-    for i in range(start[j], start[j + 1]):
-        a, b = x_lo[i], x_hi[i]
-        if b >= core_lo and a < core_hi:
-            covered, _, left, right = _check_straight(start, x_lo, x_hi, j, rules.straight, a, b)
-            x = (a + b) // 2
-            if covered and b - a <= rules.width and core_lo <= x < core_hi:
-                found = judge_extent(line, a * fine, b * fine, x, b - a, True, rules, worst, found)
-            if left and core_lo <= a < core_hi:
-                found = judge_edge(line, EPE, a * fine, a, 1, rules, worst, found)
-            if right and core_lo <= b < core_hi:
-                found = judge_edge(line, EPE, b * fine, b, -1, rules, worst, found)
-        if i + 1 < start[j + 1]:
-            a, b = x_hi[i], x_lo[i + 1]
-            x = (a + b) // 2
-            if b - a <= rules.space and core_lo <= x < core_hi:
-                _, clear, _, _ = _check_straight(start, x_lo, x_hi, j, rules.straight, a, b)
-                if clear:
-                    found = judge_extent(
-                        line, a * fine, b * fine, x, b - a, False, rules, worst, found
-                    )
+    least_x, least_y, most_x, most_y = rules.core
+    for e in range(len(edges)):
+        x, low, high, side = edges[e, 0], edges[e, 1], edges[e, 2], edges[e, 3]
+        if not least_x <= x < most_x:
+            continue
+        is_end = edges[e, 4] and edges[e, 5] and high - low <= rules.line_end
+        for kind in (EPE, LINE_END):
+            limit = rules.line_end_epe if kind == LINE_END else rules.epe
+            far, place = 2 * limit * fine, x * fine
+            middle = (low + high) // 2
+            first_y, last_y = low + rules.straight, high - rules.straight
+            if kind == LINE_END:
+                if not is_end:
+                    continue
+                first_y = last_y = middle
+            for y in _place_lines(first_y, last_y, rules.step):
+                if least_y <= y < most_y:
+                    line, first = _trace(coef, y, place - far, place + far, levels, rules.scale)
+                    found = judge_edge(line, kind, place - first, x, side, rules, worst, found)
     return found
 
 
 @kernel
 def measure(
-    coef: Float32s, runs: Int64s, edges: Int64s, levels: Floats, rules: Rules, worst: Worst
-) -> Floats:
+    coef: Float32s, runs: Int64s, gaps: Int64s, edges: Int64s, levels: Floats, rules: Rules,
+    worst: Worst,
+) -> Floats:  # fmt: skip
     """Measure one field along x and return the samples that fail.
 
     Parameters
     ----------
     coef : (n, n) float32
         Cubic B-spline coefficients of the image, the first at the field's corner.
-    runs, edges : (m, 4), (k, 6) int64
+    runs, gaps, edges : (m, 4), (g, 4), (k, 6) int64
         From `stages.geometry.union`, in dbu from the field's corner.
     levels : (c,) float64
         Intensity at which each corner of the process window prints.
@@ -363,22 +422,8 @@ def measure(
     (f, 5) float64
         Index into `KINDS`, x and y in dbu from the field's corner, index into `levels`, severity.
     """
-    n = coef.shape[0]
-    count = int(n / rules.scale) // rules.pitch
-    crossed = cross_lines(runs, rules.pitch, count)
-    row, profile = np.empty(n + 3, np.float32), np.empty(n * FINE, np.float32)
     found = np.empty((16, 5)), 0
-    for j in range(count):
-        y = j * rules.pitch + rules.pitch // 2
-        if rules.core[1] <= y < rules.core[3] and crossed[0][j] < crossed[0][j + 1]:
-            _trace(coef, y * rules.scale, row, profile)
-            found = _check_line(Line(profile, y, levels), crossed, j, rules, worst, found)
-    for e in range(edges.shape[0]):
-        x, y = edges[e, 0], (edges[e, 1] + edges[e, 2]) // 2
-        is_end = edges[e, 4] and edges[e, 5] and edges[e, 2] - edges[e, 1] <= rules.line_end
-        if is_end and rules.core[0] <= x < rules.core[2] and rules.core[1] <= y < rules.core[3]:
-            _trace(coef, y * rules.scale, row, profile)
-            line = Line(profile, y, levels)
-            place = x * rules.scale * FINE
-            found = judge_edge(line, LINE_END, place, x, edges[e, 3], rules, worst, found)
+    found = _check_extents(coef, runs, runs, True, levels, rules, worst, found)
+    found = _check_extents(coef, gaps, runs, False, levels, rules, worst, found)
+    found = _check_edges(coef, edges, levels, rules, worst, found)
     return found[0][: found[1]]

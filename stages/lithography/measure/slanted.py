@@ -3,9 +3,9 @@
 in: an image as spline coefficients, the drawn runs, the slanted edges; out: a row per failing
 sample. unit: one field; promise: no sample outside the field's core; none where no edge is slanted.
 
-A line across the edge, wherever this crosses one of the lines at every pitch that `sections`
-measures along: upright ones for flat edges, level ones for steep. As there, a sample counts only
-where the drawn edge goes on for some lines either way; it may bend by a quarter of the way.
+A line across the edge, wherever this crosses one of the lines at every pitch: upright ones for flat
+edges, level ones for steep. A sample counts only where the drawn edge goes on as far either way as
+`sections` asks for; it may bend by a quarter of the way.
 """
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ def _is_covered(
 def _goes_on(
     runs: Int64s, bins: Bins, rules: Rules, at: Place, normal: Place, away: float, metal: bool
 ) -> bool:
-    """Say whether what lies from an edge to `away` outward of it is the same for some lines."""
+    """Say whether what lies from an edge to `away` outward of it is the same along it."""
     near = _NEAR * rules.pitch
     for share in (-1.0, -0.5, 0.0, 0.5, 1.0):
-        along = share * rules.straight * rules.pitch
+        along = share * rules.straight
         slack = near + _BEND * abs(along)
         if abs(away) > 2 * slack:
             for out in (math.copysign(slack, away), away / 2, away - math.copysign(slack, away)):
@@ -137,9 +137,9 @@ def _goes_on(
 
 @kernel
 def _is_straight(runs: Int64s, bins: Bins, rules: Rules, at: Place, normal: Place) -> bool:
-    """Say whether an edge goes on for some lines either way, metal inward and space outward."""
+    """Say whether an edge goes on either way, metal inward and space outward."""
     for share in (-1.0, -0.5, 0.0, 0.5, 1.0):
-        along = share * rules.straight * rules.pitch
+        along = share * rules.straight
         slack = _NEAR * rules.pitch + _BEND * abs(along)
         if not _is_covered(runs, bins, rules.pitch, at, normal, -slack, along):
             return False

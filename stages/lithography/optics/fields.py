@@ -5,8 +5,8 @@ out      the places of the fields, and the rectangles in each
 promise  the cores of fields tile the plane from the layout's origin, whatever the window
 
 A field is periodic, so its image is wrong near its edge: only its core counts, which lies
-`guard_dbu` inside. All lengths are whole multiples of `pitch_dbu`, the distance of the lines along
-which prints are measured, so that these lie at the same places of the layout in every field.
+`guard_dbu` inside. All lengths are whole multiples of `pitch_dbu`, so that the lines along which slanted
+edges are measured lie at the same places of the layout in every field.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from stages.contracts import Box, Int64s
 from stages.geometry.union import merge, sweep
 from stages.lithography.optics.kernels import GRID_PX, Field, make_field
 from stages.lithography.process import Process
+
+PITCHES = 9
+"""Pitches of a lattice in a wavelength / NA."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ def make_lattice(process: Process, dbu_nm: float, further: float = 0.0) -> Latti
         How much wider the guard is than the process says, in wavelength / NA.
     """
     resolution_nm = process.wavelength_nm / process.na
-    pitch = max(1, round(round(resolution_nm / process.limits.lines) / dbu_nm))
+    pitch = max(1, round(round(resolution_nm / PITCHES) / dbu_nm))
     guard_nm = (process.guard + further) * resolution_nm
     guard_dbu = math.ceil(guard_nm / dbu_nm / pitch) * pitch
     if process.kernels is not None:

@@ -241,7 +241,7 @@ def make_rules(lattice: Lattice, pixels: int, dbu_nm: float, process: Process) -
         core=(guard, guard, end, end),
         scale=pixels / lattice.side_dbu,
         pitch=lattice.pitch_dbu,
-        step=max(1, lattice.pitch_dbu // _LINES),
+        step=max(1, round(round(lattice.pitch_dbu * dbu_nm) // _LINES / dbu_nm)),
         straight=math.ceil(limits.corner_nm / dbu_nm),
         width=round(_REACH * process.min_width_nm / dbu_nm),
         space=round(_REACH * process.min_space_nm / dbu_nm),

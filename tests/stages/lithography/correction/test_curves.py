@@ -211,7 +211,7 @@ def test_windows_that_tile_an_area_have_its_mask() -> None:
 
 
 def test_outlines_go_on_from_core_to_core() -> None:
-    core = 8888  # of fields of 512 nodes of 22 dbu
+    core = 8580  # of fields of 512 nodes of 22 dbu
     few = with_rounds(4)
     target = sparse(4) + np.array([core - 900, 2000] * 2)
     window = Box(core - 1200, 1500, core + 1400, 4200)
@@ -229,7 +229,7 @@ def test_outlines_go_on_from_core_to_core() -> None:
 
 def test_a_core_without_shapes_has_none() -> None:
     target = np.array([[0, 0, 500, 160]])
-    far = Box(60_000, 60_000, 60_100, 60_100)
+    far = Box(61_000, 61_000, 61_100, 61_100)
     cores = find_curved_mask(target, far, 1.0, KRF)
     assert [polygons for _, polygons in cores] == [[]]
     assert not len(find_curved_corrections(cores, target, far, 1.0, KRF))

@@ -22,7 +22,7 @@ from tests.support.optical import KRF, imaged, make_cell
 
 SIDE = 96
 EVERYWHERE = Rules(
-    core=(0, 0, SIDE, SIDE), scale=0.5, pitch=1, straight=1, width=1, space=1, line_end=1,
+    core=(0, 0, SIDE, SIDE), scale=0.5, pitch=1, step=1, straight=1, width=1, space=1, line_end=1,
     pinch_share=0.5, space_share=0.5, epe=1, line_end_epe=1,
 )  # fmt: skip
 """The lattice that topology looks at has one point per dbu."""

@@ -130,14 +130,14 @@ def test_half_the_grid_step_moves_no_contour(
 def measured_widths(exposure: Exposure, rects: Int64s, field: Field, level: float) -> Floats:
     """Rows of x, y, printed width in nm, as sections reads them along lines across the shapes."""
     side = round(field.side_nm / DBU_NM)
-    runs, _, edges = find_runs_gaps_edges(rects, 0)
+    parts = find_runs_gaps_edges(rects, 0)
     share = 100.0  # far more than prints: every width is reported, as a share of this
     rules = Rules(
-        core=(0, 0, side, side), scale=count_spline_px(field) / side, pitch=400, straight=1,
-        width=2000, space=0, line_end=0, pinch_share=share, space_share=0.5,
+        core=(0, 0, side, side), scale=count_spline_px(field) / side, pitch=400, step=400,
+        straight=1, width=2000, space=0, line_end=0, pinch_share=share, space_share=0.5,
         epe=900.0, line_end_epe=900.0,
     )  # fmt: skip
-    rows = measure(exposure.coef[0], runs, edges, np.array([level]), rules, make_cell(side))
+    rows = measure(exposure.coef[0], *parts, np.array([level]), rules, make_cell(side))
     drawn = 1400
     printed = (1 - rows[:, 4]) * share * drawn * DBU_NM
     return np.stack([rows[:, 1], rows[:, 2], printed], axis=1)

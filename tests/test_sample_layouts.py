@@ -191,7 +191,7 @@ def test_a_scan_of_the_block_flags_little_and_finds_what_fails(tmp_path: Path) -
     )  # fmt: skip
     metrics = run.metrics
     assert 0 < metrics["hot_clips"] <= 0.035 * metrics["clips"]
-    assert metrics["hotspots_confirmed"] >= 5  # a sixteenth of the planted places, less one
+    assert metrics["hotspots_confirmed"] >= 6  # a sixteenth of the planted places
 
 
 def test_risky_places_stay_in_their_square_and_on_the_grid(make: ModuleType) -> None:

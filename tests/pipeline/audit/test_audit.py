@@ -19,8 +19,12 @@ from pipeline.scan import stages as scanning
 from pipeline.scan.request import ScanResult
 from pipeline.scan.scan import resume
 from pipeline.simulate.region import SimulateRequest, simulate_region
-from stages.contracts import Bytes, Defect, Int64s
-from stages.lithography.measure.defects import label_clips
+from stages.contracts import Bytes, Int64s
+from stages.lithography.measure.margins import (
+    CellMargins,
+    find_worst_margin,
+    take_clip_margins,
+)
 from tests.support.small_scan import DENSE, Hotscan, SmallScan
 
 ROI_UM = (48.0, 48.0, 60.0, 57.0)
@@ -28,7 +32,7 @@ THRESHOLD = 0.488399  # flags about half of the clips
 CORE_DBU = 1280
 FEW = {"size": "30"}
 HAIR = 0.01
-"""Severity up to which a window and a field may judge otherwise."""
+"""Margin up to which a window and a field may judge otherwise."""
 
 
 def audited(small_scan: SmallScan, out: Path, *, workers: int = 0, **tables: Any) -> ScanResult:
@@ -87,27 +91,28 @@ def sample(bare: ScanResult, tmp_path_factory: pytest.TempPathFactory) -> ScanRe
 
 
 @pytest.fixture(scope="module")
-def truth(tmp_path_factory: pytest.TempPathFactory) -> tuple[Defect, ...]:
-    """The defects of the whole region, simulated in full."""
+def truth(tmp_path_factory: pytest.TempPathFactory) -> CellMargins:
+    """The margins of the whole region, simulated in full, in cells as large as cores."""
     out = tmp_path_factory.mktemp("truth") / "whole"
     grown = (ROI_UM[0] - 2, ROI_UM[1] - 2, ROI_UM[2] + 2, ROI_UM[3] + 2)
-    request = SimulateRequest(DENSE, out, "68/20", roi_um=grown, contours=False)
+    request = SimulateRequest(
+        DENSE, out, "68/20", roi_um=grown, contours=False, core_nm=float(CORE_DBU)
+    )
     simulate_region(request, Resources(workers=0), lambda event: None)
-    return tuple(Defect(**row) for row in pq.read_table(out / "defects.parquet").to_pylist())
+    x, y, *margin = (
+        column.to_numpy() for column in pq.read_table(out / "margins.parquet").itercolumns()
+    )
+    return CellMargins(x, y, np.stack(margin, axis=1))
 
 
-def test_a_census_says_what_full_simulation_says(
-    census: ScanResult, truth: tuple[Defect, ...]
-) -> None:
+def test_a_census_says_what_full_simulation_says(census: ScanResult, truth: CellMargins) -> None:
     rows = rows_of(census)
     x, y = np.array(sorted(rows)).T
-    sure = tuple(defect for defect in truth if defect.severity > HAIR)
-    by_any, surely = (label_clips(x, y, CORE_DBU, defects) for defects in (truth, sure))
+    margin = find_worst_margin(take_clip_margins(truth, CORE_DBU, x, y, CORE_DBU))
     hot = np.array([rows[place]["hotspot"] for place in zip(x, y, strict=True)])
-    worst = np.array([rows[place]["severity"] or 0.0 for place in zip(x, y, strict=True)])
-    assert not (surely & ~hot).any()
-    assert not (hot & (worst > HAIR) & ~by_any).any()
-    assert surely.sum() > 2
+    by_a_hair = np.abs(margin) < HAIR
+    assert by_a_hair.mean() < 0.1
+    np.testing.assert_array_equal(hot[~by_a_hair], (margin > 0)[~by_a_hair])
     flagged = np.array([rows[place]["score"] >= THRESHOLD for place in zip(x, y, strict=True)])
     missed, found = int((hot & ~flagged).sum()), int((hot & flagged).sum())
     assert missed > 2

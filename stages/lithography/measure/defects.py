@@ -48,7 +48,7 @@ CELLS = 8
 """Cells along a side of a core; a defect longer than a cell is reported once per cell."""
 _FAINT = 1e-6
 _LINES = 4
-"""Lines of measurement in a pitch of the lattice. With two, margins of 1 clip in 100 are 3 % short."""
+"""Lines of measurement in a pitch of the lattice. Two leave 1 margin in 100 short by 3 %."""
 _REACH = 3
 """Widths and spaces up to this many times the least are measured."""
 

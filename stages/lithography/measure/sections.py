@@ -5,11 +5,11 @@ out      a row per failing sample, and the worst margin of each kind in each cel
 unit     one field in one direction
 promise  no sample outside the field's core
 
-A run is a drawn width, the gap between two a drawn space. Each is crossed by lines, and so is each
-edge: the first and the last lie as far from its ends as the nearest corner must be, since corners
-round, the others at most a step apart between them. So where is measured follows from what is drawn there,
-not from where a field begins. The image along a line is a sum of cubic B-splines, and a contour lies
-where it crosses the threshold. Line ends are measured at their middle.
+A run is a drawn width, the gap between two a drawn space. Lines cross each of them, and each edge:
+the first and the last as far from its ends as corners must be, since these round, and others every
+step between them. So what is drawn says where it is measured, not where a field begins. The
+image along a line is a sum of cubic B-splines, and a contour lies where it crosses the threshold.
+Line ends are measured at their middle.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Rules(NamedTuple):
     pitch: int
     """Distance between the lines along which slanted edges are measured."""
     step: int
-    """Distance between the others, at most."""
+    """Distance between the others."""
     straight: int
     """How far either way an edge must continue."""
     width: int
@@ -98,9 +98,9 @@ def blend32(t: float) -> tuple[np.float32, np.float32, np.float32, np.float32]:
 def _trace(
     coef: Float32s, y: int, low: float, high: float, levels: Floats, scale: float
 ) -> tuple[Line, int]:
-    """Return the image along a part of a line, and the dbu-free place of its first sample.
+    """Return the image along a row from before `low` to past `high`, and where that begins.
 
-    The part reaches some steps past `low` and `high`, in samples; the field is periodic.
+    Places are in samples of the profile, from the field's border; the field is periodic.
     """
     n = coef.shape[0]
     first = int(np.floor(low / FINE)) - _PAST
@@ -191,6 +191,19 @@ def measure_displacement(
 
 
 @kernel
+def _find_first(runs: Int64s, order: Int64s, column: int, least: int) -> int:
+    """Return the first place in `order`, which sorts the runs by a column, of at least `least`."""
+    low, high = 0, len(order)
+    while low < high:
+        middle = (low + high) // 2
+        if runs[order[middle], column] < least:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@kernel
 def _reach_metal(runs: Int64s, order: Int64s, i: int, up: bool, far: int) -> int:
     """Return the y to which run `i` goes on, up or down, in metal at least as wide; `far` at most.
 
@@ -199,46 +212,32 @@ def _reach_metal(runs: Int64s, order: Int64s, i: int, up: bool, far: int) -> int
     a, b, y = runs[i, 0], runs[i, 2], runs[i, 3] if up else runs[i, 1]
     meets, leaves = (1, 3) if up else (3, 1)
     while (y < far) == up and y != far:
-        low, high = 0, len(order)
-        while low < high:
-            middle = (low + high) // 2
-            if runs[order[middle], meets] < y:
-                low = middle + 1
-            else:
-                high = middle
-        there = -1
-        while low < len(order) and runs[order[low], meets] == y:
-            j = order[low]
-            if runs[j, 0] <= a and runs[j, 2] >= b:
-                there = j
-            low += 1
-        if there < 0:
+        wider = -1
+        for k in range(_find_first(runs, order, meets, y), len(order)):
+            run = runs[order[k]]
+            if run[meets] != y:
+                break
+            if run[0] <= a and run[2] >= b:
+                wider = order[k]
+        if wider < 0:
             return y
-        y = runs[there, leaves]
+        y = runs[wider, leaves]
     return far
 
 
 @kernel
 def _reach_space(runs: Int64s, order: Int64s, gap: Int64s, up: bool, far: int) -> int:
     """Return the y to which a gap goes on, up or down, before metal is between; `far` at most."""
-    a, b, y = gap[0], gap[2], gap[3] if up else gap[1]
-    meets = 1 if up else 3
-    low, high = 0, len(order)
-    nearest = far
-    floor = y if up else far
-    while low < high:
-        middle = (low + high) // 2
-        if runs[order[middle], meets] < floor:
-            low = middle + 1
-        else:
-            high = middle
-    while low < len(order) and runs[order[low], meets] <= (far if up else y):
-        j = order[low]
-        if runs[j, 0] < b and runs[j, 2] > a:
+    meets, nearest = (1, far) if up else (3, far)
+    first, last = (gap[3], far) if up else (far, gap[1])
+    for k in range(_find_first(runs, order, meets, first), len(order)):
+        run = runs[order[k]]
+        if run[meets] > last:
+            break
+        if run[0] < gap[2] and run[2] > gap[0]:
+            nearest = run[meets]
             if up:
-                return runs[j, meets]
-            nearest = runs[j, meets]
-        low += 1
+                break
     return nearest
 
 
@@ -246,7 +245,8 @@ def _reach_space(runs: Int64s, order: Int64s, gap: Int64s, up: bool, far: int) -
 def _place_lines(low: int, high: int, step: int) -> Int64s:
     """Return where lines cross what goes from `low` to `high`: there, and between them.
 
-    They lie at whole steps from the nearer end, so that they do not depend on the other one.
+    They lie at whole steps from the nearer end, wherever the other one is: in the middle, up to two
+    steps apart.
     """
     if high < low:
         return np.empty(0, np.int64)

@@ -5,8 +5,8 @@ out      the places of the fields, and the rectangles in each
 promise  the cores of fields tile the plane from the layout's origin, whatever the window
 
 A field is periodic, so its image is wrong near its edge: only its core counts, which lies
-`guard_dbu` inside. All lengths are whole multiples of `pitch_dbu`, so that the lines along which slanted
-edges are measured lie at the same places of the layout in every field.
+`guard_dbu` inside. All lengths are whole multiples of `pitch_dbu`, so that the lines along which
+slanted edges are measured lie at the same places of the layout in every field.
 """
 
 from __future__ import annotations

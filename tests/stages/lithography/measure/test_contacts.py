@@ -28,8 +28,8 @@ from stages.lithography.process import Resist, load_process
 
 SIDE, PIXELS = 1000, 64
 RULES = Rules(
-    core=(0, 0, SIDE, SIDE), scale=2 * PIXELS / SIDE, pitch=16, step=4, straight=48, width=200, space=200,
-    line_end=60, pinch_share=0.6, space_share=0.6, epe=16, line_end_epe=35,
+    core=(0, 0, SIDE, SIDE), scale=2 * PIXELS / SIDE, pitch=16, step=4, straight=48, width=200,
+    space=200, line_end=60, pinch_share=0.6, space_share=0.6, epe=16, line_end_epe=35,
 )  # fmt: skip
 CONTACTS = ContactRules(margin=40.0, area_share=0.6, centre=8.0)
 LEVEL = 0.4

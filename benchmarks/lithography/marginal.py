@@ -20,7 +20,7 @@ from benchmarks.machine import machine
 from pipeline.layout.ingest import open_packed, pack_into
 from pipeline.simulate.tiles import read_slanted, read_target
 from stages.contracts import Box, Floats, Layer, PackedLayout
-from stages.lithography.correction.opc import compute_reach_nm, find_corrections
+from stages.lithography.correction.opc import find_corrections
 from stages.lithography.measure.defects import check_window
 from stages.lithography.measure.margins import (
     LEAST,
@@ -84,7 +84,7 @@ def measure(
     count = int(side_um * 1000 / CORE_NM)
     x, y = (round(um * 1000 / dbu_nm / STEP) * STEP for um in place_um)
     square = Box(x, y, x + count * core, y + count * core)
-    around = square.grow(round((2 * compute_halo_nm(process) + compute_reach_nm(process)) / dbu_nm))
+    around = square.grow(round(3 * compute_halo_nm(process) / dbu_nm))
     move = np.array([*shift, *shift])
     target = read_target(layout.packed[0], around, dbu_nm, process) + move
     slanted = read_slanted(layout.packed[0], around) + move

@@ -43,7 +43,7 @@ from pipeline.layout.ingest import open_packed, pack_into
 from pipeline.simulate.tiles import read_target
 from stages.contracts import Box, Floats, Int64s, Layer, PackedLayout
 from stages.geometry.union import merge
-from stages.lithography.correction.opc import compute_reach_nm, correct
+from stages.lithography.correction.opc import correct
 from stages.lithography.correction.placement import measure_edge_errors
 from stages.lithography.measure.defects import find_defects
 from stages.lithography.optics.fields import clip_to_field, compute_halo_nm, make_lattice
@@ -292,7 +292,7 @@ def contrast(process: Process, width_nm: float) -> float:
 def wires(count: int, process: Process) -> list[Int64s]:
     """Return random wires of least width and space around the core of a field at the origin."""
     lattice, width = make_lattice(process, 1.0), round(process.min_width_nm)
-    reach = lattice.guard_dbu + round(compute_reach_nm(process)) + lattice.core_dbu
+    reach = lattice.guard_dbu + round(compute_halo_nm(process)) + lattice.core_dbu
     cells = -(-(lattice.core_dbu + 2 * reach) // width)
     return [
         runs_of(tracks(seed, cells, cells, longest=30, gap=2, ties=0.7)) * width - reach
@@ -303,7 +303,7 @@ def wires(count: int, process: Process) -> list[Int64s]:
 def shrunk(count: int, process: Process) -> list[Int64s]:
     """Return metal of a chip shrunk to lines of 45 nm, each with a field at the origin."""
     lattice = make_lattice(process, 1.0)
-    reach = lattice.guard_dbu + round(compute_reach_nm(process)) + lattice.core_dbu
+    reach = lattice.guard_dbu + round(compute_halo_nm(process)) + lattice.core_dbu
     source = Metal(CHIP, CHIP_ADDRESS, box_um=(300.0, 300.0, 600.0, 600.0), least_nm=45.0)
     metal = np.rint(shrink_metal(source, Path()) * DBU_NM).astype(np.int64)
     rng = np.random.default_rng(0)

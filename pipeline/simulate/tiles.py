@@ -37,7 +37,7 @@ from stages.lithography.correction.curves import (
     find_curved_corrections,
     find_curved_mask,
 )
-from stages.lithography.correction.opc import compute_reach_nm, find_corrections
+from stages.lithography.correction.opc import find_corrections
 from stages.lithography.measure.defects import check_window
 from stages.lithography.measure.margins import CellMargins, merge_cells
 from stages.lithography.measure.prints import simulate_prints
@@ -167,7 +167,7 @@ def correct_tile(tile: Tile, *, job: Simulation) -> UnitOutcome:
     window = tile.box.intersect(_compute_mask_area(job))
     assert window is not None  # tiles are those that the area reaches
     curved = job.opc == "curvy"
-    reach_nm = (compute_curves_reach_nm if curved else compute_reach_nm)(job.process)
+    reach_nm = (compute_curves_reach_nm if curved else compute_halo_nm)(job.process)
     around = window.grow(_compute_reach_dbu(job, reach_nm))
     target = read_target(layout.packed[0], around, layout.dbu_nm, job.process)
     files = [f"mask/{tile.name}.npy"]

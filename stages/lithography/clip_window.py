@@ -29,7 +29,7 @@ from stages.errors import ConfigError
 from stages.geometry.staircase import cut_into_rects
 from stages.geometry.union import merge
 from stages.lithography.correction.curves import correct_field_by_curves
-from stages.lithography.correction.opc import FURTHER, correct_field
+from stages.lithography.correction.opc import correct_field
 from stages.lithography.measure.contacts import make_contact_rules
 from stages.lithography.measure.contours import Images, trace_contours
 from stages.lithography.measure.defects import (
@@ -50,6 +50,7 @@ from stages.lithography.optics.exposure import (
 from stages.lithography.optics.fields import (
     Lattice,
     clip_to_field,
+    compute_guard_nm,
     compute_slab_dbu,
     make_disjoint,
     make_lattice,
@@ -82,8 +83,7 @@ class ClipPrint:
 
 def compute_reach_nm(process: Process, opc: str) -> float:
     """Return how far around a clip's core the geometry is taken into account, at least."""
-    further = 0.0 if opc == "none" else FURTHER
-    return (process.guard + further) * process.wavelength_nm / process.na
+    return compute_guard_nm(process, corrected=opc != "none")
 
 
 def make_window(process: Process, dbu_nm: float, core_dbu: int, opc: str) -> Lattice:

@@ -31,7 +31,6 @@ from stages.lithography.correction.views import View, add_bars, make_view, make_
 from stages.lithography.correction.window_cost import make_cost
 from stages.lithography.optics.fields import (
     Lattice,
-    compute_halo_nm,
     make_lattice,
     make_lattice_field,
 )
@@ -39,29 +38,12 @@ from stages.lithography.optics.kernels import make_field
 from stages.lithography.process import Opc, Process
 from stages.threads import limit_threads
 
-FURTHER = 0.5
-"""How much further geometry matters where the mask is corrected, in wavelength / NA: a fragment at
-the end of the light's reach is corrected by what lies beyond it."""
 _LOOK = 0.25
 """Share of the rounds of descent before bars are placed."""
 _STEP = 1 / 50
 """First step of the descent, in wavelength / NA."""
 _LEAST_GAIN = 2e-3
 """What a bar must take off the cost, in (wavelength / NA)²."""
-
-
-def compute_reach_nm(process: Process) -> float:
-    """Return how far past a window its correction needs the target, in nm."""
-    return compute_halo_nm(process)
-
-
-def make_opc_lattice(process: Process, dbu_nm: float) -> Lattice:
-    """Return the lattice of the fields that are corrected one by one.
-
-    They overlap by more than those that are only imaged.
-    """
-    further = 0.0 if process.kernels is not None else FURTHER
-    return make_lattice(process, dbu_nm, further)
 
 
 def correct(target: Int64s, window: Box, dbu_nm: float, process: Process) -> Int64s:
@@ -87,7 +69,7 @@ def find_corrections(target: Int64s, window: Box, dbu_nm: float, process: Proces
     Parameters
     ----------
     target : (n, 4) int64
-        Disjoint rectangles of the target, in dbu, complete up to `compute_reach_nm` outside the
+        Disjoint rectangles of the target, in dbu, complete up to `compute_halo_nm` outside the
         window.
     window : Box
         Fragments move that are anchored in this half-open box: by the corner that they meet, or
@@ -106,7 +88,8 @@ def find_corrections(target: Int64s, window: Box, dbu_nm: float, process: Proces
         When the process has no `opc`, or one whose lengths contradict each other.
     """
     opc = require_opc(process)
-    lattice, rules = make_opc_lattice(process, dbu_nm), make_rules(process, dbu_nm)
+    lattice = make_lattice(process, dbu_nm, corrected=True)
+    rules = make_rules(process, dbu_nm)
     places = lattice.list_places(window)
     near = _select_near(_enclose_fields(places, lattice), target)
     boundary = cut_boundary(near, rules)

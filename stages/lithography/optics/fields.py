@@ -23,6 +23,9 @@ from stages.lithography.process import Process
 
 PITCHES = 9
 """Pitches of a lattice in a wavelength / NA."""
+FURTHER = 0.5
+"""How much further geometry matters where the mask is corrected, in wavelength / NA: a fragment at
+the end of the light's reach is corrected by what lies beyond it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +52,20 @@ class Lattice:
         return Box(x, y, x + self.core_dbu, y + self.core_dbu)
 
 
-def make_lattice(process: Process, dbu_nm: float, further: float = 0.0) -> Lattice:
-    """Return the lattice of fields that simulates a region with the least work.
+def compute_guard_nm(process: Process, *, corrected: bool = False) -> float:
+    """Return how far past its core a field sees the geometry, at least, in nm.
 
-    Parameters
-    ----------
-    further
-        How much wider the guard is than the process says, in wavelength / NA.
+    Where the mask is corrected it is `FURTHER` more, unless the kernels of a file give the field.
     """
+    further = FURTHER if corrected and process.kernels is None else 0.0
+    return (process.guard + further) * process.wavelength_nm / process.na
+
+
+def make_lattice(process: Process, dbu_nm: float, *, corrected: bool = False) -> Lattice:
+    """Return the lattice of fields that simulates a region with the least work, or corrects it."""
     resolution_nm = process.wavelength_nm / process.na
     pitch = max(1, round(round(resolution_nm / PITCHES) / dbu_nm))
-    guard_nm = (process.guard + further) * resolution_nm
-    guard_dbu = math.ceil(guard_nm / dbu_nm / pitch) * pitch
+    guard_dbu = math.ceil(compute_guard_nm(process, corrected=corrected) / dbu_nm / pitch) * pitch
     if process.kernels is not None:
         side = round(process.kernels.period_nm / dbu_nm)
     else:

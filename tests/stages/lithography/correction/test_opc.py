@@ -18,16 +18,14 @@ from stages.errors import ConfigError
 from stages.geometry.union import find_edges, merge, swap_xy
 from stages.lithography.correction.fragments import Boundary, cut_boundary
 from stages.lithography.correction.opc import (
-    compute_reach_nm,
     correct,
     find_corrections,
-    make_opc_lattice,
     make_rules,
 )
 from stages.lithography.correction.placement import measure_displacements, measure_edge_errors
 from stages.lithography.correction.scatter_bars import place_scatter_bars
 from stages.lithography.measure.defects import find_defects
-from stages.lithography.optics.fields import make_disjoint, make_lattice
+from stages.lithography.optics.fields import compute_halo_nm, make_disjoint, make_lattice
 from stages.lithography.process import Opc, load_process
 from tests.support.optical import metal_of, runs_of, tracks
 
@@ -39,7 +37,7 @@ KRF = replace(load_process("krf130"), opc=OPC)
 QUICK = replace(KRF, opc=replace(OPC, iterations=2))
 RULES = make_rules(KRF, 1.0)
 CORE = make_lattice(KRF, 1.0).core_dbu
-REACH = round(compute_reach_nm(KRF)) + 1
+REACH = round(compute_halo_nm(KRF)) + 1
 
 
 def without_touching(full: npt.NDArray[np.bool_]) -> None:
@@ -239,7 +237,7 @@ def test_order_and_cutting_of_the_rectangles_do_not_matter() -> None:
 
 
 def test_a_shift_by_whole_fields_shifts_the_corrections() -> None:
-    core = make_opc_lattice(KRF, 1.0).core_dbu
+    core = make_lattice(KRF, 1.0, corrected=True).core_dbu
     fields = RULES.fragment // np.gcd(RULES.fragment, core)  # and by whole fragments
     dx, dy = int(fields) * core, -2 * int(fields) * core
     window = Box(CORE - 900, CORE - 900, CORE, CORE)

@@ -136,15 +136,20 @@ def sample_source(source: Source, rings: int = _RINGS) -> tuple[Floats, Floats]:
     return points / weight[chosen, None], weight[chosen] / weight.sum()
 
 
-def _cover_cells(fx: Floats, fy: Floats, process: Process, cell: float) -> Floats:
-    """Return how much of a cell around each frequency, in 1/nm, the pupil holds.
+def _cover_cells(
+    fx: Floats, fy: Floats, point: tuple[float, float], process: Process, cell: float
+) -> Floats:
+    """Return how much of a source point's cell the pupil holds where frequencies shift it.
 
-    Its edge is taken as straight and square to the cell, whose side is a share of its radius.
+    All are in 1/nm. The pupil's edge is taken as straight and square to the cell, whose side is a
+    share of its radius. Of a cell across the edge only the part inside is lit: unshifted, the pupil
+    holds all of that.
     """
-    radius = np.hypot(fx, fy) * (process.wavelength_nm / process.na)
+    radius = np.hypot(fx + point[0], fy + point[1]) / _cutoff(process)
     if not cell:
         return (radius <= 1).astype(float)
-    share: Floats = np.clip((1 - radius) / cell + 0.5, 0, 1)
+    lit = min(max((1 - math.hypot(*point) / _cutoff(process)) / cell + 0.5, 0.5), 1.0)
+    share: Floats = np.clip(((1 - radius) / cell + 0.5) / lit, 0, 1)
     return share
 
 
@@ -211,7 +216,7 @@ def sum_light(
     fx, fy = _list_frequencies(field)
     total = np.zeros(fx.shape)
     for (sx, sy), weight in zip((points * _cutoff(process)).tolist(), weights, strict=True):
-        light = weight * _cover_cells(fx + sx, fy + sy, process, cell)
+        light = weight * _cover_cells(fx, fy, (sx, sy), process, cell)
         if process.is_vector:
             components = compute_field(fx + sx, fy + sy, (sx, sy), process)
             light *= np.square(components).sum(axis=0)
@@ -248,7 +253,7 @@ def shift_pupils(
     rows = []
     for (sx, sy), weight in zip((points * _cutoff(process)).tolist(), weights, strict=True):
         x, y = fx + sx, fy + sy
-        bright = math.sqrt(weight) * _cover_cells(x, y, process, cell)
+        bright = math.sqrt(weight) * _cover_cells(fx, fy, (sx, sy), process, cell)
         pupil = bright * _compute_phase(x, y, process, defocus_nm)
         components = compute_field(x, y, (sx, sy), process) if process.is_vector else 1.0
         rows.append((pupil[None] * components).astype(np.complex64))

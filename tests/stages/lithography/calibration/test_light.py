@@ -37,8 +37,8 @@ def test_widths_are_those_of_the_simulator(
     found = predict(shine(process, gauges, make_ranges(process)), gauges, values)
     # The simulator's source is of cells, and its kernels leave out a share of the light.
     apart = found - simulate_gauges(make_process(process, values), gauges, 15.0)
-    assert np.abs(apart).max() < 1.6
-    assert np.abs(apart).mean() < 1.0
+    assert np.abs(apart).max() < 1.0
+    assert np.abs(apart).mean() < 0.35
 
 
 def test_directions_of_a_dipole_differ() -> None:

@@ -7,7 +7,8 @@ promise  no sample outside the field's core
 
 A run is a drawn width, the gap between two a drawn space. Lines cross each of them, and each edge:
 the first and the last as far from its ends as corners must be, since these round, and others every
-step between them. So what is drawn says where it is measured, not where a field begins. The
+pitch between them; where one is close to its limit, every step. So what is drawn says where it is
+measured, not where a field begins. The
 image along a line is a sum of cubic B-splines, and a contour lies where it crosses the threshold.
 Line ends are measured at their middle.
 """
@@ -30,6 +31,8 @@ HAIR = 1e-4
 """Least margin of what fails."""
 FINE = 4
 """Samples of the profile in a step of the spline."""
+_CLOSE = -0.35
+"""Margin from which lines are a step apart: from pitch to pitch it changes by less than this."""
 _PAST = 2
 """Steps that a profile reaches past what is measured."""
 
@@ -42,9 +45,9 @@ class Rules(NamedTuple):
     scale: float
     """Spline steps in a dbu."""
     pitch: int
-    """Distance between the lines along which slanted edges are measured."""
+    """Distance between lines."""
     step: int
-    """Distance between the others."""
+    """Distance between lines where the margin is close to the limit."""
     straight: int
     """How far either way an edge must continue."""
     width: int
@@ -242,23 +245,36 @@ def _reach_space(runs: Int64s, order: Int64s, gap: Int64s, up: bool, far: int) -
 
 
 @kernel
-def _place_lines(low: int, high: int, step: int) -> Int64s:
+def _place_lines(low: int, high: int, pitch: int) -> Int64s:
     """Return where lines cross what goes from `low` to `high`: there, and between them.
 
-    They lie at whole steps from the nearer end, wherever the other one is: in the middle, up to two
-    steps apart.
+    They lie at whole pitches from the nearer end, wherever the other one is: in the middle, up to
+    two pitches apart.
     """
     if high < low:
         return np.empty(0, np.int64)
-    half = (high - low) // (2 * step) + 1
+    half = (high - low) // (2 * pitch) + 1
     out = np.empty(2 * half, np.int64)
     used = 0
     for k in range(half):
-        out[used] = low + k * step
+        out[used] = low + k * pitch
         used += 1
-        if high - k * step > out[used - 1]:
-            out[used] = high - k * step
+        if high - k * pitch > out[used - 1]:
+            out[used] = high - k * pitch
             used += 1
+    return out[:used]
+
+
+@kernel
+def _list_near(place: int, low: int, high: int, rules: Rules) -> Int64s:
+    """Return a place of a line, then those a step apart up to the next lines, from low to high."""
+    steps = rules.pitch // rules.step
+    out = np.empty(2 * steps + 1, np.int64)
+    out[0], used = place, 1
+    for k in range(1, steps):
+        for y in (place - k * rules.step, place + k * rules.step):
+            if low < y < high:
+                out[used], used = y, used + 1
     return out[:used]
 
 
@@ -300,9 +316,13 @@ def note_all(worst: Worst, rows: Floats, margin: Floats) -> None:
 def judge_extent(
     line: Line, low: float, high: float, x: float, drawn: float, metal: bool, rules: Rules,
     worst: Worst, found: tuple[Floats, int],
-) -> tuple[Floats, int]:  # fmt: skip
-    """Judge the printed extent of a drawn width or space, from `low` to `high` of the profile."""
+) -> tuple[tuple[Floats, int], float]:  # fmt: skip
+    """Judge the printed extent of a drawn width or space, from `low` to `high` of the profile.
+
+    Returns what is found by now, and the worst margin here.
+    """
     out, used = found
+    most = -1.0
     fine = rules.scale * FINE
     least = drawn * (rules.pinch_share if metal else rules.space_share)
     sign, gone, narrow = (1, OPEN, PINCH) if metal else (-1, BRIDGE, SPACE)
@@ -310,21 +330,24 @@ def judge_extent(
     for c in range(len(line.levels)):
         printed, height = measure_extent(line.profile, low, high, line.levels[c], sign, reach)
         printed /= fine
-        note(worst, narrow, x, line.y, 1 - printed / least)
-        note(worst, gone, x, line.y, -height if printed > 0 else max(-height, HAIR))
+        extent, level = 1 - printed / least, -height if printed > 0 else max(-height, HAIR)
+        note(worst, narrow, x, line.y, extent)
+        note(worst, gone, x, line.y, level)
+        most = max(most, extent, level)
         if printed < least:
             kind = narrow if printed > 0 else gone
             out, used = emit(out, used, kind, x, line.y, c, 1 - printed / least)
-    return out, used
+    return (out, used), most
 
 
 @kernel
 def judge_edge(
     line: Line, kind: int, edge: float, x: float, side: int, rules: Rules, worst: Worst,
     found: tuple[Floats, int],
-) -> tuple[Floats, int]:  # fmt: skip
+) -> tuple[tuple[Floats, int], float]:  # fmt: skip
     """Judge how far from a drawn edge, at a place of the profile, the contour lies."""
     out, used = found
+    most = -1.0
     fine = rules.scale * FINE
     limit = rules.line_end_epe if kind == LINE_END else rules.epe
     reach = 2 * limit * fine
@@ -332,9 +355,10 @@ def judge_edge(
         outside = measure_displacement(line.profile, edge, side, line.levels[c], reach)
         epe = abs(outside) / fine
         note(worst, kind, x, line.y, epe / limit - 1)
+        most = max(most, epe / limit - 1)
         if epe > limit:
             out, used = emit(out, used, kind, x, line.y, c, min(epe / limit - 1, 1.0))
-    return out, used
+    return (out, used), most
 
 
 @kernel
@@ -361,12 +385,18 @@ def _check_extents(
             top = _reach_space(runs, by_low, drawn[i], True, over)
             bottom = _reach_space(runs, by_high, drawn[i], False, under)
         bottom, top = max(bottom, under) + rules.straight, min(top, over) - rules.straight
-        for y in _place_lines(bottom, top, rules.step):
-            if least_y <= y < most_y:
-                line, first = _trace(coef, y, a * fine - far, b * fine + far, levels, rules.scale)
-                found = judge_extent(
-                    line, a * fine - first, b * fine - first, x, b - a, metal, rules, worst, found
-                )
+        for place in _place_lines(bottom, top, rules.pitch):
+            for y in _list_near(place, bottom, top, rules):
+                if least_y <= y < most_y:
+                    line, first = _trace(
+                        coef, y, a * fine - far, b * fine + far, levels, rules.scale
+                    )
+                    found, margin = judge_extent(
+                        line, a * fine - first, b * fine - first, x, b - a, metal, rules, worst,
+                        found,
+                    )  # fmt: skip
+                    if y == place and margin < _CLOSE:
+                        break
     return found
 
 
@@ -385,17 +415,22 @@ def _check_edges(
         is_end = edges[e, 4] and edges[e, 5] and high - low <= rules.line_end
         for kind in (EPE, LINE_END):
             limit = rules.line_end_epe if kind == LINE_END else rules.epe
-            far, place = 2 * limit * fine, x * fine
+            far, edge = 2 * limit * fine, x * fine
             middle = (low + high) // 2
             first_y, last_y = low + rules.straight, high - rules.straight
             if kind == LINE_END:
                 if not is_end:
                     continue
                 first_y = last_y = middle
-            for y in _place_lines(first_y, last_y, rules.step):
-                if least_y <= y < most_y:
-                    line, first = _trace(coef, y, place - far, place + far, levels, rules.scale)
-                    found = judge_edge(line, kind, place - first, x, side, rules, worst, found)
+            for place in _place_lines(first_y, last_y, rules.pitch):
+                for y in _list_near(place, first_y, last_y, rules):
+                    if least_y <= y < most_y:
+                        line, first = _trace(coef, y, edge - far, edge + far, levels, rules.scale)
+                        found, margin = judge_edge(
+                            line, kind, edge - first, x, side, rules, worst, found
+                        )
+                        if y == place and margin < _CLOSE:
+                            break
     return found
 
 

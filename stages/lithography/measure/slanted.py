@@ -201,7 +201,7 @@ def _check_sample(
     _trace_across(coef, at, normal, rules.scale, middle, profile)
     if _is_in_core(rules, at[0], at[1]):
         line = Line(profile, int(np.floor(at[1])), levels)
-        found = judge_edge(line, EPE, float(middle), at[0], -1, rules, worst, found)
+        found, _ = judge_edge(line, EPE, float(middle), at[0], -1, rules, worst, found)
     for way in (-1, 1):
         limit = rules.width if way < 0 else rules.space
         drawn = _measure_drawn(runs, bins, rules.pitch, at, normal, way, limit)
@@ -214,5 +214,5 @@ def _check_sample(
             line = Line(profile, int(np.floor(y)), levels)
             low = middle + min(0.0, way * drawn) * fine
             high = middle + max(0.0, way * drawn) * fine
-            found = judge_extent(line, low, high, x, drawn, way < 0, rules, worst, found)
+            found, _ = judge_extent(line, low, high, x, drawn, way < 0, rules, worst, found)
     return found

@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.detectors.shipped_model import make_model
 from benchmarks.open_benchmark.labels import label_region, read_record
 from benchmarks.open_benchmark.regions import (
@@ -36,8 +34,6 @@ MORE_CORNERS_UM = (
 )  # fmt: skip
 """The next sixteen squares of the chip by number of shapes, left of 2,000 um: what lies right of
 2,200 um is for `benchmarks.findings.saving`."""
-ANY, SEED = 20, 0
-"""So many of the others, drawn from a seed: what is sparse fails in ways of its own."""
 LEAST_NM = (44.0, 44.5, 45.0, 46.0)
 """Widths that these are shrunk to, in turn, so that the model sees more than one."""
 VALIDATION = 4
@@ -80,17 +76,12 @@ def main() -> None:
 
 def list_more() -> list[Region]:
     """Return the squares that are labelled here; they are numbered after the benchmark's."""
-    known = {*CHIP_CORNERS_UM, *MORE_CORNERS_UM}
-    others = [
-        (x, y) for x in range(0, 2000, 200) for y in range(0, 2200, 200) if (x, y) not in known
-    ]
-    drawn = [others[n] for n in np.random.default_rng(SEED).permutation(len(others))[:ANY]]
     return [
         Region("metal", "train", len(CHIP_CORNERS_UM) + n, Metal(
             CHIP, CHIP_ADDRESS, box_um=(x, y, x + 200, y + 200),
             least_nm=LEAST_NM[n % len(LEAST_NM)],
         ))
-        for n, (x, y) in enumerate((*MORE_CORNERS_UM, *drawn))
+        for n, (x, y) in enumerate(MORE_CORNERS_UM)
     ]  # fmt: skip
 
 

@@ -158,7 +158,7 @@ def pupils(process: Process, defocus_nm: float, field: Field) -> tuple[Waves, Fl
     (s, n - 1, n - 1); of vector light (6 s, n - 1, n - 1): in x, y and z, of light polarized both
     ways, or (3 s, ...) of polarized light, divided by the root of the clear field.
 
-    The pupil shows each point by the share of its cell that lies inside. Where a frequency meets
+    The pupil shows each point by the share of its cell that lies inside, of that which is lit. Where a frequency meets
     itself that share counts once, not twice: what that adds is the second result.
     """
     order = np.arange(1 - field.pixels // 2, field.pixels // 2) / field.side_nm
@@ -171,7 +171,11 @@ def pupils(process: Process, defocus_nm: float, field: Field) -> tuple[Waves, Fl
         fx, fy = np.meshgrid(order + sx, order + sy)
         f_2 = fx**2 + fy**2
         reach = process.source.sigma_out * cutoff / 48
-        inside = np.interp(np.sqrt(f_2), [cutoff - reach, cutoff + reach], [1, 0])
+        inside, lit = (
+            np.interp(at, [cutoff - reach, cutoff + reach], [1, 0])
+            for at in (np.sqrt(f_2), math.hypot(sx, sy))
+        )
+        inside = np.minimum(inside / max(lit, 0.5), 1)
         path = np.sqrt(np.maximum(medium**2 - f_2, 0)) - medium
         phase = np.exp(2j * np.pi * defocus_nm * path)
         pupil = math.sqrt(weight) * inside * phase

@@ -12,7 +12,7 @@ from tests.support.tables import read_number, read_table
 
 
 def test_distances_are_those_within_a_core(benchmark: Benchmark, tmp_path: Path) -> None:
-    scan = SmallScan(DENSE, Path("krf130-met1"), (45.0, 45.0, 58.0, 58.0))
+    scan = SmallScan(DENSE, Path("krf130-met1"), (45.0, 45.0, 70.0, 70.0))
     scan(tmp_path / "run", confirm={"enabled": True})
     printed = benchmark(placing, tmp_path / "run")
     _, centre, placed, alike = read_table(printed)

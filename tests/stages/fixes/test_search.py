@@ -47,7 +47,7 @@ def find_near(target: Int64s, reach: int = 400) -> tuple[Defect, ...]:
 
 
 def test_a_line_end_is_mended(bench: Bench) -> None:
-    assert {defect.kind for defect in find_near(LINE_END)} == {"line_end"}
+    assert "line_end" in {defect.kind for defect in find_near(LINE_END)}
     fix = find_fix(merge(LINE_END), NO_VIAS, CORE, bench)
     assert fix.reason == ""
     after = to_change(fix.moves).apply_to(merge(LINE_END))

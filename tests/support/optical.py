@@ -158,8 +158,9 @@ def pupils(process: Process, defocus_nm: float, field: Field) -> tuple[Waves, Fl
     (s, n - 1, n - 1); of vector light (6 s, n - 1, n - 1): in x, y and z, of light polarized both
     ways, or (3 s, ...) of polarized light, divided by the root of the clear field.
 
-    The pupil shows each point by the share of its cell that lies inside, of that which is lit. Where a frequency meets
-    itself that share counts once, not twice: what that adds is the second result.
+    The pupil shows each point by the share of its cell that lies inside, of that which is lit.
+    Where a frequency meets itself that share counts once, not twice: what that adds is the second
+    result.
     """
     order = np.arange(1 - field.pixels // 2, field.pixels // 2) / field.side_nm
     cutoff = process.na / process.wavelength_nm

@@ -21,6 +21,7 @@ import numpy as np
 
 from stages.compiled import kernel
 from stages.contracts import Float32s, Floats, Int64s
+from stages.lithography.measure.lines import list_near, place_lines, reach_metal, reach_space
 from stages.lithography.optics.splines import blend
 
 KINDS = (
@@ -194,91 +195,6 @@ def measure_displacement(
 
 
 @kernel
-def _find_first(runs: Int64s, order: Int64s, column: int, least: int) -> int:
-    """Return the first place in `order`, which sorts the runs by a column, of at least `least`."""
-    low, high = 0, len(order)
-    while low < high:
-        middle = (low + high) // 2
-        if runs[order[middle], column] < least:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@kernel
-def _reach_metal(runs: Int64s, order: Int64s, i: int, up: bool, far: int) -> int:
-    """Return the y to which run `i` goes on, up or down, in metal at least as wide; `far` at most.
-
-    `order` sorts the runs by the end that others meet.
-    """
-    a, b, y = runs[i, 0], runs[i, 2], runs[i, 3] if up else runs[i, 1]
-    meets, leaves = (1, 3) if up else (3, 1)
-    while (y < far) == up and y != far:
-        wider = -1
-        for k in range(_find_first(runs, order, meets, y), len(order)):
-            run = runs[order[k]]
-            if run[meets] != y:
-                break
-            if run[0] <= a and run[2] >= b:
-                wider = order[k]
-        if wider < 0:
-            return y
-        y = runs[wider, leaves]
-    return far
-
-
-@kernel
-def _reach_space(runs: Int64s, order: Int64s, gap: Int64s, up: bool, far: int) -> int:
-    """Return the y to which a gap goes on, up or down, before metal is between; `far` at most."""
-    meets, nearest = (1, far) if up else (3, far)
-    first, last = (gap[3], far) if up else (far, gap[1])
-    for k in range(_find_first(runs, order, meets, first), len(order)):
-        run = runs[order[k]]
-        if run[meets] > last:
-            break
-        if run[0] < gap[2] and run[2] > gap[0]:
-            nearest = run[meets]
-            if up:
-                break
-    return nearest
-
-
-@kernel
-def _place_lines(low: int, high: int, pitch: int) -> Int64s:
-    """Return where lines cross what goes from `low` to `high`: there, and between them.
-
-    They lie at whole pitches from the nearer end, wherever the other one is: in the middle, up to
-    two pitches apart.
-    """
-    if high < low:
-        return np.empty(0, np.int64)
-    half = (high - low) // (2 * pitch) + 1
-    out = np.empty(2 * half, np.int64)
-    used = 0
-    for k in range(half):
-        out[used] = low + k * pitch
-        used += 1
-        if high - k * pitch > out[used - 1]:
-            out[used] = high - k * pitch
-            used += 1
-    return out[:used]
-
-
-@kernel
-def _list_near(place: int, low: int, high: int, rules: Rules) -> Int64s:
-    """Return a place of a line, then those a step apart up to the next lines, from low to high."""
-    steps = rules.pitch // rules.step
-    out = np.empty(2 * steps + 1, np.int64)
-    out[0], used = place, 1
-    for k in range(1, steps):
-        for y in (place - k * rules.step, place + k * rules.step):
-            if low < y < high:
-                out[used], used = y, used + 1
-    return out[:used]
-
-
-@kernel
 def emit(
     out: Floats, used: int, kind: int, x: float, y: float, corner: int, severity: float
 ) -> tuple[Floats, int]:
@@ -379,14 +295,14 @@ def _check_extents(
             continue
         over, under = high + rules.straight, low - rules.straight
         if metal:
-            top = _reach_metal(runs, by_low, i, True, over)
-            bottom = _reach_metal(runs, by_high, i, False, under)
+            top = reach_metal(runs, by_low, i, True, over)
+            bottom = reach_metal(runs, by_high, i, False, under)
         else:
-            top = _reach_space(runs, by_low, drawn[i], True, over)
-            bottom = _reach_space(runs, by_high, drawn[i], False, under)
+            top = reach_space(runs, by_low, drawn[i], True, over)
+            bottom = reach_space(runs, by_high, drawn[i], False, under)
         bottom, top = max(bottom, under) + rules.straight, min(top, over) - rules.straight
-        for place in _place_lines(bottom, top, rules.pitch):
-            for y in _list_near(place, bottom, top, rules):
+        for place in place_lines(bottom, top, rules.pitch):
+            for y in list_near(place, bottom, top, rules.pitch, rules.step):
                 if least_y <= y < most_y:
                     line, first = _trace(
                         coef, y, a * fine - far, b * fine + far, levels, rules.scale
@@ -422,8 +338,8 @@ def _check_edges(
                 if not is_end:
                     continue
                 first_y = last_y = middle
-            for place in _place_lines(first_y, last_y, rules.pitch):
-                for y in _list_near(place, first_y, last_y, rules):
+            for place in place_lines(first_y, last_y, rules.pitch):
+                for y in list_near(place, first_y, last_y, rules.pitch, rules.step):
                     if least_y <= y < most_y:
                         line, first = _trace(coef, y, edge - far, edge + far, levels, rules.scale)
                         found, margin = judge_edge(

@@ -151,8 +151,8 @@ def measure_edge_errors(
 ) -> tuple[Int64s, Floats]:
     """Return the edge placement errors of a window at nominal dose and focus.
 
-    They are measured where `find_defects` measures: on straight edges on lines at every pitch, and
-    in the middle of line ends.
+    They are measured on straight edges, on lines at every pitch of the lattice, and in the middle
+    of line ends.
 
     Parameters
     ----------

@@ -88,10 +88,9 @@ def place_lines(low: int, high: int, pitch: int) -> Int64s:
 
 @kernel
 def list_near(place: int, low: int, high: int, pitch: int, step: int) -> Int64s:
-    """Return a place of a line, then those a step apart up to the next lines, from low to high."""
+    """Return the places a step apart from one to the next lines, between `low` and `high`."""
     steps = pitch // step
-    out = np.empty(2 * steps + 1, np.int64)
-    out[0], used = place, 1
+    out, used = np.empty(2 * steps, np.int64), 0
     for k in range(1, steps):
         for y in (place - k * step, place + k * step):
             if low < y < high:

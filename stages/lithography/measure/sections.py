@@ -278,18 +278,33 @@ def judge_edge(
 
 
 @kernel
+def _check_extent(
+    coef: Float32s, box: Int64s, y: int, metal: bool, levels: Floats, rules: Rules, worst: Worst,
+    found: tuple[Floats, int],
+) -> tuple[tuple[Floats, int], float]:  # fmt: skip
+    """Measure the width of a run, or the space of a gap, along one line; 0 outside the core."""
+    if not rules.core[1] <= y < rules.core[3]:
+        return found, 0.0
+    fine, far = rules.scale * FINE, 2 * rules.epe * rules.scale * FINE
+    low, high, x = box[0] * fine, box[2] * fine, (box[0] + box[2]) // 2
+    line, first = _trace(coef, y, low - far, high + far, levels, rules.scale)
+    return judge_extent(
+        line, low - first, high - first, x, box[2] - box[0], metal, rules, worst, found
+    )
+
+
+@kernel
 def _check_extents(
     coef: Float32s, drawn: Int64s, runs: Int64s, metal: bool, levels: Floats, rules: Rules,
     worst: Worst, found: tuple[Floats, int],
 ) -> tuple[Floats, int]:  # fmt: skip
     """Measure the widths of runs, or the spaces of gaps between them."""
-    fine, far = rules.scale * FINE, 2 * rules.epe * rules.scale * FINE
     by_low, by_high = np.argsort(runs[:, 1]), np.argsort(runs[:, 3])
     least_x, least_y, most_x, most_y = rules.core
+    widest = rules.width if metal else rules.space
     for i in range(len(drawn)):
         a, low, b, high = drawn[i]
-        x = (a + b) // 2
-        if b - a > (rules.width if metal else rules.space) or not least_x <= x < most_x:
+        if b - a > widest or not least_x <= (a + b) // 2 < most_x:
             continue
         if high < least_y or low >= most_y:
             continue
@@ -302,18 +317,26 @@ def _check_extents(
             bottom = reach_space(runs, by_high, drawn[i], False, under)
         bottom, top = max(bottom, under) + rules.straight, min(top, over) - rules.straight
         for place in place_lines(bottom, top, rules.pitch):
-            for y in list_near(place, bottom, top, rules.pitch, rules.step):
-                if least_y <= y < most_y:
-                    line, first = _trace(
-                        coef, y, a * fine - far, b * fine + far, levels, rules.scale
-                    )
-                    found, margin = judge_extent(
-                        line, a * fine - first, b * fine - first, x, b - a, metal, rules, worst,
-                        found,
-                    )  # fmt: skip
-                    if y == place and margin < _CLOSE:
-                        break
+            found, margin = _check_extent(coef, drawn[i], place, metal, levels, rules, worst, found)
+            if margin >= _CLOSE:
+                for y in list_near(place, bottom, top, rules.pitch, rules.step):
+                    found, _ = _check_extent(coef, drawn[i], y, metal, levels, rules, worst, found)
     return found
+
+
+@kernel
+def _check_edge(
+    coef: Float32s, edge: Int64s, kind: int, y: int, levels: Floats, rules: Rules, worst: Worst,
+    found: tuple[Floats, int],
+) -> tuple[tuple[Floats, int], float]:  # fmt: skip
+    """Measure how far one place of an edge prints from where it is drawn; 0 outside the core."""
+    if not rules.core[1] <= y < rules.core[3]:
+        return found, 0.0
+    fine = rules.scale * FINE
+    far = 2 * (rules.line_end_epe if kind == LINE_END else rules.epe) * fine
+    x, side = edge[0], edge[3]
+    line, first = _trace(coef, y, x * fine - far, x * fine + far, levels, rules.scale)
+    return judge_edge(line, kind, x * fine - first, x, side, rules, worst, found)
 
 
 @kernel
@@ -322,31 +345,19 @@ def _check_edges(
     found: tuple[Floats, int],
 ) -> tuple[Floats, int]:  # fmt: skip
     """Measure how far straight edges and line ends print from where they are drawn."""
-    fine = rules.scale * FINE
-    least_x, least_y, most_x, most_y = rules.core
     for e in range(len(edges)):
-        x, low, high, side = edges[e, 0], edges[e, 1], edges[e, 2], edges[e, 3]
-        if not least_x <= x < most_x:
+        edge = edges[e]
+        if not rules.core[0] <= edge[0] < rules.core[2]:
             continue
-        is_end = edges[e, 4] and edges[e, 5] and high - low <= rules.line_end
-        for kind in (EPE, LINE_END):
-            limit = rules.line_end_epe if kind == LINE_END else rules.epe
-            far, edge = 2 * limit * fine, x * fine
-            middle = (low + high) // 2
-            first_y, last_y = low + rules.straight, high - rules.straight
-            if kind == LINE_END:
-                if not is_end:
-                    continue
-                first_y = last_y = middle
-            for place in place_lines(first_y, last_y, rules.pitch):
-                for y in list_near(place, first_y, last_y, rules.pitch, rules.step):
-                    if least_y <= y < most_y:
-                        line, first = _trace(coef, y, edge - far, edge + far, levels, rules.scale)
-                        found, margin = judge_edge(
-                            line, kind, edge - first, x, side, rules, worst, found
-                        )
-                        if y == place and margin < _CLOSE:
-                            break
+        bottom, top = edge[1] + rules.straight, edge[2] - rules.straight
+        for place in place_lines(bottom, top, rules.pitch):
+            found, margin = _check_edge(coef, edge, EPE, place, levels, rules, worst, found)
+            if margin >= _CLOSE:
+                for y in list_near(place, bottom, top, rules.pitch, rules.step):
+                    found, _ = _check_edge(coef, edge, EPE, y, levels, rules, worst, found)
+        if edge[4] and edge[5] and edge[2] - edge[1] <= rules.line_end:
+            middle = (edge[1] + edge[2]) // 2
+            found, _ = _check_edge(coef, edge, LINE_END, middle, levels, rules, worst, found)
     return found
 
 

@@ -76,7 +76,7 @@ def trace_contours(
     for start, ends in zip(first, offsets, strict=False):
         outer, *holes = (moved[start + a : start + b] for a, b in pairwise(ends))
         polygons.append(Polygon(outer, holes))
-    fewer = shapely.simplify(np.array(polygons, object), _SLACK_DBU)
+    fewer = shapely.simplify(np.array(polygons, object), _SLACK_DBU, preserve_topology=False)
     return _split_polygons(shapely.set_precision(shapely.make_valid(fewer), 1.0))
 
 

@@ -77,7 +77,13 @@ def draw_risk(
 
 
 def draw_std(
-    lib: gdstk.Library, rng: random.Random, name: str, sites: int, contact: gdstk.Cell, wire_nm: int
+    lib: gdstk.Library,
+    rng: random.Random,
+    name: str,
+    sites: int,
+    contact: gdstk.Cell,
+    wire_nm: int,
+    inner_tracks: tuple[int, int],
 ) -> Std:
     """Draw one cell: rails with contacts, li1 bars on the sites, links between some of them."""
     cell = lib.new_cell(name)
@@ -97,15 +103,17 @@ def draw_std(
             y = min(top, tops[site - 1])
             rect(cell, LI1, (x - SITE, y - 170, x, y))
     if name.startswith("dff"):
-        draw_inner_wires(std, rng, wire_nm)
+        draw_inner_wires(std, rng, wire_nm, inner_tracks)
     return std
 
 
-def draw_inner_wires(std: Std, rng: random.Random, wire_nm: int) -> None:
-    """Give a flip-flop the two met1 wires that cross it on the middle tracks."""
+def draw_inner_wires(
+    std: Std, rng: random.Random, wire_nm: int, inner_tracks: tuple[int, int]
+) -> None:
+    """Give a flip-flop the two met1 wires that cross it."""
     # Pads on neighbouring tracks must not share a site.
     firsts, lasts = rng.sample((1, 2, 3), 2), rng.sample((3, 4, 5), 2)
-    for track, first, back in zip((2, 3), firsts, lasts, strict=True):
+    for track, first, back in zip(inner_tracks, firsts, lasts, strict=True):
         last = std.sites - back
         points = [(SITE // 2 + SITE * site, track_y(track)) for site in (first, last)]
         wire(std.cell, MET1, points, wire_nm)
@@ -122,8 +130,12 @@ def make_kit(
     kinds: Sequence[Risk],
     risks: int,
     wire_nm: int = WIRE,
+    inner_tracks: tuple[int, int] = (2, 3),
 ) -> Kit:
-    """Draw the vias, 27 standard cells and as many risky places as `risks` says."""
+    """Draw the vias, 27 standard cells and as many risky places as `risks` says.
+
+    `inner_tracks` are those of the two wires in a flip-flop.
+    """
     contact, pin, via = (lib.new_cell(name) for name in ("mcon", "pin", "via"))
     centred(contact, MCON, 170, 170)
     for layer, width, height in ((LI1, 170, 330), (MCON, 170, 170), (MET1, 290, 230)):
@@ -131,14 +143,14 @@ def make_kit(
     for layer, width, height in ((MET1, 320, 260), (VIA, 150, 150), (MET2, 260, 320)):
         centred(via, layer, width, height)
     fill = [
-        draw_std(lib, rng, f"{kind}_{sites}", sites, contact, wire_nm)
+        draw_std(lib, rng, f"{kind}_{sites}", sites, contact, wire_nm, inner_tracks)
         for kind, sites in (
             ("fill", 1), ("fill", 2), ("tap", 1), ("decap", 3), ("decap", 4), ("decap", 6),
             ("decap", 8), ("decap", 12),
         )
     ]  # fmt: skip
     logic = [
-        draw_std(lib, rng, f"{kind}_{size}", sites, contact, wire_nm)
+        draw_std(lib, rng, f"{kind}_{size}", sites, contact, wire_nm, inner_tracks)
         for kind, size, sites in (
             ("inv", 1, 3), ("inv", 2, 3), ("buf", 1, 3), ("buf", 2, 4), ("buf", 4, 6),
             ("nand2", 1, 3), ("nand3", 1, 4), ("nand4", 1, 5), ("nor2", 1, 3), ("nor3", 1, 4),

@@ -35,6 +35,7 @@ from pipeline.evaluate.model import EvaluateRequest, evaluate_model
 from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
 from pipeline.train.training_set import merge_datasets
+from sample_layouts.block import write_block
 from sample_layouts.make import SEED
 from sample_layouts.varied import write_varied
 from stages.contracts import Float32s, RasterSpec
@@ -77,10 +78,12 @@ TILES = "layouts/tt05_tiles_shelfpacked.oas"
 BIT_CELLS = "layouts/sky130_bd_sram_cells.gds"
 FIELDS_UM = {"varied.gds": 360.0, "varied-validation.gds": 120.0}
 """Side of the generated fields, each from a seed of its own."""
+TIGHT_BLOCK, TIGHT_TRACKS = "tight-block.gds.gz", (2, 3)
+"""The sample block with wires in its flip-flops so near that many print or fail by a hair."""
 REGIONS = {
     "bit-cells": Region(BIT_CELLS),
     "dense": Region("dense.gds.gz"),
-    "block": Region("block.gds.gz"),
+    "block": Region(TIGHT_BLOCK),
     "varied": Region("varied.gds"),
     "varied-validation": Region("varied-validation.gds"),
     "macro": Region("layouts/mpw1_sram_32x256.gds.gz"),
@@ -155,6 +158,9 @@ def label(work: Path, name: str, region: Region, workers: int) -> None:
     if region.layout in FIELDS_UM:
         layout, number = work / region.layout, list(FIELDS_UM).index(region.layout)
         write_varied(layout, size_um=FIELDS_UM[region.layout], seed=SEED + number)
+    if region.layout == TIGHT_BLOCK:
+        layout = work / TIGHT_BLOCK
+        write_block(layout, seed=SEED, inner_tracks=TIGHT_TRACKS)
     started = time.monotonic()
     with Progress() as progress:
         counts = label_layout(LabelRequest(

@@ -109,7 +109,7 @@ class Case:
 
 
 CASES = {
-    "krf130": Case("krf130", "krf130-met1", "none", Strip((1500.0, 0.0), 300.0)),
+    "krf130": Case("krf130", "krf130-met1", "none", Strip((1500.0, 0.0), 600.0)),
     **{
         f"arfi45-{least_nm:g}": Case(
             "arfi45", "arfi45", "model", Strip((2200.0, 0.0), 704.0, least_nm)

@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("build/open_benchmark"))
     parser.add_argument("--work", type=Path, default=Path("build/arfi45"))
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--epochs", type=int, default=28)
     parser.add_argument("--label-only", action="store_true")
     parser.add_argument("--ship", action="store_true", help="put the weights into the package")
     asked = parser.parse_args()

@@ -19,7 +19,7 @@ def test_no_square_is_trained_on_twice_or_lies_where_savings_are_measured() -> N
     sources = [region.source for region in METAL if region.split == "train"]
     sources += [region.source for region in arfi45_model.list_more()]
     boxes = [source.box_um for source in sources if isinstance(source, Metal)]
-    assert len(set(boxes)) == len(boxes) == 26
+    assert len(set(boxes)) == len(boxes) == 70
     assert all(box is not None and box[2] <= 2200 for box in boxes)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from docs.tools.run_tutorial import PAGE, read_blocks, run_tutorial
 
-ROI = "125,246,138,260"
+ROI = "121,40,134,54"
 """Around a pinched neck of the block; the tutorial itself scans everything."""
 
 

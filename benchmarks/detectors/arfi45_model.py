@@ -74,7 +74,8 @@ def main() -> None:
     added = (asked.work / each.name for n, each in enumerate(more) if n % VALIDATION)
     sets = {"train": (*train, *added), "validation": validation, "test": test}
     training = TRAINING | {"epochs": asked.epochs}
-    make_model(asked.work / f"{SHIPPED}.pt", sets, training, "met1", ship=asked.ship)
+    model = asked.work / f"{SHIPPED}.pt"
+    make_model(model, sets, training, "met1", ship=asked.ship, cut_out=True)
 
 
 def list_more() -> list[Region]:

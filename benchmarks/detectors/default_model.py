@@ -25,7 +25,7 @@ from typing import Any
 import gdstk
 import numpy as np
 
-from benchmarks.detectors.shipped_model import measured
+from benchmarks.detectors.shipped_model import measured, score_clips
 from benchmarks.machine import machine
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources
@@ -38,13 +38,12 @@ from pipeline.train.training_set import merge_datasets
 from sample_layouts.block import write_block
 from sample_layouts.make import SEED
 from sample_layouts.varied import write_varied
-from stages.contracts import Float32s, RasterSpec
+from stages.contracts import RasterSpec
 from stages.detector.models import checkpoint
 from stages.detector.models.familiarity import LOOKED_AT, count_unfamiliar, spread
 from stages.detector.training.loop import likeness
 from stages.detector.training.thresholds import choose_threshold
-from stages.lithography.measure.margins import Bools, split_by_margin
-from stages.scores import ModelScorer, build_scorer, choose_arithmetic, score_rasters
+from stages.scores import build_scorer, choose_arithmetic
 
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 STRIDE_NM = 640.0
@@ -253,13 +252,6 @@ def measure_thresholds(
                     "false_alarm_rate": round(float(flagged[passes].mean()), 4),
                 },
             )
-
-
-def score_clips(scorer: ModelScorer, path: Path) -> tuple[Float32s, Bools, Bools]:
-    """Return the score of each clip of a set, and which surely fail and surely pass, (n,) each."""
-    dataset = load_dataset(path)
-    fails, passes = split_by_margin(dataset.worst_margin())
-    return score_rasters(dataset.raster, scorer).score[dataset.pattern], fails, passes
 
 
 def validation_of(left_out: str) -> tuple[str, str]:

@@ -34,7 +34,7 @@ class Golden:
 
 GOLDEN = {
     "krf130-met1": Golden(clips=2112, patterns=2012, flagged=520, hotspots=106),
-    "arfi45": Golden(clips=990, patterns=990, flagged=70, hotspots=38),
+    "arfi45": Golden(clips=990, patterns=990, flagged=80, hotspots=44),
     "arfi45-via": Golden(clips=1597, patterns=1597, flagged=20, hotspots=14),
 }
 

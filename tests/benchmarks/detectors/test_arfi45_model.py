@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import zarr
 
 from benchmarks.detectors import arfi45_model
+from benchmarks.detectors.shipped_model import is_inner
 from benchmarks.open_benchmark.regions import Metal, list_regions
 from stages.detector.models import checkpoint
 from tests.benchmarks.conftest import Benchmark, link_regions
@@ -21,6 +24,14 @@ def test_no_square_is_trained_on_twice_or_lies_where_savings_are_measured() -> N
     boxes = [source.box_um for source in sources if isinstance(source, Metal)]
     assert len(set(boxes)) == len(boxes) == 70
     assert all(box is not None and box[2] <= 2200 for box in boxes)
+
+
+def test_clips_at_the_border_of_a_cut_square_set_no_threshold(tmp_path: Path) -> None:
+    group = zarr.open_group(tmp_path / "cut", mode="w")
+    x, y = (each.ravel() for each in np.meshgrid([600, 1800, 3000, 4200], [600, 1800, 3000]))
+    group["x_dbu"], group["y_dbu"] = x, y
+    inner = is_inner(tmp_path / "cut")
+    assert list(zip(x[inner], y[inner], strict=True)) == [(1800, 1800), (3000, 1800)]
 
 
 def test_training_and_figures(

@@ -23,9 +23,13 @@ from pathlib import Path
 from typing import Any
 
 import gdstk
-import numpy as np
 
-from benchmarks.detectors.shipped_model import measured, score_clips
+from benchmarks.detectors.shipped_model import (
+    choose_sure_threshold,
+    make_scorer,
+    measured,
+    score_clips,
+)
 from benchmarks.machine import machine
 from pipeline.cli.progress import Progress
 from pipeline.config import Resources
@@ -42,8 +46,6 @@ from stages.contracts import RasterSpec
 from stages.detector.models import checkpoint
 from stages.detector.models.familiarity import LOOKED_AT, count_unfamiliar, spread
 from stages.detector.training.loop import likeness
-from stages.detector.training.thresholds import choose_threshold
-from stages.scores import build_scorer, choose_arithmetic
 
 SPEC = RasterSpec(pixel_nm=40.0, clip_px=64, core_px=32)
 STRIDE_NM = 640.0
@@ -233,14 +235,9 @@ def measure_thresholds(
     work: Path, model: Path, left_out: str
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what a model finds and flags on each set left out, at thresholds by `SHARES`."""
-    trained = checkpoint.load(model)
-    scorer = build_scorer(
-        trained, prefiltered=False, arithmetic=choose_arithmetic(trained, "cpu", None)
-    )
+    scorer = make_scorer(checkpoint.load(model))
     held_out = [score_clips(scorer, work / name) for name in validation_of(left_out)]
-    scores, fails, passes = (np.concatenate(column) for column in zip(*held_out, strict=True))
-    sure = fails | passes
-    thresholds = [choose_threshold(scores[sure], fails[sure], share).threshold for share in SHARES]
+    thresholds = [choose_sure_threshold(held_out, share).threshold for share in SHARES]
     for name in GROUPS[left_out]:
         scores, fails, passes = score_clips(scorer, work / name)
         for share, threshold in zip(SHARES, thresholds, strict=True):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from pipeline.train.model import TrainRequest, train_model
 from pipeline.train.network_jobs import Machine
 from stages.contracts import Float32s, Int64s
 from stages.detector.models import checkpoint
-from stages.detector.training.thresholds import choose_threshold
+from stages.detector.training.thresholds import OperatingPoint, choose_threshold
 from stages.lithography.measure.margins import Bools, split_by_margin
 from stages.scores import ModelScorer, build_scorer, choose_arithmetic, score_rasters
 
@@ -48,15 +47,12 @@ def make_model(
         has it, and clips there set no threshold.
     """
     if not model.exists():
-        trained = model.with_suffix(".trained.pt")
-        if not trained.exists():
-            train_model(TrainRequest(
-                datasets=sets["train"], out=trained, validation=sets["validation"],
-                shape={"core_px": 0}, training=training,
-            ), Machine(threads=THREADS), print)  # fmt: skip
-        if cut_out:
-            set_threshold(trained, sets["validation"], training["recall"])
-        os.replace(trained, model)
+        train_model(TrainRequest(
+            datasets=sets["train"], out=model, validation=sets["validation"],
+            shape={"core_px": 0}, training=training,
+        ), Machine(threads=THREADS), print)  # fmt: skip
+    if cut_out:
+        set_threshold(model, sets["validation"], training["recall"])
     for prefiltered in (True, False):
         figures = evaluate_model(EvaluateRequest(
             model=str(model), datasets=sets["test"], prefiltered=prefiltered
@@ -69,16 +65,13 @@ def make_model(
 
 def set_threshold(model: Path, validation: tuple[Path, ...], recall: float) -> None:
     """Set a model's threshold by the clips of some sets that are not at the sets' border."""
-    trained = checkpoint.load(model)
-    scorer = build_scorer(
-        trained, prefiltered=False, arithmetic=choose_arithmetic(trained, "cpu", None)
-    )
-    columns = [
-        [column[is_inner(path)] for column in score_clips(scorer, path)] for path in validation
-    ]
-    scores, fails, passes = (np.concatenate(column) for column in zip(*columns, strict=True))
-    sure = fails | passes
-    point = choose_threshold(scores[sure], fails[sure], recall)
+    trained, scored = checkpoint.load(model), []
+    scorer = make_scorer(trained)
+    for path in validation:
+        scores, fails, passes = score_clips(scorer, path)
+        inner = is_inner(path)
+        scored.append((scores[inner], fails[inner], passes[inner]))
+    point = choose_sure_threshold(scored, recall)
     confident = trained.operating_point.confident
     if confident is not None:
         confident = max(confident, point.threshold)
@@ -92,6 +85,26 @@ def is_inner(path: Path) -> Bools:
         place: Int64s = np.asarray(group[name])
         inner = inner & (place > place.min()) & (place < place.max())
     return np.asarray(inner)
+
+
+def make_scorer(model: checkpoint.Checkpoint) -> ModelScorer:
+    """Return what scores with a model alone, without its prefilter."""
+    return build_scorer(model, prefiltered=False, arithmetic=choose_arithmetic(model, "cpu", None))
+
+
+def choose_sure_threshold(
+    scored: Sequence[tuple[Float32s, Bools, Bools]], recall: float
+) -> OperatingPoint:
+    """Return the highest threshold that finds so much of what surely fails in all of some sets.
+
+    Parameters
+    ----------
+    scored
+        Of each set as of `score_clips`.
+    """
+    scores, fails, passes = (np.concatenate(column) for column in zip(*scored, strict=True))
+    sure = fails | passes
+    return choose_threshold(scores[sure], fails[sure], recall)
 
 
 def score_clips(scorer: ModelScorer, path: Path) -> tuple[Float32s, Bools, Bools]:

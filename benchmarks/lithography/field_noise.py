@@ -30,7 +30,7 @@ from pipeline.layout.ingest import open_packed, pack_into
 from pipeline.simulate.tiles import read_target
 from stages.contracts import Floats, Int64s, Layer, PackedLayout
 from stages.lithography.clip_window import make_window
-from stages.lithography.correction.opc import find_corrections
+from stages.lithography.correction.opc import correct
 from stages.lithography.measure.defects import check_window
 from stages.lithography.measure.margins import find_worst_margin, take_clip_margins
 from stages.lithography.optics.fields import Lattice, compute_halo_nm
@@ -124,8 +124,7 @@ def simulate_fields(
     started, dbu_nm, area = time.process_time(), layout.dbu_nm, layout.extent
     halo = round(compute_halo_nm(process) / dbu_nm) + 1
     target = read_target(layout.packed[0], area.grow(2 * halo), dbu_nm, process)
-    moved = find_corrections(target, area.grow(halo), dbu_nm, process)
-    mask = np.concatenate([np.insert(target, 4, 1, axis=1), moved])
+    mask = correct(target, area.grow(halo), dbu_nm, process)
     x, y = clips[0] * finer, clips[1] * finer
     cell = int(np.gcd.reduce(np.concatenate([[core * finer], x - core * finer // 2,
                                              y - core * finer // 2])))  # fmt: skip

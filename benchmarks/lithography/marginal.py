@@ -20,7 +20,7 @@ from benchmarks.machine import machine
 from pipeline.layout.ingest import open_packed, pack_into
 from pipeline.simulate.tiles import read_slanted, read_target
 from stages.contracts import Box, Floats, Layer, PackedLayout
-from stages.lithography.correction.opc import find_corrections
+from stages.lithography.correction.opc import correct
 from stages.lithography.measure.defects import check_window
 from stages.lithography.measure.margins import (
     LEAST,
@@ -92,8 +92,7 @@ def measure(
     mask = None
     if opc == "model":
         halo = window.grow(round(compute_halo_nm(process) / dbu_nm) + 1)
-        moved = find_corrections(target, halo, dbu_nm, process)
-        mask = np.concatenate([np.insert(target, 4, 1, axis=1), moved])
+        mask = correct(target, halo, dbu_nm, process)
     cells = check_window(target, window, dbu_nm, process, STEP, mask, slanted).margins
     at = np.arange(count) * core + core // 2
     row, column = (each.ravel() for each in np.meshgrid(at, at, indexing="ij"))

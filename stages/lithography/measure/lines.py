@@ -66,11 +66,11 @@ def reach_space(runs: Int64s, order: Int64s, gap: Int64s, up: bool, far: int) ->
 
 
 @kernel
-def place_lines(low: int, high: int, pitch: int) -> Int64s:
+def place_lines(low: int, high: int, pitch: int, least: int, most: int) -> Int64s:
     """Return where lines cross what goes from `low` to `high`: there, and between them.
 
     They lie at whole pitches from the nearer end, wherever the other one is: in the middle, up to
-    two pitches apart.
+    two pitches apart. Those a pitch and more outside `least` to `most` are left out.
     """
     if high < low:
         return np.empty(0, np.int64)
@@ -78,11 +78,11 @@ def place_lines(low: int, high: int, pitch: int) -> Int64s:
     out = np.empty(2 * half, np.int64)
     used = 0
     for k in range(half):
-        out[used] = low + k * pitch
-        used += 1
-        if high - k * pitch > out[used - 1]:
-            out[used] = high - k * pitch
-            used += 1
+        first, last = low + k * pitch, high - k * pitch
+        if least - pitch < first < most + pitch:
+            out[used], used = first, used + 1
+        if last > first and least - pitch < last < most + pitch:
+            out[used], used = last, used + 1
     return out[:used]
 
 

@@ -316,7 +316,7 @@ def _check_extents(
             top = reach_space(runs, by_low, drawn[i], True, over)
             bottom = reach_space(runs, by_high, drawn[i], False, under)
         bottom, top = max(bottom, under) + rules.straight, min(top, over) - rules.straight
-        for place in place_lines(bottom, top, rules.pitch):
+        for place in place_lines(bottom, top, rules.pitch, rules.core[1], rules.core[3]):
             found, margin = _check_extent(coef, drawn[i], place, metal, levels, rules, worst, found)
             if margin >= _CLOSE:
                 for y in list_near(place, bottom, top, rules.pitch, rules.step):
@@ -350,7 +350,7 @@ def _check_edges(
         if not rules.core[0] <= edge[0] < rules.core[2]:
             continue
         bottom, top = edge[1] + rules.straight, edge[2] - rules.straight
-        for place in place_lines(bottom, top, rules.pitch):
+        for place in place_lines(bottom, top, rules.pitch, rules.core[1], rules.core[3]):
             found, margin = _check_edge(coef, edge, EPE, place, levels, rules, worst, found)
             if margin >= _CLOSE:
                 for y in list_near(place, bottom, top, rules.pitch, rules.step):
